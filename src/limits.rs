@@ -1,0 +1,41 @@
+//! Every bound of the system in one place, with the relations between them checked at compile time.
+
+/// Bytes of a frame header on the wire.
+pub const HEADER_BYTES: usize = 18;
+/// Bytes of an idempotency key, which stands between header and body when flag bit 2 is set.
+pub const KEY_BYTES: usize = 16;
+/// The longest frame either side may send, header included; a longer length closes the connection.
+pub const MAX_FRAME_BYTES: usize = 4096;
+/// The longest answer to one request: TOTALS, a header and 38 bytes, with room to grow; back-pressure keeps this free.
+pub const MAX_REPLY_BYTES: usize = 128;
+/// The longest user name and the longest password of a LOGIN, bytes.
+pub const MAX_CREDENTIAL_BYTES: usize = 255;
+/// Bad frames after which a connection is closed.
+pub const MAX_STRIKES: u8 = 3;
+
+/// Bytes of a connection's receive ring in shared memory; a power of two.
+pub const RECEIVE_BYTES: usize = 16 * 1024;
+/// Bytes of a connection's transmit ring in shared memory; a power of two.
+pub const TRANSMIT_BYTES: usize = 16 * 1024;
+
+/// Workers that one instance can have at a time.
+pub const MAX_WORKERS: usize = 64;
+/// Accounts that one instance can have: the ids fit in 32 bits, the table in 64 GiB.
+pub const MAX_ACCOUNTS: u32 = 1 << 30;
+/// Connections that one instance can have at a time.
+pub const MAX_CONNECTIONS: u32 = 65_536;
+/// Tickets that a lane can hold; the socketpair beside it queues about 278 messages before it is full.
+pub const MAX_QUEUE_DEPTH: u32 = 256;
+
+/// Seconds that a begun frame may stay incomplete before its sender counts as slow and is dropped.
+pub const PARTIAL_FRAME_SECONDS: u64 = 10;
+/// Seconds that an orderly stop may take before the remaining workers are killed.
+pub const STOP_DEADLINE_SECONDS: u64 = 10;
+
+const _: () = {
+    assert!(RECEIVE_BYTES.is_power_of_two() && TRANSMIT_BYTES.is_power_of_two());
+    assert!(RECEIVE_BYTES >= 2 * MAX_FRAME_BYTES, "a whole frame must fit behind a partly read one");
+    assert!(TRANSMIT_BYTES >= 2 * MAX_FRAME_BYTES, "a reply must fit while another is being sent");
+    assert!(MAX_FRAME_BYTES >= HEADER_BYTES + 2 + 2 * MAX_CREDENTIAL_BYTES, "the longest LOGIN must be a legal frame");
+    assert!(MAX_REPLY_BYTES >= HEADER_BYTES + 38, "TOTALS must fit");
+};

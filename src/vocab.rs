@@ -1,0 +1,121 @@
+//! The words of the bank: account numbers, money, log positions, sessions.
+//!
+//! Each is its own type, so that an amount can never be passed where an account is meant.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// An account number; valid ones are `0 .. accounts` of the running instance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AccountId(pub u32);
+
+impl fmt::Display for AccountId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// An amount of money in cents; negative only in differences and in requests that are refused.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Cents(pub i64);
+
+impl Cents {
+    /// Nothing.
+    pub const ZERO: Cents = Cents(0);
+
+    /// The sum, or `None` where it does not fit in 64 bits.
+    #[must_use]
+    pub fn checked_add(self, other: Cents) -> Option<Cents> {
+        self.0.checked_add(other.0).map(Cents)
+    }
+
+    /// The difference, or `None` where it does not fit in 64 bits.
+    #[must_use]
+    pub fn checked_sub(self, other: Cents) -> Option<Cents> {
+        self.0.checked_sub(other.0).map(Cents)
+    }
+}
+
+/// Writes decimal money with exactly two places: `-12.05`.
+impl fmt::Display for Cents {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sign = if self.0 < 0 { "-" } else { "" };
+        let cents = self.0.unsigned_abs();
+        write!(f, "{sign}{}.{:02}", cents / 100, cents % 100)
+    }
+}
+
+/// Why a text is not an amount of money.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum MoneyError {
+    /// Not of the form `12`, `12.3` or `12.34`, with an optional sign.
+    #[error("`{0}` is not an amount of money: write it like 12, 12.3 or 12.34")]
+    Malformed(String),
+    /// Larger than 64 bits of cents can hold.
+    #[error("`{0}` is beyond the largest amount, 92233720368547758.07")]
+    TooLarge(String),
+}
+
+/// Reads decimal money: `12`, `12.3`, `12.34`, with an optional sign; never more than two places.
+impl FromStr for Cents {
+    type Err = MoneyError;
+
+    fn from_str(text: &str) -> Result<Self, MoneyError> {
+        let malformed = || MoneyError::Malformed(text.to_owned());
+        let (negative, digits) = match text.as_bytes().first() {
+            Some(b'-') => (true, &text[1..]),
+            Some(b'+') => (false, &text[1..]),
+            _ => (false, text),
+        };
+        let (whole, places) = digits.split_once('.').unwrap_or((digits, "0"));
+        let all_digits = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
+        if !all_digits(whole) || !all_digits(places) || places.len() > 2 {
+            return Err(malformed());
+        }
+        let too_large = || MoneyError::TooLarge(text.to_owned());
+        let units: i64 = whole.parse().map_err(|_| too_large())?;
+        let hundredths: i64 = format!("{places:0<2}").parse().map_err(|_| malformed())?;
+        let cents = units.checked_mul(100).and_then(|c| c.checked_add(hundredths)).ok_or_else(too_large)?;
+        Ok(Cents(if negative { -cents } else { cents }))
+    }
+}
+
+/// A log sequence number: the place of an operation in the one order of all operations; the first is 1, 0 means "none".
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Lsn(pub u64);
+
+impl fmt::Display for Lsn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// The number that LOGIN hands out; never zero, so zero can stand for "not logged in".
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct SessionId(pub u32);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn money_reads_what_people_write() {
+        for (text, cents) in [("0", 0), ("12", 1200), ("12.3", 1230), ("12.34", 1234), ("-0.05", -5), ("+1.00", 100)] {
+            assert_eq!(text.parse(), Ok(Cents(cents)), "{text}");
+        }
+        for text in ["", ".", "-", "1.", ".5", "1.234", "1e3", "1,00", " 1", "--1", "1.-1"] {
+            assert!(matches!(text.parse::<Cents>(), Err(MoneyError::Malformed(_))), "{text}");
+        }
+        for text in ["92233720368547758.08", "99999999999999999999"] {
+            assert!(matches!(text.parse::<Cents>(), Err(MoneyError::TooLarge(_))), "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn money_round_trips(cents in (i64::MIN + 1)..=i64::MAX) {
+            prop_assert_eq!(Cents(cents).to_string().parse(), Ok(Cents(cents)));
+        }
+    }
+}
