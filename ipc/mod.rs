@@ -1,1 +1,23 @@
-//! What the kernel gives.
+//! What the kernel gives: shared memory, semaphores, robust locks, descriptor passing, processes.
+//!
+//! All of the crate's `unsafe` lives in this folder, behind interfaces that are safe to call. Nothing here knows what a
+//! bank is: these are the building blocks that the rest is made of.
+//!
+//! The happens-before pairs between processes carry greppable names in the comments of both sides:
+//! `PUBLISH-SEGMENT` (segment), `HAND-OVER` (lane), `COMMIT-INTENT` and `CUT` (ledger), `MOVE-PROGRESS` (connection).
+#![allow(unsafe_code)]
+
+pub mod bytes;
+pub mod error;
+pub mod event;
+pub mod fdpass;
+pub mod filelock;
+pub mod lane;
+pub mod layout;
+pub mod names;
+pub mod process;
+pub mod robust;
+pub mod segment;
+pub mod semaphore;
+
+pub use error::IpcError;

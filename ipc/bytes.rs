@@ -1,0 +1,170 @@
+//! A ring of bytes in shared memory, read from and written to sockets without a copy in between.
+//!
+//! Positions are counters that only grow and wrap at 2^32; a position's place is its remainder by the ring's size. The
+//! ring knows no positions itself: those who own it keep them, so that "consumed this, produced that" can be one store
+//! of theirs.
+
+use std::cell::UnsafeCell;
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use nix::errno::Errno;
+
+use crate::ipc::layout::Shared;
+
+/// `N` bytes, `N` a power of two.
+#[repr(transparent)]
+pub struct SharedBytes<const N: usize>(UnsafeCell<[u8; N]>);
+
+// SAFETY: any bytes are valid, and all of them are inside the cell.
+unsafe impl<const N: usize> Shared for SharedBytes<N> {}
+// SAFETY: the bytes are only copied, through raw pointers, never borrowed: a racing writer can at worst make a copy that
+// mixes old and new bytes, which the reader checks like any input. The owner protocol (one process owns a connection
+// slot at a time) is what keeps that from happening.
+unsafe impl<const N: usize> Sync for SharedBytes<N> {}
+
+impl<const N: usize> SharedBytes<N> {
+    const POWER_OF_TWO: () = assert!(N.is_power_of_two() && N <= 1 << 31);
+
+    /// The parts of the ring that the `length` bytes from `position` on stand in: as (offset, length), the second one
+    /// empty unless they run over the end.
+    #[inline]
+    fn parts(position: u32, length: usize) -> [(usize, usize); 2] {
+        let () = Self::POWER_OF_TWO;
+        assert!(length <= N, "a span longer than the ring");
+        let start = position as usize & (N - 1);
+        let first = length.min(N - start);
+        [(start, first), (0, length - first)]
+    }
+
+    #[inline]
+    fn at(&self, offset: usize) -> *mut u8 {
+        debug_assert!(offset < N);
+        self.0.get().cast::<u8>().wrapping_add(offset)
+    }
+
+    /// Copies `from` into the ring at `position`.
+    #[inline]
+    pub fn copy_in(&self, position: u32, from: &[u8]) {
+        let [(start, first), (_, second)] = Self::parts(position, from.len());
+        // SAFETY: `parts` keeps start + first within N; source and ring cannot overlap, since nobody borrows the ring.
+        unsafe { std::ptr::copy_nonoverlapping(from.as_ptr(), self.at(start), first) };
+        if second > 0 {
+            let rest = &from[first..];
+            // SAFETY: `parts` keeps the second part, at the ring's beginning, within N.
+            unsafe { std::ptr::copy_nonoverlapping(rest.as_ptr(), self.at(0), second) };
+        }
+    }
+
+    /// Copies the `into.len()` bytes at `position` out of the ring.
+    #[inline]
+    pub fn copy_out(&self, position: u32, into: &mut [u8]) {
+        let [(start, first), (_, second)] = Self::parts(position, into.len());
+        // SAFETY: `parts` keeps start + first within N; destination and ring cannot overlap.
+        unsafe { std::ptr::copy_nonoverlapping(self.at(start), into.as_mut_ptr(), first) };
+        if second > 0 {
+            let rest = &mut into[first..];
+            // SAFETY: as above, for the part at the ring's beginning.
+            unsafe { std::ptr::copy_nonoverlapping(self.at(0), rest.as_mut_ptr(), second) };
+        }
+    }
+
+    /// Receives what the socket has, up to `room` bytes, straight into the ring at `position`; one `recvmsg(2)` call,
+    /// never waiting. Zero is the end of the stream.
+    ///
+    /// # Errors
+    /// `WouldBlock` when there is nothing, else what the socket gives.
+    #[inline]
+    pub fn receive(&self, socket: BorrowedFd<'_>, position: u32, room: usize) -> io::Result<usize> {
+        let [(start, first), (_, second)] = Self::parts(position, room);
+        if second == 0 {
+            // SAFETY: `first` bytes from `start` lie in the ring, which is never unmapped.
+            let got = unsafe { libc::recv(socket.as_raw_fd(), self.at(start).cast(), first, libc::MSG_DONTWAIT) };
+            return transferred(got);
+        }
+        let mut parts = self.io_vectors(start, first, second);
+        let mut message = message_of(&mut parts);
+        // SAFETY: a message of two valid parts that outlive the call.
+        transferred(unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut message, libc::MSG_DONTWAIT) })
+    }
+
+    /// Sends the `length` bytes at `position` straight from the ring; one `sendmsg(2)` call, never waiting, and no SIGPIPE.
+    ///
+    /// # Errors
+    /// `WouldBlock` when the socket takes nothing now, else what it gives.
+    #[inline]
+    pub fn send(&self, socket: BorrowedFd<'_>, position: u32, length: usize) -> io::Result<usize> {
+        let [(start, first), (_, second)] = Self::parts(position, length);
+        let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+        if second == 0 {
+            // SAFETY: `first` bytes from `start` lie in the ring, which is never unmapped.
+            return transferred(unsafe { libc::send(socket.as_raw_fd(), self.at(start).cast(), first, flags) });
+        }
+        let mut parts = self.io_vectors(start, first, second);
+        let message = message_of(&mut parts);
+        // SAFETY: a message of two valid parts that outlive the call.
+        transferred(unsafe { libc::sendmsg(socket.as_raw_fd(), &raw const message, flags) })
+    }
+
+    fn io_vectors(&self, start: usize, first: usize, second: usize) -> [libc::iovec; 2] {
+        [
+            libc::iovec { iov_base: self.at(start).cast(), iov_len: first },
+            libc::iovec { iov_base: self.at(0).cast(), iov_len: second },
+        ]
+    }
+}
+
+fn message_of(parts: &mut [libc::iovec; 2]) -> libc::msghdr {
+    // SAFETY: msghdr is a C structure of pointers and numbers, for which zero means "none".
+    let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+    message.msg_iov = parts.as_mut_ptr();
+    message.msg_iovlen = parts.len();
+    message
+}
+
+#[inline]
+fn transferred(result: isize) -> io::Result<usize> {
+    usize::try_from(result).map_err(|_| io::Error::from(Errno::last()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Read, Write};
+    use std::os::fd::AsFd;
+    use std::os::unix::net::UnixStream;
+
+    fn ring() -> Box<SharedBytes<16>> {
+        Box::new(SharedBytes(UnsafeCell::new([0; 16])))
+    }
+
+    #[test]
+    fn copies_run_over_the_end_at_every_position() {
+        let ring = ring();
+        for position in (0..40).chain(u32::MAX - 20..=u32::MAX) {
+            for length in 0..=16 {
+                let data: Vec<u8> = (0..length).map(|i| i + 1).collect();
+                ring.copy_in(position, &data);
+                let mut back = vec![0; data.len()];
+                ring.copy_out(position, &mut back);
+                assert_eq!(back, data, "at {position}");
+            }
+        }
+    }
+
+    #[test]
+    fn sockets_are_read_and_written_over_the_end() {
+        let ring = ring();
+        let (mut near, far) = UnixStream::pair().unwrap();
+        near.write_all(b"0123456789").unwrap();
+        assert_eq!(ring.receive(far.as_fd(), 12, 16).unwrap(), 10);
+        assert_eq!(ring.receive(far.as_fd(), 22, 6).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        assert_eq!(ring.send(far.as_fd(), 12, 10).unwrap(), 10);
+        let mut back = [0; 10];
+        near.read_exact(&mut back).unwrap();
+        assert_eq!(&back, b"0123456789");
+        drop(near);
+        assert_eq!(ring.receive(far.as_fd(), 0, 16).unwrap(), 0, "the end of the stream");
+        assert_eq!(ring.send(far.as_fd(), 12, 10).unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+    }
+}

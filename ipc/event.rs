@@ -1,0 +1,47 @@
+//! A nudge from one process to another's event loop (`eventfd(2)`).
+
+use std::os::fd::{AsFd, BorrowedFd};
+
+use nix::errno::Errno;
+use nix::sys::eventfd::{EfdFlags, EventFd};
+
+use crate::ipc::error::IpcError;
+
+/// A counter in the kernel that makes a poll wake up; made before fork, so that both sides have it.
+pub struct Nudge(EventFd);
+
+impl Nudge {
+    /// A new one, non-blocking and CLOEXEC.
+    ///
+    /// # Errors
+    /// What `eventfd(2)` gives.
+    pub fn new() -> Result<Self, IpcError> {
+        EventFd::from_value_and_flags(0, EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC)
+            .map(Nudge)
+            .map_err(|errno| IpcError::system("make", "an eventfd", errno))
+    }
+
+    /// Wakes the other side. What it is to do, it reads in shared memory; write that first.
+    pub fn send(&self) {
+        // EAGAIN means that 2^64 - 2 nudges are pending: it will wake up anyway.
+        let _ = self.0.write(1);
+    }
+
+    /// Takes all pending nudges; whether there were any.
+    #[must_use]
+    pub fn take(&self) -> bool {
+        loop {
+            match self.0.read() {
+                Ok(_) => return true,
+                Err(Errno::EINTR) => {}
+                Err(_) => return false,
+            }
+        }
+    }
+}
+
+impl AsFd for Nudge {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}

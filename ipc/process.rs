@@ -1,0 +1,231 @@
+//! Processes: fork into a named child that dies with its parent, and handles that cannot hit a stranger (`pidfd_open(2)`).
+
+use std::ffi::CString;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+
+use nix::errno::Errno;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
+use nix::unistd::{ForkResult, Pid, fork, getpid, getppid};
+
+use crate::ipc::error::IpcError;
+
+/// A child process: its pid, and a descriptor that means this very process even after its pid is used again.
+pub struct Child {
+    pid: Pid,
+    pidfd: OwnedFd,
+}
+
+/// How a child ended, in words: `exit code 3`, `killed by SIGKILL`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ending {
+    /// The words.
+    pub text: String,
+    /// Whether it ended by itself with exit code 0.
+    pub orderly: bool,
+}
+
+impl Child {
+    /// The process id.
+    #[must_use]
+    pub fn pid(&self) -> i32 {
+        self.pid.as_raw()
+    }
+
+    /// Sends a signal to this process; one that has ended already is not an error.
+    ///
+    /// # Errors
+    /// What `pidfd_send_signal(2)` gives else.
+    pub fn signal(&self, signal: Signal) -> Result<(), IpcError> {
+        let none = std::ptr::null::<libc::siginfo_t>();
+        // SAFETY: a system call on an open pidfd; a null siginfo asks for what kill(2) would send.
+        let sent = unsafe {
+            libc::syscall(libc::SYS_pidfd_send_signal, self.pidfd.as_raw_fd(), signal as libc::c_int, none, 0)
+        };
+        match Errno::result(sent) {
+            Ok(_) | Err(Errno::ESRCH) => Ok(()),
+            Err(errno) => Err(IpcError::system("signal", format!("process {}", self.pid), errno)),
+        }
+    }
+
+    /// Collects the child if it has ended; `None` while it runs. After `Some`, deregister the descriptor: it stays ready.
+    ///
+    /// # Errors
+    /// What `waitid(2)` gives.
+    pub fn reap(&self) -> Result<Option<Ending>, IpcError> {
+        let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG;
+        let status = loop {
+            match waitid(Id::PIDFd(self.pidfd.as_fd()), flags) {
+                Ok(status) => break status,
+                Err(Errno::EINTR) => {}
+                Err(errno) => return Err(IpcError::system("wait for", format!("process {}", self.pid), errno)),
+            }
+        };
+        Ok(match status {
+            WaitStatus::Exited(_, code) => Some(Ending { text: format!("exit code {code}"), orderly: code == 0 }),
+            WaitStatus::Signaled(_, signal, _) => {
+                Some(Ending { text: format!("killed by {}", signal.as_str()), orderly: false })
+            }
+            _ => None,
+        })
+    }
+}
+
+impl AsFd for Child {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.pidfd.as_fd()
+    }
+}
+
+/// Forks a child that runs `body` and exits with the code it returns; nothing after this call runs in the child.
+///
+/// The child is named `name` (15 bytes at most are kept, `prctl(2)`), is killed when its parent dies, has its signals as
+/// [`settle_child_signals`] says, and no open descriptor but 0, 1, 2 and those of `keep`: an inherited client socket would
+/// hold back its FIN, an inherited epoll would be shared with the parent.
+///
+/// # Errors
+/// The caller has several threads (a fork would copy their locks in whatever state), or `fork(2)` fails.
+pub fn spawn(name: &str, keep: &[BorrowedFd<'_>], body: impl FnOnce() -> i32) -> Result<Child, IpcError> {
+    require_single_thread(name)?;
+    let parent = getpid();
+    // SAFETY: the process has one thread, as just checked, so the child's memory is as whole as the parent's.
+    let forked = unsafe { fork() }.map_err(|errno| IpcError::system("fork", name, errno))?;
+    let ForkResult::Parent { child: pid } = forked else {
+        become_child(name, parent, keep);
+        let code = body();
+        // SAFETY: ends the process at once: destructors of what belongs to the parent must not run here.
+        unsafe { libc::_exit(code) }
+    };
+    // The child cannot have been collected by anybody else, so the pid still means it.
+    // SAFETY: a system call with two numbers.
+    let opened = unsafe { libc::syscall(libc::SYS_pidfd_open, pid.as_raw(), 0) };
+    let raw = Errno::result(opened).map_err(|errno| IpcError::system("open a pidfd of", name, errno))?;
+    let raw = RawFd::try_from(raw).map_err(|_| IpcError::system("open a pidfd of", name, Errno::EBADF))?;
+    // SAFETY: a descriptor that the kernel has just made for this process alone; it sets CLOEXEC by itself.
+    let pidfd = unsafe { OwnedFd::from_raw_fd(raw) };
+    Ok(Child { pid, pidfd })
+}
+
+fn require_single_thread(name: &str) -> Result<(), IpcError> {
+    let threads = std::fs::read_dir("/proc/self/task").map(Iterator::count);
+    match threads {
+        Ok(1) => Ok(()),
+        _ => Err(IpcError::Foreign {
+            object: format!("process {name}"),
+            reason: "it cannot be forked from a process that has several threads".to_owned(),
+        }),
+    }
+}
+
+/// The child's side of the fork, all of it; on failure the child exits, since it must not run half set up.
+fn become_child(name: &str, parent: Pid, keep: &[BorrowedFd<'_>]) {
+    let set_up = || -> Result<(), Errno> {
+        set_name(name);
+        nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
+        // The parent may have died before the call above; then nobody would ever send that signal.
+        if getppid() != parent {
+            return Err(Errno::ESRCH);
+        }
+        settle_child_signals()?;
+        close_all_but(keep)
+    };
+    if set_up().is_err() {
+        // SAFETY: as in `spawn`.
+        unsafe { libc::_exit(70) }
+    }
+}
+
+/// A child leaves the orders to its parent: a terminal's Ctrl-C or a service manager's SIGTERM goes to the whole group, and
+/// the parent turns it into one orderly stop. So the children ignore what the parent handles, and take nothing of its mask.
+fn settle_child_signals() -> Result<(), Errno> {
+    let ignore = SigAction::new(SigHandler::SigIgn, SaFlags::empty(), SigSet::empty());
+    for signal in [
+        Signal::SIGINT,
+        Signal::SIGTERM,
+        Signal::SIGHUP,
+        Signal::SIGPIPE,
+        Signal::SIGTTIN,
+        Signal::SIGTTOU,
+        Signal::SIGUSR1,
+        Signal::SIGUSR2,
+    ] {
+        // SAFETY: no handler function is installed, so nothing can run at a wrong moment.
+        unsafe { sigaction(signal, &ignore) }?;
+    }
+    SigSet::empty().thread_set_mask()
+}
+
+/// Closes every descriptor from 3 on that is not in `keep`.
+fn close_all_but(keep: &[BorrowedFd<'_>]) -> Result<(), Errno> {
+    let mut kept: Vec<u32> = keep.iter().filter_map(|fd| u32::try_from(fd.as_raw_fd()).ok()).collect();
+    kept.sort_unstable();
+    let mut from = 3;
+    for fd in kept.into_iter().chain([u32::MAX]) {
+        if fd > from {
+            let last = if fd == u32::MAX { u32::MAX } else { fd - 1 };
+            // SAFETY: this process was just forked; the owners of the closed descriptors are the parent's, and are never
+            // dropped here (`spawn` leaves by _exit).
+            Errno::result(unsafe { libc::close_range(from, last, 0) })?;
+        }
+        from = from.max(fd.saturating_add(1));
+    }
+    Ok(())
+}
+
+/// Names the calling process as `ps` and `/proc/PID/comm` show it; what is over 15 bytes is cut (`prctl(2)`).
+pub fn set_name(name: &str) {
+    if let Ok(name) = CString::new(name) {
+        // It fails on an unreadable pointer only.
+        let _ = nix::sys::prctl::set_name(&name);
+    }
+}
+
+/// Makes sure that descriptors 0, 1 and 2 are open: one of ours in their place would be written to by every `eprintln!`, and
+/// the `shared_memory` crate takes descriptor 0 for "none".
+///
+/// # Errors
+/// `/dev/null` cannot be opened.
+pub fn open_standard_descriptors() -> io::Result<()> {
+    loop {
+        let null = File::options().read(true).write(true).open("/dev/null")?;
+        if null.as_raw_fd() > 2 {
+            return Ok(());
+        }
+        std::mem::forget(null);
+    }
+}
+
+/// Raises the limit of open files to at least `needed`, as far as the hard limit allows.
+///
+/// # Errors
+/// The hard limit, when it is below `needed`.
+pub fn raise_open_files(needed: u64) -> Result<(), u64> {
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).map_err(|_| 0u64)?;
+    if soft >= needed {
+        return Ok(());
+    }
+    if hard < needed || setrlimit(Resource::RLIMIT_NOFILE, needed, hard).is_err() {
+        return Err(hard);
+    }
+    Ok(())
+}
+
+/// Ends the calling process as `kill -9` would: no destructor, no handler, at this very instruction.
+pub fn kill_self() -> ! {
+    let _ = nix::sys::signal::kill(getpid(), Signal::SIGKILL);
+    // SAFETY: ends the process; not reached unless the kernel delivers the signal late.
+    unsafe { libc::_exit(137) }
+}
+
+/// The monotonic clock, in nanoseconds; the same for all processes of the machine.
+#[must_use]
+#[inline]
+pub fn monotonic_ns() -> u64 {
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: a place for the result; this clock always exists.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
+    u64::try_from(now.tv_sec).unwrap_or(0) * 1_000_000_000 + u64::try_from(now.tv_nsec).unwrap_or(0)
+}

@@ -1,0 +1,265 @@
+//! Typed segments of POSIX shared memory (`shm_overview(7)`).
+//!
+//! A segment is a header (magic, layout version, boot, sizes), one `Root`, and a run of `Element`s. It is made and
+//! unlinked by the master alone; the other processes inherit the mapping through fork, tools open it by name.
+
+use std::fs::File;
+use std::marker::PhantomData;
+use std::mem::ManuallyDrop;
+use std::num::NonZeroUsize;
+use std::os::fd::{AsFd, AsRawFd};
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::sys::mman::{MapFlags, ProtFlags, mmap, shm_open, shm_unlink};
+use nix::sys::stat::Mode;
+use shared_memory::{Shmem, ShmemConf, ShmemError};
+
+use crate::ipc::error::IpcError;
+use crate::ipc::layout::Shared;
+use crate::shared_struct;
+
+/// `VAULTSEG` in ASCII: the first eight bytes of every finished segment.
+const MAGIC: u64 = u64::from_be_bytes(*b"VAULTSEG");
+
+shared_struct! {
+    /// What every segment begins with. Writer: the master, once, before any other process can know of the segment.
+    struct Header, align 64, size 64; {
+        magic: AtomicU64,
+        layout_version: AtomicU32,
+        boot: AtomicU32,
+        bytes: AtomicU64,
+        root_bytes: AtomicU64,
+        element_bytes: AtomicU64,
+        elements: AtomicU64,
+        reserved: [AtomicU64; 2],
+    }
+}
+
+/// How a segment is mapped. Neither is ever unmapped: a thread that holds a robust lock in it has the kernel walk through
+/// that memory when it dies, and references to it are given out for the life of the process.
+enum Mapping {
+    /// Readable and writable, made by the `shared_memory` crate; its owner flag is off, since a forked child inherits it
+    /// and would unlink the master's segment when it drops its copy.
+    Writable { _shmem: ManuallyDrop<Shmem> },
+    /// Readable only, for tools that look at a running instance.
+    ReadOnly,
+}
+
+/// What a segment says of itself; see [`describe`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SegmentDescription {
+    /// Version of the layout, as its maker stated it.
+    pub layout_version: u32,
+    /// The start of the instance that it belongs to.
+    pub boot: u32,
+    /// Bytes, header included.
+    pub bytes: u64,
+    /// Elements behind the root.
+    pub elements: u64,
+}
+
+/// A mapped segment of one `Root` and a run of `Element`s.
+pub struct Segment<Root: Shared, Element: Shared> {
+    name: String,
+    base: NonNull<u8>,
+    elements: usize,
+    _mapping: Mapping,
+    _types: PhantomData<(Root, Element)>,
+}
+
+// SAFETY: the mapping lives as long as the process and is only reached through `&Root` and `&Element`, which are Sync.
+unsafe impl<R: Shared, E: Shared> Send for Segment<R, E> {}
+// SAFETY: as above.
+unsafe impl<R: Shared, E: Shared> Sync for Segment<R, E> {}
+
+/// Where the root and the elements stand, computed alike by every process.
+struct Plan {
+    root: usize,
+    elements: usize,
+    bytes: usize,
+}
+
+impl<Root: Shared, Element: Shared> Segment<Root, Element> {
+    const fn plan(count: usize) -> Plan {
+        let root = size_of::<Header>().next_multiple_of(align_of::<Root>());
+        let elements = (root + size_of::<Root>()).next_multiple_of(align_of::<Element>());
+        Plan { root, elements, bytes: elements + count * size_of::<Element>() }
+    }
+
+    /// Makes a zero-filled segment with room for `count` elements, lets `prepare` fill it, then publishes it.
+    ///
+    /// All its memory is reserved before it is touched, so that a full `/dev/shm` is an error here and not a SIGBUS later.
+    ///
+    /// # Errors
+    /// The name is taken, memory is short, or `prepare` fails; then nothing is left behind.
+    pub fn create(
+        name: &str,
+        layout_version: u32,
+        boot: u32,
+        count: usize,
+        prepare: impl FnOnce(&Root, &[Element]) -> Result<(), IpcError>,
+    ) -> Result<Self, IpcError> {
+        let plan = Self::plan(count);
+        let mut shmem =
+            ShmemConf::new().os_id(name).size(plan.bytes).create().map_err(|e| shmem_error("create", name, &e))?;
+        let fd = shm_open(name, OFlag::O_RDWR, Mode::empty()).map_err(|e| IpcError::system("open", name, e))?;
+        let length = i64::try_from(plan.bytes).map_err(|_| IpcError::system("size", name, Errno::EFBIG))?;
+        nix::fcntl::posix_fallocate(&fd, 0, length).map_err(|e| IpcError::system("reserve memory for", name, e))?;
+        let base = NonNull::new(shmem.as_ptr()).ok_or_else(|| IpcError::system("map", name, Errno::EFAULT))?;
+        shmem.set_owner(false);
+        let _mapping = Mapping::Writable { _shmem: ManuallyDrop::new(shmem) };
+        let segment = Segment { name: name.to_owned(), base, elements: count, _mapping, _types: PhantomData };
+        if let Err(error) = prepare(segment.root(), segment.elements()) {
+            unlink(name)?;
+            return Err(error);
+        }
+        let header = segment.header();
+        header.layout_version.store(layout_version, Ordering::Relaxed);
+        header.boot.store(boot, Ordering::Relaxed);
+        header.bytes.store(plan.bytes as u64, Ordering::Relaxed);
+        header.root_bytes.store(size_of::<Root>() as u64, Ordering::Relaxed);
+        header.element_bytes.store(size_of::<Element>() as u64, Ordering::Relaxed);
+        header.elements.store(count as u64, Ordering::Relaxed);
+        // PUBLISH-SEGMENT: release; whoever sees the magic sees everything written before it.
+        header.magic.store(MAGIC, Ordering::Release);
+        Ok(segment)
+    }
+
+    /// Maps an existing segment for reading only; a write through it would be a fault, so only call what loads.
+    ///
+    /// # Errors
+    /// There is no such segment, or it is unfinished, of another layout, or not of the stated size.
+    pub fn open_read_only(name: &str, layout_version: u32) -> Result<Self, IpcError> {
+        let (base, mapped) = map_read_only(name)?;
+        let description = check(name, base, mapped)?;
+        let elements = usize::try_from(description.elements).unwrap_or(usize::MAX);
+        // SAFETY: `check` saw that at least a whole, published header is mapped.
+        let header = unsafe { base.cast::<Header>().as_ref() };
+        let fits = header.root_bytes.load(Ordering::Relaxed) == size_of::<Root>() as u64
+            && header.element_bytes.load(Ordering::Relaxed) == size_of::<Element>() as u64
+            && elements.checked_mul(size_of::<Element>()).is_some_and(|run| run <= mapped)
+            && Self::plan(elements).bytes == mapped;
+        if description.layout_version != layout_version || !fits {
+            let reason = format!(
+                "it has layout version {}, this program reads version {layout_version}",
+                description.layout_version
+            );
+            return Err(IpcError::Foreign { object: name.to_owned(), reason });
+        }
+        Ok(Segment { name: name.to_owned(), base, elements, _mapping: Mapping::ReadOnly, _types: PhantomData })
+    }
+
+    fn header(&self) -> &Header {
+        // SAFETY: the mapping is page-aligned, at least one header long, and never unmapped; Header is Shared.
+        unsafe { self.base.cast::<Header>().as_ref() }
+    }
+
+    /// The segment's one root.
+    #[must_use]
+    #[inline]
+    pub fn root(&self) -> &Root {
+        // SAFETY: `plan` put the root inside the mapping, aligned; both constructors checked the size.
+        let root = unsafe { self.base.add(Self::plan(0).root) };
+        // SAFETY: as above, and Root is Shared: any bytes are a valid value and others may write behind the reference.
+        unsafe { root.cast::<Root>().as_ref() }
+    }
+
+    /// The segment's elements.
+    #[must_use]
+    #[inline]
+    pub fn elements(&self) -> &[Element] {
+        // SAFETY: `plan` put the run inside the mapping, aligned; both constructors checked the size.
+        let first = unsafe { self.base.add(Self::plan(0).elements) };
+        // SAFETY: as above, and Element is Shared.
+        unsafe { std::slice::from_raw_parts(first.cast::<Element>().as_ptr(), self.elements) }
+    }
+
+    /// The full name, with its leading slash.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Bytes, header included.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        Self::plan(self.elements).bytes
+    }
+}
+
+fn shmem_error(step: &'static str, name: &str, error: &ShmemError) -> IpcError {
+    match error {
+        ShmemError::MappingIdExists => IpcError::system(step, name, Errno::EEXIST),
+        ShmemError::MapCreateFailed(code) | ShmemError::MapOpenFailed(code) | ShmemError::UnknownOsError(code) => {
+            IpcError::system(step, name, Errno::from_raw(i32::try_from(*code).unwrap_or(libc::EIO)))
+        }
+        other => IpcError::Foreign { object: name.to_owned(), reason: other.to_string() },
+    }
+}
+
+fn map_read_only(name: &str) -> Result<(NonNull<u8>, usize), IpcError> {
+    let fd = shm_open(name, OFlag::O_RDONLY, Mode::empty()).map_err(|e| IpcError::system("open", name, e))?;
+    let file = File::from(fd);
+    let mapped = file.metadata().map(|m| m.len()).unwrap_or(0);
+    let length = usize::try_from(mapped).ok().filter(|&n| n >= size_of::<Header>()).and_then(NonZeroUsize::new);
+    let Some(length) = length else {
+        return Err(IpcError::Foreign { object: name.to_owned(), reason: "it is smaller than a header".to_owned() });
+    };
+    // SAFETY: a new mapping at an address of the kernel's choice disturbs nothing that exists.
+    let base = unsafe { mmap(None, length, ProtFlags::PROT_READ, MapFlags::MAP_SHARED, file.as_fd(), 0) }
+        .map_err(|e| IpcError::system("map", name, e))?;
+    Ok((base.cast(), length.get()))
+}
+
+fn check(name: &str, base: NonNull<u8>, mapped: usize) -> Result<SegmentDescription, IpcError> {
+    // SAFETY: `map_read_only` mapped at least a whole header, page-aligned.
+    let header = unsafe { base.cast::<Header>().as_ref() };
+    let foreign = |reason: String| IpcError::Foreign { object: name.to_owned(), reason };
+    // PUBLISH-SEGMENT: acquire.
+    if header.magic.load(Ordering::Acquire) != MAGIC {
+        return Err(foreign("its first bytes are not VAULTSEG: unfinished, or not made by this program".to_owned()));
+    }
+    let bytes = header.bytes.load(Ordering::Relaxed);
+    if bytes != mapped as u64 {
+        return Err(foreign(format!("it says it has {bytes} bytes and has {mapped}")));
+    }
+    Ok(SegmentDescription {
+        layout_version: header.layout_version.load(Ordering::Relaxed),
+        boot: header.boot.load(Ordering::Relaxed),
+        bytes,
+        elements: header.elements.load(Ordering::Relaxed),
+    })
+}
+
+/// What the segment `name` says of itself, whatever its layout.
+///
+/// # Errors
+/// There is no such segment, or it is unfinished or not one of ours.
+pub fn describe(name: &str) -> Result<SegmentDescription, IpcError> {
+    let (base, mapped) = map_read_only(name)?;
+    check(name, base, mapped)
+}
+
+/// Removes the name of a segment; the memory goes when the last process that maps it ends.
+///
+/// # Errors
+/// What `shm_unlink(3)` gives, but for a name that is gone already.
+pub fn unlink(name: &str) -> Result<(), IpcError> {
+    match shm_unlink(name) {
+        Ok(()) | Err(Errno::ENOENT) => Ok(()),
+        Err(errno) => Err(IpcError::system("unlink", name, errno)),
+    }
+}
+
+/// Opens the file behind a segment, to hold or to probe a file lock on it.
+///
+/// # Errors
+/// What `shm_open(3)` gives.
+pub fn open_file(name: &str) -> Result<File, IpcError> {
+    let fd = shm_open(name, OFlag::O_RDWR, Mode::empty()).map_err(|e| IpcError::system("open", name, e))?;
+    debug_assert!(fd.as_raw_fd() > 2, "the standard descriptors are open");
+    Ok(File::from(fd))
+}
