@@ -104,10 +104,10 @@ impl<'a> Frame<'a> {
     #[inline]
     pub(crate) fn cut(header: Header, bytes: &'a [u8]) -> Frame<'a> {
         let rest = &bytes[HEADER_BYTES..];
-        if header.flags.contains(Flags::KEYED) {
-            if let Some((key, body)) = rest.split_first_chunk::<KEY_BYTES>() {
-                return Frame { header, key: Some(key), body };
-            }
+        if header.flags.contains(Flags::KEYED)
+            && let Some((key, body)) = rest.split_first_chunk::<KEY_BYTES>()
+        {
+            return Frame { header, key: Some(key), body };
         }
         Frame { header, key: None, body: rest }
     }
