@@ -1,1 +1,19 @@
-//! The wire protocol.
+//! The wire protocol: bytes to messages and back. Pure: no socket, no clock, no allocation on the way in.
+//!
+//! A reader feeds a [`Decoder`] with the bytes of its stream and gets [`Step`]s: frames, or errors to answer. A frame's
+//! body is decrypted with an [`XorKey`] if its flag says so, and becomes a [`Request`] or a [`Response`]. The other way,
+//! both encode themselves into a buffer. `docs/PROTOCOL.md` describes the same for writers of other clients.
+
+mod cipher;
+mod decoder;
+mod frame;
+mod message;
+mod opcode;
+mod status;
+
+pub use cipher::XorKey;
+pub use decoder::{Decoder, Step};
+pub use frame::{Flags, Frame, Header, MAGIC, VERSION, checksum};
+pub use message::{BodyError, Request, Response, Totals};
+pub use opcode::{Opcode, UnknownOpcode};
+pub use status::{Status, UnknownStatus};

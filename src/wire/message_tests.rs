@@ -1,0 +1,172 @@
+use proptest::collection::vec;
+use proptest::option;
+use proptest::prelude::*;
+
+use super::*;
+use crate::wire::{Decoder, Frame, Step, checksum};
+
+/// A request with its texts owned.
+#[derive(Debug, Clone)]
+enum Owned {
+    Login(Vec<u8>, Vec<u8>),
+    Other(Request<'static>),
+}
+
+impl Owned {
+    fn request(&self) -> Request<'_> {
+        match self {
+            Owned::Login(user, pass) => Request::Login { user, pass },
+            Owned::Other(request) => *request,
+        }
+    }
+}
+
+fn any_request() -> impl Strategy<Value = Owned> {
+    let account = || any::<u32>().prop_map(AccountId);
+    let amount = || any::<i64>().prop_map(Cents);
+    let login =
+        (vec(any::<u8>(), 0..=255), vec(any::<u8>(), 0..=255)).prop_map(|(user, pass)| Owned::Login(user, pass));
+    let other = prop_oneof![
+        (account(), amount()).prop_map(|(account, amount)| Request::Deposit { account, amount }),
+        (account(), amount()).prop_map(|(account, amount)| Request::Withdraw { account, amount }),
+        (account(), account(), amount()).prop_map(|(from, to, amount)| Request::Transfer { from, to, amount }),
+        account().prop_map(|account| Request::Balance { account }),
+        (account(), any::<u64>(), any::<u16>()).prop_map(|(account, before, limit)| Request::History {
+            account,
+            before: Lsn(before),
+            limit
+        }),
+        Just(Request::Ping),
+        Just(Request::Totals),
+    ];
+    prop_oneof![1 => login, 7 => other.prop_map(Owned::Other)]
+}
+
+fn any_response() -> impl Strategy<Value = Response> {
+    let amount = || any::<i64>().prop_map(Cents);
+    let totals = (any::<u32>(), amount(), amount(), amount(), any::<u64>()).prop_map(
+        |(accounts, sum, deposited, withdrawn, lsn)| Totals { accounts, sum, deposited, withdrawn, lsn: Lsn(lsn) },
+    );
+    prop_oneof![
+        any::<u32>().prop_map(|session| Response::Login { session: SessionId(session) }),
+        amount().prop_map(|balance| Response::Deposit { balance }),
+        amount().prop_map(|balance| Response::Withdraw { balance }),
+        (amount(), amount()).prop_map(|(from_balance, to_balance)| Response::Transfer { from_balance, to_balance }),
+        amount().prop_map(|balance| Response::Balance { balance }),
+        any::<u64>().prop_map(|server_time_ms| Response::Ping { server_time_ms }),
+        totals.prop_map(Response::Totals),
+        (any::<u16>(), 1usize..12).prop_map(|(opcode, at)| Response::Error { opcode, status: Status::ALL[at] }),
+    ]
+}
+
+/// The one frame that `bytes` are, and its body decrypted.
+fn open(bytes: &[u8], xor: Option<XorKey>) -> (Frame<'_>, Vec<u8>) {
+    let (used, step) = Decoder::default().step(bytes);
+    let Step::Frame(frame) = step else { panic!("{step:?}") };
+    assert_eq!(used, bytes.len());
+    assert_eq!(frame.header.flags.contains(Flags::XOR), xor.is_some());
+    let mut body = frame.body.to_vec();
+    if let Some(xor) = xor {
+        xor.apply(&mut body);
+    }
+    (frame, body)
+}
+
+proptest! {
+    #[test]
+    fn every_request_round_trips(
+        owned in any_request(), seq: u32, key in option::of(any::<[u8; 16]>()), xor in option::of(any::<u32>()),
+    ) {
+        let request = owned.request();
+        let xor = xor.map(XorKey::from_bits);
+        let mut bytes = b"before".to_vec();
+        request.encode(seq, key.as_ref(), xor, &mut bytes);
+        let (frame, body) = open(&bytes[6..], xor);
+        prop_assert_eq!((frame.header.seq, frame.key.copied()), (seq, key));
+        let opcode = Opcode::try_from(frame.header.opcode).unwrap();
+        prop_assert_eq!(opcode, request.opcode());
+        prop_assert_eq!(Request::decode(opcode, &body), Ok(request));
+    }
+
+    #[test]
+    fn every_response_round_trips(response in any_response(), seq: u32, xor in option::of(any::<u32>())) {
+        let xor = xor.map(XorKey::from_bits);
+        let mut bytes = Vec::new();
+        response.encode(seq, xor, &mut bytes);
+        let (frame, body) = open(&bytes, xor);
+        prop_assert_eq!(frame.header.seq, seq);
+        prop_assert_eq!(Response::decode(&frame.header, &body), Ok(response));
+    }
+
+    #[test]
+    fn no_body_is_a_panic(opcode in 0usize..8, flags in 0u8..8, body in vec(any::<u8>(), 0..64)) {
+        let opcode = Opcode::ALL[opcode];
+        let _ = Request::decode(opcode, &body);
+        let flags = Flags::from_bits(flags).unwrap();
+        let _ = Response::decode(&Header { length: 0, flags, opcode: opcode.code(), seq: 0 }, &body);
+    }
+
+    #[test]
+    fn a_checksum_counts_every_byte_but_its_own(frame in vec(any::<u8>(), HEADER_BYTES..300)) {
+        let mut plain = frame.clone();
+        plain[14..18].fill(0);
+        prop_assert_eq!(checksum(&frame), crc32fast::hash(&plain));
+    }
+}
+
+#[test]
+fn a_body_of_another_length_is_refused() {
+    for opcode in Opcode::ALL {
+        let right: Vec<usize> = (0..200).filter(|&len| Request::decode(opcode, &vec![0; len]).is_ok()).collect();
+        let wanted = match opcode {
+            Opcode::Login => 2,
+            Opcode::Deposit | Opcode::Withdraw => 12,
+            Opcode::Transfer => 16,
+            Opcode::Balance => 4,
+            Opcode::History => 14,
+            Opcode::Ping | Opcode::Totals => 0,
+        };
+        assert_eq!(right, [wanted], "{opcode}");
+    }
+}
+
+#[test]
+fn a_response_must_agree_with_its_error_flag() {
+    let header = |flags| Header { length: 20, flags, opcode: Opcode::Deposit.code(), seq: 1 };
+    let refused = Response::decode(&header(Flags::NONE), &[0, 5]);
+    assert_eq!(refused, Err(BodyError::Contradiction(Status::Insufficient)));
+    assert_eq!(Response::decode(&header(Flags::ERROR), &[0, 0]), Err(BodyError::Contradiction(Status::Ok)));
+    assert_eq!(Response::decode(&header(Flags::ERROR), &[0, 99]), Err(BodyError::Status(UnknownStatus(99))));
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(" ")
+}
+
+/// The worked examples of docs/PROTOCOL.md are what this code sends.
+#[test]
+fn the_document_shows_true_bytes() {
+    let document = include_str!("../../docs/PROTOCOL.md");
+    let session = SessionId(0x5EED_0001);
+    let xor = XorKey::derive(b"demo", session);
+    let deposit = Request::Deposit { account: AccountId(12), amount: Cents(2500) };
+    let deposited = Response::Deposit { balance: Cents(102_500) };
+    let refused = Response::Error { opcode: Opcode::Withdraw.code(), status: Status::Insufficient };
+    let mut frames = Vec::new();
+    let mut show = |write: &dyn Fn(&mut Vec<u8>)| {
+        let mut bytes = Vec::new();
+        write(&mut bytes);
+        frames.push(hex(&bytes));
+    };
+    show(&|out| Request::Login { user: b"demo", pass: b"demo" }.encode(1, None, None, out));
+    show(&|out| Response::Login { session }.encode(1, None, out));
+    show(&|out| deposit.encode(2, None, None, out));
+    show(&|out| deposited.encode(2, None, out));
+    show(&|out| deposit.encode(3, None, Some(xor), out));
+    show(&|out| refused.encode(4, None, out));
+    for frame in frames {
+        assert!(document.contains(&frame), "docs/PROTOCOL.md lacks {frame}");
+    }
+    let key = format!("{:08x}", xor.to_bits());
+    assert!(document.contains(&key), "docs/PROTOCOL.md lacks the key {key}");
+}
