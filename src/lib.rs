@@ -5,12 +5,15 @@
 //! - floor 0, words: [`vocab`], [`limits`]
 //! - floor 1, what the kernel gives, and all of the `unsafe`: [`ipc`]
 //! - floor 2, pure rules: [`wire`]
+//! - floor 3, rules meet resources: [`ledger`], [`crash_point`]
 //!
 //! `docs/ARCHITECTURE.md` tells the whole plan.
 
 #[path = "../ipc/mod.rs"]
 pub mod ipc;
 
+pub mod crash_point;
+pub mod ledger;
 pub mod limits;
 pub mod vocab;
 pub mod wire;

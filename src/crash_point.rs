@@ -1,0 +1,144 @@
+//! Named places where a process can be made to die, so that tests can stop it at every step of every operation.
+//!
+//! A point costs one load of a process-private byte and a compare that the processor predicts; they are compiled in always,
+//! so that what is tested is what runs. `VAULT_CRASH_POINT=WORKER:NAME[#HIT][,…]` in the master's environment arms the
+//! named point in the first life of that worker: it ends itself with SIGKILL when it comes by for the HIT-th time (default 1).
+
+use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
+
+use crate::ipc::process;
+
+/// The environment variable that arms points.
+pub const VARIABLE: &str = "VAULT_CRASH_POINT";
+
+macro_rules! points {
+    ($($(#[$doc:meta])* $point:ident = $name:literal,)*) => {
+        /// A step after (or before) which a worker can be made to die.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[repr(u8)]
+        pub enum CrashPoint { $($(#[$doc])* $point,)* }
+
+        impl CrashPoint {
+            /// Every point, in the order in which an operation comes by.
+            pub const ALL: &[CrashPoint] = &[$(CrashPoint::$point,)*];
+
+            /// The name that [`VARIABLE`] takes.
+            #[must_use]
+            pub fn name(self) -> &'static str {
+                match self { $(CrashPoint::$point => $name,)* }
+            }
+        }
+    };
+}
+
+points! {
+    /// A frame was read and decoded; nothing else was done.
+    Decoded = "request.decoded",
+    /// The first (or only) account is locked.
+    FirstLocked = "ledger.first-locked",
+    /// All accounts of the operation are locked.
+    Locked = "ledger.locked",
+    /// The rules have allowed the operation.
+    Decided = "ledger.decided",
+    /// The reply stands in the transmit ring, behind its end.
+    ReplyWritten = "ledger.reply-written",
+    /// The intent is written; the operation has not happened.
+    Prepared = "ledger.prepared",
+    /// The commit point is passed; no balance has changed yet.
+    Committed = "ledger.committed",
+    /// The first account's balance is written, its LSN not.
+    FirstBalanceSet = "ledger.first-balance-set",
+    /// The first account has its new balance and LSN.
+    FirstApplied = "ledger.first-applied",
+    /// All accounts have their new balances.
+    Applied = "ledger.applied",
+    /// The worker's tally of deposits and withdrawals is moved.
+    Tallied = "ledger.tallied",
+    /// The connection's progress word is moved: request consumed, reply queued.
+    ProgressMoved = "ledger.progress-moved",
+    /// The intent is idle again; the locks are still held.
+    IntentCleared = "ledger.intent-cleared",
+    /// The first of the locks is given back.
+    FirstUnlocked = "ledger.first-unlocked",
+    /// The operation is over; its reply was not sent.
+    Unlocked = "ledger.unlocked",
+    /// A reply was sent; the count of sent bytes does not say so.
+    ReplySent = "connection.reply-sent",
+    /// Repair: a dead holder's lock is inherited.
+    RepairInherited = "repair.inherited",
+    /// Repair: the dead worker's tally is moved.
+    RepairTallied = "repair.tallied",
+    /// Repair: the balance is set, the account's LSN not.
+    RepairBalanceSet = "repair.balance-set",
+    /// Repair: the account is whole; the lock is not yet declared so.
+    RepairApplied = "repair.applied",
+}
+
+/// The armed point as its number plus one; 0 when none is.
+static ARMED: AtomicU8 = AtomicU8::new(0);
+static HITS_LEFT: AtomicU32 = AtomicU32::new(0);
+
+/// Dies here if this point is armed.
+#[inline]
+pub fn crash_point(point: CrashPoint) {
+    if ARMED.load(Ordering::Relaxed) == point as u8 + 1 {
+        hit();
+    }
+}
+
+#[cold]
+fn hit() {
+    if HITS_LEFT.fetch_sub(1, Ordering::Relaxed) <= 1 {
+        process::kill_self();
+    }
+}
+
+/// Arms `point` in this process: it dies when it comes by for the `hits`-th time.
+pub fn arm(point: CrashPoint, hits: u32) {
+    HITS_LEFT.store(hits.max(1), Ordering::Relaxed);
+    ARMED.store(point as u8 + 1, Ordering::Relaxed);
+}
+
+/// What [`VARIABLE`] says for worker `worker`.
+///
+/// # Errors
+/// The part of the text that is no `WORKER:NAME[#HIT]`.
+pub fn armed_for(text: &str, worker: usize) -> Result<Option<(CrashPoint, u32)>, String> {
+    let mut found = None;
+    for entry in text.split(',').filter(|entry| !entry.is_empty()) {
+        let parsed = entry.split_once(':').and_then(|(index, point)| {
+            let (name, hits) = point.split_once('#').unwrap_or((point, "1"));
+            let point = CrashPoint::ALL.iter().copied().find(|p| p.name() == name)?;
+            Some((index.parse::<usize>().ok()?, point, hits.parse::<u32>().ok()?))
+        });
+        let (index, point, hits) = parsed.ok_or_else(|| entry.to_owned())?;
+        if index == worker {
+            found = Some((point, hits));
+        }
+    }
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_variable_names_workers_points_and_hits() {
+        let text = "0:ledger.locked,1:ledger.applied#3";
+        assert_eq!(armed_for(text, 0), Ok(Some((CrashPoint::Locked, 1))));
+        assert_eq!(armed_for(text, 1), Ok(Some((CrashPoint::Applied, 3))));
+        assert_eq!(armed_for(text, 2), Ok(None));
+        for bad in ["ledger.locked", "0:nowhere", "x:ledger.locked", "0:ledger.locked#x"] {
+            assert_eq!(armed_for(bad, 0), Err(bad.to_owned()));
+        }
+    }
+
+    #[test]
+    fn names_are_unique() {
+        let mut names: Vec<_> = CrashPoint::ALL.iter().map(|p| p.name()).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), CrashPoint::ALL.len());
+    }
+}

@@ -1,0 +1,182 @@
+//! What a worker is about to do, written where the others can read it after its death.
+
+use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
+
+use crate::shared_struct;
+use crate::vocab::{AccountId, Cents, Lsn};
+
+/// The account number that stands for "no second account".
+pub const NO_ACCOUNT: u32 = u32::MAX;
+/// The connection slot that stands for "no connection waits for this".
+pub const NO_CONNECTION: u32 = u32::MAX;
+
+const IDLE: u64 = 0;
+const PREPARED: u64 = 1;
+const COMMITTED: u64 = 2;
+const PHASE_BITS: u32 = 2;
+
+shared_struct! {
+    /// One operation in flight. Writer: its worker, while that lives; once it is dead and collected, the master.
+    ///
+    /// An intent that is not idle names only accounts whose locks its worker holds, alive or dead. All fields but `phase`
+    /// are written before `phase` says so, and each is written every time: a stale second account would be taken for a named
+    /// one.
+    pub struct Intent, align 64, size 128; {
+        phase: AtomicU64,
+        progress: AtomicU64,
+        connection: AtomicU32,
+        reserved: AtomicU32,
+        accounts: [AtomicU32; 2],
+        balances: [AtomicI64; 2],
+        deposited: [AtomicI64; 2],
+        withdrawn: [AtomicI64; 2],
+        spare: [AtomicU64; 6],
+    }
+}
+
+shared_struct! {
+    /// What came in and went out through one worker, and the same as of the last cut that it took part in.
+    /// Writer: the worker, holding the lock of an account that the operation touches; after its death, whoever repairs.
+    /// Counted modulo 2^64, like the two's complement sums that TOTALS compares.
+    pub struct Tally, align 64, size 64; {
+        pub(super) deposited: AtomicI64,
+        pub(super) withdrawn: AtomicI64,
+        /// The cut whose values stand in the three fields below.
+        pub(super) cut_epoch: AtomicU32,
+        reserved: AtomicU32,
+        pub(super) cut_deposited: AtomicI64,
+        pub(super) cut_withdrawn: AtomicI64,
+        /// Balances that this worker counted into the cut before it changed them.
+        pub(super) cut_sum: AtomicI64,
+        spare: [AtomicU64; 2],
+    }
+}
+
+shared_struct! {
+    /// What the ledger keeps for one worker.
+    pub struct LedgerRow, align 64, size 192; {
+        /// Running sums.
+        pub tally: Tally,
+        /// The operation in flight.
+        pub intent: Intent,
+    }
+}
+
+/// A plan as it is written into the intent: absolute values, so that carrying it out twice is the same as once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// The accounts; the second may be missing.
+    pub accounts: (AccountId, Option<AccountId>),
+    /// Their new balances.
+    pub balances: [Cents; 2],
+    /// The worker's tally of deposits, before and after.
+    pub deposited: [Cents; 2],
+    /// The worker's tally of withdrawals, before and after.
+    pub withdrawn: [Cents; 2],
+    /// The connection that waits for the answer.
+    pub connection: u32,
+    /// The progress word that says to it: request consumed, reply queued.
+    pub progress: u64,
+}
+
+/// How far an operation got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Nothing is in flight.
+    Idle,
+    /// Written down, not happened.
+    Prepared,
+    /// Happened, as number so-and-so; maybe not applied yet.
+    Committed(Lsn),
+}
+
+impl Intent {
+    /// Writes the plan; the operation has not happened.
+    #[inline]
+    pub(super) fn prepare(&self, plan: &Plan) {
+        let (first, second) = plan.accounts;
+        self.accounts[0].store(first.0, Ordering::Relaxed);
+        self.accounts[1].store(second.map_or(NO_ACCOUNT, |id| id.0), Ordering::Relaxed);
+        for (fields, values) in
+            [(&self.balances, plan.balances), (&self.deposited, plan.deposited), (&self.withdrawn, plan.withdrawn)]
+        {
+            fields[0].store(values[0].0, Ordering::Relaxed);
+            fields[1].store(values[1].0, Ordering::Relaxed);
+        }
+        self.connection.store(plan.connection, Ordering::Relaxed);
+        self.progress.store(plan.progress, Ordering::Relaxed);
+        // COMMIT-INTENT: release, so that whoever sees a phase sees the plan.
+        self.phase.store(PREPARED, Ordering::Release);
+    }
+
+    /// Declares the operation happened as number `lsn`. This store is the commit point while there is no journal.
+    #[inline]
+    pub(super) fn commit(&self, lsn: Lsn) {
+        // COMMIT-INTENT: release, as above.
+        self.phase.store(lsn.0 << PHASE_BITS | COMMITTED, Ordering::Release);
+    }
+
+    /// Declares that nothing is in flight.
+    #[inline]
+    pub(super) fn clear(&self) {
+        // Release: whoever sees the intent idle sees what it did.
+        self.phase.store(IDLE, Ordering::Release);
+    }
+
+    /// How far the operation got.
+    #[must_use]
+    pub fn phase(&self) -> Phase {
+        // COMMIT-INTENT: acquire.
+        let word = self.phase.load(Ordering::Acquire);
+        match word & ((1 << PHASE_BITS) - 1) {
+            COMMITTED => Phase::Committed(Lsn(word >> PHASE_BITS)),
+            PREPARED => Phase::Prepared,
+            _ => Phase::Idle,
+        }
+    }
+
+    /// The plan; meaningful only while the intent is not idle.
+    #[must_use]
+    pub fn plan(&self) -> Plan {
+        let pair = |fields: &[AtomicI64; 2]| {
+            [Cents(fields[0].load(Ordering::Relaxed)), Cents(fields[1].load(Ordering::Relaxed))]
+        };
+        let second = self.accounts[1].load(Ordering::Relaxed);
+        Plan {
+            accounts: (
+                AccountId(self.accounts[0].load(Ordering::Relaxed)),
+                (second != NO_ACCOUNT).then_some(AccountId(second)),
+            ),
+            balances: pair(&self.balances),
+            deposited: pair(&self.deposited),
+            withdrawn: pair(&self.withdrawn),
+            connection: self.connection.load(Ordering::Relaxed),
+            progress: self.progress.load(Ordering::Relaxed),
+        }
+    }
+}
+
+impl Plan {
+    /// The new balance of `account`, where the plan names it.
+    #[must_use]
+    pub fn balance_of(&self, account: AccountId) -> Option<Cents> {
+        if self.accounts.0 == account {
+            return Some(self.balances[0]);
+        }
+        (self.accounts.1 == Some(account)).then_some(self.balances[1])
+    }
+}
+
+impl Tally {
+    /// What came in through this worker.
+    #[must_use]
+    pub fn deposited(&self) -> Cents {
+        Cents(self.deposited.load(Ordering::Acquire))
+    }
+
+    /// What went out through this worker.
+    #[must_use]
+    pub fn withdrawn(&self) -> Cents {
+        Cents(self.withdrawn.load(Ordering::Acquire))
+    }
+}

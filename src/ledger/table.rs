@@ -1,0 +1,257 @@
+//! The account table: one 64-byte cell per account in shared memory, each under its own robust lock.
+
+use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
+
+use crate::ipc::IpcError;
+use crate::ipc::robust::{Acquired, Busy, Held, RobustMutex};
+use crate::ipc::segment::Segment;
+use crate::ledger::commit::MemoryOrder;
+use crate::ledger::intent::LedgerRow;
+use crate::ledger::repair;
+use crate::limits::MAX_WORKERS;
+use crate::shared_struct;
+use crate::vocab::{AccountId, Cents, Lsn};
+
+/// Version of the layout of both segments; goes up with every change of a structure in them.
+pub const LAYOUT_VERSION: u32 = 1;
+
+/// How long a taker of a lock waits before it shows that it is alive and waits on.
+const PATIENCE: Duration = Duration::from_millis(20);
+
+shared_struct! {
+    /// What stands before the cells. Writers are named at each field.
+    pub struct TableHeader, align 64, size 192; {
+        /// The master, before the first worker.
+        accounts: AtomicU32,
+        reserved: AtomicU32,
+        /// The sum of all opening balances, in cents. The master, before the first worker.
+        opening: AtomicI64,
+        /// The largest balance that an account may have, in cents. The master, before the first worker.
+        cap: AtomicI64,
+        spare: [AtomicU64; 5],
+        /// See `MemoryOrder`. Every worker, by atomic addition.
+        sequence: AtomicU64,
+        sequence_line: [AtomicU64; 7],
+        /// Held by whoever takes a cut.
+        cut_lock: RobustMutex,
+        /// Locks inherited from dead holders so far. Whoever inherits, by atomic addition.
+        inherited: AtomicU64,
+        cut_line: [AtomicU64; 2],
+    }
+}
+
+shared_struct! {
+    /// One account. All fields but the lock are written only by the lock's holder.
+    pub struct AccountCell, align 64, size 64; {
+        lock: RobustMutex,
+        balance: AtomicI64,
+        /// The last operation that changed it.
+        lsn: AtomicU64,
+        /// The last cut that it was counted in.
+        cut: AtomicU32,
+        flags: AtomicU32,
+    }
+}
+
+/// The account table with what the ledger keeps for each worker beside it.
+pub struct Table {
+    accounts: Segment<TableHeader, AccountCell>,
+    rows: Segment<(), LedgerRow>,
+}
+
+/// An account whose lock this thread holds, in good order.
+pub struct LockedCell<'a> {
+    cell: &'a AccountCell,
+    _held: Held<'a>,
+}
+
+impl LockedCell<'_> {
+    /// What the account holds.
+    #[inline]
+    #[must_use]
+    pub fn balance(&self) -> Cents {
+        self.cell.balance()
+    }
+
+    /// Sets the balance; [`LockedCell::stamp`] must follow.
+    #[inline]
+    pub(super) fn set_balance(&self, balance: Cents) {
+        self.cell.balance.store(balance.0, Ordering::Relaxed);
+    }
+
+    /// Says that the balance is that of operation `lsn`. After the balance, since repair takes it for "done".
+    #[inline]
+    pub(super) fn stamp(&self, lsn: Lsn) {
+        self.cell.lsn.store(lsn.0, Ordering::Release);
+    }
+
+    /// Marks the account as counted in cut `epoch`; whether it was not before.
+    #[inline]
+    pub(super) fn count_into(&self, epoch: u32) -> bool {
+        let first = self.cell.cut.load(Ordering::Relaxed) != epoch;
+        if first {
+            self.cell.cut.store(epoch, Ordering::Relaxed);
+        }
+        first
+    }
+}
+
+impl AccountCell {
+    fn balance(&self) -> Cents {
+        Cents(self.balance.load(Ordering::Relaxed))
+    }
+
+    /// The last operation that changed the account.
+    pub(super) fn lsn(&self) -> Lsn {
+        Lsn(self.lsn.load(Ordering::Acquire))
+    }
+}
+
+impl Table {
+    /// Makes the two segments, `accounts` and `intents` by their full names, with `accounts` accounts of `initial` each.
+    ///
+    /// # Errors
+    /// A segment or a lock cannot be made; then none is left behind.
+    pub fn create(names: [&str; 2], boot: u32, accounts: u32, initial: Cents) -> Result<Self, IpcError> {
+        let [accounts_name, rows_name] = names;
+        let count = accounts as usize;
+        let cells = Segment::create(accounts_name, LAYOUT_VERSION, boot, count, |header: &TableHeader, cells| {
+            header.accounts.store(accounts, Ordering::Relaxed);
+            header.opening.store(initial.0 * i64::from(accounts), Ordering::Relaxed);
+            // So that the sum over all accounts can never overflow.
+            header.cap.store(i64::MAX / i64::from(accounts), Ordering::Relaxed);
+            header.cut_lock.init(accounts_name)?;
+            cells.iter().try_for_each(|cell: &AccountCell| {
+                cell.balance.store(initial.0, Ordering::Relaxed);
+                cell.lock.init(accounts_name)
+            })
+        })?;
+        let rows = Segment::create(rows_name, LAYOUT_VERSION, boot, MAX_WORKERS, |(), _| Ok(()));
+        if rows.is_err() {
+            crate::ipc::segment::unlink(accounts_name)?;
+        }
+        Ok(Table { accounts: cells, rows: rows? })
+    }
+
+    /// Maps an existing table for reading only: balances and intents can be looked at, nothing can be locked.
+    ///
+    /// # Errors
+    /// There is none, or it has another layout.
+    pub fn open_read_only(names: [&str; 2]) -> Result<Self, IpcError> {
+        Ok(Table {
+            accounts: Segment::open_read_only(names[0], LAYOUT_VERSION)?,
+            rows: Segment::open_read_only(names[1], LAYOUT_VERSION)?,
+        })
+    }
+
+    fn header(&self) -> &TableHeader {
+        self.accounts.root()
+    }
+
+    /// How many accounts there are.
+    #[inline]
+    #[must_use]
+    pub fn accounts(&self) -> u32 {
+        self.header().accounts.load(Ordering::Relaxed)
+    }
+
+    /// The sum of all opening balances.
+    #[must_use]
+    pub fn opening(&self) -> Cents {
+        Cents(self.header().opening.load(Ordering::Relaxed))
+    }
+
+    /// The largest balance that an account may have.
+    #[inline]
+    #[must_use]
+    pub fn cap(&self) -> Cents {
+        Cents(self.header().cap.load(Ordering::Relaxed))
+    }
+
+    /// The order of operations.
+    #[inline]
+    #[must_use]
+    pub fn order(&self) -> MemoryOrder<'_> {
+        MemoryOrder(&self.header().sequence)
+    }
+
+    /// What the ledger keeps for each worker.
+    #[inline]
+    #[must_use]
+    pub fn rows(&self) -> &[LedgerRow] {
+        self.rows.elements()
+    }
+
+    /// The two segments' names and sizes in bytes.
+    #[must_use]
+    pub fn segments(&self) -> [(&str, usize); 2] {
+        [(self.accounts.name(), self.accounts.bytes()), (self.rows.name(), self.rows.bytes())]
+    }
+
+    pub(super) fn cell(&self, account: AccountId) -> Option<&AccountCell> {
+        self.accounts.elements().get(account.0 as usize)
+    }
+
+    /// The lock that the taker of a cut holds.
+    pub(super) fn cut_lock(&self) -> &RobustMutex {
+        &self.header().cut_lock
+    }
+
+    /// How many locks were inherited from dead holders so far.
+    #[must_use]
+    pub fn inherited(&self) -> u64 {
+        self.header().inherited.load(Ordering::Acquire)
+    }
+
+    /// Locks `account`, repairing it first when its last holder died; `None` where there is no such account.
+    ///
+    /// `still_waiting` is called now and then while somebody else holds the lock, so that the caller can show that it lives:
+    /// a holder that was stopped keeps its locks until it goes on or is killed.
+    #[inline]
+    pub fn lock(&self, account: AccountId, still_waiting: impl FnMut()) -> Option<LockedCell<'_>> {
+        let cell = self.cell(account)?;
+        Some(self.whole(account, cell, cell.lock.lock(PATIENCE, still_waiting)))
+    }
+
+    /// Locks `account` if that needs no waiting.
+    ///
+    /// # Errors
+    /// [`Busy`]: somebody else holds it.
+    pub(super) fn try_lock<'a>(&'a self, account: AccountId, cell: &'a AccountCell) -> Result<LockedCell<'a>, Busy> {
+        Ok(self.whole(account, cell, cell.lock.try_lock()?))
+    }
+
+    #[inline]
+    fn whole<'a>(&'a self, account: AccountId, cell: &'a AccountCell, acquired: Acquired<'a>) -> LockedCell<'a> {
+        let _held = match acquired {
+            Acquired::Held(held) => held,
+            Acquired::Inherited(inherited) => {
+                repair::mend(self, account, cell);
+                // Before the lock is declared whole: a cut that meanwhile counts must see that this happened.
+                self.header().inherited.fetch_add(1, Ordering::AcqRel);
+                inherited.into_consistent()
+            }
+        };
+        LockedCell { cell, _held }
+    }
+
+    /// What `account` held at some moment, without its lock; for tools that look.
+    #[must_use]
+    pub fn peek(&self, account: AccountId) -> Option<Cents> {
+        self.cell(account).map(AccountCell::balance)
+    }
+
+    /// The accounts that are locked at some moment of the call, with the kernel's thread id of each holder.
+    pub fn holders(&self) -> impl Iterator<Item = (AccountId, u32)> {
+        (0..).zip(self.accounts.elements()).filter_map(|(id, cell)| cell.lock.holder().map(|tid| (AccountId(id), tid)))
+    }
+
+    pub(super) fn redo(cell: &AccountCell, balance: Cents, lsn: Lsn) {
+        use crate::crash_point::{CrashPoint, crash_point};
+        cell.balance.store(balance.0, Ordering::Relaxed);
+        crash_point(CrashPoint::RepairBalanceSet);
+        cell.lsn.store(lsn.0, Ordering::Release);
+        crash_point(CrashPoint::RepairApplied);
+    }
+}
