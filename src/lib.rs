@@ -4,13 +4,14 @@
 //!
 //! - floor 0, words: [`vocab`], [`limits`]
 //! - floor 1, what the kernel gives, and all of the `unsafe`: [`ipc`]
-//! - floor 2, pure rules: [`wire`]
+//! - floor 2, pure rules: [`wire`], and the settings of the server: [`config`]
 //!
 //! `docs/ARCHITECTURE.md` tells the whole plan.
 
 #[path = "../ipc/mod.rs"]
 pub mod ipc;
 
+pub mod config;
 pub mod limits;
 pub mod vocab;
 pub mod wire;
