@@ -5,6 +5,7 @@
 //! - floor 0, words: [`vocab`], [`limits`]
 //! - floor 1, what the kernel gives, and all of the `unsafe`: [`ipc`]
 //! - floor 2, pure rules: [`wire`], and the settings of the server: [`config`]
+//! - floor 3, where rules meet resources: [`service`]
 //!
 //! `docs/ARCHITECTURE.md` tells the whole plan.
 
@@ -13,5 +14,6 @@ pub mod ipc;
 
 pub mod config;
 pub mod limits;
+pub mod service;
 pub mod vocab;
 pub mod wire;
