@@ -6,6 +6,7 @@
 //! - floor 1, what the kernel gives, and all of the `unsafe`: [`ipc`]
 //! - floor 2, pure rules: [`wire`], and the settings of the server: [`config`]
 //! - floor 3, where rules meet resources: [`service`]
+//! - floor 4, what the programs do: [`vaultctl`]
 //!
 //! `docs/ARCHITECTURE.md` tells the whole plan.
 
@@ -15,5 +16,6 @@ pub mod ipc;
 pub mod config;
 pub mod limits;
 pub mod service;
+pub mod vaultctl;
 pub mod vocab;
 pub mod wire;
