@@ -4,16 +4,24 @@
 //!
 //! - floor 0, words: [`vocab`], [`limits`]
 //! - floor 1, what the kernel gives, and all of the `unsafe`: [`ipc`]
-//! - floor 2, pure rules: [`wire`]
-//! - floor 3, rules meet resources: [`ledger`], [`crash_point`]
+//! - floor 2, pure rules: [`wire`], and the settings of the server: [`config`]
+//! - floor 3, where rules meet resources: [`ledger`], [`connection`], [`service`], [`instance`]
+//! - floor 4, the processes: [`master`], [`worker`]; the operator's tool: [`vaultctl`]
 //!
 //! `docs/ARCHITECTURE.md` tells the whole plan.
 
 #[path = "../ipc/mod.rs"]
 pub mod ipc;
 
+pub mod config;
+pub mod connection;
 pub mod crash_point;
+pub mod instance;
 pub mod ledger;
 pub mod limits;
+pub mod master;
+pub mod service;
+pub mod vaultctl;
 pub mod vocab;
 pub mod wire;
+pub mod worker;

@@ -1,0 +1,124 @@
+//! The settings as people write them: one list for the command line and for the TOML file.
+//!
+//! Because both forms are derived from [`Values`], they cannot come to name different settings. Numbers are kept as
+//! `i64`, the widest that TOML knows, and words as text: [`super::Settings::resolve`] checks both forms in one place.
+
+use std::path::PathBuf;
+
+use clap::ValueEnum;
+use serde::Deserialize;
+
+use super::range;
+
+/// The command line of `master`.
+#[derive(Clone, Debug, Default, clap::Parser)]
+#[command(name = "master", version, about = "The Bank Vault server: a master process, its workers, one ledger")]
+#[command(after_help = "Every option but --config may also stand in the TOML file under the same name; \
+                        the command line wins. docs/vault.toml is an annotated example.")]
+pub struct Options {
+    /// TOML file with settings
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// The settings given on the command line.
+    #[command(flatten)]
+    pub values: Values,
+}
+
+/// One source's settings; what it does not say is `None`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, clap::Args, Deserialize)]
+#[command(allow_negative_numbers = true)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Values {
+    /// IP address to listen on [default: 127.0.0.1]
+    #[arg(long, value_name = "ADDRESS")]
+    pub host: Option<String>,
+    /// TCP port to listen on, 0 for any free one [default: 7777]
+    #[arg(long, value_name = "PORT", value_parser = |text: &str| range::PORT.parse(text))]
+    pub port: Option<i64>,
+    /// Worker processes, 1 to 64 [default: the number of cores]
+    #[arg(long, value_name = "COUNT", value_parser = |text: &str| range::WORKERS.parse(text))]
+    pub workers: Option<i64>,
+    /// Accounts in the ledger, numbered from 0 [default: 10000]
+    #[arg(long, value_name = "COUNT", value_parser = |text: &str| range::ACCOUNTS.parse(text))]
+    pub accounts: Option<i64>,
+    /// Money in every account at the start, such as 1000.00 [default: 0.00]
+    #[arg(long, value_name = "MONEY")]
+    pub initial_balance: Option<String>,
+    /// Name of this instance, a part of the names of its shared memory [default: vault]
+    #[arg(long, value_name = "NAME")]
+    pub instance: Option<String>,
+    /// Directory of this instance's files [default: ./vault-data]
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// File of users made by `vaultctl user add`; without it, demo mode: user demo, password demo, loopback only
+    #[arg(long, value_name = "FILE")]
+    pub users: Option<PathBuf>,
+    /// Connections at a time; one more is answered ERR_BUSY [default: 2048]
+    #[arg(long, value_name = "COUNT", value_parser = |text: &str| range::CONNECTIONS.parse(text))]
+    pub max_connections: Option<i64>,
+    /// Seconds without a request after which a client is dropped, 0 for never [default: 60]
+    #[arg(long, value_name = "SECONDS", value_parser = |text: &str| range::IDLE_TIMEOUT.parse(text))]
+    pub idle_timeout: Option<i64>,
+    /// Requests per second that one connection may make, 0 for no limit [default: 0]
+    #[arg(long, value_name = "COUNT", value_parser = |text: &str| range::RATE_LIMIT.parse(text))]
+    pub rate_limit: Option<i64>,
+    /// How connections reach the workers [default: dispatch]
+    #[arg(long, value_name = "MODE")]
+    pub accept: Option<AcceptMode>,
+    /// Connections handed to one worker and not yet taken, 1 to 256 [default: 128]
+    #[arg(long, value_name = "COUNT", value_parser = |text: &str| range::QUEUE_DEPTH.parse(text))]
+    pub queue_depth: Option<i64>,
+    /// Seconds without a heartbeat after which a worker is killed and replaced [default: 10]
+    #[arg(long, value_name = "SECONDS", value_parser = |text: &str| range::WORKER_TIMEOUT.parse(text))]
+    pub worker_timeout: Option<i64>,
+    /// What an acknowledged operation survives [default: none]
+    #[arg(long, value_name = "LEVEL")]
+    pub durability: Option<Durability>,
+}
+
+/// How an accepted connection reaches a worker.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AcceptMode {
+    /// The master accepts and hands each descriptor to the least busy worker (SCM_RIGHTS)
+    #[default]
+    Dispatch,
+    /// All workers accept from one inherited listening socket
+    Shared,
+    /// Each worker has a listening socket of its own (SO_REUSEPORT)
+    Reuseport,
+}
+
+/// What an acknowledged operation survives.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Durability {
+    /// The death of any worker, but not of the master or the machine; this release knows no other level
+    #[default]
+    None,
+}
+
+impl Values {
+    /// These settings, and those of `weaker` where these say nothing.
+    #[must_use]
+    pub fn or(self, weaker: Values) -> Values {
+        // A struct literal without `..`: a new setting that is not merged here does not compile.
+        Values {
+            host: self.host.or(weaker.host),
+            port: self.port.or(weaker.port),
+            workers: self.workers.or(weaker.workers),
+            accounts: self.accounts.or(weaker.accounts),
+            initial_balance: self.initial_balance.or(weaker.initial_balance),
+            instance: self.instance.or(weaker.instance),
+            data: self.data.or(weaker.data),
+            users: self.users.or(weaker.users),
+            max_connections: self.max_connections.or(weaker.max_connections),
+            idle_timeout: self.idle_timeout.or(weaker.idle_timeout),
+            rate_limit: self.rate_limit.or(weaker.rate_limit),
+            accept: self.accept.or(weaker.accept),
+            queue_depth: self.queue_depth.or(weaker.queue_depth),
+            worker_timeout: self.worker_timeout.or(weaker.worker_timeout),
+            durability: self.durability.or(weaker.durability),
+        }
+    }
+}

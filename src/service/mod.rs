@@ -1,0 +1,3 @@
+//! What the server does for those who connect: rules meet resources here, no socket and no event loop.
+
+pub mod users;
