@@ -106,6 +106,24 @@ impl<const N: usize> SharedBytes<N> {
         transferred(unsafe { libc::sendmsg(socket.as_raw_fd(), &raw const message, flags) })
     }
 
+    /// Keeps a text, with its length in the first byte; what does not fit is cut at a character's end.
+    pub fn store_text(&self, text: &str) {
+        let room = (N - 1).min(usize::from(u8::MAX));
+        let end = (0..=room.min(text.len())).rev().find(|&end| text.is_char_boundary(end)).unwrap_or(0);
+        self.copy_in(1, &text.as_bytes()[..end]);
+        self.copy_in(0, &[u8::try_from(end).unwrap_or(u8::MAX)]);
+    }
+
+    /// The text that [`SharedBytes::store_text`] kept.
+    #[must_use]
+    pub fn load_text(&self) -> String {
+        let mut length = [0];
+        self.copy_out(0, &mut length);
+        let mut text = vec![0; usize::from(length[0]).min(N - 1)];
+        self.copy_out(1, &mut text);
+        String::from_utf8_lossy(&text).into_owned()
+    }
+
     fn io_vectors(&self, start: usize, first: usize, second: usize) -> [libc::iovec; 2] {
         [
             libc::iovec { iov_base: self.at(start).cast(), iov_len: first },
@@ -149,6 +167,15 @@ mod tests {
                 ring.copy_out(position, &mut back);
                 assert_eq!(back, data, "at {position}");
             }
+        }
+    }
+
+    #[test]
+    fn a_text_is_kept_and_cut_between_characters() {
+        let ring = ring();
+        for (text, kept) in [("", ""), ("vault", "vault"), ("fourteen chars\u{e9}", "fourteen chars")] {
+            ring.store_text(text);
+            assert_eq!(ring.load_text(), kept);
         }
     }
 

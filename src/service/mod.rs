@@ -1,3 +1,5 @@
-//! What the server does for those who connect: rules meet resources here, no socket and no event loop.
+//! What the server offers, and to whom.
 
+pub mod bank;
+pub mod session;
 pub mod users;

@@ -1,0 +1,212 @@
+//! A client's connection as its worker sees it: a socket, and a slot in shared memory that all bytes go through.
+//!
+//! Bytes are received straight into the slot's receive ring and sent straight from its transmit ring. The worker keeps its
+//! own copy of the positions: it is their only writer, so it never has to read back what it wrote.
+
+pub mod slot;
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use nix::sys::socket::{Shutdown, shutdown};
+
+use crate::limits::{MAX_REPLY_BYTES, RECEIVE_BYTES, TRANSMIT_BYTES};
+use slot::{ConnectionSlot, Progress};
+
+/// What came of asking the socket for bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Received {
+    /// This many, and there may be more.
+    Bytes(usize),
+    /// This many or none, and there are no more now.
+    Drained(usize),
+    /// The client has sent its last byte.
+    End,
+    /// The connection is broken.
+    Broken,
+}
+
+/// What came of offering the socket bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sent {
+    /// All that was queued, this many.
+    All(usize),
+    /// This many; the socket takes no more now.
+    Part(usize),
+    /// The connection is broken.
+    Broken,
+}
+
+/// A connection that this process serves.
+pub struct Connection<'a> {
+    socket: OwnedFd,
+    slot: &'a ConnectionSlot,
+    index: u32,
+    received: u32,
+    sent: u32,
+    progress: Progress,
+}
+
+impl<'a> Connection<'a> {
+    /// Serves `socket` (non-blocking) through `slot`, which is number `index` and belongs to the caller.
+    #[must_use]
+    pub fn new(socket: OwnedFd, slot: &'a ConnectionSlot, index: u32) -> Self {
+        let (received, sent) = slot.moved();
+        Connection { socket, slot, index, received, sent, progress: slot.progress() }
+    }
+
+    /// Its slot.
+    #[must_use]
+    pub fn slot(&self) -> &'a ConnectionSlot {
+        self.slot
+    }
+
+    /// Its slot's number.
+    #[must_use]
+    pub fn index(&self) -> u32 {
+        self.index
+    }
+
+    /// Bytes that were received and not consumed.
+    #[inline]
+    #[must_use]
+    pub fn unread(&self) -> usize {
+        self.received.wrapping_sub(self.progress.consumed) as usize
+    }
+
+    /// Bytes that were queued and not sent.
+    #[inline]
+    #[must_use]
+    pub fn unsent(&self) -> usize {
+        self.progress.queued.wrapping_sub(self.sent) as usize
+    }
+
+    /// Whether any one reply fits behind what is queued.
+    #[inline]
+    #[must_use]
+    pub fn has_room_for_reply(&self) -> bool {
+        self.unsent() + MAX_REPLY_BYTES <= TRANSMIT_BYTES
+    }
+
+    /// Whether the receive ring has room.
+    #[inline]
+    #[must_use]
+    pub fn has_room_for_bytes(&self) -> bool {
+        self.unread() < RECEIVE_BYTES
+    }
+
+    /// Receives what fits, in one call.
+    #[inline]
+    pub fn receive(&mut self) -> Received {
+        let room = RECEIVE_BYTES - self.unread();
+        match self.slot.receive.receive(self.socket.as_fd(), self.received, room) {
+            Ok(0) => Received::End,
+            Ok(count) => {
+                #[allow(clippy::cast_possible_truncation, reason = "at most the ring's size")]
+                let moved = count as u32;
+                self.received = self.received.wrapping_add(moved);
+                self.slot.set_received(self.received);
+                // epoll(7): on a stream socket a short read means that it was drained.
+                if count < room { Received::Drained(count) } else { Received::Bytes(count) }
+            }
+            Err(error) => match error.kind() {
+                io::ErrorKind::WouldBlock => Received::Drained(0),
+                io::ErrorKind::Interrupted => Received::Bytes(0),
+                _ => Received::Broken,
+            },
+        }
+    }
+
+    /// Copies all unread bytes out to the beginning of `into`. They are checked and used there: shared memory is input.
+    #[inline]
+    pub fn copy_unread<'b>(&self, into: &'b mut [u8; RECEIVE_BYTES]) -> &'b [u8] {
+        let unread = &mut into[..self.unread()];
+        self.slot.receive.copy_out(self.progress.consumed, unread);
+        unread
+    }
+
+    /// Puts `reply` behind what is queued, where it does not count yet, and gives the progress that makes it count, together
+    /// with the consumption of `consumed` bytes of requests.
+    #[inline]
+    pub fn stage(&self, consumed: usize, reply: &[u8]) -> Progress {
+        debug_assert!(self.unsent() + reply.len() <= TRANSMIT_BYTES && consumed <= self.unread());
+        self.slot.transmit.copy_in(self.progress.queued, reply);
+        #[allow(clippy::cast_possible_truncation, reason = "both are at most a ring's size")]
+        let (consumed, queued) = (consumed as u32, reply.len() as u32);
+        Progress {
+            consumed: self.progress.consumed.wrapping_add(consumed),
+            queued: self.progress.queued.wrapping_add(queued),
+        }
+    }
+
+    /// Takes over a progress that is in the slot already.
+    #[inline]
+    pub fn staged(&mut self, progress: Progress) {
+        self.progress = progress;
+    }
+
+    /// Consumes `consumed` bytes of requests and queues `reply`, in one store.
+    #[inline]
+    pub fn advance(&mut self, consumed: usize, reply: &[u8]) {
+        self.progress = self.stage(consumed, reply);
+        // MOVE-PROGRESS: release.
+        self.slot.progress_word().store(self.progress.to_word(), std::sync::atomic::Ordering::Release);
+    }
+
+    /// Drops every unread byte.
+    pub fn discard_unread(&mut self) {
+        self.advance(self.unread(), &[]);
+    }
+
+    /// Keeps the state of framing; to be followed by [`Connection::advance`].
+    pub fn keep_framing(&self, decoder: u32, strikes: u8) {
+        self.slot.set_framing(decoder, strikes);
+    }
+
+    /// Sends what is queued, as far as the socket takes it.
+    #[inline]
+    pub fn send(&mut self) -> Sent {
+        let mut total = 0;
+        while self.unsent() > 0 {
+            match self.slot.transmit.send(self.socket.as_fd(), self.sent, self.unsent()) {
+                Ok(count) => {
+                    crate::crash_point::crash_point(crate::crash_point::CrashPoint::ReplySent);
+                    total += count;
+                    #[allow(clippy::cast_possible_truncation, reason = "at most the ring's size")]
+                    let moved = count as u32;
+                    self.sent = self.sent.wrapping_add(moved);
+                    self.slot.set_sent(self.sent);
+                }
+                Err(error) => match error.kind() {
+                    io::ErrorKind::WouldBlock => return Sent::Part(total),
+                    io::ErrorKind::Interrupted => {}
+                    _ => return Sent::Broken,
+                },
+            }
+        }
+        Sent::All(total)
+    }
+
+    /// Tells the client that nothing more comes. Needed although the socket is closed afterwards: as long as the master has
+    /// its duplicate, closing sends nothing.
+    pub fn finish_sending(&self) {
+        // ENOTCONN: the client is gone already.
+        let _ = shutdown_socket(self.socket.as_fd(), Shutdown::Write);
+    }
+
+    /// Ends the connection in both directions, also for those who have a duplicate of the socket.
+    pub fn shut_down(&self) {
+        let _ = shutdown_socket(self.socket.as_fd(), Shutdown::Both);
+    }
+}
+
+fn shutdown_socket(socket: BorrowedFd<'_>, how: Shutdown) -> nix::Result<()> {
+    use std::os::fd::AsRawFd;
+    shutdown(socket.as_raw_fd(), how)
+}
+
+impl AsFd for Connection<'_> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}

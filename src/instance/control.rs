@@ -1,0 +1,252 @@
+//! The control segment: what the master and its workers say to each other, and what tools read.
+
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use crate::instance::stats::WorkerStats;
+use crate::ipc::bytes::SharedBytes;
+use crate::shared_struct;
+
+shared_struct! {
+    /// What concerns all. Writer: the master.
+    pub struct Control, align 64, size 64 + 512 + 64; {
+        master_pid: AtomicU32,
+        orders: AtomicU32,
+        /// How connections reach workers, as `AcceptMode` is ordered.
+        accept_mode: AtomicU32,
+        /// 1 while no lane has room: workers that make room say so.
+        accept_paused: AtomicU32,
+        queue_depth: AtomicU32,
+        reserved: AtomicU32,
+        started_ns: AtomicU64,
+        spare: [AtomicU64; 4],
+        data: SharedBytes<512>,
+        address: SharedBytes<64>,
+    }
+}
+
+shared_struct! {
+    /// What concerns one worker.
+    pub struct WorkerRow, align 64, size 64 + 64 + 320; {
+        /// Writer: the master.
+        pid: AtomicU32,
+        /// 1 from the moment on that the worker is to leave. Writer: the master.
+        leaving: AtomicU32,
+        /// How often a process was started for this row. Writer: the master.
+        lives: AtomicU32,
+        reserved: AtomicU32,
+        spare: [AtomicU64; 6],
+        /// When the worker last came by, nanoseconds of the monotonic clock. Writers: the master at birth, then the worker.
+        heartbeat_ns: AtomicU64,
+        state: AtomicU32,
+        connections: AtomicU32,
+        spare_line: [AtomicU64; 6],
+        /// Counters. Writer: the worker.
+        pub stats: WorkerStats,
+    }
+}
+
+/// What the master wants of all workers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u32)]
+pub enum Orders {
+    /// Go on.
+    Serve = 0,
+    /// Finish what is in flight, answer nothing new, leave.
+    Stop = 1,
+    /// Leave now.
+    Hurry = 2,
+}
+
+/// Where a worker is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum WorkerState {
+    /// No process.
+    Absent = 0,
+    /// Forked, not yet in its loop.
+    Starting = 1,
+    /// In its loop.
+    Serving = 2,
+    /// Takes no more connections, serves those it has to their end.
+    Leaving = 3,
+    /// Sends what is queued, then ends.
+    Stopping = 4,
+}
+
+impl WorkerState {
+    /// The word that tools show.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            WorkerState::Absent => "absent",
+            WorkerState::Starting => "starting",
+            WorkerState::Serving => "serving",
+            WorkerState::Leaving => "leaving",
+            WorkerState::Stopping => "stopping",
+        }
+    }
+}
+
+impl Control {
+    /// Sets what does not change while the instance runs.
+    pub(super) fn describe(&self, master_pid: u32, started_ns: u64, accept_mode: u32, queue_depth: u32, data: &str) {
+        self.master_pid.store(master_pid, Ordering::Relaxed);
+        self.started_ns.store(started_ns, Ordering::Relaxed);
+        self.accept_mode.store(accept_mode, Ordering::Relaxed);
+        self.queue_depth.store(queue_depth, Ordering::Relaxed);
+        self.data.store_text(data);
+    }
+
+    /// The master's process id.
+    #[must_use]
+    pub fn master_pid(&self) -> u32 {
+        self.master_pid.load(Ordering::Relaxed)
+    }
+
+    /// When the instance started, nanoseconds of the monotonic clock.
+    #[must_use]
+    pub fn started_ns(&self) -> u64 {
+        self.started_ns.load(Ordering::Relaxed)
+    }
+
+    /// How connections reach workers, as `AcceptMode` is ordered.
+    #[must_use]
+    pub fn accept_mode(&self) -> u32 {
+        self.accept_mode.load(Ordering::Relaxed)
+    }
+
+    /// Tickets that a lane may hold.
+    #[must_use]
+    pub fn queue_depth(&self) -> u32 {
+        self.queue_depth.load(Ordering::Relaxed)
+    }
+
+    /// The data directory.
+    #[must_use]
+    pub fn data(&self) -> String {
+        self.data.load_text()
+    }
+
+    /// The address that the instance listens on.
+    #[must_use]
+    pub fn address(&self) -> String {
+        self.address.load_text()
+    }
+
+    /// Says which address the instance listens on.
+    pub fn set_address(&self, address: &str) {
+        self.address.store_text(address);
+    }
+
+    /// Gives orders to all workers; wake them up afterwards.
+    pub fn order(&self, orders: Orders) {
+        self.orders.store(orders as u32, Ordering::Release);
+    }
+
+    /// What the workers are to do.
+    #[must_use]
+    pub fn orders(&self) -> Orders {
+        match self.orders.load(Ordering::Acquire) {
+            0 => Orders::Serve,
+            1 => Orders::Stop,
+            _ => Orders::Hurry,
+        }
+    }
+
+    /// Says whether the master waits for room in a lane.
+    pub fn set_accept_paused(&self, paused: bool) {
+        self.accept_paused.store(u32::from(paused), Ordering::SeqCst);
+    }
+
+    /// Whether the master waits for room in a lane.
+    #[must_use]
+    pub fn accept_paused(&self) -> bool {
+        self.accept_paused.load(Ordering::SeqCst) != 0
+    }
+}
+
+impl WorkerRow {
+    /// The master's part of a birth, before the fork.
+    pub fn begin_life(&self, now_ns: u64) {
+        self.leaving.store(0, Ordering::Relaxed);
+        self.connections.store(0, Ordering::Relaxed);
+        self.lives.fetch_add(1, Ordering::Relaxed);
+        self.beat(now_ns);
+        self.set_state(WorkerState::Starting);
+    }
+
+    /// The master's part of a birth, after the fork.
+    pub fn set_pid(&self, pid: u32) {
+        self.pid.store(pid, Ordering::Relaxed);
+    }
+
+    /// The master's part of a death.
+    pub fn end_life(&self) {
+        self.pid.store(0, Ordering::Relaxed);
+        self.connections.store(0, Ordering::Relaxed);
+        self.set_state(WorkerState::Absent);
+    }
+
+    /// The process id; 0 when there is no process.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.pid.load(Ordering::Relaxed)
+    }
+
+    /// How often a process was started for this row.
+    #[must_use]
+    pub fn lives(&self) -> u32 {
+        self.lives.load(Ordering::Relaxed)
+    }
+
+    /// Asks the worker to leave; wake it up afterwards.
+    pub fn ask_to_leave(&self) {
+        self.leaving.store(1, Ordering::Release);
+    }
+
+    /// Whether the worker is to leave.
+    #[must_use]
+    pub fn is_to_leave(&self) -> bool {
+        self.leaving.load(Ordering::Acquire) != 0
+    }
+
+    /// Shows that the worker comes by.
+    #[inline]
+    pub fn beat(&self, now_ns: u64) {
+        self.heartbeat_ns.store(now_ns, Ordering::Relaxed);
+    }
+
+    /// When the worker last came by, nanoseconds of the monotonic clock.
+    #[must_use]
+    pub fn heartbeat_ns(&self) -> u64 {
+        self.heartbeat_ns.load(Ordering::Relaxed)
+    }
+
+    /// Says where the worker is in its life.
+    pub fn set_state(&self, state: WorkerState) {
+        self.state.store(state as u32, Ordering::Relaxed);
+    }
+
+    /// Where the worker is in its life.
+    #[must_use]
+    pub fn state(&self) -> WorkerState {
+        match self.state.load(Ordering::Relaxed) {
+            1 => WorkerState::Starting,
+            2 => WorkerState::Serving,
+            3 => WorkerState::Leaving,
+            4 => WorkerState::Stopping,
+            _ => WorkerState::Absent,
+        }
+    }
+
+    /// Says how many connections the worker has.
+    pub fn set_connections(&self, count: u32) {
+        self.connections.store(count, Ordering::Relaxed);
+    }
+
+    /// How many connections the worker has.
+    #[must_use]
+    pub fn connections(&self) -> u32 {
+        self.connections.load(Ordering::Relaxed)
+    }
+}

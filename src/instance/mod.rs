@@ -1,0 +1,218 @@
+//! A running instance: all of its shared memory and semaphores, made together and unlinked together.
+//!
+//! The master makes it; its children have it by fork; `vaultctl` opens it for reading. The control segment is made first
+//! and unlinked last, and its file is locked ([`crate::ipc::filelock`]) for as long as any process of the instance lives:
+//! that lock, not a pid, tells a running instance from what a dead one left ([`stale`]).
+
+pub mod control;
+pub mod stale;
+pub mod stats;
+
+use std::fs::File;
+
+use crate::connection::slot::ConnectionSlot;
+use crate::ipc::lane::{self, LaneRing, LaneSemaphores};
+use crate::ipc::names::Generation;
+use crate::ipc::segment::Segment;
+use crate::ipc::{IpcError, filelock, process, segment, semaphore};
+use crate::ledger::Table;
+use crate::limits::MAX_WORKERS;
+use crate::vocab::Cents;
+use control::{Control, WorkerRow};
+
+/// Version of the layout of the control, lanes and connections segments.
+pub const LAYOUT_VERSION: u32 = 1;
+
+/// The segments' objects, in the order in which they are made.
+const SEGMENTS: [&str; 5] = ["control", "lanes", "accounts", "intents", "connections"];
+
+/// What an instance is made for.
+pub struct Blueprint<'a> {
+    /// Its name and boot.
+    pub generation: Generation,
+    /// How many accounts.
+    pub accounts: u32,
+    /// What each holds at the beginning.
+    pub initial_balance: Cents,
+    /// How many connections at a time.
+    pub max_connections: u32,
+    /// Tickets that a lane may hold.
+    pub queue_depth: u32,
+    /// How connections reach workers, as `AcceptMode` is ordered; for tools.
+    pub accept_mode: u32,
+    /// The data directory; for tools.
+    pub data: &'a str,
+}
+
+/// The memory of a running instance.
+pub struct Instance {
+    generation: Generation,
+    control: Segment<Control, WorkerRow>,
+    lanes: Segment<(), LaneRing>,
+    table: Table,
+    connections: Segment<(), ConnectionSlot>,
+    /// Locked while any process of the instance lives; `None` for those who only look.
+    alive: Option<File>,
+    /// The process that made it and will unlink it.
+    maker: Option<u32>,
+}
+
+/// One segment as tools show it: its full name, and its bytes.
+pub struct SegmentSummary<'a> {
+    /// The full name.
+    pub name: &'a str,
+    /// Bytes, header included.
+    pub bytes: usize,
+}
+
+impl Instance {
+    /// Makes all segments. Semaphores are made with each worker's lane ([`Instance::make_lane`]).
+    ///
+    /// # Errors
+    /// One of them cannot be made; those made before it are unlinked again.
+    pub fn create(blueprint: &Blueprint<'_>) -> Result<Self, IpcError> {
+        let made = Self::make_segments(blueprint);
+        if made.is_err() {
+            unlink_segments(&blueprint.generation)?;
+        }
+        made
+    }
+
+    fn make_segments(blueprint: &Blueprint<'_>) -> Result<Self, IpcError> {
+        let generation = blueprint.generation.clone();
+        let boot = generation.boot;
+        let [control, lanes, accounts, intents, connections] = SEGMENTS.map(|object| generation.name(object));
+        let maker = std::process::id();
+        let mut alive = None;
+        let control_segment =
+            Segment::create(&control, LAYOUT_VERSION, boot, MAX_WORKERS, |root: &Control, _: &[WorkerRow]| {
+                // Before the segment is published, so that nobody who can see that it is finished finds it unlocked.
+                let file = segment::open_file(&control)?;
+                filelock::try_lock(&file, &control)?;
+                alive = Some(file);
+                let depth = blueprint.queue_depth;
+                root.describe(maker, process::monotonic_ns(), blueprint.accept_mode, depth, blueprint.data);
+                Ok(())
+            })?;
+        let lanes = Segment::create(&lanes, LAYOUT_VERSION, boot, MAX_WORKERS, |(), _| Ok(()))?;
+        let table = Table::create([&accounts, &intents], boot, blueprint.accounts, blueprint.initial_balance)?;
+        let slots = blueprint.max_connections as usize;
+        let connections = Segment::create(&connections, LAYOUT_VERSION, boot, slots, |(), _| Ok(()))?;
+        Ok(Instance { generation, control: control_segment, lanes, table, connections, alive, maker: Some(maker) })
+    }
+
+    /// Opens a running instance for reading only.
+    ///
+    /// # Errors
+    /// One of its segments is missing or of another layout.
+    pub fn open_read_only(generation: Generation) -> Result<Self, IpcError> {
+        let [control, lanes, accounts, intents, connections] = SEGMENTS.map(|object| generation.name(object));
+        Ok(Instance {
+            control: Segment::open_read_only(&control, LAYOUT_VERSION)?,
+            lanes: Segment::open_read_only(&lanes, LAYOUT_VERSION)?,
+            table: Table::open_read_only([&accounts, &intents])?,
+            connections: Segment::open_read_only(&connections, LAYOUT_VERSION)?,
+            generation,
+            alive: None,
+            maker: None,
+        })
+    }
+
+    /// Makes the semaphores of worker `worker`'s lane.
+    ///
+    /// # Errors
+    /// One of them cannot be made.
+    pub fn make_lane(&self, worker: usize) -> Result<LaneSemaphores, IpcError> {
+        LaneSemaphores::create(&self.lane_semaphore_names(worker), self.control().queue_depth())
+    }
+
+    /// Removes the names of the semaphores of worker `worker`'s lane, when it has left for good.
+    ///
+    /// # Errors
+    /// What `sem_unlink(3)` gives.
+    pub fn unmake_lane(&self, worker: usize) -> Result<(), IpcError> {
+        self.lane_semaphore_names(worker).iter().try_for_each(|name| semaphore::unlink(name))
+    }
+
+    /// The full names of the semaphores of worker `worker`'s lane.
+    #[must_use]
+    pub fn lane_semaphore_names(&self, worker: usize) -> [String; 3] {
+        lane::semaphore_names(worker).map(|object| self.generation.name(&object))
+    }
+
+    /// Name and boot.
+    #[must_use]
+    pub fn generation(&self) -> &Generation {
+        &self.generation
+    }
+
+    /// What concerns all.
+    #[must_use]
+    pub fn control(&self) -> &Control {
+        self.control.root()
+    }
+
+    /// What concerns one worker, for each.
+    #[must_use]
+    pub fn workers(&self) -> &[WorkerRow] {
+        self.control.elements()
+    }
+
+    /// The ring of worker `worker`'s lane.
+    #[must_use]
+    pub fn lane_ring(&self, worker: usize) -> &LaneRing {
+        &self.lanes.elements()[worker]
+    }
+
+    /// The accounts.
+    #[must_use]
+    pub fn table(&self) -> &Table {
+        &self.table
+    }
+
+    /// The connection slots.
+    #[must_use]
+    pub fn connections(&self) -> &[ConnectionSlot] {
+        self.connections.elements()
+    }
+
+    /// The file whose lock says that the instance lives; children keep it open.
+    #[must_use]
+    pub fn alive(&self) -> Option<&File> {
+        self.alive.as_ref()
+    }
+
+    /// All segments.
+    #[must_use]
+    pub fn segments(&self) -> Vec<SegmentSummary<'_>> {
+        let own = [
+            (self.control.name(), self.control.bytes()),
+            (self.lanes.name(), self.lanes.bytes()),
+            (self.connections.name(), self.connections.bytes()),
+        ];
+        own.into_iter().chain(self.table.segments()).map(|(name, bytes)| SegmentSummary { name, bytes }).collect()
+    }
+}
+
+/// Unlinks every name, also when the master ends by an error or a panic; but only the master, not a child that has a copy
+/// of this value.
+impl Drop for Instance {
+    fn drop(&mut self) {
+        if self.maker != Some(std::process::id()) {
+            return;
+        }
+        for worker in 0..MAX_WORKERS {
+            if let Err(error) = self.unmake_lane(worker) {
+                log::error!("{error}");
+            }
+        }
+        if let Err(error) = unlink_segments(&self.generation) {
+            log::error!("{error}");
+        }
+    }
+}
+
+/// Unlinks the segments, the control segment last: as long as anything is left, it is there to say whose it is.
+fn unlink_segments(generation: &Generation) -> Result<(), IpcError> {
+    SEGMENTS.iter().rev().try_for_each(|object| segment::unlink(&generation.name(object)))
+}

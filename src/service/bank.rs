@@ -1,0 +1,130 @@
+//! The bank's counter: what a request means for this user, and what an outcome is called on the wire. Pure.
+
+use crate::ledger::{Operation, Outcome, Refusal, Totals};
+use crate::service::session::Session;
+use crate::vocab::AccountId;
+use crate::wire::{Request, Response, Status};
+
+/// What has to be done for a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Task<'a> {
+    /// Answer with the time.
+    TellTime,
+    /// Find out whether name and password are right. Slow.
+    Verify {
+        /// The name as sent.
+        user: &'a [u8],
+        /// The password as sent.
+        pass: &'a [u8],
+    },
+    /// Read one balance.
+    Read(AccountId),
+    /// Move money.
+    Operate(Operation),
+    /// Sum up all accounts. Slow.
+    SumUp,
+}
+
+/// What `request` asks to be done, if whoever sent it may ask that.
+///
+/// # Errors
+/// The status of the refusal: ERR_AUTH before LOGIN, ERR_FORBIDDEN for what the role does not allow, ERR_BAD_FRAME for
+/// what this release does not do.
+#[inline]
+pub fn task_of<'a>(request: Request<'a>, session: Option<&Session>) -> Result<Task<'a>, Status> {
+    let allow = |allowed: bool, task| if allowed { Ok(task) } else { Err(Status::Forbidden) };
+    let role = match request {
+        Request::Ping => return Ok(Task::TellTime),
+        Request::Login { user, pass } => return Ok(Task::Verify { user, pass }),
+        _ => session.ok_or(Status::Auth)?.role,
+    };
+    match request {
+        Request::Deposit { account, amount } => {
+            allow(role.may_write(account), Task::Operate(Operation::Deposit { account, amount }))
+        }
+        Request::Withdraw { account, amount } => {
+            allow(role.may_write(account), Task::Operate(Operation::Withdraw { account, amount }))
+        }
+        Request::Transfer { from, to, amount } => allow(
+            role.may_write(from) && role.may_pay_into(to),
+            Task::Operate(Operation::Transfer { from, to, amount }),
+        ),
+        Request::Balance { account } => allow(role.may_read(account), Task::Read(account)),
+        Request::Totals => allow(role.may_see_totals(), Task::SumUp),
+        Request::History { .. } | Request::Ping | Request::Login { .. } => Err(Status::BadFrame),
+    }
+}
+
+/// The answer to an operation that was done.
+#[inline]
+#[must_use]
+pub fn response_to(operation: Operation, outcome: &Outcome) -> Response {
+    let [first, second] = outcome.balances;
+    match operation {
+        Operation::Deposit { .. } => Response::Deposit { balance: first },
+        Operation::Withdraw { .. } => Response::Withdraw { balance: first },
+        Operation::Transfer { .. } => Response::Transfer { from_balance: first, to_balance: second },
+    }
+}
+
+/// What a refusal is called on the wire.
+#[must_use]
+pub fn status_of(refusal: Refusal) -> Status {
+    match refusal {
+        Refusal::NoAccount => Status::NoAccount,
+        Refusal::Insufficient => Status::Insufficient,
+        Refusal::Invalid => Status::Invalid,
+    }
+}
+
+/// The answer to TOTALS; a cut that could not be taken is "try again".
+#[must_use]
+pub fn totals_response(totals: Option<Totals>, opcode: u16) -> Response {
+    match totals {
+        Some(Totals { accounts, sum, deposited, withdrawn, lsn }) => {
+            Response::Totals(crate::wire::Totals { accounts, sum, deposited, withdrawn, lsn })
+        }
+        None => Response::Error { opcode, status: Status::Busy },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::service::users::{AccountRange, Role};
+    use crate::vocab::{Cents, Lsn};
+
+    fn session(role: Role) -> Session {
+        Session::begin(b"somebody", role).unwrap()
+    }
+
+    #[test]
+    fn who_may_ask_what() {
+        let (mine, other, amount) = (AccountId(5), AccountId(50), Cents(1));
+        let customer = session(Role::Customer(AccountRange::new(AccountId(0), AccountId(9)).unwrap()));
+        let (teller, auditor) = (session(Role::Teller), session(Role::Auditor));
+        let forbidden = Err(Status::Forbidden);
+        // request, before login, teller, auditor, customer
+        let deposit = Request::Deposit { account: other, amount };
+        let table = [
+            (deposit, true, false, false),
+            (Request::Deposit { account: mine, amount }, true, false, true),
+            (Request::Withdraw { account: other, amount }, true, false, false),
+            (Request::Transfer { from: mine, to: other, amount }, true, false, true),
+            (Request::Transfer { from: other, to: mine, amount }, true, false, false),
+            (Request::Balance { account: mine }, true, true, true),
+            (Request::Balance { account: other }, true, true, false),
+            (Request::Totals, true, true, false),
+        ];
+        for (request, by_teller, by_auditor, by_customer) in table {
+            assert_eq!(task_of(request, None), Err(Status::Auth), "{request:?} before LOGIN");
+            for (session, allowed) in [(&teller, by_teller), (&auditor, by_auditor), (&customer, by_customer)] {
+                let task = task_of(request, Some(session));
+                assert!(if allowed { task.is_ok() } else { task == forbidden }, "{request:?} as {:?}", session.role);
+            }
+        }
+        assert_eq!(task_of(Request::Ping, None), Ok(Task::TellTime));
+        let history = Request::History { account: mine, before: Lsn(0), limit: 1 };
+        assert_eq!(task_of(history, Some(&teller)), Err(Status::BadFrame));
+    }
+}

@@ -1,0 +1,46 @@
+//! Who is at the other end of a connection, once it has logged in.
+
+use crate::connection::slot::{ConnectionSlot, SessionWords};
+use crate::service::users::Role;
+use crate::vocab::SessionId;
+use crate::wire::XorKey;
+
+/// A logged-in user.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Session {
+    /// The number that LOGIN gave out.
+    pub id: SessionId,
+    /// The key of XOR bodies.
+    pub xor: XorKey,
+    /// What the user may do.
+    pub role: Role,
+}
+
+impl Session {
+    /// A new session for `user`; `None` when the kernel gives no random number.
+    #[must_use]
+    pub fn begin(user: &[u8], role: Role) -> Option<Session> {
+        // From the kernel, not from a generator of this process: forked siblings would give out the same numbers.
+        let id = loop {
+            match getrandom::u32().ok()? {
+                0 => {}
+                number => break SessionId(number),
+            }
+        };
+        Some(Session { id, xor: XorKey::derive(user, id), role })
+    }
+
+    /// Keeps the session where it outlives this process.
+    pub fn keep(&self, slot: &ConnectionSlot, user: &[u8]) {
+        let words = SessionWords { session: self.id.0, xor_key: self.xor.to_bits(), role: self.role.to_bits() };
+        slot.set_session(words, &String::from_utf8_lossy(user));
+    }
+
+    /// The session that stands in `slot`, if any.
+    #[must_use]
+    pub fn kept(slot: &ConnectionSlot) -> Option<Session> {
+        let words = slot.session()?;
+        let role = Role::from_bits(words.role)?;
+        Some(Session { id: SessionId(words.session), xor: XorKey::from_bits(words.xor_key), role })
+    }
+}
