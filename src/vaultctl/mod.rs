@@ -1,4 +1,4 @@
-//! The operator's tool: one file per subcommand, each with its arguments and a `run` that returns a [`Failure`].
+//! The operator's tool: one file per subcommand, each with its arguments and a `run` that returns a `Failure`.
 //!
 //! What was asked for goes to the standard output, everything said about it to the standard error.
 
