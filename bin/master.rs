@@ -1,1 +1,25 @@
-fn main() {}
+//! `master`: the server.
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use bank_vault::config::{Options, Settings};
+use bank_vault::master;
+use clap::Parser;
+
+fn main() -> ExitCode {
+    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info"))
+        .format(|out, record| {
+            let role = std::fs::read_to_string("/proc/self/comm").unwrap_or_default();
+            writeln!(out, "{} [{}] {}: {}", role.trim_end(), std::process::id(), record.level(), record.args())
+        })
+        .init();
+    let outcome = Settings::load(Options::parse()).map_err(|error| (error.to_string(), 2));
+    match outcome.and_then(|settings| master::run(settings).map_err(|error| (error.to_string(), error.exit_code()))) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err((text, code)) => {
+            eprintln!("master: {text}");
+            ExitCode::from(code)
+        }
+    }
+}

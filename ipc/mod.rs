@@ -15,6 +15,7 @@ pub mod filelock;
 pub mod lane;
 pub mod layout;
 pub mod names;
+pub mod net;
 pub mod process;
 pub mod robust;
 pub mod segment;

@@ -88,7 +88,7 @@ impl AsFd for Child {
 ///
 /// # Errors
 /// The caller has several threads (a fork would copy their locks in whatever state), or `fork(2)` fails.
-pub fn spawn(name: &str, keep: &[BorrowedFd<'_>], body: impl FnOnce() -> i32) -> Result<Child, IpcError> {
+pub fn spawn(name: &str, keep: &[RawFd], body: impl FnOnce() -> i32) -> Result<Child, IpcError> {
     require_single_thread(name)?;
     let parent = getpid();
     // SAFETY: the process has one thread, as just checked, so the child's memory is as whole as the parent's.
@@ -121,7 +121,7 @@ fn require_single_thread(name: &str) -> Result<(), IpcError> {
 }
 
 /// The child's side of the fork, all of it; on failure the child exits, since it must not run half set up.
-fn become_child(name: &str, parent: Pid, keep: &[BorrowedFd<'_>]) {
+fn become_child(name: &str, parent: Pid, keep: &[RawFd]) {
     let set_up = || -> Result<(), Errno> {
         set_name(name);
         nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
@@ -159,8 +159,8 @@ fn settle_child_signals() -> Result<(), Errno> {
 }
 
 /// Closes every descriptor from 3 on that is not in `keep`.
-fn close_all_but(keep: &[BorrowedFd<'_>]) -> Result<(), Errno> {
-    let mut kept: Vec<u32> = keep.iter().filter_map(|fd| u32::try_from(fd.as_raw_fd()).ok()).collect();
+fn close_all_but(keep: &[RawFd]) -> Result<(), Errno> {
+    let mut kept: Vec<u32> = keep.iter().filter_map(|&fd| u32::try_from(fd).ok()).collect();
     kept.sort_unstable();
     let mut from = 3;
     for fd in kept.into_iter().chain([u32::MAX]) {

@@ -53,8 +53,6 @@ pub struct Instance {
     connections: Segment<(), ConnectionSlot>,
     /// Locked while any process of the instance lives; `None` for those who only look.
     alive: Option<File>,
-    /// The process that made it and will unlink it.
-    maker: Option<u32>,
 }
 
 /// One segment as tools show it: its full name, and its bytes.
@@ -98,7 +96,7 @@ impl Instance {
         let table = Table::create([&accounts, &intents], boot, blueprint.accounts, blueprint.initial_balance)?;
         let slots = blueprint.max_connections as usize;
         let connections = Segment::create(&connections, LAYOUT_VERSION, boot, slots, |(), _| Ok(()))?;
-        Ok(Instance { generation, control: control_segment, lanes, table, connections, alive, maker: Some(maker) })
+        Ok(Instance { generation, control: control_segment, lanes, table, connections, alive })
     }
 
     /// Opens a running instance for reading only.
@@ -114,7 +112,6 @@ impl Instance {
             connections: Segment::open_read_only(&connections, LAYOUT_VERSION)?,
             generation,
             alive: None,
-            maker: None,
         })
     }
 
@@ -138,6 +135,16 @@ impl Instance {
     #[must_use]
     pub fn lane_semaphore_names(&self, worker: usize) -> [String; 3] {
         lane::semaphore_names(worker).map(|object| self.generation.name(&object))
+    }
+
+    /// Removes every name, semaphores too; who has the memory mapped keeps it. Only for the master: see
+    /// `master::Unlinker`.
+    ///
+    /// # Errors
+    /// The first name that could not be removed; the others are removed all the same.
+    pub fn unlink(&self) -> Result<(), IpcError> {
+        let lanes = (0..MAX_WORKERS).map(|worker| self.unmake_lane(worker)).fold(Ok(()), Result::and);
+        lanes.and(unlink_segments(&self.generation))
     }
 
     /// Name and boot.
@@ -194,25 +201,7 @@ impl Instance {
     }
 }
 
-/// Unlinks every name, also when the master ends by an error or a panic; but only the master, not a child that has a copy
-/// of this value.
-impl Drop for Instance {
-    fn drop(&mut self) {
-        if self.maker != Some(std::process::id()) {
-            return;
-        }
-        for worker in 0..MAX_WORKERS {
-            if let Err(error) = self.unmake_lane(worker) {
-                log::error!("{error}");
-            }
-        }
-        if let Err(error) = unlink_segments(&self.generation) {
-            log::error!("{error}");
-        }
-    }
-}
-
 /// Unlinks the segments, the control segment last: as long as anything is left, it is there to say whose it is.
 fn unlink_segments(generation: &Generation) -> Result<(), IpcError> {
-    SEGMENTS.iter().rev().try_for_each(|object| segment::unlink(&generation.name(object)))
+    SEGMENTS.iter().rev().map(|object| segment::unlink(&generation.name(object))).fold(Ok(()), Result::and)
 }

@@ -2,8 +2,8 @@
 
 use std::io;
 
-use crate::instance::{Instance, LAYOUT_VERSION};
 use crate::instance::control::{Control, WorkerRow};
+use crate::instance::{Instance, LAYOUT_VERSION};
 use crate::ipc::names::{self, FoundObject, Generation};
 use crate::ipc::segment::Segment;
 use crate::ipc::{IpcError, filelock, segment, semaphore};
@@ -32,7 +32,7 @@ pub struct Census {
 #[derive(Debug, thiserror::Error)]
 pub enum StaleError {
     /// The folder of shared memory cannot be read.
-    #[error("cannot list the shared memory objects in {}: {0}", names::SHM_FOLDER)]
+    #[error("cannot list the shared memory objects in {folder}: {0}", folder = names::SHM_FOLDER)]
     List(#[source] io::Error),
     /// An object cannot be opened or unlinked.
     #[error(transparent)]

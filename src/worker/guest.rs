@@ -1,0 +1,149 @@
+//! A connection with all that its worker remembers about it.
+
+use std::num::NonZeroU32;
+
+use crate::connection::Connection;
+use crate::service::session::Session;
+use crate::wire::{Decoder, XorKey};
+
+/// How a connection is on its way out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Parting {
+    /// It is not.
+    No,
+    /// Once what is queued is sent.
+    AfterSending,
+    /// All is sent and said; what the client still sends is thrown away until it closes too. Closing with unread bytes would
+    /// make the kernel send a reset, which can overtake the last reply.
+    Lingering {
+        /// When to wait no longer.
+        until_ns: u64,
+    },
+}
+
+/// A request that the pool is at work for. Until it is answered no further one of this connection is looked at: replies come
+/// in the order of the requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pending {
+    /// Bytes that the request takes in the receive ring.
+    pub bytes: usize,
+    /// Its sequence number.
+    pub seq: u32,
+    /// Its opcode.
+    pub opcode: u16,
+    /// The key of its body, and so of the answer's, if it was XORed.
+    pub xor: Option<XorKey>,
+}
+
+/// A connection that this worker serves.
+pub struct Guest {
+    /// The socket and its rings.
+    pub connection: Connection<'static>,
+    /// The slot's life that this is.
+    pub generation: u32,
+    /// After LOGIN.
+    pub session: Option<Session>,
+    /// The state of framing.
+    pub decoder: Decoder,
+    /// Bad frames so far.
+    pub strikes: u8,
+    /// Whether the socket may have bytes.
+    pub readable: bool,
+    /// Whether the client has sent its last byte.
+    pub ended: bool,
+    /// Whether it stands in the list of those to be served on the next turn.
+    pub recalled: bool,
+    /// On its way out?
+    pub parting: Parting,
+    /// The request that the pool works for.
+    pub pending: Option<Pending>,
+    /// When bytes last came or went.
+    pub active_ns: u64,
+    /// Since when a begun frame has been waiting for its end.
+    pub partial_since_ns: Option<u64>,
+    /// The limit on its requests.
+    pub allowance: Option<Allowance>,
+}
+
+/// A bucket that fills with one token per request that is allowed, up to one second's worth.
+#[derive(Clone, Copy, Debug)]
+pub struct Allowance {
+    per_second: u32,
+    /// In billionths of a token.
+    tokens: u64,
+    filled_ns: u64,
+}
+
+const TOKEN: u64 = 1_000_000_000;
+
+impl Allowance {
+    /// A full bucket for `per_second` requests.
+    #[must_use]
+    pub fn new(per_second: NonZeroU32, now_ns: u64) -> Self {
+        let per_second = per_second.get();
+        Allowance { per_second, tokens: u64::from(per_second) * TOKEN, filled_ns: now_ns }
+    }
+
+    /// Takes a token if there is one.
+    pub fn take(&mut self, now_ns: u64) -> bool {
+        let rate = u64::from(self.per_second);
+        let passed = now_ns.saturating_sub(self.filled_ns).min(TOKEN);
+        self.filled_ns = now_ns;
+        self.tokens = (self.tokens + passed * rate).min(rate * TOKEN);
+        let granted = self.tokens >= TOKEN;
+        if granted {
+            self.tokens -= TOKEN;
+        }
+        granted
+    }
+}
+
+impl Guest {
+    /// A connection that has just been taken over.
+    #[must_use]
+    pub fn new(connection: Connection<'static>, generation: u32, now_ns: u64, limit: Option<NonZeroU32>) -> Self {
+        Guest {
+            session: Session::kept(connection.slot()),
+            connection,
+            generation,
+            decoder: Decoder::default(),
+            strikes: 0,
+            readable: true,
+            ended: false,
+            recalled: false,
+            parting: Parting::No,
+            pending: None,
+            active_ns: now_ns,
+            partial_since_ns: None,
+            allowance: limit.map(|limit| Allowance::new(limit, now_ns)),
+        }
+    }
+
+    /// Whether requests are looked at now.
+    #[inline]
+    #[must_use]
+    pub fn takes_requests(&self) -> bool {
+        self.parting == Parting::No && self.pending.is_none() && self.connection.has_room_for_reply()
+    }
+
+    /// Whether the socket is asked for bytes now. A client that does not fetch its replies is not read from.
+    #[inline]
+    #[must_use]
+    pub fn takes_bytes(&self) -> bool {
+        self.readable && !self.ended && self.takes_requests() && self.connection.has_room_for_bytes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_allowance_is_a_rate_with_a_burst_of_one_second() {
+        let mut allowance = Allowance::new(NonZeroU32::new(2).unwrap(), 0);
+        assert!(allowance.take(0) && allowance.take(0) && !allowance.take(0));
+        assert!(!allowance.take(TOKEN / 4));
+        assert!(allowance.take(TOKEN / 2) && !allowance.take(TOKEN / 2));
+        assert!(allowance.take(100 * TOKEN) && allowance.take(100 * TOKEN) && !allowance.take(100 * TOKEN));
+    }
+}

@@ -1,0 +1,395 @@
+//! A worker: an event loop that serves the connections handed to it.
+//!
+//! [`intake`] takes connections in, [`serve`] gives each its turns, [`answer`] answers its requests, [`pool`] does what may
+//! block, [`rounds`] sees to those that are idle or slow and to the worker's own leaving.
+
+mod answer;
+mod guest;
+mod intake;
+mod pool;
+mod rounds;
+mod serve;
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::time::Duration;
+
+use mio::event::Event;
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Token, Waker};
+
+use crate::config::{AcceptMode, Settings};
+use crate::connection::Connection;
+use crate::connection::slot::{Claim, Holder};
+use crate::crash_point;
+use crate::instance::Instance;
+use crate::instance::control::{Orders, WorkerRow, WorkerState};
+use crate::ipc::event::Nudge;
+use crate::ipc::fdpass;
+use crate::ipc::lane::{Consumer, LaneSemaphores};
+use crate::ipc::process::monotonic_ns;
+use crate::ledger::Teller;
+use crate::service::users::Users;
+use answer::Counter;
+use guest::{Guest, Parting};
+use intake::{Arrival, Intake, More};
+use pool::Pool;
+use serve::{Desk, Fate};
+
+const LANE: Token = Token(usize::MAX);
+const NUDGE: Token = Token(usize::MAX - 1);
+const POOL: Token = Token(usize::MAX - 2);
+const LISTENER: Token = Token(usize::MAX - 3);
+
+/// How often the rounds are made, and so how often an idle worker shows that it lives.
+const ROUND_NS: u64 = 250_000_000;
+/// Events taken from the kernel at once.
+const EVENTS: usize = 1024;
+
+/// What a worker is given at its birth.
+pub struct Seat {
+    /// Its number.
+    pub index: usize,
+    /// The instance's memory.
+    pub instance: &'static Instance,
+    /// The settings.
+    pub settings: &'static Settings,
+    /// Who may log in.
+    pub users: &'static Users,
+    /// Its lane's semaphores.
+    pub semaphores: LaneSemaphores,
+    /// Its end of the lane's socketpair.
+    pub lane: OwnedFd,
+    /// How the master wakes it up.
+    pub nudge: Arc<Nudge>,
+    /// What it accepts from by itself, unless connections are handed to it.
+    pub listener: Option<OwnedFd>,
+}
+
+/// A worker at work.
+struct Worker {
+    number: u16,
+    instance: &'static Instance,
+    settings: &'static Settings,
+    nudge: Arc<Nudge>,
+    row: &'static WorkerRow,
+    poll: Poll,
+    intake: Intake,
+    intake_more: bool,
+    desk: Desk,
+    /// By slot number.
+    guests: Vec<Option<Box<Guest>>>,
+    count: u32,
+    recalled: VecDeque<u32>,
+    /// Connections that were closed and the master has not been told of.
+    farewells: Vec<Farewell>,
+    next_round_ns: u64,
+    /// Once stopping: when to leave whatever is still to be sent.
+    leave_by_ns: Option<u64>,
+}
+
+/// One connection that a worker has closed, as the master is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Farewell {
+    /// Its slot; [`Farewell::ROOM`] says that there is room in the lane again.
+    pub slot: u32,
+    /// The slot's life.
+    pub generation: u32,
+}
+
+impl Farewell {
+    /// Bytes of one in a message.
+    pub const BYTES: usize = 8;
+    /// As many as one message carries.
+    pub const MOST: usize = 128;
+    /// No connection: the lane, which was full, has room again.
+    pub const ROOM: Farewell = Farewell { slot: u32::MAX, generation: 0 };
+
+    fn to_bytes(self) -> [u8; Self::BYTES] {
+        (u64::from(self.slot) | u64::from(self.generation) << 32).to_ne_bytes()
+    }
+
+    /// Reads one.
+    #[must_use]
+    #[allow(clippy::cast_possible_truncation, reason = "cut into its halves")]
+    pub fn from_bytes(bytes: [u8; Self::BYTES]) -> Self {
+        let word = u64::from_ne_bytes(bytes);
+        Farewell { slot: word as u32, generation: (word >> 32) as u32 }
+    }
+}
+
+/// Serves until told to leave; the process' exit code.
+#[must_use]
+pub fn run(seat: Seat) -> i32 {
+    let index = seat.index;
+    match Worker::new(seat).and_then(Worker::serve) {
+        Ok(()) => 0,
+        Err(error) => {
+            log::error!("worker {index} cannot go on: {error}");
+            1
+        }
+    }
+}
+
+impl Worker {
+    fn new(seat: Seat) -> io::Result<Self> {
+        arm_crash_point(&seat);
+        let Seat { index, instance, settings, users, semaphores, lane, nudge, listener } = seat;
+        let row = &instance.workers()[index];
+        // Made after the fork: an inherited epoll would be shared with the master.
+        let poll = Poll::new()?;
+        let waker = Waker::new(poll.registry(), POOL)?;
+        let pool = Pool::start(instance.table(), users, move || {
+            // The eventfd behind it only fails when its counter is full: then it wakes up anyway.
+            let _ = waker.wake();
+        })?;
+        let teller = Teller::new(instance.table(), index, move || row.beat(monotonic_ns()));
+        let number = u16::try_from(index).map_err(|_| io::ErrorKind::InvalidInput)?;
+        let consumer = Consumer::new(instance.lane_ring(index), semaphores);
+        let intake = Intake::new(number, instance.connections(), consumer, lane, listener);
+        watch(&poll, nudge.as_fd(), NUDGE, Interest::READABLE)?;
+        watch(&poll, intake.lane(), LANE, Interest::READABLE.add(Interest::WRITABLE))?;
+        if let Some(listener) = intake.listener() {
+            watch(&poll, listener, LISTENER, Interest::READABLE)?;
+        }
+        let slots = instance.connections().len();
+        Ok(Worker {
+            desk: Desk::new(Counter::new(teller, pool, &row.stats)),
+            guests: std::iter::repeat_with(|| None).take(slots).collect(),
+            number,
+            instance,
+            settings,
+            nudge,
+            row,
+            poll,
+            intake,
+            intake_more: true,
+            count: 0,
+            recalled: VecDeque::new(),
+            farewells: Vec::new(),
+            next_round_ns: 0,
+            leave_by_ns: None,
+        })
+    }
+
+    /// The loop.
+    fn serve(mut self) -> io::Result<()> {
+        let mut events = Events::with_capacity(EVENTS);
+        self.row.set_state(WorkerState::Serving);
+        while !self.may_leave() {
+            let patience = self.patience();
+            match self.poll.poll(&mut events, Some(patience)) {
+                Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
+                _ => self.set_time(),
+            }
+            for event in &events {
+                self.handle(event)?;
+            }
+            self.take_in()?;
+            self.serve_recalled();
+            if self.desk.counter.now_ns >= self.next_round_ns {
+                self.make_rounds();
+            }
+            self.say_farewells()?;
+        }
+        Ok(())
+    }
+
+    fn patience(&self) -> Duration {
+        let urgent = !self.recalled.is_empty() || self.intake_more;
+        let now = self.desk.counter.now_ns;
+        Duration::from_nanos(if urgent { 0 } else { self.next_round_ns.saturating_sub(now) })
+    }
+
+    fn set_time(&mut self) {
+        let now = monotonic_ns();
+        self.desk.counter.now_ns = now;
+        self.row.beat(now);
+        self.row.stats.turns.add(1);
+    }
+
+    fn handle(&mut self, event: &Event) -> io::Result<()> {
+        match event.token() {
+            LANE | LISTENER => self.intake_more = true,
+            NUDGE => self.take_orders(),
+            POOL => self.deliver_findings(),
+            Token(slot) => {
+                let Some(guest) = self.guests.get_mut(slot).and_then(Option::as_mut) else { return Ok(()) };
+                guest.readable |= event.is_readable() || event.is_read_closed() || event.is_error();
+                self.give_turn(slot);
+            }
+        }
+        Ok(())
+    }
+
+    fn give_turn(&mut self, slot: usize) {
+        // Out of its place while it is served, so that the desk can have it for itself.
+        let Some(mut guest) = self.guests[slot].take() else { return };
+        match self.desk.turn(&mut guest) {
+            Fate::Over => return self.close(*guest),
+            Fate::Recalled if !guest.recalled => {
+                guest.recalled = true;
+                self.recalled.push_back(guest.connection.index());
+            }
+            Fate::Recalled | Fate::Stays => {}
+        }
+        self.guests[slot] = Some(guest);
+    }
+
+    fn serve_recalled(&mut self) {
+        for _ in 0..self.recalled.len() {
+            let Some(slot) = self.recalled.pop_front() else { return };
+            let Some(guest) = self.guests[slot as usize].as_mut() else { continue };
+            guest.recalled = false;
+            self.give_turn(slot as usize);
+        }
+    }
+
+    fn deliver_findings(&mut self) {
+        while let Some((waiting, finding)) = self.desk.counter.pool.finding() {
+            let slot = waiting.slot as usize;
+            let guest = self.guests[slot].as_mut().filter(|guest| guest.generation == waiting.generation);
+            // Its connection may have ended in the meantime.
+            if let Some(guest) = guest {
+                self.desk.counter.deliver(guest, finding);
+                if self.leave_by_ns.is_some() {
+                    guest.parting = Parting::AfterSending;
+                }
+                self.give_turn(slot);
+            }
+        }
+    }
+
+    /// Takes connections in from wherever they come.
+    fn take_in(&mut self) -> io::Result<()> {
+        if !self.intake_more {
+            return Ok(());
+        }
+        let mut arrivals = Vec::new();
+        let accepting = self.intake.accept(|arrival| arrivals.push(arrival));
+        let accepted = accepting.unwrap_or_else(|error| {
+            log::warn!("cannot accept a connection: {error}; the next one is tried when a connection ends");
+            More::No
+        });
+        let taken = self.intake.take_from_lane(|arrival| arrivals.push(arrival))?;
+        self.intake_more = accepted == More::Maybe || taken == More::Maybe;
+        let came = !arrivals.is_empty();
+        for arrival in arrivals {
+            self.welcome(arrival);
+        }
+        if came && self.instance.control().accept_paused() {
+            self.farewells.push(Farewell::ROOM);
+        }
+        Ok(())
+    }
+
+    fn welcome(&mut self, arrival: Arrival) {
+        let stats = &self.row.stats;
+        match arrival {
+            Arrival::Admitted { connection, generation, waited_ns } => {
+                stats.accepted.add(1);
+                stats.dispatch_wait_ns.add(waited_ns);
+                stats.dispatch_wait_most_ns.add(waited_ns.saturating_sub(stats.dispatch_wait_most_ns.get()));
+                self.admit(connection, generation);
+            }
+            Arrival::TurnedAway => stats.refused.add(1),
+            Arrival::Discarded => {}
+        }
+    }
+
+    fn admit(&mut self, connection: Connection<'static>, generation: u32) {
+        let slot = connection.index() as usize;
+        let interest = Interest::READABLE.add(Interest::WRITABLE);
+        let watched = watch(&self.poll, connection.as_fd(), Token(slot), interest);
+        let now = self.desk.counter.now_ns;
+        let guest = Guest::new(connection, generation, now, self.settings.rate_limit);
+        self.count += 1;
+        self.row.set_connections(self.count);
+        if let Err(error) = watched {
+            log::error!("cannot watch a new connection: {error}; closing it");
+            return self.close(guest);
+        }
+        self.guests[slot] = Some(Box::new(guest));
+        // It may have sent bytes before it was watched; the edge that tells of them is still to come, but why wait for it.
+        self.give_turn(slot);
+    }
+
+    fn close(&mut self, guest: Guest) {
+        let Guest { connection, generation, .. } = guest;
+        // Before it is closed: the master's duplicate keeps the open file alive, and epoll would go on reporting it.
+        let _ = self.poll.registry().deregister(&mut SourceFd(&connection.as_fd().as_raw_fd()));
+        connection.shut_down();
+        let (slot, index) = (connection.slot(), connection.index());
+        drop(connection);
+        if self.settings.accept == AcceptMode::Dispatch {
+            slot.pass(Claim { holder: Holder::Served(self.number), generation }, Holder::Closed(self.number));
+            self.farewells.push(Farewell { slot: index, generation });
+        } else {
+            slot.free();
+        }
+        self.count -= 1;
+        self.row.set_connections(self.count);
+        self.row.stats.closed.add(1);
+        // One more can be accepted now, should descriptors have been short.
+        self.intake_more |= self.intake.listener().is_some();
+    }
+
+    /// Tells the master which connections were closed, so that it closes its duplicates.
+    fn say_farewells(&mut self) -> io::Result<()> {
+        while !self.farewells.is_empty() {
+            let count = self.farewells.len().min(Farewell::MOST);
+            let message: Vec<u8> = self.farewells[..count].iter().flat_map(|farewell| farewell.to_bytes()).collect();
+            match fdpass::send(self.intake.lane(), &message, None) {
+                Ok(()) => drop(self.farewells.drain(..count)),
+                // The lane's socket is watched for writing too: this loop comes by again when there is room.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Watches `fd`, edge-triggered as all of mio is.
+fn watch(poll: &Poll, fd: BorrowedFd<'_>, token: Token, interest: Interest) -> io::Result<()> {
+    poll.registry().register(&mut SourceFd(&fd.as_raw_fd()), token, interest)
+}
+
+/// A crash point that the environment names is for the first life of a worker only, else its successor would die of it too.
+fn arm_crash_point(seat: &Seat) {
+    if seat.instance.workers()[seat.index].lives() == 1
+        && let Ok(text) = std::env::var(crash_point::VARIABLE)
+        && let Ok(Some((point, hits))) = crash_point::armed_for(&text, seat.index)
+    {
+        crash_point::arm(point, hits);
+    }
+}
+
+impl Worker {
+    /// Reads what the master wants.
+    fn take_orders(&mut self) {
+        let _ = self.nudge.take();
+        match self.instance.control().orders() {
+            Orders::Serve => {}
+            Orders::Stop => self.begin_to_stop(),
+            Orders::Hurry => {
+                self.begin_to_stop();
+                self.leave_by_ns = Some(0);
+            }
+        }
+        if self.row.is_to_leave() {
+            self.row.set_state(WorkerState::Leaving);
+            self.stop_accepting();
+        }
+    }
+
+    /// Accepts no more by itself. The socket is the master's as well, so closing it here alone would not end its watching.
+    fn stop_accepting(&mut self) {
+        if let Some(listener) = self.intake.listener() {
+            let _ = self.poll.registry().deregister(&mut SourceFd(&listener.as_raw_fd()));
+        }
+        self.intake.close_listener();
+    }
+}

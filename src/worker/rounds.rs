@@ -1,0 +1,83 @@
+//! The rounds: connections that are idle or slow, and the worker's own leaving.
+
+use crate::instance::control::WorkerState;
+use crate::limits::{PARTIAL_FRAME_SECONDS, STOP_DEADLINE_SECONDS};
+use crate::worker::guest::{Guest, Parting};
+use crate::worker::{ROUND_NS, Worker};
+
+const SECOND_NS: u64 = 1_000_000_000;
+
+/// Why a connection is dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Overdue {
+    /// It has said good-bye for long enough.
+    Lingering,
+    /// No byte came or went for the idle time-out.
+    Idle,
+    /// It began a frame and did not end it.
+    Slow,
+}
+
+impl Worker {
+    /// Drops who is overdue.
+    pub(super) fn make_rounds(&mut self) {
+        let now = self.desk.counter.now_ns;
+        self.next_round_ns = now + ROUND_NS;
+        let idle_ns = self.settings.idle_timeout.map(|idle| u64::try_from(idle.as_nanos()).unwrap_or(u64::MAX));
+        let stats = &self.row.stats;
+        for slot in 0..self.guests.len() {
+            let Some(why) = self.guests[slot].as_ref().and_then(|guest| overdue(guest, now, idle_ns)) else { continue };
+            match why {
+                Overdue::Lingering => {}
+                Overdue::Idle => stats.idle_dropped.add(1),
+                Overdue::Slow => stats.slow_dropped.add(1),
+            }
+            if let Some(guest) = self.guests[slot].take() {
+                self.close(*guest);
+            }
+        }
+    }
+
+    /// Answers nothing new; sends what is queued.
+    pub(super) fn begin_to_stop(&mut self) {
+        if self.leave_by_ns.is_some() {
+            return;
+        }
+        self.row.set_state(WorkerState::Stopping);
+        self.stop_accepting();
+        // A second before the master loses its patience.
+        self.leave_by_ns = Some(self.desk.counter.now_ns + (STOP_DEADLINE_SECONDS - 1) * SECOND_NS);
+        for slot in 0..self.guests.len() {
+            let Some(guest) = self.guests[slot].as_mut() else { continue };
+            // One that waits for the pool gets its answer first.
+            if guest.pending.is_none() && guest.parting == Parting::No {
+                guest.parting = Parting::AfterSending;
+            }
+            self.give_turn(slot);
+        }
+    }
+
+    /// Whether this worker has nothing left to do, or no time left to do it in.
+    pub(super) fn may_leave(&self) -> bool {
+        if let Some(leave_by) = self.leave_by_ns {
+            return self.count == 0 || self.desk.counter.now_ns >= leave_by;
+        }
+        let lane_empty = self.instance.lane_ring(usize::from(self.number)).depth() == 0 && !self.intake.holds_back();
+        // The master stops handing over before it asks to leave, so an empty lane stays empty. It must also have been told
+        // of every connection that was closed.
+        self.row.is_to_leave() && self.count == 0 && lane_empty && self.farewells.is_empty()
+    }
+}
+
+fn overdue(guest: &Guest, now_ns: u64, idle_ns: Option<u64>) -> Option<Overdue> {
+    if let Parting::Lingering { until_ns } = guest.parting {
+        return (now_ns >= until_ns).then_some(Overdue::Lingering);
+    }
+    let late = |since: u64, patience: u64| now_ns.saturating_sub(since) >= patience;
+    if guest.partial_since_ns.is_some_and(|since| late(since, PARTIAL_FRAME_SECONDS * SECOND_NS)) {
+        return Some(Overdue::Slow);
+    }
+    // Who waits for this server is not idle.
+    let idle = guest.pending.is_none() && idle_ns.is_some_and(|patience| late(guest.active_ns, patience));
+    idle.then_some(Overdue::Idle)
+}
