@@ -1,0 +1,242 @@
+//! A real server for system tests: the `master` binary with its workers, under an instance name, a port and a data directory
+//! of its own, so that any number of tests can run beside each other.
+//!
+//! Include it with `#[path = "support/server.rs"] mod server;`. Nothing here waits by sleeping for a guessed time: a server is
+//! ready when it says so, and gone when the last of its processes has closed the standard output that all of them share.
+//! Whatever a test does, dropping its [`Server`] ends all processes and removes all objects.
+
+#![allow(dead_code, reason = "each test program that includes this file uses another part of it")]
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::net::SocketAddr;
+use std::os::fd::AsFd;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use bank_vault::instance::stale;
+use bank_vault::ipc::names;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tempfile::TempDir;
+
+/// No start, no stop and no awaited event takes longer, also on a busy machine; a test that waited so long has failed.
+pub const DEADLINE: Duration = Duration::from_secs(30);
+
+/// A running server; see the module's text.
+pub struct Server {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// The master's process id.
+    pub master: u32,
+    /// The workers' process ids, as of the moment when the server was ready; see [`Server::workers_now`].
+    pub workers: Vec<u32>,
+    /// The instance's name.
+    pub instance: String,
+    /// The line that said that the server is ready.
+    pub ready: String,
+    directory: TempDir,
+    process: Child,
+    stdout: BufReader<ChildStdout>,
+}
+
+impl Server {
+    /// Starts `master` with `args` beside `--instance`, `--port 0` and `--data`, and waits until it is ready.
+    ///
+    /// # Panics
+    /// It ends before it is ready; the message has its standard error.
+    #[must_use]
+    pub fn start(args: &[&str]) -> Server {
+        Server::start_with(&unused_name(), args, &[])
+    }
+
+    /// As [`Server::start`], under the instance name `instance` and with these variables in the environment.
+    #[must_use]
+    pub fn start_with(instance: &str, args: &[&str], environment: &[(&str, &str)]) -> Server {
+        let directory = tempfile::tempdir().unwrap();
+        // A file, so that nobody has to read it while the server runs.
+        let stderr = fs::File::create(directory.path().join("stderr")).unwrap();
+        let mut process = master(instance, &directory.path().join("data"), args)
+            .envs(environment.iter().copied())
+            .stdout(Stdio::piped())
+            .stderr(stderr)
+            .spawn()
+            .unwrap();
+        let mut stdout = BufReader::new(process.stdout.take().unwrap());
+        let mut ready = String::new();
+        stdout.read_line(&mut ready).unwrap();
+        let Some((address, master, workers)) = parse_ready(&ready) else {
+            let _ = process.kill();
+            let said = fs::read_to_string(directory.path().join("stderr")).unwrap_or_default();
+            panic!("the server is not ready but says {ready:?} and {said}");
+        };
+        Server { address, master, workers, instance: instance.to_owned(), ready, directory, process, stdout }
+    }
+
+    /// The data directory.
+    #[must_use]
+    pub fn data(&self) -> PathBuf {
+        self.directory.path().join("data")
+    }
+
+    /// What the server said on its standard error so far.
+    #[must_use]
+    pub fn stderr(&self) -> String {
+        fs::read_to_string(self.directory.path().join("stderr")).unwrap()
+    }
+
+    /// The pids of the workers that live now, in no order.
+    #[must_use]
+    pub fn workers_now(&self) -> Vec<u32> {
+        let of_master =
+            |pid: &u32| status_of(*pid).is_some_and(|(state, parent)| parent == self.master && state != 'Z');
+        let entries = fs::read_dir("/proc").unwrap().flatten();
+        entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).filter(of_master).collect()
+    }
+
+    /// The objects in `/dev/shm` that bear the instance's name.
+    #[must_use]
+    pub fn objects(&self) -> Vec<String> {
+        names::objects_of(&self.instance).unwrap().iter().map(ToString::to_string).collect()
+    }
+
+    /// Sends the master a signal.
+    pub fn signal(&self, signal: Signal) {
+        send(self.master, signal);
+    }
+
+    /// Stops the server by SIGINT as an operator would, and waits until all of its processes are gone.
+    ///
+    /// # Panics
+    /// It does not stop in time, or leaves an object behind.
+    #[must_use]
+    pub fn stop(mut self) -> Output {
+        self.signal(Signal::SIGINT);
+        let output = self.wait();
+        assert_eq!(self.objects(), Vec::<String>::new(), "left after an orderly stop, which said {output:?}");
+        output
+    }
+
+    /// Kills the master as `kill -9` does, and waits until its workers are gone too. Its objects stay: see
+    /// [`Server::objects`].
+    pub fn kill_master(&mut self) {
+        self.signal(Signal::SIGKILL);
+        let output = self.wait();
+        assert_eq!(output.status.signal(), Some(Signal::SIGKILL as i32), "{output:?}");
+    }
+
+    /// Waits until the master and all workers are gone, whatever ends them.
+    pub fn wait(&mut self) -> Output {
+        let workers = self.workers_now();
+        let stdout = self.read_to_end();
+        let status: ExitStatus = self.process.wait().unwrap();
+        // Descriptors are closed one after the other while a process ends: the locks may go just after the output did.
+        await_that("the workers are gone", || workers.iter().all(|pid| !lives(*pid)));
+        Output { status, stdout, stderr: self.stderr().into_bytes() }
+    }
+
+    /// All that is still written to the standard output, until no process has it open any more.
+    fn read_to_end(&mut self) -> Vec<u8> {
+        let deadline = Instant::now() + DEADLINE;
+        let mut text = self.stdout.buffer().to_vec();
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let mut fds = [PollFd::new(self.stdout.get_ref().as_fd(), PollFlags::POLLIN)];
+            let ready = poll(&mut fds, PollTimeout::try_from(left).unwrap()).unwrap();
+            assert_ne!(ready, 0, "the server's processes do not end; it said {}", self.stderr());
+            let mut part = [0; 4096];
+            match self.stdout.get_mut().read(&mut part).unwrap() {
+                0 => return text,
+                count => text.extend_from_slice(&part[..count]),
+            }
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // Until it is collected, the pid means no other process.
+        if let Ok(None) = self.process.try_wait() {
+            let workers = self.workers_now();
+            let _ = self.process.kill();
+            let _ = self.process.wait();
+            let deadline = Instant::now() + DEADLINE;
+            while workers.iter().any(|pid| lives(*pid)) && Instant::now() < deadline {
+                pause();
+            }
+        }
+        if let Ok(census) = stale::census(&self.instance) {
+            let _ = stale::remove(&census.stale);
+        }
+        // A panic inside a panic would hide the first one.
+        if !std::thread::panicking() {
+            assert_eq!(self.objects(), Vec::<String>::new(), "cannot be removed");
+        }
+    }
+}
+
+/// The `master` binary, to be started under that name and on that data directory; for starts that must fail, use it alone.
+#[must_use]
+pub fn master(instance: &str, data: &Path, args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_master"));
+    command.args(["--port", "0", "--instance", instance, "--data"]).arg(data).args(args).stdin(Stdio::null());
+    command.env_remove("RUST_LOG");
+    command
+}
+
+/// An instance name that no other test uses, of this run or another.
+#[must_use]
+pub fn unused_name() -> String {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    format!("test-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// Sends a signal to a process that this test has started.
+pub fn send(pid: u32, signal: Signal) {
+    kill(Pid::from_raw(i32::try_from(pid).unwrap()), signal).unwrap();
+}
+
+/// Looks again and again until `condition` holds.
+///
+/// # Panics
+/// It does not hold before the deadline.
+pub fn await_that(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + DEADLINE;
+    while !condition() {
+        assert!(Instant::now() < deadline, "waited {DEADLINE:?} in vain until {what}");
+        pause();
+    }
+}
+
+/// Gives the processor to those who are waited for; what is polled here has no event to wait for.
+fn pause() {
+    std::thread::sleep(Duration::from_millis(2));
+}
+
+/// Whether a process runs; one that ended and is not collected yet does not.
+#[must_use]
+pub fn lives(pid: u32) -> bool {
+    status_of(pid).is_some_and(|(state, _)| state != 'Z')
+}
+
+/// State and parent of a process (`proc_pid_stat(5)`).
+fn status_of(pid: u32) -> Option<(char, u32)> {
+    let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name in parentheses may hold anything, also parentheses.
+    let (_, rest) = text.rsplit_once(')')?;
+    let mut words = rest.split_whitespace();
+    Some((words.next()?.chars().next()?, words.next()?.parse().ok()?))
+}
+
+/// Address, master's pid and workers' pids out of `ready: ADDRESS pid PID workers PID,PID…`.
+fn parse_ready(line: &str) -> Option<(SocketAddr, u32, Vec<u32>)> {
+    let mut words = line.strip_prefix("ready: ")?.split_whitespace();
+    let address = words.next()?.parse().ok()?;
+    let master = words.nth(1)?.parse().ok()?;
+    let workers = words.nth(1)?.split(',').map(|pid| pid.parse().ok()).collect::<Option<Vec<u32>>>()?;
+    Some((address, master, workers))
+}
