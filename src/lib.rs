@@ -5,12 +5,14 @@
 //! - floor 0, words: [`vocab`], [`limits`]
 //! - floor 1, what the kernel gives, and all of the `unsafe`: [`ipc`]
 //! - floor 2, pure rules: [`wire`]
+//! - floor 4, processes: [`client`]
 //!
 //! `docs/ARCHITECTURE.md` tells the whole plan.
 
 #[path = "../ipc/mod.rs"]
 pub mod ipc;
 
+pub mod client;
 pub mod limits;
 pub mod vocab;
 pub mod wire;
