@@ -167,3 +167,92 @@ fn what_cannot_be_done_is_said_with_the_right_code() {
     assert_eq!(output.status.code(), Some(2));
     assert!(text(&output).contains("cannot connect to 127.0.0.1:1"), "{}", text(&output));
 }
+
+#[test]
+fn one_shots_answer_in_words() {
+    let server = ModelServer::start(100, 1000, Defect::None);
+    for (arguments, said) in [
+        ("balance 12", "account 12: 10.00\n"),
+        ("deposit 12 25.00", "account 12: 35.00\n"),
+        ("withdraw 12 5.5 --xor", "account 12: 29.50\n"),
+        ("transfer 12 13 5", "account 12: 24.50\naccount 13: 15.00\n"),
+        ("totals", "accounts: 100\nsum: 1019.50\ndeposited: 25.00\nwithdrawn: 5.50\nlast operation: 3\n"),
+    ] {
+        assert_eq!(well(&server, arguments), said, "{arguments}");
+    }
+    assert!(well(&server, "ping").starts_with("the server's clock: 1 ms since 1970, answered in "));
+    for (arguments, code, said) in [
+        ("balance 100", 1, "client: BALANCE refused: ERR_NO_ACCOUNT\n"),
+        ("withdraw 1 10.01", 1, "client: WITHDRAW refused: ERR_INSUFFICIENT\n"),
+        ("transfer 1 1 1", 1, "client: TRANSFER refused: ERR_INVALID\n"),
+        ("deposit 1 -1", 1, "client: DEPOSIT refused: ERR_INVALID\n"),
+    ] {
+        let output = client(&server, arguments);
+        assert_eq!((output.status.code(), text(&output).as_str()), (Some(code), said), "{arguments}");
+    }
+    for arguments in ["deposit 1 2.345", "balance", "--threads 3 balance 1"] {
+        assert_eq!(client(&server, arguments).status.code(), Some(2), "{arguments}");
+    }
+}
+
+#[test]
+fn a_one_shot_without_an_answer_says_that_it_may_have_been_done() {
+    let server = ModelServer::start(10, 100_000, Defect::SwallowAck);
+    well(&server, "--threads 1 --ops 99 --mix deposit=1");
+    let output = client(&server, "deposit 1 1 --timeout 200ms");
+    assert_eq!(output.status.code(), Some(2), "{}", text(&output));
+    assert!(text(&output).contains("it may have been done or not"), "{}", text(&output));
+}
+
+/// What the shell says to these lines.
+fn shell(server: &ModelServer, lines: &str) -> String {
+    let output = assert_cmd::Command::new(cargo_bin("client"))
+        .args(["--port", &server.address.port().to_string(), "shell"])
+        .write_stdin(lines)
+        .output()
+        .expect("the client binary can be run");
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+    text(&output)
+}
+
+#[test]
+fn the_shell_follows_its_menu_and_typed_commands() {
+    let server = ModelServer::start(10, 1000, Defect::None);
+    let menu = "1\n7\n2\n7\n3.25\n3\n7\n1\n1\n99\n2\n7\n1000\n1\nseven\n4\nbalance 7\n";
+    let said = shell(&server, menu);
+    let answers: Vec<&str> = said.lines().skip_while(|line| !line.starts_with("or type")).skip(1).collect();
+    assert_eq!(
+        answers,
+        [
+            "account 7: 10.00",
+            "account 7: 6.75",
+            "account 7: 7.75",
+            "Account not found",
+            "Withdraw amount must be less than balance",
+            "`seven` is not an account number",
+            "Goodbye",
+        ]
+    );
+    let said = shell(&server, "transfer 7 8 1\nbalance\nshell\nfly away\nhelp\nhistory");
+    assert!(said.contains("account 7: 6.75\naccount 8: 11.00"), "{said}");
+    assert!(said.contains("the following required arguments were not provided"), "{said}");
+    assert!(said.contains("that is no command of the shell") && said.contains("'fly'"), "{said}");
+    assert!(said.contains("deposit ACCOUNT AMOUNT") && said.contains("fly away\nhelp\nhistory"), "{said}");
+}
+
+#[test]
+fn every_fault_is_answered_by_the_document() {
+    let server = ModelServer::start(10, 1000, Defect::None);
+    let text = well(&server, "faults");
+    assert!(text.lines().count() >= 15 && text.lines().all(|line| line.starts_with("right ")), "{text}");
+}
+
+#[test]
+fn a_wrong_answer_to_a_fault_is_seen() {
+    let server = ModelServer::start(10, 1000, Defect::TrustChecksums);
+    let output = client(&server, "faults");
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output));
+    let text = text(&output);
+    let wrong: Vec<&str> = text.lines().filter(|line| line.starts_with("WRONG ")).collect();
+    assert!(wrong.len() == 3 && wrong[0].contains("bad CRC"), "{text}");
+}
