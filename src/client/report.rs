@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use hdrhistogram::Histogram;
 use serde::Serialize;
@@ -186,7 +186,7 @@ struct JsonVerify<'r> {
 ///
 /// # Errors
 /// [`Trouble::System`] naming the file.
-pub fn write_json(path: &Path, plan: &Plan, run: &Run) -> Result<(), Trouble> {
+pub fn write_json(file: ResultFile, plan: &Plan, run: &Run) -> Result<(), Trouble> {
     let tally = &run.tally;
     let opcodes = Opcode::ALL.iter().zip(&tally.kinds).filter(|(_, kind)| kind.ok + kind.err > 0);
     let json = Json {
@@ -235,7 +235,7 @@ pub fn write_json(path: &Path, plan: &Plan, run: &Run) -> Result<(), Trouble> {
             unnamed_mismatches: verdict.unnamed,
         }),
     };
-    write_file(path, |file| {
+    file.fill(|file| {
         serde_json::to_writer_pretty(&mut *file, &json).map_err(io::Error::from)?;
         writeln!(file)
     })
@@ -245,9 +245,9 @@ pub fn write_json(path: &Path, plan: &Plan, run: &Run) -> Result<(), Trouble> {
 ///
 /// # Errors
 /// [`Trouble::System`] naming the file.
-pub fn write_hdr(path: &Path, run: &Run) -> Result<(), Trouble> {
+pub fn write_hdr(file: ResultFile, run: &Run) -> Result<(), Trouble> {
     let histogram = run.tally.latencies().histogram();
-    write_file(path, |file| {
+    file.fill(|file| {
         writeln!(file, "{:>12} {:>14} {:>10} {:>14}\n", "Value", "Percentile", "TotalCount", "1/(1-Percentile)")?;
         let mut counted = 0;
         for step in histogram.iter_quantiles(5) {
@@ -264,11 +264,27 @@ pub fn write_hdr(path: &Path, run: &Run) -> Result<(), Trouble> {
     })
 }
 
-fn write_file(path: &Path, write: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>) -> Result<(), Trouble> {
-    let all = || {
-        let mut file = BufWriter::new(File::create(path)?);
-        write(&mut file)?;
-        file.flush()
-    };
-    all().map_err(|source| Trouble::System { what: format!("write {}", path.display()), source })
+/// A file for a result, made before the run: a path that cannot be written should not cost a run.
+#[derive(Debug)]
+pub struct ResultFile {
+    path: PathBuf,
+    file: File,
+}
+
+impl ResultFile {
+    /// Creates the file, or empties it.
+    ///
+    /// # Errors
+    /// [`Trouble::System`] naming the file.
+    pub fn create(path: &Path) -> Result<ResultFile, Trouble> {
+        let file = File::create(path)
+            .map_err(|source| Trouble::System { what: format!("create {}", path.display()), source })?;
+        Ok(ResultFile { path: path.to_owned(), file })
+    }
+
+    fn fill(self, write: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>) -> Result<(), Trouble> {
+        let mut file = BufWriter::new(self.file);
+        let filled = write(&mut file).and_then(|()| file.flush());
+        filled.map_err(|source| Trouble::System { what: format!("write {}", self.path.display()), source })
+    }
 }

@@ -21,7 +21,7 @@ use crate::client::books::{self, Books, Verdict};
 use crate::client::connection::{Connection, Server};
 use crate::client::error::{ClientError, Outcome};
 use crate::client::options::{LoadOptions, Target};
-use crate::client::report;
+use crate::client::report::{self, ResultFile};
 use desk::Desk;
 use gate::Gate;
 use plan::{Clock, Drive, Plan, nanoseconds};
@@ -79,6 +79,8 @@ pub struct Run {
 /// [`Trouble`] when there is nothing to report.
 pub fn run(options: &LoadOptions, target: &Target) -> Result<Outcome, Trouble> {
     let server = Server::find(target)?;
+    let json = options.json.as_deref().map(ResultFile::create).transpose()?;
+    let hdr = options.hdr.as_deref().map(ResultFile::create).transpose()?;
     let mut probe = Connection::open(&server)?;
     let accounts = match options.accounts {
         Some(range) => range.last.saturating_add(1),
@@ -94,11 +96,11 @@ pub fn run(options: &LoadOptions, target: &Target) -> Result<Outcome, Trouble> {
         run.verdict = Some(books.close(&mut Connection::open(&plan.server)?)?);
     }
     report::print(&run);
-    if let Some(path) = &options.json {
-        report::write_json(path, &plan, &run)?;
+    if let Some(file) = json {
+        report::write_json(file, &plan, &run)?;
     }
-    if let Some(path) = &options.hdr {
-        report::write_hdr(path, &run)?;
+    if let Some(file) = hdr {
+        report::write_hdr(file, &run)?;
     }
     let failed = !run.failures.is_empty() || run.verdict.as_ref().is_some_and(|verdict| !verdict.agrees());
     Ok(if failed { Outcome::Refused } else { Outcome::Well })
