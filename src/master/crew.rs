@@ -17,11 +17,12 @@ use crate::ipc::process::{self, Child, Ending};
 use crate::service::users::Users;
 use crate::worker::{self, Seat};
 
-/// A worker that lived for less died young.
-const YOUNG: Duration = Duration::from_millis(100);
-/// So many young deaths in a row may be chance; after more, something is wrong, and successors wait.
-const CHANCE: u32 = 3;
-/// The first wait; each further young death doubles it.
+/// A post is filled at most once per this time in the long run, so that a crash loop cannot spin the master …
+const SPACING: Duration = Duration::from_millis(100);
+/// … but so many times at once, since several deaths in a row can be chance.
+const BURST: u32 = 5;
+/// The wait after a worker that died before its loop had turned once: something is wrong at its start, and will be again.
+/// Each further such death doubles it.
 const FIRST_WAIT: Duration = Duration::from_millis(10);
 /// No wait is longer.
 const LONGEST_WAIT: Duration = Duration::from_secs(2);
@@ -45,7 +46,7 @@ pub struct Crewman {
     /// The master's end of the socketpair.
     pub lane: OwnedFd,
     nudge: Arc<Nudge>,
-    born_ns: u64,
+    turns_before: u64,
 }
 
 /// A post.
@@ -65,9 +66,25 @@ pub struct Post {
     pub unsettled: bool,
     /// Connections that its worker has.
     pub connections: u32,
-    young_deaths: u32,
+    stillborn: u32,
+    spacing: Spacing,
     /// When the post is to be filled again.
     pub fill_at_ns: u64,
+}
+
+/// Spaces births: a leaky bucket, kept as the time by which all births so far are paid for.
+#[derive(Clone, Copy, Debug, Default)]
+struct Spacing {
+    paid_until_ns: u64,
+}
+
+impl Spacing {
+    /// Counts a birth that is wanted now; when it may be.
+    fn next(&mut self, now_ns: u64) -> u64 {
+        let spacing = nanoseconds(SPACING);
+        self.paid_until_ns = self.paid_until_ns.max(now_ns) + spacing;
+        now_ns.max(self.paid_until_ns.saturating_sub(spacing * u64::from(BURST)))
+    }
 }
 
 impl Post {
@@ -88,7 +105,8 @@ impl Post {
             leaving: false,
             unsettled: false,
             connections: 0,
-            young_deaths: 0,
+            stillborn: 0,
+            spacing: Spacing::default(),
             fill_at_ns: 0,
         })
     }
@@ -115,8 +133,8 @@ impl Post {
         let mut keep = vec![theirs.as_raw_fd(), nudge.as_fd().as_raw_fd(), common.data_lock.as_raw_fd()];
         keep.extend(listener.iter().map(AsRawFd::as_raw_fd));
         keep.extend(instance.alive().map(AsRawFd::as_raw_fd));
-        let born_ns = process::monotonic_ns();
-        row.begin_life(born_ns);
+        let turns_before = row.stats.turns.get();
+        row.begin_life(process::monotonic_ns());
         let their_nudge = nudge.clone();
         let child = process::spawn(&format!("vault-worker-{index}"), &keep, move || {
             worker::run(Seat {
@@ -131,23 +149,22 @@ impl Post {
             })
         })?;
         row.set_pid(u32::try_from(child.pid()).unwrap_or(0));
-        self.crewman = Some(Crewman { child, lane: ours, nudge, born_ns });
+        self.crewman = Some(Crewman { child, lane: ours, nudge, turns_before });
         Ok(())
     }
 
-    /// Collects the worker if it has ended.
+    /// Collects the worker if it has ended; `turns` is how often the loop of the post's workers has turned so far.
     ///
     /// # Errors
     /// What waiting for it gives.
-    pub fn reap(&mut self, now_ns: u64) -> Result<Option<(Crewman, Ending)>, IpcError> {
+    pub fn reap(&mut self, now_ns: u64, turns: u64) -> Result<Option<(Crewman, Ending)>, IpcError> {
         let ending = match &self.crewman {
             Some(crewman) => crewman.child.reap()?,
             None => None,
         };
         let Some((ending, crewman)) = ending.zip(self.crewman.take()) else { return Ok(None) };
-        let lived = Duration::from_nanos(now_ns.saturating_sub(crewman.born_ns));
-        self.young_deaths = if lived < YOUNG { self.young_deaths + 1 } else { 0 };
-        self.fill_at_ns = now_ns + nanoseconds(wait_after(self.young_deaths));
+        self.stillborn = if crewman.turns_before == turns { self.stillborn + 1 } else { 0 };
+        self.fill_at_ns = self.spacing.next(now_ns).max(now_ns + nanoseconds(wait_after(self.stillborn)));
         self.unsettled = true;
         Ok(Some((crewman, ending)))
     }
@@ -168,9 +185,9 @@ impl Post {
     }
 }
 
-/// How long a post stays empty after so many young deaths in a row: a crash loop must not spin the master.
-fn wait_after(young_deaths: u32) -> Duration {
-    match young_deaths.checked_sub(CHANCE + 1) {
+/// How long a post stays empty after so many stillborn workers in a row.
+fn wait_after(stillborn: u32) -> Duration {
+    match stillborn.checked_sub(1) {
         None => Duration::ZERO,
         Some(doublings) => FIRST_WAIT.saturating_mul(1 << doublings.min(16)).min(LONGEST_WAIT),
     }
@@ -186,8 +203,23 @@ mod tests {
 
     #[test]
     fn waits_double_up_to_the_longest() {
-        let waits: Vec<_> = (0..7).map(|deaths| wait_after(deaths).as_millis()).collect();
-        assert_eq!(waits, [0, 0, 0, 0, 10, 20, 40]);
+        let waits: Vec<_> = (0..5).map(|deaths| wait_after(deaths).as_millis()).collect();
+        assert_eq!(waits, [0, 10, 20, 40, 80]);
         assert_eq!(wait_after(u32::MAX), LONGEST_WAIT);
+    }
+
+    #[test]
+    fn births_come_in_bursts_and_then_at_a_rate() {
+        let spacing = nanoseconds(SPACING);
+        let mut births = Spacing::default();
+        let now = 1_000 * spacing;
+        for _ in 0..BURST {
+            assert_eq!(births.next(now), now);
+        }
+        for number in 1..10 {
+            assert_eq!(births.next(now), now + number * spacing);
+        }
+        let much_later = 2_000 * spacing;
+        assert_eq!(births.next(much_later), much_later);
     }
 }

@@ -259,7 +259,9 @@ impl Master {
     /// A worker may have ended.
     fn collect(&mut self, index: usize, now: u64) -> Result<(), MasterError> {
         let Some(post) = self.posts.get_mut(index).and_then(Option::as_mut) else { return Ok(()) };
-        let Some((crewman, ending)) = post.reap(now)? else { return Ok(()) };
+        let Some((crewman, ending)) = post.reap(now, self.common.instance.workers()[index].stats.turns.get())? else {
+            return Ok(());
+        };
         // A pidfd stays ready after its process was collected.
         for fd in [crewman.child.as_fd(), crewman.lane.as_fd()] {
             let _ = self.poll.registry().deregister(&mut SourceFd(&fd.as_raw_fd()));

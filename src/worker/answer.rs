@@ -109,7 +109,10 @@ impl Counter {
         if guest.allowance.as_mut().is_some_and(|allowance| !allowance.take(now_ns)) {
             return Err(Status::Busy.into());
         }
-        if frame.key.is_some() || frame.header.flags.contains(Flags::ERROR) {
+        if frame.header.flags.contains(Flags::ERROR) {
+            return Err(Refused { status: Status::BadFrame, strike: true });
+        }
+        if frame.key.is_some() {
             return Err(Status::BadFrame.into());
         }
         if xored && guest.session.is_none() {
