@@ -146,13 +146,15 @@ pub struct Producer<'a> {
     ring: &'a LaneRing,
     semaphores: LaneSemaphores,
     depth: u32,
+    /// The last ticket is to be taken back, as soon as the worker is not at the ring.
+    owes_retraction: bool,
 }
 
 impl<'a> Producer<'a> {
     /// The end of a lane that may hold `depth` tickets.
     #[must_use]
     pub fn new(ring: &'a LaneRing, semaphores: LaneSemaphores, depth: u32) -> Self {
-        Producer { ring, semaphores, depth }
+        Producer { ring, semaphores, depth, owes_retraction: false }
     }
 
     /// Puts a ticket in.
@@ -160,7 +162,10 @@ impl<'a> Producer<'a> {
     /// # Errors
     /// [`Full`]; try another lane.
     pub fn push(&mut self, ticket: Ticket) -> Result<(), Full> {
-        if !self.semaphores.slots.try_wait() {
+        if self.owes_retraction {
+            self.retract();
+        }
+        if self.owes_retraction || !self.semaphores.slots.try_wait() {
             return Err(Full);
         }
         if !self.semaphores.lock.try_wait() {
@@ -180,23 +185,23 @@ impl<'a> Producer<'a> {
     }
 
     /// Takes back the ticket that was pushed last, when the descriptor that belongs to it could not be sent. The worker
-    /// has not taken it: it takes a ticket only after its descriptor. `false` when the worker is at the ring.
-    #[must_use]
-    pub fn retract(&mut self) -> bool {
-        if !self.semaphores.lock.try_wait() {
-            return false;
+    /// has not taken it: it takes a ticket only after its descriptor. If the worker is at the ring this very moment, the
+    /// lane counts as full until the ticket is taken back.
+    pub fn retract(&mut self) {
+        self.owes_retraction = !self.semaphores.lock.try_wait();
+        if self.owes_retraction {
+            return;
         }
-        let taken = self.semaphores.items.try_wait();
-        if taken {
+        if self.semaphores.items.try_wait() {
             self.ring.tail.store(self.ring.tail.load(Ordering::Relaxed).wrapping_sub(1), Ordering::Relaxed);
             self.semaphores.slots.post();
         }
         self.semaphores.lock.post();
-        taken
     }
 
     /// Empties the lane of a dead worker, whatever state it was left in. Only when no process but the master uses it.
     pub fn reset(&mut self) {
+        self.owes_retraction = false;
         self.ring.head.store(0, Ordering::Relaxed);
         self.ring.tail.store(0, Ordering::Relaxed);
         self.semaphores.items.reset(0);

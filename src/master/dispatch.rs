@@ -1,7 +1,6 @@
 //! Handing connections over: which worker gets one, and the duplicates that the master keeps.
 
 use std::collections::VecDeque;
-use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
 use crate::connection::slot::{Claim, ConnectionSlot, Holder};
@@ -142,13 +141,10 @@ impl Connections {
                 true
             }
             Err(error) => {
-                // WouldBlock: its socket is full. EPIPE: it is dead, and its lane will be emptied when it is collected.
-                if error.kind() != io::ErrorKind::WouldBlock {
-                    log::debug!("worker {}: a hand-over failed: {error}", post.index);
-                }
-                if !post.producer.retract() && error.kind() == io::ErrorKind::WouldBlock {
-                    log::error!("worker {}: a ticket without its descriptor stays in the lane", post.index);
-                }
+                // WouldBlock: its socket is full. ETOOMANYREFS: this user has too many descriptors on their way. EPIPE: it is
+                // dead, and its lane will be emptied when it is collected.
+                log::debug!("worker {}: a hand-over failed: {error}", post.index);
+                post.producer.retract();
                 false
             }
         }
