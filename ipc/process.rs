@@ -220,6 +220,11 @@ pub fn kill_self() -> ! {
     unsafe { libc::_exit(137) }
 }
 
+/// Halts the calling process as `kill -STOP` would, until somebody continues or kills it.
+pub fn stop_self() {
+    let _ = nix::sys::signal::kill(getpid(), Signal::SIGSTOP);
+}
+
 /// The monotonic clock, in nanoseconds; the same for all processes of the machine.
 #[must_use]
 #[inline]

@@ -1,10 +1,11 @@
 //! Named places where a process can be made to die, so that tests can stop it at every step of every operation.
 //!
 //! A point costs one load of a process-private byte and a compare that the processor predicts; they are compiled in always,
-//! so that what is tested is what runs. `VAULT_CRASH_POINT=WORKER:NAME[#HIT][,…]` in the master's environment arms the
-//! named point in the first life of that worker: it ends itself with SIGKILL when it comes by for the HIT-th time (default 1).
+//! so that what is tested is what runs. `VAULT_CRASH_POINT=WORKER:NAME[#HIT][/stop][,…]` in the master's environment arms the
+//! named point in the first life of that worker: when it comes by for the HIT-th time (default 1) it ends itself with SIGKILL,
+//! or, with `/stop`, halts as by SIGSTOP, with whatever it holds.
 
-use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 
 use crate::ipc::process;
 
@@ -74,11 +75,23 @@ points! {
     RepairApplied = "repair.applied",
 }
 
+/// What is to happen where.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Charge {
+    /// Where.
+    pub point: CrashPoint,
+    /// When the process comes by for this many-th time; at least 1.
+    pub hit: u32,
+    /// Whether it halts instead of dying.
+    pub stop: bool,
+}
+
 /// The armed point as its number plus one; 0 when none is.
 static ARMED: AtomicU8 = AtomicU8::new(0);
 static HITS_LEFT: AtomicU32 = AtomicU32::new(0);
+static STOP: AtomicBool = AtomicBool::new(false);
 
-/// Dies here if this point is armed.
+/// Dies, or halts, here if this point is armed.
 #[inline]
 pub fn crash_point(point: CrashPoint) {
     if ARMED.load(Ordering::Relaxed) == point as u8 + 1 {
@@ -88,35 +101,41 @@ pub fn crash_point(point: CrashPoint) {
 
 #[cold]
 fn hit() {
-    if HITS_LEFT.fetch_sub(1, Ordering::Relaxed) <= 1 {
-        process::kill_self();
+    match HITS_LEFT.fetch_sub(1, Ordering::Relaxed) {
+        1 if STOP.load(Ordering::Relaxed) => process::stop_self(),
+        1 => process::kill_self(),
+        _ => {}
     }
 }
 
-/// Arms `point` in this process: it dies when it comes by for the `hits`-th time.
-pub fn arm(point: CrashPoint, hits: u32) {
-    HITS_LEFT.store(hits.max(1), Ordering::Relaxed);
-    ARMED.store(point as u8 + 1, Ordering::Relaxed);
+/// Arms a point in this process.
+pub fn arm(charge: Charge) {
+    HITS_LEFT.store(charge.hit.max(1), Ordering::Relaxed);
+    STOP.store(charge.stop, Ordering::Relaxed);
+    ARMED.store(charge.point as u8 + 1, Ordering::Relaxed);
 }
 
 /// What [`VARIABLE`] says for worker `worker`.
 ///
 /// # Errors
-/// The part of the text that is no `WORKER:NAME[#HIT]`.
-pub fn armed_for(text: &str, worker: usize) -> Result<Option<(CrashPoint, u32)>, String> {
+/// The part of the text that is no `WORKER:NAME[#HIT][/stop]`.
+pub fn armed_for(text: &str, worker: usize) -> Result<Option<Charge>, String> {
     let mut found = None;
     for entry in text.split(',').filter(|entry| !entry.is_empty()) {
-        let parsed = entry.split_once(':').and_then(|(index, point)| {
-            let (name, hits) = point.split_once('#').unwrap_or((point, "1"));
-            let point = CrashPoint::ALL.iter().copied().find(|p| p.name() == name)?;
-            Some((index.parse::<usize>().ok()?, point, hits.parse::<u32>().ok()?))
-        });
-        let (index, point, hits) = parsed.ok_or_else(|| entry.to_owned())?;
+        let (index, charge) = parse(entry).ok_or_else(|| entry.to_owned())?;
         if index == worker {
-            found = Some((point, hits));
+            found = Some(charge);
         }
     }
     Ok(found)
+}
+
+fn parse(entry: &str) -> Option<(usize, Charge)> {
+    let (index, rest) = entry.split_once(':')?;
+    let (rest, stop) = rest.strip_suffix("/stop").map_or((rest, false), |rest| (rest, true));
+    let (name, hit) = rest.split_once('#').unwrap_or((rest, "1"));
+    let point = CrashPoint::ALL.iter().copied().find(|point| point.name() == name)?;
+    Some((index.parse().ok()?, Charge { point, hit: hit.parse().ok()?, stop }))
 }
 
 #[cfg(test)]
@@ -125,10 +144,12 @@ mod tests {
 
     #[test]
     fn the_variable_names_workers_points_and_hits() {
-        let text = "0:ledger.locked,1:ledger.applied#3";
-        assert_eq!(armed_for(text, 0), Ok(Some((CrashPoint::Locked, 1))));
-        assert_eq!(armed_for(text, 1), Ok(Some((CrashPoint::Applied, 3))));
-        assert_eq!(armed_for(text, 2), Ok(None));
+        let text = "0:ledger.locked,1:ledger.applied#3,2:ledger.decided/stop";
+        let charge = |point, hit, stop| Ok(Some(Charge { point, hit, stop }));
+        assert_eq!(armed_for(text, 0), charge(CrashPoint::Locked, 1, false));
+        assert_eq!(armed_for(text, 1), charge(CrashPoint::Applied, 3, false));
+        assert_eq!(armed_for(text, 2), charge(CrashPoint::Decided, 1, true));
+        assert_eq!(armed_for(text, 3), Ok(None));
         for bad in ["ledger.locked", "0:nowhere", "x:ledger.locked", "0:ledger.locked#x"] {
             assert_eq!(armed_for(bad, 0), Err(bad.to_owned()));
         }

@@ -6,7 +6,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use bank_vault::crash_point::{self, CrashPoint};
+use bank_vault::crash_point::{self, Charge, CrashPoint};
 use bank_vault::ipc::segment::Segment;
 use bank_vault::ledger::repair::{self, Settled};
 use bank_vault::ledger::{Completion, Operation, Outcome, Table, Teller, cut};
@@ -35,6 +35,10 @@ fn progress_word() -> Segment<(), AtomicU64> {
     let segment = Segment::create(&name, 1, 1, 1, |(), _| Ok(())).unwrap();
     bank_vault::ipc::segment::unlink(&name).unwrap();
     segment
+}
+
+fn arm(point: CrashPoint) {
+    crash_point::arm(Charge { point, hit: 1, stop: false });
 }
 
 /// Runs `body` in a forked child.
@@ -90,7 +94,7 @@ fn one_death(operation: Operation, wanted: [i64; 2], point: CrashPoint, repairer
     let table = table(10);
     let word = progress_word();
     let worker = child(|| {
-        crash_point::arm(point, 1);
+        arm(point);
         let reply = |_: &Outcome| Completion::moving(0, &word.elements()[0], 77);
         Teller::new(&table, 0, || ()).carry_out(operation, reply).unwrap();
     });
@@ -105,7 +109,7 @@ fn one_death(operation: Operation, wanted: [i64; 2], point: CrashPoint, repairer
         Repairer::Worker => assert!(!was_killed(child(|| assert_eq!(balances(&table).len(), 2))), "{what}"),
         Repairer::DyingWorker(second) => {
             let repairing = child(|| {
-                crash_point::arm(second, 1);
+                arm(second);
                 balances(&table);
             });
             was_killed(repairing);
@@ -155,7 +159,7 @@ fn without_repair_the_books_do_not_balance() {
     let table = table(10);
     let transfer = Operation::Transfer { from: A, to: B, amount: AMOUNT };
     assert!(was_killed(child(|| {
-        crash_point::arm(CrashPoint::FirstApplied, 1);
+        arm(CrashPoint::FirstApplied);
         Teller::new(&table, 0, || ()).carry_out(transfer, |_| Completion::UNATTENDED).unwrap();
     })));
     let held = || (0..10).map(|account| table.peek(AccountId(account)).unwrap().0).sum::<i64>();

@@ -47,6 +47,8 @@ pub struct Crewman {
     pub lane: OwnedFd,
     nudge: Arc<Nudge>,
     turns_before: u64,
+    /// Whether it was sent SIGKILL: it may take a moment to end.
+    pub killed: bool,
 }
 
 /// A post.
@@ -149,7 +151,7 @@ impl Post {
             })
         })?;
         row.set_pid(u32::try_from(child.pid()).unwrap_or(0));
-        self.crewman = Some(Crewman { child, lane: ours, nudge, turns_before });
+        self.crewman = Some(Crewman { child, lane: ours, nudge, turns_before, killed: false });
         Ok(())
     }
 
@@ -180,8 +182,11 @@ impl Post {
     ///
     /// # Errors
     /// What sending the signal gives.
-    pub fn kill(&self) -> Result<(), IpcError> {
-        self.crewman.as_ref().map_or(Ok(()), |crewman| crewman.child.signal(Signal::SIGKILL))
+    pub fn kill(&mut self) -> Result<(), IpcError> {
+        self.crewman.as_mut().map_or(Ok(()), |crewman| {
+            crewman.killed = true;
+            crewman.child.signal(Signal::SIGKILL)
+        })
     }
 }
 

@@ -62,7 +62,7 @@ pub enum MasterError {
         connections: u32,
     },
     /// The environment names a crash point that does not exist.
-    #[error("{variable}: `{0}` is not of the form WORKER:NAME[#HIT] with a known name", variable = crash_point::VARIABLE)]
+    #[error("{variable}: `{0}` is not of the form WORKER:NAME[#HIT][/stop] with a known name", variable = crash_point::VARIABLE)]
     CrashPoint(String),
     /// The books do not balance at the end: money was lost or made.
     #[error("the books do not balance: the accounts opened with {expected}, by the sums it was {found}")]
@@ -132,7 +132,7 @@ fn check_environment(settings: &Settings) -> Result<(), MasterError> {
     process::raise_open_files(needed).map_err(|limit| MasterError::OpenFiles { needed, limit, connections })?;
     if let Ok(text) = std::env::var(crash_point::VARIABLE) {
         crash_point::armed_for(&text, 0).map_err(MasterError::CrashPoint)?;
-        log::warn!("{} is set: workers will die of it", crash_point::VARIABLE);
+        log::warn!("{} is set: workers will die of it, or halt", crash_point::VARIABLE);
     }
     Ok(())
 }

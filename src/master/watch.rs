@@ -193,7 +193,7 @@ impl Master {
             }
             (_, Orders::Hurry) => {
                 log::warn!("{signal} again: killing the workers");
-                self.posts.iter().flatten().try_for_each(Post::kill)?;
+                self.posts.iter_mut().flatten().try_for_each(Post::kill)?;
             }
         }
         self.posts.iter().flatten().for_each(Post::nudge);
@@ -309,7 +309,8 @@ impl Master {
     fn kill_late(&mut self, now: u64) -> Result<(), MasterError> {
         let timeout = self.worker_timeout_ns();
         let out_of_time = matches!(self.stopping, Stopping::Until(deadline) if now >= deadline);
-        for post in self.posts.iter().flatten().filter(|post| post.crewman.is_some()) {
+        let alive = |post: &&mut Post| post.crewman.as_ref().is_some_and(|crewman| !crewman.killed);
+        for post in self.posts.iter_mut().flatten().filter(alive) {
             let row = &self.common.instance.workers()[post.index];
             let silent = now.saturating_sub(row.heartbeat_ns());
             let late = silent >= timeout && now >= self.forbearing_until_ns;

@@ -362,9 +362,9 @@ fn watch(poll: &Poll, fd: BorrowedFd<'_>, token: Token, interest: Interest) -> i
 fn arm_crash_point(seat: &Seat) {
     if seat.instance.workers()[seat.index].lives() == 1
         && let Ok(text) = std::env::var(crash_point::VARIABLE)
-        && let Ok(Some((point, hits))) = crash_point::armed_for(&text, seat.index)
+        && let Ok(Some(charge)) = crash_point::armed_for(&text, seat.index)
     {
-        crash_point::arm(point, hits);
+        crash_point::arm(charge);
     }
 }
 
