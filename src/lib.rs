@@ -6,13 +6,14 @@
 //! - floor 1, what the kernel gives, and all of the `unsafe`: [`ipc`]
 //! - floor 2, pure rules: [`wire`], and the settings of the server: [`config`]
 //! - floor 3, where rules meet resources: [`ledger`], [`connection`], [`service`], [`instance`]
-//! - floor 4, the processes: [`master`], [`worker`]; the operator's tool: [`vaultctl`]
+//! - floor 4, the processes: [`master`], [`worker`]; the load client: [`client`]; the operator's tool: [`vaultctl`]
 //!
 //! `docs/ARCHITECTURE.md` tells the whole plan.
 
 #[path = "../ipc/mod.rs"]
 pub mod ipc;
 
+pub mod client;
 pub mod config;
 pub mod connection;
 pub mod crash_point;

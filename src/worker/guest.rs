@@ -49,7 +49,9 @@ pub struct Guest {
     pub strikes: u8,
     /// Whether the socket may have bytes.
     pub readable: bool,
-    /// Whether the client has sent its last byte.
+    /// Whether the kernel said that the end of the client's bytes is there to be read.
+    pub hung_up: bool,
+    /// Whether the end of the client's bytes was read.
     pub ended: bool,
     /// Whether it stands in the list of those to be served on the next turn.
     pub recalled: bool,
@@ -109,6 +111,7 @@ impl Guest {
             decoder: Decoder::default(),
             strikes: 0,
             readable: true,
+            hung_up: false,
             ended: false,
             recalled: false,
             parting: Parting::No,

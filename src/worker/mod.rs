@@ -217,7 +217,8 @@ impl Worker {
             POOL => self.deliver_findings(),
             Token(slot) => {
                 let Some(guest) = self.guests.get_mut(slot).and_then(Option::as_mut) else { return Ok(()) };
-                guest.readable |= event.is_readable() || event.is_read_closed() || event.is_error();
+                guest.hung_up |= event.is_read_closed() || event.is_error();
+                guest.readable |= event.is_readable() || guest.hung_up;
                 self.give_turn(slot);
             }
         }

@@ -86,7 +86,8 @@ impl Desk {
             }
             Received::Broken => return false,
         };
-        guest.readable = more;
+        // A short read means that nothing is left, but for an end whose edge came before it and will not come again.
+        guest.readable = more || guest.hung_up && !guest.ended;
         if count > 0 {
             guest.active_ns = self.counter.now_ns;
             self.counter.stats.bytes_in.add(count as u64);

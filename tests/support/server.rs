@@ -136,6 +136,7 @@ impl Server {
         let status: ExitStatus = self.process.wait().unwrap();
         // Descriptors are closed one after the other while a process ends: the locks may go just after the output did.
         await_that("the workers are gone", || workers.iter().all(|pid| !lives(*pid)));
+        await_that("their locks are gone", || stale::census(&self.instance).unwrap().living.is_empty());
         Output { status, stdout, stderr: self.stderr().into_bytes() }
     }
 
@@ -161,16 +162,18 @@ impl Drop for Server {
     fn drop(&mut self) {
         // Until it is collected, the pid means no other process.
         if let Ok(None) = self.process.try_wait() {
-            let workers = self.workers_now();
             let _ = self.process.kill();
             let _ = self.process.wait();
-            let deadline = Instant::now() + DEADLINE;
-            while workers.iter().any(|pid| lives(*pid)) && Instant::now() < deadline {
-                pause();
-            }
         }
-        if let Ok(census) = stale::census(&self.instance) {
-            let _ = stale::remove(&census.stale);
+        // The workers die with the master, but none of them is this process' child: that all are gone shows in the lock that
+        // they all have open.
+        let deadline = Instant::now() + DEADLINE;
+        while let Ok(census) = stale::census(&self.instance) {
+            if census.living.is_empty() || Instant::now() > deadline {
+                let _ = stale::remove(&census.stale);
+                break;
+            }
+            pause();
         }
         // A panic inside a panic would hide the first one.
         if !std::thread::panicking() {

@@ -1,0 +1,280 @@
+//! A blocking connection: connect, log in, ask one thing or many.
+
+use std::io::Write;
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+use std::time::Duration;
+
+use crate::client::backoff::Backoff;
+use crate::client::error::{ClientError, ProtocolError};
+use crate::client::inbox::Inbox;
+use crate::client::options::Target;
+use crate::client::prng::Prng;
+use crate::vocab::SessionId;
+use crate::wire::{Header, Opcode, Request, Response, XorKey};
+
+/// The least time that a login may take: a server hashes passwords slowly, on purpose, and a hundred at a time.
+pub const LOGIN_PATIENCE: Duration = Duration::from_secs(60);
+/// Requests under way in [`Connection::call_all`]; their replies fit the kernel's buffers many times.
+const WINDOW: usize = 256;
+
+/// A server's address, and what a connection to it needs.
+#[derive(Clone, Debug)]
+pub struct Server {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// The user to log in as.
+    pub user: String,
+    /// The user's password.
+    pub pass: String,
+    /// Whether bodies are XORed.
+    pub xor: bool,
+    /// How long a connection that owes a reply may be silent.
+    pub timeout: Duration,
+}
+
+impl Server {
+    /// Finds the server's address.
+    ///
+    /// # Errors
+    /// [`ClientError::Resolve`] when the host name has none.
+    pub fn find(target: &Target) -> Result<Server, ClientError> {
+        let failed = |source| ClientError::Resolve { host: target.host.clone(), source };
+        let mut addresses = (target.host.as_str(), target.port).to_socket_addrs().map_err(failed)?;
+        let none = || std::io::Error::new(std::io::ErrorKind::NotFound, "it has no address");
+        Ok(Server {
+            address: addresses.next().ok_or_else(none).map_err(failed)?,
+            user: target.user.clone(),
+            pass: target.pass.clone(),
+            xor: target.xor,
+            timeout: target.timeout.max(Duration::from_millis(1)),
+        })
+    }
+
+    /// The request that logs in.
+    #[must_use]
+    pub fn login(&self) -> Request<'_> {
+        Request::Login { user: self.user.as_bytes(), pass: self.pass.as_bytes() }
+    }
+
+    /// The key that this connection's bodies are XORed with, if they are.
+    #[must_use]
+    pub fn xor_key(&self, session: SessionId) -> Option<XorKey> {
+        self.xor.then(|| XorKey::derive(self.user.as_bytes(), session))
+    }
+
+    /// Connects, without logging in. Reads and writes give up after [`Server::timeout`].
+    ///
+    /// # Errors
+    /// [`ClientError::Connect`].
+    pub fn connect(&self) -> Result<TcpStream, ClientError> {
+        let prepare = || {
+            let stream = TcpStream::connect_timeout(&self.address, self.timeout)?;
+            stream.set_nodelay(true)?;
+            stream.set_read_timeout(Some(self.timeout))?;
+            stream.set_write_timeout(Some(self.timeout))?;
+            Ok(stream)
+        };
+        prepare().map_err(|source| ClientError::Connect { address: self.address.to_string(), source })
+    }
+}
+
+/// Judges the reply that came where the reply to `opcode` with `seq` was due.
+///
+/// # Errors
+/// [`ClientError::Refused`], or [`ClientError::TurnedAway`] where the server speaks to the connection as such, or a
+/// break of the protocol.
+pub fn judge(opcode: Opcode, seq: u32, header: &Header, response: Response) -> Result<Response, ClientError> {
+    match response {
+        Response::Error { opcode: 0, status } if header.seq == 0 => Err(ClientError::TurnedAway(status)),
+        _ if header.seq != seq || header.opcode != opcode.code() => {
+            let (got_opcode, got_seq) = (header.opcode, header.seq);
+            Err(ProtocolError::OutOfOrder { opcode, seq, got_opcode, got_seq }.into())
+        }
+        Response::Error { status, .. } => Err(ClientError::Refused { request: opcode, status }),
+        response => Ok(response),
+    }
+}
+
+/// A connection that is logged in.
+#[derive(Debug)]
+pub struct Connection {
+    stream: TcpStream,
+    inbox: Inbox,
+    out: Vec<u8>,
+    /// The last sequence number used.
+    seq: u32,
+    xor: Option<XorKey>,
+    timeout: Duration,
+}
+
+impl Connection {
+    /// Connects and logs in.
+    ///
+    /// # Errors
+    /// [`ClientError`]: no connection, no login, or no answer.
+    pub fn open(server: &Server) -> Result<Connection, ClientError> {
+        let mut connection = Connection {
+            stream: server.connect()?,
+            inbox: Inbox::for_replies(WINDOW),
+            out: Vec::new(),
+            seq: 0,
+            xor: None,
+            timeout: server.timeout.max(LOGIN_PATIENCE),
+        };
+        connection.wait_at_most(server.timeout.max(LOGIN_PATIENCE))?;
+        let Response::Login { session } = connection.call(&server.login())? else {
+            unreachable!("the reply's opcode was compared with LOGIN's");
+        };
+        connection.wait_at_most(server.timeout)?;
+        connection.xor = server.xor_key(session);
+        if let Some(xor) = connection.xor {
+            connection.inbox.set_xor(xor);
+        }
+        Ok(connection)
+    }
+
+    /// The socket and the key, for a driver with buffers of its own; nothing is under way.
+    #[must_use]
+    pub fn into_parts(self) -> (TcpStream, Option<XorKey>) {
+        (self.stream, self.xor)
+    }
+
+    /// Sends one request and waits for its reply.
+    ///
+    /// # Errors
+    /// [`ClientError`]; a refusal is one, too.
+    pub fn call(&mut self, request: &Request<'_>) -> Result<Response, ClientError> {
+        self.post(request);
+        self.send()?;
+        self.take(request.opcode(), self.seq)
+    }
+
+    /// Sends many requests of one kind, a window at a time, and hands every reply to `each`, in order.
+    ///
+    /// # Errors
+    /// [`ClientError`]; the first refusal ends it.
+    pub fn call_all<'r>(
+        &mut self,
+        requests: impl Iterator<Item = Request<'r>>,
+        mut each: impl FnMut(Response),
+    ) -> Result<(), ClientError> {
+        let mut requests = requests.peekable();
+        while requests.peek().is_some() {
+            let first = self.seq.wrapping_add(1);
+            let opcodes: Vec<Opcode> = requests
+                .by_ref()
+                .take(WINDOW)
+                .map(|request| {
+                    self.post(&request);
+                    request.opcode()
+                })
+                .collect();
+            self.send()?;
+            let mut seq = first;
+            for opcode in opcodes {
+                each(self.take(opcode, seq)?);
+                seq = seq.wrapping_add(1);
+            }
+        }
+        Ok(())
+    }
+
+    fn wait_at_most(&mut self, timeout: Duration) -> Result<(), ClientError> {
+        self.timeout = timeout;
+        let set = self.stream.set_read_timeout(Some(timeout));
+        set.map_err(|source| ClientError::Lost { doing: "setting its timeout", source })
+    }
+
+    fn post(&mut self, request: &Request<'_>) {
+        self.seq = self.seq.wrapping_add(1);
+        request.encode(self.seq, None, self.xor, &mut self.out);
+    }
+
+    fn send(&mut self) -> Result<(), ClientError> {
+        let sent = self.stream.write_all(&self.out);
+        self.out.clear();
+        sent.map_err(|source| ClientError::from_io("sending a request", self.timeout, source))
+    }
+
+    fn take(&mut self, opcode: Opcode, seq: u32) -> Result<Response, ClientError> {
+        const DOING: &str = "waiting for a reply";
+        loop {
+            if let Some((header, response)) = self.inbox.next_reply()? {
+                return judge(opcode, seq, &header, response);
+            }
+            let read = self.inbox.read_from(&mut self.stream);
+            let (count, _) = read.map_err(|source| ClientError::from_io(DOING, self.timeout, source))?;
+            if count == 0 {
+                return Err(ClientError::closed(DOING));
+            }
+        }
+    }
+}
+
+/// Asks one thing at a time and keeps a connection for it. Requests that only read are repeated on a new connection when
+/// the old one fails; those that move money never are, since the first may have been done.
+#[derive(Debug)]
+pub struct Caller<'s> {
+    server: &'s Server,
+    connection: Option<Connection>,
+    prng: Prng,
+}
+
+impl<'s> Caller<'s> {
+    /// Connects and logs in.
+    ///
+    /// # Errors
+    /// [`ClientError`]: no connection, no login, or no answer.
+    pub fn open(server: &'s Server) -> Result<Caller<'s>, ClientError> {
+        let seed = u64::from(std::process::id());
+        Ok(Caller { server, connection: Some(Connection::open(server)?), prng: Prng::new(seed, 0) })
+    }
+
+    /// Sends a request and waits for its reply.
+    ///
+    /// # Errors
+    /// [`ClientError`]; for a money operation, `Lost` and `Timeout` leave open whether it was done.
+    pub fn call(&mut self, request: &Request<'_>) -> Result<Response, ClientError> {
+        if request.opcode().is_money() {
+            // An idle connection may have been closed by the server long ago; better to learn that from a PING.
+            self.repeat(&Request::Ping)?;
+            let answer = self.connection()?.call(request);
+            return self.keep(answer);
+        }
+        self.repeat(request)
+    }
+
+    fn repeat(&mut self, request: &Request<'_>) -> Result<Response, ClientError> {
+        const REPEATS: usize = 4;
+        let mut backoff = Backoff::default();
+        for _ in 0..REPEATS {
+            let answer = self.connection().and_then(|connection| connection.call(request));
+            match self.keep(answer) {
+                Err(error) if error.is_passing() => {
+                    let Some(wait) = backoff.next_wait(&mut self.prng) else { return Err(error) };
+                    // Nothing tells when a server is back; the wait spares it a rush of attempts.
+                    std::thread::sleep(wait);
+                }
+                settled => return settled,
+            }
+        }
+        let answer = self.connection().and_then(|connection| connection.call(request));
+        self.keep(answer)
+    }
+
+    fn connection(&mut self) -> Result<&mut Connection, ClientError> {
+        let connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => Connection::open(self.server)?,
+        };
+        Ok(self.connection.insert(connection))
+    }
+
+    /// Gives the connection up when the answer says that it can no longer be trusted.
+    fn keep(&mut self, answer: Result<Response, ClientError>) -> Result<Response, ClientError> {
+        if !matches!(answer, Ok(_) | Err(ClientError::Refused { .. })) {
+            self.connection = None;
+        }
+        answer
+    }
+}

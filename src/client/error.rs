@@ -1,0 +1,139 @@
+//! What can go wrong between the client and a server, and which exit code it means.
+
+use std::io;
+use std::time::Duration;
+
+use crate::wire::{BodyError, Opcode, Status};
+
+/// How a run ended, for the door to turn into an exit code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Outcome {
+    /// Everything was done and found right: exit code 0.
+    Well,
+    /// The server refused, or a check found something wrong: exit code 1.
+    Refused,
+    /// The arguments make no sense, or there is nothing to talk to: exit code 2.
+    Unusable,
+}
+
+/// Why a request has no result.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// The host name means no address.
+    #[error("cannot find the host `{host}`: {source}; check --host")]
+    Resolve {
+        /// The name that was asked for.
+        host: String,
+        /// What the resolver said.
+        source: io::Error,
+    },
+    /// No connection could be made.
+    #[error(
+        "cannot connect to {address}: {source}; is a server running there? start one with `cargo run --bin master`"
+    )]
+    Connect {
+        /// Host and port.
+        address: String,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// The connection ended while something was under way.
+    #[error("the connection was lost while {doing}: {source}")]
+    Lost {
+        /// What the client was about.
+        doing: &'static str,
+        /// What the kernel said, or that the server closed.
+        source: io::Error,
+    },
+    /// Nothing came for too long.
+    #[error("no answer within {after:?} while {doing}; give it longer with --timeout")]
+    Timeout {
+        /// What the client was about.
+        doing: &'static str,
+        /// How long it waited.
+        after: Duration,
+    },
+    /// The server's bytes break the protocol.
+    #[error("the server broke the protocol: {0}")]
+    Protocol(#[from] ProtocolError),
+    /// The server said no.
+    #[error("{request} refused: {status}")]
+    Refused {
+        /// What was asked for, such as `WITHDRAW`.
+        request: Opcode,
+        /// The server's reason.
+        status: Status,
+    },
+    /// The server said, unasked, that it will not serve this connection.
+    #[error("the server turned the connection away: {0}")]
+    TurnedAway(Status),
+}
+
+impl ClientError {
+    /// What the error means for the exit code.
+    #[must_use]
+    pub fn outcome(&self) -> Outcome {
+        match self {
+            ClientError::Refused { .. } | ClientError::TurnedAway(_) | ClientError::Protocol(_) => Outcome::Refused,
+            ClientError::Resolve { .. }
+            | ClientError::Connect { .. }
+            | ClientError::Lost { .. }
+            | ClientError::Timeout { .. } => Outcome::Unusable,
+        }
+    }
+
+    /// Whether a new connection may fare better.
+    #[must_use]
+    pub fn is_passing(&self) -> bool {
+        match self {
+            ClientError::Connect { .. } | ClientError::Lost { .. } | ClientError::Timeout { .. } => true,
+            ClientError::TurnedAway(status) => *status == Status::Busy,
+            ClientError::Resolve { .. } | ClientError::Protocol(_) | ClientError::Refused { .. } => false,
+        }
+    }
+
+    /// Sorts an I/O error: the socket's own timeout is a [`ClientError::Timeout`], all else a lost connection.
+    #[must_use]
+    pub fn from_io(doing: &'static str, after: Duration, source: io::Error) -> ClientError {
+        match source.kind() {
+            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => ClientError::Timeout { doing, after },
+            _ => ClientError::Lost { doing, source },
+        }
+    }
+
+    /// The server closed the connection in an orderly way, but too early.
+    #[must_use]
+    pub fn closed(doing: &'static str) -> ClientError {
+        let source = io::Error::new(io::ErrorKind::UnexpectedEof, "the server closed it");
+        ClientError::Lost { doing, source }
+    }
+}
+
+/// How a server's bytes break the protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ProtocolError {
+    /// The bytes are no frame, or one with a wrong checksum.
+    #[error("its bytes are no frame ({0})")]
+    Framing(Status),
+    /// A frame that is no response.
+    #[error(transparent)]
+    Body(#[from] BodyError),
+    /// A reply to something else than the oldest open request.
+    #[error("a reply with opcode {got_opcode:#06x} and seq {got_seq}, where {opcode} with seq {seq} is due")]
+    OutOfOrder {
+        /// The opcode that is due.
+        opcode: Opcode,
+        /// The sequence number that is due.
+        seq: u32,
+        /// The opcode that came.
+        got_opcode: u16,
+        /// The sequence number that came.
+        got_seq: u32,
+    },
+    /// A reply though nothing was asked.
+    #[error("a reply with opcode {0:#06x} that nothing was asked for")]
+    Unasked(u16),
+    /// A XORed body before the login that makes the key.
+    #[error("a XORed reply before the login")]
+    XorBeforeLogin,
+}

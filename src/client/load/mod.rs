@@ -1,0 +1,234 @@
+//! The load generator: many connections that are released together, and what became of their operations.
+
+mod closed;
+pub mod desk;
+mod gate;
+mod line;
+mod many;
+mod pace;
+pub mod plan;
+mod progress;
+mod seat;
+pub mod tally;
+
+use std::io;
+use std::sync::atomic::AtomicU64;
+use std::thread::{Builder, ScopedJoinHandle};
+
+use crossbeam_channel::{Receiver, Sender, unbounded};
+
+use crate::client::books::{self, Books, Verdict};
+use crate::client::connection::{Connection, Server};
+use crate::client::error::{ClientError, Outcome};
+use crate::client::options::{LoadOptions, Target};
+use crate::client::report;
+use desk::Desk;
+use gate::Gate;
+use plan::{Clock, Drive, Plan, nanoseconds};
+use tally::Tally;
+
+/// A thread of the load needs little stack; a hundred of them should not ask for a hundred times the default.
+const STACK_BYTES: usize = 256 * 1024;
+
+/// Why a run could not be made or judged.
+#[derive(Debug, thiserror::Error)]
+pub enum Trouble {
+    /// The options do not go together.
+    #[error("{0}")]
+    Arguments(String),
+    /// The server cannot be talked to, or refused.
+    #[error(transparent)]
+    Server(#[from] ClientError),
+    /// This machine did not give what the run needs.
+    #[error("cannot {what}: {source}")]
+    System {
+        /// What was tried, and on what.
+        what: String,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+impl Trouble {
+    /// What the trouble means for the exit code.
+    #[must_use]
+    pub fn outcome(&self) -> Outcome {
+        match self {
+            Trouble::Server(error) => error.outcome(),
+            Trouble::Arguments(_) | Trouble::System { .. } => Outcome::Unusable,
+        }
+    }
+}
+
+/// What a run brought.
+#[derive(Debug)]
+pub struct Run {
+    /// What became of the operations.
+    pub tally: Tally,
+    /// From the end of the warm-up to the last answer, seconds.
+    pub seconds: f64,
+    /// Why connections ended early.
+    pub failures: Vec<ClientError>,
+    /// What the books say, if they were kept.
+    pub verdict: Option<Verdict>,
+}
+
+/// Runs the load as the options say, and reports it.
+///
+/// # Errors
+/// [`Trouble`] when there is nothing to report.
+pub fn run(options: &LoadOptions, target: &Target) -> Result<Outcome, Trouble> {
+    let server = Server::find(target)?;
+    let mut probe = Connection::open(&server)?;
+    let accounts = match options.accounts {
+        Some(range) => range.last.saturating_add(1),
+        None => books::ask_totals(&mut probe)?.accounts,
+    };
+    let plan = Plan::settle(options, server, accounts)?;
+    raise_descriptor_limit();
+    let books = if options.verify { Some(Books::open(&mut probe, plan.accounts)?) } else { None };
+    // Kept open, it would stand in the server's statistics as one more client, idle.
+    drop(probe);
+    let mut run = perform(&plan, books.as_ref())?;
+    if let Some(books) = &books {
+        run.verdict = Some(books.close(&mut Connection::open(&plan.server)?)?);
+    }
+    report::print(&run);
+    if let Some(path) = &options.json {
+        report::write_json(path, &plan, &run)?;
+    }
+    if let Some(path) = &options.hdr {
+        report::write_hdr(path, &run)?;
+    }
+    let failed = !run.failures.is_empty() || run.verdict.as_ref().is_some_and(|verdict| !verdict.agrees());
+    Ok(if failed { Outcome::Refused } else { Outcome::Well })
+}
+
+/// A counter on a cache line of its own, so that threads that count do not disturb each other.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Answers(AtomicU64);
+
+/// What one thread brought home; nothing where the run was called off before it began.
+type Brought = Option<(Tally, Vec<ClientError>)>;
+
+/// What a thread is given.
+struct Post<'r> {
+    plan: &'r Plan,
+    books: Option<&'r Books>,
+    answers: &'r AtomicU64,
+    number: u32,
+    gate: &'r Gate,
+    ready: Sender<Result<(), ClientError>>,
+}
+
+impl<'r> Post<'r> {
+    /// Tells that the connections are made, and waits for the others; `None` when the run is called off.
+    fn await_start(&self, made: Result<(), ClientError>) -> Option<Desk<'r>> {
+        // The receiver lives until every thread has been heard.
+        let _ = self.ready.send(made);
+        let start = self.gate.wait()?;
+        Some(Desk::new(self.plan, self.books, self.answers, self.number, Clock::since(start)))
+    }
+}
+
+/// Makes the connections, releases them together, and waits for all to end.
+fn perform(plan: &Plan, books: Option<&Books>) -> Result<Run, Trouble> {
+    let threads = match plan.drive {
+        Drive::Threads => plan.connections,
+        Drive::Loops(loops) => loops,
+    };
+    let answers: Vec<Answers> = (0..threads).map(|_| Answers::default()).collect();
+    let gate = Gate::default();
+    let (ready, heard) = unbounded();
+    let (alive, all_gone) = unbounded::<()>();
+    std::thread::scope(|scope| {
+        let mut handles: Vec<ScopedJoinHandle<'_, Brought>> = Vec::new();
+        for (number, answers) in (0..threads).zip(&answers) {
+            let post = Post { plan, books, answers: &answers.0, number, gate: &gate, ready: ready.clone() };
+            let alive = alive.clone();
+            let body = move || {
+                let brought = attend(&post);
+                drop(alive);
+                brought
+            };
+            let name = format!("load-{number}");
+            match Builder::new().name(name).stack_size(STACK_BYTES).spawn_scoped(scope, body) {
+                Ok(handle) => handles.push(handle),
+                Err(source) => {
+                    gate.call_off();
+                    return Err(Trouble::System { what: format!("start thread {number} of {threads}"), source });
+                }
+            }
+        }
+        drop((ready, alive));
+        release(&gate, &heard, threads)?;
+        progress::watch(plan, &answers.iter().map(|answers| &answers.0).collect::<Vec<_>>(), &all_gone);
+        Ok(gather(plan, handles))
+    })
+}
+
+/// The work of one thread, whichever way it drives its connections.
+fn attend(post: &Post<'_>) -> Brought {
+    match post.plan.drive {
+        Drive::Threads => match Connection::open(&post.plan.server) {
+            Ok(connection) => {
+                let mut desk = post.await_start(Ok(()))?;
+                let failure = closed::drive(connection, &mut desk);
+                Some((desk.tally, failure.into_iter().collect()))
+            }
+            Err(error) => {
+                post.await_start(Err(error));
+                None
+            }
+        },
+        Drive::Loops(loops) => many::attend(post, loops),
+    }
+}
+
+/// Opens the gate once every thread has its connections, or calls the run off when one cannot have them.
+fn release(gate: &Gate, heard: &Receiver<Result<(), ClientError>>, threads: u32) -> Result<(), Trouble> {
+    for _ in 0..threads {
+        match heard.recv() {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                gate.call_off();
+                return Err(error.into());
+            }
+            // A thread that ends without a word has panicked; the scope will say so.
+            Err(_) => break,
+        }
+    }
+    gate.open();
+    Ok(())
+}
+
+/// Adds up what the threads brought home.
+fn gather(plan: &Plan, handles: Vec<ScopedJoinHandle<'_, Brought>>) -> Run {
+    let mut tally = Tally::default();
+    let mut failures = Vec::new();
+    for handle in handles {
+        match handle.join() {
+            Ok(Some((more, failed))) => {
+                tally.add(&more);
+                failures.extend(failed);
+            }
+            Ok(None) => {}
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    }
+    let measured = tally.last_answer.saturating_sub(nanoseconds(plan.warmup));
+    let seconds = std::time::Duration::from_nanos(measured).as_secs_f64();
+    Run { tally, seconds, failures, verdict: None }
+}
+
+/// Thousands of connections need thousands of descriptors: takes what the system allows. Where it does not allow enough,
+/// the connection that finds none says so.
+fn raise_descriptor_limit() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
+        && soft < hard
+    {
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
+    }
+}

@@ -1,0 +1,130 @@
+//! What a run is to do, settled before it begins, and the clock that it is measured by.
+
+use std::time::{Duration, Instant};
+
+use crate::client::connection::Server;
+use crate::client::load::Trouble;
+use crate::client::mix::Mix;
+use crate::client::options::LoadOptions;
+use crate::client::skew::{AccountRange, Picker};
+use crate::wire::Opcode;
+
+/// Operations per connection where neither --ops nor --duration says otherwise.
+const DEFAULT_OPS: u64 = 2000;
+/// The most accounts that --verify or --skew can keep in memory.
+const MOST_ACCOUNTS: u64 = 1 << 26;
+
+/// Who drives the connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Drive {
+    /// A thread for each, blocking in its reads.
+    Threads,
+    /// This many event loops share them.
+    Loops(u32),
+}
+
+/// Everything a driver needs to know.
+#[derive(Debug)]
+pub struct Plan {
+    /// Where to.
+    pub server: Server,
+    /// How many connections.
+    pub connections: u32,
+    /// Who drives them.
+    pub drive: Drive,
+    /// Requests under way on each.
+    pub depth: usize,
+    /// Operations per connection; without end where only the time counts.
+    pub ops: Option<u64>,
+    /// When to stop sending, after the warm-up.
+    pub duration: Option<Duration>,
+    /// What to leave out of the result.
+    pub warmup: Duration,
+    /// Operations per second over all connections, on a schedule.
+    pub rate: Option<f64>,
+    /// Which operations.
+    pub mix: Mix,
+    /// Which accounts.
+    pub accounts: AccountRange,
+    /// How they are drawn.
+    pub picker: Picker,
+    /// Where the random choices begin.
+    pub seed: u64,
+}
+
+impl Plan {
+    /// Settles the options; `accounts` is how many the server has.
+    ///
+    /// # Errors
+    /// [`Trouble::Arguments`] for options that do not go together.
+    pub fn settle(options: &LoadOptions, server: Server, accounts: u32) -> Result<Plan, Trouble> {
+        let whole = AccountRange { first: 0, last: accounts.saturating_sub(1) };
+        let range = options.accounts.unwrap_or(whole);
+        if range.count() < 2 && options.mix.has(Opcode::Transfer) {
+            return Err(Trouble::Arguments("a transfer needs two accounts: widen --accounts".to_owned()));
+        }
+        let keeps_table = options.verify || options.skew != crate::client::skew::Skew::Uniform;
+        if keeps_table && range.count() > MOST_ACCOUNTS {
+            let why = format!("--verify and --skew can handle {MOST_ACCOUNTS} accounts: narrow --accounts");
+            return Err(Trouble::Arguments(why));
+        }
+        let connections = options.connections.unwrap_or(options.threads);
+        let drive = if options.connections.is_some() || options.rate.is_some() {
+            let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+            let loops = options.loops.unwrap_or(u32::try_from(cores).unwrap_or(1));
+            Drive::Loops(loops.min(connections))
+        } else {
+            Drive::Threads
+        };
+        let default_ops = options.duration.is_none().then_some(DEFAULT_OPS);
+        Ok(Plan {
+            server,
+            connections,
+            drive,
+            depth: options.pipeline as usize,
+            ops: options.ops.or(default_ops),
+            duration: options.duration,
+            warmup: options.warmup,
+            rate: options.rate,
+            mix: options.mix.clone(),
+            accounts: range,
+            picker: Picker::new(range, options.skew),
+            // A seed of our own is shown in the result, so that a run can be repeated.
+            seed: options.seed.or_else(|| getrandom::u64().ok()).unwrap_or_default(),
+        })
+    }
+
+    /// Operations that the whole run will send, where that is known beforehand.
+    #[must_use]
+    pub fn total_ops(&self) -> Option<u64> {
+        self.ops.map(|ops| ops.saturating_mul(u64::from(self.connections)))
+    }
+}
+
+/// Nanoseconds since all connections were released.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock {
+    start: Instant,
+}
+
+impl Clock {
+    /// A clock that started at this instant.
+    #[must_use]
+    pub fn since(start: Instant) -> Clock {
+        Clock { start }
+    }
+
+    /// The time now.
+    #[inline]
+    #[must_use]
+    pub fn now(&self) -> u64 {
+        nanoseconds(self.start.elapsed())
+    }
+}
+
+/// A length of time in nanoseconds; those beyond 584 years count as that.
+#[inline]
+#[must_use]
+pub fn nanoseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}

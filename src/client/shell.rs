@@ -1,0 +1,213 @@
+//! Talking to the server by hand: a numbered menu, and typed commands beside it.
+
+use std::io::{self, BufRead, IsTerminal, Write, stdin, stdout};
+
+use clap::Parser;
+use rustyline::DefaultEditor;
+use rustyline::error::ReadlineError;
+
+use crate::client::connection::{Caller, Server};
+use crate::client::error::ClientError;
+use crate::client::oneshot::{advice, ask, request};
+use crate::client::options::Command;
+use crate::vocab::{AccountId, Cents};
+use crate::wire::{Request, Status};
+
+const MENU: &str = "\
+1  look up an account
+2  withdraw
+3  save
+4  terminate
+or type a command; `help` lists them";
+
+const HELP: &str = "\
+1 | 2 | 3 | 4                  the menu's choices
+balance ACCOUNT                what an account holds
+deposit ACCOUNT AMOUNT         put money into an account
+withdraw ACCOUNT AMOUNT        take money out of an account
+transfer FROM TO AMOUNT        move money between accounts
+ping                           ask whether the server answers
+totals                         the sums over all accounts
+menu, help, history, quit";
+
+/// A line typed as a command: the one-shots, without the program's name.
+#[derive(Parser)]
+#[command(no_binary_name = true, disable_help_subcommand = true, disable_help_flag = true)]
+struct Typed {
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Where lines come from: a terminal with editing and history, or a pipe.
+enum Input {
+    Terminal(Box<DefaultEditor>),
+    Pipe(Vec<String>),
+}
+
+impl Input {
+    fn open() -> io::Result<Input> {
+        if !stdin().is_terminal() {
+            return Ok(Input::Pipe(Vec::new()));
+        }
+        DefaultEditor::new().map(|editor| Input::Terminal(Box::new(editor))).map_err(io::Error::other)
+    }
+
+    /// The next line, or `None` at the end of the input.
+    fn line(&mut self, prompt: &str) -> io::Result<Option<String>> {
+        match self {
+            Input::Terminal(editor) => match editor.readline(prompt) {
+                Ok(line) => {
+                    // Without room for one more line the history merely lacks it.
+                    let _ = editor.add_history_entry(&line);
+                    Ok(Some(line))
+                }
+                Err(ReadlineError::Eof | ReadlineError::Interrupted) => Ok(None),
+                Err(error) => Err(io::Error::other(error)),
+            },
+            Input::Pipe(history) => {
+                let mut line = String::new();
+                if stdin().lock().read_line(&mut line)? == 0 {
+                    return Ok(None);
+                }
+                let line = line.trim_end_matches(['\r', '\n']).to_owned();
+                history.push(line.clone());
+                Ok(Some(line))
+            }
+        }
+    }
+
+    fn history(&self) -> Vec<String> {
+        match self {
+            Input::Terminal(editor) => editor.history().iter().cloned().collect(),
+            Input::Pipe(history) => history.clone(),
+        }
+    }
+}
+
+/// Why the shell ended early.
+#[derive(Debug, thiserror::Error)]
+pub enum ShellError {
+    /// No connection to begin with.
+    #[error(transparent)]
+    Server(#[from] ClientError),
+    /// The terminal or the pipe failed.
+    #[error("cannot read commands or write answers: {0}")]
+    Terminal(#[from] io::Error),
+}
+
+/// What to do after a line.
+enum Next {
+    GoOn,
+    End,
+}
+
+/// Runs the shell until it is told to end or its input does. What the server refuses is shown and ends nothing.
+///
+/// # Errors
+/// [`ShellError`].
+pub fn run(server: &Server) -> Result<(), ShellError> {
+    let mut shell = Shell { caller: Caller::open(server)?, input: Input::open()? };
+    say(&format!("Bank Vault at {}\n{MENU}", server.address))?;
+    while let Some(line) = shell.input.line("> ")? {
+        match shell.obey(line.trim())? {
+            Next::GoOn => {}
+            Next::End => break,
+        }
+    }
+    Ok(())
+}
+
+fn say(text: &str) -> io::Result<()> {
+    // A line at a time, so that a program at the other end of a pipe sees each answer at once.
+    let mut out = stdout().lock();
+    writeln!(out, "{text}")?;
+    out.flush()
+}
+
+struct Shell<'s> {
+    caller: Caller<'s>,
+    input: Input,
+}
+
+impl Shell<'_> {
+    fn obey(&mut self, line: &str) -> Result<Next, ShellError> {
+        match line {
+            "" => {}
+            "1" => self.look_up()?,
+            "2" => self.move_money(|account, amount| Request::Withdraw { account, amount })?,
+            "3" => self.move_money(|account, amount| Request::Deposit { account, amount })?,
+            "4" | "quit" | "exit" => {
+                say("Goodbye")?;
+                return Ok(Next::End);
+            }
+            "help" | "?" => say(HELP)?,
+            "menu" => say(MENU)?,
+            "history" => say(&self.input.history().join("\n"))?,
+            command => self.typed(command)?,
+        }
+        Ok(Next::GoOn)
+    }
+
+    fn look_up(&mut self) -> Result<(), ShellError> {
+        if let Some(account) = self.answer("Account: ", parse_account)? {
+            self.show(&Request::Balance { account })?;
+        }
+        Ok(())
+    }
+
+    fn move_money(&mut self, request: fn(AccountId, Cents) -> Request<'static>) -> Result<(), ShellError> {
+        if let Some(account) = self.answer("Account: ", parse_account)?
+            && let Some(amount) = self.answer("Amount: ", parse_amount)?
+        {
+            self.show(&request(account, amount))?;
+        }
+        Ok(())
+    }
+
+    /// Asks the user for a value; `None` when the answer is none, which is said.
+    fn answer<T>(&mut self, prompt: &str, parse: fn(&str) -> Result<T, String>) -> Result<Option<T>, ShellError> {
+        let Some(line) = self.input.line(prompt)? else { return Ok(None) };
+        match parse(line.trim()) {
+            Ok(value) => Ok(Some(value)),
+            Err(why) => {
+                say(&why)?;
+                Ok(None)
+            }
+        }
+    }
+
+    fn typed(&mut self, line: &str) -> Result<(), ShellError> {
+        match Typed::try_parse_from(line.split_whitespace()) {
+            Ok(typed) => match request(&typed.command) {
+                Some(request) => self.show(&request),
+                None => Ok(say("that is no command of the shell; `help` lists them")?),
+            },
+            Err(error) => {
+                // Clap's first line says what is wrong; the rest is about a command line, which this is not.
+                let text = error.to_string();
+                let first = text.lines().next().unwrap_or_default();
+                Ok(say(&format!("{}; `help` lists the commands", first.trim_start_matches("error: ")))?)
+            }
+        }
+    }
+
+    fn show(&mut self, request: &Request<'_>) -> Result<(), ShellError> {
+        let answer = match ask(&mut self.caller, request) {
+            Ok(answer) => answer,
+            Err(ClientError::Refused { status: Status::NoAccount, .. }) => "Account not found".to_owned(),
+            Err(ClientError::Refused { status: Status::Insufficient, .. }) => {
+                "Withdraw amount must be less than balance".to_owned()
+            }
+            Err(error) => format!("{error}{}", advice(request, &error)),
+        };
+        Ok(say(&answer)?)
+    }
+}
+
+fn parse_account(text: &str) -> Result<AccountId, String> {
+    text.parse().map(AccountId).map_err(|_| format!("`{text}` is not an account number"))
+}
+
+fn parse_amount(text: &str) -> Result<Cents, String> {
+    text.parse().map_err(|error: crate::vocab::MoneyError| error.to_string())
+}

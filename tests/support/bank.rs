@@ -1,0 +1,155 @@
+//! A blocking client for system tests, as plain as the protocol allows.
+//!
+//! Include it with `#[path = "support/bank.rs"] mod bank;`.
+
+#![allow(dead_code, reason = "each test program that includes this file uses another part of it")]
+
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use bank_vault::limits::HEADER_BYTES;
+use bank_vault::vocab::{AccountId, Cents};
+use bank_vault::wire::{Decoder, Flags, Request, Response, Status, Step, Totals, XorKey};
+
+/// No answer takes longer, also on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A connection to a server.
+pub struct Bank {
+    /// The socket, for tests that send what no client should.
+    pub stream: TcpStream,
+    /// The key of XOR bodies, after [`Bank::login`].
+    pub key: Option<XorKey>,
+    /// Whether requests are XORed.
+    pub xored: bool,
+    next_seq: u32,
+    unread: Vec<u8>,
+}
+
+impl Bank {
+    /// Connects.
+    pub fn connect(address: SocketAddr) -> Bank {
+        Bank::try_connect(address).unwrap()
+    }
+
+    /// Connects, to a server that may be busy or gone.
+    pub fn try_connect(address: SocketAddr) -> io::Result<Bank> {
+        let stream = TcpStream::connect_timeout(&address, PATIENCE)?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        Ok(Bank { stream, key: None, xored: false, next_seq: 0, unread: Vec::new() })
+    }
+
+    /// Connects and logs in as the demo user.
+    pub fn demo(address: SocketAddr) -> Bank {
+        let mut bank = Bank::connect(address);
+        bank.login("demo", "demo").unwrap().unwrap();
+        bank
+    }
+
+    /// Logs in; the inner result is the server's word.
+    pub fn login(&mut self, user: &str, pass: &str) -> io::Result<Result<(), Status>> {
+        Ok(match self.call(&Request::Login { user: user.as_bytes(), pass: pass.as_bytes() })? {
+            Response::Login { session } => {
+                self.key = Some(XorKey::derive(user.as_bytes(), session));
+                Ok(())
+            }
+            Response::Error { status, .. } => Err(status),
+            other => panic!("{other:?}"),
+        })
+    }
+
+    /// Sends a request and waits for its response.
+    pub fn call(&mut self, request: &Request<'_>) -> io::Result<Response> {
+        let seq = self.send(request)?;
+        let (answered, response) = self.read()?;
+        // A server with no room says so unasked.
+        let unasked = matches!(response, Response::Error { opcode: 0, status: Status::Busy });
+        assert!(answered == seq || unasked, "{request:?} got {response:?}");
+        Ok(response)
+    }
+
+    /// Sends a request; gives its sequence number.
+    pub fn send(&mut self, request: &Request<'_>) -> io::Result<u32> {
+        let mut frame = Vec::new();
+        self.next_seq += 1;
+        request.encode(self.next_seq, None, self.key.filter(|_| self.xored), &mut frame);
+        self.stream.write_all(&frame)?;
+        Ok(self.next_seq)
+    }
+
+    /// The next response, and the sequence number it bears.
+    pub fn read(&mut self) -> io::Result<(u32, Response)> {
+        loop {
+            if let Some(found) = self.decode() {
+                return Ok(found);
+            }
+            let mut part = [0; 4096];
+            match self.stream.read(&mut part)? {
+                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                count => self.unread.extend_from_slice(&part[..count]),
+            }
+        }
+    }
+
+    fn decode(&mut self) -> Option<(u32, Response)> {
+        let (used, step) = Decoder::default().step(&self.unread);
+        let found = match step {
+            Step::NeedMore => return None,
+            Step::Frame(frame) => {
+                let mut body = frame.body.to_vec();
+                if frame.header.flags.contains(Flags::XOR) {
+                    self.key.unwrap().apply(&mut body);
+                }
+                (frame.header.seq, Response::decode(&frame.header, &body).unwrap())
+            }
+            other => panic!("a server sends no such thing: {other:?}"),
+        };
+        assert!(used >= HEADER_BYTES);
+        self.unread.drain(..used);
+        Some(found)
+    }
+
+    /// Whether the server closes the connection without another word.
+    pub fn is_closed(&mut self) -> bool {
+        let end = self.read();
+        matches!(&end, Err(error) if error.kind() != io::ErrorKind::WouldBlock)
+    }
+
+    /// What the account holds.
+    pub fn balance(&mut self, account: u32) -> Cents {
+        match self.call(&Request::Balance { account: AccountId(account) }).unwrap() {
+            Response::Balance { balance } => balance,
+            other => panic!("account {account}: {other:?}"),
+        }
+    }
+
+    /// The sums over all accounts.
+    pub fn totals(&mut self) -> Totals {
+        match self.call(&Request::Totals).unwrap() {
+            Response::Totals(totals) => totals,
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+/// What all accounts held at the beginning, by these totals.
+pub fn opening(totals: &Totals) -> i64 {
+    totals.sum.0 - totals.deposited.0 + totals.withdrawn.0
+}
+
+/// A deposit.
+pub fn deposit(account: u32, cents: i64) -> Request<'static> {
+    Request::Deposit { account: AccountId(account), amount: Cents(cents) }
+}
+
+/// A withdrawal.
+pub fn withdraw(account: u32, cents: i64) -> Request<'static> {
+    Request::Withdraw { account: AccountId(account), amount: Cents(cents) }
+}
+
+/// A transfer.
+pub fn transfer(from: u32, to: u32, cents: i64) -> Request<'static> {
+    Request::Transfer { from: AccountId(from), to: AccountId(to), amount: Cents(cents) }
+}
