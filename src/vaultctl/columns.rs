@@ -52,7 +52,7 @@ mod tests {
     fn columns_are_as_wide_as_their_widest_cell() {
         let mut table = Table::new(["<name", "count"]);
         table.row([&"a" as &dyn fmt::Display, &12]);
-        table.row([&"longer", &123_456]);
+        table.row([&"longer" as &dyn fmt::Display, &123_456]);
         assert_eq!(table.to_string(), "  name     count\n  a           12\n  longer  123456\n");
     }
 }
