@@ -225,7 +225,7 @@ mod tests {
             let mutex = mutex.clone();
             std::thread::spawn(move || match mutex.lock(SLICE, || ()) {
                 Acquired::Held(held) => std::mem::forget(held),
-                Acquired::Inherited(inherited) => drop(inherited),
+                Acquired::Inherited(_dropped_here) => {}
             })
             .join()
             .unwrap();
@@ -243,7 +243,7 @@ mod tests {
         let (tell, told) = crossbeam_channel::bounded(1);
         let waiter = std::thread::spawn(move || {
             assert!(matches!(other.try_lock(), Err(Busy)));
-            let acquired = other.lock(SLICE, || drop(tell.try_send(())));
+            let acquired = other.lock(SLICE, || _ = tell.try_send(()));
             matches!(acquired, Acquired::Held(_))
         });
         told.recv().unwrap();

@@ -59,9 +59,9 @@ mod tests {
             let starts: Vec<Option<Instant>> = std::thread::scope(|scope| {
                 let waiting: Vec<_> = (0..8).map(|_| scope.spawn(|| gate.wait())).collect();
                 if open {
-                    gate.open()
+                    gate.open();
                 } else {
-                    gate.call_off()
+                    gate.call_off();
                 }
                 waiting.into_iter().map(|thread| thread.join().unwrap()).collect()
             });
