@@ -79,7 +79,7 @@ await() {
 
 build() {
     [[ -n $BIN ]] && return
-    golden || echo "building (release) ..."
+    [[ $MODE != full ]] || echo "building (release) ..."
     cargo build --release --locked --quiet --bins
     BIN=${CARGO_TARGET_DIR:-target}/release
 }
