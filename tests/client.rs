@@ -256,3 +256,16 @@ fn a_wrong_answer_to_a_fault_is_seen() {
     let wrong: Vec<&str> = text.lines().filter(|line| line.starts_with("WRONG ")).collect();
     assert!(wrong.len() == 3 && wrong[0].contains("bad CRC"), "{text}");
 }
+
+#[test]
+fn a_server_that_goes_away_costs_the_connections_but_not_the_result() {
+    for drive in ["--threads 3 --pipeline 4", "--connections 3 --pipeline 4"] {
+        let server = ModelServer::start(100, 100_000, Defect::GoAway);
+        let output = client(&server, &format!("{drive} --duration 1s --mix deposit=1 --verify --timeout 300ms"));
+        let text = text(&output);
+        assert_eq!(output.status.code(), Some(1), "{drive}: {text}");
+        assert!(text.starts_with("RESULT:\n") && text.contains("connection lost, in doubt"), "{drive}: {text}");
+        assert!(text.contains("Given up: 3 connections, the first because: "), "{drive}: {text}");
+        assert!(text.contains("client: cannot verify: cannot connect to"), "{drive}: {text}");
+    }
+}

@@ -18,6 +18,8 @@ pub mod report;
 pub mod shell;
 pub mod skew;
 
+use std::io::{self, Write};
+
 use connection::Server;
 use error::{ClientError, Outcome};
 use options::{Command, Options};
@@ -54,4 +56,11 @@ fn obey(options: &Options, command: &Command) -> Result<Outcome, (String, Outcom
             Err(error) => Err((error.to_string(), Outcome::Unusable)),
         },
     }
+}
+
+/// Prints a line and sends it off at once, for whoever reads a pipe line by line.
+fn say(text: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    writeln!(out, "{text}")?;
+    out.flush()
 }

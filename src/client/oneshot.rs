@@ -5,6 +5,7 @@ use std::time::Instant;
 use crate::client::connection::{Caller, Server};
 use crate::client::error::ClientError;
 use crate::client::options::Command;
+use crate::client::say;
 use crate::vocab::{AccountId, Cents};
 use crate::wire::{Request, Response};
 
@@ -45,7 +46,9 @@ pub fn ask(caller: &mut Caller<'_>, request: &Request<'_>) -> Result<String, Cli
 /// [`ClientError`], a refusal among them.
 pub fn run(server: &Server, request: &Request<'_>) -> Result<(), ClientError> {
     let mut caller = Caller::open(server)?;
-    println!("{}", ask(&mut caller, request)?);
+    let answer = ask(&mut caller, request)?;
+    // A reader that has gone does not make the operation fail.
+    let _ = say(&answer);
     Ok(())
 }
 

@@ -2,11 +2,12 @@
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
+use crate::client::books::Verdict;
 use crate::client::load::plan::{Drive, Plan};
 use crate::client::load::tally::Tally;
 use crate::client::load::{Run, Trouble};
@@ -48,40 +49,46 @@ fn brief(milliseconds: f64) -> String {
 }
 
 /// Prints the result, the tables, and the verdict of the books.
-pub fn print(run: &Run) {
+///
+/// # Errors
+/// What the writer says.
+pub fn print(out: &mut impl Write, run: &Run) -> io::Result<()> {
     let tally = &run.tally;
     let (ok, err) = (tally.ok(), tally.err());
     let times = Percentiles::of(&tally.latencies().histogram());
-    println!("RESULT:");
-    println!("total_ops={} ok={ok} err={err} duration={:.2}s", ok + err, run.seconds);
-    println!("throughput={:.1} req/s", throughput(run));
+    writeln!(out, "RESULT:")?;
+    writeln!(out, "total_ops={} ok={ok} err={err} duration={:.2}s", ok + err, run.seconds)?;
+    writeln!(out, "throughput={:.1} req/s", throughput(run))?;
     let [p50, p95, p99, max] = [times.p50, times.p95, times.p99, times.max].map(brief);
-    println!("latency_ms: p50={p50} p95={p95} p99={p99} max={max}");
-    println!("reconnects={} timeouts={}", tally.reconnects, tally.timeouts);
-    print_opcodes(tally);
-    print_errors(tally);
-    for failure in &run.failures {
-        println!("\nA connection was given up: {failure}");
+    writeln!(out, "latency_ms: p50={p50} p95={p95} p99={p99} max={max}")?;
+    writeln!(out, "reconnects={} timeouts={}", tally.reconnects, tally.timeouts)?;
+    print_opcodes(out, tally)?;
+    print_errors(out, tally)?;
+    if let Some(failure) = run.failures.first() {
+        writeln!(out, "\nGiven up: {} connections, the first because: {failure}", run.failures.len())?;
     }
     if tally.unsent > 0 {
-        println!("\nNever sent: {} operations that the plan asked for", tally.unsent);
+        writeln!(out, "\nNever sent: {} operations that the plan asked for", tally.unsent)?;
     }
     if let Some(verdict) = &run.verdict {
-        print_verdict(verdict);
+        print_verdict(out, verdict)?;
     }
+    Ok(())
 }
 
-fn print_opcodes(tally: &Tally) {
-    println!(
+fn print_opcodes(out: &mut impl Write, tally: &Tally) -> io::Result<()> {
+    writeln!(
+        out,
         "\n{:<10}{:>12}{:>12}{:>10}{:>10}{:>10}{:>10}{:>10}",
         "opcode", "ops", "ok", "err", "p50 ms", "p95 ms", "p99 ms", "max ms"
-    );
+    )?;
     for (opcode, kind) in Opcode::ALL.iter().zip(&tally.kinds).filter(|(_, kind)| kind.ok + kind.err > 0) {
         let times = Percentiles::of(&kind.latencies.histogram());
         let [p50, p95, p99, max] = [times.p50, times.p95, times.p99, times.max].map(brief);
         let (ok, err) = (kind.ok, kind.err);
-        println!("{:<10}{:>12}{ok:>12}{err:>10}{p50:>10}{p95:>10}{p99:>10}{max:>10}", opcode.name(), ok + err);
+        writeln!(out, "{:<10}{:>12}{ok:>12}{err:>10}{p50:>10}{p95:>10}{p99:>10}{max:>10}", opcode.name(), ok + err)?;
     }
+    Ok(())
 }
 
 /// The errors that happened, by name: what the server refused, and what got no answer.
@@ -95,32 +102,34 @@ fn errors(tally: &Tally) -> Vec<(&'static str, u64)> {
     refusals.chain(own).filter(|(_, count)| *count > 0).collect()
 }
 
-fn print_errors(tally: &Tally) {
+fn print_errors(out: &mut impl Write, tally: &Tally) -> io::Result<()> {
     let errors = errors(tally);
     if errors.is_empty() {
-        return;
+        return Ok(());
     }
-    println!("\n{:<30}{:>12}", "error", "count");
+    writeln!(out, "\n{:<30}{:>12}", "error", "count")?;
     for (name, count) in errors {
-        println!("{name:<30}{count:>12}");
+        writeln!(out, "{name:<30}{count:>12}")?;
     }
+    Ok(())
 }
 
-fn print_verdict(verdict: &crate::client::books::Verdict) {
-    println!();
+fn print_verdict(out: &mut impl Write, verdict: &Verdict) -> io::Result<()> {
+    writeln!(out)?;
     if verdict.in_doubt > 0 {
-        println!("verify: {} operations in doubt: they may have been done or not", verdict.in_doubt);
+        writeln!(out, "verify: {} operations in doubt: they may have been done or not", verdict.in_doubt)?;
     }
     if verdict.agrees() {
-        println!("verify: OK, totals and {} balances agree with the client's own books", verdict.accounts);
-        return;
+        writeln!(out, "verify: OK, totals and {} balances agree with the client's own books", verdict.accounts)?;
+        return Ok(());
     }
     for mismatch in &verdict.mismatches {
-        println!("verify: MISMATCH {mismatch}");
+        writeln!(out, "verify: MISMATCH {mismatch}")?;
     }
     if verdict.unnamed > 0 {
-        println!("verify: MISMATCH and {} more", verdict.unnamed);
+        writeln!(out, "verify: MISMATCH and {} more", verdict.unnamed)?;
     }
+    Ok(())
 }
 
 /// The JSON file; `docs/CLIENT.md` describes it, and `schema` counts its incompatible changes.
@@ -186,7 +195,7 @@ struct JsonVerify<'r> {
 ///
 /// # Errors
 /// [`Trouble::System`] naming the file.
-pub fn write_json(path: &Path, plan: &Plan, run: &Run) -> Result<(), Trouble> {
+pub fn write_json(file: ResultFile, plan: &Plan, run: &Run) -> Result<(), Trouble> {
     let tally = &run.tally;
     let opcodes = Opcode::ALL.iter().zip(&tally.kinds).filter(|(_, kind)| kind.ok + kind.err > 0);
     let json = Json {
@@ -235,7 +244,7 @@ pub fn write_json(path: &Path, plan: &Plan, run: &Run) -> Result<(), Trouble> {
             unnamed_mismatches: verdict.unnamed,
         }),
     };
-    write_file(path, |file| {
+    file.fill(|file| {
         serde_json::to_writer_pretty(&mut *file, &json).map_err(io::Error::from)?;
         writeln!(file)
     })
@@ -245,9 +254,9 @@ pub fn write_json(path: &Path, plan: &Plan, run: &Run) -> Result<(), Trouble> {
 ///
 /// # Errors
 /// [`Trouble::System`] naming the file.
-pub fn write_hdr(path: &Path, run: &Run) -> Result<(), Trouble> {
+pub fn write_hdr(file: ResultFile, run: &Run) -> Result<(), Trouble> {
     let histogram = run.tally.latencies().histogram();
-    write_file(path, |file| {
+    file.fill(|file| {
         writeln!(file, "{:>12} {:>14} {:>10} {:>14}\n", "Value", "Percentile", "TotalCount", "1/(1-Percentile)")?;
         let mut counted = 0;
         for step in histogram.iter_quantiles(5) {
@@ -264,11 +273,27 @@ pub fn write_hdr(path: &Path, run: &Run) -> Result<(), Trouble> {
     })
 }
 
-fn write_file(path: &Path, write: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>) -> Result<(), Trouble> {
-    let all = || {
-        let mut file = BufWriter::new(File::create(path)?);
-        write(&mut file)?;
-        file.flush()
-    };
-    all().map_err(|source| Trouble::System { what: format!("write {}", path.display()), source })
+/// A file for a result, made before the run: a path that cannot be written should not cost a run.
+#[derive(Debug)]
+pub struct ResultFile {
+    path: PathBuf,
+    file: File,
+}
+
+impl ResultFile {
+    /// Creates the file, or empties it.
+    ///
+    /// # Errors
+    /// [`Trouble::System`] naming the file.
+    pub fn create(path: &Path) -> Result<ResultFile, Trouble> {
+        let file = File::create(path)
+            .map_err(|source| Trouble::System { what: format!("create {}", path.display()), source })?;
+        Ok(ResultFile { path: path.to_owned(), file })
+    }
+
+    fn fill(self, write: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>) -> Result<(), Trouble> {
+        let mut file = BufWriter::new(self.file);
+        let filled = write(&mut file).and_then(|()| file.flush());
+        filled.map_err(|source| Trouble::System { what: format!("write {}", self.path.display()), source })
+    }
 }

@@ -1,6 +1,6 @@
 //! Talking to the server by hand: a numbered menu, and typed commands beside it.
 
-use std::io::{self, BufRead, IsTerminal, Write, stdin, stdout};
+use std::io::{self, BufRead, IsTerminal, stdin};
 
 use clap::Parser;
 use rustyline::DefaultEditor;
@@ -10,6 +10,7 @@ use crate::client::connection::{Caller, Server};
 use crate::client::error::ClientError;
 use crate::client::oneshot::{advice, ask, request};
 use crate::client::options::Command;
+use crate::client::say;
 use crate::vocab::{AccountId, Cents};
 use crate::wire::{Request, Status};
 
@@ -115,13 +116,6 @@ pub fn run(server: &Server) -> Result<(), ShellError> {
         }
     }
     Ok(())
-}
-
-fn say(text: &str) -> io::Result<()> {
-    // A line at a time, so that a program at the other end of a pipe sees each answer at once.
-    let mut out = stdout().lock();
-    writeln!(out, "{text}")?;
-    out.flush()
 }
 
 struct Shell<'s> {

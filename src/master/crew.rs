@@ -17,8 +17,10 @@ use crate::ipc::process::{self, Child, Ending};
 use crate::service::users::Users;
 use crate::worker::{self, Seat};
 
-/// A worker that lived for less died young: something may be wrong with it, so its successors wait.
-const YOUNG: Duration = Duration::from_millis(500);
+/// A worker that lived for less died young.
+const YOUNG: Duration = Duration::from_millis(100);
+/// So many young deaths in a row may be chance; after more, something is wrong, and successors wait.
+const CHANCE: u32 = 3;
 /// The first wait; each further young death doubles it.
 const FIRST_WAIT: Duration = Duration::from_millis(10);
 /// No wait is longer.
@@ -168,7 +170,7 @@ impl Post {
 
 /// How long a post stays empty after so many young deaths in a row: a crash loop must not spin the master.
 fn wait_after(young_deaths: u32) -> Duration {
-    match young_deaths.checked_sub(1) {
+    match young_deaths.checked_sub(CHANCE + 1) {
         None => Duration::ZERO,
         Some(doublings) => FIRST_WAIT.saturating_mul(1 << doublings.min(16)).min(LONGEST_WAIT),
     }
@@ -184,8 +186,8 @@ mod tests {
 
     #[test]
     fn waits_double_up_to_the_longest() {
-        let waits: Vec<_> = (0..5).map(|deaths| wait_after(deaths).as_millis()).collect();
-        assert_eq!(waits, [0, 10, 20, 40, 80]);
+        let waits: Vec<_> = (0..7).map(|deaths| wait_after(deaths).as_millis()).collect();
+        assert_eq!(waits, [0, 0, 0, 0, 10, 20, 40]);
         assert_eq!(wait_after(u32::MAX), LONGEST_WAIT);
     }
 }

@@ -2,8 +2,12 @@ use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 
-use super::*;
-use crate::wire::{Decoder, Frame, Step, checksum};
+use super::BodyError;
+use crate::limits::HEADER_BYTES;
+use crate::vocab::{AccountId, Cents, Lsn, SessionId};
+use crate::wire::{
+    Decoder, Flags, Frame, Header, Opcode, Request, Response, Status, Step, Totals, UnknownStatus, XorKey, checksum,
+};
 
 /// A request with its texts owned.
 #[derive(Debug, Clone)]

@@ -9,11 +9,15 @@ mod decoder;
 mod frame;
 mod message;
 mod opcode;
+mod request;
+mod response;
 mod status;
 
 pub use cipher::XorKey;
 pub use decoder::{Decoder, Step};
 pub use frame::{Flags, Frame, Header, MAGIC, VERSION, checksum};
-pub use message::{BodyError, Request, Response, Totals};
+pub use message::BodyError;
 pub use opcode::{Opcode, UnknownOpcode};
+pub use request::Request;
+pub use response::{Response, Totals};
 pub use status::{Status, UnknownStatus};

@@ -6,11 +6,13 @@
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::os::fd::AsFd;
 use std::time::Duration;
 
 use bank_vault::limits::HEADER_BYTES;
 use bank_vault::vocab::{AccountId, Cents};
 use bank_vault::wire::{Decoder, Flags, Request, Response, Status, Step, Totals, XorKey};
+use nix::poll::{PollFd, PollFlags, poll};
 
 /// No answer takes longer, also on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -77,6 +79,26 @@ impl Bank {
         request.encode(self.next_seq, None, self.key.filter(|_| self.xored), &mut frame);
         self.stream.write_all(&frame)?;
         Ok(self.next_seq)
+    }
+
+    /// Sends `request` over and over and reads no answer, until neither side's buffers have taken a byte for half a second.
+    pub fn stuff(&mut self, request: &Request<'_>) {
+        let mut frames = Vec::new();
+        (0..1000).for_each(|seq| request.encode(seq, None, None, &mut frames));
+        self.stream.set_nonblocking(true).unwrap();
+        let mut at = 0;
+        loop {
+            match self.stream.write(&frames[at..]) {
+                Ok(count) => at = (at + count) % frames.len(),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    let mut fds = [PollFd::new(self.stream.as_fd(), PollFlags::POLLOUT)];
+                    if poll(&mut fds, 500u16).unwrap() == 0 {
+                        return;
+                    }
+                }
+                Err(error) => panic!("{error}"),
+            }
+        }
     }
 
     /// The next response, and the sequence number it bears.

@@ -3,7 +3,7 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use bank_vault::limits::MAX_STRIKES;
@@ -25,6 +25,8 @@ pub enum Defect {
     SwallowAck,
     /// From the tenth on, TOTALS counts one deposit too few while the sum has it.
     TornTotals,
+    /// At the thousandth deposit the server is gone: it closes all connections and its port.
+    GoAway,
     /// Bad checksums are let pass.
     TrustChecksums,
 }
@@ -44,6 +46,7 @@ struct Shared {
     moved: AtomicU64,
     totals: AtomicU64,
     sessions: AtomicU32,
+    gone: AtomicBool,
 }
 
 /// A running server; its threads end with the process.
@@ -69,9 +72,13 @@ impl ModelServer {
             moved: AtomicU64::new(0),
             totals: AtomicU64::new(0),
             sessions: AtomicU32::new(1),
+            gone: AtomicBool::new(false),
         });
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
+                if shared.gone.load(Ordering::Relaxed) {
+                    break;
+                }
                 let shared = Arc::clone(&shared);
                 std::thread::spawn(move || Conversation::new(&shared).serve(stream));
             }
@@ -113,6 +120,9 @@ impl Conversation<'_> {
             pending.extend_from_slice(&buffer[..count]);
             let mut out = Vec::new();
             let (used, open) = self.take_all(&mut decoder, &pending, &mut out);
+            if self.shared.gone.load(Ordering::Relaxed) {
+                return;
+            }
             pending.drain(..used);
             if stream.write_all(&out).is_err() || !open {
                 return;
@@ -250,7 +260,11 @@ impl Conversation<'_> {
             return Err(Status::Invalid);
         }
         let balance = *ledger.at(account)?;
-        if self.count(&self.shared.deposits) == 100 && self.shared.defect == Defect::PhantomAck {
+        let deposits = self.count(&self.shared.deposits);
+        if deposits == 1000 && self.shared.defect == Defect::GoAway {
+            self.shared.gone.store(true, Ordering::Relaxed);
+        }
+        if deposits == 100 && self.shared.defect == Defect::PhantomAck {
             return Ok(Response::Deposit { balance: Cents(balance + amount.0) });
         }
         *ledger.at(account)? = balance.checked_add(amount.0).ok_or(Status::Invalid)?;

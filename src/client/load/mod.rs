@@ -21,7 +21,7 @@ use crate::client::books::{self, Books, Verdict};
 use crate::client::connection::{Connection, Server};
 use crate::client::error::{ClientError, Outcome};
 use crate::client::options::{LoadOptions, Target};
-use crate::client::report;
+use crate::client::report::{self, ResultFile};
 use desk::Desk;
 use gate::Gate;
 use plan::{Clock, Drive, Plan, nanoseconds};
@@ -39,6 +39,9 @@ pub enum Trouble {
     /// The server cannot be talked to, or refused.
     #[error(transparent)]
     Server(#[from] ClientError),
+    /// The server could not be asked for its totals and balances after the run.
+    #[error("cannot verify: {0}")]
+    Unverified(#[source] ClientError),
     /// This machine did not give what the run needs.
     #[error("cannot {what}: {source}")]
     System {
@@ -55,6 +58,7 @@ impl Trouble {
     pub fn outcome(&self) -> Outcome {
         match self {
             Trouble::Server(error) => error.outcome(),
+            Trouble::Unverified(_) => Outcome::Refused,
             Trouble::Arguments(_) | Trouble::System { .. } => Outcome::Unusable,
         }
     }
@@ -79,6 +83,8 @@ pub struct Run {
 /// [`Trouble`] when there is nothing to report.
 pub fn run(options: &LoadOptions, target: &Target) -> Result<Outcome, Trouble> {
     let server = Server::find(target)?;
+    let json = options.json.as_deref().map(ResultFile::create).transpose()?;
+    let hdr = options.hdr.as_deref().map(ResultFile::create).transpose()?;
     let mut probe = Connection::open(&server)?;
     let accounts = match options.accounts {
         Some(range) => range.last.saturating_add(1),
@@ -90,15 +96,23 @@ pub fn run(options: &LoadOptions, target: &Target) -> Result<Outcome, Trouble> {
     // Kept open, it would stand in the server's statistics as one more client, idle.
     drop(probe);
     let mut run = perform(&plan, books.as_ref())?;
-    if let Some(books) = &books {
-        run.verdict = Some(books.close(&mut Connection::open(&plan.server)?)?);
+    // A server that cannot be asked any more should not cost the rest of the result.
+    let judged = books.as_ref().map(|books| books.close(&mut Connection::open(&plan.server)?)).transpose();
+    let (verdict, silent) = match judged {
+        Ok(verdict) => (verdict, None),
+        Err(error) => (None, Some(error)),
+    };
+    run.verdict = verdict;
+    // A reader that has gone, as in `client | head`, changes neither the files nor the exit code.
+    let _ = report::print(&mut io::stdout().lock(), &run);
+    if let Some(file) = json {
+        report::write_json(file, &plan, &run)?;
     }
-    report::print(&run);
-    if let Some(path) = &options.json {
-        report::write_json(path, &plan, &run)?;
+    if let Some(file) = hdr {
+        report::write_hdr(file, &run)?;
     }
-    if let Some(path) = &options.hdr {
-        report::write_hdr(path, &run)?;
+    if let Some(error) = silent {
+        return Err(Trouble::Unverified(error));
     }
     let failed = !run.failures.is_empty() || run.verdict.as_ref().is_some_and(|verdict| !verdict.agrees());
     Ok(if failed { Outcome::Refused } else { Outcome::Well })
