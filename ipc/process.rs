@@ -83,7 +83,7 @@ impl AsFd for Child {
 /// Forks a child that runs `body` and exits with the code it returns; nothing after this call runs in the child.
 ///
 /// The child is named `name` (15 bytes at most are kept, `prctl(2)`), is killed when its parent dies, has its signals as
-/// [`settle_child_signals`] says, and no open descriptor but 0, 1, 2 and those of `keep`: an inherited client socket would
+/// `settle_child_signals` says, and no open descriptor but 0, 1, 2 and those of `keep`: an inherited client socket would
 /// hold back its FIN, an inherited epoll would be shared with the parent.
 ///
 /// # Errors

@@ -164,10 +164,23 @@ impl RobustMutex {
     /// (`Documentation/locking/robust-futex-ABI.rst`).
     #[must_use]
     pub fn holder(&self) -> Option<u32> {
+        let tid = self.futex() & 0x3fff_ffff;
+        (tid != 0).then_some(tid)
+    }
+
+    /// Whether its holder died and nobody has taken it since, at some moment of the call. For tools that look: a taker learns
+    /// it by taking it.
+    ///
+    /// The kernel says so in bit 30 of the same word, where it takes the dead thread's id out.
+    #[must_use]
+    pub fn is_orphaned(&self) -> bool {
+        self.futex() & 0x7fff_ffff == 0x4000_0000
+    }
+
+    fn futex(&self) -> u32 {
         let word = self.raw().cast::<std::sync::atomic::AtomicU32>();
         // SAFETY: the mutex begins with this aligned 32-bit word, which glibc and the kernel access atomically as well.
-        let tid = unsafe { &*word }.load(std::sync::atomic::Ordering::Relaxed) & 0x3fff_ffff;
-        (tid != 0).then_some(tid)
+        unsafe { &*word }.load(std::sync::atomic::Ordering::Relaxed)
     }
 }
 
@@ -197,9 +210,12 @@ mod tests {
         // A robust lock is passed on by the death of its thread; that of a process is tried in tests/robust.rs.
         let dying = mutex.clone();
         std::thread::spawn(move || std::mem::forget(dying.lock(SLICE, || ()))).join().unwrap();
+        assert!(mutex.is_orphaned() && mutex.holder().is_none());
         let Acquired::Inherited(inherited) = mutex.lock(SLICE, || ()) else { panic!("the holder died") };
+        assert!(!mutex.is_orphaned() && mutex.holder().is_some());
         drop(inherited.into_consistent());
         assert!(matches!(mutex.try_lock(), Ok(Acquired::Held(_))));
+        assert!(!mutex.is_orphaned());
     }
 
     #[test]
@@ -209,7 +225,7 @@ mod tests {
             let mutex = mutex.clone();
             std::thread::spawn(move || match mutex.lock(SLICE, || ()) {
                 Acquired::Held(held) => std::mem::forget(held),
-                Acquired::Inherited(_not_mended) => {}
+                Acquired::Inherited(_dropped_here) => {}
             })
             .join()
             .unwrap();
@@ -227,9 +243,7 @@ mod tests {
         let (tell, told) = crossbeam_channel::bounded(1);
         let waiter = std::thread::spawn(move || {
             assert!(matches!(other.try_lock(), Err(Busy)));
-            let acquired = other.lock(SLICE, || {
-                let _ = tell.try_send(());
-            });
+            let acquired = other.lock(SLICE, || _ = tell.try_send(()));
             matches!(acquired, Acquired::Held(_))
         });
         told.recv().unwrap();

@@ -13,11 +13,11 @@ use crate::ipc::process;
 pub const VARIABLE: &str = "VAULT_CRASH_POINT";
 
 macro_rules! points {
-    ($($(#[$doc:meta])* $point:ident = $name:literal,)*) => {
+    ($(#[doc = $doc:literal] $point:ident = $name:literal,)*) => {
         /// A step after (or before) which a worker can be made to die.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         #[repr(u8)]
-        pub enum CrashPoint { $($(#[$doc])* $point,)* }
+        pub enum CrashPoint { $(#[doc = $doc] $point,)* }
 
         impl CrashPoint {
             /// Every point, in the order in which an operation comes by.
@@ -27,6 +27,12 @@ macro_rules! points {
             #[must_use]
             pub fn name(self) -> &'static str {
                 match self { $(CrashPoint::$point => $name,)* }
+            }
+
+            /// What has just happened there, in one sentence.
+            #[must_use]
+            pub fn description(self) -> &'static str {
+                match self { $(CrashPoint::$point => $doc.trim_ascii(),)* }
             }
         }
     };

@@ -86,7 +86,7 @@ impl Instance {
             Segment::create(&control, LAYOUT_VERSION, boot, MAX_WORKERS, |root: &Control, _: &[WorkerRow]| {
                 // Before the segment is published, so that nobody who can see that it is finished finds it unlocked.
                 let file = segment::open_file(&control)?;
-                filelock::try_lock(&file, &control)?;
+                filelock::lock(&file, &control)?;
                 alive = Some(file);
                 let depth = blueprint.queue_depth;
                 root.describe(maker, process::monotonic_ns(), blueprint.accept_mode, depth, blueprint.data);

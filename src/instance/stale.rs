@@ -63,7 +63,7 @@ fn living(generation: &Generation) -> Result<Option<Living>, IpcError> {
         Err(error) if error.errno() == Some(nix::errno::Errno::ENOENT) => return Ok(None),
         Err(error) => return Err(error),
     };
-    if filelock::try_lock(&file, &name)? {
+    if !filelock::is_locked(&file, &name)? {
         return Ok(None);
     }
     // A segment that is locked and not yet published has a master that is just starting.

@@ -247,6 +247,12 @@ impl Table {
         (0..).zip(self.accounts.elements()).filter_map(|(id, cell)| cell.lock.holder().map(|tid| (AccountId(id), tid)))
     }
 
+    /// The accounts whose last holder died and that nobody has locked since, at some moment of the call.
+    pub fn orphaned(&self) -> impl Iterator<Item = AccountId> {
+        let cells = (0..).map(AccountId).zip(self.accounts.elements());
+        cells.filter_map(|(account, cell)| cell.lock.is_orphaned().then_some(account))
+    }
+
     pub(super) fn redo(cell: &AccountCell, balance: Cents, lsn: Lsn) {
         use crate::crash_point::{CrashPoint, crash_point};
         cell.balance.store(balance.0, Ordering::Relaxed);

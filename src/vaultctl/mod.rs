@@ -2,17 +2,24 @@
 //!
 //! What was asked for goes to the standard output, everything said about it to the standard error.
 
+mod clean;
+mod columns;
+mod crash_points;
+mod inspect;
 mod password;
 mod user;
 
 use std::error::Error;
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 /// The command line of `vaultctl`.
 #[derive(Debug, clap::Parser)]
 #[command(name = "vaultctl", version, about = "Looks after a Bank Vault: its users and what its instances leave")]
-#[command(after_help = "Exit codes: 0 done; 1 refused as things stand (a user who is there already, or is not); \
-                        2 bad input or an unavailable resource.")]
+#[command(
+    after_help = "Exit codes: 0 done; 1 refused as things stand (an instance that runs, a user who is not there); \
+                        2 bad input or an unavailable resource."
+)]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -20,8 +27,22 @@ pub struct Cli {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
+    /// Show everything that can be seen of a running instance, without touching it
+    Inspect(inspect::Inspect),
+    /// Remove what a killed instance left in shared memory
+    Clean(clean::Clean),
     /// Say who may log in
     User(user::User),
+    /// List the places where a worker can be made to die
+    CrashPoints,
+}
+
+/// Which instance.
+#[derive(Debug, clap::Args)]
+struct InstanceName {
+    /// Name of the instance, as `master --instance` took it
+    #[arg(long = "instance", value_name = "NAME", default_value = "vault")]
+    name: String,
 }
 
 /// Why a subcommand did not do what was asked; it decides the exit code.
@@ -34,6 +55,11 @@ enum Failure {
     #[error(transparent)]
     Unavailable(Box<dyn Error>),
 }
+
+/// What is not to be had, in words.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Unavailable(String);
 
 impl Failure {
     fn refused(error: impl Error + 'static) -> Failure {
@@ -55,7 +81,10 @@ impl Failure {
 /// Does what the command line asks, and says on the standard error what went wrong.
 pub fn run(cli: Cli) -> ExitCode {
     let done = match cli.command {
+        Command::Inspect(inspect) => inspect::run(&inspect),
+        Command::Clean(clean) => clean::run(&clean),
         Command::User(user) => user::run(user),
+        Command::CrashPoints => crash_points::run(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -64,4 +93,9 @@ pub fn run(cli: Cli) -> ExitCode {
             failure.exit_code()
         }
     }
+}
+
+/// Not `print!`, which panics when a pipe's reader has gone.
+fn say(text: &str) -> Result<(), Failure> {
+    io::stdout().write_all(text.as_bytes()).map_err(Failure::unavailable)
 }

@@ -1,9 +1,9 @@
 //! `vaultctl user add|list|remove`: the users file of a server.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 
-use super::{Failure, password};
+use super::{Failure, password, say};
 use crate::service::users::{self, Role, UsersError};
 
 /// `vaultctl user`.
@@ -82,11 +82,6 @@ fn run_list(file: &UsersFile) -> Result<(), Failure> {
     let width = users.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
     let lines: String = users.iter().map(|(name, role)| format!("{name:width$}  {role}\n")).collect();
     say(&lines)
-}
-
-/// Not `print!`, which panics when a pipe's reader has gone.
-fn say(text: &str) -> Result<(), Failure> {
-    io::stdout().write_all(text.as_bytes()).map_err(Failure::unavailable)
 }
 
 fn failure(error: UsersError) -> Failure {

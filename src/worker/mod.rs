@@ -1,7 +1,7 @@
 //! A worker: an event loop that serves the connections handed to it.
 //!
-//! [`intake`] takes connections in, [`serve`] gives each its turns, [`answer`] answers its requests, [`pool`] does what may
-//! block, [`rounds`] sees to those that are idle or slow and to the worker's own leaving.
+//! `intake` takes connections in, `serve` gives each its turns, `answer` answers its requests, `pool` does what may
+//! block, `rounds` sees to those that are idle or slow and to the worker's own leaving.
 
 mod answer;
 mod guest;

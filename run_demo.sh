@@ -1,0 +1,283 @@
+#!/usr/bin/env bash
+# Shows Bank Vault at work: its processes, its shared memory, a hand-over, a verified load, deaths, and a clean end.
+#
+#   ./run_demo.sh                  everything, with pids, times and the outputs of the tools
+#   ./run_demo.sh --mode=golden    the same steps and checks, printing only lines that are the same in every run
+#   ./run_demo.sh --mode=failure   what a start says that cannot succeed; ends with exit code 2
+#   --bin=DIR                      takes the programs from DIR instead of building them
+#
+# It ends only processes that it started, and everything it makes is in a directory of its own, or bears its own instance
+# name. Exit code: 0 all as promised, 1 something was not, 2 wrong usage (and the end of --mode=failure).
+set -euo pipefail
+cd "$(dirname "$0")"
+
+MODE=full
+BIN=
+for argument in "$@"; do
+    case $argument in
+        --mode=full | --mode=golden | --mode=failure) MODE=${argument#--mode=} ;;
+        --bin=?*) BIN=${argument#--bin=} ;;
+        *)
+            echo "run_demo.sh: unknown argument $argument; it takes --mode=full|golden|failure and --bin=DIR" >&2
+            exit 2
+            ;;
+    esac
+done
+
+INSTANCE=demo-$$
+WORKERS=4
+THREADS=100
+OPENING_CENTS=100000 # in each account
+ACCOUNTS=10000
+WORK=$(mktemp -d)
+MASTER=
+
+# --- what is said --------------------------------------------------------------------------------------------------------
+
+golden() { [[ $MODE == golden ]]; }
+# A step's title.
+step() { if golden; then echo "$*"; else printf '\n== %s\n' "$*"; fi; }
+# What the step has shown; the same in every run.
+say() { echo "-> $*"; }
+# Runs a command for its output, which differs from run to run.
+show() { if ! golden; then "$@" | sed 's/^./   &/'; fi; }
+
+fail() {
+    echo "FAILED: $*" >&2
+    if [[ -s $WORK/master.err ]]; then
+        echo "the server's log:" >&2
+        tail -n 20 "$WORK/master.err" >&2
+    fi
+    exit 1
+}
+
+# --- what is started is ended --------------------------------------------------------------------------------------------
+
+clean_up() {
+    local code=$? pid
+    trap - EXIT
+    # Jobs are children of this shell that it has not collected, so their pids cannot mean anybody else.
+    for pid in $(jobs -pr); do kill -TERM "$pid" 2>/dev/null || true; done
+    wait
+    rm -rf "$WORK"
+    exit "$code"
+}
+trap clean_up EXIT
+trap 'exit 130' INT TERM
+
+# await WHAT COMMAND…: runs the command again and again until it succeeds.
+await() {
+    local what=$1 deadline=$((SECONDS + 30))
+    shift
+    until "$@"; do
+        ((SECONDS < deadline)) || fail "waited 30 seconds in vain: $what"
+        sleep 0.05
+    done
+}
+
+# --- the server ----------------------------------------------------------------------------------------------------------
+
+build() {
+    [[ -n $BIN ]] && return
+    [[ $MODE != full ]] || echo "building (release) ..."
+    cargo build --release --locked --quiet --bins
+    BIN=${CARGO_TARGET_DIR:-target}/release
+}
+
+start_master() {
+    : >"$WORK/master.out"
+    "$BIN/master" --port 0 --workers "$WORKERS" --accounts "$ACCOUNTS" --initial-balance $((OPENING_CENTS / 100)).00 \
+        --instance "$INSTANCE" --data "$WORK/data" >"$WORK/master.out" 2>"$WORK/master.err" &
+    MASTER=$!
+    await "the server is ready" ready_or_dead
+    grep -q '^ready: ' "$WORK/master.out" || fail "the server did not start"
+    PORT=$(sed -n 's/^ready: [^ ]*:\([0-9]*\) .*/\1/p' "$WORK/master.out")
+}
+ready_or_dead() { grep -q '^ready: ' "$WORK/master.out" || ! runs "$MASTER"; }
+runs() { kill -0 "$1" 2>/dev/null; }
+
+client() { "$BIN/client" --port "$PORT" "$@"; }
+inspect() { "$BIN/vaultctl" inspect --instance "$INSTANCE" "$@"; }
+worker_pids() { ps -o pid= --ppid "$MASTER" | tr -d ' '; }
+worker_names() { ps -o comm= --ppid "$MASTER" | sort -V | paste -sd ' '; }
+pid_of_worker() { ps -o pid=,comm= --ppid "$MASTER" | awk -v name="vault-worker-$1" '$2 == name { print $1 }'; }
+objects() { find /dev/shm -maxdepth 1 -name "*vault.$INSTANCE.*" -printf '%f\n' | sort; }
+# The connections that are being served now.
+served() { inspect --json | sed -n 's/^ *"served": \([0-9]*\).*/\1/p'; }
+all_threads_are_served() { local count; count=$(served); ((${count:-0} >= THREADS)); }
+
+# A load of all threads in the background, its output in $WORK/load.out; returns when it flows.
+start_load() {
+    client --threads "$THREADS" "$@" >"$WORK/load.out" 2>"$WORK/load.err" &
+    LOAD=$!
+    await "all $THREADS clients are connected" all_threads_are_served
+}
+
+# --- the steps -----------------------------------------------------------------------------------------------------------
+
+show_processes() {
+    step "processes: a master and its workers, each under its own name"
+    show ps -o pid,ppid,comm --forest -p "$MASTER" --ppid "$MASTER"
+    [[ $(<"/proc/$MASTER/comm") == vault-master ]] || fail "the master's name is $(<"/proc/$MASTER/comm")"
+    [[ $(worker_names) == "vault-worker-0 vault-worker-1 vault-worker-2 vault-worker-3" ]] ||
+        fail "the workers are $(worker_names)"
+    say "vault-master with $(worker_names)"
+}
+
+show_objects() {
+    step "IPC objects: segments of shared memory, and named semaphores"
+    show objects
+    show inspect
+    if lsipc --help 2>/dev/null | grep -q -- --posix-shm; then
+        show lsipc --posix-shm --posix-semaphores
+    fi
+    local all semaphores
+    all=$(objects | wc -l)
+    semaphores=$(objects | grep -c '^sem\.')
+    say "$((all - semaphores)) segments, $semaphores semaphores"
+    inspect >/dev/null || fail "vaultctl inspect failed"
+}
+
+# Sockets that a process has open.
+sockets_of() { find "/proc/$1/fd" -type l -printf '%l\n' 2>/dev/null | grep '^socket:' | sort -u; }
+
+# The socket that the master and the worker $1 have both open: each lane has an end here and an end there, so only a
+# connection that was handed over is the same in both.
+shared_socket() { comm -12 <(sockets_of "$MASTER") <(sockets_of "$1"); }
+handed_over() {
+    local worker
+    for worker in $(worker_pids); do
+        [[ -z $(shared_socket "$worker") ]] || return 0
+    done
+    return 1
+}
+
+show_hand_over() {
+    step "hand-over: the master accepts, a worker gets the descriptor (SCM_RIGHTS)"
+    golden || trace_hand_over
+    exec 9<>"/dev/tcp/127.0.0.1/$PORT"
+    await "a worker has the connection" handed_over
+    local worker
+    for worker in $(worker_pids); do
+        [[ -z $(shared_socket "$worker") ]] ||
+            show echo "$(shared_socket "$worker") is open in vault-master ($MASTER) and $(<"/proc/$worker/comm") ($worker)"
+    done
+    exec 9<&- 9>&-
+    say "one connection's socket is open in the master and in a worker"
+}
+
+trace_hand_over() {
+    command -v strace >/dev/null || { show echo "(strace is not installed)"; return; }
+    local tracees=("$MASTER") pid tracer
+    : >"$WORK/strace.err"
+    mapfile -t -O 1 tracees < <(worker_pids)
+    strace "${tracees[@]/#/-p}" -e trace=accept4,sendmsg,recvmsg -o "$WORK/strace" 2>"$WORK/strace.err" &
+    tracer=$!
+    await "strace is attached" traced_or_refused "$tracer"
+    if runs "$tracer"; then
+        client ping >/dev/null
+        await "strace has seen it" grep -q 'recvmsg.*SCM_RIGHTS' "$WORK/strace"
+        kill "$tracer"
+        wait "$tracer" || true
+        for pid in "${tracees[@]}"; do sed -i "s/^$pid /$(<"/proc/$pid/comm") /" "$WORK/strace"; done
+        show sed -n '/accept4.*= [0-9]/p; /SCM_RIGHTS/p' "$WORK/strace"
+    else
+        show echo "(strace may not attach here)"
+    fi
+}
+traced_or_refused() { (($(grep -c ' attached' "$WORK/strace.err") == WORKERS + 1)) || ! runs "$1"; }
+
+show_load() {
+    local ops=2000
+    if golden; then ops=200; fi
+    step "load: $THREADS clients at once, every answer entered into books of their own"
+    client --threads "$THREADS" --ops "$ops" --verify >"$WORK/load.out" || fail "the load: $(<"$WORK/load.out")"
+    show cat "$WORK/load.out"
+    grep -q "^total_ops=$((THREADS * ops)) ok=.* err=0 " "$WORK/load.out" || fail "errors under load"
+    say "$((THREADS * ops)) operations, 0 errors; the server's books and the clients' agree"
+}
+
+show_killed_worker() {
+    step "kill -9 of a worker under load"
+    start_load --duration 3s --verify
+    local victim
+    victim=$(pid_of_worker 1)
+    kill -9 "$victim"
+    await "the worker is replaced" is_replaced "$victim"
+    # Operations without an answer are in doubt, and counted as errors: in this release a worker's connections die with it.
+    wait "$LOAD" || [[ $? == 1 ]] || fail "the load: $(<"$WORK/load.err")"
+    show cat "$WORK/load.out"
+    show grep -F 'worker 1' "$WORK/master.err"
+    grep -q '^verify: OK' "$WORK/load.out" || fail "the books do not agree: $(<"$WORK/load.out")"
+    say "worker 1 was replaced"
+    check_books
+}
+is_replaced() { local now; now=$(pid_of_worker 1); [[ -n $now && $now != "$1" ]]; }
+
+# What came in and went out explains what is there, to the cent.
+check_books() {
+    client totals >"$WORK/totals"
+    show cat "$WORK/totals"
+    local opening
+    opening=$(($(cents_of sum) - $(cents_of deposited) + $(cents_of withdrawn)))
+    ((opening == ACCOUNTS * OPENING_CENTS)) || fail "the accounts opened with $opening cents by the books"
+    say "sum - deposited + withdrawn = $((opening / 100)).00, the opening total: no cent was lost or made"
+}
+cents_of() { sed -n "s/^$1: \([0-9]*\)\.\([0-9][0-9]\)$/\1\2/p" "$WORK/totals"; }
+
+show_faults() {
+    step "bad input: each wrong frame has a named answer"
+    client faults >"$WORK/faults" || fail "wrong frames: $(<"$WORK/faults")"
+    show cat "$WORK/faults"
+    grep -q '^right  bad CRC  .*ERR_BAD_CRC.*the connection lives' "$WORK/faults" || fail "a bad CRC is not rejected"
+    say "bad CRC: ERR_BAD_CRC, and the connection lives"
+}
+
+show_stop() {
+    step "SIGINT under load"
+    start_load --duration 60s
+    kill -INT "$MASTER"
+    local code=0
+    wait "$MASTER" || code=$?
+    kill "$LOAD"
+    wait "$LOAD" || true
+    show grep '^stopped: ' "$WORK/master.out"
+    ((code == 0)) || fail "the server ended with exit code $code"
+    say "the server ended by itself, exit code 0"
+}
+
+show_nothing_left() {
+    step "what is left"
+    local pid
+    for pid in "$MASTER" "${last_workers[@]}"; do ! runs "$pid" || fail "process $pid still runs"; done
+    [[ -z $(objects) ]] || fail "left in /dev/shm: $(objects)"
+    show echo "/dev/shm has no object of $INSTANCE; $MASTER and ${last_workers[*]} are gone"
+    say "no object in /dev/shm, no process"
+}
+
+# What cannot succeed is said in words, and ends with exit code 2.
+show_failures() {
+    start_master
+    local code=0
+    "$BIN/master" --workers 0 || code=$?
+    ((code == 2)) || fail "an invalid option: exit code $code"
+    code=0
+    "$BIN/master" --port 0 --instance "$INSTANCE-b" --data "$WORK/data" || code=$?
+    ((code == 2)) || fail "a data directory in use: exit code $code"
+    echo "ERROR: invalid input or unavailable IPC resource"
+    exit 2
+}
+
+build
+if [[ $MODE == failure ]]; then show_failures; fi
+start_master
+show_processes
+show_objects
+show_hand_over
+show_load
+show_killed_worker
+show_faults
+mapfile -t last_workers < <(worker_pids)
+show_stop
+show_nothing_left
+if golden; then echo "OK: golden scenario completed"; else printf '\nOK: all as promised\n'; fi

@@ -1,0 +1,39 @@
+//! `vaultctl inspect`: everything that can be seen of a running instance, without touching it.
+//!
+//! [`gather`] loads from shared memory, which is mapped read-only, into a [`report`]; [`text`] shows that to people.
+
+mod gather;
+mod report;
+mod text;
+
+use super::{Failure, InstanceName, Unavailable, say};
+use crate::instance::stale;
+
+/// `vaultctl inspect`.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "It maps the segments read-only and takes no lock, so it never holds the server up; each number is \
+                        that of some moment while the report was made."
+)]
+pub(super) struct Inspect {
+    #[command(flatten)]
+    instance: InstanceName,
+    /// List the connections one by one
+    #[arg(long)]
+    connections: bool,
+    /// Write JSON instead of tables; money in cents
+    #[arg(long)]
+    json: bool,
+}
+
+/// Shows a running instance.
+pub(super) fn run(inspect: &Inspect) -> Result<(), Failure> {
+    let instance = stale::open_running(&inspect.instance.name).map_err(|why| Failure::unavailable(Unavailable(why)))?;
+    let report = gather::gather(&instance, inspect.connections).map_err(Failure::unavailable)?;
+    if inspect.json {
+        let json = serde_json::to_string_pretty(&report).map_err(Failure::unavailable)?;
+        say(&format!("{json}\n"))
+    } else {
+        say(&text::text(&report).map_err(Failure::unavailable)?)
+    }
+}

@@ -1,0 +1,185 @@
+//! What `vaultctl inspect` found, as numbers; this is also the schema of `--json`.
+//!
+//! Money is in cents, times are in the unit that the field's name ends with, counters count since the instance began. Every
+//! number is that of some moment during the gathering, not all of the same one.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+/// A running instance.
+#[derive(Debug, Serialize)]
+pub(super) struct Report {
+    pub instance: Summary,
+    pub segments: Vec<SegmentReport>,
+    pub lanes: Vec<LaneReport>,
+    pub workers: Vec<WorkerReport>,
+    pub intents: Vec<IntentReport>,
+    pub locks: LocksReport,
+    pub connections: ConnectionsReport,
+    pub totals: TotalsReport,
+}
+
+/// What concerns the instance as a whole.
+#[derive(Debug, Serialize)]
+pub(super) struct Summary {
+    pub name: String,
+    /// As it stands in the objects' names.
+    pub boot: String,
+    pub master: Process,
+    pub address: String,
+    pub accept_mode: String,
+    pub data: String,
+    pub uptime_ms: u64,
+}
+
+/// A process, as the kernel knows it now.
+#[derive(Debug, Serialize)]
+pub(super) struct Process {
+    pub pid: u32,
+    /// `None`: there is no such process any more.
+    pub name: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct SegmentReport {
+    pub name: String,
+    /// Header included.
+    pub bytes: u64,
+    pub layout_version: u32,
+    /// How many of whatever it holds: accounts, connection slots, rows of workers.
+    pub elements: u64,
+}
+
+/// The ring through which the master hands connections to one worker.
+#[derive(Debug, Serialize)]
+pub(super) struct LaneReport {
+    pub worker: usize,
+    /// Tickets that wait.
+    pub depth: u32,
+    /// Tickets that may.
+    pub capacity: u32,
+    pub slots: SemaphoreReport,
+    pub items: SemaphoreReport,
+    pub lock: SemaphoreReport,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct SemaphoreReport {
+    pub name: String,
+    pub value: u32,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct WorkerReport {
+    pub worker: usize,
+    /// 0: there is no process now.
+    pub pid: u32,
+    pub state: &'static str,
+    /// Whether it was asked to leave.
+    pub leaving: bool,
+    /// How often a process was started in its place.
+    pub lives: u32,
+    pub heartbeat_age_ms: u64,
+    pub connections: u32,
+    pub accepted: u64,
+    pub closed: u64,
+    pub refused: u64,
+    pub idle_dropped: u64,
+    pub slow_dropped: u64,
+    pub bad_frames: u64,
+    pub requests_total: u64,
+    /// Every opcode by its name.
+    pub requests: BTreeMap<&'static str, u64>,
+    /// Every status that was given, by its name.
+    pub answers: BTreeMap<&'static str, u64>,
+    pub bytes_in: u64,
+    pub bytes_out: u64,
+    /// Turns of its event loop.
+    pub turns: u64,
+    /// Between the master's accept and the worker, per connection.
+    pub dispatch_wait_mean_us: f64,
+    pub dispatch_wait_max_us: f64,
+    /// Times that it found its lane in use by the master.
+    pub lane_contended: u64,
+}
+
+/// An operation in flight.
+#[derive(Debug, Serialize)]
+pub(super) struct IntentReport {
+    pub worker: usize,
+    /// `prepared`: written down, not happened. `committed`: happened, maybe not applied yet.
+    pub phase: &'static str,
+    /// The operation's number, once it has happened.
+    pub lsn: Option<u64>,
+    pub accounts: Vec<PlannedBalance>,
+    /// The slot of the connection that waits for the answer.
+    pub connection: Option<u32>,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct PlannedBalance {
+    pub account: u32,
+    pub balance_cents: i64,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct LocksReport {
+    pub held: Vec<LockReport>,
+    /// Accounts whose lock's holder died and that nobody has locked since; who does next repairs them first.
+    pub orphaned: Vec<u32>,
+    /// Locks that were inherited from dead holders so far.
+    pub inherited: u64,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct LockReport {
+    pub account: u32,
+    pub thread: u32,
+    /// The process of that thread; `None`: it ended meanwhile.
+    pub process: Option<Process>,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct ConnectionsReport {
+    pub capacity: usize,
+    /// On their way to a worker.
+    pub handed: usize,
+    pub served: usize,
+    /// Closed by their worker; the master has not closed its duplicate yet.
+    pub closed: usize,
+    /// Only when it was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub slots: Option<Vec<SlotReport>>,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct SlotReport {
+    pub slot: usize,
+    pub state: &'static str,
+    /// `None`: the master has not found a worker with room yet.
+    pub worker: Option<u16>,
+    /// Empty before LOGIN.
+    pub user: String,
+    /// Bytes received and not yet consumed as requests.
+    pub unread: u32,
+    /// Bytes of replies queued and not yet sent.
+    pub unsent: u32,
+    pub age_ms: u64,
+}
+
+/// Sums that were read without any lock: while money moves they need not fit together.
+#[derive(Debug, Serialize)]
+pub(super) struct TotalsReport {
+    /// Always false, so that nobody mistakes these numbers for those of TOTALS.
+    pub consistent_cut: bool,
+    pub accounts: u32,
+    pub opening_cents: i64,
+    pub sum_cents: i64,
+    pub deposited_cents: i64,
+    pub withdrawn_cents: i64,
+    /// Sum − deposited + withdrawn − opening: 0 in an instance at rest.
+    pub difference_cents: i64,
+    /// The last operation.
+    pub lsn: u64,
+}

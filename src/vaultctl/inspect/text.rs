@@ -1,0 +1,213 @@
+//! The report as text for people, in tables that fit on a hundred columns.
+
+use std::fmt::{self, Display, Write};
+use std::iter;
+
+use super::report::{
+    ConnectionsReport, IntentReport, LaneReport, LocksReport, Process, Report, SegmentReport, SlotReport, Summary,
+    TotalsReport, WorkerReport,
+};
+use crate::vaultctl::columns::Table;
+use crate::vocab::Cents;
+use crate::wire::{Opcode, Status};
+
+/// Locks that are shown one by one; under load there may be thousands, each for a microsecond.
+const LOCKS_SHOWN: usize = 20;
+
+/// Writes the whole report.
+pub(super) fn text(report: &Report) -> Result<String, fmt::Error> {
+    let mut out = String::new();
+    summary(&mut out, &report.instance)?;
+    section(&mut out, "segments", &segments(&report.segments))?;
+    section(&mut out, "lanes: the master pushes tickets, the worker takes them", &lanes(&report.lanes))?;
+    section(&mut out, "workers", &workers(&report.workers))?;
+    section(&mut out, "traffic", &traffic(&report.workers))?;
+    if report.workers.iter().any(|worker| !worker.answers.is_empty()) {
+        section(&mut out, "requests", &requests(&report.workers))?;
+        section(&mut out, "answers", &answers(&report.workers))?;
+    }
+    intents(&mut out, &report.intents)?;
+    locks(&mut out, &report.locks)?;
+    connections(&mut out, &report.connections)?;
+    totals(&mut out, &report.totals)?;
+    Ok(out)
+}
+
+fn section(out: &mut String, title: &str, content: &dyn Display) -> fmt::Result {
+    write!(out, "\n{title}\n{content}")
+}
+
+fn summary(out: &mut String, summary: &Summary) -> fmt::Result {
+    let Summary { name, boot, master, address, accept_mode, data, uptime_ms } = summary;
+    writeln!(out, "instance {name}, boot {boot}, up {} s", seconds(*uptime_ms))?;
+    writeln!(out, "  master   {}", process(master))?;
+    writeln!(out, "  address  {address}, accept {accept_mode}")?;
+    writeln!(out, "  data     {data}")
+}
+
+fn segments(segments: &[SegmentReport]) -> Table {
+    let mut table = Table::new(["<name", "bytes", "layout", "elements"]);
+    for SegmentReport { name, bytes, layout_version, elements } in segments {
+        table.row([name as &dyn Display, bytes, layout_version, elements]);
+    }
+    table
+}
+
+fn lanes(lanes: &[LaneReport]) -> Table {
+    let mut table = Table::new(["lane", "depth", "of", "slots", "items", "lock", "<semaphores"]);
+    for LaneReport { worker, depth, capacity, slots, items, lock } in lanes {
+        let common = slots.name.trim_end_matches("slots");
+        let names = format!("{common}{{slots,items,lock}}");
+        table.row([worker as &dyn Display, depth, capacity, &slots.value, &items.value, &lock.value, &names]);
+    }
+    table
+}
+
+fn workers(workers: &[WorkerReport]) -> Table {
+    let headings = ["worker", "pid", "<state", "lives", "heartbeat", "connections", "accepted", "closed", "refused"];
+    let mut table = Table::new(headings);
+    for worker in workers {
+        let pid: &dyn Display = if worker.pid == 0 { &"-" } else { &worker.pid };
+        let state = if worker.leaving { format!("{}, asked to leave", worker.state) } else { worker.state.to_owned() };
+        let heartbeat = format!("{} ms ago", worker.heartbeat_age_ms);
+        table.row([
+            &worker.worker as &dyn Display,
+            pid,
+            &state,
+            &worker.lives,
+            &heartbeat,
+            &worker.connections,
+            &worker.accepted,
+            &worker.closed,
+            &worker.refused,
+        ]);
+    }
+    table
+}
+
+fn traffic(workers: &[WorkerReport]) -> Table {
+    let headings = ["worker", "bytes in", "bytes out", "wait mean", "wait max", "bad frames", "idle", "slow", "turns"];
+    let mut table = Table::new(headings);
+    for worker in workers {
+        let mean = format!("{:.1} us", worker.dispatch_wait_mean_us);
+        let most = format!("{:.1} us", worker.dispatch_wait_max_us);
+        table.row([
+            &worker.worker as &dyn Display,
+            &worker.bytes_in,
+            &worker.bytes_out,
+            &mean,
+            &most,
+            &worker.bad_frames,
+            &worker.idle_dropped,
+            &worker.slow_dropped,
+            &worker.turns,
+        ]);
+    }
+    table
+}
+
+/// One column for every opcode that was asked for at all.
+fn requests(workers: &[WorkerReport]) -> Table {
+    let count = |worker: &WorkerReport, name: &str| worker.requests.get(name).copied().unwrap_or(0);
+    let names: Vec<&str> = Opcode::ALL.iter().map(|opcode| opcode.name()).collect();
+    let names: Vec<&str> = names.into_iter().filter(|name| workers.iter().any(|w| count(w, name) > 0)).collect();
+    let mut table = Table::new(["worker", "all"].into_iter().chain(names.iter().copied()));
+    for worker in workers {
+        let counts: Vec<u64> = names.iter().map(|name| count(worker, name)).collect();
+        let counts = counts.iter().map(|count| count as &dyn Display);
+        table.row([&worker.worker as &dyn Display, &worker.requests_total].into_iter().chain(counts));
+    }
+    table
+}
+
+/// One column for every status that was given at all.
+fn answers(workers: &[WorkerReport]) -> Table {
+    let names = Status::ALL.iter().map(|status| status.name());
+    let names: Vec<&str> = names.filter(|name| workers.iter().any(|w| w.answers.contains_key(name))).collect();
+    let mut table = Table::new(iter::once("worker").chain(names.iter().copied()));
+    for worker in workers {
+        let counts: Vec<u64> = names.iter().map(|name| worker.answers.get(name).copied().unwrap_or(0)).collect();
+        let counts = counts.iter().map(|count| count as &dyn Display);
+        table.row(iter::once(&worker.worker as &dyn Display).chain(counts));
+    }
+    table
+}
+
+fn intents(out: &mut String, intents: &[IntentReport]) -> fmt::Result {
+    if intents.is_empty() {
+        return writeln!(out, "\nintents: all idle");
+    }
+    let mut table = Table::new(["worker", "<phase", "lsn", "<planned balances", "connection"]);
+    for IntentReport { worker, phase, lsn, accounts, connection } in intents {
+        let plan = accounts.iter().map(|part| format!("account {}: {}", part.account, Cents(part.balance_cents)));
+        let plan = plan.collect::<Vec<_>>().join(", ");
+        table.row([worker as &dyn Display, phase, &or_dash(lsn.as_ref()), &plan, &or_dash(connection.as_ref())]);
+    }
+    section(out, "intents that are not idle", &table)
+}
+
+fn locks(out: &mut String, locks: &LocksReport) -> fmt::Result {
+    let LocksReport { held, orphaned, inherited } = locks;
+    writeln!(out, "\nlocks: {} held; {inherited} inherited from dead holders so far", held.len())?;
+    if !orphaned.is_empty() {
+        let accounts: Vec<String> = orphaned.iter().take(LOCKS_SHOWN).map(ToString::to_string).collect();
+        let more = if orphaned.len() > LOCKS_SHOWN { ", …" } else { "" };
+        writeln!(out, "  left by dead holders, repaired when next locked: accounts {}{more}", accounts.join(", "))?;
+    }
+    if held.is_empty() {
+        return Ok(());
+    }
+    let mut table = Table::new(["account", "thread", "<of process"]);
+    for lock in held.iter().take(LOCKS_SHOWN) {
+        let holder = lock.process.as_ref().map_or_else(|| "(ended meanwhile)".to_owned(), process);
+        table.row([&lock.account as &dyn Display, &lock.thread, &holder]);
+    }
+    write!(out, "{table}")?;
+    match held.len().saturating_sub(LOCKS_SHOWN) {
+        0 => Ok(()),
+        more => writeln!(out, "  … and {more} more"),
+    }
+}
+
+fn connections(out: &mut String, connections: &ConnectionsReport) -> fmt::Result {
+    let ConnectionsReport { capacity, handed, served, closed, slots } = connections;
+    let used = handed + served + closed;
+    writeln!(
+        out,
+        "\nconnections: {used} of {capacity} slots in use: {served} served, {handed} handed over, {closed} closed"
+    )?;
+    let Some(slots) = slots.as_ref().filter(|slots| !slots.is_empty()) else { return Ok(()) };
+    let mut table = Table::new(["slot", "<state", "worker", "<user", "unread", "unsent", "age"]);
+    for SlotReport { slot, state, worker, user, unread, unsent, age_ms } in slots {
+        let user = if user.is_empty() { "(not logged in)" } else { user };
+        let age = format!("{} s", seconds(*age_ms));
+        table.row([slot as &dyn Display, state, &or_dash(worker.as_ref()), &user, unread, unsent, &age]);
+    }
+    write!(out, "{table}")
+}
+
+fn totals(out: &mut String, totals: &TotalsReport) -> fmt::Result {
+    writeln!(
+        out,
+        "\ntotals, not a consistent cut: read without locks while money may move (`client totals` takes a cut)"
+    )?;
+    writeln!(out, "  {} accounts hold {} after operation {}", totals.accounts, Cents(totals.sum_cents), totals.lsn)?;
+    let [opening, deposited, withdrawn, difference] =
+        [totals.opening_cents, totals.deposited_cents, totals.withdrawn_cents, totals.difference_cents].map(Cents);
+    writeln!(out, "  opening {opening}, deposited {deposited}, withdrawn {withdrawn}, unexplained {difference}")
+}
+
+fn process(process: &Process) -> String {
+    match &process.name {
+        Some(name) => format!("pid {} ({name})", process.pid),
+        None => format!("pid {} (ended)", process.pid),
+    }
+}
+
+fn or_dash<T: ToString>(value: Option<&T>) -> String {
+    value.map_or_else(|| "-".to_owned(), ToString::to_string)
+}
+
+fn seconds(milliseconds: u64) -> String {
+    format!("{}.{}", milliseconds / 1000, milliseconds % 1000 / 100)
+}
