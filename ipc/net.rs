@@ -68,3 +68,114 @@ pub fn accept(listener: BorrowedFd<'_>) -> io::Result<Option<OwnedFd>> {
         }
     }
 }
+
+/// What a TCP connection has moved since it began, as its kernel end counts it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moved {
+    /// Bytes that were read out of the socket.
+    pub consumed: u64,
+    /// Bytes that were written into the socket, whether they have left it or not.
+    pub handed_over: u64,
+}
+
+/// States in which the peer's FIN is in, and counted like a byte (`tcp_states.h`): TIME_WAIT, CLOSE_WAIT, LAST_ACK, CLOSING.
+const STATES_WITH_FIN: [u8; 4] = [6, 8, 9, 11];
+/// The connection is gone, and with it the counts.
+const STATE_CLOSE: u8 = 7;
+
+/// Counts what was read from and written to `socket`, whoever did it. Nobody may be reading or writing meanwhile.
+///
+/// The numbers come from TCP_INFO and SIOCINQ (`tcp(7)`), which the kernel moves on by itself as segments come and go: they
+/// are read again until twice the same.
+///
+/// # Errors
+/// The connection was reset, or is no TCP connection.
+pub fn moved(socket: BorrowedFd<'_>) -> io::Result<Moved> {
+    let mut last = look(socket)?;
+    loop {
+        let now = look(socket)?;
+        if now == last {
+            return Ok(now);
+        }
+        last = now;
+    }
+}
+
+fn look(socket: BorrowedFd<'_>) -> io::Result<Moved> {
+    // SAFETY: a structure of numbers, for which zero is a value.
+    let mut info: libc::tcp_info = unsafe { std::mem::zeroed() };
+    let wanted = size_of::<libc::tcp_info>();
+    let mut length = libc::socklen_t::try_from(wanted).map_err(io::Error::other)?;
+    let place = (&raw mut info).cast::<libc::c_void>();
+    // SAFETY: a place of `length` bytes for the result; the kernel writes no more than that.
+    let read =
+        unsafe { libc::getsockopt(socket.as_raw_fd(), libc::IPPROTO_TCP, libc::TCP_INFO, place, &raw mut length) };
+    Errno::result(read)?;
+    let mut unread: libc::c_int = 0;
+    // SAFETY: a place for the result of this request, which is SIOCINQ for a TCP socket.
+    Errno::result(unsafe { libc::ioctl(socket.as_raw_fd(), libc::FIONREAD, &raw mut unread) })?;
+    if info.tcpi_state == STATE_CLOSE || (length as usize) < wanted.min(OLDEST_KERNEL_BYTES) {
+        return Err(Errno::ENOTCONN.into());
+    }
+    let fin = u64::from(STATES_WITH_FIN.contains(&info.tcpi_state));
+    let unread = u64::try_from(unread).unwrap_or(0);
+    Ok(Moved {
+        consumed: info.tcpi_bytes_received.saturating_sub(unread + fin),
+        handed_over: (info.tcpi_bytes_sent - info.tcpi_bytes_retrans) + u64::from(info.tcpi_notsent_bytes),
+    })
+}
+
+/// Up to and with `tcpi_bytes_retrans`, which kernels have since 4.19.
+const OLDEST_KERNEL_BYTES: usize = std::mem::offset_of!(libc::tcp_info, tcpi_bytes_retrans) + 8;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Read, Write};
+    use std::net::{Shutdown, TcpListener, TcpStream};
+    use std::os::fd::AsFd;
+
+    fn pair() -> (TcpStream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let near = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        (near, listener.accept().unwrap().0)
+    }
+
+    #[test]
+    fn counts_are_exact_in_every_state_of_a_connection() {
+        let (mut client, mut server) = pair();
+        let moved = |stream: &TcpStream| moved(stream.as_fd()).unwrap();
+        assert_eq!(moved(&server), Moved { consumed: 0, handed_over: 0 });
+        client.write_all(&[1; 5_000]).unwrap();
+        server.read_exact(&mut [0; 1_234]).unwrap();
+        assert_eq!(moved(&server), Moved { consumed: 1_234, handed_over: 0 }, "the rest is unread");
+        // More than the peer takes: what is queued and unsent counts as well.
+        server.set_nonblocking(true).unwrap();
+        let mut written = 0;
+        while let Ok(count) = server.write(&[2; 100_000]) {
+            written += count as u64;
+        }
+        assert_eq!(moved(&server), Moved { consumed: 1_234, handed_over: written });
+        client.shutdown(Shutdown::Write).unwrap();
+        assert_eq!(moved(&server).consumed, 1_234, "a FIN is no byte");
+        server.set_nonblocking(false).unwrap();
+        server.read_exact(&mut [0; 3_766]).unwrap();
+        assert_eq!(moved(&server).consumed, 5_000, "all but the end");
+        assert_eq!(server.read(&mut [0; 1]).unwrap(), 0);
+        assert_eq!(moved(&server).consumed, 5_000, "also when the end was read");
+        let mut left = written;
+        while left > 0 {
+            left -= client.read(&mut vec![0; 65_536]).unwrap() as u64;
+        }
+        assert_eq!(moved(&server), Moved { consumed: 5_000, handed_over: written }, "all acknowledged");
+    }
+
+    #[test]
+    fn a_connection_that_was_reset_has_no_counts() {
+        let (client, mut server) = pair();
+        server.write_all(b"never read").unwrap();
+        drop(client);
+        while server.write_all(b"x").is_ok() {}
+        assert_eq!(moved(server.as_fd()).unwrap_err().raw_os_error(), Some(libc::ENOTCONN));
+    }
+}

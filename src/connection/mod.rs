@@ -10,8 +10,9 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use nix::sys::socket::{Shutdown, shutdown};
 
+use crate::ipc::net;
 use crate::limits::{MAX_REPLY_BYTES, RECEIVE_BYTES, TRANSMIT_BYTES};
-use slot::{ConnectionSlot, Progress};
+use slot::{ConnectionSlot, Framing, Progress};
 
 /// What came of asking the socket for bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +54,32 @@ impl<'a> Connection<'a> {
     pub fn new(socket: OwnedFd, slot: &'a ConnectionSlot, index: u32) -> Self {
         let (received, sent) = slot.moved();
         Connection { socket, slot, index, received, sent, progress: slot.progress() }
+    }
+
+    /// Goes on with a connection that another process served, at the very byte where that stopped: it may have died between
+    /// moving bytes and writing that down, but the kernel has counted them.
+    ///
+    /// # Errors
+    /// The connection is broken; or `InvalidData` when the counts cannot be those of this slot. The socket comes back, to
+    /// be closed.
+    pub fn resume(socket: OwnedFd, slot: &'a ConnectionSlot, index: u32) -> Result<Self, (Self, io::Error)> {
+        let mut connection = Connection::new(socket, slot, index);
+        let moved = match net::moved(connection.socket.as_fd()) {
+            Ok(moved) => moved,
+            Err(error) => return Err((connection, error)),
+        };
+        #[allow(clippy::cast_possible_truncation, reason = "all positions are modulo 2^32")]
+        let (received, sent) = (moved.consumed as u32, moved.handed_over as u32);
+        let unwritten_in = received.wrapping_sub(connection.received) as usize;
+        let unwritten_out = sent.wrapping_sub(connection.sent) as usize;
+        if unwritten_in > RECEIVE_BYTES - connection.unread() || unwritten_out > connection.unsent() {
+            let text = format!("slot {index}: the kernel moved {moved:?}, the slot says {:?}", slot.moved());
+            return Err((connection, io::Error::new(io::ErrorKind::InvalidData, text)));
+        }
+        (connection.received, connection.sent) = (received, sent);
+        slot.set_received(received);
+        slot.set_sent(sent);
+        Ok(connection)
     }
 
     /// Its slot.
@@ -158,9 +185,11 @@ impl<'a> Connection<'a> {
         self.advance(self.unread(), &[]);
     }
 
-    /// Keeps the state of framing; to be followed by [`Connection::advance`].
-    pub fn keep_framing(&self, decoder: u32, strikes: u8) {
-        self.slot.set_framing(decoder, strikes);
+    /// Keeps the state of framing that holds once the next `consumed` bytes are consumed; [`Connection::advance`] follows.
+    pub fn keep_framing(&self, consumed: usize, framing: Framing) {
+        #[allow(clippy::cast_possible_truncation, reason = "at most the ring's size")]
+        let from = self.progress.consumed.wrapping_add(consumed as u32);
+        self.slot.set_framing(from, framing);
     }
 
     /// Sends what is queued, as far as the socket takes it.

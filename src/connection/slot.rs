@@ -19,21 +19,21 @@ shared_struct! {
         received: AtomicU32,
         /// Bytes sent from the ring so far, modulo 2^32.
         sent: AtomicU32,
-        /// The state of framing, as `wire::Decoder` gives it.
-        decoder: AtomicU32,
-        /// Bad frames so far.
-        strikes: AtomicU32,
+        /// See [`Framing`]: the newer of the two that is not ahead of the bytes consumed holds.
+        framing: [AtomicU64; 2],
         opened_ns: AtomicU64,
         /// 0 until LOGIN.
         session: AtomicU32,
         xor_key: AtomicU32,
         role: AtomicU64,
-        spare: AtomicU64,
         user: SharedBytes<256>,
         pub(super) receive: SharedBytes<RECEIVE_BYTES>,
         pub(super) transmit: SharedBytes<TRANSMIT_BYTES>,
     }
 }
+
+/// The worker's number in a claim while the master still looks for a worker that has room.
+pub const NOBODY_YET: u16 = u16::MAX;
 
 /// Who has a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +46,11 @@ pub enum Holder {
     Served(u16),
     /// This worker has closed it; the master still has its duplicate.
     Closed(u16),
+    /// This worker has given it back, for another to go on with.
+    Returned(u16),
+    /// The master gave it to this worker, after another had served it: what the kernel has moved and nobody has written down
+    /// is to be found out first.
+    Resumed(u16),
 }
 
 /// Who has a slot, and in which of its lives: a number that goes up with every new connection in it.
@@ -64,6 +69,8 @@ impl Claim {
             Holder::Handed(worker) => (1, worker),
             Holder::Served(worker) => (2, worker),
             Holder::Closed(worker) => (3, worker),
+            Holder::Returned(worker) => (4, worker),
+            Holder::Resumed(worker) => (5, worker),
         };
         u64::from(self.generation) << 32 | state << 16 | u64::from(worker)
     }
@@ -75,6 +82,8 @@ impl Claim {
             1 => Holder::Handed(worker),
             2 => Holder::Served(worker),
             3 => Holder::Closed(worker),
+            4 => Holder::Returned(worker),
+            5 => Holder::Resumed(worker),
             _ => Holder::Free,
         };
         Claim { holder, generation: (word >> 32) as u32 }
@@ -87,7 +96,11 @@ impl Holder {
     pub fn worker(self) -> Option<u16> {
         match self {
             Holder::Free => None,
-            Holder::Handed(worker) | Holder::Served(worker) | Holder::Closed(worker) => Some(worker),
+            Holder::Handed(worker)
+            | Holder::Served(worker)
+            | Holder::Closed(worker)
+            | Holder::Returned(worker)
+            | Holder::Resumed(worker) => Some(worker),
         }
     }
 }
@@ -115,6 +128,27 @@ impl Progress {
     #[allow(clippy::cast_possible_truncation, reason = "cut into its halves")]
     pub fn from_word(word: u64) -> Self {
         Progress { consumed: (word >> 32) as u32, queued: word as u32 }
+    }
+}
+
+/// The state of framing: what `wire::Decoder` gives, and the bad frames so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Framing {
+    /// As `wire::Decoder` gives it; 16 bits are enough.
+    pub decoder: u32,
+    /// Bad frames so far.
+    pub strikes: u8,
+}
+
+impl Framing {
+    /// With the number of consumed bytes from which on it holds.
+    fn to_word(self, from: u32) -> u64 {
+        u64::from(from) << 32 | u64::from(self.decoder) << 8 & 0xffff_ff00 | u64::from(self.strikes)
+    }
+
+    #[allow(clippy::cast_possible_truncation, reason = "cut into its parts")]
+    fn from_word(word: u64) -> (u32, Self) {
+        ((word >> 32) as u32, Framing { decoder: word as u32 >> 8, strikes: word as u8 })
     }
 }
 
@@ -150,10 +184,12 @@ impl ConnectionSlot {
         }
         let claim = Claim { holder, generation: before.generation.wrapping_add(1) };
         self.claim.compare_exchange(before.to_word(), claim.to_word(), Ordering::AcqRel, Ordering::Acquire).ok()?;
-        for word in [&self.received, &self.sent, &self.decoder, &self.strikes, &self.session, &self.xor_key] {
+        for word in [&self.received, &self.sent, &self.session, &self.xor_key] {
             word.store(0, Ordering::Relaxed);
         }
-        self.role.store(0, Ordering::Relaxed);
+        for word in [&self.framing[0], &self.framing[1], &self.role] {
+            word.store(0, Ordering::Relaxed);
+        }
         self.user.store_text("");
         self.opened_ns.store(opened_ns, Ordering::Relaxed);
         self.progress.store(0, Ordering::Release);
@@ -196,10 +232,28 @@ impl ConnectionSlot {
         self.sent.store(sent, Ordering::Release);
     }
 
-    /// Keeps the state of framing and the strikes; before the progress that goes with them.
-    pub(super) fn set_framing(&self, decoder: u32, strikes: u8) {
-        self.decoder.store(decoder, Ordering::Relaxed);
-        self.strikes.store(u32::from(strikes), Ordering::Relaxed);
+    /// Keeps the state of framing that holds from `from` consumed bytes on; before the progress that consumes them. Until
+    /// that progress is made, the other state goes on to hold.
+    pub(super) fn set_framing(&self, from: u32, framing: Framing) {
+        let (holds, _) = self.framing_at(self.progress().consumed);
+        self.framing[1 - holds].store(framing.to_word(from), Ordering::Release);
+    }
+
+    /// The state of framing.
+    #[must_use]
+    pub fn framing(&self) -> Framing {
+        self.framing_at(self.progress().consumed).1
+    }
+
+    /// Which of the two states holds after `consumed` bytes, and what it says. A state that is more than 2^31 bytes old is
+    /// not told from one that is ahead: then the fresh one of a new connection holds, which forgives a strike.
+    fn framing_at(&self, consumed: u32) -> (usize, Framing) {
+        let states = [0, 1].map(|which| (which, Framing::from_word(self.framing[which].load(Ordering::Acquire))));
+        let age = |from: u32| consumed.wrapping_sub(from);
+        let holding = states.into_iter().filter(|(_, (from, _))| age(*from) < 1 << 31);
+        holding
+            .min_by_key(|(_, (from, _))| age(*from))
+            .map_or((0, Framing::default()), |(which, (_, framing))| (which, framing))
     }
 
     /// Keeps the session that LOGIN began.
@@ -240,7 +294,14 @@ mod tests {
 
     #[test]
     fn words_round_trip() {
-        for holder in [Holder::Free, Holder::Handed(3), Holder::Served(63), Holder::Closed(u16::MAX)] {
+        for holder in [
+            Holder::Free,
+            Holder::Handed(3),
+            Holder::Served(63),
+            Holder::Closed(u16::MAX),
+            Holder::Returned(1),
+            Holder::Resumed(2),
+        ] {
             for generation in [0, 1, u32::MAX] {
                 let claim = Claim { holder, generation };
                 assert_eq!(Claim::from_word(claim.to_word()), claim);
@@ -248,5 +309,7 @@ mod tests {
         }
         let progress = Progress { consumed: u32::MAX - 1, queued: 7 };
         assert_eq!(Progress::from_word(progress.to_word()), progress);
+        let framing = Framing { decoder: 4096, strikes: u8::MAX };
+        assert_eq!(Framing::from_word(framing.to_word(u32::MAX)), (u32::MAX, framing));
     }
 }

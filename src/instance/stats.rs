@@ -39,6 +39,8 @@ shared_struct! {
         pub strikes: Counter,
         /// Times that the lane was found in use by the master.
         pub lane_contended: Counter,
-        spare: [Counter; 4],
+        /// Connections taken over from other workers.
+        pub resumed: Counter,
+        spare: [Counter; 3],
     }
 }

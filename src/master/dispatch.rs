@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, OwnedFd};
 
-use crate::connection::slot::{Claim, ConnectionSlot, Holder};
+use crate::connection::slot::{Claim, ConnectionSlot, Holder, NOBODY_YET, Progress};
 use crate::ipc::fdpass;
 use crate::ipc::lane::Ticket;
 use crate::ipc::process::monotonic_ns;
@@ -15,6 +15,8 @@ struct Waiting {
     ticket: Ticket,
     /// Held here when it has no slot, whose duplicate would hold it else.
     slotless: Option<OwnedFd>,
+    /// Whether another worker has served it.
+    resumed: bool,
 }
 
 /// The connections of an instance, as the master sees them: sockets that it never reads a byte from.
@@ -24,6 +26,8 @@ pub struct Connections {
     /// By slot: the duplicate that outlives the worker which serves it.
     duplicates: Vec<Option<OwnedFd>>,
     waiting: VecDeque<Waiting>,
+    /// By slot.
+    suspicions: Vec<Suspicion>,
     /// Which worker comes first when several have equally many connections.
     next: usize,
 }
@@ -35,10 +39,21 @@ pub struct NoRoom;
 /// What became of a dead worker's connections.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct Orphans {
-    /// It had not looked at them yet: they go to somebody else, and their clients notice nothing.
+    /// They go to somebody else, and their clients notice nothing but a pause.
     pub rehanded: usize,
     /// They were closed.
     pub closed: usize,
+}
+
+/// A connection whose worker died so often while the same request of it waited is taken for the cause, and closed: handed
+/// on, it would kill one worker after the other.
+const DEATHS_BY_ONE_REQUEST: u32 = 8;
+
+/// How often a connection's worker died without it getting on.
+#[derive(Debug, Default, Clone, Copy)]
+struct Suspicion {
+    progress: Progress,
+    deaths: u32,
 }
 
 impl Connections {
@@ -50,6 +65,7 @@ impl Connections {
             slots,
             free: (0..count).rev().collect(),
             duplicates: slots.iter().map(|_| None).collect(),
+            suspicions: vec![Suspicion::default(); slots.len()],
             waiting: VecDeque::new(),
             next: 0,
         }
@@ -67,17 +83,19 @@ impl Connections {
         let place = self.free.pop().and_then(|index| {
             let slot = &self.slots[index as usize];
             // The master alone gives out slots in this mode; whom it is handed to is not known yet.
-            slot.begin(Holder::Handed(u16::MAX), accepted_ns).map(|claim| (index, claim))
+            slot.begin(Holder::Handed(NOBODY_YET), accepted_ns).map(|claim| (index, claim))
         });
         let waiting = match place {
             Some((slot, claim)) => {
                 self.duplicates[slot as usize] = Some(socket);
-                Waiting { ticket: Ticket { slot, generation: claim.generation, accepted_ns }, slotless: None }
+                self.suspicions[slot as usize] = Suspicion::default();
+                let ticket = Ticket { slot, generation: claim.generation, accepted_ns };
+                Waiting { ticket, slotless: None, resumed: false }
             }
             // A worker tells the client: the master never speaks with one.
             None => {
                 let ticket = Ticket { slot: Ticket::REFUSED, generation: 0, accepted_ns };
-                Waiting { ticket, slotless: Some(socket) }
+                Waiting { ticket, slotless: Some(socket), resumed: false }
             }
         };
         self.waiting.push_back(waiting);
@@ -120,47 +138,66 @@ impl Connections {
         Err(NoRoom)
     }
 
-    fn hand_to(&self, Waiting { ticket, slotless }: &Waiting, post: &mut Post) -> bool {
+    fn hand_to(&self, Waiting { ticket, slotless, resumed }: &Waiting, post: &mut Post) -> bool {
         let Some(crewman) = &post.crewman else { return false };
         let duplicate = self.duplicates.get(ticket.slot as usize).and_then(Option::as_ref);
         let Some(socket) = slotless.as_ref().or(duplicate) else {
             log::error!("{ticket:?} has no socket; dropping it");
             return true;
         };
+        let number = u16::try_from(post.index).unwrap_or(NOBODY_YET);
         // Written before the ticket is, since the worker looks here as soon as it has both.
-        let slot = self.slots.get(ticket.slot as usize);
-        if let Some(slot) = slot {
-            slot.pass(slot.claim(), Holder::Handed(u16::try_from(post.index).unwrap_or(u16::MAX)));
-        }
-        if post.producer.push(*ticket).is_err() {
-            return false;
-        }
-        match fdpass::send(crewman.lane.as_fd(), &ticket.to_bytes(), Some(socket.as_fd())) {
-            Ok(()) => {
-                post.connections += u32::from(slot.is_some());
-                true
+        self.assign(ticket.slot, *resumed, number);
+        if post.producer.push(*ticket).is_ok() {
+            match fdpass::send(crewman.lane.as_fd(), &ticket.to_bytes(), Some(socket.as_fd())) {
+                Ok(()) => {
+                    post.connections += u32::from(slotless.is_none());
+                    return true;
+                }
+                Err(error) => {
+                    // WouldBlock: its socket is full. ETOOMANYREFS: this user has too many descriptors on their way. EPIPE: it
+                    // is dead, and its lane will be emptied when it is collected.
+                    log::debug!("worker {}: a hand-over failed: {error}", post.index);
+                    post.producer.retract();
+                }
             }
-            Err(error) => {
-                // WouldBlock: its socket is full. ETOOMANYREFS: this user has too many descriptors on their way. EPIPE: it is
-                // dead, and its lane will be emptied when it is collected.
-                log::debug!("worker {}: a hand-over failed: {error}", post.index);
-                post.producer.retract();
-                false
-            }
+        }
+        // Else it would be taken for this worker's when that dies.
+        self.assign(ticket.slot, *resumed, NOBODY_YET);
+        false
+    }
+
+    /// Writes into a slot which worker is to have it.
+    fn assign(&self, slot: u32, resumed: bool, worker: u16) {
+        if let Some(slot) = self.slots.get(slot as usize) {
+            slot.pass(slot.claim(), if resumed { Holder::Resumed(worker) } else { Holder::Handed(worker) });
         }
     }
 
-    /// A worker has closed a connection; `false` when it is not one that `post`'s worker had.
-    pub fn close(&mut self, farewell: Farewell, post: &mut Post) -> bool {
+    /// A worker has closed a connection, or gives it back to be handed on; `false` when it is not one that `post`'s worker
+    /// had.
+    pub fn part(&mut self, farewell: Farewell, post: &mut Post) -> bool {
         let number = u16::try_from(post.index).unwrap_or(u16::MAX);
-        let closed = Claim { holder: Holder::Closed(number), generation: farewell.generation };
         let index = farewell.slot as usize;
-        if self.slots.get(index).is_none_or(|slot| slot.claim() != closed) {
+        let Some(claim) = self.slots.get(index).map(ConnectionSlot::claim) else { return false };
+        if claim.generation != farewell.generation {
             return false;
         }
+        match claim.holder {
+            Holder::Closed(worker) if worker == number => self.release(index),
+            Holder::Returned(worker) if worker == number => self.hand_on(index, claim, true),
+            _ => return false,
+        }
         post.connections = post.connections.saturating_sub(1);
-        self.release(index);
         true
+    }
+
+    /// Has a connection that somebody had wait for somebody else.
+    fn hand_on(&mut self, index: usize, claim: Claim, resumed: bool) {
+        let slot = u32::try_from(index).unwrap_or(u32::MAX);
+        self.assign(slot, resumed, NOBODY_YET);
+        let ticket = Ticket { slot, generation: claim.generation, accepted_ns: self.slots[index].opened_ns() };
+        self.waiting.push_back(Waiting { ticket, slotless: None, resumed });
     }
 
     fn release(&mut self, index: usize) {
@@ -169,35 +206,52 @@ impl Connections {
         self.free.push(u32::try_from(index).unwrap_or(u32::MAX));
     }
 
-    /// Sees to the connections of a dead worker: those that it had not looked at wait for another one, the others are closed.
-    pub fn see_to_orphans(&mut self, worker: usize) -> Orphans {
+    /// Frees a slot; where workers claim slots by themselves, the master's own list has it all the time.
+    fn release_whoever_claimed(&mut self, index: usize) {
+        if self.duplicates[index].is_some() {
+            self.release(index);
+        } else {
+            self.slots[index].free();
+        }
+    }
+
+    /// Sees to the connections of a dead worker, whose operation is settled: they wait for another one. With `to_the_end`,
+    /// since nobody else will be there, they are closed.
+    pub fn see_to_orphans(&mut self, worker: usize, to_the_end: bool) -> Orphans {
         let mut orphans = Orphans::default();
-        for (index, slot) in self.slots.iter().enumerate() {
-            let claim = slot.claim();
+        for index in 0..self.slots.len() {
+            let claim = self.slots[index].claim();
             if claim.holder.worker().map(usize::from) != Some(worker) {
                 continue;
             }
-            let untouched = matches!(claim.holder, Holder::Handed(_));
-            match &self.duplicates[index] {
-                Some(_) if untouched => {
-                    let slot = u32::try_from(index).unwrap_or(u32::MAX);
-                    let ticket =
-                        Ticket { slot, generation: claim.generation, accepted_ns: self.slots[index].opened_ns() };
-                    self.waiting.push_back(Waiting { ticket, slotless: None });
-                    orphans.rehanded += 1;
-                }
-                Some(_) => {
-                    // Closing the last descriptor says good-bye to the client.
-                    self.release(index);
-                    orphans.closed += 1;
-                }
-                // In the other accept modes the socket died with the worker.
-                None => {
-                    slot.free();
-                    orphans.closed += 1;
-                }
+            let lost = to_the_end || self.duplicates[index].is_none() || matches!(claim.holder, Holder::Closed(_));
+            if lost || self.kills_workers(index) {
+                // Closing the last descriptor says good-bye to the client. In the other accept modes there is no duplicate,
+                // and the socket died with the worker.
+                self.release_whoever_claimed(index);
+                orphans.closed += 1;
+            } else {
+                self.hand_on(index, claim, !matches!(claim.holder, Holder::Handed(_)));
+                orphans.rehanded += 1;
             }
         }
         orphans
+    }
+
+    /// Whether workers die of what this connection asks for.
+    fn kills_workers(&mut self, index: usize) -> bool {
+        let slot = &self.slots[index];
+        let (progress, (received, _)) = (slot.progress(), slot.moved());
+        let suspicion = &mut self.suspicions[index];
+        let stuck = received != progress.consumed && suspicion.progress == progress;
+        *suspicion = Suspicion { progress, deaths: if stuck { suspicion.deaths + 1 } else { 1 } };
+        let guilty = suspicion.deaths >= DEATHS_BY_ONE_REQUEST;
+        if guilty {
+            log::error!(
+                "connection {index}: {} workers died while one request of it waited; closing it",
+                suspicion.deaths
+            );
+        }
+        guilty
     }
 }

@@ -3,9 +3,11 @@
 //! It has one thread for ever (its forks must be safe), waits for nothing but its poll, and never reads a byte that a
 //! client sent.
 
+mod care;
 mod claim;
 mod crew;
 mod dispatch;
+mod orders;
 mod watch;
 
 use std::io::{self, Write};

@@ -78,22 +78,22 @@ impl Counter {
             Ok(task) => self.perform(guest, asked, task),
             Err(refused) => {
                 if refused.strike {
-                    self.strike(guest);
+                    self.strike(guest, bytes, 1);
                 }
                 self.refuse(guest, asked, refused.status);
             }
         }
     }
 
-    /// Answers bytes that are no good frame: one strike.
-    pub fn reject(&mut self, guest: &mut Guest, bytes: usize, (status, opcode, seq): (Status, u16, u32)) {
-        self.strike(guest);
-        guest.connection.keep_framing(guest.decoder.to_bits(), guest.strikes);
+    /// Answers bytes that are no good frame: one strike, or as many as end the connection.
+    pub fn reject(&mut self, guest: &mut Guest, bytes: usize, strikes: u8, (status, opcode, seq): (Status, u16, u32)) {
+        self.strike(guest, bytes, strikes);
         self.refuse(guest, Asked { bytes, seq, opcode, xor: None }, status);
     }
 
-    fn strike(&self, guest: &mut Guest) {
-        guest.strikes = guest.strikes.saturating_add(1);
+    fn strike(&self, guest: &mut Guest, bytes: usize, strikes: u8) {
+        guest.strikes = guest.strikes.saturating_add(strikes);
+        guest.keep_framing(bytes);
         self.stats.strikes.add(1);
     }
 

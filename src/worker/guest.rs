@@ -3,6 +3,8 @@
 use std::num::NonZeroU32;
 
 use crate::connection::Connection;
+use crate::connection::slot::Framing;
+use crate::limits::MAX_STRIKES;
 use crate::service::session::Session;
 use crate::wire::{Decoder, XorKey};
 
@@ -101,25 +103,32 @@ impl Allowance {
 }
 
 impl Guest {
-    /// A connection that has just been taken over.
+    /// A connection that has just been taken over, new or from another worker.
     #[must_use]
     pub fn new(connection: Connection<'static>, generation: u32, now_ns: u64, limit: Option<NonZeroU32>) -> Self {
+        let framing = connection.slot().framing();
         Guest {
             session: Session::kept(connection.slot()),
             connection,
             generation,
-            decoder: Decoder::default(),
-            strikes: 0,
+            decoder: Decoder::from_bits(framing.decoder),
+            strikes: framing.strikes,
             readable: true,
             hung_up: false,
             ended: false,
             recalled: false,
-            parting: Parting::No,
+            parting: if framing.strikes >= MAX_STRIKES { Parting::AfterSending } else { Parting::No },
             pending: None,
             active_ns: now_ns,
             partial_since_ns: None,
             allowance: limit.map(|limit| Allowance::new(limit, now_ns)),
         }
+    }
+
+    /// Keeps the state of framing that holds once the next `bytes` bytes are consumed, where it outlives this process.
+    pub fn keep_framing(&self, bytes: usize) {
+        let framing = Framing { decoder: self.decoder.to_bits(), strikes: self.strikes };
+        self.connection.keep_framing(bytes, framing);
     }
 
     /// Whether requests are looked at now.

@@ -27,10 +27,22 @@ pub enum Arrival {
         /// Nanoseconds since it was accepted.
         waited_ns: u64,
     },
+    /// It comes from another worker; go on with it.
+    Resumed {
+        /// The connection.
+        connection: Connection<'static>,
+        /// The slot's life.
+        generation: u32,
+    },
+    /// It comes from another worker, and is broken; close it.
+    Broken {
+        /// The connection.
+        connection: Connection<'static>,
+        /// The slot's life.
+        generation: u32,
+    },
     /// No slot was free: it was told so and closed.
     TurnedAway,
-    /// Something does not fit together; it was closed.
-    Discarded,
 }
 
 /// Whether there may be more.
@@ -94,7 +106,7 @@ impl Intake {
     /// Takes what the master handed over.
     ///
     /// # Errors
-    /// The lane's socket cannot be read: `UnexpectedEof` when the master has closed it.
+    /// The lane's socket cannot be read (`UnexpectedEof` when the master has closed it), or is out of step with the ring.
     pub fn take_from_lane(&mut self, mut welcome: impl FnMut(Arrival)) -> io::Result<More> {
         for _ in 0..PER_TURN {
             let (ticket, socket) = match self.held_back.take() {
@@ -109,11 +121,8 @@ impl Intake {
                     self.held_back = Some((ticket, socket));
                     return Ok(More::Maybe);
                 }
-                Taken::Ticket(taken) if taken == ticket => welcome(self.admit(ticket, socket)),
-                other => {
-                    log::error!("lane: the descriptor of {ticket:?} came with {other:?}; closing the connection");
-                    welcome(Arrival::Discarded);
-                }
+                Taken::Ticket(taken) if taken == ticket => welcome(self.admit(ticket, socket)?),
+                other => return Err(out_of_step(&format!("the descriptor of {ticket:?} came with {other:?}"))),
             }
         }
         Ok(More::Maybe)
@@ -133,22 +142,31 @@ impl Intake {
         }
     }
 
-    fn admit(&self, ticket: Ticket, socket: OwnedFd) -> Arrival {
+    fn admit(&self, ticket: Ticket, socket: OwnedFd) -> io::Result<Arrival> {
         if ticket.slot == Ticket::REFUSED {
             turn_away(socket);
-            return Arrival::TurnedAway;
+            return Ok(Arrival::TurnedAway);
         }
-        let handed = Claim { holder: Holder::Handed(self.worker), generation: ticket.generation };
-        let slot = self.slots.get(ticket.slot as usize);
-        let Some(slot) = slot.filter(|slot| slot.pass(handed, Holder::Served(self.worker))) else {
-            log::error!("lane: {ticket:?} names a slot that was not handed to this worker; closing the connection");
-            return Arrival::Discarded;
-        };
-        Arrival::Admitted {
-            connection: Connection::new(socket, slot, ticket.slot),
-            generation: ticket.generation,
-            waited_ns: monotonic_ns().saturating_sub(ticket.accepted_ns),
+        let slots = self.slots;
+        let generation = ticket.generation;
+        let from = |holder: fn(u16) -> Holder| Claim { holder: holder(self.worker), generation };
+        let not_ours = || out_of_step(&format!("{ticket:?} names a slot that was not handed to this worker"));
+        let slot = slots.get(ticket.slot as usize).ok_or_else(not_ours)?;
+        if slot.pass(from(Holder::Handed), Holder::Served(self.worker)) {
+            let connection = Connection::new(socket, slot, ticket.slot);
+            let waited_ns = monotonic_ns().saturating_sub(ticket.accepted_ns);
+            return Ok(Arrival::Admitted { connection, generation, waited_ns });
         }
+        if !slot.pass(from(Holder::Resumed), Holder::Served(self.worker)) {
+            return Err(not_ours());
+        }
+        Ok(match Connection::resume(socket, slot, ticket.slot) {
+            Ok(connection) => Arrival::Resumed { connection, generation },
+            Err((connection, error)) => {
+                log::warn!("a connection from another worker cannot go on: {error}");
+                Arrival::Broken { connection, generation }
+            }
+        })
     }
 
     /// Accepts from the listening socket.
@@ -182,6 +200,12 @@ impl Intake {
         turn_away(socket);
         Arrival::TurnedAway
     }
+}
+
+/// Descriptors and tickets do not go together any more. The worker ends; its successor begins with an empty lane, and gets
+/// this one's connections.
+fn out_of_step(what: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, format!("the lane is out of step: {what}"))
 }
 
 /// Says ERR_BUSY, unasked, and closes. What the client has sent already is read first: closing with unread bytes would reset

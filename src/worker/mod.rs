@@ -4,9 +4,11 @@
 //! block, `rounds` sees to those that are idle or slow and to the worker's own leaving.
 
 mod answer;
+mod farewell;
 mod guest;
 mod intake;
 mod pool;
+mod reception;
 mod rounds;
 mod serve;
 
@@ -20,21 +22,19 @@ use mio::event::Event;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
 
-use crate::config::{AcceptMode, Settings};
-use crate::connection::Connection;
-use crate::connection::slot::{Claim, Holder};
+use crate::config::Settings;
 use crate::crash_point;
 use crate::instance::Instance;
-use crate::instance::control::{Orders, WorkerRow, WorkerState};
+use crate::instance::control::{WorkerRow, WorkerState};
 use crate::ipc::event::Nudge;
-use crate::ipc::fdpass;
 use crate::ipc::lane::{Consumer, LaneSemaphores};
 use crate::ipc::process::monotonic_ns;
 use crate::ledger::Teller;
 use crate::service::users::Users;
 use answer::Counter;
+pub use farewell::Farewell;
 use guest::{Guest, Parting};
-use intake::{Arrival, Intake, More};
+use intake::Intake;
 use pool::Pool;
 use serve::{Desk, Fate};
 
@@ -83,41 +83,11 @@ struct Worker {
     guests: Vec<Option<Box<Guest>>>,
     count: u32,
     recalled: VecDeque<u32>,
-    /// Connections that were closed and the master has not been told of.
+    /// Connections that were closed or given back and the master has not been told of.
     farewells: Vec<Farewell>,
     next_round_ns: u64,
     /// Once stopping: when to leave whatever is still to be sent.
     leave_by_ns: Option<u64>,
-}
-
-/// One connection that a worker has closed, as the master is told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Farewell {
-    /// Its slot; [`Farewell::ROOM`] says that there is room in the lane again.
-    pub slot: u32,
-    /// The slot's life.
-    pub generation: u32,
-}
-
-impl Farewell {
-    /// Bytes of one in a message.
-    pub const BYTES: usize = 8;
-    /// As many as one message carries.
-    pub const MOST: usize = 128;
-    /// No connection: the lane, which was full, has room again.
-    pub const ROOM: Farewell = Farewell { slot: u32::MAX, generation: 0 };
-
-    fn to_bytes(self) -> [u8; Self::BYTES] {
-        (u64::from(self.slot) | u64::from(self.generation) << 32).to_ne_bytes()
-    }
-
-    /// Reads one.
-    #[must_use]
-    #[allow(clippy::cast_possible_truncation, reason = "cut into its halves")]
-    pub fn from_bytes(bytes: [u8; Self::BYTES]) -> Self {
-        let word = u64::from_ne_bytes(bytes);
-        Farewell { slot: word as u32, generation: (word >> 32) as u32 }
-    }
 }
 
 /// Serves until told to leave; the process' exit code.
@@ -259,97 +229,11 @@ impl Worker {
                     guest.parting = Parting::AfterSending;
                 }
                 self.give_turn(slot);
+                if self.row.is_to_leave() {
+                    self.give_back(slot);
+                }
             }
         }
-    }
-
-    /// Takes connections in from wherever they come.
-    fn take_in(&mut self) -> io::Result<()> {
-        if !self.intake_more {
-            return Ok(());
-        }
-        let mut arrivals = Vec::new();
-        let accepting = self.intake.accept(|arrival| arrivals.push(arrival));
-        let accepted = accepting.unwrap_or_else(|error| {
-            log::warn!("cannot accept a connection: {error}; the next one is tried when a connection ends");
-            More::No
-        });
-        let taken = self.intake.take_from_lane(|arrival| arrivals.push(arrival))?;
-        self.intake_more = accepted == More::Maybe || taken == More::Maybe;
-        let came = !arrivals.is_empty();
-        for arrival in arrivals {
-            self.welcome(arrival);
-        }
-        if came && self.instance.control().accept_paused() {
-            self.farewells.push(Farewell::ROOM);
-        }
-        Ok(())
-    }
-
-    fn welcome(&mut self, arrival: Arrival) {
-        let stats = &self.row.stats;
-        match arrival {
-            Arrival::Admitted { connection, generation, waited_ns } => {
-                stats.accepted.add(1);
-                stats.dispatch_wait_ns.add(waited_ns);
-                stats.dispatch_wait_most_ns.add(waited_ns.saturating_sub(stats.dispatch_wait_most_ns.get()));
-                self.admit(connection, generation);
-            }
-            Arrival::TurnedAway => stats.refused.add(1),
-            Arrival::Discarded => {}
-        }
-    }
-
-    fn admit(&mut self, connection: Connection<'static>, generation: u32) {
-        let slot = connection.index() as usize;
-        let interest = Interest::READABLE.add(Interest::WRITABLE);
-        let watched = watch(&self.poll, connection.as_fd(), Token(slot), interest);
-        let now = self.desk.counter.now_ns;
-        let guest = Guest::new(connection, generation, now, self.settings.rate_limit);
-        self.count += 1;
-        self.row.set_connections(self.count);
-        if let Err(error) = watched {
-            log::error!("cannot watch a new connection: {error}; closing it");
-            return self.close(guest);
-        }
-        self.guests[slot] = Some(Box::new(guest));
-        // It may have sent bytes before it was watched; the edge that tells of them is still to come, but why wait for it.
-        self.give_turn(slot);
-    }
-
-    fn close(&mut self, guest: Guest) {
-        let Guest { connection, generation, .. } = guest;
-        // Before it is closed: the master's duplicate keeps the open file alive, and epoll would go on reporting it.
-        let _ = self.poll.registry().deregister(&mut SourceFd(&connection.as_fd().as_raw_fd()));
-        connection.shut_down();
-        let (slot, index) = (connection.slot(), connection.index());
-        drop(connection);
-        if self.settings.accept == AcceptMode::Dispatch {
-            slot.pass(Claim { holder: Holder::Served(self.number), generation }, Holder::Closed(self.number));
-            self.farewells.push(Farewell { slot: index, generation });
-        } else {
-            slot.free();
-        }
-        self.count -= 1;
-        self.row.set_connections(self.count);
-        self.row.stats.closed.add(1);
-        // One more can be accepted now, should descriptors have been short.
-        self.intake_more |= self.intake.listener().is_some();
-    }
-
-    /// Tells the master which connections were closed, so that it closes its duplicates.
-    fn say_farewells(&mut self) -> io::Result<()> {
-        while !self.farewells.is_empty() {
-            let count = self.farewells.len().min(Farewell::MOST);
-            let message: Vec<u8> = self.farewells[..count].iter().flat_map(|farewell| farewell.to_bytes()).collect();
-            match fdpass::send(self.intake.lane(), &message, None) {
-                Ok(()) => drop(self.farewells.drain(..count)),
-                // The lane's socket is watched for writing too: this loop comes by again when there is room.
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(())
     }
 }
 
@@ -365,32 +249,5 @@ fn arm_crash_point(seat: &Seat) {
         && let Ok(Some(charge)) = crash_point::armed_for(&text, seat.index)
     {
         crash_point::arm(charge);
-    }
-}
-
-impl Worker {
-    /// Reads what the master wants.
-    fn take_orders(&mut self) {
-        let _ = self.nudge.take();
-        match self.instance.control().orders() {
-            Orders::Serve => {}
-            Orders::Stop => self.begin_to_stop(),
-            Orders::Hurry => {
-                self.begin_to_stop();
-                self.leave_by_ns = Some(0);
-            }
-        }
-        if self.row.is_to_leave() {
-            self.row.set_state(WorkerState::Leaving);
-            self.stop_accepting();
-        }
-    }
-
-    /// Accepts no more by itself. The socket is the master's as well, so closing it here alone would not end its watching.
-    fn stop_accepting(&mut self) {
-        if let Some(listener) = self.intake.listener() {
-            let _ = self.poll.registry().deregister(&mut SourceFd(&listener.as_raw_fd()));
-        }
-        self.intake.close_listener();
     }
 }

@@ -105,21 +105,24 @@ impl Desk {
         let mut at = 0;
         let mut stopped = Stopped::Held;
         while guest.takes_requests() {
+            let before = guest.decoder;
             let (bytes, step) = guest.decoder.step(&unread[at..]);
             at += bytes;
             match step {
                 Step::Frame(frame) => {
                     guest.partial_since_ns = None;
+                    if guest.decoder != before {
+                        guest.keep_framing(bytes);
+                    }
                     self.counter.answer(guest, bytes, &frame);
                 }
-                Step::Reject { status, opcode, seq } => self.counter.reject(guest, bytes, (status, opcode, seq)),
+                Step::Reject { status, opcode, seq } => self.counter.reject(guest, bytes, 1, (status, opcode, seq)),
                 Step::Fatal { status, opcode, seq } => {
-                    self.counter.reject(guest, bytes, (status, opcode, seq));
-                    guest.parting = Parting::AfterSending;
+                    self.counter.reject(guest, bytes, MAX_STRIKES, (status, opcode, seq));
                 }
                 Step::NeedMore => {
                     if bytes > 0 {
-                        guest.connection.keep_framing(guest.decoder.to_bits(), guest.strikes);
+                        guest.keep_framing(bytes);
                         guest.connection.advance(bytes, &[]);
                     }
                     stopped = Stopped::Starved;

@@ -9,7 +9,7 @@ use super::report::{
     SegmentReport, SemaphoreReport, SlotReport, Summary, TotalsReport, WorkerReport,
 };
 use crate::config::AcceptMode;
-use crate::connection::slot::{ConnectionSlot, Holder};
+use crate::connection::slot::{ConnectionSlot, Holder, NOBODY_YET};
 use crate::instance::Instance;
 use crate::instance::control::WorkerRow;
 use crate::ipc::lane::LaneSemaphores;
@@ -165,13 +165,15 @@ fn connections(slots: &[ConnectionSlot], now: Option<u64>) -> ConnectionsReport 
         let (count, state, worker) = match slot.claim().holder {
             Holder::Free => continue,
             Holder::Handed(worker) => (&mut report.handed, "handed over", worker),
+            Holder::Resumed(worker) => (&mut report.handed, "handed on", worker),
+            Holder::Returned(worker) => (&mut report.handed, "given back", worker),
             Holder::Served(worker) => (&mut report.served, "served", worker),
             Holder::Closed(worker) => (&mut report.closed, "closed", worker),
         };
         *count += 1;
         if let Some((list, now)) = report.slots.as_mut().zip(now) {
             // The master takes a slot before it knows for whom.
-            let worker = Some(worker).filter(|worker| *worker != u16::MAX);
+            let worker = Some(worker).filter(|worker| *worker != NOBODY_YET);
             list.push(connection(index, slot, (state, worker), now));
         }
     }

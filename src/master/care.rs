@@ -1,0 +1,93 @@
+//! The care: workers that died, are late, or are missing.
+
+use std::os::fd::{AsFd, AsRawFd};
+
+use mio::unix::SourceFd;
+
+use crate::ledger::repair::{self, Settled};
+use crate::master::MasterError;
+use crate::master::crew::Post;
+use crate::master::watch::{Master, Stopping};
+
+impl Master {
+    /// A worker may have ended.
+    pub(super) fn collect(&mut self, index: usize, now: u64) -> Result<(), MasterError> {
+        let Some(post) = self.posts.get_mut(index).and_then(Option::as_mut) else { return Ok(()) };
+        let Some((crewman, ending)) = post.reap(now, self.common.instance.workers()[index].stats.turns.get())? else {
+            return Ok(());
+        };
+        // A pidfd stays ready after its process was collected.
+        for fd in [crewman.child.as_fd(), crewman.lane.as_fd()] {
+            let _ = self.poll.registry().deregister(&mut SourceFd(&fd.as_raw_fd()));
+        }
+        self.common.instance.workers()[index].end_life();
+        let expected = ending.orderly && (post.leaving || self.stopping != Stopping::No);
+        let level = if expected { log::Level::Info } else { log::Level::Warn };
+        log::log!(level, "worker {index} (pid {}) ended: {}", crewman.child.pid(), ending.text);
+        Ok(())
+    }
+
+    /// Sees to what dead workers left: their operation first, then their connections.
+    pub(super) fn settle_the_dead(&mut self) -> Result<(), MasterError> {
+        let instance = self.common.instance;
+        for index in 0..self.posts.len() {
+            let Some(post) = self.posts[index].as_mut().filter(|post| post.unsettled) else { continue };
+            match repair::settle(instance.table(), index) {
+                Err(crate::ipc::robust::Busy) => continue,
+                Ok(Settled::Idle) => {}
+                Ok(Settled::Dropped) => log::warn!("worker {index}: the operation it had begun is dropped"),
+                Ok(Settled::Finished { lsn, connection, progress }) => {
+                    log::warn!("worker {index}: operation {lsn}, which it had committed, is finished");
+                    if let Some(slot) = instance.connections().get(connection as usize) {
+                        slot.progress_word().store(progress, std::sync::atomic::Ordering::Release);
+                    }
+                }
+            }
+            post.unsettled = false;
+            post.connections = 0;
+            let to_the_end = self.stopping != Stopping::No;
+            let orphans = self.connections.see_to_orphans(index, to_the_end);
+            if orphans.rehanded + orphans.closed > 0 {
+                let (rehanded, closed) = (orphans.rehanded, orphans.closed);
+                log::warn!("worker {index}: its connections: {rehanded} handed on, {closed} closed");
+            }
+            self.knocked |= self.door.is_some();
+            if post.leaving {
+                self.posts[index] = None;
+                instance.unmake_lane(index)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Kills workers that have shown no life for too long, and at the end of an orderly stop those that are left.
+    pub(super) fn kill_late(&mut self, now: u64) -> Result<(), MasterError> {
+        let timeout = self.worker_timeout_ns();
+        let out_of_time = matches!(self.stopping, Stopping::Until(deadline) if now >= deadline);
+        let alive = |post: &&mut Post| post.crewman.as_ref().is_some_and(|crewman| !crewman.killed);
+        for post in self.posts.iter_mut().flatten().filter(alive) {
+            let row = &self.common.instance.workers()[post.index];
+            let silent = now.saturating_sub(row.heartbeat_ns());
+            let late = silent >= timeout && now >= self.forbearing_until_ns;
+            if late || out_of_time {
+                log::warn!("worker {}: no life for {} ms; killing it", post.index, silent / 1_000_000);
+                post.kill()?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn fill_posts(&mut self, now: u64) -> Result<(), MasterError> {
+        if self.stopping != Stopping::No {
+            return Ok(());
+        }
+        for index in 0..self.posts.len() {
+            let due = |post: &Post| post.crewman.is_none() && !post.unsettled && now >= post.fill_at_ns;
+            if self.posts[index].as_ref().is_some_and(due) {
+                self.fill(index)?;
+                log::info!("worker {index} is back");
+            }
+        }
+        Ok(())
+    }
+}

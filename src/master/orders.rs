@@ -1,0 +1,92 @@
+//! The orders: what an operator's signals make the master do.
+
+use std::os::fd::AsRawFd;
+
+use mio::unix::SourceFd;
+use nix::sys::signal::Signal;
+
+use crate::config::AcceptMode;
+use crate::instance::control::Orders;
+use crate::ipc::net;
+use crate::limits::{MAX_WORKERS, STOP_DEADLINE_SECONDS};
+use crate::master::MasterError;
+use crate::master::crew::Post;
+use crate::master::watch::{Master, SECOND_NS, Stopping};
+
+impl Master {
+    /// Reads the signals that came.
+    pub(super) fn take_signals(&mut self, now: u64) -> Result<(), MasterError> {
+        while let Ok(Some(info)) = self.signals.read_signal() {
+            let number = i32::try_from(info.ssi_signo).unwrap_or(0);
+            match Signal::try_from(number) {
+                Ok(signal @ (Signal::SIGINT | Signal::SIGTERM)) => self.stop(signal, now)?,
+                Ok(Signal::SIGTTIN) => self.enlist()?,
+                Ok(Signal::SIGTTOU) => self.retire(),
+                Ok(other) => log::warn!("{other}: nothing is done on this signal"),
+                Err(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// The first time: an orderly stop. The second: a quick one. The third: an end.
+    fn stop(&mut self, signal: Signal, now: u64) -> Result<(), MasterError> {
+        let control = self.common.instance.control();
+        match (self.stopping, control.orders()) {
+            (Stopping::No, _) => {
+                log::info!("{signal}: stopping; once more to hurry");
+                self.stopping = Stopping::Until(now + STOP_DEADLINE_SECONDS * SECOND_NS);
+                control.order(Orders::Stop);
+                self.close_door();
+            }
+            (_, Orders::Serve | Orders::Stop) => {
+                log::warn!("{signal} again: hurrying");
+                control.order(Orders::Hurry);
+            }
+            (_, Orders::Hurry) => {
+                log::warn!("{signal} again: killing the workers");
+                self.posts.iter_mut().flatten().try_for_each(Post::kill)?;
+            }
+        }
+        self.posts.iter().flatten().for_each(Post::nudge);
+        Ok(())
+    }
+
+    fn close_door(&mut self) {
+        if let Some(door) = self.door.take() {
+            let _ = self.poll.registry().deregister(&mut SourceFd(&door.as_raw_fd()));
+        }
+        self.shared_listener = None;
+        self.knocked = false;
+    }
+
+    /// One worker more.
+    fn enlist(&mut self) -> Result<(), MasterError> {
+        if self.stopping != Stopping::No {
+            return Ok(());
+        }
+        let Some(index) = self.posts.iter().position(Option::is_none) else {
+            log::warn!("SIGTTIN: there are {MAX_WORKERS} workers, which is the most there can be");
+            return Ok(());
+        };
+        let own = self.common.settings.accept == AcceptMode::Reuseport;
+        let listener = own.then(|| net::listener(self.address, true)).transpose()?;
+        log::info!("SIGTTIN: worker {index} joins");
+        self.add_post(index, listener)
+    }
+
+    /// One worker less: it finishes with the connections it has.
+    fn retire(&mut self) {
+        let serving = self.posts.iter().flatten().filter(|post| !post.leaving).count();
+        let last = self.posts.iter_mut().rev().flatten().find(|post| !post.leaving);
+        match last {
+            Some(post) if serving > 1 => {
+                log::info!("SIGTTOU: worker {} leaves when its {} connections end", post.index, post.connections);
+                post.leaving = true;
+                self.common.instance.workers()[post.index].ask_to_leave();
+                post.nudge();
+            }
+            _ => log::warn!("SIGTTOU: the last worker stays"),
+        }
+    }
+}

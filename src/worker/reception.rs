@@ -1,0 +1,174 @@
+//! The reception: connections that come, and those that go.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd};
+
+use mio::unix::SourceFd;
+use mio::{Interest, Token};
+
+use crate::config::AcceptMode;
+use crate::connection::Connection;
+use crate::connection::slot::{Claim, Holder};
+use crate::instance::control::{Orders, WorkerState};
+use crate::ipc::fdpass;
+use crate::worker::guest::{Guest, Parting};
+use crate::worker::intake::{Arrival, More};
+use crate::worker::{Farewell, Worker, watch};
+
+impl Worker {
+    /// Takes connections in from wherever they come.
+    pub(super) fn take_in(&mut self) -> io::Result<()> {
+        if !self.intake_more {
+            return Ok(());
+        }
+        let mut arrivals = Vec::new();
+        let accepting = self.intake.accept(|arrival| arrivals.push(arrival));
+        let accepted = accepting.unwrap_or_else(|error| {
+            log::warn!("cannot accept a connection: {error}; the next one is tried when a connection ends");
+            More::No
+        });
+        let taken = self.intake.take_from_lane(|arrival| arrivals.push(arrival))?;
+        self.intake_more = accepted == More::Maybe || taken == More::Maybe;
+        let came = !arrivals.is_empty();
+        for arrival in arrivals {
+            self.welcome(arrival);
+        }
+        if came && self.instance.control().accept_paused() {
+            self.farewells.push(Farewell::ROOM);
+        }
+        Ok(())
+    }
+
+    fn welcome(&mut self, arrival: Arrival) {
+        let stats = &self.row.stats;
+        match arrival {
+            Arrival::Admitted { connection, generation, waited_ns } => {
+                stats.accepted.add(1);
+                stats.dispatch_wait_ns.add(waited_ns);
+                stats.dispatch_wait_most_ns.add(waited_ns.saturating_sub(stats.dispatch_wait_most_ns.get()));
+                self.admit(connection, generation);
+            }
+            Arrival::Resumed { connection, generation } => {
+                stats.resumed.add(1);
+                self.admit(connection, generation);
+            }
+            Arrival::Broken { connection, generation } => {
+                let guest = self.enter(connection, generation);
+                self.close(guest);
+            }
+            Arrival::TurnedAway => stats.refused.add(1),
+        }
+    }
+
+    fn enter(&mut self, connection: Connection<'static>, generation: u32) -> Guest {
+        self.count += 1;
+        self.row.set_connections(self.count);
+        Guest::new(connection, generation, self.desk.counter.now_ns, self.settings.rate_limit)
+    }
+
+    fn admit(&mut self, connection: Connection<'static>, generation: u32) {
+        let slot = connection.index() as usize;
+        let guest = self.enter(connection, generation);
+        let interest = Interest::READABLE.add(Interest::WRITABLE);
+        if let Err(error) = watch(&self.poll, guest.connection.as_fd(), Token(slot), interest) {
+            log::error!("cannot watch a new connection: {error}; closing it");
+            return self.close(guest);
+        }
+        self.guests[slot] = Some(Box::new(guest));
+        if self.row.is_to_leave() {
+            return self.give_back(slot);
+        }
+        // It may have sent bytes before it was watched; the edge that tells of them is still to come, but why wait for it.
+        self.give_turn(slot);
+    }
+
+    /// Closes a connection.
+    pub(super) fn close(&mut self, guest: Guest) {
+        let Guest { connection, generation, .. } = guest;
+        self.unwatch(&connection);
+        connection.shut_down();
+        let (slot, index) = (connection.slot(), connection.index());
+        drop(connection);
+        if self.settings.accept == AcceptMode::Dispatch {
+            slot.pass(Claim { holder: Holder::Served(self.number), generation }, Holder::Closed(self.number));
+            self.farewells.push(Farewell { slot: index, generation });
+        } else {
+            slot.free();
+        }
+        self.leave_one();
+        self.row.stats.closed.add(1);
+        // One more can be accepted now, should descriptors have been short.
+        self.intake_more |= self.intake.listener().is_some();
+    }
+
+    /// Gives a connection back, for another worker to go on with, unless it waits for the pool or is on its way out. Between
+    /// two turns all there is to know about it stands in its slot.
+    pub(super) fn give_back(&mut self, slot: usize) {
+        let idle = |guest: &&mut Box<Guest>| guest.pending.is_none() && guest.parting == Parting::No;
+        if self.settings.accept != AcceptMode::Dispatch || self.guests[slot].as_mut().filter(idle).is_none() {
+            return;
+        }
+        let Some(guest) = self.guests[slot].take() else { return };
+        let Guest { connection, generation, .. } = *guest;
+        self.unwatch(&connection);
+        let (slot, index) = (connection.slot(), connection.index());
+        // Not shut down: the master's duplicate keeps it open.
+        drop(connection);
+        slot.pass(Claim { holder: Holder::Served(self.number), generation }, Holder::Returned(self.number));
+        self.farewells.push(Farewell { slot: index, generation });
+        self.leave_one();
+    }
+
+    /// Before a connection's descriptor is closed: the master's duplicate keeps the open file alive, and epoll would go on
+    /// reporting it.
+    fn unwatch(&self, connection: &Connection<'_>) {
+        let _ = self.poll.registry().deregister(&mut SourceFd(&connection.as_fd().as_raw_fd()));
+    }
+
+    fn leave_one(&mut self) {
+        self.count -= 1;
+        self.row.set_connections(self.count);
+    }
+
+    /// Tells the master which connections were closed or given back, so that it closes its duplicates or hands
+    /// them to others.
+    pub(super) fn say_farewells(&mut self) -> io::Result<()> {
+        while !self.farewells.is_empty() {
+            let count = self.farewells.len().min(Farewell::MOST);
+            let message: Vec<u8> = self.farewells[..count].iter().flat_map(|farewell| farewell.to_bytes()).collect();
+            match fdpass::send(self.intake.lane(), &message, None) {
+                Ok(()) => drop(self.farewells.drain(..count)),
+                // The lane's socket is watched for writing too: this loop comes by again when there is room.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads what the master wants.
+    pub(super) fn take_orders(&mut self) {
+        let _ = self.nudge.take();
+        match self.instance.control().orders() {
+            Orders::Serve => {}
+            Orders::Stop => self.begin_to_stop(),
+            Orders::Hurry => {
+                self.begin_to_stop();
+                self.leave_by_ns = Some(0);
+            }
+        }
+        if self.row.is_to_leave() {
+            self.row.set_state(WorkerState::Leaving);
+            self.stop_accepting();
+            (0..self.guests.len()).for_each(|slot| self.give_back(slot));
+        }
+    }
+
+    /// Accepts no more by itself. The socket is the master's as well, so closing it here alone would not end its watching.
+    pub(super) fn stop_accepting(&mut self) {
+        if let Some(listener) = self.intake.listener() {
+            let _ = self.poll.registry().deregister(&mut SourceFd(&listener.as_raw_fd()));
+        }
+        self.intake.close_listener();
+    }
+}
