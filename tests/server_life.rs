@@ -121,7 +121,10 @@ fn children_hold_no_descriptor_that_is_not_theirs() {
     let young = server.workers_now().into_iter().find(|pid| *pid != server.workers[0]).unwrap();
     let sockets = || {
         let entries = std::fs::read_dir(format!("/proc/{young}/fd")).unwrap().flatten();
-        entries.filter_map(|entry| std::fs::read_link(entry.path()).ok()).filter(|to| to.starts_with("socket:")).count()
+        entries
+            .filter_map(|entry| std::fs::read_link(entry.path()).ok())
+            .filter(|to| to.to_string_lossy().starts_with("socket:"))
+            .count()
     };
     await_that("it serves", || {
         let running = bank_vault::instance::stale::open_running(&server.instance).unwrap();

@@ -123,13 +123,12 @@ fn a_lock_that_a_dead_worker_left_is_shown_until_it_is_repaired() {
     let server = Server::start_with(&server::unused_name(), &["--workers", "1"], &died);
     let deposit = Request::Deposit { account: AccountId(7), amount: Cents(1) };
     let mut stream = logged_in(&server);
+    // So that nobody repairs it.
+    server.signal(Signal::SIGSTOP);
     send(&mut stream, &deposit);
-    assert_eq!(stream.read(&mut [0; 1]).unwrap(), 0, "its worker died before it answered");
-    let locks = inspected(&server)["locks"].clone();
-    assert_eq!(locks, serde_json::json!({ "held": [], "orphaned": [7], "inherited": 0 }));
-
-    let mut stream = logged_in(&server);
-    send(&mut stream, &deposit);
+    let left = serde_json::json!({ "held": [], "orphaned": [7], "inherited": 0 });
+    await_that("its worker died with the lock", || inspected(&server)["locks"] == left);
+    server.signal(Signal::SIGCONT);
     stream.read_exact(&mut [0; HEADER_BYTES]).unwrap();
     let locks = inspected(&server)["locks"].clone();
     assert_eq!(locks, serde_json::json!({ "held": [], "orphaned": [], "inherited": 1 }));
