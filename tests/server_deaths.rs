@@ -69,7 +69,7 @@ fn a_worker_that_dies_at_any_step_leaves_all_or_nothing() {
         for _ in 0..4 {
             scope.spawn(|| {
                 while let Some((point, request, wanted)) = case() {
-                    die_at(*point, request, *wanted)
+                    die_at(*point, request, *wanted);
                 }
             });
         }
