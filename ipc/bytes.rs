@@ -69,8 +69,8 @@ impl<const N: usize> SharedBytes<N> {
         }
     }
 
-    /// Receives what the socket has, up to `room` bytes, straight into the ring at `position`; one `recvmsg(2)` call,
-    /// never waiting. Zero is the end of the stream.
+    /// Receives what the socket has, up to `room` bytes, straight into the ring at `position`; one call, never waiting. Zero
+    /// is the end of the stream.
     ///
     /// # Errors
     /// `WouldBlock` when there is nothing, else what the socket gives.

@@ -117,6 +117,17 @@ fn a_schedule_is_kept() {
 }
 
 #[test]
+fn churn_makes_a_connection_for_every_ping() {
+    let server = ModelServer::start(100, 0, Defect::None);
+    let before = server.connections();
+    let text = well(&server, "--churn --threads 4 --ops 25");
+    // One more asks how many accounts there are.
+    assert_eq!(server.connections() - before, 101, "{text}");
+    assert_eq!((value(&text, "ok"), value(&text, "err")), ("100", "0"), "{text}");
+    assert!(text.contains("PING") && !text.contains("TRANSFER"), "{text}");
+}
+
+#[test]
 fn a_seed_repeats_its_choices() {
     let counts = || {
         let server = ModelServer::start(100, 0, Defect::None);
@@ -162,7 +173,7 @@ fn what_cannot_be_done_is_said_with_the_right_code() {
         assert_eq!(output.status.code(), Some(code), "{arguments}: {}", text(&output));
         assert!(text(&output).contains(said), "{arguments}: {}", text(&output));
     }
-    let nobody = ModelServer { address: "127.0.0.1:1".parse().expect("an address") };
+    let nobody = ModelServer::nobody("127.0.0.1:1".parse().expect("an address"));
     let output = client(&nobody, "--ops 1");
     assert_eq!(output.status.code(), Some(2));
     assert!(text(&output).contains("cannot connect to 127.0.0.1:1"), "{}", text(&output));

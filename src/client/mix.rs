@@ -20,6 +20,18 @@ pub struct Mix {
 }
 
 impl Mix {
+    /// PING and nothing else.
+    #[must_use]
+    pub fn pings() -> Mix {
+        let weights = CHOICES.map(|choice| u32::from(choice == Opcode::Ping));
+        let mut sum = 0;
+        let bounds = weights.map(|weight| {
+            sum += weight;
+            sum
+        });
+        Mix { weights, bounds }
+    }
+
     /// The operation that 32 random bits choose.
     #[inline]
     #[must_use]

@@ -78,6 +78,9 @@ pub struct LoadOptions {
     /// This many connections, driven by a few event loops instead of a thread each.
     #[arg(long, conflicts_with = "threads", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub connections: Option<u32>,
+    /// Make a new connection for every operation, and let that be a PING: connect, ask, close.
+    #[arg(long, conflicts_with_all = ["connections", "pipeline", "rate", "mix", "accounts", "skew", "verify", "xor"])]
+    pub churn: bool,
     /// Event loops for --connections and --rate [default: number of cores].
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=256))]
     pub loops: Option<u32>,
@@ -242,6 +245,8 @@ mod tests {
             "--pipeline 0",
             "--pipeline 1025",
             "--threads 5 --connections 5",
+            "--churn --pipeline 2",
+            "--churn --xor",
             "--mix x=1",
             "--rate 0",
             "--duration 5h",

@@ -156,6 +156,7 @@ struct Json<'r> {
 struct JsonPlan {
     server: String,
     connections: u32,
+    churn: bool,
     event_loops: Option<u32>,
     pipeline: usize,
     ops_per_connection: Option<u64>,
@@ -203,8 +204,9 @@ pub fn write_json(file: ResultFile, plan: &Plan, run: &Run) -> Result<(), Troubl
         plan: JsonPlan {
             server: plan.server.address.to_string(),
             connections: plan.connections,
+            churn: plan.drive == Drive::Churn,
             event_loops: match plan.drive {
-                Drive::Threads => None,
+                Drive::Threads | Drive::Churn => None,
                 Drive::Loops(loops) => Some(loops),
             },
             pipeline: plan.depth,

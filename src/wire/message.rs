@@ -35,16 +35,17 @@ pub enum BodyError {
 /// Room for any message but LOGIN: header, key, and the longest body.
 const ROOM: usize = MAX_REPLY_BYTES;
 
-/// A message of a bounded length being put together on the stack.
-pub(super) struct Draft {
-    pub(super) bytes: [u8; ROOM],
+/// A message of a bounded length being put together, right where its reader wants it.
+pub(super) struct Draft<'b> {
+    pub(super) bytes: &'b mut [u8; ROOM],
     pub(super) length: usize,
 }
 
-impl Draft {
+impl<'b> Draft<'b> {
+    /// One whose header is still to be sealed; what `bytes` held before does not matter.
     #[inline]
-    pub(super) fn new() -> Draft {
-        Draft { bytes: [0; ROOM], length: HEADER_BYTES }
+    pub(super) fn over(bytes: &'b mut [u8; ROOM]) -> Draft<'b> {
+        Draft { bytes, length: HEADER_BYTES }
     }
 
     #[inline]

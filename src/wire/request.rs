@@ -6,7 +6,7 @@ use super::cipher::XorKey;
 use super::frame::{Flags, seal};
 use super::message::{BodyError, Draft, account_at, cents_at};
 use super::opcode::Opcode;
-use crate::limits::{HEADER_BYTES, KEY_BYTES};
+use crate::limits::{HEADER_BYTES, KEY_BYTES, MAX_REPLY_BYTES};
 use crate::vocab::{AccountId, Cents, Lsn};
 
 /// What a client asks for.
@@ -90,7 +90,8 @@ impl<'a> Request<'a> {
         if let Request::Login { user, pass } = self {
             return encode_login(user, pass, seq, key, xor, out);
         }
-        let mut draft = Draft::new();
+        let mut room = [0; MAX_REPLY_BYTES];
+        let mut draft = Draft::over(&mut room);
         let mut flags = Flags::NONE;
         if let Some(key) = key {
             flags = flags.with(Flags::KEYED);

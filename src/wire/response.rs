@@ -72,11 +72,11 @@ impl Response {
         out.extend_from_slice(&frame[..length]);
     }
 
-    /// Writes the whole frame to the start of `out` and returns its length; for buffers that are no `Vec`.
+    /// Writes the whole frame to the start of `out` and returns its length; what stands behind it is left as it was.
     #[inline]
     #[must_use]
     pub fn write(&self, seq: u32, xor: Option<XorKey>, out: &mut [u8; MAX_REPLY_BYTES]) -> usize {
-        let mut draft = Draft::new();
+        let mut draft = Draft::over(out);
         let mut flags = Flags::NONE;
         match *self {
             Response::Error { status, .. } => {
@@ -104,14 +104,13 @@ impl Response {
             }
             Response::Error { .. } => {}
         }
-        let frame = &mut draft.bytes[..draft.length];
+        let length = draft.length;
+        let frame = &mut out[..length];
         if let Some(xor) = xor {
             flags = flags.with(Flags::XOR);
             xor.apply(&mut frame[HEADER_BYTES..]);
         }
         seal(frame, flags, self.opcode(), seq);
-        let length = draft.length;
-        *out = draft.bytes;
         length
     }
 

@@ -52,9 +52,20 @@ struct Shared {
 /// A running server; its threads end with the process.
 pub struct ModelServer {
     pub address: SocketAddr,
+    connections: Arc<AtomicU64>,
 }
 
 impl ModelServer {
+    /// An address where nobody listens.
+    pub fn nobody(address: SocketAddr) -> ModelServer {
+        ModelServer { address, connections: Arc::default() }
+    }
+
+    /// How many connections it has taken in so far.
+    pub fn connections(&self) -> u64 {
+        self.connections.load(Ordering::Relaxed)
+    }
+
     /// Starts a server on a free port, every account holding `opening` cents.
     pub fn start(accounts: u32, opening: i64, defect: Defect) -> ModelServer {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port on loopback");
@@ -74,16 +85,19 @@ impl ModelServer {
             sessions: AtomicU32::new(1),
             gone: AtomicBool::new(false),
         });
+        let connections = Arc::new(AtomicU64::new(0));
+        let count = Arc::clone(&connections);
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 if shared.gone.load(Ordering::Relaxed) {
                     break;
                 }
+                count.fetch_add(1, Ordering::Relaxed);
                 let shared = Arc::clone(&shared);
                 std::thread::spawn(move || Conversation::new(&shared).serve(stream));
             }
         });
-        ModelServer { address }
+        ModelServer { address, connections }
     }
 }
 

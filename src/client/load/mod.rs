@@ -1,5 +1,6 @@
 //! The load generator: many connections that are released together, and what became of their operations.
 
+mod churn;
 mod closed;
 pub mod desk;
 mod gate;
@@ -149,7 +150,7 @@ impl<'r> Post<'r> {
 /// Makes the connections, releases them together, and waits for all to end.
 fn perform(plan: &Plan, books: Option<&Books>) -> Result<Run, Trouble> {
     let threads = match plan.drive {
-        Drive::Threads => plan.connections,
+        Drive::Threads | Drive::Churn => plan.connections,
         Drive::Loops(loops) => loops,
     };
     let answers: Vec<Answers> = (0..threads).map(|_| Answers::default()).collect();
@@ -197,6 +198,11 @@ fn attend(post: &Post<'_>) -> Brought {
             }
         },
         Drive::Loops(loops) => many::attend(post, loops),
+        Drive::Churn => {
+            let mut desk = post.await_start(Ok(()))?;
+            let failure = churn::drive(&mut desk);
+            Some((desk.tally, failure.into_iter().collect()))
+        }
     }
 }
 

@@ -21,6 +21,8 @@ pub enum Drive {
     Threads,
     /// This many event loops share them.
     Loops(u32),
+    /// A thread for each, which makes a new one for every operation.
+    Churn,
 }
 
 /// Everything a driver needs to know.
@@ -58,9 +60,11 @@ impl Plan {
     /// # Errors
     /// [`Trouble::Arguments`] for options that do not go together.
     pub fn settle(options: &LoadOptions, server: Server, accounts: u32) -> Result<Plan, Trouble> {
+        // PING is the one operation that needs no LOGIN, whose hashing would be all there is to measure.
+        let mix = if options.churn { Mix::pings() } else { options.mix.clone() };
         let whole = AccountRange { first: 0, last: accounts.saturating_sub(1) };
         let range = options.accounts.unwrap_or(whole);
-        if range.count() < 2 && options.mix.has(Opcode::Transfer) {
+        if range.count() < 2 && mix.has(Opcode::Transfer) {
             return Err(Trouble::Arguments("a transfer needs two accounts: widen --accounts".to_owned()));
         }
         let keeps_table = options.verify || options.skew != crate::client::skew::Skew::Uniform;
@@ -69,7 +73,9 @@ impl Plan {
             return Err(Trouble::Arguments(why));
         }
         let connections = options.connections.unwrap_or(options.threads);
-        let drive = if options.connections.is_some() || options.rate.is_some() {
+        let drive = if options.churn {
+            Drive::Churn
+        } else if options.connections.is_some() || options.rate.is_some() {
             let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
             let loops = options.loops.unwrap_or(u32::try_from(cores).unwrap_or(1));
             Drive::Loops(loops.min(connections))
@@ -86,7 +92,7 @@ impl Plan {
             duration: options.duration,
             warmup: options.warmup,
             rate: options.rate,
-            mix: options.mix.clone(),
+            mix,
             accounts: range,
             picker: Picker::new(range, options.skew),
             // A seed of our own is shown in the result, so that a run can be repeated.

@@ -1,0 +1,201 @@
+//! What the parts of a request cost, each alone in one process. `cargo bench --bench micro`; less than a minute.
+//!
+//! The memory is what the server has, POSIX shared memory made by the same code, and its names are gone before anything is
+//! measured: a benchmark that is killed leaves nothing behind.
+
+use std::hint::black_box;
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use bank_vault::ipc::fdpass;
+use bank_vault::ipc::lane::{Consumer, LaneRing, LaneSemaphores, Producer, Taken, Ticket, semaphore_names};
+use bank_vault::ipc::names::Generation;
+use bank_vault::ipc::robust::{Acquired, RobustMutex};
+use bank_vault::ipc::segment::{self, Segment};
+use bank_vault::ipc::semaphore;
+use bank_vault::ledger::{Completion, Operation, Table, Teller, cut};
+use bank_vault::limits::MAX_REPLY_BYTES;
+use bank_vault::vocab::{AccountId, Cents};
+use bank_vault::wire::{Decoder, Frame, Opcode, Request, Response, Step, checksum};
+use criterion::Criterion;
+
+/// The server's default.
+const ACCOUNTS: u32 = 10_000;
+/// Enough that no account runs dry, whatever is moved.
+const BALANCE: Cents = Cents(1 << 40);
+/// Random choices are drawn beforehand, so that drawing them is not measured; a power of two.
+const CHOICES: usize = 1 << 14;
+const DEPTH: u32 = 64;
+
+fn generation() -> Generation {
+    Generation { instance: format!("bench-{}", std::process::id()), boot: 1 }
+}
+
+/// A table whose names are unlinked already.
+fn table() -> Table {
+    let names = ["accounts", "intents"].map(|object| generation().name(object));
+    let table = Table::create([&names[0], &names[1]], 1, ACCOUNTS, BALANCE).expect("there is room in /dev/shm");
+    names.iter().for_each(|name| segment::unlink(name).expect("it was just made"));
+    table
+}
+
+/// Evenly spread pairs of different accounts, the same ones in every run (xorshift, Marsaglia 2003).
+fn pairs() -> Vec<(AccountId, AccountId)> {
+    let mut state = 0x9E37_79B9_u32;
+    let mut draw = |below: u32| {
+        state ^= state << 13;
+        state ^= state >> 17;
+        state ^= state << 5;
+        state % below
+    };
+    let pair = |_| {
+        let from = draw(ACCOUNTS);
+        let to = (from + 1 + draw(ACCOUNTS - 1)) % ACCOUNTS;
+        (AccountId(from), AccountId(to))
+    };
+    (0..CHOICES).map(pair).collect()
+}
+
+/// One after the other, for ever.
+fn in_turn<T: Copy>(choices: &[T]) -> impl FnMut() -> T {
+    let mut at = 0;
+    move || {
+        at = (at + 1) % CHOICES;
+        choices[at]
+    }
+}
+
+fn frame(bytes: &[u8]) -> Frame<'_> {
+    match Decoder::default().step(bytes) {
+        (_, Step::Frame(frame)) => frame,
+        other => panic!("a frame of our own is right: {other:?}"),
+    }
+}
+
+fn wire(criterion: &mut Criterion) {
+    let request = Request::Transfer { from: AccountId(4711), to: AccountId(815), amount: Cents(12_345) };
+    let response = Response::Transfer { from_balance: Cents(1_000_000), to_balance: Cents(2_000_000) };
+    let mut asked = Vec::new();
+    request.encode(7, None, None, &mut asked);
+    let mut answered = [0; MAX_REPLY_BYTES];
+    let length = response.write(7, None, &mut answered);
+    let mut group = criterion.benchmark_group("wire");
+    group.bench_function("CRC of a TRANSFER", |bencher| bencher.iter(|| checksum(black_box(&asked))));
+    group.bench_function("encode request", |bencher| {
+        let mut out = Vec::with_capacity(64);
+        bencher.iter(|| {
+            out.clear();
+            black_box(&request).encode(black_box(7), None, None, &mut out);
+            out.len()
+        });
+    });
+    group.bench_function("decode request", |bencher| {
+        bencher.iter(|| {
+            let frame = frame(black_box(&asked));
+            Request::decode(Opcode::Transfer, frame.body).is_ok()
+        });
+    });
+    group.bench_function("encode response", |bencher| {
+        let mut out = [0; MAX_REPLY_BYTES];
+        bencher.iter(|| black_box(&response).write(black_box(7), None, &mut out));
+    });
+    group.bench_function("decode response", |bencher| {
+        bencher.iter(|| {
+            let frame = frame(black_box(&answered[..length]));
+            Response::decode(&frame.header, frame.body).is_ok()
+        });
+    });
+    group.finish();
+}
+
+fn lock(criterion: &mut Criterion) {
+    let name = generation().name("lock");
+    let locks = Segment::<(), RobustMutex>::create(&name, 1, 1, 1, |(), locks| locks[0].init(&name))
+        .expect("there is room in /dev/shm");
+    segment::unlink(&name).expect("it was just made");
+    let lock = &locks.elements()[0];
+    let mut group = criterion.benchmark_group("lock");
+    group.bench_function("robust, free: lock, unlock", |bencher| {
+        bencher.iter(|| matches!(lock.lock(Duration::from_millis(1), || ()), Acquired::Held(_)));
+    });
+    group.finish();
+}
+
+fn ledger(criterion: &mut Criterion) {
+    let table = table();
+    let mut teller = Teller::new(&table, 0, || ());
+    let pairs = pairs();
+    let amount = Cents(1);
+    let unattended = |_: &_| Completion::UNATTENDED;
+    let mut group = criterion.benchmark_group("ledger");
+    group.bench_function("transfer", |bencher| {
+        let mut next = in_turn(&pairs);
+        bencher.iter(|| {
+            let (from, to) = next();
+            teller.carry_out(Operation::Transfer { from, to, amount }, unattended).is_ok()
+        });
+    });
+    group.bench_function("deposit", |bencher| {
+        let mut next = in_turn(&pairs);
+        bencher.iter(|| teller.carry_out(Operation::Deposit { account: next().0, amount }, unattended).is_ok());
+    });
+    group.bench_function("balance", |bencher| {
+        let mut next = in_turn(&pairs);
+        bencher.iter(|| teller.balance(next().0).is_ok());
+    });
+    group.bench_function("cut of 10,000 accounts", |bencher| {
+        bencher.iter(|| cut::take(&table).expect("nobody dies here"));
+    });
+    group.finish();
+}
+
+/// A lane whose names are unlinked already.
+fn lane() -> (Segment<(), LaneRing>, LaneSemaphores) {
+    let name = generation().name("lanes");
+    let ring = Segment::create(&name, 1, 1, 1, |(), _| Ok(())).expect("there is room in /dev/shm");
+    segment::unlink(&name).expect("it was just made");
+    let names = semaphore_names(0).map(|object| generation().name(&object));
+    let semaphores = LaneSemaphores::create(&names, DEPTH).expect("there is room in /dev/shm");
+    names.iter().for_each(|name| semaphore::unlink(name).expect("it was just made"));
+    (ring, semaphores)
+}
+
+fn hand_over(criterion: &mut Criterion) {
+    let (ring, semaphores) = lane();
+    let mut producer = Producer::new(&ring.elements()[0], semaphores.clone(), DEPTH);
+    let mut consumer = Consumer::new(&ring.elements()[0], semaphores);
+    let ticket = Ticket { slot: 7, generation: 1, accepted_ns: 1 };
+    let mut group = criterion.benchmark_group("hand-over");
+    group.bench_function("lane: push, take", |bencher| {
+        bencher.iter(|| {
+            producer.push(black_box(ticket)).expect("it is empty");
+            consumer.take()
+        });
+    });
+    let (master, worker) = fdpass::pair().expect("descriptors are left");
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port on loopback");
+    let client = TcpStream::connect(listener.local_addr().expect("it is bound")).expect("it listens");
+    let (accepted, _) = listener.accept().expect("a client has connected");
+    let mut bytes = [0; Ticket::BYTES];
+    group.bench_function("lane, SCM_RIGHTS, close", |bencher| {
+        bencher.iter(|| {
+            producer.push(black_box(ticket)).expect("it is empty");
+            fdpass::send(master.as_fd(), &ticket.to_bytes(), Some(accepted.as_fd())).expect("it is empty");
+            let message = fdpass::receive(worker.as_fd(), &mut bytes).expect("a message waits");
+            assert_eq!(consumer.take(), Taken::Ticket(ticket));
+            drop(message);
+        });
+    });
+    group.finish();
+    drop(client);
+}
+
+fn main() {
+    let short = Criterion::default().warm_up_time(Duration::from_millis(300));
+    let mut criterion = short.measurement_time(Duration::from_millis(1500)).sample_size(50).configure_from_args();
+    for bench in [wire, lock, ledger, hand_over] {
+        bench(&mut criterion);
+    }
+    criterion.final_summary();
+}

@@ -1,0 +1,242 @@
+# shellcheck shell=bash
+# What benches/system.sh is made of: servers that are started and surely ended, measurements in turns, and tables.
+
+BIN=target/release
+DEFAULT_MIX="transfer=10,withdraw=20,deposit=30,balance=40"
+TMP=$(mktemp -d)
+STARTED=()
+REDIS_PORT=""
+REDIS_OPS=$((40000 * SECONDS_EACH))
+# So much that no account runs dry.
+OPENING=1000000.00
+
+# SIGTERM, since bash has background commands ignore SIGINT; who is not gone in ten seconds is killed, by pid.
+finish() {
+    local pid deadline=$((SECONDS + 10))
+    for pid in "${STARTED[@]}"; do kill -TERM "$pid" 2>/dev/null || true; done
+    for pid in "${STARTED[@]}"; do
+        while kill -0 "$pid" 2>/dev/null && [ "$SECONDS" -lt "$deadline" ]; do sleep 0.05; done
+        kill -KILL "$pid" 2>/dev/null || true
+        wait "$pid" 2>/dev/null || true
+    done
+    rm -rf "$TMP"
+}
+trap finish EXIT
+trap 'exit 130' INT TERM
+
+# Waits until file $2 of process $1 has a line with $3, and prints that line.
+await_line() {
+    local deadline=$((SECONDS + 20))
+    until grep -m1 -- "$3" "$2" 2>/dev/null; do
+        if ! kill -0 "$1" 2>/dev/null || [ "$SECONDS" -ge "$deadline" ]; then
+            echo "a server did not start:" >&2
+            cat "$2" "$2.err" >&2 || true
+            return 1
+        fi
+        sleep 0.05
+    done
+}
+
+# Starts a server under the short name $1; the rest is its command. Leaves its pid in PID.
+launch() {
+    local name=$1
+    shift
+    "$@" >"$TMP/$name" 2>"$TMP/$name.err" &
+    PID=$!
+    STARTED+=("$PID")
+}
+
+# A bank named $1 that accepts as $2 says, with more options from $3 on; leaves its port in PORT_$1, its workers in WORKERS_$1.
+start_bank() {
+    local name=$1 accept=$2 line
+    shift 2
+    launch "$name" "$BIN/master" --port 0 --instance "bench-$$-$name" --data "$TMP/data-$name" --accept "$accept" \
+        --accounts 10000 --initial-balance "$OPENING" "$@"
+    line=$(await_line "$PID" "$TMP/$name" '^ready: ')
+    printf -v "PORT_$name" %s "$(sed -E 's/^ready: [^ ]*:([0-9]+) .*/\1/' <<<"$line")"
+    printf -v "WORKERS_$name" %s "$(sed -E 's/.* workers ([0-9,]+).*/\1/' <<<"$line")"
+}
+
+start_echo() {
+    launch echo "$BIN/examples/echo_server" --port 0 --threads "$(nproc)"
+    PORT_echo=$(await_line "$PID" "$TMP/echo" '^listening on ' | sed 's/.*://')
+}
+
+# Redis takes no port 0: the first of a few that is free is taken. Without Redis, REDIS_PORT stays empty.
+start_redis() {
+    local tool port
+    for tool in redis-server redis-cli redis-benchmark; do command -v "$tool" >/dev/null || return 0; done
+    for port in 17379 27379 37379; do
+        launch redis redis-server --bind 127.0.0.1 --port "$port" --save '' --appendonly no --dir "$TMP" --daemonize no
+        if await_line "$PID" "$TMP/redis" 'Ready to accept connections' >/dev/null 2>&1; then
+            REDIS_PORT=$port
+            break
+        fi
+    done
+    [ -n "$REDIS_PORT" ] || return 0
+    REDIS_VERSION=$(redis-server --version | sed -E 's/.* v=([0-9.]+) .*/\1/')
+    redis_cli EVAL "for i = 0, 9999 do redis.call('SET', string.format('account:%012d', i), 100000000) end" 0 >/dev/null
+    # The rules of the bank's TRANSFER: no transfer to oneself, no balance below zero, both new balances in the answer. What
+    # is not done is answered by 0, since redis-benchmark gives up at the first error.
+    SCRIPT=$(redis_cli SCRIPT LOAD "
+        local amount = tonumber(ARGV[1])
+        if KEYS[1] == KEYS[2] or amount <= 0 or tonumber(redis.call('GET', KEYS[1])) < amount then return 0 end
+        return {redis.call('DECRBY', KEYS[1], amount), redis.call('INCRBY', KEYS[2], amount)}")
+}
+
+redis_cli() { redis-cli -h 127.0.0.1 -p "$REDIS_PORT" "$@"; }
+
+describe_machine() {
+    local cpu
+    cpu=$(sed -nE 's/^model name\s*: //p' /proc/cpuinfo | head -1)
+    echo "Machine: $(nproc) cores (${cpu:-unknown}), Linux $(uname -r | cut -d- -f1); servers and load generators share it."
+    echo "Each figure: median of $ROUNDS runs of $SECONDS_EACH s [least-most], in turns with what it is compared to."
+}
+
+section() {
+    echo -e "\n## $1\n"
+    shift
+    printf '%s\n' "$@"
+}
+
+table() {
+    local heading
+    echo
+    printf '| %s ' "$@"
+    echo '|'
+    for heading in "$@"; do printf '| --- '; done
+    echo '|'
+}
+
+# The load client's requests per second against port $1, with the arguments $2.
+load() {
+    # shellcheck disable=SC2086 # the arguments are words
+    timeout 60 "$BIN/client" --port "$1" --duration "${SECONDS_EACH}s" --warmup 200ms $2 2>>"$TMP/client.err" |
+        sed -nE 's/^throughput=([0-9]+).*/\1/p'
+}
+bank_load() { load "$PORT_bank" "$1"; }
+echo_load() { load "$PORT_echo" "$1"; }
+
+# redis-benchmark with $1 requests under way on each connection and $2 in all; the rest is the command.
+redis_load() {
+    local depth=$1 ops=$2
+    shift 2
+    timeout 60 redis-benchmark -h 127.0.0.1 -p "$REDIS_PORT" -c 100 -P "$depth" -n "$ops" -r 10000 --csv "$@" 2>>"$TMP/client.err" |
+        tail -1 | cut -d'"' -f4 | cut -d. -f1
+}
+redis_script() { redis_load "$1" "$2" EVALSHA "$SCRIPT" 2 account:__rand_int__ account:__rand_int__ 1; }
+redis_incrby() { redis_load "$1" "$2" INCRBY account:__rand_int__ 1; }
+
+# "median [least-most]" of the numbers in file $1, and the median alone in MEDIAN.
+summary() {
+    local sorted
+    sorted=$(sort -n "$1")
+    MEDIAN=$(awk '{ v[NR] = $1 } END { print (NR % 2) ? v[(NR + 1) / 2] : (v[NR / 2] + v[NR / 2 + 1]) / 2 }' <<<"$sorted")
+    SUMMARY=$(awk -v m="$MEDIAN" '
+        function brief(x) { return x >= 1e6 ? sprintf("%.2f M", x / 1e6) : x >= 1e4 ? sprintf("%.1f k", x / 1e3) : sprintf("%d", x) }
+        NR == 1 { least = $1 } { most = $1 } END { print brief(m) " [" brief(least) "-" brief(most) "]" }' <<<"$sorted")
+}
+
+ratio() { awk -v a="$1" -v b="$2" 'BEGIN { if (b > 0) printf "%.2f", a / b; else printf "-" }'; }
+
+# One row: $1 its name, $2 and $3 two functions that print a figure, called in turns with the further arguments.
+compare() {
+    local name=$1 a=$2 b=$3 round first
+    shift 3
+    : >"$TMP/a"
+    : >"$TMP/b"
+    for ((round = 0; round < ROUNDS; round++)); do
+        "$a" "$@" >>"$TMP/a"
+        "$b" "$@" >>"$TMP/b"
+    done
+    summary "$TMP/a"
+    first="$SUMMARY"
+    local median=$MEDIAN
+    summary "$TMP/b"
+    echo "| \`$name\` | $first | $SUMMARY | **$(ratio "$median" "$MEDIAN")** |"
+}
+
+compare_to_redis() {
+    local depth=$2 redis=$3 ops=$4
+    bank_transfers() { load "$PORT_bank" "--connections 100 --mix transfer=100 --pipeline $depth"; }
+    redis_ops() { "$redis" "$depth" "$ops"; }
+    compare "$1" bank_transfers redis_ops
+}
+
+churn_modes() {
+    local round mode port shared
+    for ((round = 0; round < ROUNDS; round++)); do
+        for mode in bank shared reuseport; do
+            port="PORT_$mode"
+            timeout 60 "$BIN/client" --port "${!port}" --churn --threads 16 --ops $((CHURN_OPS * 10)) 2>>"$TMP/client.err" |
+                sed -nE 's/^throughput=([0-9]+).*/\1/p' >>"$TMP/churn-$mode"
+        done
+    done
+    summary "$TMP/churn-shared"
+    shared=$MEDIAN
+    for mode in bank shared reuseport; do
+        summary "$TMP/churn-$mode"
+        echo "| \`${mode/bank/dispatch}\` | $SUMMARY | **$(ratio "$MEDIAN" "$shared")** |"
+    done
+}
+
+# One row: the latencies that the client's table of opcodes shows.
+totals_under_load() {
+    local report
+    # shellcheck disable=SC2086 # the arguments are words
+    report=$(timeout 60 "$BIN/client" --port "$PORT_bank" --duration "${SECONDS_EACH}s" --mix transfer=9999,totals=1 $2)
+    awk -v name="$1" '$1 == "TOTALS" { t = $5 " | " $7 " | " $8 } $1 == "TRANSFER" { p = $7 }
+        END { print "| `" name "` | " t " | " p " |" }' <<<"$report"
+}
+
+# System calls per request of a lone worker, by strace, which slows it down but counts exactly.
+calls_per_request() {
+    local depth ops=20000
+    section "Where the time goes: system calls of a worker, per request" \
+        "One worker, 100 connections, $ops transfers (LOGINs, $((100)) of them, are in the counts)."
+    if ! command -v strace >/dev/null; then
+        echo "strace is not installed."
+        return
+    fi
+    start_bank lone dispatch --workers 1
+    table "requests under way" "calls per request"
+    for depth in 1 16 128; do
+        strace -c -f -q -o "$TMP/calls" -p "$WORKERS_lone" 2>>"$TMP/strace.err" &
+        local tracer=$!
+        sleep 0.5
+        timeout 60 "$BIN/client" --port "$PORT_lone" --connections 100 --pipeline "$depth" --ops $((ops / 100)) --mix transfer=100 >/dev/null
+        kill -TERM "$tracer"
+        wait "$tracer" || true
+        echo "| $depth | $(awk -v n="$ops" '$4 ~ /^[0-9]+$/ && $NF != "total" && $4 / n >= 0.001 {
+            printf "%s%s %.3f", comma, $NF, $4 / n; comma = ", " }' "$TMP/calls") |"
+    done
+}
+
+# The ten user-space symbols where a worker spends most of its time.
+symbols() {
+    local worker=${WORKERS_bank%%,*} depth client
+    section "Where the time goes: user-space symbols of a worker" "\`perf record -e cycles:u\`, 100 connections, transfers."
+    if ! perf record -q -e cycles:u -o "$TMP/perf.data" true >/dev/null 2>&1; then
+        echo "perf is not installed, or may not look."
+        return
+    fi
+    for depth in 1 128; do
+        timeout 60 "$BIN/client" --port "$PORT_bank" --connections 100 --pipeline "$depth" --duration 3s --mix transfer=100 >/dev/null &
+        client=$!
+        sleep 0.7
+        perf record -q -e cycles:u -p "$worker" -o "$TMP/perf.data" -- sleep 1.5 >/dev/null 2>>"$TMP/perf.err"
+        perf stat -e cycles:u,cycles:k -x, -o "$TMP/stat" -p "$worker" -- sleep 0.5 2>>"$TMP/perf.err"
+        wait "$client"
+        table "share, $depth under way ($(awk -F, '/cycles/ { v[++n] = $1 } END {
+            printf "%.0f %% of all cycles in user space", 100 * v[1] / (v[1] + v[2]) }' "$TMP/stat"))" "symbol"
+        perf report -i "$TMP/perf.data" --stdio --no-children --sort symbol 2>/dev/null |
+            sed -nE 's/^ *([0-9.]+%) +\[.\] ([^ ].*)$/\1\t\2/p' | sed -E 's/ +- +- *$//; s/ +$//' | head -10 |
+            awk -F'\t' '{ print "| " $1 " | `" $2 "` |" }'
+    done
+}
+
+complaints() {
+    local text
+    text=$(cat "$TMP"/*.err 2>/dev/null | grep -Ei 'error|panic|cannot|refused' | head -3 || true)
+    echo "${text:-none}"
+}
