@@ -92,7 +92,7 @@ impl Counter {
             Ok(task) => self.perform(guest, asked, task),
             Err(refused) => {
                 if refused.strike {
-                    self.strike(guest, bytes, 1);
+                    self.strike(guest, asked.bytes, 1);
                 }
                 self.refuse(guest, asked, refused.status);
             }
