@@ -225,10 +225,8 @@ symbols() {
         client=$!
         sleep 0.7
         perf record -q -e cycles:u -p "$worker" -o "$TMP/perf.data" -- sleep 1.5 >/dev/null 2>>"$TMP/perf.err"
-        perf stat -e cycles:u,cycles:k -x, -o "$TMP/stat" -p "$worker" -- sleep 0.5 2>>"$TMP/perf.err"
         wait "$client"
-        table "share, $depth under way ($(awk -F, '/cycles/ { v[++n] = $1 } END {
-            printf "%.0f %% of all cycles in user space", 100 * v[1] / (v[1] + v[2]) }' "$TMP/stat"))" "symbol"
+        table "share, $depth under way" "symbol"
         perf report -i "$TMP/perf.data" --stdio --no-children --sort symbol 2>/dev/null |
             sed -nE 's/^ *([0-9.]+%) +\[.\] ([^ ].*)$/\1\t\2/p' | sed -E 's/ +- +- *$//; s/ +$//' | head -10 |
             awk -F'\t' '{ print "| " $1 " | `" $2 "` |" }'
