@@ -14,9 +14,10 @@ use bank_vault::ipc::names::Generation;
 use bank_vault::ipc::robust::{Acquired, RobustMutex};
 use bank_vault::ipc::segment::{self, Segment};
 use bank_vault::ipc::semaphore;
-use bank_vault::ledger::{Completion, Operation, Table, Teller, cut};
+use bank_vault::ledger::teller::Asker;
+use bank_vault::ledger::{Completion, Operation, Shape, Table, Teller, cut};
 use bank_vault::limits::MAX_REPLY_BYTES;
-use bank_vault::vocab::{AccountId, Cents};
+use bank_vault::vocab::{AccountId, Cents, Lsn};
 use bank_vault::wire::{Decoder, Frame, Opcode, Request, Response, Step, checksum};
 use criterion::Criterion;
 
@@ -33,9 +34,10 @@ fn generation() -> Generation {
 }
 
 /// A table whose names are unlinked already.
-fn table() -> Table {
-    let names = ["accounts", "intents"].map(|object| generation().name(object));
-    let table = Table::create([&names[0], &names[1]], 1, ACCOUNTS, BALANCE).expect("there is room in /dev/shm");
+fn table(ring: u32) -> Table {
+    let names = ["accounts", "intents", "journal", "keys"].map(|object| generation().name(object));
+    let shape = Shape { accounts: ACCOUNTS, initial_balance: BALANCE, ring, key_window: 1_000_000, replies_wait: false };
+    let table = Table::create(names.each_ref().map(String::as_str), 1, &shape).expect("there is room in /dev/shm");
     names.iter().for_each(|name| segment::unlink(name).expect("it was just made"));
     table
 }
@@ -123,22 +125,24 @@ fn lock(criterion: &mut Criterion) {
 }
 
 fn ledger(criterion: &mut Criterion) {
-    let table = table();
+    let table = table(0);
     let mut teller = Teller::new(&table, 0, || ());
     let pairs = pairs();
     let amount = Cents(1);
-    let unattended = |_: &_| Completion::UNATTENDED;
+    let unattended = |_: Result<&_, _>| Completion::UNATTENDED;
     let mut group = criterion.benchmark_group("ledger");
     group.bench_function("transfer", |bencher| {
         let mut next = in_turn(&pairs);
         bencher.iter(|| {
             let (from, to) = next();
-            teller.carry_out(Operation::Transfer { from, to, amount }, unattended).is_ok()
+            teller.carry_out(Operation::Transfer { from, to, amount }, &Asker::ANYBODY, unattended).is_ok()
         });
     });
     group.bench_function("deposit", |bencher| {
         let mut next = in_turn(&pairs);
-        bencher.iter(|| teller.carry_out(Operation::Deposit { account: next().0, amount }, unattended).is_ok());
+        bencher.iter(|| {
+            teller.carry_out(Operation::Deposit { account: next().0, amount }, &Asker::ANYBODY, unattended).is_ok()
+        });
     });
     group.bench_function("balance", |bencher| {
         let mut next = in_turn(&pairs);
@@ -147,6 +151,32 @@ fn ledger(criterion: &mut Criterion) {
     group.bench_function("cut of 10,000 accounts", |bencher| {
         bencher.iter(|| cut::take(&table).expect("nobody dies here"));
     });
+    group.finish();
+    journaled(criterion);
+}
+
+/// The same with a journal, whose process does not take part, and with keys.
+fn journaled(criterion: &mut Criterion) {
+    let table = table(1 << 16);
+    let mut teller = Teller::new(&table, 0, || ());
+    let pairs = pairs();
+    let mut group = criterion.benchmark_group("ledger, journaled");
+    for keyed in [false, true] {
+        let mut next = in_turn(&pairs);
+        let mut number = 0u128;
+        group.bench_function(if keyed { "transfer with a key" } else { "transfer" }, |bencher| {
+            bencher.iter(|| {
+                let (from, to) = next();
+                number += 1;
+                let asker = Asker { principal: 1, key: keyed.then(|| number.to_le_bytes()) };
+                if number.is_multiple_of(1 << 15) {
+                    table.sequencer().set_durable(table.order().now().lsn, Lsn(u64::MAX));
+                }
+                let operation = Operation::Transfer { from, to, amount: Cents(1) };
+                teller.carry_out(operation, &asker, |_| Completion::UNATTENDED).is_ok()
+            });
+        });
+    }
     group.finish();
 }
 

@@ -24,8 +24,16 @@ pub struct Child {
 pub struct Ending {
     /// The words.
     pub text: String,
+    /// The exit code, if it ended by itself.
+    pub code: Option<i32>,
+}
+
+impl Ending {
     /// Whether it ended by itself with exit code 0.
-    pub orderly: bool,
+    #[must_use]
+    pub fn is_orderly(&self) -> bool {
+        self.code == Some(0)
+    }
 }
 
 impl Child {
@@ -65,9 +73,9 @@ impl Child {
             }
         };
         Ok(match status {
-            WaitStatus::Exited(_, code) => Some(Ending { text: format!("exit code {code}"), orderly: code == 0 }),
+            WaitStatus::Exited(_, code) => Some(Ending { text: format!("exit code {code}"), code: Some(code) }),
             WaitStatus::Signaled(_, signal, _) => {
-                Some(Ending { text: format!("killed by {}", signal.as_str()), orderly: false })
+                Some(Ending { text: format!("killed by {}", signal.as_str()), code: None })
             }
             _ => None,
         })

@@ -1,8 +1,8 @@
 //! Named places where a process can be made to die, so that tests can stop it at every step of every operation.
 //!
 //! A point costs one load of a process-private byte and a compare that the processor predicts; they are compiled in always,
-//! so that what is tested is what runs. `VAULT_CRASH_POINT=WORKER:NAME[#HIT][/stop][,…]` in the master's environment arms the
-//! named point in the first life of that worker: when it comes by for the HIT-th time (default 1) it ends itself with SIGKILL,
+//! so that what is tested is what runs. `VAULT_CRASH_POINT=WHO:NAME[#HIT][/stop][,…]` in the master's environment arms the
+//! named point in the first life of WHO, a worker's number or `journal`: when it comes by for the HIT-th time (default 1) it ends itself with SIGKILL,
 //! or, with `/stop`, halts as by SIGSTOP, with whatever it holds.
 
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
@@ -51,8 +51,18 @@ points! {
     ReplyWritten = "ledger.reply-written",
     /// The intent is written; the operation has not happened.
     Prepared = "ledger.prepared",
+    /// The sequencer's lock is held, and nothing was done under it.
+    SequencerLocked = "ledger.sequencer-locked",
+    /// The record stands in the ring, and the key in its table, where neither counts yet.
+    RecordWritten = "ledger.record-written",
+    /// The intent claims the next number, which is not taken.
+    Claimed = "ledger.claimed",
     /// The commit point is passed; no balance has changed yet.
     Committed = "ledger.committed",
+    /// The key is known; the sequencer's lock is still held.
+    KeyKnown = "ledger.key-known",
+    /// The sequencer's lock is given back; no balance has changed yet.
+    Sequenced = "ledger.sequenced",
     /// The first account's balance is written, its LSN not.
     FirstBalanceSet = "ledger.first-balance-set",
     /// The first account has its new balance and LSN.
@@ -71,8 +81,20 @@ points! {
     Unlocked = "ledger.unlocked",
     /// A reply was sent; the count of sent bytes does not say so.
     ReplySent = "connection.reply-sent",
+    /// Journal: a group of records is taken out of the ring; nothing of it is written.
+    GroupTaken = "journal.group-taken",
+    /// Journal: the group is written, and not synced.
+    GroupWritten = "journal.group-written",
+    /// Journal: the group is synced; nobody knows.
+    GroupSynced = "journal.group-synced",
+    /// Journal: the group is known to be durable; those who wait for it are not woken.
+    DurablePublished = "journal.durable-published",
     /// Repair: a dead holder's lock is inherited.
     RepairInherited = "repair.inherited",
+    /// Repair: a dead worker's claim to a number is withdrawn.
+    RepairWithdrawn = "repair.claim-withdrawn",
+    /// Repair: the key of a dead worker's operation is made known.
+    RepairKeyKnown = "repair.key-known",
     /// Repair: the dead worker's tally is moved.
     RepairTallied = "repair.tallied",
     /// Repair: the balance is set, the account's LSN not.
@@ -121,27 +143,39 @@ pub fn arm(charge: Charge) {
     ARMED.store(charge.point as u8 + 1, Ordering::Relaxed);
 }
 
-/// What [`VARIABLE`] says for worker `worker`.
+/// Arms what [`VARIABLE`] says for process `who`, a worker's number or `journal`. Only in its first life, else its successor
+/// would die of it too.
+pub fn arm_from_environment(who: &str, lives: u32) {
+    if lives == 1
+        && let Ok(text) = std::env::var(VARIABLE)
+        && let Ok(Some(charge)) = armed_for(&text, who)
+    {
+        arm(charge);
+    }
+}
+
+/// What `text`, as of [`VARIABLE`], says for process `who`.
 ///
 /// # Errors
-/// The part of the text that is no `WORKER:NAME[#HIT][/stop]`.
-pub fn armed_for(text: &str, worker: usize) -> Result<Option<Charge>, String> {
+/// The part of the text that is no `WHO:NAME[#HIT][/stop]`.
+pub fn armed_for(text: &str, who: &str) -> Result<Option<Charge>, String> {
     let mut found = None;
     for entry in text.split(',').filter(|entry| !entry.is_empty()) {
-        let (index, charge) = parse(entry).ok_or_else(|| entry.to_owned())?;
-        if index == worker {
+        let (name, charge) = parse(entry).ok_or_else(|| entry.to_owned())?;
+        if name == who {
             found = Some(charge);
         }
     }
     Ok(found)
 }
 
-fn parse(entry: &str) -> Option<(usize, Charge)> {
-    let (index, rest) = entry.split_once(':')?;
+fn parse(entry: &str) -> Option<(&str, Charge)> {
+    let (who, rest) = entry.split_once(':')?;
     let (rest, stop) = rest.strip_suffix("/stop").map_or((rest, false), |rest| (rest, true));
     let (name, hit) = rest.split_once('#').unwrap_or((rest, "1"));
     let point = CrashPoint::ALL.iter().copied().find(|point| point.name() == name)?;
-    Some((index.parse().ok()?, Charge { point, hit: hit.parse().ok()?, stop }))
+    let known = who == "journal" || who.parse::<u16>().is_ok();
+    Some((who, Charge { point, hit: hit.parse().ok()?, stop })).filter(|_| known)
 }
 
 #[cfg(test)]
@@ -152,12 +186,12 @@ mod tests {
     fn the_variable_names_workers_points_and_hits() {
         let text = "0:ledger.locked,1:ledger.applied#3,2:ledger.decided/stop";
         let charge = |point, hit, stop| Ok(Some(Charge { point, hit, stop }));
-        assert_eq!(armed_for(text, 0), charge(CrashPoint::Locked, 1, false));
-        assert_eq!(armed_for(text, 1), charge(CrashPoint::Applied, 3, false));
-        assert_eq!(armed_for(text, 2), charge(CrashPoint::Decided, 1, true));
-        assert_eq!(armed_for(text, 3), Ok(None));
+        assert_eq!(armed_for(text, "0"), charge(CrashPoint::Locked, 1, false));
+        assert_eq!(armed_for(text, "1"), charge(CrashPoint::Applied, 3, false));
+        assert_eq!(armed_for(text, "2"), charge(CrashPoint::Decided, 1, true));
+        assert_eq!(armed_for(text, "3"), Ok(None));
         for bad in ["ledger.locked", "0:nowhere", "x:ledger.locked", "0:ledger.locked#x"] {
-            assert_eq!(armed_for(bad, 0), Err(bad.to_owned()));
+            assert_eq!(armed_for(bad, "0"), Err(bad.to_owned()));
         }
     }
 

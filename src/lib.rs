@@ -18,6 +18,8 @@ pub mod config;
 pub mod connection;
 pub mod crash_point;
 pub mod instance;
+pub mod journal;
+pub mod journald;
 pub mod ledger;
 pub mod limits;
 pub mod master;

@@ -8,9 +8,12 @@ use std::time::{Duration, Instant};
 
 use bank_vault::crash_point::{self, Charge, CrashPoint};
 use bank_vault::ipc::segment::Segment;
+use bank_vault::journal::Verdict;
 use bank_vault::ledger::repair::{self, Settled};
-use bank_vault::ledger::{Completion, Operation, Outcome, Table, Teller, cut};
-use bank_vault::vocab::{AccountId, Cents};
+use bank_vault::ledger::sequencer::Uncommitted;
+use bank_vault::ledger::teller::{Asker, Undone};
+use bank_vault::ledger::{Completion, Operation, Outcome, Refusal, Shape, Table, Teller, cut};
+use bank_vault::vocab::{AccountId, Cents, Lsn};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, fork};
@@ -21,11 +24,13 @@ const B: AccountId = AccountId(7);
 const AMOUNT: Cents = Cents(250);
 
 /// Memory that is unlinked as soon as it is mapped: the children have it by fork, and nothing can be left behind.
-fn table(accounts: u32) -> Table {
+fn table(accounts: u32, ring: u32) -> Table {
     static NUMBER: AtomicU64 = AtomicU64::new(0);
     let unique = format!("/vault-test.{}.{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
-    let names = [format!("{unique}.a"), format!("{unique}.i")];
-    let table = Table::create([&names[0], &names[1]], 1, accounts, Cents(OPENING)).unwrap();
+    let names = ["a", "i", "j", "k"].map(|object| format!("{unique}.{object}"));
+    let initial_balance = Cents(OPENING);
+    let shape = Shape { accounts, initial_balance, ring, key_window: 1_000, replies_wait: false };
+    let table = Table::create(names.each_ref().map(String::as_str), 1, &shape).unwrap();
     names.iter().for_each(|name| bank_vault::ipc::segment::unlink(name).unwrap());
     table
 }
@@ -89,14 +94,40 @@ enum Repairer {
     DyingWorker(CrashPoint),
 }
 
-fn one_death(operation: Operation, wanted: [i64; 2], point: CrashPoint, repairer: Repairer) {
-    let what = format!("{operation:?} killed at {} and repaired by {repairer:?}", point.name());
-    let table = table(10);
+/// How operations are kept, and asked for.
+#[derive(Clone, Copy, Debug)]
+struct Way {
+    /// Places of the journal ring; 0 for none.
+    ring: u32,
+    keyed: bool,
+}
+
+const RING: u32 = 64;
+const WAYS: [Way; 4] = [
+    Way { ring: 0, keyed: false },
+    Way { ring: RING, keyed: false },
+    Way { ring: 0, keyed: true },
+    Way { ring: RING, keyed: true },
+];
+
+impl Way {
+    fn asker(self, key: u8) -> Asker {
+        Asker { principal: 1, key: self.keyed.then_some([key; 16]) }
+    }
+}
+
+/// An account that is in no operation of a test, for a repairer to go on with.
+const ELSEWHERE: AccountId = AccountId(9);
+
+fn one_death(way: Way, operation: Operation, wanted: [i64; 2], point: CrashPoint, repairer: Repairer) {
+    let what = format!("{operation:?}, {way:?}, killed at {} and repaired by {repairer:?}", point.name());
+    let table = table(10, way.ring);
     let word = progress_word();
+    let asker = way.asker(1);
     let worker = child(|| {
         arm(point);
-        let reply = |_: &Outcome| Completion::moving(0, &word.elements()[0], 77);
-        Teller::new(&table, 0, || ()).carry_out(operation, reply).unwrap();
+        let reply = |_: Result<&Outcome, Refusal>| Completion::moving(0, &word.elements()[0], 77);
+        Teller::new(&table, 0, || ()).carry_out(operation, &asker, reply).unwrap();
     });
     if !was_killed(worker) {
         // The operation does not come by this point: then it has simply been done.
@@ -104,15 +135,21 @@ fn one_death(operation: Operation, wanted: [i64; 2], point: CrashPoint, repairer
         return;
     }
     let happened = point as u8 >= CrashPoint::Committed as u8;
+    // Goes to the accounts first, then does an operation of its own, which needs the sequencer.
+    let repair = || {
+        balances(&table);
+        let elsewhere = Operation::Deposit { account: ELSEWHERE, amount: Cents(5) };
+        Teller::new(&table, 1, || ()).carry_out(elsewhere, &way.asker(2), |_| Completion::UNATTENDED).unwrap();
+    };
     match repairer {
         Repairer::Master => {}
-        Repairer::Worker => assert!(!was_killed(child(|| assert_eq!(balances(&table).len(), 2))), "{what}"),
+        Repairer::Worker => assert!(!was_killed(child(repair)), "{what}"),
         Repairer::DyingWorker(second) => {
-            let repairing = child(|| {
+            was_killed(child(|| {
                 arm(second);
-                balances(&table);
-            });
-            was_killed(repairing);
+                repair();
+            }));
+            repair::settle(&table, 1).unwrap();
         }
     }
     let settled = repair::settle(&table, 0).unwrap();
@@ -128,26 +165,80 @@ fn one_death(operation: Operation, wanted: [i64; 2], point: CrashPoint, repairer
     assert_eq!(repair::settle(&table, 0), Ok(Settled::Idle), "{what}: settled once");
     assert_eq!(balances(&table), if happened { wanted } else { [OPENING; 2] }, "{what}");
     assert_eq!(table.holders().count() + table.orphaned().count(), 0, "{what}: no account is left locked");
-    let totals = cut::take(&table).unwrap();
-    assert_eq!(totals.opening(), table.opening(), "{what}");
-    assert_eq!(totals.sum.0, balances(&table).iter().sum::<i64>() + 8 * OPENING, "{what}");
+    if way.keyed {
+        ask_again(&table, operation, &asker, wanted, happened, &what);
+    }
     // The accounts work on, for the successor as well.
     let back = Operation::Transfer { from: A, to: B, amount: Cents(1) };
-    Teller::new(&table, 0, || ()).carry_out(back, |_| Completion::UNATTENDED).unwrap();
-    assert_eq!(cut::take(&table).unwrap().opening(), table.opening(), "{what}");
+    Teller::new(&table, 0, || ()).carry_out(back, &way.asker(3), |_| Completion::UNATTENDED).unwrap();
+    let totals = cut::take(&table).unwrap();
+    assert_eq!(totals.opening(), table.opening(), "{what}");
+    assert_eq!(totals.sum.0, (0..10).map(|id| table.peek(AccountId(id)).unwrap().0).sum::<i64>(), "{what}");
+}
+
+/// The same request with the same key: done now if it had not happened, answered alike if it had; done once in any case.
+fn ask_again(table: &Table, operation: Operation, asker: &Asker, wanted: [i64; 2], happened: bool, what: &str) {
+    let mut teller = Teller::new(table, 0, || ());
+    let mut ask = || teller.carry_out(operation, asker, |_| Completion::UNATTENDED);
+    let first = ask();
+    assert_eq!(first.is_ok(), !happened, "{what}: asked again: {first:?}");
+    match ask() {
+        Err(Undone::Uncommitted(Uncommitted::Repeated(known))) => {
+            assert!(known.lsn.0 >= 1, "{what}: {known:?}");
+            let (account, _) = operation.accounts();
+            assert_eq!(known.balances[0].0, wanted[usize::from(account == B)], "{what}");
+        }
+        other => panic!("{what}: asked once more: {other:?}"),
+    }
+    let changed = Operation::Deposit { account: A, amount: Cents(1) };
+    let conflict = teller.carry_out(changed, asker, |_| Completion::UNATTENDED);
+    assert_eq!(conflict, Err(Undone::Uncommitted(Uncommitted::Conflict)), "{what}");
+    assert_eq!(balances(table), wanted, "{what}: done once");
 }
 
 #[test]
 fn a_death_at_any_point_leaves_all_or_nothing() {
     let repair_points: Vec<_> =
         CrashPoint::ALL.iter().copied().filter(|point| point.name().starts_with("repair.")).collect();
-    assert!(repair_points.len() >= 4);
+    assert!(repair_points.len() >= 6);
     for point in CrashPoint::ALL.iter().copied().filter(|point| point.name().starts_with("ledger.")) {
         for (operation, wanted) in operations() {
-            one_death(operation, wanted, point, Repairer::Master);
-            one_death(operation, wanted, point, Repairer::Worker);
-            for &second in &repair_points {
-                one_death(operation, wanted, point, Repairer::DyingWorker(second));
+            for way in WAYS {
+                one_death(way, operation, wanted, point, Repairer::Master);
+                one_death(way, operation, wanted, point, Repairer::Worker);
+                for &second in &repair_points {
+                    one_death(way, operation, wanted, point, Repairer::DyingWorker(second));
+                }
+            }
+        }
+    }
+}
+
+/// A refusal with a key is an operation that changes no account: it happens once, too.
+#[test]
+fn a_refusal_with_a_key_is_remembered_whenever_its_worker_dies() {
+    let refused = Operation::Withdraw { account: A, amount: Cents(OPENING + 1) };
+    for point in CrashPoint::ALL.iter().copied().filter(|point| point.name().starts_with("ledger.")) {
+        for way in [WAYS[2], WAYS[3]] {
+            let what = format!("{way:?} killed at {}", point.name());
+            let table = table(10, way.ring);
+            let asker = way.asker(1);
+            let killed = was_killed(child(|| {
+                arm(point);
+                let _ = Teller::new(&table, 0, || ()).carry_out(refused, &asker, |_| Completion::UNATTENDED);
+            }));
+            repair::settle(&table, 0).unwrap();
+            let happened = !killed || point as u8 >= CrashPoint::Committed as u8;
+            let mut teller = Teller::new(&table, 0, || ());
+            // In between the account gets enough for it.
+            let more = Operation::Deposit { account: A, amount: Cents(1) };
+            teller.carry_out(more, &Asker::ANYBODY, |_| Completion::UNATTENDED).unwrap();
+            let again = teller.carry_out(refused, &asker, |_| Completion::UNATTENDED);
+            match again {
+                Err(Undone::Uncommitted(Uncommitted::Repeated(known))) => {
+                    assert!(happened && known.verdict == Verdict::Insufficient, "{what}: {known:?}");
+                }
+                other => assert!(!happened && other.is_ok(), "{what}: {other:?}"),
             }
         }
     }
@@ -156,17 +247,24 @@ fn a_death_at_any_point_leaves_all_or_nothing() {
 /// What the tests above would see if repair were left out: so they would see it.
 #[test]
 fn without_repair_the_books_do_not_balance() {
-    let table = table(10);
+    let table = table(10, 0);
     let transfer = Operation::Transfer { from: A, to: B, amount: AMOUNT };
     assert!(was_killed(child(|| {
         arm(CrashPoint::FirstApplied);
-        Teller::new(&table, 0, || ()).carry_out(transfer, |_| Completion::UNATTENDED).unwrap();
+        Teller::new(&table, 0, || ()).carry_out(transfer, &Asker::ANYBODY, |_| Completion::UNATTENDED).unwrap();
     })));
     let held = || (0..10).map(|account| table.peek(AccountId(account)).unwrap().0).sum::<i64>();
     assert_eq!(held(), 10 * OPENING - AMOUNT.0, "half of the transfer");
     assert_eq!(table.orphaned().collect::<Vec<_>>(), [A, B], "both accounts are still locked by the dead");
     repair::settle(&table, 0).unwrap();
     assert_eq!(held(), 10 * OPENING);
+}
+
+/// Stands in for the journal process.
+fn keep_up(table: &Table) {
+    if table.sequencer().is_journaled() {
+        table.sequencer().set_durable(table.order().now().lsn, Lsn(u64::MAX));
+    }
 }
 
 fn xorshift(state: &mut u64) -> u64 {
@@ -190,8 +288,11 @@ fn work(table: &Table, worker: usize, accounts: u32, seed: u64) {
             1 => Operation::Withdraw { account: from, amount },
             _ => Operation::Transfer { from, to, amount },
         };
-        // Refusals are part of the game.
-        let _ = teller.carry_out(operation, |_| Completion::UNATTENDED);
+        let mut key = [0; 16];
+        key[..8].copy_from_slice(&state.to_le_bytes());
+        let asker = Asker { principal: 1, key: state.is_multiple_of(2).then_some(key) };
+        // Refusals are part of the game, and so is a full ring.
+        let _ = teller.carry_out(operation, &asker, |_| Completion::UNATTENDED);
     }
 }
 
@@ -208,10 +309,15 @@ fn settle(table: &Table, worker: usize) -> Settled {
 
 #[test]
 fn three_hundred_random_deaths_move_no_cent() {
+    random_deaths(0);
+    random_deaths(256);
+}
+
+fn random_deaths(ring: u32) {
     const WORKERS: usize = 4;
     let kills: u64 = std::env::var("VAULT_TEST_KILLS").map_or(300, |text| text.parse().unwrap());
     let accounts = 64;
-    let table = table(accounts);
+    let table = table(accounts, ring);
     let start = |worker: usize, seed: u64| child(|| work(&table, worker, accounts, seed));
     let mut pids: Vec<Pid> = (0..WORKERS).map(|worker| start(worker, worker as u64 + 1)).collect();
     let mut state = 0x9e37_79b9_7f4a_7c15;
@@ -222,6 +328,7 @@ fn three_hundred_random_deaths_move_no_cent() {
         let wait_for = table.order().now().lsn.0 + xorshift(&mut state) % 3_000;
         while table.order().now().lsn.0 < wait_for {
             std::hint::spin_loop();
+            keep_up(&table);
         }
         kill(pids[worker], Signal::SIGKILL).unwrap();
         assert!(was_killed(pids[worker]));
@@ -249,7 +356,7 @@ fn three_hundred_random_deaths_move_no_cent() {
 #[test]
 fn every_cut_under_load_balances() {
     const WORKERS: usize = 3;
-    let table = table(500);
+    let table = table(500, 0);
     let pids: Vec<Pid> = (0..WORKERS).map(|worker| child(|| work(&table, worker, 500, worker as u64 + 7))).collect();
     let mut last = 0;
     for _ in 0..5_000 {

@@ -216,7 +216,7 @@ fn a_stop_leaves_nothing_and_sums_up() {
 fn every_crash_point_is_listed() {
     let output = assert_cmd::Command::cargo_bin("vaultctl").unwrap().arg("crash-points").output().unwrap();
     let (code, out, _) = told(&output);
-    assert!(code == 0 && out.contains("VAULT_CRASH_POINT=WORKER:NAME[#HIT]"), "{out}");
+    assert!(code == 0 && out.contains("VAULT_CRASH_POINT=WHO:NAME[#HIT]"), "{out}");
     for point in bank_vault::crash_point::CrashPoint::ALL {
         assert!(out.contains(&format!("  {} ", point.name())), "{} in {out}", point.name());
     }

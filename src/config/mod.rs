@@ -9,7 +9,7 @@ mod range;
 mod tests;
 
 use std::net::{IpAddr, Ipv4Addr};
-use std::num::NonZeroU32;
+use std::num::{NonZeroU32, NonZeroU64};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -56,6 +56,16 @@ pub struct Settings {
     pub worker_timeout: Duration,
     /// What an acknowledged operation survives.
     pub durability: Durability,
+    /// The time between two flushes of the journal where replies do not wait for them.
+    pub flush_interval: Duration,
+    /// Operations whose idempotency keys are remembered.
+    pub key_window: u32,
+    /// Journal records after which a snapshot is taken; `None` is never.
+    pub snapshot_every: Option<NonZeroU64>,
+    /// Records of one journal segment, should the data directory be made.
+    pub segment_records: u64,
+    /// Whether journal segments are kept that no snapshot needs any more.
+    pub keep_journal: bool,
 }
 
 impl Default for Settings {
@@ -75,7 +85,12 @@ impl Default for Settings {
             accept: AcceptMode::Dispatch,
             queue_depth: 128,
             worker_timeout: Duration::from_secs(10),
-            durability: Durability::None,
+            durability: Durability::Sync,
+            flush_interval: Duration::from_secs(1),
+            key_window: 1_000_000,
+            snapshot_every: NonZeroU64::new(1 << 22),
+            segment_records: 1 << 19,
+            keep_journal: false,
         }
     }
 }
@@ -117,6 +132,17 @@ impl Settings {
                 None => default.worker_timeout,
             },
             durability: values.durability.unwrap_or(default.durability),
+            flush_interval: match values.flush_interval {
+                Some(milliseconds) => Duration::from_millis(range::FLUSH_INTERVAL.check(milliseconds)?),
+                None => default.flush_interval,
+            },
+            key_window: number(range::KEY_WINDOW, values.key_window, default.key_window)?,
+            snapshot_every: match values.snapshot_every {
+                Some(records) => NonZeroU64::new(range::SNAPSHOT_EVERY.check(records)?),
+                None => default.snapshot_every,
+            },
+            segment_records: number(range::SEGMENT_RECORDS, values.segment_records, default.segment_records)?,
+            keep_journal: values.keep_journal.unwrap_or(default.keep_journal),
         };
         settings.check_together()
     }

@@ -71,9 +71,24 @@ pub struct Values {
     /// Seconds without a heartbeat after which a worker is killed and replaced [default: 10]
     #[arg(long, value_name = "SECONDS", value_parser = |text: &str| range::WORKER_TIMEOUT.parse(text))]
     pub worker_timeout: Option<i64>,
-    /// What an acknowledged operation survives [default: none]
+    /// What an acknowledged operation survives [default: sync]
     #[arg(long, value_name = "LEVEL")]
     pub durability: Option<Durability>,
+    /// Milliseconds between two flushes of the journal with --durability async [default: 1000]
+    #[arg(long, value_name = "MS", value_parser = |text: &str| range::FLUSH_INTERVAL.parse(text))]
+    pub flush_interval: Option<i64>,
+    /// Operations whose idempotency keys are remembered; about 100 bytes of memory each [default: 1000000]
+    #[arg(long, value_name = "COUNT", value_parser = |text: &str| range::KEY_WINDOW.parse(text))]
+    pub key_window: Option<i64>,
+    /// Journal records after which a snapshot is taken, 0 for never [default: 4194304]
+    #[arg(long, value_name = "COUNT", value_parser = |text: &str| range::SNAPSHOT_EVERY.parse(text))]
+    pub snapshot_every: Option<i64>,
+    /// Records of one journal segment, 128 bytes each; counts when the data directory is made [default: 524288]
+    #[arg(long, value_name = "COUNT", value_parser = |text: &str| range::SEGMENT_RECORDS.parse(text))]
+    pub segment_records: Option<i64>,
+    /// Keep journal segments that no snapshot needs any more [default: no]
+    #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
+    pub keep_journal: Option<bool>,
 }
 
 /// How an accepted connection reaches a worker.
@@ -93,8 +108,12 @@ pub enum AcceptMode {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Durability {
-    /// The death of any worker, but not of the master or the machine; this release knows no other level
+    /// Everything but the loss of the disk: no reply leaves before what it shows is on disk
     #[default]
+    Sync,
+    /// The death of any process; a loss of power may cost what the last --flush-interval acknowledged
+    Async,
+    /// The death of any worker; the books are in memory only and end with the server
     None,
 }
 
@@ -119,6 +138,11 @@ impl Values {
             queue_depth: self.queue_depth.or(weaker.queue_depth),
             worker_timeout: self.worker_timeout.or(weaker.worker_timeout),
             durability: self.durability.or(weaker.durability),
+            flush_interval: self.flush_interval.or(weaker.flush_interval),
+            key_window: self.key_window.or(weaker.key_window),
+            snapshot_every: self.snapshot_every.or(weaker.snapshot_every),
+            segment_records: self.segment_records.or(weaker.segment_records),
+            keep_journal: self.keep_journal.or(weaker.keep_journal),
         }
     }
 }

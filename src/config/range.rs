@@ -37,6 +37,14 @@ mod table {
     pub const QUEUE_DEPTH: Range = range("queue-depth", 1, MAX_QUEUE_DEPTH as i64, "tickets");
     /// `--worker-timeout`; at least a second, because workers beat more often than that but not much.
     pub const WORKER_TIMEOUT: Range = range("worker-timeout", 1, 3_600, "seconds");
+    /// `--flush-interval`.
+    pub const FLUSH_INTERVAL: Range = range("flush-interval", 1, 60_000, "milliseconds");
+    /// `--key-window`; the upper end is ten gigabytes of memory.
+    pub const KEY_WINDOW: Range = range("key-window", 1, 100_000_000, "operations");
+    /// `--snapshot-every`.
+    pub const SNAPSHOT_EVERY: Range = range("snapshot-every", 0, 1 << 40, "records; 0 means never");
+    /// `--segment-records`; from half a mebibyte to a gibibyte.
+    pub const SEGMENT_RECORDS: Range = range("segment-records", 4_096, 1 << 23, "records");
 }
 pub use table::*;
 

@@ -192,12 +192,30 @@ impl<'a> Connection<'a> {
         self.slot.set_framing(from, framing);
     }
 
-    /// Sends what is queued, as far as the socket takes it.
+    /// Where the queued bytes end, modulo 2^32.
     #[inline]
-    pub fn send(&mut self) -> Sent {
+    #[must_use]
+    pub fn queued(&self) -> u32 {
+        self.progress.queued
+    }
+
+    /// Up to where bytes were sent, modulo 2^32.
+    #[must_use]
+    pub fn sent(&self) -> u32 {
+        self.sent
+    }
+
+    /// Sends what is queued before position `end`, as far as the socket takes it.
+    #[inline]
+    pub fn send(&mut self, end: u32) -> Sent {
         let mut total = 0;
-        while self.unsent() > 0 {
-            match self.slot.transmit.send(self.socket.as_fd(), self.sent, self.unsent()) {
+        loop {
+            let ready = end.wrapping_sub(self.sent) as usize;
+            debug_assert!(ready <= self.unsent());
+            if ready == 0 {
+                break;
+            }
+            match self.slot.transmit.send(self.socket.as_fd(), self.sent, ready) {
                 Ok(count) => {
                     crate::crash_point::crash_point(crate::crash_point::CrashPoint::ReplySent);
                     total += count;

@@ -4,11 +4,13 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use crate::instance::stats::WorkerStats;
 use crate::ipc::bytes::SharedBytes;
+use crate::ipc::layout::Counter;
 use crate::shared_struct;
+use crate::vocab::Lsn;
 
 shared_struct! {
     /// What concerns all. Writer: the master.
-    pub struct Control, align 64, size 64 + 512 + 64; {
+    pub struct Control, align 64, size 64 + 512 + 64 + 128; {
         master_pid: AtomicU32,
         orders: AtomicU32,
         /// How connections reach workers, as `AcceptMode` is ordered.
@@ -21,6 +23,35 @@ shared_struct! {
         spare: [AtomicU64; 4],
         data: SharedBytes<512>,
         address: SharedBytes<64>,
+        /// The journal process.
+        pub(super) journal: JournalRow,
+    }
+}
+
+shared_struct! {
+    /// What concerns the journal process.
+    pub struct JournalRow, align 64, size 128; {
+        /// Writer: the master.
+        pid: AtomicU32,
+        /// 1 from the moment on that it is to write what is left, and end. Writer: the master.
+        leaving: AtomicU32,
+        /// How often a process was started for it. Writer: the master.
+        lives: AtomicU32,
+        reserved: AtomicU32,
+        spare: [AtomicU64; 6],
+        /// When it last came by, nanoseconds of the monotonic clock. Writers: the master at birth, then the process.
+        heartbeat_ns: AtomicU64,
+        /// Groups made durable. Writer: the process.
+        pub groups: Counter,
+        /// Records made durable. Writer: the process.
+        pub records: Counter,
+        /// The last operation that the newest snapshot covers. Writers: the master at the start, then the process.
+        snapshot: AtomicU64,
+        /// Snapshots that were asked for so far. Writer: whoever asks.
+        snapshots_wanted: AtomicU64,
+        /// How many of these were taken, or could not be. Writer: the process.
+        snapshots_done: AtomicU64,
+        spare_line: [AtomicU64; 2],
     }
 }
 
@@ -39,7 +70,10 @@ shared_struct! {
         heartbeat_ns: AtomicU64,
         state: AtomicU32,
         connections: AtomicU32,
-        spare_line: [AtomicU64; 6],
+        /// The operation that the sleeping worker is to be woken for once it is durable; 0 for none. Writers: the worker, and
+        /// the journal process, which takes it down when it wakes the worker.
+        awaited: AtomicU64,
+        spare_line: [AtomicU64; 5],
         /// Counters. Writer: the worker.
         pub stats: WorkerStats,
     }
@@ -165,10 +199,76 @@ impl Control {
     }
 }
 
+impl JournalRow {
+    /// The master's part of a birth, before the fork.
+    pub fn begin_life(&self, now_ns: u64) {
+        self.leaving.store(0, Ordering::Relaxed);
+        self.lives.fetch_add(1, Ordering::Relaxed);
+        self.beat(now_ns);
+    }
+
+    /// The master's part of a birth, after the fork; and of a death, with 0.
+    pub fn set_pid(&self, pid: u32) {
+        self.pid.store(pid, Ordering::Relaxed);
+    }
+
+    /// The process id; 0 when there is no process.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.pid.load(Ordering::Relaxed)
+    }
+
+    /// How often a process was started.
+    #[must_use]
+    pub fn lives(&self) -> u32 {
+        self.lives.load(Ordering::Relaxed)
+    }
+
+    /// Has it write what is left, and end; wake it up afterwards.
+    pub fn ask_to_leave(&self) {
+        self.leaving.store(1, Ordering::Release);
+    }
+
+    /// Whether it is to write what is left, and end.
+    #[must_use]
+    pub fn is_to_leave(&self) -> bool {
+        self.leaving.load(Ordering::Acquire) != 0
+    }
+
+    /// Shows that it comes by.
+    pub fn beat(&self, now_ns: u64) {
+        self.heartbeat_ns.store(now_ns, Ordering::Relaxed);
+    }
+
+    /// When it last came by, nanoseconds of the monotonic clock.
+    #[must_use]
+    pub fn heartbeat_ns(&self) -> u64 {
+        self.heartbeat_ns.load(Ordering::Relaxed)
+    }
+
+    /// Counts a group of `records` records that became durable.
+    pub fn count_group(&self, records: u64) {
+        self.groups.add(1);
+        self.records.add(records);
+    }
+
+    /// The last operation that the newest snapshot covers.
+    #[must_use]
+    pub fn snapshot(&self) -> Lsn {
+        Lsn(self.snapshot.load(Ordering::Acquire))
+    }
+
+    /// Says which operation the newest snapshot covers.
+    pub fn set_snapshot(&self, lsn: Lsn) {
+        self.snapshot.store(lsn.0, Ordering::Release);
+    }
+}
+
 impl WorkerRow {
     /// The master's part of a birth, before the fork.
     pub fn begin_life(&self, now_ns: u64) {
         self.leaving.store(0, Ordering::Relaxed);
+        self.awaited.store(0, Ordering::Relaxed);
         self.connections.store(0, Ordering::Relaxed);
         self.lives.fetch_add(1, Ordering::Relaxed);
         self.beat(now_ns);
@@ -220,6 +320,23 @@ impl WorkerRow {
     #[must_use]
     pub fn heartbeat_ns(&self) -> u64 {
         self.heartbeat_ns.load(Ordering::Relaxed)
+    }
+
+    /// Asks to be woken once operation `lsn` is durable, or for nothing; afterwards the worker must look once more whether it is.
+    #[inline]
+    pub fn await_durable(&self, lsn: Lsn) {
+        // DURABLE-OR-AWAITED: either this worker sees that the operation is durable, or the journal process sees that it waits.
+        self.awaited.store(lsn.0, Ordering::SeqCst);
+    }
+
+    /// Whether the worker sleeps until an operation that is durable now, and this caller is the one to wake it.
+    #[must_use]
+    pub fn must_be_woken(&self, durable: Lsn) -> bool {
+        // DURABLE-OR-AWAITED.
+        let awaited = self.awaited.load(Ordering::SeqCst);
+        awaited != 0
+            && awaited <= durable.0
+            && self.awaited.compare_exchange(awaited, 0, Ordering::SeqCst, Ordering::SeqCst).is_ok()
     }
 
     /// Says where the worker is in its life.

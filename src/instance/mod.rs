@@ -15,25 +15,22 @@ use crate::ipc::lane::{self, LaneRing, LaneSemaphores};
 use crate::ipc::names::Generation;
 use crate::ipc::segment::Segment;
 use crate::ipc::{IpcError, filelock, process, segment, semaphore};
-use crate::ledger::Table;
+use crate::ledger::{Shape, Table};
 use crate::limits::MAX_WORKERS;
-use crate::vocab::Cents;
-use control::{Control, WorkerRow};
+use control::{Control, JournalRow, WorkerRow};
 
 /// Version of the layout of the control, lanes and connections segments.
-pub const LAYOUT_VERSION: u32 = 1;
+pub const LAYOUT_VERSION: u32 = 2;
 
 /// The segments' objects, in the order in which they are made.
-const SEGMENTS: [&str; 5] = ["control", "lanes", "accounts", "intents", "connections"];
+const SEGMENTS: [&str; 7] = ["control", "lanes", "accounts", "intents", "journal", "keys", "connections"];
 
 /// What an instance is made for.
 pub struct Blueprint<'a> {
     /// Its name and boot.
     pub generation: Generation,
-    /// How many accounts.
-    pub accounts: u32,
-    /// What each holds at the beginning.
-    pub initial_balance: Cents,
+    /// The accounts, and how their operations are kept.
+    pub ledger: Shape,
     /// How many connections at a time.
     pub max_connections: u32,
     /// Tickets that a lane may hold.
@@ -79,7 +76,7 @@ impl Instance {
     fn make_segments(blueprint: &Blueprint<'_>) -> Result<Self, IpcError> {
         let generation = blueprint.generation.clone();
         let boot = generation.boot;
-        let [control, lanes, accounts, intents, connections] = SEGMENTS.map(|object| generation.name(object));
+        let [control, lanes, accounts, intents, journal, keys, connections] = SEGMENTS.map(|object| generation.name(object));
         let maker = std::process::id();
         let mut alive = None;
         let control_segment =
@@ -93,7 +90,7 @@ impl Instance {
                 Ok(())
             })?;
         let lanes = Segment::create(&lanes, LAYOUT_VERSION, boot, MAX_WORKERS, |(), _| Ok(()))?;
-        let table = Table::create([&accounts, &intents], boot, blueprint.accounts, blueprint.initial_balance)?;
+        let table = Table::create([&accounts, &intents, &journal, &keys], boot, &blueprint.ledger)?;
         let slots = blueprint.max_connections as usize;
         let connections = Segment::create(&connections, LAYOUT_VERSION, boot, slots, |(), _| Ok(()))?;
         Ok(Instance { generation, control: control_segment, lanes, table, connections, alive })
@@ -104,11 +101,11 @@ impl Instance {
     /// # Errors
     /// One of its segments is missing or of another layout.
     pub fn open_read_only(generation: Generation) -> Result<Self, IpcError> {
-        let [control, lanes, accounts, intents, connections] = SEGMENTS.map(|object| generation.name(object));
+        let [control, lanes, accounts, intents, journal, keys, connections] = SEGMENTS.map(|object| generation.name(object));
         Ok(Instance {
             control: Segment::open_read_only(&control, LAYOUT_VERSION)?,
             lanes: Segment::open_read_only(&lanes, LAYOUT_VERSION)?,
-            table: Table::open_read_only([&accounts, &intents])?,
+            table: Table::open_read_only([&accounts, &intents, &journal, &keys])?,
             connections: Segment::open_read_only(&connections, LAYOUT_VERSION)?,
             generation,
             alive: None,
@@ -157,6 +154,12 @@ impl Instance {
     #[must_use]
     pub fn control(&self) -> &Control {
         self.control.root()
+    }
+
+    /// What concerns the journal process.
+    #[must_use]
+    pub fn journal_row(&self) -> &JournalRow {
+        &self.control().journal
     }
 
     /// What concerns one worker, for each.

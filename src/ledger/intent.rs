@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
 use crate::shared_struct;
 use crate::vocab::{AccountId, Cents, Lsn};
 
-/// The account number that stands for "no second account".
+/// The account number that stands for "no account".
 pub const NO_ACCOUNT: u32 = u32::MAX;
 /// The connection slot that stands for "no connection waits for this".
 pub const NO_CONNECTION: u32 = u32::MAX;
@@ -13,6 +13,7 @@ pub const NO_CONNECTION: u32 = u32::MAX;
 const IDLE: u64 = 0;
 const PREPARED: u64 = 1;
 const COMMITTED: u64 = 2;
+const CLAIMED: u64 = 3;
 const PHASE_BITS: u32 = 2;
 
 shared_struct! {
@@ -30,7 +31,9 @@ shared_struct! {
         balances: [AtomicI64; 2],
         deposited: [AtomicI64; 2],
         withdrawn: [AtomicI64; 2],
-        spare: [AtomicU64; 6],
+        /// The number of the idempotency key that the operation makes known; 0 without one. Written under the sequencer's lock.
+        key_number: AtomicU64,
+        spare: [AtomicU64; 5],
     }
 }
 
@@ -65,8 +68,8 @@ shared_struct! {
 /// A plan as it is written into the intent: absolute values, so that carrying it out twice is the same as once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Plan {
-    /// The accounts; the second may be missing.
-    pub accounts: (AccountId, Option<AccountId>),
+    /// The accounts; a transfer has two, a refusal that is remembered has none.
+    pub accounts: [Option<AccountId>; 2],
     /// Their new balances.
     pub balances: [Cents; 2],
     /// The worker's tally of deposits, before and after.
@@ -86,6 +89,8 @@ pub enum Phase {
     Idle,
     /// Written down, not happened.
     Prepared,
+    /// Happened if, and only if, the order of operations has reached this number.
+    Claimed(Lsn),
     /// Happened, as number so-and-so; maybe not applied yet.
     Committed(Lsn),
 }
@@ -94,9 +99,9 @@ impl Intent {
     /// Writes the plan; the operation has not happened.
     #[inline]
     pub(super) fn prepare(&self, plan: &Plan) {
-        let (first, second) = plan.accounts;
-        self.accounts[0].store(first.0, Ordering::Relaxed);
-        self.accounts[1].store(second.map_or(NO_ACCOUNT, |id| id.0), Ordering::Relaxed);
+        for (field, account) in self.accounts.iter().zip(plan.accounts) {
+            field.store(account.map_or(NO_ACCOUNT, |id| id.0), Ordering::Relaxed);
+        }
         for (fields, values) in
             [(&self.balances, plan.balances), (&self.deposited, plan.deposited), (&self.withdrawn, plan.withdrawn)]
         {
@@ -105,11 +110,35 @@ impl Intent {
         }
         self.connection.store(plan.connection, Ordering::Relaxed);
         self.progress.store(plan.progress, Ordering::Relaxed);
+        self.key_number.store(0, Ordering::Relaxed);
         // COMMIT-INTENT: release, so that whoever sees a phase sees the plan.
         self.phase.store(PREPARED, Ordering::Release);
     }
 
-    /// Declares the operation happened as number `lsn`. This store is the commit point while there is no journal.
+    /// Says that the operation makes key number `number` known.
+    #[inline]
+    pub(super) fn set_key_number(&self, number: u64) {
+        self.key_number.store(number, Ordering::Relaxed);
+    }
+
+    /// The number of the key that the operation makes known; 0 without one.
+    pub(super) fn key_number(&self) -> u64 {
+        self.key_number.load(Ordering::Relaxed)
+    }
+
+    /// Says that the operation is the one that gets number `lsn`, should the order reach that. Holding the sequencer's lock.
+    #[inline]
+    pub(super) fn claim(&self, lsn: Lsn) {
+        // COMMIT-INTENT: release, as above.
+        self.phase.store(lsn.0 << PHASE_BITS | CLAIMED, Ordering::Release);
+    }
+
+    /// Takes a dead worker's claim to a number back, which the order has not reached. Holding the sequencer's lock.
+    pub(super) fn withdraw_claim(&self) {
+        self.phase.store(PREPARED, Ordering::Release);
+    }
+
+    /// Declares the operation happened as number `lsn`. This store is the commit point where there is no journal.
     #[inline]
     pub(super) fn commit(&self, lsn: Lsn) {
         // COMMIT-INTENT: release, as above.
@@ -130,6 +159,7 @@ impl Intent {
         let word = self.phase.load(Ordering::Acquire);
         match word & ((1 << PHASE_BITS) - 1) {
             COMMITTED => Phase::Committed(Lsn(word >> PHASE_BITS)),
+            CLAIMED => Phase::Claimed(Lsn(word >> PHASE_BITS)),
             PREPARED => Phase::Prepared,
             _ => Phase::Idle,
         }
@@ -141,12 +171,9 @@ impl Intent {
         let pair = |fields: &[AtomicI64; 2]| {
             [Cents(fields[0].load(Ordering::Relaxed)), Cents(fields[1].load(Ordering::Relaxed))]
         };
-        let second = self.accounts[1].load(Ordering::Relaxed);
+        let account = |field: &AtomicU32| Some(field.load(Ordering::Relaxed)).filter(|&id| id != NO_ACCOUNT).map(AccountId);
         Plan {
-            accounts: (
-                AccountId(self.accounts[0].load(Ordering::Relaxed)),
-                (second != NO_ACCOUNT).then_some(AccountId(second)),
-            ),
+            accounts: [account(&self.accounts[0]), account(&self.accounts[1])],
             balances: pair(&self.balances),
             deposited: pair(&self.deposited),
             withdrawn: pair(&self.withdrawn),
@@ -160,10 +187,7 @@ impl Plan {
     /// The new balance of `account`, where the plan names it.
     #[must_use]
     pub fn balance_of(&self, account: AccountId) -> Option<Cents> {
-        if self.accounts.0 == account {
-            return Some(self.balances[0]);
-        }
-        (self.accounts.1 == Some(account)).then_some(self.balances[1])
+        self.accounts.iter().zip(self.balances).find(|(named, _)| **named == Some(account)).map(|(_, balance)| balance)
     }
 }
 

@@ -10,7 +10,6 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use crate::crash_point::{CrashPoint, crash_point};
 use crate::ipc::robust::Busy;
-use crate::ledger::commit::CommitPoint;
 use crate::ledger::intent::{LedgerRow, Phase, Plan};
 use crate::ledger::table::{AccountCell, Table};
 use crate::vocab::{AccountId, Cents, Lsn};
@@ -75,13 +74,15 @@ pub enum Settled {
 /// [`Busy`]: a living worker is just mending one of the accounts; call again soon.
 pub fn settle(table: &Table, worker: usize) -> Result<Settled, Busy> {
     let row = &table.rows()[worker];
+    // If it died as the sequencer's holder, its claim is withdrawn now, or its key made known. Busy: somebody who has inherited
+    // the lock may be doing that.
+    drop(table.try_sequence()?);
     let settled = match row.intent.phase() {
         Phase::Idle => return Ok(Settled::Idle),
         Phase::Prepared => Settled::Dropped,
-        Phase::Committed(lsn) => {
+        Phase::Claimed(lsn) | Phase::Committed(lsn) => {
             let plan = row.intent.plan();
-            let (first, second) = plan.accounts;
-            for account in [Some(first), second].into_iter().flatten() {
+            for account in plan.accounts.into_iter().flatten() {
                 if let Some(cell) = table.cell(account)
                     && cell.lsn() < lsn
                 {

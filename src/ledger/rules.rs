@@ -55,6 +55,11 @@ pub struct Outcome {
     pub withdrawn: Cents,
 }
 
+impl Outcome {
+    /// That of a refusal.
+    pub const NOTHING: Outcome = Outcome { balances: [Cents::ZERO; 2], deposited: Cents::ZERO, withdrawn: Cents::ZERO };
+}
+
 impl Operation {
     /// The accounts that the operation touches.
     #[inline]

@@ -6,18 +6,21 @@ use std::time::Duration;
 use crate::ipc::IpcError;
 use crate::ipc::robust::{Acquired, Busy, Held, RobustMutex};
 use crate::ipc::segment::Segment;
-use crate::ledger::commit::MemoryOrder;
+use crate::journal::record::Record;
 use crate::ledger::intent::LedgerRow;
+use crate::ledger::keys::Found;
+use crate::ledger::order::Order;
 use crate::ledger::repair;
+use crate::ledger::sequencer::{Sequencer, Shape};
 use crate::limits::MAX_WORKERS;
 use crate::shared_struct;
 use crate::vocab::{AccountId, Cents, Lsn};
 
 /// Version of the layout of both segments; goes up with every change of a structure in them.
-pub const LAYOUT_VERSION: u32 = 1;
+pub const LAYOUT_VERSION: u32 = 2;
 
 /// How long a taker of a lock waits before it shows that it is alive and waits on.
-const PATIENCE: Duration = Duration::from_millis(20);
+pub(super) const PATIENCE: Duration = Duration::from_millis(20);
 
 shared_struct! {
     /// What stands before the cells. Writers are named at each field.
@@ -30,7 +33,7 @@ shared_struct! {
         /// The largest balance that an account may have, in cents. The master, before the first worker.
         cap: AtomicI64,
         spare: [AtomicU64; 5],
-        /// See `MemoryOrder`. Every worker, by atomic addition.
+        /// See `Order`. Every worker, by atomic addition.
         sequence: AtomicU64,
         sequence_line: [AtomicU64; 7],
         /// Held by whoever takes a cut.
@@ -58,6 +61,7 @@ shared_struct! {
 pub struct Table {
     accounts: Segment<TableHeader, AccountCell>,
     rows: Segment<(), LedgerRow>,
+    sequencer: Sequencer,
 }
 
 /// An account whose lock this thread holds, in good order.
@@ -72,6 +76,13 @@ impl LockedCell<'_> {
     #[must_use]
     pub fn balance(&self) -> Cents {
         self.cell.balance()
+    }
+
+    /// The last operation that changed the account.
+    #[inline]
+    #[must_use]
+    pub fn lsn(&self) -> Lsn {
+        self.cell.lsn()
     }
 
     /// Sets the balance; [`LockedCell::stamp`] must follow.
@@ -109,12 +120,20 @@ impl AccountCell {
 }
 
 impl Table {
-    /// Makes the two segments, `accounts` and `intents` by their full names, with `accounts` accounts of `initial` each.
+    /// Makes the segments, by their full names: `accounts`, `intents`, `journal`, `keys`.
     ///
     /// # Errors
     /// A segment or a lock cannot be made; then none is left behind.
-    pub fn create(names: [&str; 2], boot: u32, accounts: u32, initial: Cents) -> Result<Self, IpcError> {
-        let [accounts_name, rows_name] = names;
+    pub fn create(names: [&str; 4], boot: u32, shape: &Shape) -> Result<Self, IpcError> {
+        let made = Self::make(names, boot, shape);
+        if made.is_err() {
+            names.iter().try_for_each(|name| crate::ipc::segment::unlink(name))?;
+        }
+        made
+    }
+
+    fn make([accounts_name, rows_name, ring, keys]: [&str; 4], boot: u32, shape: &Shape) -> Result<Self, IpcError> {
+        let (accounts, initial) = (shape.accounts, shape.initial_balance);
         let count = accounts as usize;
         let cells = Segment::create(accounts_name, LAYOUT_VERSION, boot, count, |header: &TableHeader, cells| {
             header.accounts.store(accounts, Ordering::Relaxed);
@@ -127,21 +146,19 @@ impl Table {
                 cell.lock.init(accounts_name)
             })
         })?;
-        let rows = Segment::create(rows_name, LAYOUT_VERSION, boot, MAX_WORKERS, |(), _| Ok(()));
-        if rows.is_err() {
-            crate::ipc::segment::unlink(accounts_name)?;
-        }
-        Ok(Table { accounts: cells, rows: rows? })
+        let rows = Segment::create(rows_name, LAYOUT_VERSION, boot, MAX_WORKERS, |(), _| Ok(()))?;
+        Ok(Table { accounts: cells, rows, sequencer: Sequencer::create([ring, keys], boot, shape)? })
     }
 
     /// Maps an existing table for reading only: balances and intents can be looked at, nothing can be locked.
     ///
     /// # Errors
     /// There is none, or it has another layout.
-    pub fn open_read_only(names: [&str; 2]) -> Result<Self, IpcError> {
+    pub fn open_read_only([accounts, rows, ring, keys]: [&str; 4]) -> Result<Self, IpcError> {
         Ok(Table {
-            accounts: Segment::open_read_only(names[0], LAYOUT_VERSION)?,
-            rows: Segment::open_read_only(names[1], LAYOUT_VERSION)?,
+            accounts: Segment::open_read_only(accounts, LAYOUT_VERSION)?,
+            rows: Segment::open_read_only(rows, LAYOUT_VERSION)?,
+            sequencer: Sequencer::open_read_only([ring, keys])?,
         })
     }
 
@@ -172,8 +189,15 @@ impl Table {
     /// The order of operations.
     #[inline]
     #[must_use]
-    pub fn order(&self) -> MemoryOrder<'_> {
-        MemoryOrder(&self.header().sequence)
+    pub fn order(&self) -> Order<'_> {
+        Order(&self.header().sequence)
+    }
+
+    /// What makes operations happen: the journal ring and the known keys.
+    #[inline]
+    #[must_use]
+    pub fn sequencer(&self) -> &Sequencer {
+        &self.sequencer
     }
 
     /// What the ledger keeps for each worker.
@@ -183,10 +207,11 @@ impl Table {
         self.rows.elements()
     }
 
-    /// The two segments' names and sizes in bytes.
+    /// The segments' names and sizes in bytes.
     #[must_use]
-    pub fn segments(&self) -> [(&str, usize); 2] {
-        [(self.accounts.name(), self.accounts.bytes()), (self.rows.name(), self.rows.bytes())]
+    pub fn segments(&self) -> [(&str, usize); 4] {
+        let [ring, keys] = self.sequencer.segments();
+        [(self.accounts.name(), self.accounts.bytes()), (self.rows.name(), self.rows.bytes()), ring, keys]
     }
 
     pub(super) fn cell(&self, account: AccountId) -> Option<&AccountCell> {
@@ -251,6 +276,37 @@ impl Table {
     pub fn orphaned(&self) -> impl Iterator<Item = AccountId> {
         let cells = (0..).map(AccountId).zip(self.accounts.elements());
         cells.filter_map(|(account, cell)| cell.lock.is_orphaned().then_some(account))
+    }
+
+    /// Sets what `account` held after operation `lsn`, which stands in the journal; before the first worker. No such account:
+    /// nothing.
+    pub fn restore(&self, account: AccountId, balance: Cents, lsn: Lsn) {
+        if let Some(cell) = self.cell(account).filter(|cell| lsn >= cell.lsn()) {
+            cell.balance.store(balance.0, Ordering::Relaxed);
+            cell.lsn.store(lsn.0, Ordering::Relaxed);
+        }
+    }
+
+    /// Makes the key of `record`, which stands in the journal, known again; before the first worker, in the order of records.
+    pub fn restore_key(&self, record: &Record) {
+        if let Some(key) = &record.key
+            && let Found::Free(slot) = self.sequencer.keys().find(key)
+        {
+            let keys = self.sequencer.keys();
+            keys.make_known(keys.write_down(key, record, slot), record.lsn);
+        }
+    }
+
+    /// Goes on after operation `lsn`, all of which is on disk; before the first worker. `opening` is the sum of all opening
+    /// balances, and `deposited` and `withdrawn` are what came in and went out so far.
+    pub fn begin_after(&self, lsn: Lsn, opening: Cents, [deposited, withdrawn]: [Cents; 2]) {
+        self.header().opening.store(opening.0, Ordering::Relaxed);
+        // Any row will do: only the sums over all rows mean something.
+        let tally = &self.rows()[0].tally;
+        tally.deposited.store(deposited.0, Ordering::Relaxed);
+        tally.withdrawn.store(withdrawn.0, Ordering::Relaxed);
+        self.order().begin_after(lsn);
+        self.sequencer.begin_after(lsn);
     }
 
     pub(super) fn redo(cell: &AccountCell, balance: Cents, lsn: Lsn) {

@@ -3,9 +3,12 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::crash_point::{CrashPoint, crash_point};
-use crate::ledger::commit::{CommitPoint, Stamp};
+use crate::journal::record::{Kind, Record, Verdict};
 use crate::ledger::intent::{LedgerRow, NO_CONNECTION, Plan};
+use crate::ledger::keys::Key;
+use crate::ledger::order::Stamp;
 use crate::ledger::rules::{Operation, Outcome, Refusal};
+use crate::ledger::sequencer::Uncommitted;
 use crate::ledger::table::{LockedCell, Table};
 use crate::vocab::{AccountId, Cents, Lsn};
 
@@ -29,11 +32,36 @@ impl<'a> Completion<'a> {
     pub const UNATTENDED: Completion<'static> = Completion { connection: NO_CONNECTION, word: None, next: 0 };
 }
 
+/// Who asked, and the key by which the request is known when it comes again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Asker {
+    /// CRC-32 of the user's name: a key is the user's own.
+    pub principal: u32,
+    /// The idempotency key, if the request has one.
+    pub key: Option<Key>,
+}
+
+impl Asker {
+    /// Nobody in particular, without a key.
+    pub const ANYBODY: Asker = Asker { principal: 0, key: None };
+}
+
+/// Why there is nothing new to say to an operation: nothing has changed, and `reply` has moved nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Undone {
+    /// A rule forbids it.
+    Refused(Refusal),
+    /// It could not be committed.
+    Uncommitted(Uncommitted),
+}
+
 /// A worker's hand in the ledger. It is used by `&mut`: a worker has one intent, so one operation in flight.
 pub struct Teller<'a> {
     table: &'a Table,
     row: &'a LedgerRow,
     still_waiting: Box<dyn Fn() + 'a>,
+    wall_clock_ns: u64,
+    seen: Lsn,
 }
 
 impl<'a> Teller<'a> {
@@ -41,7 +69,25 @@ impl<'a> Teller<'a> {
     /// a lock.
     #[must_use]
     pub fn new(table: &'a Table, worker: usize, still_waiting: impl Fn() + 'a) -> Self {
-        Teller { table, row: &table.rows()[worker], still_waiting: Box::new(still_waiting) }
+        let row = &table.rows()[worker];
+        Teller { table, row, still_waiting: Box::new(still_waiting), wall_clock_ns: 0, seen: Lsn(0) }
+    }
+
+    /// Sets the time that records bear, nanoseconds since 1970.
+    pub fn set_wall_clock(&mut self, now_ns: u64) {
+        self.wall_clock_ns = now_ns;
+    }
+
+    /// The last operation whose result showed in anything that this teller said since it was last asked.
+    #[inline]
+    pub fn take_seen(&mut self) -> Lsn {
+        std::mem::take(&mut self.seen)
+    }
+
+    /// Says that the result of operation `lsn` is shown.
+    #[inline]
+    pub fn see(&mut self, lsn: Lsn) {
+        self.seen = self.seen.max(lsn);
     }
 
     /// What `account` holds.
@@ -52,36 +98,106 @@ impl<'a> Teller<'a> {
     pub fn balance(&mut self, account: AccountId) -> Result<Cents, Refusal> {
         let cell = self.table.lock(account, &self.still_waiting).ok_or(Refusal::NoAccount)?;
         crash_point(CrashPoint::Locked);
-        Ok(cell.balance())
+        let (balance, lsn) = (cell.balance(), cell.lsn());
+        drop(cell);
+        self.see(lsn);
+        Ok(balance)
     }
 
     /// Carries out `operation`, wholly or not at all, whenever this process may die.
     ///
-    /// Once it is certain that the operation will be done, and before it is, `reply` is called with the outcome: it puts the
-    /// answer where it will be sent from, and says which word makes it visible there.
+    /// Once it is certain what will be done, and before it is, `reply` is called with the outcome: it puts the answer where it
+    /// will be sent from, and says which word makes it visible there. A refusal with a key is remembered, and so done, too.
     ///
     /// # Errors
-    /// The rule that forbids it; then nothing has changed and `reply` was not called.
+    /// [`Undone`]; should `reply` have been called, what it prepared does not count.
     #[inline]
     pub fn carry_out<'c>(
         &mut self,
         operation: Operation,
-        reply: impl FnOnce(&Outcome) -> Completion<'c>,
-    ) -> Result<(Lsn, Outcome), Refusal> {
-        operation.check_shape(self.table.accounts())?;
-        let (first, second) = self.lock_in_order(operation.accounts())?;
+        asker: &Asker,
+        reply: impl FnOnce(Result<&Outcome, Refusal>) -> Completion<'c>,
+    ) -> Result<Lsn, Undone> {
+        if let Err(refusal) = operation.check_shape(self.table.accounts()) {
+            return self.refuse(operation, asker, refusal, reply);
+        }
+        let (first, second) = self.lock_in_order(operation.accounts()).map_err(Undone::Refused)?;
         crash_point(CrashPoint::Locked);
-        let second_balance = second.as_ref().map_or(Cents::ZERO, LockedCell::balance);
-        let outcome = operation.decide([first.balance(), second_balance], self.table.cap())?;
+        let (second_balance, second_lsn) = second.as_ref().map_or((Cents::ZERO, Lsn(0)), |cell| (cell.balance(), cell.lsn()));
+        let previous = [first.lsn(), second_lsn];
+        let outcome = match operation.decide([first.balance(), second_balance], self.table.cap()) {
+            Ok(outcome) => outcome,
+            Err(refusal) => {
+                // It tells something about the balances. The accounts stay locked: no other may come between decision and record.
+                self.see(previous[0].max(previous[1]));
+                return self.refuse(operation, asker, refusal, reply);
+            }
+        };
         crash_point(CrashPoint::Decided);
-        let completion = reply(&outcome);
+        let completion = reply(Ok(&outcome));
         crash_point(CrashPoint::ReplyWritten);
         let plan = self.plan(operation, &outcome, completion);
-        self.row.intent.prepare(&plan);
-        crash_point(CrashPoint::Prepared);
-        let stamp = self.table.order().commit(&self.row.intent);
-        crash_point(CrashPoint::Committed);
+        let mut record = self.record(operation, asker, Verdict::Done);
+        (record.balances, record.previous) = (outcome.balances, previous);
+        let stamp = self.commit(&plan, &mut record)?;
         self.apply(stamp, &plan, &first, second.as_ref());
+        self.complete(completion);
+        drop(first);
+        crash_point(CrashPoint::FirstUnlocked);
+        drop(second);
+        crash_point(CrashPoint::Unlocked);
+        Ok(stamp.lsn)
+    }
+
+    /// Remembers a refusal, if it has a key.
+    #[cold]
+    fn refuse<'c>(
+        &mut self,
+        operation: Operation,
+        asker: &Asker,
+        refusal: Refusal,
+        reply: impl FnOnce(Result<&Outcome, Refusal>) -> Completion<'c>,
+    ) -> Result<Lsn, Undone> {
+        if asker.key.is_none() {
+            return Err(Undone::Refused(refusal));
+        }
+        let completion = reply(Err(refusal));
+        crash_point(CrashPoint::ReplyWritten);
+        let mut plan = self.plan(operation, &Outcome::NOTHING, completion);
+        plan.accounts = [None; 2];
+        let verdict = match refusal {
+            Refusal::NoAccount => Verdict::NoAccount,
+            Refusal::Insufficient => Verdict::Insufficient,
+            Refusal::Invalid => Verdict::Invalid,
+        };
+        let stamp = self.commit(&plan, &mut self.record(operation, asker, verdict))?;
+        self.complete(completion);
+        Ok(stamp.lsn)
+    }
+
+    #[inline]
+    fn commit(&mut self, plan: &Plan, record: &mut Record) -> Result<Stamp, Undone> {
+        self.row.intent.prepare(plan);
+        crash_point(CrashPoint::Prepared);
+        match self.table.commit(&self.row.intent, record, &self.still_waiting) {
+            Ok(stamp) => {
+                crash_point(CrashPoint::Sequenced);
+                self.see(stamp.lsn);
+                Ok(stamp)
+            }
+            Err(uncommitted) => {
+                if let Uncommitted::Repeated(first) = &uncommitted {
+                    self.see(first.lsn);
+                }
+                self.row.intent.clear();
+                Err(Undone::Uncommitted(uncommitted))
+            }
+        }
+    }
+
+    /// Makes the reply count, and ends the operation.
+    #[inline]
+    fn complete(&self, completion: Completion<'_>) {
         if let Some(word) = completion.word {
             // MOVE-PROGRESS: release, so that whoever sees the reply queued sees its bytes.
             word.store(completion.next, Ordering::Release);
@@ -90,11 +206,29 @@ impl<'a> Teller<'a> {
         // While the locks are held: an intent that is not idle names only accounts that its worker has locked.
         self.row.intent.clear();
         crash_point(CrashPoint::IntentCleared);
-        drop(first);
-        crash_point(CrashPoint::FirstUnlocked);
-        drop(second);
-        crash_point(CrashPoint::Unlocked);
-        Ok((stamp.lsn, outcome))
+    }
+
+    #[inline]
+    fn record(&self, operation: Operation, asker: &Asker, verdict: Verdict) -> Record {
+        let kind = match operation {
+            Operation::Deposit { .. } => Kind::Deposit,
+            Operation::Withdraw { .. } => Kind::Withdraw,
+            Operation::Transfer { .. } => Kind::Transfer,
+        };
+        Record {
+            // The sequencer's to give.
+            lsn: Lsn(0),
+            term: 0,
+            time_ns: self.wall_clock_ns,
+            kind,
+            verdict,
+            principal: asker.principal,
+            accounts: operation.accounts(),
+            amount: operation.amount(),
+            balances: [Cents::ZERO; 2],
+            previous: [Lsn(0); 2],
+            key: asker.key,
+        }
     }
 
     /// Locks in the order of the account numbers, so that no two operations wait for each other; gives the cells in the
@@ -128,7 +262,7 @@ impl<'a> Teller<'a> {
         // Two's complement: the sums that TOTALS compares are equal modulo 2^64 also after a wrap.
         let moved = |from: i64, by: Cents| [Cents(from), Cents(from.wrapping_add(by.0))];
         Plan {
-            accounts: operation.accounts(),
+            accounts: [Some(operation.accounts().0), operation.accounts().1],
             balances: outcome.balances,
             deposited: moved(tally.deposited.load(Ordering::Relaxed), outcome.deposited),
             withdrawn: moved(tally.withdrawn.load(Ordering::Relaxed), outcome.withdrawn),

@@ -4,10 +4,11 @@ use std::os::fd::{AsFd, AsRawFd};
 
 use mio::unix::SourceFd;
 
+use crate::journald;
 use crate::ledger::repair::{self, Settled};
 use crate::master::MasterError;
 use crate::master::crew::Post;
-use crate::master::watch::{Master, Stopping};
+use crate::master::watch::{JOURNAL, Master, Stopping, Which};
 
 impl Master {
     /// A worker may have ended.
@@ -21,7 +22,7 @@ impl Master {
             let _ = self.poll.registry().deregister(&mut SourceFd(&fd.as_raw_fd()));
         }
         self.common.instance.workers()[index].end_life();
-        let expected = ending.orderly && (post.leaving || self.stopping != Stopping::No);
+        let expected = ending.is_orderly() && (post.leaving || self.stopping != Stopping::No);
         let level = if expected { log::Level::Info } else { log::Level::Warn };
         log::log!(level, "worker {index} (pid {}) ended: {}", crewman.child.pid(), ending.text);
         Ok(())
@@ -56,6 +57,47 @@ impl Master {
                 self.posts[index] = None;
                 instance.unmake_lane(index)?;
             }
+        }
+        Ok(())
+    }
+
+    /// The journal process may have ended.
+    pub(super) fn collect_scribe(&mut self, now: u64) -> Result<(), MasterError> {
+        let Some(scribe) = self.scribe.as_mut() else { return Ok(()) };
+        let Some((child, ending)) = scribe.reap(now)? else { return Ok(()) };
+        let _ = self.poll.registry().deregister(&mut SourceFd(&child.as_fd().as_raw_fd()));
+        let row = self.common.instance.journal_row();
+        row.set_pid(0);
+        if ending.code == Some(journald::EXIT_FAILED) {
+            // A successor could do no better, and whoever waits for the journal would wait for ever.
+            self.scribe = None;
+            self.journal_failed = true;
+            return self.hurry();
+        }
+        if ending.is_orderly() && row.is_to_leave() {
+            self.scribe = None;
+            return Ok(());
+        }
+        log::warn!("the journal process (pid {}) ended: {}; replies wait for its successor", child.pid(), ending.text);
+        Ok(())
+    }
+
+    /// Has a journal process as long as there is something to be journaled, and none afterwards.
+    pub(super) fn see_to_scribe(&mut self, now: u64) -> Result<(), MasterError> {
+        let no_workers = self.no_workers();
+        let row = self.common.instance.journal_row();
+        let Some(scribe) = self.scribe.as_mut() else { return Ok(()) };
+        if scribe.child.is_none() && now >= scribe.fill_at_ns {
+            scribe.fill(&self.common)?;
+            self.watch_fd(JOURNAL, Which::Journal)?;
+            if row.lives() > 1 {
+                log::info!("the journal process is back");
+            }
+        }
+        // The last worker has said the last that it had to say.
+        if self.stopping != Stopping::No && no_workers && !row.is_to_leave() {
+            row.ask_to_leave();
+            self.common.journal.send();
         }
         Ok(())
     }

@@ -35,6 +35,10 @@ pub struct Common {
     pub settings: &'static Settings,
     /// Who may log in.
     pub users: &'static Users,
+    /// How each worker is woken up, by its number; made once, so that the journal process has them for all lives of a worker.
+    pub nudges: Vec<Arc<Nudge>>,
+    /// How the journal process is woken up.
+    pub journal: Arc<Nudge>,
     /// The lock of the data directory; held on by every worker, so that it shows that one lives.
     pub data_lock: File,
 }
@@ -45,7 +49,6 @@ pub struct Crewman {
     pub child: Child,
     /// The master's end of the socketpair.
     pub lane: OwnedFd,
-    nudge: Arc<Nudge>,
     turns_before: u64,
     /// Whether it was sent SIGKILL: it may take a moment to end.
     pub killed: bool,
@@ -55,6 +58,7 @@ pub struct Crewman {
 pub struct Post {
     /// Its number.
     pub index: usize,
+    nudge: Arc<Nudge>,
     /// The master's end of the lane.
     pub producer: Producer<'static>,
     semaphores: LaneSemaphores,
@@ -76,13 +80,13 @@ pub struct Post {
 
 /// Spaces births: a leaky bucket, kept as the time by which all births so far are paid for.
 #[derive(Clone, Copy, Debug, Default)]
-struct Spacing {
+pub struct Spacing {
     paid_until_ns: u64,
 }
 
 impl Spacing {
     /// Counts a birth that is wanted now; when it may be.
-    fn next(&mut self, now_ns: u64) -> u64 {
+    pub fn next(&mut self, now_ns: u64) -> u64 {
         let spacing = nanoseconds(SPACING);
         self.paid_until_ns = self.paid_until_ns.max(now_ns) + spacing;
         now_ns.max(self.paid_until_ns.saturating_sub(spacing * u64::from(BURST)))
@@ -94,12 +98,14 @@ impl Post {
     ///
     /// # Errors
     /// Its semaphores cannot be made.
-    pub fn new(instance: &'static Instance, index: usize, listener: Option<OwnedFd>) -> Result<Self, IpcError> {
+    pub fn new(common: &Common, index: usize, listener: Option<OwnedFd>) -> Result<Self, IpcError> {
+        let instance = common.instance;
         let semaphores = instance.make_lane(index)?;
         let depth = instance.control().queue_depth();
         let producer = Producer::new(instance.lane_ring(index), semaphores.clone(), depth);
         Ok(Post {
             index,
+            nudge: common.nudges[index].clone(),
             producer,
             semaphores,
             listener,
@@ -129,15 +135,15 @@ impl Post {
         let row = &instance.workers()[index];
         self.producer.reset();
         let (ours, theirs) = fdpass::pair()?;
-        let nudge = Arc::new(Nudge::new()?);
+        let (nudge, journal) = (self.nudge.clone(), common.journal.clone());
         let listener = self.listener.as_ref().map(|fd| fd.try_clone()).transpose();
         let listener = listener.map_err(|_| IpcError::last("duplicate", "a listening socket"))?;
-        let mut keep = vec![theirs.as_raw_fd(), nudge.as_fd().as_raw_fd(), common.data_lock.as_raw_fd()];
+        let mut keep = vec![theirs.as_raw_fd(), common.data_lock.as_raw_fd()];
+        keep.extend([&nudge, &journal].map(|nudge| nudge.as_fd().as_raw_fd()));
         keep.extend(listener.iter().map(AsRawFd::as_raw_fd));
         keep.extend(instance.alive().map(AsRawFd::as_raw_fd));
         let turns_before = row.stats.turns.get();
         row.begin_life(process::monotonic_ns());
-        let their_nudge = nudge.clone();
         let child = process::spawn(&format!("vault-worker-{index}"), &keep, move || {
             worker::run(Seat {
                 index,
@@ -146,12 +152,13 @@ impl Post {
                 users,
                 semaphores,
                 lane: theirs,
-                nudge: their_nudge,
+                nudge,
+                journal,
                 listener,
             })
         })?;
         row.set_pid(u32::try_from(child.pid()).unwrap_or(0));
-        self.crewman = Some(Crewman { child, lane: ours, nudge, turns_before, killed: false });
+        self.crewman = Some(Crewman { child, lane: ours, turns_before, killed: false });
         Ok(())
     }
 
@@ -173,9 +180,7 @@ impl Post {
 
     /// Wakes the worker up, so that it reads its orders.
     pub fn nudge(&self) {
-        if let Some(crewman) = &self.crewman {
-            crewman.nudge.send();
-        }
+        self.nudge.send();
     }
 
     /// Kills the worker.

@@ -3,16 +3,20 @@
 //! It has one thread for ever (its forks must be safe), waits for nothing but its poll, and never reads a byte that a
 //! client sent.
 
+mod books;
 mod care;
 mod claim;
 mod crew;
 mod dispatch;
 mod orders;
+mod scribe;
 mod watch;
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
+use std::sync::Arc;
 
 use nix::sys::signal::{SigSet, Signal};
 
@@ -21,7 +25,8 @@ use crate::crash_point;
 use crate::instance::{Blueprint, Instance};
 use crate::ipc::names::{Generation, SHM_FOLDER};
 use crate::ipc::{IpcError, net, process};
-use crate::ledger::{Totals, cut};
+use crate::ipc::event::Nudge;
+use crate::journal::{Directory, DirectoryError, DiskError, RecoveryError};
 use crate::limits::MAX_WORKERS;
 use crate::service::users::{Users, UsersError};
 pub use claim::ClaimError;
@@ -63,8 +68,25 @@ pub enum MasterError {
         /// What they are needed for.
         connections: u32,
     },
+    /// The data directory cannot be used.
+    #[error(transparent)]
+    Directory(#[from] DirectoryError),
+    /// The journal cannot be read.
+    #[error(transparent)]
+    Recovery(#[from] RecoveryError),
+    /// A file of the journal cannot be read.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+    /// There is a journal, and it is not to be read.
+    #[error(
+        "{0} holds a journal, which --durability none would ignore; choose another directory with --data, or another          durability"
+    )]
+    JournalIgnored(PathBuf),
+    /// The journal process has ended because the disk failed; it has said why.
+    #[error("the journal failed, so the server has stopped; nothing that was acknowledged is lost. Look after the disk, then restart")]
+    JournalFailed,
     /// The environment names a crash point that does not exist.
-    #[error("{variable}: `{0}` is not of the form WORKER:NAME[#HIT][/stop] with a known name", variable = crash_point::VARIABLE)]
+    #[error("{variable}: `{0}` is not of the form WHO:NAME[#HIT][/stop] with a known name", variable = crash_point::VARIABLE)]
     CrashPoint(String),
     /// The books do not balance at the end: money was lost or made.
     #[error("the books do not balance: the accounts opened with {expected}, by the sums it was {found}")]
@@ -118,14 +140,19 @@ pub fn run(settings: Settings) -> Result<(), MasterError> {
     watch::handled_signals()
         .thread_block()
         .map_err(|errno| IpcError::system("block", "the signals that are read", errno))?;
-    let instance: &'static Instance = Box::leak(Box::new(make_instance(settings)?));
+    let directory = books::open_directory(settings)?;
+    let instance: &'static Instance = Box::leak(Box::new(make_instance(settings, directory.as_ref())?));
     let _unlinker = Unlinker(instance);
+    if let Some(directory) = &directory {
+        books::read(instance, directory, settings.key_window)?;
+    }
     instance.control().set_address(&address.to_string());
-    let common = Common { instance, settings, users, data_lock };
-    let mut master = watch::Master::new(common, listeners, address)?;
+    let nudges = std::iter::repeat_with(|| Nudge::new().map(Arc::new)).take(MAX_WORKERS).collect::<Result<_, _>>()?;
+    let common = Common { instance, settings, users, nudges, journal: Arc::new(Nudge::new()?), data_lock };
+    let mut master = watch::Master::new(common, directory, listeners, address)?;
     announce(instance, settings, address, &master.worker_pids());
     master.watch()?;
-    close_books(instance)
+    books::close(instance)
 }
 
 fn check_environment(settings: &Settings) -> Result<(), MasterError> {
@@ -133,8 +160,8 @@ fn check_environment(settings: &Settings) -> Result<(), MasterError> {
     let connections = settings.max_connections;
     process::raise_open_files(needed).map_err(|limit| MasterError::OpenFiles { needed, limit, connections })?;
     if let Ok(text) = std::env::var(crash_point::VARIABLE) {
-        crash_point::armed_for(&text, 0).map_err(MasterError::CrashPoint)?;
-        log::warn!("{} is set: workers will die of it, or halt", crash_point::VARIABLE);
+        crash_point::armed_for(&text, "").map_err(MasterError::CrashPoint)?;
+        log::warn!("{} is set: processes will die of it, or halt", crash_point::VARIABLE);
     }
     Ok(())
 }
@@ -154,7 +181,7 @@ fn open_listeners(settings: &Settings) -> Result<(Vec<OwnedFd>, SocketAddr), Mas
     Ok((listeners, address))
 }
 
-fn make_instance(settings: &Settings) -> Result<Instance, MasterError> {
+fn make_instance(settings: &Settings, directory: Option<&Directory>) -> Result<Instance, MasterError> {
     let boot = loop {
         match getrandom::u32() {
             Ok(0) => {}
@@ -165,8 +192,7 @@ fn make_instance(settings: &Settings) -> Result<Instance, MasterError> {
     let generation = Generation { instance: settings.instance.clone(), boot };
     Ok(Instance::create(&Blueprint {
         generation,
-        accounts: settings.accounts,
-        initial_balance: settings.initial_balance,
+        ledger: books::shape(settings, directory),
         max_connections: settings.max_connections,
         queue_depth: settings.queue_depth,
         accept_mode: settings.accept as u32,
@@ -178,38 +204,18 @@ fn make_instance(settings: &Settings) -> Result<Instance, MasterError> {
 fn announce(instance: &Instance, settings: &Settings, address: SocketAddr, pids: &[i32]) {
     let pids: Vec<String> = pids.iter().map(ToString::to_string).collect();
     let mode = format!("{:?}", settings.accept).to_lowercase();
+    let durability = format!("{:?}", settings.durability).to_lowercase();
     let objects = instance.generation().name("*");
     let line = format!(
-        "ready: {address} pid {} workers {} accept {mode} accounts {} durability none objects {SHM_FOLDER}{objects} \
+        "ready: {address} pid {} workers {} accept {mode} accounts {} durability {durability} objects {SHM_FOLDER}{objects} \
          {SHM_FOLDER}/sem.{}",
         std::process::id(),
         pids.join(","),
-        settings.accounts,
+        instance.table().accounts(),
         &objects[1..],
     );
     // Nobody may be listening; the server runs all the same.
     let _ = writeln!(io::stdout(), "{line}");
-}
-
-/// Sums up when all workers are gone, and says what happened.
-fn close_books(instance: &Instance) -> Result<(), MasterError> {
-    let rows = instance.workers();
-    let sum = |counter: fn(&crate::instance::stats::WorkerStats) -> u64| -> u64 {
-        rows.iter().map(|row| counter(&row.stats)).sum()
-    };
-    let requests = sum(|stats| stats.requests.iter().map(|counter| counter.get()).sum());
-    let seconds = (process::monotonic_ns() - instance.control().started_ns()) / 1_000_000_000;
-    // No worker is left that could die under it.
-    let Some(totals) = cut::take(instance.table()) else { return Ok(()) };
-    let Totals { accounts, sum: held, deposited, withdrawn, lsn } = totals;
-    let line = format!(
-        "stopped: after {seconds} s, {} connections, {requests} requests, {lsn} operations; {accounts} accounts hold \
-         {held}, deposited {deposited}, withdrawn {withdrawn}",
-        sum(|stats| stats.accepted.get()),
-    );
-    let _ = writeln!(io::stdout(), "{line}");
-    let (expected, found) = (instance.table().opening(), totals.opening());
-    if expected == found { Ok(()) } else { Err(MasterError::Books { expected, found }) }
 }
 
 /// The signals that the master reads instead of being interrupted by them.

@@ -52,6 +52,15 @@ impl Master {
         Ok(())
     }
 
+    /// Ends at once, without an order from outside.
+    pub(super) fn hurry(&mut self) -> Result<(), MasterError> {
+        self.stopping = Stopping::Until(self.last_turn_ns);
+        self.common.instance.control().order(Orders::Hurry);
+        self.close_door();
+        self.posts.iter_mut().flatten().try_for_each(Post::kill)?;
+        Ok(())
+    }
+
     fn close_door(&mut self) {
         if let Some(door) = self.door.take() {
             let _ = self.poll.registry().deregister(&mut SourceFd(&door.as_raw_fd()));

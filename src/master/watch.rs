@@ -13,14 +13,17 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use crate::config::AcceptMode;
 use crate::ipc::process::monotonic_ns;
 use crate::ipc::{IpcError, fdpass, net};
+use crate::journal::Directory;
 use crate::limits::MAX_WORKERS;
 use crate::master::crew::{Common, Post};
 use crate::master::dispatch::Connections;
+use crate::master::scribe::Scribe;
 use crate::master::{MasterError, signal_set};
 use crate::worker::Farewell;
 
 const SIGNALS: Token = Token(0);
 const DOOR: Token = Token(1);
+pub(super) const JOURNAL: Token = Token(usize::MAX);
 /// Tokens of the workers' pidfds begin here, in steps of two; those of their lanes lie between.
 const CREW: usize = 2;
 
@@ -59,6 +62,9 @@ pub struct Master {
     pub(super) shared_listener: Option<OwnedFd>,
     pub(super) posts: Vec<Option<Post>>,
     pub(super) connections: Connections,
+    /// The journal process, as long as there is to be one.
+    pub(super) scribe: Option<Scribe>,
+    pub(super) journal_failed: bool,
     pub(super) stopping: Stopping,
     pub(super) last_turn_ns: u64,
     /// Workers are not late before: after the master itself was stopped for a while.
@@ -67,7 +73,12 @@ pub struct Master {
 
 impl Master {
     /// Makes all posts and fills them.
-    pub(super) fn new(common: Common, listeners: Vec<OwnedFd>, address: SocketAddr) -> Result<Self, MasterError> {
+    pub(super) fn new(
+        common: Common,
+        directory: Option<Directory>,
+        listeners: Vec<OwnedFd>,
+        address: SocketAddr,
+    ) -> Result<Self, MasterError> {
         let poll = Poll::new().map_err(|source| MasterError::Io { step: "make an epoll", source })?;
         let signals = SignalFd::with_flags(&handled_signals(), SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)
             .map_err(|errno| IpcError::system("make", "a signalfd", errno))?;
@@ -80,6 +91,8 @@ impl Master {
             shared_listener: None,
             posts: std::iter::repeat_with(|| None).take(MAX_WORKERS).collect(),
             connections: Connections::new(common.instance.connections()),
+            scribe: directory.map(Scribe::new),
+            journal_failed: false,
             stopping: Stopping::No,
             last_turn_ns: monotonic_ns(),
             forbearing_until_ns: 0,
@@ -95,6 +108,7 @@ impl Master {
             AcceptMode::Shared => master.shared_listener = listeners.next(),
             AcceptMode::Reuseport => {}
         }
+        master.see_to_scribe(monotonic_ns())?;
         for index in 0..master.common.settings.workers {
             master.add_post(index, listeners.next())?;
         }
@@ -116,6 +130,7 @@ impl Master {
                 match event.token() {
                     SIGNALS => self.take_signals(now)?,
                     DOOR => self.knocked = true,
+                    JOURNAL => self.collect_scribe(now)?,
                     Token(token) if token % 2 == 0 => self.collect((token - CREW) / 2, now)?,
                     Token(token) => self.hear((token - CREW) / 2),
                 }
@@ -123,13 +138,18 @@ impl Master {
             self.settle_the_dead()?;
             self.kill_late(now)?;
             self.fill_posts(now)?;
+            self.see_to_scribe(now)?;
             self.accept()?;
         }
-        Ok(())
+        if self.journal_failed { Err(MasterError::JournalFailed) } else { Ok(()) }
     }
 
     fn is_over(&self) -> bool {
-        self.stopping != Stopping::No && self.posts.iter().flatten().all(|post| post.crewman.is_none())
+        self.stopping != Stopping::No && self.no_workers() && self.scribe.is_none()
+    }
+
+    pub(super) fn no_workers(&self) -> bool {
+        self.posts.iter().flatten().all(|post| post.crewman.is_none() && !post.unsettled)
     }
 
     /// How long nothing needs to be done unless something happens.
@@ -140,6 +160,8 @@ impl Master {
         let now = self.last_turn_ns;
         let empty = |post: &&Post| post.crewman.is_none();
         let fill = self.posts.iter().flatten().filter(empty).map(|post| post.fill_at_ns.saturating_sub(now));
+        let scribe = self.scribe.iter().filter(|scribe| scribe.child.is_none());
+        let fill = fill.chain(scribe.map(|scribe| scribe.fill_at_ns.saturating_sub(now)));
         let settle = self.posts.iter().flatten().any(|post| post.unsettled);
         let soonest = fill.min().map_or(SECOND_NS / 4, |wait| wait.min(SECOND_NS / 4));
         let wait = Duration::from_nanos(soonest) + Duration::from_micros(50);
@@ -164,7 +186,7 @@ impl Master {
     pub(super) fn add_post(&mut self, index: usize, listener: Option<OwnedFd>) -> Result<(), MasterError> {
         let shared = self.shared_listener.as_ref().map(OwnedFd::try_clone).transpose();
         let shared = shared.map_err(|source| MasterError::Io { step: "duplicate the listening socket", source })?;
-        self.posts[index] = Some(Post::new(self.common.instance, index, listener.or(shared))?);
+        self.posts[index] = Some(Post::new(&self.common, index, listener.or(shared))?);
         self.fill(index)
     }
 
@@ -240,12 +262,13 @@ impl Master {
             .collect()
     }
 
-    fn watch_fd(&self, token: Token, which: Which) -> Result<(), MasterError> {
+    pub(super) fn watch_fd(&self, token: Token, which: Which) -> Result<(), MasterError> {
         let crewman = |index: usize| self.posts[index].as_ref().and_then(|post| post.crewman.as_ref());
         let fd: Option<BorrowedFd<'_>> = match which {
             Which::Signals => Some(self.signals.as_fd()),
             Which::Door => self.door.as_ref().map(AsFd::as_fd),
             Which::Child(index) => crewman(index).map(|crewman| crewman.child.as_fd()),
+            Which::Journal => self.scribe.as_ref().and_then(|scribe| scribe.child.as_ref()).map(AsFd::as_fd),
             Which::Lane(index) => crewman(index).map(|crewman| crewman.lane.as_fd()),
         };
         let Some(fd) = fd else { return Ok(()) };
@@ -258,8 +281,9 @@ impl Master {
 
 /// What the master watches.
 #[derive(Clone, Copy)]
-enum Which {
+pub(super) enum Which {
     Signals,
+    Journal,
     Door,
     Child(usize),
     Lane(usize),

@@ -1,5 +1,7 @@
 //! The bank's counter: what a request means for this user, and what an outcome is called on the wire. Pure.
 
+use crate::journal::record::Verdict;
+use crate::ledger::keys::Remembered;
 use crate::ledger::{Operation, Outcome, Refusal, Totals};
 use crate::service::session::Session;
 use crate::vocab::AccountId;
@@ -55,15 +57,31 @@ pub fn task_of<'a>(request: Request<'a>, session: Option<&Session>) -> Result<Ta
     }
 }
 
-/// The answer to an operation that was done.
+/// The answer to an operation that was done, or whose refusal stands.
 #[inline]
 #[must_use]
-pub fn response_to(operation: Operation, outcome: &Outcome) -> Response {
-    let [first, second] = outcome.balances;
+pub fn response_to(operation: Operation, opcode: u16, verdict: Result<Outcome, Refusal>) -> Response {
+    let [first, second] = match verdict {
+        Ok(outcome) => outcome.balances,
+        Err(refusal) => return Response::Error { opcode, status: status_of(refusal) },
+    };
     match operation {
         Operation::Deposit { .. } => Response::Deposit { balance: first },
         Operation::Withdraw { .. } => Response::Withdraw { balance: first },
         Operation::Transfer { .. } => Response::Transfer { from_balance: first, to_balance: second },
+    }
+}
+
+/// What became of a request the first time that it came.
+///
+/// # Errors
+/// It was refused then.
+pub fn verdict_of(first: &Remembered) -> Result<Outcome, Refusal> {
+    match first.verdict {
+        Verdict::Done => Ok(Outcome { balances: first.balances, ..Outcome::NOTHING }),
+        Verdict::NoAccount => Err(Refusal::NoAccount),
+        Verdict::Insufficient => Err(Refusal::Insufficient),
+        Verdict::Invalid => Err(Refusal::Invalid),
     }
 }
 

@@ -14,6 +14,8 @@ pub struct Session {
     pub xor: XorKey,
     /// What the user may do.
     pub role: Role,
+    /// Who the user is, for idempotency keys and the journal: CRC-32 of the name.
+    pub principal: u32,
 }
 
 impl Session {
@@ -27,7 +29,7 @@ impl Session {
                 number => break SessionId(number),
             }
         };
-        Some(Session { id, xor: XorKey::derive(user, id), role })
+        Some(Session { id, xor: XorKey::derive(user, id), role, principal: crc32fast::hash(user) })
     }
 
     /// Keeps the session where it outlives this process.
@@ -41,6 +43,7 @@ impl Session {
     pub fn kept(slot: &ConnectionSlot) -> Option<Session> {
         let words = slot.session()?;
         let role = Role::from_bits(words.role)?;
-        Some(Session { id: SessionId(words.session), xor: XorKey::from_bits(words.xor_key), role })
+        let principal = crc32fast::hash(slot.user().as_bytes());
+        Some(Session { id: SessionId(words.session), xor: XorKey::from_bits(words.xor_key), role, principal })
     }
 }

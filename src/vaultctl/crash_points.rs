@@ -13,7 +13,7 @@ pub(super) fn run() -> Result<(), Failure> {
         table.row([&point.name() as &dyn Display, &point.description()]);
     }
     say(&format!(
-        "A worker dies, as by kill -9, where its master's environment says so:\n\n  {VARIABLE}=WORKER:NAME[#HIT][,…] \
+        "A process dies, as by kill -9, where its master's environment says so:\n\n  {VARIABLE}=WHO:NAME[#HIT][,…] \
          master …\n\nWORKER is the worker's number, HIT how often it must come by (default 1); it holds for the worker's first \
          life.\n\n{table}"
     ))

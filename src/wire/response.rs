@@ -64,6 +64,16 @@ impl Response {
         }
     }
 
+    /// The status in its body.
+    #[inline]
+    #[must_use]
+    pub const fn status(&self) -> Status {
+        match self {
+            Response::Error { status, .. } => *status,
+            _ => Status::Ok,
+        }
+    }
+
     /// Appends the whole frame to `out`, the body XORed if a cipher is given.
     #[inline]
     pub fn encode(&self, seq: u32, xor: Option<XorKey>, out: &mut Vec<u8>) {

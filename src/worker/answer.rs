@@ -1,13 +1,16 @@
 //! The counter: answers one request of a connection.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::crash_point::{CrashPoint, crash_point};
 use crate::instance::stats::WorkerStats;
-use crate::ledger::{Completion, Operation, Teller};
-use crate::limits::{MAX_CREDENTIAL_BYTES, MAX_REPLY_BYTES};
+use crate::ledger::sequencer::Uncommitted;
+use crate::ledger::teller::{Asker, Undone};
+use crate::ledger::{Completion, Operation, Sequencer, Table, Teller};
+use crate::limits::{KEY_BYTES, MAX_CREDENTIAL_BYTES, MAX_REPLY_BYTES};
 use crate::service::bank::{self, Task};
 use crate::service::session::Session;
+use crate::vocab::Lsn;
 use crate::wire::{Flags, Frame, Opcode, Request, Response, Status, XorKey};
 use crate::worker::guest::{Guest, Pending};
 use crate::worker::pool::{Finding, Job, Pool, Waiting};
@@ -19,6 +22,10 @@ const LONGEST_BODY: usize = 2 + 2 * MAX_CREDENTIAL_BYTES;
 pub struct Counter {
     /// The worker's hand in the ledger.
     pub teller: Teller<'static>,
+    /// Says what is durable.
+    pub sequencer: &'static Sequencer,
+    /// The last operation whose number was taken when it was last looked, for those that must wait.
+    pub order: crate::ledger::order::Order<'static>,
     /// The threads for what may block.
     pub pool: Pool,
     /// The worker's counters.
@@ -27,6 +34,15 @@ pub struct Counter {
     pub now_ns: u64,
     /// Where replies are put together.
     reply: [u8; MAX_REPLY_BYTES],
+}
+
+/// Whether a request was seen to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answered {
+    /// It is answered, or somebody is at work for it.
+    Yes,
+    /// It stands where it stood: it can be carried out once this operation is durable.
+    NotYet(Lsn),
 }
 
 /// What a reply needs of its request.
@@ -52,15 +68,22 @@ impl From<Status> for Refused {
 }
 
 impl Counter {
-    /// A counter whose clock stands at zero.
+    /// The counter of worker `worker`; its clock stands at zero.
     #[must_use]
-    pub fn new(teller: Teller<'static>, pool: Pool, stats: &'static WorkerStats) -> Self {
-        Counter { teller, pool, stats, now_ns: 0, reply: [0; MAX_REPLY_BYTES] }
+    pub fn new(table: &'static Table, teller: Teller<'static>, pool: Pool, stats: &'static WorkerStats) -> Self {
+        let (sequencer, order) = (table.sequencer(), table.order());
+        Counter { teller, sequencer, order, pool, stats, now_ns: 0, reply: [0; MAX_REPLY_BYTES] }
+    }
+
+    /// Sets the time of this turn of the loop.
+    pub fn set_time(&mut self, now_ns: u64) {
+        self.now_ns = now_ns;
+        self.teller.set_wall_clock(wall_clock().as_nanos().try_into().unwrap_or(u64::MAX));
     }
 
     /// Answers a whole frame that takes `bytes` bytes in the receive ring; or hands it to the pool, and remembers that.
     #[inline]
-    pub fn answer(&mut self, guest: &mut Guest, bytes: usize, frame: &Frame<'_>) {
+    pub fn answer(&mut self, guest: &mut Guest, bytes: usize, frame: &Frame<'_>) -> Answered {
         crash_point(CrashPoint::Decoded);
         let xored = frame.header.flags.contains(Flags::XOR);
         let xor = guest.session.filter(|_| xored).map(|session| session.xor);
@@ -73,13 +96,13 @@ impl Counter {
 
     /// Apart from the others, so that they do not pay for the zeroing of a buffer that they have no use for.
     #[inline(never)]
-    fn answer_xored(&mut self, guest: &mut Guest, asked: Asked, frame: &Frame<'_>, key: XorKey) {
+    fn answer_xored(&mut self, guest: &mut Guest, asked: Asked, frame: &Frame<'_>, key: XorKey) -> Answered {
         let mut plain = [0; LONGEST_BODY];
         match plain.get_mut(..frame.body.len()) {
             Some(plain) => {
                 plain.copy_from_slice(frame.body);
                 key.apply(plain);
-                self.answer_plain(guest, asked, frame, plain);
+                self.answer_plain(guest, asked, frame, plain)
             }
             // Too long for any request, whatever the key makes of it.
             None => self.answer_plain(guest, asked, frame, frame.body),
@@ -87,14 +110,14 @@ impl Counter {
     }
 
     #[inline]
-    fn answer_plain(&mut self, guest: &mut Guest, asked: Asked, frame: &Frame<'_>, body: &[u8]) {
+    fn answer_plain(&mut self, guest: &mut Guest, asked: Asked, frame: &Frame<'_>, body: &[u8]) -> Answered {
         match self.understand(guest, frame, body) {
-            Ok(task) => self.perform(guest, asked, task),
+            Ok(task) => self.perform(guest, asked, frame.key.copied(), task),
             Err(refused) => {
                 if refused.strike {
                     self.strike(guest, asked.bytes, 1);
                 }
-                self.refuse(guest, asked, refused.status);
+                self.refuse(guest, asked, refused.status)
             }
         }
     }
@@ -102,7 +125,7 @@ impl Counter {
     /// Answers bytes that are no good frame: one strike, or as many as end the connection.
     pub fn reject(&mut self, guest: &mut Guest, bytes: usize, strikes: u8, (status, opcode, seq): (Status, u16, u32)) {
         self.strike(guest, bytes, strikes);
-        self.refuse(guest, Asked { bytes, seq, opcode, xor: None }, status);
+        let _answered = self.refuse(guest, Asked { bytes, seq, opcode, xor: None }, status);
     }
 
     fn strike(&self, guest: &mut Guest, bytes: usize, strikes: u8) {
@@ -120,30 +143,33 @@ impl Counter {
         if frame.header.flags.contains(Flags::ERROR) {
             return Err(Refused { status: Status::BadFrame, strike: true });
         }
-        if frame.key.is_some() {
-            return Err(Status::BadFrame.into());
-        }
         if frame.header.flags.contains(Flags::XOR) && guest.session.is_none() {
             return Err(Status::Auth.into());
         }
         let unreadable = Refused { status: Status::BadFrame, strike: true };
         let Ok(opcode) = Opcode::try_from(frame.header.opcode) else { return Err(unreadable) };
+        if frame.key.is_some() && !opcode.is_money() {
+            return Err(unreadable);
+        }
         self.stats.requests[opcode.index()].add(1);
         let Ok(request) = Request::decode(opcode, body) else { return Err(unreadable) };
         Ok(bank::task_of(request, guest.session.as_ref())?)
     }
 
     #[inline]
-    fn perform(&mut self, guest: &mut Guest, asked: Asked, task: Task<'_>) {
+    fn perform(&mut self, guest: &mut Guest, asked: Asked, key: Option<[u8; KEY_BYTES]>, task: Task<'_>) -> Answered {
         match task {
-            Task::Operate(operation) => self.operate(guest, asked, operation),
+            Task::Operate(operation) => self.operate(guest, asked, key, operation),
             Task::Read(account) => match self.teller.balance(account) {
                 Ok(balance) => self.respond(guest, asked, Response::Balance { balance }),
                 Err(refusal) => self.refuse(guest, asked, bank::status_of(refusal)),
             },
-            Task::TellTime => self.respond(guest, asked, Response::Ping { server_time_ms: wall_clock_ms() }),
+            Task::TellTime => {
+                let server_time_ms = wall_clock().as_millis().try_into().unwrap_or(u64::MAX);
+                self.respond(guest, asked, Response::Ping { server_time_ms })
+            }
             Task::Verify { user, pass } => {
-                self.hand_in(guest, asked, Job::Verify { user: user.to_vec(), pass: pass.to_vec() });
+                self.hand_in(guest, asked, Job::Verify { user: user.to_vec(), pass: pass.to_vec() })
             }
             Task::SumUp => self.hand_in(guest, asked, Job::SumUp),
         }
@@ -151,32 +177,56 @@ impl Counter {
 
     /// Carries out an operation; its reply is staged before it has happened and becomes valid as a part of it.
     #[inline]
-    fn operate(&mut self, guest: &mut Guest, asked: Asked, operation: Operation) {
+    fn operate(
+        &mut self,
+        guest: &mut Guest,
+        asked: Asked,
+        key: Option<[u8; KEY_BYTES]>,
+        operation: Operation,
+    ) -> Answered {
         let Counter { teller, reply, .. } = self;
         let connection = &guest.connection;
-        let mut progress = None;
-        let done = teller.carry_out(operation, |outcome| {
-            let length = bank::response_to(operation, outcome).write(asked.seq, asked.xor, reply);
+        let asker = Asker { principal: guest.session.map_or(0, |session| session.principal), key };
+        let mut staged = None;
+        let done = teller.carry_out(operation, &asker, |verdict| {
+            let response = bank::response_to(operation, asked.opcode, verdict.copied());
+            let length = response.write(asked.seq, asked.xor, reply);
             let next = connection.stage(asked.bytes, &reply[..length]);
-            progress = Some(next);
+            staged = Some((next, response.status()));
             Completion::moving(connection.index(), connection.slot().progress_word(), next.to_word())
         });
-        match (done, progress) {
-            (Ok(_), Some(progress)) => {
+        match (done, staged) {
+            (Ok(_), Some((progress, status))) => {
                 guest.connection.staged(progress);
-                self.stats.answers[Status::Ok.index()].add(1);
+                self.stats.answers[status.index()].add(1);
+                Answered::Yes
             }
             (Ok(_), None) => unreachable!("an operation that is done has called for its reply"),
-            (Err(refusal), _) => self.refuse(guest, asked, bank::status_of(refusal)),
+            (Err(undone), _) => self.answer_undone(guest, asked, operation, undone),
         }
     }
 
-    fn hand_in(&mut self, guest: &mut Guest, asked: Asked, job: Job) {
+    #[cold]
+    fn answer_undone(&mut self, guest: &mut Guest, asked: Asked, operation: Operation, undone: Undone) -> Answered {
+        match undone {
+            Undone::Refused(refusal) => self.refuse(guest, asked, bank::status_of(refusal)),
+            Undone::Uncommitted(Uncommitted::Repeated(first)) => {
+                let response = bank::response_to(operation, asked.opcode, bank::verdict_of(&first));
+                self.respond(guest, asked, response)
+            }
+            Undone::Uncommitted(Uncommitted::Conflict) => self.refuse(guest, asked, Status::Conflict),
+            Undone::Uncommitted(Uncommitted::NoSpace) => self.refuse(guest, asked, Status::Busy),
+            Undone::Uncommitted(Uncommitted::Later) => Answered::NotYet(self.order.now().lsn),
+        }
+    }
+
+    fn hand_in(&mut self, guest: &mut Guest, asked: Asked, job: Job) -> Answered {
         let waiting = Waiting { slot: guest.connection.index(), generation: guest.generation };
         match self.pool.submit(waiting, job) {
             Ok(()) => {
                 let Asked { bytes, seq, opcode, xor } = asked;
                 guest.pending = Some(Pending { bytes, seq, opcode, xor });
+                Answered::Yes
             }
             Err(crate::worker::pool::Overloaded) => self.refuse(guest, asked, Status::Busy),
         }
@@ -186,35 +236,37 @@ impl Counter {
     pub fn deliver(&mut self, guest: &mut Guest, finding: Finding) {
         let Some(Pending { bytes, seq, opcode, xor }) = guest.pending.take() else { return };
         let asked = Asked { bytes, seq, opcode, xor };
-        match finding {
+        let _answered = match finding {
             Finding::Verified { user, role } => match role.and_then(|role| Session::begin(&user, role)) {
                 Some(session) => {
                     session.keep(guest.connection.slot(), &user);
                     guest.session = Some(session);
-                    self.respond(guest, asked, Response::Login { session: session.id });
+                    self.respond(guest, asked, Response::Login { session: session.id })
                 }
                 None => self.refuse(guest, asked, Status::Auth),
             },
-            Finding::Summed(totals) => self.respond(guest, asked, bank::totals_response(totals, opcode)),
-        }
+            Finding::Summed(totals) => {
+                self.teller.see(totals.map_or(Lsn(0), |totals| totals.lsn));
+                self.respond(guest, asked, bank::totals_response(totals, opcode))
+            }
+        };
     }
 
     #[inline]
-    fn refuse(&mut self, guest: &mut Guest, asked: Asked, status: Status) {
-        self.respond(guest, asked, Response::Error { opcode: asked.opcode, status });
+    fn refuse(&mut self, guest: &mut Guest, asked: Asked, status: Status) -> Answered {
+        self.respond(guest, asked, Response::Error { opcode: asked.opcode, status })
     }
 
     #[inline]
-    fn respond(&mut self, guest: &mut Guest, asked: Asked, response: Response) {
-        let status = if let Response::Error { status, .. } = response { status } else { Status::Ok };
-        self.stats.answers[status.index()].add(1);
+    fn respond(&mut self, guest: &mut Guest, asked: Asked, response: Response) -> Answered {
+        self.stats.answers[response.status().index()].add(1);
         let length = response.write(asked.seq, asked.xor, &mut self.reply);
         guest.connection.advance(asked.bytes, &self.reply[..length]);
+        Answered::Yes
     }
 }
 
-/// Milliseconds since 1970.
-fn wall_clock_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+/// The time since 1970.
+fn wall_clock() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }

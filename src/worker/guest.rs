@@ -6,7 +6,9 @@ use crate::connection::Connection;
 use crate::connection::slot::Framing;
 use crate::limits::MAX_STRIKES;
 use crate::service::session::Session;
+use crate::vocab::Lsn;
 use crate::wire::{Decoder, XorKey};
+use crate::worker::held::Held;
 
 /// How a connection is on its way out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,6 +61,12 @@ pub struct Guest {
     pub recalled: bool,
     /// On its way out?
     pub parting: Parting,
+    /// Replies that are not to be seen yet.
+    pub held: Held,
+    /// Set when a request could not be carried out yet: it is looked at again once this operation is durable.
+    pub blocked: Option<Lsn>,
+    /// Whether it stands in the line of those that wait for the journal.
+    pub in_line: bool,
     /// The request that the pool works for.
     pub pending: Option<Pending>,
     /// When bytes last came or went.
@@ -109,6 +117,9 @@ impl Guest {
         let framing = connection.slot().framing();
         Guest {
             session: Session::kept(connection.slot()),
+            held: Held::none(connection.sent()),
+            blocked: None,
+            in_line: false,
             connection,
             generation,
             decoder: Decoder::from_bits(framing.decoder),
@@ -135,7 +146,17 @@ impl Guest {
     #[inline]
     #[must_use]
     pub fn takes_requests(&self) -> bool {
-        self.parting == Parting::No && self.pending.is_none() && self.connection.has_room_for_reply()
+        self.parting == Parting::No
+            && self.pending.is_none()
+            && self.blocked.is_none()
+            && self.connection.has_room_for_reply()
+    }
+
+    /// The operation that must become durable before this connection gets on.
+    #[inline]
+    #[must_use]
+    pub fn waits_for(&self) -> Option<Lsn> {
+        self.held.waits_for().or(self.blocked)
     }
 
     /// Whether the socket is asked for bytes now. A client that does not fetch its replies is not read from.

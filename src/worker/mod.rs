@@ -6,6 +6,7 @@
 mod answer;
 mod farewell;
 mod guest;
+mod held;
 mod intake;
 mod pool;
 mod reception;
@@ -31,9 +32,11 @@ use crate::ipc::lane::{Consumer, LaneSemaphores};
 use crate::ipc::process::monotonic_ns;
 use crate::ledger::Teller;
 use crate::service::users::Users;
+use crate::vocab::Lsn;
 use answer::Counter;
 pub use farewell::Farewell;
 use guest::{Guest, Parting};
+use held::Line;
 use intake::Intake;
 use pool::Pool;
 use serve::{Desk, Fate};
@@ -62,8 +65,10 @@ pub struct Seat {
     pub semaphores: LaneSemaphores,
     /// Its end of the lane's socketpair.
     pub lane: OwnedFd,
-    /// How the master wakes it up.
+    /// How the master and the journal process wake it up.
     pub nudge: Arc<Nudge>,
+    /// How it wakes the journal process up.
+    pub journal: Arc<Nudge>,
     /// What it accepts from by itself, unless connections are handed to it.
     pub listener: Option<OwnedFd>,
 }
@@ -74,6 +79,7 @@ struct Worker {
     instance: &'static Instance,
     settings: &'static Settings,
     nudge: Arc<Nudge>,
+    journal: Arc<Nudge>,
     row: &'static WorkerRow,
     poll: Poll,
     intake: Intake,
@@ -83,6 +89,7 @@ struct Worker {
     guests: Vec<Option<Box<Guest>>>,
     count: u32,
     recalled: VecDeque<u32>,
+    line: Line,
     /// Connections that were closed or given back and the master has not been told of.
     farewells: Vec<Farewell>,
     next_round_ns: u64,
@@ -105,9 +112,9 @@ pub fn run(seat: Seat) -> i32 {
 
 impl Worker {
     fn new(seat: Seat) -> io::Result<Self> {
-        arm_crash_point(&seat);
-        let Seat { index, instance, settings, users, semaphores, lane, nudge, listener } = seat;
+        let Seat { index, instance, settings, users, semaphores, lane, nudge, journal, listener } = seat;
         let row = &instance.workers()[index];
+        crash_point::arm_from_environment(&index.to_string(), row.lives());
         // Made after the fork: an inherited epoll would be shared with the master.
         let poll = Poll::new()?;
         let waker = Waker::new(poll.registry(), POOL)?;
@@ -126,18 +133,20 @@ impl Worker {
         }
         let slots = instance.connections().len();
         Ok(Worker {
-            desk: Desk::new(Counter::new(teller, pool, &row.stats)),
+            desk: Desk::new(Counter::new(instance.table(), teller, pool, &row.stats)),
             guests: std::iter::repeat_with(|| None).take(slots).collect(),
             number,
             instance,
             settings,
             nudge,
+            journal,
             row,
             poll,
             intake,
             intake_more: true,
             count: 0,
             recalled: VecDeque::new(),
+            line: Line::default(),
             farewells: Vec::new(),
             next_round_ns: 0,
             leave_by_ns: None,
@@ -150,7 +159,9 @@ impl Worker {
         self.row.set_state(WorkerState::Serving);
         while !self.may_leave() {
             let patience = self.patience();
-            match self.poll.poll(&mut events, Some(patience)) {
+            let polled = self.poll.poll(&mut events, Some(patience));
+            self.row.await_durable(Lsn(0));
+            match polled {
                 Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
                 _ => self.set_time(),
             }
@@ -159,6 +170,7 @@ impl Worker {
             }
             self.take_in()?;
             self.serve_recalled();
+            self.serve_durable();
             if self.desk.counter.now_ns >= self.next_round_ns {
                 self.make_rounds();
             }
@@ -167,15 +179,20 @@ impl Worker {
         Ok(())
     }
 
+    /// How long there is nothing to do unless something happens; tells the journal process what to wake this worker for.
     fn patience(&self) -> Duration {
-        let urgent = !self.recalled.is_empty() || self.intake_more;
+        let durable = self.line.first().is_some_and(|lsn| {
+            self.row.await_durable(lsn);
+            lsn <= self.instance.table().sequencer().durable()
+        });
+        let urgent = durable || !self.recalled.is_empty() || self.intake_more;
         let now = self.desk.counter.now_ns;
         Duration::from_nanos(if urgent { 0 } else { self.next_round_ns.saturating_sub(now) })
     }
 
     fn set_time(&mut self) {
         let now = monotonic_ns();
-        self.desk.counter.now_ns = now;
+        self.desk.counter.set_time(now);
         self.row.beat(now);
         self.row.stats.turns.add(1);
     }
@@ -206,7 +223,23 @@ impl Worker {
             }
             Fate::Recalled | Fate::Stays => {}
         }
+        self.line.join(&mut guest);
         self.guests[slot] = Some(guest);
+        let sequencer = self.instance.table().sequencer();
+        if sequencer.is_journaled() && sequencer.must_be_woken(&self.desk.counter.order) {
+            self.journal.send();
+        }
+    }
+
+    /// Serves those whose operations have become durable.
+    fn serve_durable(&mut self) {
+        let sequencer = self.instance.table().sequencer();
+        while let Some(slot) = self.line.next(sequencer.durable()) {
+            if let Some(guest) = self.guests[slot as usize].as_mut() {
+                guest.in_line = false;
+                self.give_turn(slot as usize);
+            }
+        }
     }
 
     fn serve_recalled(&mut self) {
@@ -240,14 +273,4 @@ impl Worker {
 /// Watches `fd`, edge-triggered as all of mio is.
 fn watch(poll: &Poll, fd: BorrowedFd<'_>, token: Token, interest: Interest) -> io::Result<()> {
     poll.registry().register(&mut SourceFd(&fd.as_raw_fd()), token, interest)
-}
-
-/// A crash point that the environment names is for the first life of a worker only, else its successor would die of it too.
-fn arm_crash_point(seat: &Seat) {
-    if seat.instance.workers()[seat.index].lives() == 1
-        && let Ok(text) = std::env::var(crash_point::VARIABLE)
-        && let Ok(Some(charge)) = crash_point::armed_for(&text, seat.index)
-    {
-        crash_point::arm(charge);
-    }
 }

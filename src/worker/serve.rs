@@ -3,7 +3,7 @@
 use crate::connection::{Received, Sent};
 use crate::limits::{MAX_STRIKES, RECEIVE_BYTES};
 use crate::wire::Step;
-use crate::worker::answer::Counter;
+use crate::worker::answer::{Answered, Counter};
 use crate::worker::guest::{Guest, Parting};
 
 /// How often a connection is read from before the others have their turn.
@@ -51,11 +51,13 @@ impl Desk {
         if matches!(guest.parting, Parting::Lingering { .. }) {
             return Self::linger(guest);
         }
+        guest.blocked = None;
         for _ in 0..READS_PER_TURN {
             if guest.takes_bytes() && !self.receive(guest) {
                 return Fate::Over;
             }
             let stopped = self.answer_requests(guest);
+            self.hold_what_is_not_durable(guest);
             if guest.ended && stopped == Stopped::Starved {
                 // Nothing more can come; what is queued is still sent.
                 guest.parting = Parting::AfterSending;
@@ -114,7 +116,11 @@ impl Desk {
                     if guest.decoder != before {
                         guest.keep_framing(bytes);
                     }
-                    self.counter.answer(guest, bytes, &frame);
+                    if let Answered::NotYet(lsn) = self.counter.answer(guest, bytes, &frame) {
+                        guest.decoder = before;
+                        guest.blocked = Some(lsn);
+                        break;
+                    }
                 }
                 Step::Reject { status, opcode, seq } => self.counter.reject(guest, bytes, 1, (status, opcode, seq)),
                 Step::Fatal { status, opcode, seq } => {
@@ -141,10 +147,22 @@ impl Desk {
         stopped
     }
 
-    /// Sends what is queued; `false` when the connection is broken.
+    /// Holds the replies of this turn if what they show is not durable yet.
+    #[inline]
+    fn hold_what_is_not_durable(&mut self, guest: &mut Guest) {
+        let seen = self.counter.teller.take_seen();
+        if !self.counter.sequencer.may_be_shown(seen) {
+            guest.held.hold(guest.connection.queued(), seen);
+        } else if let Some(last) = guest.held.last() {
+            guest.held.hold(guest.connection.queued(), last);
+        }
+    }
+
+    /// Sends what is queued and may be seen; `false` when the connection is broken.
     #[inline]
     fn send(&mut self, guest: &mut Guest) -> bool {
-        let count = match guest.connection.send() {
+        let end = guest.held.release(guest.connection.queued(), |lsn| self.counter.sequencer.may_be_shown(lsn));
+        let count = match guest.connection.send(end) {
             Sent::All(count) | Sent::Part(count) => count,
             Sent::Broken => return false,
         };

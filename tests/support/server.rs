@@ -186,7 +186,15 @@ impl Drop for Server {
 #[must_use]
 pub fn master(instance: &str, data: &Path, args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_master"));
-    command.args(["--port", "0", "--instance", instance, "--data"]).arg(data).args(args).stdin(Stdio::null());
+    command.args(["--port", "0", "--instance", instance, "--data"]).arg(data).stdin(Stdio::null());
+    // Small ones: dozens of servers of a test run share a disk.
+    let small = [("--segment-records", "4096"), ("--key-window", "10000")];
+    for (option, value) in small {
+        if !args.contains(&option) {
+            command.args([option, value]);
+        }
+    }
+    command.args(args);
     command.env_remove("RUST_LOG");
     command
 }

@@ -136,10 +136,11 @@ fn intent(worker: usize, intent: &Intent) -> Option<IntentReport> {
     let (phase, lsn) = match intent.phase() {
         Phase::Idle => return None,
         Phase::Prepared => ("prepared", None),
+        Phase::Claimed(lsn) => ("claimed", Some(lsn.0)),
         Phase::Committed(lsn) => ("committed", Some(lsn.0)),
     };
     let plan = intent.plan();
-    let accounts = [Some(plan.accounts.0), plan.accounts.1].into_iter().flatten().zip(plan.balances);
+    let accounts = plan.accounts.into_iter().flatten().zip(plan.balances);
     let accounts = accounts.map(|(id, balance)| PlannedBalance { account: id.0, balance_cents: balance.0 }).collect();
     let connection = Some(plan.connection).filter(|connection| *connection != NO_CONNECTION);
     Some(IntentReport { worker, phase, lsn, accounts, connection })

@@ -1,14 +1,11 @@
-//! The commit point: the one call that makes an operation have happened, and gives it its place in the order of all.
-//!
-//! Without a journal ([`MemoryOrder`]) the point is a store to the intent's phase word. A journal puts its ring in this
-//! place: the record's append is the point then, and the same question, "did it happen?", is answered by the ring's tail.
+//! The one order of all operations: a word in shared memory that gives each its number.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::ledger::intent::{Intent, Phase};
 use crate::vocab::Lsn;
 
-/// Bits of the sequence word that count cuts; the other 52 count operations: 47 years at 3 million a second.
+/// Bits of the word that count cuts; the other 52 count operations: 47 years at 3 million a second.
 const EPOCH_BITS: u32 = 12;
 /// How many cut numbers there are before they begin anew.
 pub const EPOCHS: u32 = 1 << EPOCH_BITS;
@@ -30,24 +27,15 @@ impl Stamp {
     }
 }
 
-/// The commit point of an operation whose accounts are all locked and whose intent is prepared.
-pub trait CommitPoint {
-    /// Makes the operation have happened. Numbers are given while the locks are held, so that each account's numbers rise.
-    fn commit(&self, intent: &Intent) -> Stamp;
-
-    /// Whether the operation of an intent that a dead worker left has happened, and as which number.
-    fn happened(&self, intent: &Intent) -> Option<Lsn>;
-}
-
-/// Order by one word in shared memory, which all workers count up; nothing is written to disk.
+/// The order word.
 ///
 /// The number of operations and the number of cuts are one word, so that each operation is before or after a cut by its
 /// number alone: a cut is a prefix of the order of operations.
-pub struct MemoryOrder<'a>(pub &'a AtomicU64);
+pub struct Order<'a>(pub(super) &'a AtomicU64);
 
-impl MemoryOrder<'_> {
+impl Order<'_> {
     /// Begins cut number `epoch`; gives the number of the last operation that comes before it.
-    pub fn begin_cut(&self, epoch: u32) -> Lsn {
+    pub(super) fn begin_cut(&self, epoch: u32) -> Lsn {
         debug_assert!(epoch < EPOCHS);
         let mut word = self.0.load(Ordering::Acquire);
         loop {
@@ -61,25 +49,35 @@ impl MemoryOrder<'_> {
     }
 
     /// The last operation and the last cut.
+    #[inline]
     #[must_use]
     pub fn now(&self) -> Stamp {
+        // TAIL: acquire; whoever sees an operation's number sees its record in the ring.
         Stamp::from_word(self.0.load(Ordering::Acquire))
     }
-}
 
-impl CommitPoint for MemoryOrder<'_> {
+    /// Takes the next number.
     #[inline]
-    fn commit(&self, intent: &Intent) -> Stamp {
-        // CUT: acquire.
+    pub(super) fn take_next(&self) -> Stamp {
+        // TAIL: release. CUT: acquire.
         let before = Stamp::from_word(self.0.fetch_add(1 << EPOCH_BITS, Ordering::AcqRel));
-        let lsn = Lsn(before.lsn.0 + 1);
-        intent.commit(lsn);
-        Stamp { lsn, epoch: before.epoch }
+        Stamp { lsn: Lsn(before.lsn.0 + 1), epoch: before.epoch }
     }
 
-    fn happened(&self, intent: &Intent) -> Option<Lsn> {
+    /// Goes on after `lsn`; before any process takes a number.
+    pub(super) fn begin_after(&self, lsn: Lsn) {
+        self.0.store(lsn.0 << EPOCH_BITS, Ordering::Release);
+    }
+
+    /// Whether the operation of an intent that a dead worker left has happened, and as which number.
+    #[must_use]
+    pub fn happened(&self, intent: &Intent) -> Option<Lsn> {
+        // The order first. A number that a dead worker had claimed and not reached goes to another operation, but only after
+        // the claim was withdrawn: whoever still sees the claim afterwards saw the order from before.
+        let last = self.now().lsn;
         match intent.phase() {
             Phase::Committed(lsn) => Some(lsn),
+            Phase::Claimed(lsn) => (lsn <= last).then_some(lsn),
             Phase::Idle | Phase::Prepared => None,
         }
     }

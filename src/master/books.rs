@@ -1,0 +1,135 @@
+//! The books: taken out of the journal before the first worker, summed up behind the last.
+
+use std::io::{self, Write};
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::config::{Durability, Settings};
+use crate::instance::Instance;
+use crate::instance::stats::WorkerStats;
+use crate::ipc::process;
+use crate::journal::{Directory, Record, Replay, recover, segment};
+use crate::ledger::{Shape, Table, Totals, cut};
+use crate::master::MasterError;
+use crate::vocab::{AccountId, Cents, Lsn};
+
+/// Places of the journal ring: 8 MiB, some 30 milliseconds of the highest load.
+const RING: u32 = 1 << 16;
+/// Who waits longer for the books to be read is shown how far that is.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// The journal's directory; `None` where the books are in memory only.
+///
+/// # Errors
+/// It cannot be used, or it is there and is not to be.
+pub fn open_directory(settings: &Settings) -> Result<Option<Directory>, MasterError> {
+    if settings.durability == Durability::None {
+        if Directory::open(&settings.data).is_ok() {
+            return Err(MasterError::JournalIgnored(settings.data.clone()));
+        }
+        return Ok(None);
+    }
+    Ok(Some(Directory::open_or_create(
+        &settings.data,
+        settings.accounts,
+        settings.initial_balance,
+        settings.segment_records,
+    )?))
+}
+
+/// What the table of accounts is made for.
+#[must_use]
+pub fn shape(settings: &Settings, directory: Option<&Directory>) -> Shape {
+    Shape {
+        accounts: directory.map_or(settings.accounts, |directory| directory.openings().accounts()),
+        initial_balance: settings.initial_balance,
+        ring: if directory.is_some() { RING } else { 0 },
+        key_window: settings.key_window,
+        replies_wait: settings.durability == Durability::Sync,
+    }
+}
+
+/// Fills the table from the journal, and cuts what a loss of power left of operations that nobody was told of.
+///
+/// # Errors
+/// The journal is damaged, or cannot be read.
+pub fn read(instance: &Instance, directory: &Directory, key_window: u32) -> Result<(), MasterError> {
+    let began = Instant::now();
+    let table = instance.table();
+    // A key is remembered for so many operations; the last segment tells about how far they go.
+    let last = segment::list(directory)?.last().map_or(0, |first| first.0);
+    let keys_from = Lsn(last.saturating_sub(u64::from(key_window)).max(1));
+    let bar = progress_bar();
+    let mut recovered = recover(directory, keys_from, &mut Restoring(table), |lsn| {
+        if began.elapsed() >= PATIENCE {
+            bar.set_position(lsn.0);
+        }
+    })?;
+    bar.finish_and_clear();
+    for damaged in &recovered.damaged_snapshots {
+        log::warn!("{damaged}; it is kept, and the one before is used");
+    }
+    if let Some(torn) = &recovered.torn {
+        log::warn!("{torn}");
+    }
+    let (end, snapshot, records) = (recovered.end, recovered.snapshot, recovered.records);
+    let flows = [recovered.deposited[1], recovered.withdrawn[1]];
+    recovered.cut_torn_tail()?;
+    table.begin_after(end, directory.openings().total(), flows);
+    instance.journal_row().set_snapshot(snapshot);
+    if end > Lsn(0) {
+        log::info!(
+            "the books are read: {end} operations, snapshot of {snapshot}, {records} records in {} ms",
+            began.elapsed().as_millis()
+        );
+    }
+    Ok(())
+}
+
+fn progress_bar() -> ProgressBar {
+    let style = ProgressStyle::with_template("reading the journal: record {pos}, {per_sec}, {elapsed}");
+    ProgressBar::no_length().with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+}
+
+/// Puts what the journal holds into the table.
+struct Restoring<'a>(&'a Table);
+
+impl Replay for Restoring<'_> {
+    fn snapshot_account(&mut self, account: AccountId, balance: Cents, lsn: Lsn) {
+        self.0.restore(account, balance, lsn);
+    }
+
+    fn record(&mut self, record: &Record) {
+        self.0.restore_key(record);
+        if record.is_done() {
+            let (first, second) = record.accounts;
+            for (account, balance) in [Some(first), second].into_iter().flatten().zip(record.balances) {
+                self.0.restore(account, balance, record.lsn);
+            }
+        }
+    }
+}
+
+/// Sums up when all workers are gone, and says what happened.
+///
+/// # Errors
+/// The books do not balance.
+pub fn close(instance: &Instance) -> Result<(), MasterError> {
+    let rows = instance.workers();
+    let sum = |counter: fn(&WorkerStats) -> u64| -> u64 { rows.iter().map(|row| counter(&row.stats)).sum() };
+    let requests = sum(|stats| stats.requests.iter().map(|counter| counter.get()).sum());
+    let seconds = (process::monotonic_ns() - instance.control().started_ns()) / 1_000_000_000;
+    // No worker is left that could die under it.
+    let Some(totals) = cut::take(instance.table()) else { return Ok(()) };
+    let Totals { accounts, sum: held, deposited, withdrawn, lsn } = totals;
+    let line = format!(
+        "stopped: after {seconds} s, {} connections, {requests} requests, {lsn} operations; {accounts} accounts hold \
+         {held}, deposited {deposited}, withdrawn {withdrawn}",
+        sum(|stats| stats.accepted.get()),
+    );
+    // Nobody may be listening.
+    let _ = writeln!(io::stdout(), "{line}");
+    let (expected, found) = (instance.table().opening(), totals.opening());
+    if expected == found { Ok(()) } else { Err(MasterError::Books { expected, found }) }
+}
