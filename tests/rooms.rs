@@ -17,6 +17,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("config", &["vocab", "limits"]),
     // Floor 3: rules meet resources.
     ("ledger", &["vocab", "limits", "ipc", "crash_point"]),
+    // No accounts, no shared memory, no sockets: what the journal is on disk.
+    ("journal", &["vocab", "limits"]),
     ("connection", &["limits", "ipc", "crash_point"]),
     ("service", &["vocab", "limits", "wire", "ledger", "connection"]),
     ("instance", &["vocab", "limits", "ipc", "ledger", "connection"]),
