@@ -74,7 +74,10 @@ pub enum DirectoryError {
         wanted: u32,
     },
     /// The opening balances are beyond what 64 bits of cents can hold, or below zero, or there are too many accounts or none.
-    #[error("{accounts} accounts with {opening} each cannot be opened: 1 to {MAX_ACCOUNTS} accounts, and a total of 0 to {}", Cents(i64::MAX))]
+    #[error(
+        "{accounts} accounts with {opening} each cannot be opened: 1 to {MAX_ACCOUNTS} accounts, and a total of 0 to {}",
+        Cents(i64::MAX)
+    )]
     Opening {
         /// Accounts.
         accounts: u32,

@@ -204,7 +204,8 @@ impl Segment {
 pub fn list(directory: &Directory) -> Result<Vec<Lsn>, DiskError> {
     let folder = directory.journal();
     let names = directory.disk().list(&folder).step("list", &folder)?;
-    let first = |name: &String| name.strip_suffix(".segment").filter(|digits| digits.len() == 20)?.parse().ok().map(Lsn);
+    let first =
+        |name: &String| name.strip_suffix(".segment").filter(|digits| digits.len() == 20)?.parse().ok().map(Lsn);
     let ours = |&first: &Lsn| first.0 > 0 && first_of(first, directory.records_per_segment()) == first;
     let mut found: Vec<_> = names.iter().filter_map(first).filter(ours).collect();
     found.sort_unstable();
