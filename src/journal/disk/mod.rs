@@ -1,0 +1,193 @@
+//! What the journal asks of a file system, so that tests can put one in its place that forgets what was not synced.
+
+use std::fmt::Debug;
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::path::Path;
+use std::sync::Arc;
+
+/// Permission bits of files: nobody but the server's own user reads the books.
+const FILE_MODE: u32 = 0o600;
+/// Permission bits of directories.
+const DIRECTORY_MODE: u32 = 0o700;
+
+/// An open file. Nothing keeps a position: every call says where.
+pub trait DiskFile: Debug + Send + Sync {
+    /// Writes all of `bytes` at byte `offset`.
+    ///
+    /// # Errors
+    /// What the kernel said; part of the bytes may stand there.
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
+
+    /// Reads into `buffer` from byte `offset` until it is full or the file ends; gives how many bytes.
+    ///
+    /// # Errors
+    /// What the kernel said.
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
+
+    /// Makes the contents durable, and of the metadata what is needed to read them (fdatasync).
+    ///
+    /// # Errors
+    /// What the kernel said. Final: what was written since the last success may be lost, also if a later call succeeds.
+    fn sync_data(&self) -> io::Result<()>;
+
+    /// Makes the contents and all metadata durable (fsync).
+    ///
+    /// # Errors
+    /// As for [`DiskFile::sync_data`].
+    fn sync_all(&self) -> io::Result<()>;
+
+    /// Reserves the space of the first `bytes` bytes, and makes the file as long.
+    ///
+    /// # Errors
+    /// What the kernel said; `ENOSPC` before anything is written.
+    fn allocate(&self, bytes: u64) -> io::Result<()>;
+
+    /// Bytes of the file.
+    ///
+    /// # Errors
+    /// What the kernel said.
+    fn len(&self) -> io::Result<u64>;
+
+    /// Whether the file has no bytes.
+    ///
+    /// # Errors
+    /// What the kernel said.
+    fn is_empty(&self) -> io::Result<bool> {
+        Ok(self.len()? == 0)
+    }
+}
+
+/// A file system.
+pub trait Disk: Debug + Send + Sync {
+    /// Makes an empty file, mode 0600, in place of one of that name that may be there.
+    ///
+    /// # Errors
+    /// What the kernel said.
+    fn create(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>>;
+
+    /// Opens a file for reading and writing.
+    ///
+    /// # Errors
+    /// What the kernel said; `NotFound` where there is none.
+    fn open(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>>;
+
+    /// Makes a directory, mode 0700, and those above it, if they are not there.
+    ///
+    /// # Errors
+    /// What the kernel said.
+    fn create_dir(&self, path: &Path) -> io::Result<()>;
+
+    /// The names in a directory, sorted.
+    ///
+    /// # Errors
+    /// What the kernel said.
+    fn list(&self, directory: &Path) -> io::Result<Vec<String>>;
+
+    /// Gives a file another name, in place of what may have it.
+    ///
+    /// # Errors
+    /// What the kernel said.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+
+    /// Takes a file's name away.
+    ///
+    /// # Errors
+    /// What the kernel said; `NotFound` where there is none.
+    fn remove(&self, path: &Path) -> io::Result<()>;
+
+    /// Makes a directory's names durable.
+    ///
+    /// # Errors
+    /// What the kernel said.
+    fn sync_dir(&self, directory: &Path) -> io::Result<()>;
+}
+
+/// The machine's own file systems.
+#[derive(Debug)]
+pub struct RealDisk;
+
+impl DiskFile for File {
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.write_all_at(bytes, offset)
+    }
+
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        let mut filled = 0;
+        while filled < buffer.len() {
+            match FileExt::read_at(self, &mut buffer[filled..], offset + filled as u64) {
+                Ok(0) => break,
+                Ok(more) => filled += more,
+                Err(interrupted) if interrupted.kind() == io::ErrorKind::Interrupted => {}
+                Err(failed) => return Err(failed),
+            }
+        }
+        Ok(filled)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        File::sync_data(self)
+    }
+
+    fn sync_all(&self) -> io::Result<()> {
+        File::sync_all(self)
+    }
+
+    fn allocate(&self, bytes: u64) -> io::Result<()> {
+        let length = i64::try_from(bytes).map_err(|_| io::Error::from(io::ErrorKind::FileTooLarge))?;
+        nix::fcntl::posix_fallocate(self, 0, length).map_err(io::Error::from)
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.metadata()?.len())
+    }
+}
+
+impl Disk for RealDisk {
+    fn create(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
+        let mut options = OpenOptions::new();
+        Ok(Arc::new(options.read(true).write(true).create(true).truncate(true).mode(FILE_MODE).open(path)?))
+    }
+
+    fn open(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
+        Ok(Arc::new(OpenOptions::new().read(true).write(true).open(path)?))
+    }
+
+    fn create_dir(&self, path: &Path) -> io::Result<()> {
+        DirBuilder::new().recursive(true).mode(DIRECTORY_MODE).create(path)
+    }
+
+    fn list(&self, directory: &Path) -> io::Result<Vec<String>> {
+        let names = std::fs::read_dir(directory)?.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
+        let mut names = names.collect::<io::Result<Vec<_>>>()?;
+        names.sort();
+        Ok(names)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        std::fs::rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        std::fs::remove_file(path)
+    }
+
+    fn sync_dir(&self, directory: &Path) -> io::Result<()> {
+        File::open(directory)?.sync_all()
+    }
+}
+
+/// Writes a small file so that it is there wholly or not at all, whenever the machine may stop: under a temporary name,
+/// synced, renamed, and the directory synced.
+///
+/// # Errors
+/// What the kernel said; the old contents are still there, unless the last step failed.
+pub fn replace(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let temporary = path.with_extension("tmp");
+    let file = disk.create(&temporary)?;
+    file.write_at(bytes, 0)?;
+    file.sync_all()?;
+    disk.rename(&temporary, path)?;
+    disk.sync_dir(path.parent().unwrap_or(Path::new(".")))
+}

@@ -1,0 +1,145 @@
+use proptest::prelude::*;
+
+use super::*;
+
+fn any_record() -> impl Strategy<Value = Record> {
+    let kind = prop_oneof![Just(Kind::Deposit), Just(Kind::Withdraw), Just(Kind::Transfer)];
+    let verdict = prop_oneof![
+        3 => Just(Verdict::Done),
+        1 => Just(Verdict::NoAccount),
+        1 => Just(Verdict::Insufficient),
+        1 => Just(Verdict::Invalid)
+    ];
+    let key = prop::option::of(any::<[u8; KEY_BYTES]>());
+    let money = (1..=i64::MAX, any::<i64>(), 0..=i64::MAX, 0..=i64::MAX);
+    let head = (1..=u64::MAX, any::<u64>(), any::<u64>(), any::<u32>(), 0..u32::MAX - 1);
+    (head, kind, verdict, key, money, any::<[u64; 2]>()).prop_map(
+        |((lsn, term, time_ns, principal, account), kind, verdict, key, (moved, asked, first, second), links)| {
+            let done = verdict == Verdict::Done;
+            let two = kind == Kind::Transfer;
+            let [a, b] = links.map(|link| Lsn(link % lsn));
+            Record {
+                lsn: Lsn(lsn),
+                term,
+                time_ns,
+                kind,
+                verdict,
+                principal,
+                accounts: (AccountId(account), two.then_some(AccountId(account + 1))),
+                amount: Cents(if done { moved } else { asked }),
+                balances: [Cents(if done { first } else { 0 }), Cents(if done && two { second } else { 0 })],
+                previous: [if done { a } else { Lsn(0) }, if done && two { b } else { Lsn(0) }],
+                key: if done { key } else { key.or(Some([0; KEY_BYTES])) },
+            }
+        },
+    )
+}
+
+proptest! {
+    #[test]
+    fn records_round_trip(record in any_record(), synced in any::<u64>(), chain in any::<u32>()) {
+        let mut bytes = record.encode();
+        prop_assert_eq!((synced_of(&bytes), stored_crc(&bytes)), (Lsn(0), 0));
+        let crc = seal(&mut bytes, Lsn(synced), chain);
+        prop_assert!(check(&bytes, chain) && !check(&bytes, !chain));
+        prop_assert_eq!((lsn_of(&bytes), synced_of(&bytes), stored_crc(&bytes)), (record.lsn, Lsn(synced), crc));
+        prop_assert_eq!(Record::decode(&bytes), Ok(record));
+    }
+
+    #[test]
+    fn the_checksum_is_the_one_that_is_documented(record in any_record(), chain in any::<u32>()) {
+        let bytes = record.encode();
+        let mut hasher = crc32fast::Hasher::new_with_initial(chain);
+        hasher.update(&bytes[..124]);
+        prop_assert_eq!(computed_crc(&bytes, chain), hasher.finalize());
+    }
+
+    #[test]
+    fn no_bytes_but_those_of_a_record_are_decoded(record in any_record(), place in 0..RECORD_BYTES, to in any::<u8>()) {
+        let mut bytes = record.encode();
+        bytes[place] = to;
+        // Whatever is accepted is written as the same bytes, so nothing is read that was not checked.
+        if let Ok(other) = Record::decode(&bytes) {
+            let mut again = other.encode();
+            again[AT_SYNCED..AT_RESERVED].copy_from_slice(&bytes[AT_SYNCED..AT_RESERVED]);
+            again[AT_CRC..].copy_from_slice(&bytes[AT_CRC..]);
+            prop_assert_eq!(again, bytes);
+        }
+    }
+}
+
+#[test]
+fn every_flipped_bit_breaks_the_checksum() {
+    let mut bytes = deposit().encode();
+    seal(&mut bytes, Lsn(3), 77);
+    for bit in 0..RECORD_BYTES * 8 {
+        bytes[bit / 8] ^= 1 << (bit % 8);
+        assert!(!check(&bytes, 77), "bit {bit}");
+        bytes[bit / 8] ^= 1 << (bit % 8);
+    }
+}
+
+fn deposit() -> Record {
+    Record {
+        lsn: Lsn(9),
+        term: 0,
+        time_ns: 1_700_000_000_000_000_000,
+        kind: Kind::Deposit,
+        verdict: Verdict::Done,
+        principal: 0x1234_5678,
+        accounts: (AccountId(5), None),
+        amount: Cents(250),
+        balances: [Cents(1250), Cents::ZERO],
+        previous: [Lsn(7), Lsn(0)],
+        key: None,
+    }
+}
+
+#[test]
+fn each_field_that_cannot_be_has_its_error() {
+    let wrong = |change: &dyn Fn(&mut RecordBytes)| {
+        let mut bytes = deposit().encode();
+        change(&mut bytes);
+        Record::decode(&bytes).unwrap_err()
+    };
+    assert_eq!(wrong(&|b| b[AT_LSN] = 0), RecordError::Lsn);
+    assert_eq!(wrong(&|b| b[AT_KIND] = 4), RecordError::Kind(4));
+    assert_eq!(wrong(&|b| b[AT_KIND] = 3), RecordError::Second(u32::MAX), "a transfer that was done has two accounts");
+    assert_eq!(wrong(&|b| b[AT_VERDICT] = 1), RecordError::Verdict(1));
+    assert_eq!(wrong(&|b| b[AT_VERDICT] = 5), RecordError::UnkeyedRefusal);
+    assert_eq!(wrong(&|b| b[AT_FLAGS + 1] = 1), RecordError::Flags(0x100));
+    assert_eq!(wrong(&|b| b[AT_ACCOUNTS + 4] = 1), RecordError::Second(0xFFFF_FF01));
+    assert_eq!(wrong(&|b| b[AT_AMOUNT + 7] = 0x80), RecordError::Amount(Cents(i64::MIN + 250)));
+    assert_eq!(wrong(&|b| b[AT_BALANCES + 8] = 1), RecordError::Balance(Cents(1)));
+    assert_eq!(wrong(&|b| b[AT_PREVIOUS] = 9), RecordError::Previous(Lsn(9)));
+    assert_eq!(wrong(&|b| b[AT_PREVIOUS + 8] = 1), RecordError::Previous(Lsn(1)));
+    assert_eq!(wrong(&|b| b[AT_KEY] = 1), RecordError::Key);
+    assert_eq!(wrong(&|b| b[AT_RESERVED + 19] = 1), RecordError::Reserved);
+}
+
+#[test]
+fn a_refused_transfer_keeps_any_account_number() {
+    let record = Record {
+        kind: Kind::Transfer,
+        verdict: Verdict::NoAccount,
+        accounts: (AccountId(u32::MAX), Some(AccountId(u32::MAX))),
+        amount: Cents(-3),
+        balances: [Cents::ZERO; 2],
+        previous: [Lsn(0); 2],
+        key: Some([0; KEY_BYTES]),
+        ..deposit()
+    };
+    assert_eq!(Record::decode(&record.encode()), Ok(record));
+}
+
+/// The layout is a promise to files that exist: these bytes must never change their meaning.
+#[test]
+fn the_bytes_of_a_known_record() {
+    let mut bytes = deposit().encode();
+    let crc = seal(&mut bytes, Lsn(6), 0x0BAD_CAFE);
+    let words: Vec<_> = bytes.chunks(8).map(|word| u64::from_le_bytes(word.try_into().unwrap())).collect();
+    let time = 1_700_000_000_000_000_000;
+    let accounts = 5 | u64::from(u32::MAX) << 32;
+    let crc = u64::from(crc) << 32;
+    assert_eq!(words, [9, 0, time, 0x1234_5678_0000_0001, accounts, 250, 1250, 0, 7, 0, 0, 0, 6, 0, 0, crc]);
+}
