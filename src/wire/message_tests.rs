@@ -188,13 +188,8 @@ fn a_response_must_agree_with_its_error_flag() {
 
 #[test]
 fn a_full_page_is_the_most_that_a_frame_can_hold() {
-    let entry = Entry {
-        lsn: Lsn(1),
-        time_ms: 2,
-        movement: Movement::Deposit,
-        amount: Cents(3),
-        balance_after: Cents(4),
-    };
+    let entry =
+        Entry { lsn: Lsn(1), time_ms: 2, movement: Movement::Deposit, amount: Cents(3), balance_after: Cents(4) };
     let mut bytes = Vec::new();
     Statement { entries: vec![entry; MAX_STATEMENT_ENTRIES], next: Next::Opening }.encode(1, None, &mut bytes);
     assert!(bytes.len() <= MAX_FRAME_BYTES && bytes.len() + STATEMENT_ENTRY_BYTES > MAX_FRAME_BYTES);
