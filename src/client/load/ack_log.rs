@@ -120,12 +120,12 @@ pub fn enter(page: &Page, ack: &Ack<'_>) {
         // No other response answers a money operation.
         _ => return,
     };
-    let mut line = page.lines();
+    let mut line = Line { text: [b' '; LONGEST_LINE], length: 0 };
     put(&mut line, u64::from(connection));
     put_key(&mut line, flight.key.map(|key| key.0));
     put(&mut line, begin);
     put(&mut line, end);
-    line.extend_from_slice(match op.opcode {
+    line.put(match op.opcode {
         Opcode::Deposit => b"deposit ",
         Opcode::Withdraw => b"withdraw ",
         _ => b"transfer ",
@@ -137,28 +137,45 @@ pub fn enter(page: &Page, ack: &Ack<'_>) {
     for balance in balances {
         put_if(&mut line, balance);
     }
-    if let Some(last) = line.last_mut() {
-        *last = b'\n';
+    // In place of the last blank.
+    line.text[line.length - 1] = b'\n';
+    page.lines().extend_from_slice(&line.text[..line.length]);
+}
+
+/// Room for a line whose eleven fields are as long as can be.
+const LONGEST_LINE: usize = 192;
+
+/// A line being put together; each field brings the blank behind it.
+struct Line {
+    text: [u8; LONGEST_LINE],
+    length: usize,
+}
+
+impl Line {
+    #[inline]
+    fn put(&mut self, field: &[u8]) {
+        self.text[self.length..self.length + field.len()].copy_from_slice(field);
+        self.length += field.len();
     }
 }
 
-fn put_key(line: &mut Vec<u8>, key: Option<[u8; 16]>) {
+fn put_key(line: &mut Line, key: Option<[u8; 16]>) {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let Some(key) = key else { return line.extend_from_slice(b"- ") };
+    let Some(key) = key else { return line.put(b"- ") };
     let mut text = [b' '; 33];
     for (pair, byte) in text.chunks_exact_mut(2).zip(key) {
         pair[0] = DIGITS[usize::from(byte >> 4)];
         pair[1] = DIGITS[usize::from(byte & 15)];
     }
-    line.extend_from_slice(&text);
+    line.put(&text);
 }
 
-fn put_if(line: &mut Vec<u8>, number: Option<i64>) {
+fn put_if(line: &mut Line, number: Option<i64>) {
     match number {
-        None => line.extend_from_slice(b"- "),
+        None => line.put(b"- "),
         Some(number) => {
             if number < 0 {
-                line.push(b'-');
+                line.put(b"-");
             }
             put(line, number.unsigned_abs());
         }
@@ -166,7 +183,7 @@ fn put_if(line: &mut Vec<u8>, number: Option<i64>) {
 }
 
 /// A decimal number and a blank.
-fn put(line: &mut Vec<u8>, mut number: u64) {
+fn put(line: &mut Line, mut number: u64) {
     // The longest has 20 digits.
     let mut text = [b' '; 21];
     let mut at = text.len() - 1;
@@ -181,7 +198,7 @@ fn put(line: &mut Vec<u8>, mut number: u64) {
             break;
         }
     }
-    line.extend_from_slice(&text[at..]);
+    line.put(&text[at..]);
 }
 
 #[cfg(test)]
@@ -213,6 +230,14 @@ mod tests {
             "3 00112233445566778899aabbccddeeff 10 18446744073709551615 transfer 12 0 2500 0 0 9223372036854775807\n\
              0 - 1 2 withdraw 12 - 2500 5 - -\n"
         );
+        // No field can be longer than these.
+        flight.key = key;
+        flight.op = Op { account: AccountId(u32::MAX), to: AccountId(u32::MAX), amount: Cents(i64::MIN), ..flight.op };
+        flight.op.opcode = Opcode::Transfer;
+        let moved = Response::Transfer { from_balance: Cents(i64::MIN), to_balance: Cents(i64::MIN) };
+        let ack = Ack { connection: u32::MAX, flight: &flight, response: &moved, begin: u64::MAX, end: u64::MAX };
+        enter(&page, &ack);
+        assert!(page.lines().len() - text.len() <= LONGEST_LINE);
         let fields = HEADING.split_whitespace().count() - 1;
         assert!(text.lines().all(|line| line.split(' ').count() == fields));
     }
