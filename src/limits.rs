@@ -8,6 +8,10 @@ pub const KEY_BYTES: usize = 16;
 pub const MAX_FRAME_BYTES: usize = 4096;
 /// The longest answer to one request: TOTALS, a header and 38 bytes, with room to grow; back-pressure keeps this free.
 pub const MAX_REPLY_BYTES: usize = 128;
+/// Bytes of one entry of a statement: lsn, time, kind, amount, counterparty, balance.
+pub const STATEMENT_ENTRY_BYTES: usize = 8 + 8 + 1 + 8 + 4 + 8;
+/// The entries that one page of a statement can carry: as many as fit a frame beside status, count and `next`.
+pub const MAX_STATEMENT_ENTRIES: usize = (MAX_FRAME_BYTES - HEADER_BYTES - 2 - 2 - 8) / STATEMENT_ENTRY_BYTES;
 /// The longest user name and the longest password of a LOGIN, bytes.
 pub const MAX_CREDENTIAL_BYTES: usize = 255;
 /// Bad frames after which a connection is closed.
@@ -38,4 +42,5 @@ const _: () = {
     assert!(TRANSMIT_BYTES >= 2 * MAX_FRAME_BYTES, "a reply must fit while another is being sent");
     assert!(MAX_FRAME_BYTES >= HEADER_BYTES + 2 + 2 * MAX_CREDENTIAL_BYTES, "the longest LOGIN must be a legal frame");
     assert!(MAX_REPLY_BYTES >= HEADER_BYTES + 38, "TOTALS must fit");
+    assert!(MAX_STATEMENT_ENTRIES == 109, "docs/PROTOCOL.md names this number");
 };

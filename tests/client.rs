@@ -72,7 +72,7 @@ fn the_result_has_its_form() {
     for key in ["p50", "p95", "p99", "max"] {
         assert!(value(latency, key).parse::<f64>().is_ok(), "{latency}");
     }
-    assert_eq!(lines.next(), Some("reconnects=0 timeouts=0"));
+    assert_eq!(lines.next(), Some("reconnects=0 timeouts=0 retries=0"));
     assert!(text.contains("ERR_INSUFFICIENT") && text.contains("TRANSFER"), "{text}");
 }
 
@@ -94,11 +94,11 @@ fn every_seeded_defect_is_caught() {
 }
 
 #[test]
-fn an_operation_without_an_answer_is_in_doubt_and_no_mismatch() {
+fn an_operation_without_a_key_and_an_answer_is_in_doubt_and_no_mismatch() {
     for (defect, timeouts) in [(Defect::DropAck, 0), (Defect::SwallowAck, 1)] {
         for drive in ["--threads 4 --ops 300", "--connections 4 --ops 300"] {
             let server = ModelServer::start(100, 100_000, defect);
-            let text = well(&server, &format!("{drive} {MIX} --verify --timeout 300ms"));
+            let text = well(&server, &format!("{drive} {MIX} --verify --timeout 300ms --no-keys"));
             assert!(text.contains("verify: 1 operations in doubt"), "{defect:?} {drive}: {text}");
             assert!(text.contains("verify: OK"), "{text}");
             assert_eq!(value(&text, "reconnects"), "1", "{text}");
@@ -210,9 +210,178 @@ fn one_shots_answer_in_words() {
 fn a_one_shot_without_an_answer_says_that_it_may_have_been_done() {
     let server = ModelServer::start(10, 100_000, Defect::SwallowAck);
     well(&server, "--threads 1 --ops 99 --mix deposit=1");
-    let output = client(&server, "deposit 1 1 --timeout 200ms");
+    let output = client(&server, "deposit 1 1 --timeout 200ms --no-keys");
     assert_eq!(output.status.code(), Some(2), "{}", text(&output));
-    assert!(text(&output).contains("it may have been done or not"), "{}", text(&output));
+    assert!(text(&output).contains("it may have been done or not: look at the balance"), "{}", text(&output));
+}
+
+#[test]
+fn a_one_shot_with_a_key_is_sent_until_it_is_answered() {
+    for defect in [Defect::SwallowAck, Defect::DropAck] {
+        let server = ModelServer::start(10, 0, defect);
+        well(&server, "--threads 1 --ops 99 --mix deposit=1 --accounts 0-1");
+        assert_eq!(well(&server, "deposit 7 12.50 --timeout 200ms"), "account 7: 12.50\n", "{defect:?}");
+        assert!(well(&server, "totals").contains("last operation: 100\n"), "{defect:?}");
+    }
+}
+
+#[test]
+fn a_key_names_one_operation() {
+    let server = ModelServer::start(10, 0, Defect::None);
+    let key = "00112233445566778899aabbccddeeff";
+    for _ in 0..3 {
+        let said = well(&server, &format!("deposit 7 12.50 -v --key {key}"));
+        assert_eq!(said, format!("account 7: 12.50\nkey: {key}\n"));
+    }
+    for other in ["deposit 7 12.51", "deposit 8 12.50", "withdraw 7 12.50", "transfer 7 8 12.50"] {
+        let output = client(&server, &format!("{other} --key {key}"));
+        assert_eq!(output.status.code(), Some(1), "{other}: {}", text(&output));
+        assert!(text(&output).contains("refused: ERR_CONFLICT"), "{other}: {}", text(&output));
+    }
+    // A refusal is remembered, too.
+    let refused = format!("withdraw 8 1 --key {}", "5".repeat(32));
+    assert!(text(&client(&server, &refused)).contains("ERR_INSUFFICIENT"));
+    well(&server, "deposit 8 100");
+    assert!(text(&client(&server, &refused)).contains("ERR_INSUFFICIENT"));
+    let json: serde_json::Value =
+        serde_json::from_str(&well(&server, "transfer 8 7 1 --json")).expect("it is one JSON object");
+    assert_eq!(json["balances"][1], serde_json::json!({ "account": 7, "balance_cents": 1350 }));
+    assert_eq!(json["key"].as_str().map(str::len), Some(32), "{json}");
+}
+
+const RETRYING: [&str; 6] = [
+    "--threads 4 --ops 500",
+    "--threads 2 --ops 1000 --pipeline 16 --xor",
+    "--connections 8 --ops 250",
+    "--connections 4 --ops 500 --pipeline 8 --loops 2",
+    "--rate 4000 --threads 4 --ops 500 --pipeline 4",
+    "--threads 1 --ops 2000 --pipeline 64",
+];
+
+#[test]
+fn a_server_that_drops_connections_does_each_operation_once() {
+    for drive in RETRYING {
+        let server = ModelServer::start(50, 100_000_000, Defect::Flaky);
+        let text = well(&server, &format!("{drive} --mix deposit=3,withdraw=2,transfer=1 --verify"));
+        assert!(text.contains("verify: OK") && !text.contains("in doubt"), "{drive}: {text}");
+        assert_eq!((value(&text, "ok"), value(&text, "err")), ("2000", "0"), "{drive}: {text}");
+        let [reconnects, retries] = ["reconnects", "retries"].map(|key| value(&text, key).parse::<u64>().unwrap());
+        assert!(retries >= reconnects && reconnects > 10, "{drive}: {text}");
+        assert!(well(&server, "totals").contains("last operation: 2000\n"), "{drive}");
+    }
+}
+
+#[test]
+fn a_server_that_forgets_keys_is_caught() {
+    for drive in RETRYING {
+        let server = ModelServer::start(50, 100_000_000, Defect::FlakyForgetful);
+        let output = client(&server, &format!("{drive} --mix deposit=1 --verify"));
+        let text = text(&output);
+        assert_eq!(output.status.code(), Some(1), "{drive}: {text}");
+        assert!(text.contains("MISMATCH total deposited"), "{drive}: {text}");
+    }
+}
+
+#[test]
+fn what_the_server_has_no_room_for_is_sent_again() {
+    for drive in RETRYING {
+        let server = ModelServer::start(50, 100_000_000, Defect::NoRoom);
+        let text = well(&server, &format!("{drive} --mix deposit=1,withdraw=1 --verify"));
+        assert!(text.contains("verify: OK") && !text.contains("ERR_BUSY"), "{drive}: {text}");
+        assert_eq!((value(&text, "ok"), value(&text, "reconnects")), ("2000", "0"), "{drive}: {text}");
+        assert!(value(&text, "retries").parse::<u64>().unwrap() > 100, "{drive}: {text}");
+    }
+    // Without books it is an answer like any other.
+    let server = ModelServer::start(50, 100_000_000, Defect::NoRoom);
+    let text = well(&server, "--threads 2 --ops 1000 --mix deposit=1");
+    assert!(text.contains("ERR_BUSY") && value(&text, "retries") == "0", "{text}");
+}
+
+#[test]
+fn a_server_that_never_has_room_is_given_up() {
+    for drive in ["--threads 2 --pipeline 4", "--connections 2 --pipeline 4"] {
+        let server = ModelServer::start(50, 100_000_000, Defect::NeverRoom);
+        let output = client(&server, &format!("{drive} --ops 100 --mix deposit=1 --verify --retry-for 200ms"));
+        let text = text(&output);
+        assert_eq!(output.status.code(), Some(1), "{drive}: {text}");
+        assert!(text.contains("the server still had no room after 200ms"), "{drive}: {text}");
+        // Known not to be done: nothing is in doubt.
+        assert!(text.contains("verify: OK") && !text.contains("in doubt"), "{drive}: {text}");
+        assert_eq!((value(&text, "ok"), value(&text, "err")), ("0", "8"), "{drive}: {text}");
+    }
+}
+
+#[test]
+fn every_acknowledgement_is_logged() {
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    for drive in RETRYING {
+        let path = folder.path().join("acks");
+        let server = ModelServer::start(50, 10_000, Defect::Flaky);
+        let mix = "--mix deposit=3,withdraw=2,transfer=1,balance=1 --seed 5";
+        let text = well(&server, &format!("{drive} {mix} --verify --ack-log {}", path.display()));
+        let log = std::fs::read_to_string(&path).expect("the client wrote the file");
+        let document = include_str!("../docs/CLIENT.md");
+        assert!(document.contains(log.lines().next().unwrap_or_default()), "docs/CLIENT.md lacks the heading");
+        let lines: Vec<Vec<&str>> = log.lines().skip(1).map(|line| line.split(' ').collect()).collect();
+        let done = |name: &str| {
+            let sum = |cents: &str| cents.parse::<i64>().unwrap();
+            lines.iter().filter(|line| line[4] == name && line[8] == "0").map(|line| sum(line[7])).sum::<i64>()
+        };
+        let [deposited, withdrawn] =
+            ["deposit", "withdraw"].map(|name| bank_vault::vocab::Cents(done(name)).to_string());
+        let totals = well(&server, "totals");
+        assert!(totals.contains(&format!("\ndeposited: {deposited}\n")), "{drive}: {totals} {deposited}");
+        assert!(totals.contains(&format!("\nwithdrawn: {withdrawn}\n")), "{drive}: {totals} {withdrawn}");
+        let keys: std::collections::HashSet<_> = lines.iter().map(|line| line[1]).collect();
+        assert!(keys.len() == lines.len() && keys.iter().all(|key| key.len() == 32), "{drive}");
+        assert!(
+            lines.iter().all(|line| line.len() == 11 && line[2].parse::<u64>().unwrap() <= line[3].parse().unwrap()),
+            "{drive}"
+        );
+        let reads = text.lines().find(|line| line.starts_with("BALANCE")).expect("there were reads");
+        let reads: usize = reads.split_whitespace().nth(1).unwrap().parse().unwrap();
+        assert_eq!(lines.len() + reads, 2000, "{drive}: {text}");
+    }
+}
+
+#[test]
+fn history_shows_what_happened() {
+    let server = ModelServer::start(10, 0, Defect::None);
+    well(&server, "deposit 7 100");
+    well(&server, "withdraw 7 1.50");
+    well(&server, "transfer 7 8 20 --xor");
+    let said = well(&server, "history 7 --xor");
+    let rows: Vec<Vec<&str>> = said.lines().map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!(rows[1], ["3", "1970-01-01T00:00:03.000Z", "transfer", "to", "8", "-20.00", "78.50"], "{said}");
+    assert_eq!(rows[2], ["2", "1970-01-01T00:00:02.000Z", "withdraw", "-1.50", "98.50"], "{said}");
+    assert_eq!(rows[3], ["1", "1970-01-01T00:00:01.000Z", "deposit", "+100.00", "100.00"], "{said}");
+    assert!(said.ends_with("nothing before this: the account's opening\n") && rows.len() == 5, "{said}");
+    let said = well(&server, "history 8 --json");
+    let row: serde_json::Value = serde_json::from_str(said.lines().next().unwrap_or_default()).expect("JSON");
+    assert_eq!(
+        (&row["kind"], &row["amount_cents"], &row["counterparty"]),
+        (&"transfer from".into(), &2000.into(), &7.into())
+    );
+    assert!(well(&server, "history 7 --limit 1").ends_with("there is more: --before 3\n"));
+    assert!(text(&client(&server, "history 99")).contains("HISTORY refused: ERR_NO_ACCOUNT"));
+    let said = shell(&server, "history 7 --before 2\nhistory");
+    let row: Vec<&str> = said.lines().nth_back(3).unwrap_or_default().split_whitespace().collect();
+    assert_eq!(row[2..], ["deposit", "+100.00", "100.00"], "{said}");
+    assert!(said.ends_with("history 7 --before 2\nhistory\n"), "{said}");
+}
+
+#[test]
+fn history_goes_through_all_pages() {
+    let server = ModelServer::start(2, 0, Defect::None);
+    well(&server, "--threads 1 --ops 300 --mix deposit=1 --accounts 1-1");
+    let lsns = |arguments: &str| {
+        let said = well(&server, arguments);
+        said.lines().filter_map(|line| line.split_whitespace().next()?.parse::<u64>().ok()).collect::<Vec<_>>()
+    };
+    assert_eq!(lsns("history 1 --all"), (1..=300).rev().collect::<Vec<_>>());
+    assert_eq!(lsns("history 1 --limit 150 --before 200"), (50..200).rev().collect::<Vec<_>>());
+    assert_eq!(lsns("history 1").len(), 20);
+    assert_eq!(lsns("history 0 --all"), Vec::<u64>::new());
 }
 
 /// What the shell says to these lines.
@@ -272,7 +441,10 @@ fn a_wrong_answer_to_a_fault_is_seen() {
 fn a_server_that_goes_away_costs_the_connections_but_not_the_result() {
     for drive in ["--threads 3 --pipeline 4", "--connections 3 --pipeline 4"] {
         let server = ModelServer::start(100, 100_000, Defect::GoAway);
-        let output = client(&server, &format!("{drive} --duration 1s --mix deposit=1 --verify --timeout 300ms"));
+        let output = client(
+            &server,
+            &format!("{drive} --duration 1s --mix deposit=1 --verify --timeout 300ms --retry-for 300ms"),
+        );
         let text = text(&output);
         assert_eq!(output.status.code(), Some(1), "{drive}: {text}");
         assert!(text.starts_with("RESULT:\n") && text.contains("connection lost, in doubt"), "{drive}: {text}");

@@ -2,15 +2,15 @@
 
 use std::io::Write;
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+use std::ops::Range;
 use std::time::Duration;
 
-use crate::client::backoff::Backoff;
 use crate::client::error::{ClientError, ProtocolError};
 use crate::client::inbox::Inbox;
+use crate::client::keys::Key;
 use crate::client::options::Target;
-use crate::client::prng::Prng;
-use crate::vocab::SessionId;
-use crate::wire::{Header, Opcode, Request, Response, XorKey};
+use crate::vocab::{AccountId, Lsn, SessionId};
+use crate::wire::{Flags, Header, Opcode, Request, Response, Statement, XorKey};
 
 /// The least time that a login may take: a server hashes passwords slowly, on purpose, and a hundred at a time.
 pub const LOGIN_PATIENCE: Duration = Duration::from_secs(60);
@@ -30,6 +30,10 @@ pub struct Server {
     pub xor: bool,
     /// How long a connection that owes a reply may be silent.
     pub timeout: Duration,
+    /// How long to try again what failed and may fare better.
+    pub retry_for: Duration,
+    /// Whether money operations carry an idempotency key.
+    pub keyed: bool,
 }
 
 impl Server {
@@ -47,6 +51,8 @@ impl Server {
             pass: target.pass.clone(),
             xor: target.xor,
             timeout: target.timeout.max(Duration::from_millis(1)),
+            retry_for: target.retry_for,
+            keyed: !target.no_keys,
         })
     }
 
@@ -144,9 +150,36 @@ impl Connection {
     /// # Errors
     /// [`ClientError`]; a refusal is one, too.
     pub fn call(&mut self, request: &Request<'_>) -> Result<Response, ClientError> {
-        self.post(request);
+        self.call_keyed(request, None)
+    }
+
+    /// As [`Connection::call`], with an idempotency key.
+    ///
+    /// # Errors
+    /// As [`Connection::call`].
+    pub fn call_keyed(&mut self, request: &Request<'_>, key: Option<&Key>) -> Result<Response, ClientError> {
+        self.post(request, key);
         self.send()?;
         self.take(request.opcode(), self.seq)
+    }
+
+    /// Asks for a page of a statement: at most `limit` entries before `before` (0: the newest).
+    ///
+    /// # Errors
+    /// [`ClientError`]; a refusal is one, too.
+    pub fn statement(&mut self, account: AccountId, before: Lsn, limit: u16) -> Result<Statement, ClientError> {
+        self.post(&Request::History { account, before, limit }, None);
+        self.send()?;
+        let (header, body) = self.await_frame()?;
+        let body = self.inbox.body(body);
+        let is_page =
+            !header.flags.contains(Flags::ERROR) && (header.opcode, header.seq) == (Opcode::History.code(), self.seq);
+        if is_page {
+            return Ok(Statement::decode(body).map_err(ProtocolError::from)?);
+        }
+        let response = Response::decode(&header, body).map_err(ProtocolError::from)?;
+        judge(Opcode::History, self.seq, &header, response)?;
+        unreachable!("a good answer to HISTORY is a page, and only such a one passes the judge");
     }
 
     /// Sends many requests of one kind, a window at a time, and hands every reply to `each`, in order.
@@ -165,7 +198,7 @@ impl Connection {
                 .by_ref()
                 .take(WINDOW)
                 .map(|request| {
-                    self.post(&request);
+                    self.post(&request, None);
                     request.opcode()
                 })
                 .collect();
@@ -185,9 +218,9 @@ impl Connection {
         set.map_err(|source| ClientError::Lost { doing: "setting its timeout", source })
     }
 
-    fn post(&mut self, request: &Request<'_>) {
+    fn post(&mut self, request: &Request<'_>, key: Option<&Key>) {
         self.seq = self.seq.wrapping_add(1);
-        request.encode(self.seq, None, self.xor, &mut self.out);
+        request.encode(self.seq, key.map(|key| &key.0), self.xor, &mut self.out);
     }
 
     fn send(&mut self) -> Result<(), ClientError> {
@@ -197,10 +230,16 @@ impl Connection {
     }
 
     fn take(&mut self, opcode: Opcode, seq: u32) -> Result<Response, ClientError> {
+        let (header, body) = self.await_frame()?;
+        let response = Response::decode(&header, self.inbox.body(body)).map_err(ProtocolError::from)?;
+        judge(opcode, seq, &header, response)
+    }
+
+    fn await_frame(&mut self) -> Result<(Header, Range<usize>), ClientError> {
         const DOING: &str = "waiting for a reply";
         loop {
-            if let Some((header, response)) = self.inbox.next_reply()? {
-                return judge(opcode, seq, &header, response);
+            if let Some(found) = self.inbox.next_frame()? {
+                return Ok(found);
             }
             let read = self.inbox.read_from(&mut self.stream);
             let (count, _) = read.map_err(|source| ClientError::from_io(DOING, self.timeout, source))?;
@@ -208,73 +247,5 @@ impl Connection {
                 return Err(ClientError::closed(DOING));
             }
         }
-    }
-}
-
-/// Asks one thing at a time and keeps a connection for it. Requests that only read are repeated on a new connection when
-/// the old one fails; those that move money never are, since the first may have been done.
-#[derive(Debug)]
-pub struct Caller<'s> {
-    server: &'s Server,
-    connection: Option<Connection>,
-    prng: Prng,
-}
-
-impl<'s> Caller<'s> {
-    /// Connects and logs in.
-    ///
-    /// # Errors
-    /// [`ClientError`]: no connection, no login, or no answer.
-    pub fn open(server: &'s Server) -> Result<Caller<'s>, ClientError> {
-        let seed = u64::from(std::process::id());
-        Ok(Caller { server, connection: Some(Connection::open(server)?), prng: Prng::new(seed, 0) })
-    }
-
-    /// Sends a request and waits for its reply.
-    ///
-    /// # Errors
-    /// [`ClientError`]; for a money operation, `Lost` and `Timeout` leave open whether it was done.
-    pub fn call(&mut self, request: &Request<'_>) -> Result<Response, ClientError> {
-        if request.opcode().is_money() {
-            // An idle connection may have been closed by the server long ago; better to learn that from a PING.
-            self.repeat(&Request::Ping)?;
-            let answer = self.connection()?.call(request);
-            return self.keep(answer);
-        }
-        self.repeat(request)
-    }
-
-    fn repeat(&mut self, request: &Request<'_>) -> Result<Response, ClientError> {
-        const REPEATS: usize = 4;
-        let mut backoff = Backoff::default();
-        for _ in 0..REPEATS {
-            let answer = self.connection().and_then(|connection| connection.call(request));
-            match self.keep(answer) {
-                Err(error) if error.is_passing() => {
-                    let Some(wait) = backoff.next_wait(&mut self.prng) else { return Err(error) };
-                    // Nothing tells when a server is back; the wait spares it a rush of attempts.
-                    std::thread::sleep(wait);
-                }
-                settled => return settled,
-            }
-        }
-        let answer = self.connection().and_then(|connection| connection.call(request));
-        self.keep(answer)
-    }
-
-    fn connection(&mut self) -> Result<&mut Connection, ClientError> {
-        let connection = match self.connection.take() {
-            Some(connection) => connection,
-            None => Connection::open(self.server)?,
-        };
-        Ok(self.connection.insert(connection))
-    }
-
-    /// Gives the connection up when the answer says that it can no longer be trusted.
-    fn keep(&mut self, answer: Result<Response, ClientError>) -> Result<Response, ClientError> {
-        if !matches!(answer, Ok(_) | Err(ClientError::Refused { .. })) {
-            self.connection = None;
-        }
-        answer
     }
 }

@@ -64,6 +64,15 @@ pub enum ClientError {
         /// The server's reason.
         status: Status,
     },
+    /// The server had no room for an operation, however often it was asked.
+    #[error("the server still had no room after {0:?} of attempts; give it longer with --retry-for")]
+    NoRoom(Duration),
+    /// A money operation was sent, and its answer could not be had.
+    #[error(transparent)]
+    InDoubt(Box<ClientError>),
+    /// The system gave no random bytes.
+    #[error("cannot draw random bytes for idempotency keys: {0}; --no-keys does without")]
+    Random(#[source] io::Error),
     /// The server said, unasked, that it will not serve this connection.
     #[error("the server turned the connection away: {0}")]
     TurnedAway(Status),
@@ -74,11 +83,16 @@ impl ClientError {
     #[must_use]
     pub fn outcome(&self) -> Outcome {
         match self {
-            ClientError::Refused { .. } | ClientError::TurnedAway(_) | ClientError::Protocol(_) => Outcome::Refused,
+            ClientError::InDoubt(last) => last.outcome(),
+            ClientError::Refused { .. }
+            | ClientError::NoRoom(_)
+            | ClientError::TurnedAway(_)
+            | ClientError::Protocol(_) => Outcome::Refused,
             ClientError::Resolve { .. }
             | ClientError::Connect { .. }
             | ClientError::Lost { .. }
-            | ClientError::Timeout { .. } => Outcome::Unusable,
+            | ClientError::Timeout { .. }
+            | ClientError::Random(_) => Outcome::Unusable,
         }
     }
 
@@ -88,7 +102,12 @@ impl ClientError {
         match self {
             ClientError::Connect { .. } | ClientError::Lost { .. } | ClientError::Timeout { .. } => true,
             ClientError::TurnedAway(status) => *status == Status::Busy,
-            ClientError::Resolve { .. } | ClientError::Protocol(_) | ClientError::Refused { .. } => false,
+            ClientError::Resolve { .. }
+            | ClientError::Protocol(_)
+            | ClientError::Refused { .. }
+            | ClientError::NoRoom(_)
+            | ClientError::InDoubt(_)
+            | ClientError::Random(_) => false,
         }
     }
 
@@ -133,6 +152,9 @@ pub enum ProtocolError {
     /// A reply though nothing was asked.
     #[error("a reply with opcode {0:#06x} that nothing was asked for")]
     Unasked(u16),
+    /// A page of a statement that is not what was asked for.
+    #[error("a page of a statement that does not go on from the one before: {0}")]
+    Page(&'static str),
     /// A XORed body before the login that makes the key.
     #[error("a XORed reply before the login")]
     XorBeforeLogin,

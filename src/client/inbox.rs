@@ -1,10 +1,11 @@
 //! The bytes that came from the server, and the replies in them.
 
 use std::io::{self, Read};
+use std::ops::Range;
 
 use crate::client::error::ProtocolError;
-use crate::limits::{MAX_FRAME_BYTES, MAX_REPLY_BYTES};
-use crate::wire::{BodyError, Decoder, Flags, Header, Response, Step, XorKey};
+use crate::limits::MAX_FRAME_BYTES;
+use crate::wire::{Decoder, Flags, Frame, Header, Response, Step, XorKey};
 
 /// A buffer between one connection's socket and its decoder; replies are decoded in place.
 #[derive(Debug)]
@@ -66,44 +67,43 @@ impl Inbox {
         }
     }
 
-    /// The next whole reply, if there is one.
+    /// The next whole reply of a bounded length, if there is one.
     ///
     /// # Errors
     /// [`ProtocolError`] when the bytes are no response; nothing after that can be trusted.
     #[inline]
     pub fn next_reply(&mut self) -> Result<Option<(Header, Response)>, ProtocolError> {
+        let Some((header, body)) = self.next_frame()? else { return Ok(None) };
+        Ok(Some((header, Response::decode(&header, &self.bytes[body])?)))
+    }
+
+    /// The next whole frame, if there is one, and where its decrypted body is, for [`Inbox::body`].
+    ///
+    /// # Errors
+    /// As [`Inbox::next_reply`].
+    #[inline]
+    pub fn next_frame(&mut self) -> Result<Option<(Header, Range<usize>)>, ProtocolError> {
         let (used, step) = self.decoder.step(&self.bytes[self.start..self.end]);
         self.start += used;
         match step {
             Step::NeedMore => Ok(None),
-            Step::Frame(frame) => {
-                let header = frame.header;
-                let response = if header.flags.contains(Flags::XOR) {
-                    decrypted(&header, frame.body, self.xor)?
-                } else {
-                    Response::decode(&header, frame.body)?
-                };
-                Ok(Some((header, response)))
+            Step::Frame(Frame { header, body, .. }) => {
+                // The body is the last part of the frame, and the frame of what the step used.
+                let body = self.start - body.len()..self.start;
+                if header.flags.contains(Flags::XOR) {
+                    self.xor.ok_or(ProtocolError::XorBeforeLogin)?.apply(&mut self.bytes[body.clone()]);
+                }
+                Ok(Some((header, body)))
             }
             Step::Reject { status, .. } | Step::Fatal { status, .. } => Err(ProtocolError::Framing(status)),
         }
     }
-}
 
-/// Decodes a XORed body from a copy, since the buffer is only lent to the decoder's step.
-fn decrypted(header: &Header, body: &[u8], xor: Option<XorKey>) -> Result<Response, ProtocolError> {
-    let xor = xor.ok_or(ProtocolError::XorBeforeLogin)?;
-    let mut copy = [0; MAX_REPLY_BYTES];
-    let Some(copy) = copy.get_mut(..body.len()) else {
-        // Longer than any reply: no response, whatever the key makes of it.
-        return Err(match crate::wire::Opcode::try_from(header.opcode) {
-            Ok(opcode) => BodyError::Length { opcode, got: body.len() }.into(),
-            Err(unknown) => BodyError::Opcode(unknown).into(),
-        });
-    };
-    copy.copy_from_slice(body);
-    xor.apply(copy);
-    Ok(Response::decode(header, copy)?)
+    /// The bytes of a body that [`Inbox::next_frame`] found; they are there until the next read.
+    #[must_use]
+    pub fn body(&self, place: Range<usize>) -> &[u8] {
+        &self.bytes[place]
+    }
 }
 
 #[cfg(test)]

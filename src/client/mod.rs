@@ -4,10 +4,14 @@
 
 pub mod backoff;
 pub mod books;
+pub mod calendar;
+pub mod caller;
 pub mod connection;
 pub mod error;
 pub mod faults;
+pub mod history;
 pub mod inbox;
+pub mod keys;
 pub mod latency;
 pub mod load;
 pub mod mix;
@@ -20,8 +24,10 @@ pub mod skew;
 
 use std::io::{self, Write};
 
+use caller::Caller;
 use connection::Server;
 use error::{ClientError, Outcome};
+use oneshot::Question;
 use options::{Command, Options};
 
 /// Does what the options say, and prints what came of it.
@@ -41,16 +47,24 @@ pub fn run(options: &Options) -> Outcome {
 fn obey(options: &Options, command: &Command) -> Result<Outcome, (String, Outcome)> {
     let plain = |error: ClientError| (error.to_string(), error.outcome());
     let server = Server::find(&options.target).map_err(plain)?;
-    match (command, oneshot::request(command)) {
-        (_, Some(request)) => match oneshot::run(&server, &request) {
-            Ok(()) => Ok(Outcome::Well),
-            Err(error) => Err((format!("{error}{}", oneshot::advice(&request, &error)), error.outcome())),
-        },
-        (Command::Faults, None) => {
+    if let Some(question) = Question::of(command) {
+        let mut caller = Caller::open(&server).map_err(plain)?;
+        let asked = question.ask(&mut caller);
+        let answer = asked.map_err(|unanswered| (unanswered.explain(), unanswered.error.outcome()))?;
+        // A reader that has gone does not make the operation fail.
+        let _ = say(&answer);
+        return Ok(Outcome::Well);
+    }
+    match command {
+        Command::History(options) => {
+            let mut caller = Caller::open(&server).map_err(plain)?;
+            history::show(&mut caller, options).map(|()| Outcome::Well).map_err(plain)
+        }
+        Command::Faults => {
             let all_right = faults::run(&server).map_err(plain)?;
             Ok(if all_right { Outcome::Well } else { Outcome::Refused })
         }
-        (_, None) => match shell::run(&server) {
+        _ => match shell::run(&server) {
             Ok(()) => Ok(Outcome::Well),
             Err(shell::ShellError::Server(error)) => Err(plain(error)),
             Err(error) => Err((error.to_string(), Outcome::Unusable)),

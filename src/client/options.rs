@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::parser::ValueSource;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
+use crate::client::keys::Key;
 use crate::client::mix::Mix;
 use crate::client::skew::{AccountRange, Skew};
 use crate::vocab::Cents;
@@ -49,6 +50,12 @@ pub struct Target {
     /// Give a request up when its connection is silent this long: 500ms, 10s, 2m.
     #[arg(long, default_value = "10s", value_parser = duration, global = true)]
     pub timeout: Duration,
+    /// Send money operations without an idempotency key; then one whose answer is lost is never sent again.
+    #[arg(long, global = true)]
+    pub no_keys: bool,
+    /// Give up what was lost, or what the server has no room for, after trying again for this long.
+    #[arg(long, default_value = "10s", value_parser = duration, global = true)]
+    pub retry_for: Duration,
 }
 
 /// The load generator's options.
@@ -102,9 +109,45 @@ pub struct LoadOptions {
     /// Write the result as JSON to this file (docs/CLIENT.md tells the schema).
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
+    /// Log every answer to a money operation, a line each, in this file (docs/CLIENT.md tells the form).
+    #[arg(long, value_name = "FILE", conflicts_with = "churn")]
+    pub ack_log: Option<PathBuf>,
     /// Write the latencies as a HdrHistogram percentile log to this file.
     #[arg(long, value_name = "FILE")]
     pub hdr: Option<PathBuf>,
+}
+
+/// How a money operation is sent and shown.
+#[derive(Args, Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Manner {
+    /// The idempotency key, 32 hexadecimal digits [default: a new one].
+    #[arg(long, value_name = "HEX")]
+    pub key: Option<Key>,
+    /// Show the key, too.
+    #[arg(short, long)]
+    pub verbose: bool,
+    /// Show everything as one JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What to show of an account's history.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct HistoryOptions {
+    /// The account's number.
+    pub account: u32,
+    /// Entries to show.
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..))]
+    pub limit: u64,
+    /// Show what is older than this LSN [default: the newest].
+    #[arg(long, value_name = "LSN", value_parser = clap::value_parser!(u64).range(1..))]
+    pub before: Option<u64>,
+    /// Show all there is.
+    #[arg(long, conflicts_with = "limit")]
+    pub all: bool,
+    /// Show it as JSON, one object for each entry and a last one for what is older.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// One-shots and interactive ways to use the server.
@@ -122,6 +165,9 @@ pub enum Command {
         /// Decimal money, such as 25.00.
         #[arg(allow_negative_numbers = true)]
         amount: Cents,
+        /// How it is sent and shown.
+        #[command(flatten)]
+        manner: Manner,
     },
     /// Take money out of an account.
     Withdraw {
@@ -130,6 +176,9 @@ pub enum Command {
         /// Decimal money, such as 25.00.
         #[arg(allow_negative_numbers = true)]
         amount: Cents,
+        /// How it is sent and shown.
+        #[command(flatten)]
+        manner: Manner,
     },
     /// Move money from one account to another.
     Transfer {
@@ -140,7 +189,12 @@ pub enum Command {
         /// Decimal money, such as 25.00.
         #[arg(allow_negative_numbers = true)]
         amount: Cents,
+        /// How it is sent and shown.
+        #[command(flatten)]
+        manner: Manner,
     },
+    /// Show what happened to an account, the newest first.
+    History(HistoryOptions),
     /// Ask whether the server answers, and how fast.
     Ping,
     /// Show the sums over all accounts.
@@ -234,7 +288,7 @@ mod tests {
         }
         assert!(matches!(
             parse("deposit 1 -5.00").unwrap().command,
-            Some(Command::Deposit { account: 1, amount: Cents(-500) })
+            Some(Command::Deposit { account: 1, amount: Cents(-500), .. })
         ));
     }
 
@@ -254,6 +308,10 @@ mod tests {
             "--accounts 9-3",
             "deposit 1",
             "deposit 1 2.345",
+            "deposit 1 2 --key 12",
+            "deposit 1 2 --ack-log x",
+            "history 1 --all --limit 5",
+            "history 1 --limit 0",
             "dance",
         ] {
             assert!(parse(line).is_err(), "{line}");

@@ -61,7 +61,7 @@ pub fn print(out: &mut impl Write, run: &Run) -> io::Result<()> {
     writeln!(out, "throughput={:.1} req/s", throughput(run))?;
     let [p50, p95, p99, max] = [times.p50, times.p95, times.p99, times.max].map(brief);
     writeln!(out, "latency_ms: p50={p50} p95={p95} p99={p99} max={max}")?;
-    writeln!(out, "reconnects={} timeouts={}", tally.reconnects, tally.timeouts)?;
+    writeln!(out, "reconnects={} timeouts={} retries={}", tally.reconnects, tally.timeouts, tally.retries)?;
     print_opcodes(out, tally)?;
     print_errors(out, tally)?;
     if let Some(failure) = run.failures.first() {
@@ -145,6 +145,7 @@ struct Json<'r> {
     latency_ms: Percentiles,
     reconnects: u64,
     timeouts: u64,
+    retries: u64,
     unsent: u64,
     opcodes: Vec<JsonKind>,
     errors: Vec<JsonError>,
@@ -166,6 +167,8 @@ struct JsonPlan {
     mix: String,
     accounts: [u32; 2],
     xor: bool,
+    keys: bool,
+    retry_for_s: f64,
     seed: u64,
 }
 
@@ -217,6 +220,8 @@ pub fn write_json(file: ResultFile, plan: &Plan, run: &Run) -> Result<(), Troubl
             mix: plan.mix.to_string(),
             accounts: [plan.accounts.first, plan.accounts.last],
             xor: plan.server.xor,
+            keys: plan.keys.is_some(),
+            retry_for_s: plan.server.retry_for.as_secs_f64(),
             seed: plan.seed,
         },
         total_ops: tally.ok() + tally.err(),
@@ -227,6 +232,7 @@ pub fn write_json(file: ResultFile, plan: &Plan, run: &Run) -> Result<(), Troubl
         latency_ms: Percentiles::of(&tally.latencies().histogram()),
         reconnects: tally.reconnects,
         timeouts: tally.timeouts,
+        retries: tally.retries,
         unsent: tally.unsent,
         opcodes: opcodes
             .map(|(opcode, kind)| JsonKind {
@@ -278,8 +284,8 @@ pub fn write_hdr(file: ResultFile, run: &Run) -> Result<(), Trouble> {
 /// A file for a result, made before the run: a path that cannot be written should not cost a run.
 #[derive(Debug)]
 pub struct ResultFile {
-    path: PathBuf,
-    file: File,
+    pub(super) path: PathBuf,
+    pub(super) file: File,
 }
 
 impl ResultFile {

@@ -6,9 +6,11 @@ use clap::Parser;
 use rustyline::DefaultEditor;
 use rustyline::error::ReadlineError;
 
-use crate::client::connection::{Caller, Server};
+use crate::client::caller::Caller;
+use crate::client::connection::Server;
 use crate::client::error::ClientError;
-use crate::client::oneshot::{advice, ask, request};
+use crate::client::history;
+use crate::client::oneshot::Question;
 use crate::client::options::Command;
 use crate::client::say;
 use crate::vocab::{AccountId, Cents};
@@ -27,9 +29,10 @@ balance ACCOUNT                what an account holds
 deposit ACCOUNT AMOUNT         put money into an account
 withdraw ACCOUNT AMOUNT        take money out of an account
 transfer FROM TO AMOUNT        move money between accounts
+history ACCOUNT                what happened to an account; --limit N, --before LSN, --all
 ping                           ask whether the server answers
 totals                         the sums over all accounts
-menu, help, history, quit";
+menu, help, quit, and history for the lines typed so far";
 
 /// A line typed as a command: the one-shots, without the program's name.
 #[derive(Parser)]
@@ -144,7 +147,7 @@ impl Shell<'_> {
 
     fn look_up(&mut self) -> Result<(), ShellError> {
         if let Some(account) = self.answer("Account: ", parse_account)? {
-            self.show(&Request::Balance { account })?;
+            self.show(&Question::plain(Request::Balance { account }))?;
         }
         Ok(())
     }
@@ -153,7 +156,7 @@ impl Shell<'_> {
         if let Some(account) = self.answer("Account: ", parse_account)?
             && let Some(amount) = self.answer("Amount: ", parse_amount)?
         {
-            self.show(&request(account, amount))?;
+            self.show(&Question::plain(request(account, amount)))?;
         }
         Ok(())
     }
@@ -172,8 +175,14 @@ impl Shell<'_> {
 
     fn typed(&mut self, line: &str) -> Result<(), ShellError> {
         match Typed::try_parse_from(line.split_whitespace()) {
-            Ok(typed) => match request(&typed.command) {
-                Some(request) => self.show(&request),
+            Ok(Typed { command: Command::History(options) }) => {
+                if let Err(error) = history::show(&mut self.caller, &options) {
+                    say(&error.to_string())?;
+                }
+                Ok(())
+            }
+            Ok(typed) => match Question::of(&typed.command) {
+                Some(question) => self.show(&question),
                 None => Ok(say("that is no command of the shell; `help` lists them")?),
             },
             Err(error) => {
@@ -185,15 +194,14 @@ impl Shell<'_> {
         }
     }
 
-    fn show(&mut self, request: &Request<'_>) -> Result<(), ShellError> {
-        let answer = match ask(&mut self.caller, request) {
-            Ok(answer) => answer,
-            Err(ClientError::Refused { status: Status::NoAccount, .. }) => "Account not found".to_owned(),
-            Err(ClientError::Refused { status: Status::Insufficient, .. }) => {
+    fn show(&mut self, question: &Question) -> Result<(), ShellError> {
+        let answer = question.ask(&mut self.caller).unwrap_or_else(|unanswered| match unanswered.error {
+            ClientError::Refused { status: Status::NoAccount, .. } => "Account not found".to_owned(),
+            ClientError::Refused { status: Status::Insufficient, .. } => {
                 "Withdraw amount must be less than balance".to_owned()
             }
-            Err(error) => format!("{error}{}", advice(request, &error)),
-        };
+            _ => unanswered.explain(),
+        });
         Ok(say(&answer)?)
     }
 }

@@ -27,9 +27,20 @@ pub enum BodyError {
     /// The status and the error flag contradict each other.
     #[error("a response with status {0} whose error flag says otherwise")]
     Contradiction(Status),
-    /// The message is one that this release does not carry yet.
-    #[error("{0} is reserved for a later release")]
-    Reserved(Opcode),
+    /// An idempotency key where there is nothing that could be done twice.
+    #[error("{0} moves no money and takes no idempotency key")]
+    Key(Opcode),
+    /// A page of a statement where a short reply was to be read; [`Statement`](super::Statement) reads it.
+    #[error("the answer to {0} is a page of a statement")]
+    Page(Opcode),
+    /// An entry of a statement whose kind is unknown, or has a counterparty where it cannot or none where it must.
+    #[error("a statement's entry of kind {kind} with the counterparty {counterparty:#x}")]
+    Entry {
+        /// The kind's number.
+        kind: u8,
+        /// The counterparty as sent.
+        counterparty: u32,
+    },
 }
 
 /// Room for any message but LOGIN: header, key, and the longest body.

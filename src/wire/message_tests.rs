@@ -3,10 +3,11 @@ use proptest::option;
 use proptest::prelude::*;
 
 use super::BodyError;
-use crate::limits::HEADER_BYTES;
+use crate::limits::{HEADER_BYTES, MAX_FRAME_BYTES, MAX_STATEMENT_ENTRIES, STATEMENT_ENTRY_BYTES};
 use crate::vocab::{AccountId, Cents, Lsn, SessionId};
 use crate::wire::{
-    Decoder, Flags, Frame, Header, Opcode, Request, Response, Status, Step, Totals, UnknownStatus, XorKey, checksum,
+    Decoder, Entry, Flags, Frame, Header, Movement, Next, Opcode, Request, Response, Statement, Status, Step, Totals,
+    UnknownStatus, XorKey, checksum,
 };
 
 /// A request with its texts owned.
@@ -63,6 +64,28 @@ fn any_response() -> impl Strategy<Value = Response> {
     ]
 }
 
+fn any_statement() -> impl Strategy<Value = Statement> {
+    let other = || (0..u32::MAX).prop_map(AccountId);
+    let movement = prop_oneof![
+        Just(Movement::Deposit),
+        Just(Movement::Withdraw),
+        other().prop_map(|to| Movement::TransferOut { to }),
+        other().prop_map(|from| Movement::TransferIn { from }),
+    ];
+    let entry = (any::<u64>(), any::<u64>(), movement, any::<i64>(), any::<i64>()).prop_map(
+        |(lsn, time_ms, movement, amount, balance)| Entry {
+            lsn: Lsn(lsn),
+            time_ms,
+            movement,
+            amount: Cents(amount),
+            balance_after: Cents(balance),
+        },
+    );
+    let next =
+        prop_oneof![Just(Next::Opening), Just(Next::Trimmed), (1..u64::MAX).prop_map(|lsn| Next::Before(Lsn(lsn)))];
+    (vec(entry, 0..=MAX_STATEMENT_ENTRIES), next).prop_map(|(entries, next)| Statement { entries, next })
+}
+
 /// The one frame that `bytes` are, and its body decrypted.
 fn open(bytes: &[u8], xor: Option<XorKey>) -> (Frame<'_>, Vec<u8>) {
     let (used, step) = Decoder::default().step(bytes);
@@ -90,6 +113,9 @@ proptest! {
         let opcode = Opcode::try_from(frame.header.opcode).unwrap();
         prop_assert_eq!(opcode, request.opcode());
         prop_assert_eq!(Request::decode(opcode, &body), Ok(request));
+        // A key stands where something could be done twice, and nowhere else.
+        let whole = if key.is_some() && !opcode.is_money() { Err(BodyError::Key(opcode)) } else { Ok(request) };
+        prop_assert_eq!(Request::of_frame(&frame, &body), whole);
     }
 
     #[test]
@@ -103,9 +129,26 @@ proptest! {
     }
 
     #[test]
+    fn every_statement_round_trips(statement in any_statement(), seq: u32, xor in option::of(any::<u32>())) {
+        let xor = xor.map(XorKey::from_bits);
+        let mut bytes = b"before".to_vec();
+        statement.encode(seq, xor, &mut bytes);
+        let (frame, body) = open(&bytes[6..], xor);
+        prop_assert_eq!((frame.header.seq, frame.header.opcode), (seq, Opcode::History.code()));
+        prop_assert_eq!(Statement::decode(&body), Ok(statement));
+        // Nothing but a statement's own reader takes it, and no other length is one.
+        prop_assert_eq!(Response::decode(&frame.header, &body), Err(BodyError::Page(Opcode::History)));
+        let length = |got| Err(BodyError::Length { opcode: Opcode::History, got });
+        prop_assert_eq!(Statement::decode(&body[..body.len() - 1]), length(body.len() - 1));
+        let longer = [body.as_slice(), &[0]].concat();
+        prop_assert_eq!(Statement::decode(&longer), length(longer.len()));
+    }
+
+    #[test]
     fn no_body_is_a_panic(opcode in 0usize..8, flags in 0u8..8, body in vec(any::<u8>(), 0..64)) {
         let opcode = Opcode::ALL[opcode];
         let _ = Request::decode(opcode, &body);
+        let _ = Statement::decode(&body);
         let flags = Flags::from_bits(flags).unwrap();
         let _ = Response::decode(&Header { length: 0, flags, opcode: opcode.code(), seq: 0 }, &body);
     }
@@ -143,6 +186,37 @@ fn a_response_must_agree_with_its_error_flag() {
     assert_eq!(Response::decode(&header(Flags::ERROR), &[0, 99]), Err(BodyError::Status(UnknownStatus(99))));
 }
 
+#[test]
+fn a_full_page_is_the_most_that_a_frame_can_hold() {
+    let entry =
+        Entry { lsn: Lsn(1), time_ms: 2, movement: Movement::Deposit, amount: Cents(3), balance_after: Cents(4) };
+    let mut bytes = Vec::new();
+    Statement { entries: vec![entry; MAX_STATEMENT_ENTRIES], next: Next::Opening }.encode(1, None, &mut bytes);
+    assert!(bytes.len() <= MAX_FRAME_BYTES && bytes.len() + STATEMENT_ENTRY_BYTES > MAX_FRAME_BYTES);
+}
+
+#[test]
+fn an_entry_must_make_sense() {
+    let movement = Movement::TransferIn { from: AccountId(7) };
+    let entry = Entry { lsn: Lsn(1), time_ms: 2, movement, amount: Cents(3), balance_after: Cents(4) };
+    let mut bytes = Vec::new();
+    Statement { entries: vec![entry], next: Next::Opening }.encode(1, None, &mut bytes);
+    let body = &bytes[HEADER_BYTES..];
+    let with = |kind: u8, counterparty: u32| {
+        let mut body = body.to_vec();
+        body[4 + 16] = kind;
+        body[4 + 25..4 + 29].copy_from_slice(&counterparty.to_be_bytes());
+        Statement::decode(&body).map(|statement| statement.entries[0].movement)
+    };
+    let nobody = u32::MAX;
+    assert_eq!(with(4, 7), Ok(movement));
+    assert_eq!(with(1, nobody), Ok(Movement::Deposit));
+    for (kind, counterparty) in [(0, nobody), (1, 7), (2, 7), (3, nobody), (4, nobody), (5, 7), (255, nobody)] {
+        assert_eq!(with(kind, counterparty), Err(BodyError::Entry { kind, counterparty }));
+    }
+    assert_eq!(Statement::decode(&[&[0, 4], &body[2..]].concat()), Err(BodyError::Contradiction(Status::NoAccount)));
+}
+
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(" ")
 }
@@ -168,6 +242,17 @@ fn the_document_shows_true_bytes() {
     show(&|out| deposited.encode(2, None, out));
     show(&|out| deposit.encode(3, None, Some(xor), out));
     show(&|out| refused.encode(4, None, out));
+    let key: [u8; 16] = std::array::from_fn(|at| 0xA0 | u8::try_from(at).unwrap());
+    show(&|out| deposit.encode(5, Some(&key), None, out));
+    show(&|out| Request::History { account: AccountId(12), before: Lsn(0), limit: 1 }.encode(6, None, None, out));
+    let entry = Entry {
+        lsn: Lsn(300),
+        time_ms: 1_735_689_600_000,
+        movement: Movement::Deposit,
+        amount: Cents(2500),
+        balance_after: Cents(102_500),
+    };
+    show(&|out| Statement { entries: vec![entry], next: Next::Before(Lsn(17)) }.encode(6, None, out));
     for frame in frames {
         assert!(document.contains(&frame), "docs/PROTOCOL.md lacks {frame}");
     }

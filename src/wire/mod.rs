@@ -11,6 +11,7 @@ mod message;
 mod opcode;
 mod request;
 mod response;
+mod statement;
 mod status;
 
 pub use cipher::XorKey;
@@ -20,4 +21,5 @@ pub use message::BodyError;
 pub use opcode::{Opcode, UnknownOpcode};
 pub use request::Request;
 pub use response::{Response, Totals};
+pub use statement::{Entry, Movement, Next, Statement};
 pub use status::{Status, UnknownStatus};

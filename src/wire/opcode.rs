@@ -16,7 +16,7 @@ pub enum Opcode {
     Transfer = 0x0004,
     /// Read what an account holds.
     Balance = 0x0005,
-    /// Read an account's statement; reserved in this release.
+    /// Read a page of an account's statement.
     History = 0x0006,
     /// Show that the connection lives; allowed before LOGIN.
     Ping = 0x00F0,
@@ -75,7 +75,8 @@ impl Opcode {
         }
     }
 
-    /// Whether the operation moves money, so that repeating it blindly would move it twice.
+    /// Whether the operation moves money, so that repeating it blindly would move it twice. These, and no others, can carry
+    /// an idempotency key.
     #[inline]
     #[must_use]
     pub const fn is_money(self) -> bool {

@@ -3,7 +3,7 @@
 use byteorder::{BigEndian, ByteOrder};
 
 use super::cipher::XorKey;
-use super::frame::{Flags, seal};
+use super::frame::{Flags, Frame, seal};
 use super::message::{BodyError, Draft, account_at, cents_at};
 use super::opcode::Opcode;
 use crate::limits::{HEADER_BYTES, KEY_BYTES, MAX_REPLY_BYTES};
@@ -23,7 +23,7 @@ pub enum Request<'a> {
     Transfer { from: AccountId, to: AccountId, amount: Cents },
     /// Read what an account holds.
     Balance { account: AccountId },
-    /// Read at most `limit` entries of a statement, those before `before` (0: the newest). Reserved in this release.
+    /// Read at most `limit` entries of a statement, those before `before` (0: the newest).
     History { account: AccountId, before: Lsn, limit: u16 },
     /// Show that the connection lives.
     Ping,
@@ -32,6 +32,20 @@ pub enum Request<'a> {
 }
 
 impl<'a> Request<'a> {
+    /// Reads the request of a frame; `body` is the frame's, decrypted. Here, and nowhere else, is decided which requests may
+    /// carry an idempotency key: those that move money.
+    ///
+    /// # Errors
+    /// [`BodyError`]: an unknown opcode, a key on a request that moves no money, or a body of another length.
+    #[inline]
+    pub fn of_frame(frame: &Frame<'_>, body: &'a [u8]) -> Result<Request<'a>, BodyError> {
+        let opcode = Opcode::try_from(frame.header.opcode)?;
+        if frame.key.is_some() && !opcode.is_money() {
+            return Err(BodyError::Key(opcode));
+        }
+        Request::decode(opcode, body)
+    }
+
     /// Reads a request from its decrypted body.
     ///
     /// # Errors

@@ -25,7 +25,7 @@ pub struct Totals {
     pub lsn: Lsn,
 }
 
-/// What a server answers.
+/// What a server answers; the one answer that is not here is [`Statement`](super::Statement), which is longer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs)] // The fields are named by their types.
 pub enum Response {
@@ -161,7 +161,7 @@ impl Response {
                 withdrawn: cents_at(body, 22),
                 lsn: Lsn(BigEndian::read_u64(&body[30..])),
             }),
-            (Opcode::History, _) => return Err(BodyError::Reserved(opcode)),
+            (Opcode::History, _) => return Err(BodyError::Page(opcode)),
             (opcode, got) => return Err(BodyError::Length { opcode, got }),
         };
         Ok(response)

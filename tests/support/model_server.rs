@@ -6,9 +6,13 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use bank_vault::limits::MAX_STRIKES;
-use bank_vault::vocab::{AccountId, Cents, Lsn, SessionId};
-use bank_vault::wire::{Decoder, Flags, Frame, Opcode, Request, Response, Status, Step, Totals, XorKey};
+use bank_vault::limits::{KEY_BYTES, MAX_STRIKES};
+use bank_vault::vocab::SessionId;
+use bank_vault::wire::{Decoder, Flags, Frame, Header, Request, Response, Statement, Status, Step, Totals, XorKey};
+use model_ledger::{Faults, Ledger};
+
+#[path = "model_ledger.rs"]
+mod model_ledger;
 
 /// What the server does wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,20 +33,29 @@ pub enum Defect {
     GoAway,
     /// Bad checksums are let pass.
     TrustChecksums,
+    /// One money operation in fifty, by lot, takes its connection down: half of them before they are done, half after.
+    Flaky,
+    /// As flaky, and no key is remembered: what was done before its connection went down is done again.
+    FlakyForgetful,
+    /// One money operation in ten, by lot, is refused for want of room; the next attempt may fare better.
+    NoRoom,
+    /// There is never room for a money operation.
+    NeverRoom,
 }
 
-struct Ledger {
-    balances: Vec<i64>,
-    deposited: i64,
-    withdrawn: i64,
-    lsn: u64,
+/// What the lot says of a money operation.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    Answer,
+    DropBefore,
+    DropAfter,
+    Refuse,
 }
 
 struct Shared {
     ledger: Mutex<Ledger>,
     defect: Defect,
-    transfers: AtomicU64,
-    deposits: AtomicU64,
+    lots: AtomicU64,
     moved: AtomicU64,
     totals: AtomicU64,
     sessions: AtomicU32,
@@ -71,15 +84,17 @@ impl ModelServer {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port on loopback");
         let address = listener.local_addr().expect("a bound socket has an address");
         let shared = Arc::new(Shared {
-            ledger: Mutex::new(Ledger {
-                balances: vec![opening; accounts as usize],
-                deposited: 0,
-                withdrawn: 0,
-                lsn: 0,
-            }),
+            ledger: Mutex::new(Ledger::new(
+                accounts,
+                opening,
+                Faults {
+                    lose_a_cent: defect == Defect::LoseACent,
+                    phantom_ack: defect == Defect::PhantomAck,
+                    forget_keys: defect == Defect::FlakyForgetful,
+                },
+            )),
             defect,
-            transfers: AtomicU64::new(0),
-            deposits: AtomicU64::new(0),
+            lots: AtomicU64::new(0),
             moved: AtomicU64::new(0),
             totals: AtomicU64::new(0),
             sessions: AtomicU32::new(1),
@@ -106,6 +121,12 @@ enum After {
     GoOn,
     Close,
     StayMute,
+}
+
+/// What the server says to a request that it carries out.
+enum Answer {
+    Short(Response),
+    Page(Statement),
 }
 
 struct Conversation<'s> {
@@ -165,7 +186,7 @@ impl Conversation<'_> {
                 {
                     let flags = Flags::NONE;
                     let length = u32::try_from(bytes.len()).expect("a frame has at most 4096 bytes");
-                    let header = bank_vault::wire::Header { length, flags, opcode, seq };
+                    let header = Header { length, flags, opcode, seq };
                     self.answer(&Frame { header, key: None, body: &bytes[18..] }, out);
                     continue;
                 }
@@ -203,29 +224,53 @@ impl Conversation<'_> {
             refuse(Status::Auth, out);
             return After::GoOn;
         }
-        let opcode = Opcode::try_from(header.opcode);
-        if frame.key.is_some() || opcode == Ok(Opcode::History) {
-            refuse(Status::BadFrame, out);
-            return After::GoOn;
-        }
-        let request = opcode.ok().and_then(|opcode| Request::decode(opcode, &body).ok());
+        let request = Request::of_frame(frame, &body).ok();
         let Some(request) = request.filter(|_| !header.flags.contains(Flags::ERROR)) else {
             refuse(Status::BadFrame, out);
             return if self.strike() { After::Close } else { After::GoOn };
         };
-        match self.perform(&request) {
-            Ok(response) => {
+        let fate = if request.opcode().is_money() { self.draw() } else { Fate::Answer };
+        match fate {
+            Fate::DropBefore => return After::Close,
+            Fate::Refuse => {
+                refuse(Status::Busy, out);
+                return After::GoOn;
+            }
+            Fate::Answer | Fate::DropAfter => {}
+        }
+        match self.perform(&request, frame.key.copied()) {
+            _ if fate == Fate::DropAfter => return After::Close,
+            Ok(answer) => {
                 let moved = if request.opcode().is_money() { self.count(&self.shared.moved) } else { 0 };
                 match self.shared.defect {
                     Defect::DropAck if moved == 100 => return After::Close,
                     Defect::SwallowAck if moved == 100 => return After::StayMute,
                     _ if self.mute => {}
-                    _ => response.encode(header.seq, xor, out),
+                    _ => match answer {
+                        Answer::Short(response) => response.encode(header.seq, xor, out),
+                        Answer::Page(statement) => statement.encode(header.seq, xor, out),
+                    },
                 }
             }
             Err(status) => refuse(status, out),
         }
         After::GoOn
+    }
+
+    /// Draws the fate of the next money operation; the sequence of lots is the same in every run.
+    fn draw(&self) -> Fate {
+        // The golden ratio of 64 bits: the upper half of its multiples is spread evenly.
+        let lot = self.count(&self.shared.lots).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
+        match self.shared.defect {
+            Defect::Flaky | Defect::FlakyForgetful => match lot % 100 {
+                0 => Fate::DropBefore,
+                1 => Fate::DropAfter,
+                _ => Fate::Answer,
+            },
+            Defect::NoRoom if lot.is_multiple_of(10) => Fate::Refuse,
+            Defect::NeverRoom => Fate::Refuse,
+            _ => Fate::Answer,
+        }
     }
 
     fn count(&self, counter: &AtomicU64) -> u64 {
@@ -236,26 +281,33 @@ impl Conversation<'_> {
         self.shared.ledger.lock().expect("no thread panics while it holds the ledger")
     }
 
-    fn perform(&mut self, request: &Request<'_>) -> Result<Response, Status> {
+    fn perform(&mut self, request: &Request<'_>, key: Option<[u8; KEY_BYTES]>) -> Result<Answer, Status> {
         let needs_login = !matches!(request, Request::Login { .. } | Request::Ping);
         if needs_login && !self.logged_in {
             return Err(Status::Auth);
         }
-        match *request {
-            Request::Login { user, pass } => self.login(user, pass),
-            Request::Ping => Ok(Response::Ping { server_time_ms: 1 }),
-            Request::Balance { account } => Ok(Response::Balance { balance: Cents(*self.ledger().at(account)?) }),
-            Request::Deposit { account, amount } => self.deposit(account, amount),
-            Request::Withdraw { account, amount } => {
-                let mut ledger = self.ledger();
-                let balance = ledger.take(account, amount)?;
-                ledger.withdrawn += amount.0;
-                Ok(Response::Withdraw { balance })
+        let response = match *request {
+            Request::Login { user, pass } => self.login(user, pass)?,
+            Request::Ping => Response::Ping { server_time_ms: 1 },
+            Request::Balance { account } => Response::Balance { balance: self.ledger().balance(account)? },
+            Request::Deposit { account, amount } => self.operate(Request::Deposit { account, amount }, key)?,
+            Request::Withdraw { account, amount } => self.operate(Request::Withdraw { account, amount }, key)?,
+            Request::Transfer { from, to, amount } => self.operate(Request::Transfer { from, to, amount }, key)?,
+            Request::Totals => Response::Totals(self.totals()),
+            Request::History { account, before, limit } => {
+                return self.ledger().statement(account, before, limit).map(Answer::Page);
             }
-            Request::Transfer { from, to, amount } => self.transfer(from, to, amount),
-            Request::Totals => Ok(Response::Totals(self.totals())),
-            Request::History { .. } => Err(Status::BadFrame),
+        };
+        Ok(Answer::Short(response))
+    }
+
+    fn operate(&self, request: Request<'static>, key: Option<[u8; KEY_BYTES]>) -> Result<Response, Status> {
+        let mut ledger = self.ledger();
+        let result = ledger.operate(request, key);
+        if ledger.deposits == 1000 && self.shared.defect == Defect::GoAway {
+            self.shared.gone.store(true, Ordering::Relaxed);
         }
+        result
     }
 
     fn login(&mut self, user: &[u8], pass: &[u8]) -> Result<Response, Status> {
@@ -268,68 +320,11 @@ impl Conversation<'_> {
         Ok(Response::Login { session })
     }
 
-    fn deposit(&self, account: AccountId, amount: Cents) -> Result<Response, Status> {
-        let mut ledger = self.ledger();
-        if amount.0 <= 0 {
-            return Err(Status::Invalid);
-        }
-        let balance = *ledger.at(account)?;
-        let deposits = self.count(&self.shared.deposits);
-        if deposits == 1000 && self.shared.defect == Defect::GoAway {
-            self.shared.gone.store(true, Ordering::Relaxed);
-        }
-        if deposits == 100 && self.shared.defect == Defect::PhantomAck {
-            return Ok(Response::Deposit { balance: Cents(balance + amount.0) });
-        }
-        *ledger.at(account)? = balance.checked_add(amount.0).ok_or(Status::Invalid)?;
-        ledger.deposited += amount.0;
-        ledger.lsn += 1;
-        Ok(Response::Deposit { balance: Cents(balance + amount.0) })
-    }
-
-    fn transfer(&self, from: AccountId, to: AccountId, amount: Cents) -> Result<Response, Status> {
-        let mut ledger = self.ledger();
-        if from == to {
-            return Err(Status::Invalid);
-        }
-        ledger.at(to)?;
-        let from_balance = ledger.take(from, amount)?;
-        let lost = self.count(&self.shared.transfers) == 100 && self.shared.defect == Defect::LoseACent;
-        let receiver = ledger.at(to)?;
-        *receiver += amount.0 - i64::from(lost);
-        let to_balance = Cents(*receiver);
-        Ok(Response::Transfer { from_balance, to_balance })
-    }
-
     fn totals(&self) -> Totals {
-        let ledger = self.ledger();
-        let is_torn = self.count(&self.shared.totals) == 10 && self.shared.defect == Defect::TornTotals;
-        Totals {
-            accounts: u32::try_from(ledger.balances.len()).expect("made from a u32"),
-            sum: Cents(ledger.balances.iter().sum()),
-            deposited: Cents(ledger.deposited - i64::from(is_torn)),
-            withdrawn: Cents(ledger.withdrawn),
-            lsn: Lsn(ledger.lsn),
+        let mut totals = self.ledger().totals();
+        if self.count(&self.shared.totals) == 10 && self.shared.defect == Defect::TornTotals {
+            totals.deposited.0 -= 1;
         }
-    }
-}
-
-impl Ledger {
-    fn at(&mut self, account: AccountId) -> Result<&mut i64, Status> {
-        self.balances.get_mut(account.0 as usize).ok_or(Status::NoAccount)
-    }
-
-    fn take(&mut self, account: AccountId, amount: Cents) -> Result<Cents, Status> {
-        if amount.0 <= 0 {
-            return Err(Status::Invalid);
-        }
-        let balance = self.at(account)?;
-        if *balance < amount.0 {
-            return Err(Status::Insufficient);
-        }
-        *balance -= amount.0;
-        let left = Cents(*balance);
-        self.lsn += 1;
-        Ok(left)
+        totals
     }
 }

@@ -19,7 +19,7 @@ use crate::client::load::line::Line;
 /// Runs one thread to its end. Returns why it ended early, if it did: there is no second attempt, since a server that
 /// cannot take a connection in is what this is to find.
 pub fn drive(desk: &mut Desk<'_>) -> Option<ClientError> {
-    let mut line = Line::new(desk.plan());
+    let mut line = Line::new(desk.plan(), desk.number());
     loop {
         line.begin(None);
         let now = desk.now();

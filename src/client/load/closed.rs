@@ -7,8 +7,8 @@
 
 use std::io::Write;
 use std::net::TcpStream;
+use std::time::Duration;
 
-use crate::client::backoff::Backoff;
 use crate::client::connection::Connection;
 use crate::client::error::ClientError;
 use crate::client::load::desk::Desk;
@@ -18,13 +18,13 @@ use crate::wire::XorKey;
 
 /// Runs one connection to its end. Returns why it ended early, if it did.
 pub fn drive(connection: Connection, desk: &mut Desk<'_>) -> Option<ClientError> {
-    let mut line = Line::new(desk.plan());
+    let mut line = Line::new(desk.plan(), desk.number());
     let (mut stream, mut xor) = connection.into_parts();
     loop {
         line.begin(xor);
         let Err(error) = converse(&mut stream, &mut line, desk) else { return None };
         line.lose(&error, desk);
-        let back = if error.is_passing() { reconnect(&line, desk, error) } else { Err(error) };
+        let back = if error.is_passing() { reconnect(&mut line, desk, error) } else { Err(error) };
         match back {
             Ok(Some(parts)) => (stream, xor) = parts,
             Ok(None) => return None,
@@ -46,7 +46,16 @@ fn converse(stream: &mut TcpStream, line: &mut Line, desk: &mut Desk<'_>) -> Res
     let mut now = desk.now();
     let mut heard = now;
     line.fill(plan.depth, now, desk);
-    while line.under_way() > 0 {
+    loop {
+        if line.under_way() == 0 {
+            let Some(until) = line.held_until() else { return Ok(()) };
+            // Nothing tells when the server has room again.
+            std::thread::sleep(Duration::from_nanos(until.saturating_sub(desk.now())));
+            now = desk.now();
+            heard = now;
+            line.fill(plan.depth, now, desk);
+            continue;
+        }
         if !line.out.is_empty() {
             stream.write_all(&line.out).map_err(|source| ClientError::from_io(SENDING, timeout, source))?;
             line.out.clear();
@@ -65,16 +74,14 @@ fn converse(stream: &mut TcpStream, line: &mut Line, desk: &mut Desk<'_>) -> Res
         }
         line.fill(plan.depth, now, desk);
     }
-    Ok(())
 }
 
 /// Makes a new connection, with growing waits between the attempts; `None` when there is nothing left to do with one.
 fn reconnect(
-    line: &Line,
+    line: &mut Line,
     desk: &mut Desk<'_>,
     mut why: ClientError,
 ) -> Result<Option<(TcpStream, Option<XorKey>)>, ClientError> {
-    let mut backoff = Backoff::default();
     let mut attempts = 0;
     loop {
         let over = desk.now() >= desk.deadline() || line.unsent(desk.plan()) == 0 && desk.plan().ops.is_some();
@@ -82,7 +89,7 @@ fn reconnect(
             return if attempts == 0 { Ok(None) } else { Err(why) };
         }
         attempts += 1;
-        let Some(wait) = backoff.next_wait(desk.prng()) else { return Err(why) };
+        let Some(wait) = line.backoff.next_wait(desk.now(), desk.prng()) else { return Err(why) };
         // Nothing tells when a server is back; the wait spares it a rush of attempts.
         std::thread::sleep(wait);
         match Connection::open(&desk.plan().server) {

@@ -3,12 +3,14 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::client::books::Books;
+use crate::client::keys::{Key, Keys};
 use crate::client::latency::Bucket;
+use crate::client::load::ack_log::{self, Page};
 use crate::client::load::plan::{Clock, Plan, nanoseconds};
 use crate::client::load::tally::Tally;
 use crate::client::prng::{Prng, high, low, scale};
 use crate::vocab::{AccountId, Cents};
-use crate::wire::{Opcode, Request, Response};
+use crate::wire::{Opcode, Request, Response, Status};
 
 /// Deposits are from 10.00 to 100.00, what is taken or moved from 0.01 to 10.00: most accounts can pay.
 const DEPOSIT_LEAST: i64 = 1_000;
@@ -53,6 +55,10 @@ pub struct Flight {
     pub op: Op,
     /// When it was first sent, or scheduled to be; nanoseconds since the start.
     pub since: u64,
+    /// The key by which a server knows it again; only money operations have one.
+    pub key: Option<Key>,
+    /// Whether it was sent on a connection that was lost, so that it may have been done.
+    pub is_unsure: bool,
 }
 
 /// How an operation without an answer ended.
@@ -89,10 +95,14 @@ impl Budget {
 /// What a thread needs for its connections' operations.
 #[derive(Debug)]
 pub struct Desk<'r> {
+    number: u32,
     plan: &'r Plan,
     books: Option<&'r Books>,
     /// Answers so far, for the progress bar; written by this thread only.
     answers: &'r AtomicU64,
+    /// Where acknowledgements are logged, if they are.
+    page: Option<&'r Page>,
+    keys: Option<Keys>,
     prng: Prng,
     clock: Clock,
     /// What is sent before this counts for nothing but the books.
@@ -112,14 +122,18 @@ impl<'r> Desk<'r> {
         plan: &'r Plan,
         books: Option<&'r Books>,
         answers: &'r AtomicU64,
+        page: Option<&'r Page>,
         number: u32,
         clock: Clock,
     ) -> Desk<'r> {
         let measure_from = nanoseconds(plan.warmup);
         Desk {
+            number,
             plan,
             books,
             answers,
+            page,
+            keys: plan.keys.as_ref().map(|keys| keys.stream(number)),
             prng: Prng::new(plan.seed, u64::from(number)),
             clock,
             measure_from,
@@ -133,6 +147,12 @@ impl<'r> Desk<'r> {
     #[must_use]
     pub fn plan(&self) -> &'r Plan {
         self.plan
+    }
+
+    /// The thread's number; where each has one connection, the connection's, too.
+    #[must_use]
+    pub fn number(&self) -> u32 {
+        self.number
     }
 
     /// The time now, nanoseconds since the start.
@@ -153,9 +173,16 @@ impl<'r> Desk<'r> {
         &mut self.prng
     }
 
-    /// The next operation of a connection, or `None` when it has sent all of them or the time is over.
+    /// Whether "no room now" is no answer to a keyed operation: the books, and whoever lost an answer, want a final one.
     #[inline]
-    pub fn next_op(&mut self, budget: &mut Budget, now: u64) -> Option<Op> {
+    #[must_use]
+    pub fn insists(&self, flight: &Flight) -> bool {
+        flight.key.is_some() && (flight.is_unsure || self.books.is_some())
+    }
+
+    /// The next operation of a connection, which begins `now`, or `None` when it has sent all of them or the time is over.
+    #[inline]
+    pub fn next_flight(&mut self, budget: &mut Budget, now: u64) -> Option<Flight> {
         if now >= self.deadline || budget.left == 0 {
             return None;
         }
@@ -174,18 +201,26 @@ impl<'r> Desk<'r> {
         };
         let (least, span) =
             if opcode == Opcode::Deposit { (DEPOSIT_LEAST, DEPOSIT_SPAN) } else { (OTHER_LEAST, OTHER_SPAN) };
-        Some(Op { opcode, account, to, amount: Cents(least + i64::from(scale(low(bits), span))) })
+        let op = Op { opcode, account, to, amount: Cents(least + i64::from(scale(low(bits), span))) };
+        let key = if opcode.is_money() { self.keys.as_mut().map(Keys::next_key) } else { None };
+        Some(Flight { op, since: now, key, is_unsure: false })
     }
 
-    /// Writes down an answer.
+    /// Writes down an answer that came to the connection with this number.
     #[inline]
-    pub fn settle(&mut self, flight: &Flight, response: &Response, now: u64) {
+    pub fn settle(&mut self, connection: u32, flight: &Flight, response: &Response, now: u64) {
         let refusal = match response {
             Response::Error { status, .. } => Some(*status),
             _ => None,
         };
         if let Some(books) = self.books {
             books.settle(&flight.op, response);
+        }
+        if let Some(page) = self.page
+            && flight.op.opcode.is_money()
+        {
+            let [begin, end] = [flight.since, now].map(|time| self.clock.absolute(time));
+            ack_log::enter(page, &ack_log::Ack { connection, flight, response, begin, end });
         }
         if flight.since < self.measure_from {
             return;
@@ -204,6 +239,19 @@ impl<'r> Desk<'r> {
         // Only this thread writes, so a plain addition cannot lose a count; nothing else is published by it.
         let before = self.answers.load(Ordering::Relaxed);
         self.answers.store(before + answers as u64, Ordering::Relaxed);
+    }
+
+    /// Writes down what becomes of an operation that will not be sent again: refused, where that is known, or in doubt.
+    pub fn abandon(&mut self, connection: u32, flight: &Flight) {
+        let opcode = flight.op.opcode;
+        if !opcode.is_money() {
+            self.give_up(flight, Ending::Abandoned);
+        } else if flight.is_unsure {
+            self.give_up(flight, Ending::Lost);
+        } else {
+            let response = Response::Error { opcode: opcode.code(), status: Status::Busy };
+            self.settle(connection, flight, &response, self.now());
+        }
     }
 
     /// Writes down that an operation will get no answer.

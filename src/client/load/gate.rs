@@ -1,13 +1,14 @@
 //! The gate that all threads of a run pass together, or not at all.
 
 use std::sync::{Condvar, Mutex, PoisonError};
-use std::time::Instant;
+
+use crate::client::load::plan::Clock;
 
 #[derive(Clone, Copy, Debug, Default)]
 enum State {
     #[default]
     Shut,
-    Open(Instant),
+    Open(Clock),
     CalledOff,
 }
 
@@ -19,14 +20,14 @@ pub struct Gate {
 }
 
 impl Gate {
-    /// Waits for the gate; the instant at which it opened, or `None` when the run is called off.
-    pub fn wait(&self) -> Option<Instant> {
+    /// Waits for the gate; the clock that started when it opened, or `None` when the run is called off.
+    pub fn wait(&self) -> Option<Clock> {
         // The state is one word: whoever panicked while holding the lock cannot have left it half written.
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
             match *state {
                 State::Shut => state = self.moved.wait(state).unwrap_or_else(PoisonError::into_inner),
-                State::Open(start) => return Some(start),
+                State::Open(clock) => return Some(clock),
                 State::CalledOff => return None,
             }
         }
@@ -34,7 +35,7 @@ impl Gate {
 
     /// Lets everyone through; the clock of the run starts now.
     pub fn open(&self) {
-        self.set(State::Open(Instant::now()));
+        self.set(State::Open(Clock::start()));
     }
 
     /// Sends everyone home.
@@ -56,7 +57,7 @@ mod tests {
     fn all_pass_at_one_instant_or_none_does() {
         for open in [true, false] {
             let gate = Gate::default();
-            let starts: Vec<Option<Instant>> = std::thread::scope(|scope| {
+            let starts: Vec<Option<Clock>> = std::thread::scope(|scope| {
                 let waiting: Vec<_> = (0..8).map(|_| scope.spawn(|| gate.wait())).collect();
                 if open {
                     gate.open();

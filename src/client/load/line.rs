@@ -3,23 +3,34 @@
 
 use std::collections::VecDeque;
 
+use crate::client::backoff::Backoff;
 use crate::client::error::{ClientError, ProtocolError};
 use crate::client::inbox::Inbox;
 use crate::client::load::desk::{Budget, Desk, Ending, Flight, Op};
-use crate::client::load::plan::Plan;
-use crate::wire::{Response, XorKey};
+use crate::client::load::plan::{Plan, nanoseconds};
+use crate::wire::{Response, Status, XorKey};
 
 /// The state of one conversation.
 #[derive(Debug)]
 pub struct Line {
+    /// The connection's number in the whole run.
+    number: u32,
     /// Bytes received.
     pub inbox: Inbox,
     /// Bytes to be sent.
     pub out: Vec<u8>,
     /// What was sent and not answered, the oldest first; its sequence numbers end with `seq`.
     pending: VecDeque<Flight>,
-    /// Reads to be sent again on the next connection.
+    /// What is to be sent again, the oldest last.
     again: Vec<Flight>,
+    /// What the server had no room for; while something is here, nothing is sent.
+    held: Vec<Flight>,
+    /// When all that is under way is answered, what is held waits until this time.
+    held_until: u64,
+    /// The waits before the connection is made anew, one series until an answer comes.
+    pub backoff: Backoff,
+    /// The waits for room, one series until a money operation gets another answer.
+    room: Backoff,
     budget: Budget,
     /// The last sequence number used.
     seq: u32,
@@ -29,12 +40,17 @@ pub struct Line {
 impl Line {
     /// A conversation that has not begun.
     #[must_use]
-    pub fn new(plan: &Plan) -> Line {
+    pub fn new(plan: &Plan, number: u32) -> Line {
         Line {
+            number,
             inbox: Inbox::for_replies(plan.depth),
             out: Vec::new(),
             pending: VecDeque::with_capacity(plan.depth),
             again: Vec::new(),
+            held: Vec::new(),
+            held_until: 0,
+            backoff: Backoff::new(plan.server.retry_for),
+            room: Backoff::new(plan.server.retry_for),
             budget: Budget::of(plan),
             seq: 0,
             xor: None,
@@ -61,7 +77,13 @@ impl Line {
     /// Whether something waits for a connection to be sent on.
     #[must_use]
     pub fn has_repeats(&self) -> bool {
-        !self.again.is_empty()
+        !self.again.is_empty() || !self.held.is_empty()
+    }
+
+    /// The time before which nothing may be sent, since the server had no room.
+    #[must_use]
+    pub fn held_until(&self) -> Option<u64> {
+        (!self.held.is_empty()).then_some(self.held_until)
     }
 
     /// Operations of the plan that this connection did not send.
@@ -73,55 +95,68 @@ impl Line {
     /// Encodes new requests until `depth` are under way or there are no more.
     #[inline]
     pub fn fill(&mut self, depth: usize, now: u64, desk: &mut Desk<'_>) {
+        if !self.post_repeats(now, desk) {
+            return;
+        }
         while self.pending.len() < depth {
-            if let Some(flight) = self.again.pop() {
-                self.post(flight);
-            } else if let Some(op) = desk.next_op(&mut self.budget, now) {
-                self.post(Flight { op, since: now });
-            } else {
-                return;
-            }
+            let Some(flight) = desk.next_flight(&mut self.budget, now) else { return };
+            self.post(flight);
         }
     }
 
     /// Encodes one request that was due at `since`; false when there are no more.
     #[inline]
     pub fn post_due(&mut self, since: u64, desk: &mut Desk<'_>) -> bool {
-        match desk.next_op(&mut self.budget, since) {
-            Some(op) => {
-                self.post(Flight { op, since });
-                true
-            }
-            None => false,
-        }
+        let Some(flight) = desk.next_flight(&mut self.budget, since) else { return false };
+        self.post(flight);
+        true
     }
 
-    /// Encodes the reads that an earlier connection left open.
-    pub fn post_repeats(&mut self) {
+    /// Encodes, in their order, the requests that are to be sent again: never more than may be under way, since they were
+    /// before. False while nothing may be sent.
+    #[inline]
+    pub fn post_repeats(&mut self, now: u64, desk: &mut Desk<'_>) -> bool {
+        if !self.held.is_empty() {
+            if !self.pending.is_empty() || now < self.held_until {
+                return false;
+            }
+            self.again.extend(self.held.drain(..).rev());
+        }
         while let Some(flight) = self.again.pop() {
+            desk.tally.retries += 1;
             self.post(flight);
         }
+        true
     }
 
     #[inline]
     fn post(&mut self, flight: Flight) {
         self.seq = self.seq.wrapping_add(1);
-        flight.op.request().encode(self.seq, None, self.xor, &mut self.out);
+        flight.op.request().encode(self.seq, flight.key.as_ref().map(|key| &key.0), self.xor, &mut self.out);
         self.pending.push_back(flight);
     }
 
     /// Writes down every whole reply in the inbox; returns how many there were.
     ///
     /// # Errors
-    /// When the server broke the protocol, or turned the connection away.
+    /// When the server broke the protocol, turned the connection away, or has had no room for too long.
     #[inline]
     pub fn receive(&mut self, now: u64, desk: &mut Desk<'_>) -> Result<usize, ClientError> {
         let before = self.pending.len();
+        let held_before = self.held.len();
         while let Some((header, response)) = self.inbox.next_reply()? {
             let due = self.seq.wrapping_sub(u32::try_from(self.pending.len()).unwrap_or(u32::MAX)).wrapping_add(1);
             match self.pending.front() {
                 Some(flight) if header.seq == due && header.opcode == flight.op.opcode.code() => {
-                    desk.settle(flight, &response, now);
+                    let has_no_room = matches!(response, Response::Error { status: Status::Busy, .. });
+                    if has_no_room && desk.insists(flight) {
+                        self.held.push(*flight);
+                    } else {
+                        if flight.key.is_some() && !has_no_room {
+                            self.room.reset();
+                        }
+                        desk.settle(self.number, flight, &response, now);
+                    }
                     self.pending.pop_front();
                 }
                 oldest => return Err(stray(oldest.map(|flight| flight.op), due, header.seq, &response)),
@@ -129,12 +164,26 @@ impl Line {
         }
         let answers = before - self.pending.len();
         if answers > 0 {
-            desk.show(answers, now);
+            self.backoff.reset();
+            desk.show(answers - (self.held.len() - held_before), now);
+            self.wait_for_room(now, desk)?;
         }
         Ok(answers)
     }
 
-    /// The connection is gone: reads will be repeated, money operations are in doubt.
+    /// Settles when what is held may be sent again.
+    #[inline]
+    fn wait_for_room(&mut self, now: u64, desk: &mut Desk<'_>) -> Result<(), ClientError> {
+        if self.held.is_empty() || !self.pending.is_empty() {
+            return Ok(());
+        }
+        let wait = self.room.next_wait(now, desk.prng());
+        let wait = wait.ok_or(ClientError::NoRoom(desk.plan().server.retry_for))?;
+        self.held_until = now.saturating_add(nanoseconds(wait));
+        Ok(())
+    }
+
+    /// The connection is gone: reads and keyed operations will be repeated, operations without a key are in doubt.
     pub fn lose(&mut self, why: &ClientError, desk: &mut Desk<'_>) {
         let timed_out = matches!(why, ClientError::Timeout { .. });
         if timed_out {
@@ -142,10 +191,11 @@ impl Line {
         }
         let ending = if timed_out { Ending::Timeout } else { Ending::Lost };
         // The oldest is to be repeated first, and `again` is taken from its end.
-        while let Some(flight) = self.pending.pop_back() {
-            if flight.op.opcode.is_money() {
+        while let Some(mut flight) = self.pending.pop_back() {
+            if flight.op.opcode.is_money() && flight.key.is_none() {
                 desk.give_up(&flight, ending);
             } else {
+                flight.is_unsure = true;
                 self.again.push(flight);
             }
         }
@@ -153,8 +203,8 @@ impl Line {
 
     /// The server cannot be reached again: nothing more will be sent.
     pub fn abandon(&mut self, desk: &mut Desk<'_>) {
-        while let Some(flight) = self.again.pop() {
-            desk.give_up(&flight, Ending::Abandoned);
+        for flight in self.again.drain(..).rev().chain(self.held.drain(..)) {
+            desk.abandon(self.number, &flight);
         }
         desk.tally.unsent += self.budget.unsent(desk.plan());
     }

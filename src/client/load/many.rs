@@ -96,7 +96,7 @@ impl<'r> EventLoop<'r> {
     }
 
     fn make_connections(&mut self) -> Result<(), ClientError> {
-        let clock = Clock::since(std::time::Instant::now());
+        let clock = Clock::start();
         let (mut begun, mut ready) = (0, 0);
         while ready < self.seats.len() {
             let now = clock.now();

@@ -1,5 +1,6 @@
 //! The load generator: many connections that are released together, and what became of their operations.
 
+mod ack_log;
 mod churn;
 mod closed;
 pub mod desk;
@@ -18,11 +19,14 @@ use std::thread::{Builder, ScopedJoinHandle};
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
 
+use crate::client::backoff::Backoff;
 use crate::client::books::{self, Books, Verdict};
 use crate::client::connection::{Connection, Server};
 use crate::client::error::{ClientError, Outcome};
 use crate::client::options::{LoadOptions, Target};
+use crate::client::prng::Prng;
 use crate::client::report::{self, ResultFile};
+use ack_log::{AckLog, Page};
 use desk::Desk;
 use gate::Gate;
 use plan::{Clock, Drive, Plan, nanoseconds};
@@ -86,6 +90,7 @@ pub fn run(options: &LoadOptions, target: &Target) -> Result<Outcome, Trouble> {
     let server = Server::find(target)?;
     let json = options.json.as_deref().map(ResultFile::create).transpose()?;
     let hdr = options.hdr.as_deref().map(ResultFile::create).transpose()?;
+    let ack_log = options.ack_log.as_deref().map(ResultFile::create).transpose()?;
     let mut probe = Connection::open(&server)?;
     let accounts = match options.accounts {
         Some(range) => range.last.saturating_add(1),
@@ -96,9 +101,10 @@ pub fn run(options: &LoadOptions, target: &Target) -> Result<Outcome, Trouble> {
     let books = if options.verify { Some(Books::open(&mut probe, plan.accounts)?) } else { None };
     // Kept open, it would stand in the server's statistics as one more client, idle.
     drop(probe);
-    let mut run = perform(&plan, books.as_ref())?;
+    let ack_log = ack_log.map(|file| AckLog::new(file, plan.threads()));
+    let mut run = perform(&plan, books.as_ref(), ack_log.as_ref())?;
     // A server that cannot be asked any more should not cost the rest of the result.
-    let judged = books.as_ref().map(|books| books.close(&mut Connection::open(&plan.server)?)).transpose();
+    let judged = books.as_ref().map(|books| close(books, &plan)).transpose();
     let (verdict, silent) = match judged {
         Ok(verdict) => (verdict, None),
         Err(error) => (None, Some(error)),
@@ -112,11 +118,30 @@ pub fn run(options: &LoadOptions, target: &Target) -> Result<Outcome, Trouble> {
     if let Some(file) = hdr {
         report::write_hdr(file, &run)?;
     }
+    if let Some(log) = ack_log {
+        log.finish()?;
+    }
     if let Some(error) = silent {
         return Err(Trouble::Unverified(error));
     }
     let failed = !run.failures.is_empty() || run.verdict.as_ref().is_some_and(|verdict| !verdict.agrees());
     Ok(if failed { Outcome::Refused } else { Outcome::Well })
+}
+
+/// Closes the books. A server that is just coming back after a crash is waited for.
+fn close(books: &Books, plan: &Plan) -> Result<Verdict, ClientError> {
+    let clock = Clock::start();
+    let mut backoff = Backoff::new(plan.server.retry_for);
+    let mut prng = Prng::new(plan.seed, u64::MAX);
+    loop {
+        match Connection::open(&plan.server).and_then(|mut connection| books.close(&mut connection)) {
+            Err(error) if error.is_passing() => {
+                let Some(wait) = backoff.next_wait(clock.now(), &mut prng) else { return Err(error) };
+                std::thread::sleep(wait);
+            }
+            settled => return settled,
+        }
+    }
 }
 
 /// A counter on a cache line of its own, so that threads that count do not disturb each other.
@@ -132,6 +157,7 @@ struct Post<'r> {
     plan: &'r Plan,
     books: Option<&'r Books>,
     answers: &'r AtomicU64,
+    page: Option<&'r Page>,
     number: u32,
     gate: &'r Gate,
     ready: Sender<Result<(), ClientError>>,
@@ -142,17 +168,14 @@ impl<'r> Post<'r> {
     fn await_start(&self, made: Result<(), ClientError>) -> Option<Desk<'r>> {
         // The receiver lives until every thread has been heard.
         let _ = self.ready.send(made);
-        let start = self.gate.wait()?;
-        Some(Desk::new(self.plan, self.books, self.answers, self.number, Clock::since(start)))
+        let clock = self.gate.wait()?;
+        Some(Desk::new(self.plan, self.books, self.answers, self.page, self.number, clock))
     }
 }
 
 /// Makes the connections, releases them together, and waits for all to end.
-fn perform(plan: &Plan, books: Option<&Books>) -> Result<Run, Trouble> {
-    let threads = match plan.drive {
-        Drive::Threads | Drive::Churn => plan.connections,
-        Drive::Loops(loops) => loops,
-    };
+fn perform(plan: &Plan, books: Option<&Books>, ack_log: Option<&AckLog>) -> Result<Run, Trouble> {
+    let threads = plan.threads();
     let answers: Vec<Answers> = (0..threads).map(|_| Answers::default()).collect();
     let gate = Gate::default();
     let (ready, heard) = unbounded();
@@ -160,7 +183,8 @@ fn perform(plan: &Plan, books: Option<&Books>) -> Result<Run, Trouble> {
     std::thread::scope(|scope| {
         let mut handles: Vec<ScopedJoinHandle<'_, Brought>> = Vec::new();
         for (number, answers) in (0..threads).zip(&answers) {
-            let post = Post { plan, books, answers: &answers.0, number, gate: &gate, ready: ready.clone() };
+            let page = ack_log.map(|log| log.page(number));
+            let post = Post { plan, books, answers: &answers.0, page, number, gate: &gate, ready: ready.clone() };
             let alive = alive.clone();
             let body = move || {
                 let brought = attend(&post);
@@ -174,6 +198,14 @@ fn perform(plan: &Plan, books: Option<&Books>) -> Result<Run, Trouble> {
                     gate.call_off();
                     return Err(Trouble::System { what: format!("start thread {number} of {threads}"), source });
                 }
+            }
+        }
+        if let Some(log) = ack_log {
+            let all_gone = all_gone.clone();
+            let scribe = Builder::new().name("ack-log".to_owned()).spawn_scoped(scope, move || log.keep(&all_gone));
+            if let Err(source) = scribe {
+                gate.call_off();
+                return Err(Trouble::System { what: "start the thread of the acknowledgement log".to_owned(), source });
             }
         }
         drop((ready, alive));

@@ -1,8 +1,11 @@
 //! What a run is to do, settled before it begins, and the clock that it is measured by.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use nix::time::{ClockId, clock_gettime};
 
 use crate::client::connection::Server;
+use crate::client::keys::Keys;
 use crate::client::load::Trouble;
 use crate::client::mix::Mix;
 use crate::client::options::LoadOptions;
@@ -52,13 +55,15 @@ pub struct Plan {
     pub picker: Picker,
     /// Where the random choices begin.
     pub seed: u64,
+    /// The keys of money operations, if they carry any.
+    pub keys: Option<Keys>,
 }
 
 impl Plan {
     /// Settles the options; `accounts` is how many the server has.
     ///
     /// # Errors
-    /// [`Trouble::Arguments`] for options that do not go together.
+    /// [`Trouble::Arguments`] for options that do not go together; no random bytes for the keys.
     pub fn settle(options: &LoadOptions, server: Server, accounts: u32) -> Result<Plan, Trouble> {
         // PING is the one operation that needs no LOGIN, whose hashing would be all there is to measure.
         let mix = if options.churn { Mix::pings() } else { options.mix.clone() };
@@ -82,6 +87,7 @@ impl Plan {
         } else {
             Drive::Threads
         };
+        let keys = if server.keyed { Some(Keys::random()?) } else { None };
         let default_ops = options.duration.is_none().then_some(DEFAULT_OPS);
         Ok(Plan {
             server,
@@ -97,7 +103,17 @@ impl Plan {
             picker: Picker::new(range, options.skew),
             // A seed of our own is shown in the result, so that a run can be repeated.
             seed: options.seed.or_else(|| getrandom::u64().ok()).unwrap_or_default(),
+            keys,
         })
+    }
+
+    /// How many threads drive the connections.
+    #[must_use]
+    pub fn threads(&self) -> u32 {
+        match self.drive {
+            Drive::Threads | Drive::Churn => self.connections,
+            Drive::Loops(loops) => loops,
+        }
     }
 
     /// Operations that the whole run will send, where that is known beforehand.
@@ -108,24 +124,39 @@ impl Plan {
 }
 
 /// Nanoseconds since all connections were released.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Clock {
-    start: Instant,
+    /// The start by `CLOCK_MONOTONIC`, which other programs on this machine can read, too.
+    start: u64,
 }
 
 impl Clock {
-    /// A clock that started at this instant.
+    /// A clock that starts now.
     #[must_use]
-    pub fn since(start: Instant) -> Clock {
-        Clock { start }
+    pub fn start() -> Clock {
+        Clock { start: monotonic() }
     }
 
     /// The time now.
     #[inline]
     #[must_use]
-    pub fn now(&self) -> u64 {
-        nanoseconds(self.start.elapsed())
+    pub fn now(self) -> u64 {
+        monotonic().saturating_sub(self.start)
     }
+
+    /// A time of this clock as `CLOCK_MONOTONIC` tells it.
+    #[inline]
+    #[must_use]
+    pub fn absolute(self, time: u64) -> u64 {
+        self.start.saturating_add(time)
+    }
+}
+
+/// Nanoseconds of `CLOCK_MONOTONIC`.
+#[inline]
+fn monotonic() -> u64 {
+    // Every Linux has this clock, and it counts from the boot.
+    clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(0, |time| nanoseconds(time.into()))
 }
 
 /// A length of time in nanoseconds; those beyond 584 years count as that.

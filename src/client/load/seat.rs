@@ -5,7 +5,6 @@ use std::io::{self, Write};
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 
-use crate::client::backoff::Backoff;
 use crate::client::connection::{LOGIN_PATIENCE, judge};
 use crate::client::error::ClientError;
 use crate::client::load::desk::Desk;
@@ -58,7 +57,6 @@ pub struct Seat {
     heard: u64,
     /// Operations taken from the schedule so far.
     posted: u64,
-    backoff: Backoff,
 }
 
 impl Seat {
@@ -69,11 +67,10 @@ impl Seat {
             number,
             stage: Stage::Resting(0),
             stream: None,
-            line: Line::new(plan),
+            line: Line::new(plan, number),
             written: 0,
             heard: 0,
             posted: 0,
-            backoff: Backoff::default(),
         }
     }
 
@@ -87,9 +84,9 @@ impl Seat {
         self.stage == Stage::Over
     }
 
-    /// Whether the connection waits to be made anew.
+    /// Whether the connection waits to be made anew, or for room.
     pub fn is_resting(&self) -> bool {
-        matches!(self.stage, Stage::Resting(_))
+        matches!(self.stage, Stage::Resting(_)) || self.stage == Stage::Ready && self.line.held_until().is_some()
     }
 
     /// Begins to connect.
@@ -127,7 +124,6 @@ impl Seat {
             self.written = 0;
             self.stage = Stage::Ready;
             self.heard = turn.now;
-            self.backoff.reset();
         }
         Ok(self.stage == Stage::Ready)
     }
@@ -154,9 +150,9 @@ impl Seat {
         match turn.pace {
             None => self.line.fill(turn.plan.depth, turn.now, desk),
             Some(pace) => {
-                self.line.post_repeats();
+                let may_send = self.line.post_repeats(turn.now, desk);
                 // What is overdue at the end is counted, not sent: a server that cannot keep up would draw the end out.
-                while self.line.under_way() < turn.plan.depth && turn.now < desk.deadline() {
+                while may_send && self.line.under_way() < turn.plan.depth && turn.now < desk.deadline() {
                     let due = pace.due(self.number, self.posted);
                     if due > turn.now || !self.line.post_due(due, desk) {
                         break;
@@ -257,7 +253,7 @@ impl Seat {
             return Ok(());
         }
         let over = turn.now >= desk.deadline() && !self.line.has_repeats();
-        let wait = if error.is_passing() && !over { self.backoff.next_wait(desk.prng()) } else { None };
+        let wait = if error.is_passing() && !over { self.line.backoff.next_wait(turn.now, desk.prng()) } else { None };
         let Some(wait) = wait else {
             self.stage = Stage::Over;
             self.line.abandon(desk);

@@ -25,6 +25,8 @@ pub struct Tally {
     pub unanswered_in_time: u64,
     /// Money operations whose connection was lost: done or not, nobody knows.
     pub unanswered_lost: u64,
+    /// Requests sent again: reads and keyed operations after a loss, and what the server had no room for.
+    pub retries: u64,
     /// Reads that were given up because the server could not be reached again.
     pub abandoned: u64,
     /// Requests that waited on a connection which was given up for its silence.
@@ -44,6 +46,7 @@ impl Default for Tally {
             refusals: [0; Status::ALL.len()],
             unanswered_in_time: 0,
             unanswered_lost: 0,
+            retries: 0,
             abandoned: 0,
             timeouts: 0,
             reconnects: 0,
@@ -80,6 +83,7 @@ impl Tally {
         }
         self.unanswered_in_time += other.unanswered_in_time;
         self.unanswered_lost += other.unanswered_lost;
+        self.retries += other.retries;
         self.abandoned += other.abandoned;
         self.timeouts += other.timeouts;
         self.reconnects += other.reconnects;
