@@ -98,8 +98,8 @@ runs() { kill -0 "$1" 2>/dev/null; }
 
 client() { "$BIN/client" --port "$PORT" "$@"; }
 inspect() { "$BIN/vaultctl" inspect --instance "$INSTANCE" "$@"; }
-worker_pids() { ps -o pid= --ppid "$MASTER" | tr -d ' '; }
-worker_names() { ps -o comm= --ppid "$MASTER" | sort -V | paste -sd ' '; }
+worker_pids() { ps -o pid=,comm= --ppid "$MASTER" | awk '$2 ~ /^vault-worker/ { print $1 }'; }
+process_names() { ps -o comm= --ppid "$MASTER" | sort -V | paste -sd ' '; }
 pid_of_worker() { ps -o pid=,comm= --ppid "$MASTER" | awk -v name="vault-worker-$1" '$2 == name { print $1 }'; }
 objects() { find /dev/shm -maxdepth 1 -name "*vault.$INSTANCE.*" -printf '%f\n' | sort; }
 # The connections that are being served now.
@@ -116,12 +116,12 @@ start_load() {
 # --- the steps -----------------------------------------------------------------------------------------------------------
 
 show_processes() {
-    step "processes: a master and its workers, each under its own name"
+    step "processes: a master, its workers and the journal, each under its own name"
     show ps -o pid,ppid,comm --forest -p "$MASTER" --ppid "$MASTER"
     [[ $(<"/proc/$MASTER/comm") == vault-master ]] || fail "the master's name is $(<"/proc/$MASTER/comm")"
-    [[ $(worker_names) == "vault-worker-0 vault-worker-1 vault-worker-2 vault-worker-3" ]] ||
-        fail "the workers are $(worker_names)"
-    say "vault-master with $(worker_names)"
+    [[ $(process_names) == "vault-journal vault-worker-0 vault-worker-1 vault-worker-2 vault-worker-3" ]] ||
+        fail "the processes are $(process_names)"
+    say "vault-master with $(process_names)"
 }
 
 show_objects() {

@@ -150,6 +150,8 @@ fn one_death(way: Way, operation: Operation, wanted: [i64; 2], point: CrashPoint
                 repair();
             }));
             repair::settle(&table, 1).unwrap();
+            // What it had locked beside is free for whoever comes next.
+            drop(table.lock(ELSEWHERE, || ()));
         }
     }
     let settled = repair::settle(&table, 0).unwrap();

@@ -24,15 +24,28 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("service", &["vocab", "limits", "wire", "journal", "ledger", "connection"]),
     ("instance", &["vocab", "limits", "ipc", "ledger", "connection"]),
     // Floor 4: processes and tools.
-    ("worker", &["vocab", "config", "limits", "ipc", "crash_point", "wire", "ledger", "connection", "service", "instance"]),
+    (
+        "worker",
+        &["vocab", "config", "limits", "ipc", "crash_point", "wire", "ledger", "connection", "service", "instance"],
+    ),
     ("journald", &["vocab", "config", "ipc", "crash_point", "journal", "ledger", "instance"]),
     // Not wire: it never reads a byte that a client sent. Of the ledger it knows how to settle and to sum up, not how to
     // move money.
     (
         "master",
         &[
-            "vocab", "config", "limits", "ipc", "crash_point", "journal", "ledger", "connection", "service", "instance",
-            "worker", "journald",
+            "vocab",
+            "config",
+            "limits",
+            "ipc",
+            "crash_point",
+            "journal",
+            "ledger",
+            "connection",
+            "service",
+            "instance",
+            "worker",
+            "journald",
         ],
     ),
     // It proves that the protocol document is enough.

@@ -27,25 +27,34 @@ fn operations() -> [(Request<'static>, [i64; 2]); 3] {
 }
 
 /// The one worker dies of the operation; the client sees a pause, and then the answer, as if nothing had happened.
-fn die_at(point: CrashPoint, request: &Request<'_>, wanted: [i64; 2]) {
-    let what = format!("{request:?} at {}", point.name());
+fn die_at(point: CrashPoint, request: &Request<'_>, wanted: [i64; 2], key: Option<[u8; 16]>) {
+    let what = format!("{request:?} with key {key:?} at {}", point.name());
     let args = ["--workers", "1", "--accounts", "10", "--initial-balance", "1000.00"];
     // LOGIN comes by the first and the last of the points as well.
     let hit = if matches!(point, CrashPoint::Decoded | CrashPoint::ReplySent) { 2 } else { 1 };
-    let armed = format!("0:{}#{hit}", point.name());
+    let of_journal = point.name().starts_with("journal.");
+    let armed = format!("{}:{}#{hit}", if of_journal { "journal" } else { "0" }, point.name());
     let server = Server::start_with(&unused_name(), &args, &[(VARIABLE, &armed)]);
     let mut bank = Bank::demo(server.address);
-    let answer = bank.call(request).unwrap_or_else(|error| panic!("{what}: {error}"));
+    let answer = bank.call_with_key(request, key).unwrap_or_else(|error| panic!("{what}: {error}"));
     assert!(!matches!(answer, Response::Error { .. }), "{what}: {answer:?}");
     // The same connection and session go on, and no answer comes twice: each call checks the number it bears.
     assert_eq!([bank.balance(1).0, bank.balance(2).0], wanted, "{what}");
     let totals = bank.totals();
     assert_eq!((opening(&totals), totals.lsn.0), (10 * OPENING, 1), "{what}: done once");
+    if key.is_some() {
+        assert_eq!(bank.call_with_key(request, key).unwrap(), answer, "{what}: asked again");
+        assert_eq!(bank.totals().lsn.0, 1, "{what}: done once");
+    }
     for account in 0..10 {
         let moved = bank.call(&transfer(account, (account + 1) % 10, 1)).unwrap();
         assert!(matches!(moved, Response::Transfer { .. }), "{what}: account {account}: {moved:?}");
     }
     let said = server.stderr();
+    if of_journal {
+        assert!(said.contains("the journal process is back") && !said.contains("handed on"), "{what}: {said}");
+        return;
+    }
     assert!(said.contains("killed by SIGKILL") && said.contains("1 handed on, 0 closed"), "{what}: {said}");
     let finished = said.contains("which it had committed, is finished");
     let in_flight = (CrashPoint::Committed as u8..CrashPoint::IntentCleared as u8).contains(&(point as u8));
@@ -59,12 +68,14 @@ fn a_worker_that_dies_at_any_step_is_not_noticed_by_its_client() {
         points.flat_map(|point| operations().map(|(request, wanted)| (point, request, wanted))).collect();
     assert!(cases.len() >= 45);
     let next = AtomicU64::new(0);
-    let case = || cases.get(usize::try_from(next.fetch_add(1, Ordering::Relaxed)).unwrap());
     std::thread::scope(|scope| {
         for _ in 0..4 {
             scope.spawn(|| {
-                while let Some((point, request, wanted)) = case() {
-                    die_at(*point, request, *wanted);
+                loop {
+                    let number = next.fetch_add(1, Ordering::Relaxed);
+                    let Some((point, request, wanted)) = cases.get(usize::try_from(number).unwrap()) else { return };
+                    // Three operations a point: so each point has some with a key and some without.
+                    die_at(*point, request, *wanted, number.is_multiple_of(2).then_some([9; 16]));
                 }
             });
         }

@@ -86,7 +86,7 @@ pub struct Values {
     /// Records of one journal segment, 128 bytes each; counts when the data directory is made [default: 524288]
     #[arg(long, value_name = "COUNT", value_parser = |text: &str| range::SEGMENT_RECORDS.parse(text))]
     pub segment_records: Option<i64>,
-    /// Keep journal segments that no snapshot needs any more [default: no]
+    /// Keep journal segments that no snapshot needs any more [default: false]
     #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
     pub keep_journal: Option<bool>,
 }

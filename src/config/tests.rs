@@ -121,7 +121,14 @@ const REFUSED: &[(&str, &str, &str)] = &[
     ("worker-timeout", "0", "1 to 3600"),
     ("worker-timeout", "3601", "1 to 3600"),
     ("accept", "thundering", "dispatch"),
-    ("durability", "sync", "none"),
+    ("durability", "maybe", "none"),
+    ("flush-interval", "0", "1 to 60000"),
+    ("flush-interval", "60001", "1 to 60000"),
+    ("key-window", "0", "1 to 100000000"),
+    ("key-window", "100000001", "1 to 100000000"),
+    ("snapshot-every", "-1", "0 to"),
+    ("segment-records", "4095", "4096 to 8388608"),
+    ("segment-records", "8388609", "4096 to 8388608"),
 ];
 
 /// Numbers stand bare in TOML; the rest is text.

@@ -76,7 +76,8 @@ impl Instance {
     fn make_segments(blueprint: &Blueprint<'_>) -> Result<Self, IpcError> {
         let generation = blueprint.generation.clone();
         let boot = generation.boot;
-        let [control, lanes, accounts, intents, journal, keys, connections] = SEGMENTS.map(|object| generation.name(object));
+        let [control, lanes, accounts, intents, journal, keys, connections] =
+            SEGMENTS.map(|object| generation.name(object));
         let maker = std::process::id();
         let mut alive = None;
         let control_segment =
@@ -101,7 +102,8 @@ impl Instance {
     /// # Errors
     /// One of its segments is missing or of another layout.
     pub fn open_read_only(generation: Generation) -> Result<Self, IpcError> {
-        let [control, lanes, accounts, intents, journal, keys, connections] = SEGMENTS.map(|object| generation.name(object));
+        let [control, lanes, accounts, intents, journal, keys, connections] =
+            SEGMENTS.map(|object| generation.name(object));
         Ok(Instance {
             control: Segment::open_read_only(&control, LAYOUT_VERSION)?,
             lanes: Segment::open_read_only(&lanes, LAYOUT_VERSION)?,

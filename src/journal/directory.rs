@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 use super::disk::{self, Disk, RealDisk};
 use super::error::{DiskError, Step};
-use super::segment::RECORDS_PER_SEGMENT;
+
 use crate::limits::MAX_ACCOUNTS;
 use crate::vocab::{AccountId, Cents, Lsn};
 
@@ -371,6 +371,7 @@ fn read(disk: &dyn Disk, path: &Path) -> Result<Option<String>, DirectoryError> 
 
 #[cfg(test)]
 mod tests {
+    use super::super::segment::RECORDS_PER_SEGMENT;
     use super::*;
 
     fn open(data: &Path, accounts: u32, opening: i64) -> Result<Directory, DirectoryError> {

@@ -7,6 +7,8 @@ use crate::journald::JournaldError;
 
 pub struct Keeper;
 impl Keeper {
-    pub fn start(_: &'static Instance, _: &Settings, _: Directory) -> Result<Self, JournaldError> { Ok(Keeper) }
+    pub fn start(_: &'static Instance, _: &Settings, _: Directory) -> Result<Self, JournaldError> {
+        Ok(Keeper)
+    }
     pub fn see_to(&mut self, _: &mut Writer) {}
 }

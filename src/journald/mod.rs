@@ -217,7 +217,10 @@ impl Journald {
             Room::Enough => {}
             Room::NoSpace(error) => {
                 if self.sequencer.state() == JournalState::Open {
-                    log::warn!("{error}; the room that is left is for {} records", self.writer.end_of_room().0 - durable.0);
+                    log::warn!(
+                        "{error}; the room that is left is for {} records",
+                        self.writer.end_of_room().0 - durable.0
+                    );
                 }
                 if self.writer.end_of_room() <= durable {
                     return self.wait_for_space();

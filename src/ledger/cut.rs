@@ -13,8 +13,8 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::ipc::robust::{Acquired, Held};
-use crate::ledger::order::EPOCHS;
 use crate::ledger::intent::Tally;
+use crate::ledger::order::EPOCHS;
 use crate::ledger::table::{LockedCell, Table};
 use crate::vocab::{AccountId, Cents, Lsn};
 

@@ -171,7 +171,8 @@ impl Intent {
         let pair = |fields: &[AtomicI64; 2]| {
             [Cents(fields[0].load(Ordering::Relaxed)), Cents(fields[1].load(Ordering::Relaxed))]
         };
-        let account = |field: &AtomicU32| Some(field.load(Ordering::Relaxed)).filter(|&id| id != NO_ACCOUNT).map(AccountId);
+        let account =
+            |field: &AtomicU32| Some(field.load(Ordering::Relaxed)).filter(|&id| id != NO_ACCOUNT).map(AccountId);
         Plan {
             accounts: [account(&self.accounts[0]), account(&self.accounts[1])],
             balances: pair(&self.balances),

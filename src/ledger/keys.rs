@@ -141,8 +141,7 @@ impl Keys {
         let lines = usize::try_from(Self::places(window) + buckets).unwrap_or(usize::MAX);
         let segment = Segment::create(name, LAYOUT_VERSION, boot, lines, |header: &KeysHeader, _| {
             for seed in &header.seeds {
-                let random = getrandom::u64()
-                    .map_err(|_| IpcError::system("seed", name, nix::errno::Errno::EIO))?;
+                let random = getrandom::u64().map_err(|_| IpcError::system("seed", name, nix::errno::Errno::EIO))?;
                 seed.store(random, Ordering::Relaxed);
             }
             header.window.store(window, Ordering::Relaxed);

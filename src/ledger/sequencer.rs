@@ -240,7 +240,8 @@ impl Sequencer {
         fence(Ordering::SeqCst);
         let wake_at = &self.header().wake_at;
         let wanted = wake_at.load(Ordering::SeqCst);
-        wanted <= order.now().lsn.0 && wake_at.compare_exchange(wanted, u64::MAX, Ordering::SeqCst, Ordering::SeqCst).is_ok()
+        wanted <= order.now().lsn.0
+            && wake_at.compare_exchange(wanted, u64::MAX, Ordering::SeqCst, Ordering::SeqCst).is_ok()
     }
 
     /// Goes on after `lsn`, all of which is on disk; before the first worker.

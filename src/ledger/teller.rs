@@ -123,7 +123,8 @@ impl<'a> Teller<'a> {
         }
         let (first, second) = self.lock_in_order(operation.accounts()).map_err(Undone::Refused)?;
         crash_point(CrashPoint::Locked);
-        let (second_balance, second_lsn) = second.as_ref().map_or((Cents::ZERO, Lsn(0)), |cell| (cell.balance(), cell.lsn()));
+        let (second_balance, second_lsn) =
+            second.as_ref().map_or((Cents::ZERO, Lsn(0)), |cell| (cell.balance(), cell.lsn()));
         let previous = [first.lsn(), second_lsn];
         let outcome = match operation.decide([first.balance(), second_balance], self.table.cap()) {
             Ok(outcome) => outcome,

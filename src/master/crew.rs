@@ -145,17 +145,7 @@ impl Post {
         let turns_before = row.stats.turns.get();
         row.begin_life(process::monotonic_ns());
         let child = process::spawn(&format!("vault-worker-{index}"), &keep, move || {
-            worker::run(Seat {
-                index,
-                instance,
-                settings,
-                users,
-                semaphores,
-                lane: theirs,
-                nudge,
-                journal,
-                listener,
-            })
+            worker::run(Seat { index, instance, settings, users, semaphores, lane: theirs, nudge, journal, listener })
         })?;
         row.set_pid(u32::try_from(child.pid()).unwrap_or(0));
         self.crewman = Some(Crewman { child, lane: ours, turns_before, killed: false });

@@ -23,9 +23,9 @@ use nix::sys::signal::{SigSet, Signal};
 use crate::config::{AcceptMode, Settings};
 use crate::crash_point;
 use crate::instance::{Blueprint, Instance};
+use crate::ipc::event::Nudge;
 use crate::ipc::names::{Generation, SHM_FOLDER};
 use crate::ipc::{IpcError, net, process};
-use crate::ipc::event::Nudge;
 use crate::journal::{Directory, DirectoryError, DiskError, RecoveryError};
 use crate::limits::MAX_WORKERS;
 use crate::service::users::{Users, UsersError};
@@ -83,7 +83,9 @@ pub enum MasterError {
     )]
     JournalIgnored(PathBuf),
     /// The journal process has ended because the disk failed; it has said why.
-    #[error("the journal failed, so the server has stopped; nothing that was acknowledged is lost. Look after the disk, then restart")]
+    #[error(
+        "the journal failed, so the server has stopped; nothing that was acknowledged is lost. Look after the disk, then restart"
+    )]
     JournalFailed,
     /// The environment names a crash point that does not exist.
     #[error("{variable}: `{0}` is not of the form WHO:NAME[#HIT][/stop] with a known name", variable = crash_point::VARIABLE)]

@@ -2,8 +2,6 @@
 
 use std::os::fd::AsRawFd;
 
-use nix::sys::signal::Signal;
-
 use crate::ipc::IpcError;
 use crate::ipc::process::{self, Child, Ending};
 use crate::journal::Directory;
@@ -60,13 +58,5 @@ impl Scribe {
             self.fill_at_ns = self.spacing.next(now_ns);
         }
         Ok(ended)
-    }
-
-    /// Kills the process.
-    ///
-    /// # Errors
-    /// What sending the signal gives.
-    pub fn kill(&self) -> Result<(), IpcError> {
-        self.child.as_ref().map_or(Ok(()), |child| child.signal(Signal::SIGKILL))
     }
 }

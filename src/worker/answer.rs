@@ -11,7 +11,7 @@ use crate::limits::{KEY_BYTES, MAX_CREDENTIAL_BYTES, MAX_REPLY_BYTES};
 use crate::service::bank::{self, Task};
 use crate::service::session::Session;
 use crate::vocab::Lsn;
-use crate::wire::{Flags, Frame, Opcode, Request, Response, Status, XorKey};
+use crate::wire::{Flags, Frame, Request, Response, Status, XorKey};
 use crate::worker::guest::{Guest, Pending};
 use crate::worker::pool::{Finding, Job, Pool, Waiting};
 
@@ -147,12 +147,8 @@ impl Counter {
             return Err(Status::Auth.into());
         }
         let unreadable = Refused { status: Status::BadFrame, strike: true };
-        let Ok(opcode) = Opcode::try_from(frame.header.opcode) else { return Err(unreadable) };
-        if frame.key.is_some() && !opcode.is_money() {
-            return Err(unreadable);
-        }
-        self.stats.requests[opcode.index()].add(1);
-        let Ok(request) = Request::decode(opcode, body) else { return Err(unreadable) };
+        let Ok(request) = Request::of_frame(frame, body) else { return Err(unreadable) };
+        self.stats.requests[request.opcode().index()].add(1);
         Ok(bank::task_of(request, guest.session.as_ref())?)
     }
 

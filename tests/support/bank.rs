@@ -9,7 +9,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::os::fd::AsFd;
 use std::time::Duration;
 
-use bank_vault::limits::HEADER_BYTES;
+use bank_vault::limits::{HEADER_BYTES, KEY_BYTES};
 use bank_vault::vocab::{AccountId, Cents};
 use bank_vault::wire::{Decoder, Flags, Request, Response, Status, Step, Totals, XorKey};
 use nix::poll::{PollFd, PollFlags, poll};
@@ -64,7 +64,12 @@ impl Bank {
 
     /// Sends a request and waits for its response.
     pub fn call(&mut self, request: &Request<'_>) -> io::Result<Response> {
-        let seq = self.send(request)?;
+        self.call_with_key(request, None)
+    }
+
+    /// Sends a request with an idempotency key, if it is given one, and waits for its response.
+    pub fn call_with_key(&mut self, request: &Request<'_>, key: Option<[u8; KEY_BYTES]>) -> io::Result<Response> {
+        let seq = self.send_with_key(request, key)?;
         let (answered, response) = self.read()?;
         // A server with no room says so unasked.
         let unasked = matches!(response, Response::Error { opcode: 0, status: Status::Busy });
@@ -74,9 +79,14 @@ impl Bank {
 
     /// Sends a request; gives its sequence number.
     pub fn send(&mut self, request: &Request<'_>) -> io::Result<u32> {
+        self.send_with_key(request, None)
+    }
+
+    /// Sends a request with an idempotency key, if it is given one; gives its sequence number.
+    pub fn send_with_key(&mut self, request: &Request<'_>, key: Option<[u8; KEY_BYTES]>) -> io::Result<u32> {
         let mut frame = Vec::new();
         self.next_seq += 1;
-        request.encode(self.next_seq, None, self.key.filter(|_| self.xored), &mut frame);
+        request.encode(self.next_seq, key.as_ref(), self.key.filter(|_| self.xored), &mut frame);
         self.stream.write_all(&frame)?;
         Ok(self.next_seq)
     }

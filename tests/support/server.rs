@@ -92,10 +92,31 @@ impl Server {
     /// The pids of the workers that live now, in no order.
     #[must_use]
     pub fn workers_now(&self) -> Vec<u32> {
-        let of_master =
-            |pid: &u32| status_of(*pid).is_some_and(|(state, parent)| parent == self.master && state != 'Z');
-        let entries = fs::read_dir("/proc").unwrap().flatten();
-        entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).filter(of_master).collect()
+        self.children_now()
+            .into_iter()
+            .filter(|(_, name)| name.starts_with("vault-worker"))
+            .map(|(pid, _)| pid)
+            .collect()
+    }
+
+    /// The pid of the journal process that lives now.
+    #[must_use]
+    pub fn journal_now(&self) -> Option<u32> {
+        self.children_now().into_iter().find(|(_, name)| name == "vault-journal").map(|(pid, _)| pid)
+    }
+
+    /// The master's living children with their names, once each has its own.
+    fn children_now(&self) -> Vec<(u32, String)> {
+        let mut children = Vec::new();
+        await_that("each child has its name", || {
+            let entries = fs::read_dir("/proc").unwrap().flatten();
+            let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+            let of_master =
+                |pid: &u32| status_of(*pid).is_some_and(|(state, parent)| parent == self.master && state != 'Z');
+            children = pids.filter(of_master).filter_map(|pid| Some((pid, name_of(pid)?))).collect();
+            children.iter().all(|(_, name)| name != "vault-master")
+        });
+        children
     }
 
     /// The objects in `/dev/shm` that bear the instance's name.
@@ -209,6 +230,11 @@ pub fn unused_name() -> String {
 /// Sends a signal to a process that this test has started.
 pub fn send(pid: u32, signal: Signal) {
     kill(Pid::from_raw(i32::try_from(pid).unwrap()), signal).unwrap();
+}
+
+/// The name of a process, as `ps` shows it.
+fn name_of(pid: u32) -> Option<String> {
+    fs::read_to_string(format!("/proc/{pid}/comm")).ok().map(|name| name.trim_end().to_owned())
 }
 
 /// Looks again and again until `condition` holds.
