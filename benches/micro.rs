@@ -35,7 +35,7 @@ fn generation() -> Generation {
 
 /// A table whose names are unlinked already.
 fn table(ring: u32) -> Table {
-    let names = ["accounts", "intents", "journal", "keys"].map(|object| generation().name(object));
+    let names = ["accounts", "intents", "journal", "keys", "key-index"].map(|object| generation().name(object));
     let shape =
         Shape { accounts: ACCOUNTS, initial_balance: BALANCE, ring, key_window: 1_000_000, replies_wait: false };
     let table = Table::create(names.each_ref().map(String::as_str), 1, &shape).expect("there is room in /dev/shm");

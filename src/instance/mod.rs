@@ -23,7 +23,7 @@ use control::{Control, JournalRow, WorkerRow};
 pub const LAYOUT_VERSION: u32 = 2;
 
 /// The segments' objects, in the order in which they are made.
-const SEGMENTS: [&str; 7] = ["control", "lanes", "accounts", "intents", "journal", "keys", "connections"];
+const SEGMENTS: [&str; 8] = ["control", "lanes", "accounts", "intents", "journal", "keys", "key-index", "connections"];
 
 /// What an instance is made for.
 pub struct Blueprint<'a> {
@@ -76,7 +76,7 @@ impl Instance {
     fn make_segments(blueprint: &Blueprint<'_>) -> Result<Self, IpcError> {
         let generation = blueprint.generation.clone();
         let boot = generation.boot;
-        let [control, lanes, accounts, intents, journal, keys, connections] =
+        let [control, lanes, accounts, intents, journal, keys, index, connections] =
             SEGMENTS.map(|object| generation.name(object));
         let maker = std::process::id();
         let mut alive = None;
@@ -91,7 +91,7 @@ impl Instance {
                 Ok(())
             })?;
         let lanes = Segment::create(&lanes, LAYOUT_VERSION, boot, MAX_WORKERS, |(), _| Ok(()))?;
-        let table = Table::create([&accounts, &intents, &journal, &keys], boot, &blueprint.ledger)?;
+        let table = Table::create([&accounts, &intents, &journal, &keys, &index], boot, &blueprint.ledger)?;
         let slots = blueprint.max_connections as usize;
         let connections = Segment::create(&connections, LAYOUT_VERSION, boot, slots, |(), _| Ok(()))?;
         Ok(Instance { generation, control: control_segment, lanes, table, connections, alive })
@@ -102,12 +102,12 @@ impl Instance {
     /// # Errors
     /// One of its segments is missing or of another layout.
     pub fn open_read_only(generation: Generation) -> Result<Self, IpcError> {
-        let [control, lanes, accounts, intents, journal, keys, connections] =
+        let [control, lanes, accounts, intents, journal, keys, index, connections] =
             SEGMENTS.map(|object| generation.name(object));
         Ok(Instance {
             control: Segment::open_read_only(&control, LAYOUT_VERSION)?,
             lanes: Segment::open_read_only(&lanes, LAYOUT_VERSION)?,
-            table: Table::open_read_only([&accounts, &intents, &journal, &keys])?,
+            table: Table::open_read_only([&accounts, &intents, &journal, &keys, &index])?,
             connections: Segment::open_read_only(&connections, LAYOUT_VERSION)?,
             generation,
             alive: None,

@@ -7,7 +7,7 @@
 //!
 //! Everything here is read and written under the sequencer's lock.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use crate::ipc::IpcError;
 use crate::ipc::segment::Segment;
@@ -18,10 +18,14 @@ use crate::vocab::{AccountId, Cents, Lsn};
 
 /// Version of the layout.
 const LAYOUT_VERSION: u32 = 1;
-/// Slots of a bucket: one cache line.
-const SLOTS: usize = 8;
-/// Bits of a slot that are taken from the hash; the others are the key's number.
-const TAG_BITS: u32 = 16;
+/// Slots of a bucket: one cache line. Half of them are in use when the window is full; with two buckets to choose from, both
+/// are full about never.
+const SLOTS: usize = 16;
+/// Words of a remembered key.
+const WORDS: usize = 8;
+/// A slot has so many bits more of a key's number than the window has numbers, so that few of the slots that are out of the
+/// window look as if they were in it; such a slot is only of no use for a while.
+const SPARE_BITS: u32 = 4;
 
 shared_struct! {
     /// What concerns the whole table.
@@ -30,8 +34,8 @@ shared_struct! {
         seeds: [AtomicU64; 2],
         /// How many keys are remembered.
         window: AtomicU64,
-        /// A power of two.
-        buckets: AtomicU64,
+        /// How many low bits of a key's number stand in a slot; above them is its tag.
+        number_bits: AtomicU64,
         /// The number of the last key that became known.
         known: AtomicU64,
         spare: [AtomicU64; 3],
@@ -39,9 +43,16 @@ shared_struct! {
 }
 
 shared_struct! {
-    /// A remembered key with its request and result, or a bucket of the index.
-    struct Line, align 64, size 64; {
-        words: [AtomicU64; SLOTS],
+    /// A remembered key with its request and result.
+    struct Place, align 64, size 64; {
+        words: [AtomicU64; WORDS],
+    }
+}
+
+shared_struct! {
+    /// A bucket of the index; an empty slot is zero.
+    struct Bucket, align 64, size 64; {
+        slots: [AtomicU32; SLOTS],
     }
 }
 
@@ -49,7 +60,11 @@ shared_struct! {
 pub type Key = [u8; KEY_BYTES];
 
 /// The known keys.
-pub struct Keys(Segment<KeysHeader, Line>);
+pub struct Keys {
+    places: Segment<KeysHeader, Place>,
+    /// As many buckets as a power of two says.
+    index: Segment<(), Bucket>,
+}
 
 /// What is remembered of a request with a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,8 +90,8 @@ pub(super) enum Found<'a> {
     /// It is known.
     Known(Remembered),
     /// It is not; here it can be put.
-    Free(&'a AtomicU64),
-    /// It is not, and there is no place for it, which is as likely as two full buckets of a table that is a quarter full.
+    Free(&'a AtomicU32),
+    /// It is not, and there is no place for it, since both of its buckets are full.
     Crowded,
 }
 
@@ -133,45 +148,49 @@ impl Keys {
     /// A table that remembers `window` keys.
     ///
     /// # Errors
-    /// The segment or the seeds cannot be made.
-    pub(super) fn create(name: &str, boot: u32, window: u32) -> Result<Self, IpcError> {
-        let window = u64::from(window);
-        // A quarter of the slots is in use when the window is full.
-        let buckets = (window / 2).next_power_of_two();
-        let lines = usize::try_from(Self::places(window) + buckets).unwrap_or(usize::MAX);
-        let segment = Segment::create(name, LAYOUT_VERSION, boot, lines, |header: &KeysHeader, _| {
+    /// A segment or the seeds cannot be made.
+    pub(super) fn create([places, index]: [&str; 2], boot: u32, window: u32) -> Result<Self, IpcError> {
+        let count = Self::places(window.into());
+        let places = Segment::create(places, LAYOUT_VERSION, boot, count, |header: &KeysHeader, _| {
             for seed in &header.seeds {
-                let random = getrandom::u64().map_err(|_| IpcError::system("seed", name, nix::errno::Errno::EIO))?;
+                let random = getrandom::u64().map_err(|_| IpcError::system("seed", places, nix::errno::Errno::EIO))?;
                 seed.store(random, Ordering::Relaxed);
             }
-            header.window.store(window, Ordering::Relaxed);
-            header.buckets.store(buckets, Ordering::Relaxed);
+            header.window.store(window.into(), Ordering::Relaxed);
+            let bits = window.next_power_of_two().ilog2() + SPARE_BITS;
+            header.number_bits.store(bits.min(u32::BITS - 1).into(), Ordering::Relaxed);
             Ok(())
         })?;
-        Ok(Keys(segment))
+        let buckets = (2 * window as usize).div_ceil(SLOTS).next_power_of_two();
+        Ok(Keys { places, index: Segment::create(index, LAYOUT_VERSION, boot, buckets, |(), _| Ok(()))? })
     }
 
     /// Maps an existing table for reading only.
     ///
     /// # Errors
     /// There is none, or it has another layout.
-    pub(super) fn open_read_only(name: &str) -> Result<Self, IpcError> {
-        Segment::open_read_only(name, LAYOUT_VERSION).map(Keys)
+    pub(super) fn open_read_only([places, index]: [&str; 2]) -> Result<Self, IpcError> {
+        Ok(Keys {
+            places: Segment::open_read_only(places, LAYOUT_VERSION)?,
+            index: Segment::open_read_only(index, LAYOUT_VERSION)?,
+        })
     }
 
     /// One place more than keys are remembered, for the one that is about to become known.
-    const fn places(window: u64) -> u64 {
+    const fn places(window: u64) -> usize {
+        #[allow(clippy::cast_possible_truncation, reason = "made from 32 bits")]
+        let window = window as usize;
         window + 1
     }
 
     fn header(&self) -> &KeysHeader {
-        self.0.root()
+        self.places.root()
     }
 
-    /// The full name and the bytes.
+    /// The segments' full names and bytes.
     #[must_use]
-    pub fn segment(&self) -> (&str, usize) {
-        (self.0.name(), self.0.bytes())
+    pub fn segments(&self) -> [(&str, usize); 2] {
+        [(self.places.name(), self.places.bytes()), (self.index.name(), self.index.bytes())]
     }
 
     /// How many keys are remembered at most.
@@ -186,30 +205,35 @@ impl Keys {
         self.header().known.load(Ordering::Acquire)
     }
 
-    fn place(&self, number: u64) -> &Line {
-        let place = number % Self::places(self.window());
-        &self.0.elements()[usize::try_from(place).unwrap_or(0)]
+    fn place(&self, number: u64) -> &Place {
+        let places = self.places.elements();
+        &places[usize::try_from(number % places.len() as u64).unwrap_or(0)]
     }
 
-    fn bucket(&self, hash: u64) -> &Line {
-        let (first, mask) = (Self::places(self.window()), self.header().buckets.load(Ordering::Relaxed) - 1);
-        &self.0.elements()[usize::try_from(first + (hash & mask)).unwrap_or(0)]
-    }
-
-    /// The two buckets of a key, and its tag.
+    /// The two buckets of a key, and its tag in the place that it has in a slot.
     #[inline]
-    fn buckets(&self, key: &Key) -> ([&Line; 2], u64) {
+    fn buckets(&self, key: &Key) -> ([&Bucket; 2], u32) {
         let [low, high] = halves(key);
         let [a, b] = [0, 1].map(|which| self.header().seeds[which].load(Ordering::Relaxed));
         // Two multiplications whose halves are folded (the mixing of wyhash), since each alone leaves its low bits weak.
+        #[allow(clippy::cast_possible_truncation, reason = "parts of a hash")]
         let fold = |x: u64, y: u64| {
             let product = u128::from(x) * u128::from(y);
-            #[allow(clippy::cast_possible_truncation, reason = "the two halves")]
-            let folded = product as u64 ^ (product >> 64) as u64;
-            folded
+            product as u64 ^ (product >> 64) as u64
         };
         let hash = fold(fold(low ^ a, high ^ b) ^ b, a | 1);
-        ([self.bucket(hash >> 32), self.bucket(hash)], hash >> (64 - TAG_BITS))
+        let index = self.index.elements();
+        #[allow(clippy::cast_possible_truncation, reason = "parts of a hash")]
+        let bucket = |part: u64| &index[part as usize & (index.len() - 1)];
+        let bits = self.number_bits();
+        // Never zero, so that no slot in use is.
+        let tag = u32::try_from(hash >> 40).unwrap_or(0) % ((1 << (u32::BITS - bits)) - 1) + 1;
+        ([bucket(hash), bucket(hash >> 32)], tag << bits)
+    }
+
+    #[allow(clippy::cast_possible_truncation, reason = "at most 31")]
+    fn number_bits(&self) -> u32 {
+        self.header().number_bits.load(Ordering::Relaxed) as u32
     }
 
     /// Has the lines that looking for `key` needs come closer, before the lock is taken.
@@ -217,7 +241,7 @@ impl Keys {
     pub(super) fn expect(&self, key: &Key) {
         let (buckets, _) = self.buckets(key);
         for bucket in buckets {
-            std::hint::black_box(bucket.words[0].load(Ordering::Relaxed));
+            std::hint::black_box(bucket.slots[0].load(Ordering::Relaxed));
         }
     }
 
@@ -226,18 +250,19 @@ impl Keys {
     pub(super) fn find(&self, key: &Key) -> Found<'_> {
         let (buckets, tag) = self.buckets(key);
         let (known, window) = (self.header().known.load(Ordering::Relaxed), self.window());
-        let mut free: Option<(usize, &AtomicU64)> = None;
+        let mask = (1 << self.number_bits()) - 1;
+        let mut free: Option<(usize, &AtomicU32)> = None;
         for bucket in buckets {
             let mut vacant = None;
             let mut vacancies = 0;
-            for slot in &bucket.words {
+            for slot in &bucket.slots {
                 let word = slot.load(Ordering::Relaxed);
-                let number = word >> TAG_BITS;
-                let remembered = number != 0 && number <= known && known - number < window;
-                if !remembered {
+                // How many keys became known since this one, as far as the bits tell.
+                let age = known.wrapping_sub(u64::from(word)) & mask;
+                if word == 0 || age >= window.min(known) {
                     (vacant, vacancies) = (Some(slot), vacancies + 1);
-                } else if word & ((1 << TAG_BITS) - 1) == tag
-                    && let Some(found) = self.remembered(number, key)
+                } else if word & !u32::try_from(mask).unwrap_or(0) == tag
+                    && let Some(found) = self.remembered(known - age, key)
                 {
                     return Found::Known(found);
                 }
@@ -252,21 +277,23 @@ impl Keys {
     }
 
     fn remembered(&self, number: u64, key: &Key) -> Option<Remembered> {
-        let words: [u64; SLOTS] = std::array::from_fn(|i| self.place(number).words[i].load(Ordering::Relaxed));
+        let words: [u64; WORDS] = std::array::from_fn(|i| self.place(number).words[i].load(Ordering::Relaxed));
         let [low, high, rest @ ..] = words;
         if [low, high] == halves(key) { Remembered::from_words(rest) } else { None }
     }
 
     /// Writes `record`'s key down, where it does not count yet; the number that [`Keys::make_known`] takes.
     #[inline]
-    pub(super) fn write_down(&self, key: &Key, record: &Record, slot: &AtomicU64) -> u64 {
+    pub(super) fn write_down(&self, key: &Key, record: &Record, slot: &AtomicU32) -> u64 {
         let number = self.header().known.load(Ordering::Relaxed) + 1;
         let [low, high] = halves(key);
         let [lsn, a, b, c, d, e] = Remembered::of(record).to_words();
         for (word, value) in self.place(number).words.iter().zip([low, high, lsn, a, b, c, d, e]) {
             word.store(value, Ordering::Relaxed);
         }
-        slot.store(number << TAG_BITS | self.buckets(key).1, Ordering::Relaxed);
+        #[allow(clippy::cast_possible_truncation, reason = "its low bits")]
+        let low_bits = number as u32 & ((1 << self.number_bits()) - 1);
+        slot.store(self.buckets(key).1 | low_bits, Ordering::Relaxed);
         number
     }
 
@@ -284,9 +311,10 @@ mod tests {
 
     fn keys(window: u32) -> Keys {
         static NUMBER: AtomicU64 = AtomicU64::new(0);
-        let name = format!("/vault-test.{}.keys.{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
-        let keys = Keys::create(&name, 1, window).unwrap();
-        crate::ipc::segment::unlink(&name).unwrap();
+        let unique = format!("/vault-test.{}.keys.{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
+        let names = ["a", "b"].map(|part| format!("{unique}.{part}"));
+        let keys = Keys::create([&names[0], &names[1]], 1, window).unwrap();
+        names.iter().for_each(|name| crate::ipc::segment::unlink(name).unwrap());
         keys
     }
 
@@ -327,12 +355,14 @@ mod tests {
 
     #[test]
     fn exactly_the_window_is_remembered() {
-        for window in [1, 2, 7, 1000] {
+        for window in [1, 2, 7, 100, 3000] {
             let keys = keys(window);
             for number in 0..5 * u64::from(window) {
                 put(&keys, number);
                 let oldest = (number + 1).saturating_sub(window.into());
-                for old in oldest..=number {
+                // All of them every now and then, the ends always.
+                let all = number.is_multiple_of(u64::from(window).max(97));
+                for old in (oldest..=number).filter(|&old| all || old == oldest || old == number) {
                     let known = found(&keys, old).unwrap_or_else(|| panic!("{old} of {number}, window {window}"));
                     assert_eq!(known.lsn, Lsn(old + 100));
                     assert!(known.is_same_request(&record(old).1) && !known.is_same_request(&record(old + 1).1));

@@ -103,7 +103,7 @@ pub struct Sequencer {
 }
 
 impl Sequencer {
-    pub(super) fn create([ring, keys]: [&str; 2], boot: u32, shape: &Shape) -> Result<Self, IpcError> {
+    pub(super) fn create([ring, keys, index]: [&str; 3], boot: u32, shape: &Shape) -> Result<Self, IpcError> {
         let places = shape.ring as usize;
         let made = Segment::create(ring, LAYOUT_VERSION, boot, places, |header: &RingHeader, _| {
             let state = if shape.ring == 0 { JournalState::Absent } else { JournalState::Open };
@@ -113,21 +113,21 @@ impl Sequencer {
             header.wake_at.store(u64::MAX, Ordering::Relaxed);
             header.lock.init(ring)
         })?;
-        let keys = Keys::create(keys, boot, shape.key_window);
-        if keys.is_err() {
-            crate::ipc::segment::unlink(ring)?;
-        }
-        Ok(Sequencer { ring: made, keys: keys? })
+        Ok(Sequencer { ring: made, keys: Keys::create([keys, index], boot, shape.key_window)? })
     }
 
-    pub(super) fn open_read_only([ring, keys]: [&str; 2]) -> Result<Self, IpcError> {
-        Ok(Sequencer { ring: Segment::open_read_only(ring, LAYOUT_VERSION)?, keys: Keys::open_read_only(keys)? })
+    pub(super) fn open_read_only([ring, keys, index]: [&str; 3]) -> Result<Self, IpcError> {
+        Ok(Sequencer {
+            ring: Segment::open_read_only(ring, LAYOUT_VERSION)?,
+            keys: Keys::open_read_only([keys, index])?,
+        })
     }
 
-    /// The two segments' names and sizes in bytes.
+    /// The segments' names and sizes in bytes.
     #[must_use]
-    pub fn segments(&self) -> [(&str, usize); 2] {
-        [(self.ring.name(), self.ring.bytes()), self.keys.segment()]
+    pub fn segments(&self) -> [(&str, usize); 3] {
+        let [keys, index] = self.keys.segments();
+        [(self.ring.name(), self.ring.bytes()), keys, index]
     }
 
     /// The known keys.

@@ -120,11 +120,11 @@ impl AccountCell {
 }
 
 impl Table {
-    /// Makes the segments, by their full names: `accounts`, `intents`, `journal`, `keys`.
+    /// Makes the segments, by their full names: `accounts`, `intents`, `journal`, `keys`, `key-index`.
     ///
     /// # Errors
     /// A segment or a lock cannot be made; then none is left behind.
-    pub fn create(names: [&str; 4], boot: u32, shape: &Shape) -> Result<Self, IpcError> {
+    pub fn create(names: [&str; 5], boot: u32, shape: &Shape) -> Result<Self, IpcError> {
         let made = Self::make(names, boot, shape);
         if made.is_err() {
             names.iter().try_for_each(|name| crate::ipc::segment::unlink(name))?;
@@ -132,7 +132,7 @@ impl Table {
         made
     }
 
-    fn make([accounts_name, rows_name, ring, keys]: [&str; 4], boot: u32, shape: &Shape) -> Result<Self, IpcError> {
+    fn make([accounts_name, rows_name, sequencer @ ..]: [&str; 5], boot: u32, shape: &Shape) -> Result<Self, IpcError> {
         let (accounts, initial) = (shape.accounts, shape.initial_balance);
         let count = accounts as usize;
         let cells = Segment::create(accounts_name, LAYOUT_VERSION, boot, count, |header: &TableHeader, cells| {
@@ -147,18 +147,18 @@ impl Table {
             })
         })?;
         let rows = Segment::create(rows_name, LAYOUT_VERSION, boot, MAX_WORKERS, |(), _| Ok(()))?;
-        Ok(Table { accounts: cells, rows, sequencer: Sequencer::create([ring, keys], boot, shape)? })
+        Ok(Table { accounts: cells, rows, sequencer: Sequencer::create(sequencer, boot, shape)? })
     }
 
     /// Maps an existing table for reading only: balances and intents can be looked at, nothing can be locked.
     ///
     /// # Errors
     /// There is none, or it has another layout.
-    pub fn open_read_only([accounts, rows, ring, keys]: [&str; 4]) -> Result<Self, IpcError> {
+    pub fn open_read_only([accounts, rows, sequencer @ ..]: [&str; 5]) -> Result<Self, IpcError> {
         Ok(Table {
             accounts: Segment::open_read_only(accounts, LAYOUT_VERSION)?,
             rows: Segment::open_read_only(rows, LAYOUT_VERSION)?,
-            sequencer: Sequencer::open_read_only([ring, keys])?,
+            sequencer: Sequencer::open_read_only(sequencer)?,
         })
     }
 
@@ -209,9 +209,9 @@ impl Table {
 
     /// The segments' names and sizes in bytes.
     #[must_use]
-    pub fn segments(&self) -> [(&str, usize); 4] {
-        let [ring, keys] = self.sequencer.segments();
-        [(self.accounts.name(), self.accounts.bytes()), (self.rows.name(), self.rows.bytes()), ring, keys]
+    pub fn segments(&self) -> [(&str, usize); 5] {
+        let [ring, keys, index] = self.sequencer.segments();
+        [(self.accounts.name(), self.accounts.bytes()), (self.rows.name(), self.rows.bytes()), ring, keys, index]
     }
 
     pub(super) fn cell(&self, account: AccountId) -> Option<&AccountCell> {
