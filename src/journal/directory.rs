@@ -313,7 +313,7 @@ impl Directory {
         &self.0.format.identity
     }
 
-    /// The checksum that the first record continues from.
+    /// The checksum that the first record covers in place of a predecessor's.
     #[must_use]
     pub fn first_chain(&self) -> u32 {
         crc32fast::hash(self.identity())

@@ -26,3 +26,12 @@ pub use repair::{Report, repair};
 pub use room::Room;
 pub use snapshot::{SnapshotError, SnapshotWriter};
 pub use writer::{Writer, WriterError};
+
+#[cfg(test)]
+mod crash_tests;
+#[cfg(test)]
+mod fault_tests;
+#[cfg(test)]
+mod snapshot_tests;
+#[cfg(test)]
+mod test_support;

@@ -1,8 +1,8 @@
 //! One record: 128 bytes that say what was done, or refused, and that the record before it was there.
 //!
-//! The layout is fixed and little-endian, whatever machine writes it. A record's checksum is seeded with the checksum of
-//! the record before it, so it is the checksum of the whole journal so far: a record that is lost, repeated or in the wrong
-//! place breaks the chain. The chain starts from the identity of the data directory.
+//! The layout is fixed and little-endian, whatever machine writes it. A record's checksum covers the checksum of the record
+//! before it, and so the whole journal so far: a record that is lost, repeated or in the wrong place breaks the chain. The
+//! chain starts from the identity of the data directory.
 
 use byteorder::{ByteOrder, LittleEndian};
 
@@ -346,20 +346,16 @@ pub fn stored_crc(bytes: &RecordBytes) -> u32 {
     LittleEndian::read_u32(&bytes[AT_CRC..])
 }
 
-/// The checksum that a record's bytes should carry behind a record of checksum `chain`: CRC-32 (IEEE) of bytes 0 to 123,
-/// continued from `chain`.
+/// The checksum that a record's bytes should carry behind a record of checksum `chain`: CRC-32 (IEEE) of all 128 bytes, with
+/// `chain` in the place of the checksum itself.
 #[inline]
 #[must_use]
 pub fn computed_crc(bytes: &RecordBytes, chain: u32) -> u32 {
-    // The checksum's wide steps begin at 128 bytes. So four zeros are put in front, which a register that starts at zero
-    // does not see; the register's true start, the inverted seed, is added to the first four bytes instead.
-    let mut block = [0; RECORD_BYTES];
-    block[4..].copy_from_slice(&bytes[..AT_CRC]);
-    let first = LittleEndian::read_u32(&bytes[..4]) ^ !chain;
-    LittleEndian::write_u32(&mut block[4..], first);
-    let mut hasher = crc32fast::Hasher::new_with_initial(u32::MAX);
-    hasher.update(&block);
-    hasher.finalize()
+    // Continuing the predecessor's checksum over 124 bytes would say the same and take half as long again: the checksum's
+    // wide steps want whole blocks, and begin at 128 bytes.
+    let mut block = *bytes;
+    LittleEndian::write_u32(&mut block[AT_CRC..], chain);
+    crc32fast::hash(&block)
 }
 
 /// Completes a record that is about to be written behind one of checksum `chain`; gives its own checksum.

@@ -148,7 +148,9 @@ impl Repair<'_> {
             ControlFlow::Continue(())
         })?;
         debug_assert!(ended.is_continue());
-        Ok(end.max(segment.file.len().step("measure", &segment.path)?.min(end + RECORD_BYTES as u64 - 1)))
+        // In a file that is too short, the last bytes may be part of a slot.
+        let length = segment.file.len().step("measure", &segment.path)?;
+        Ok(if length < bytes_of_segment(per_segment) { end.max(length) } else { end })
     }
 
     /// Moves snapshots aside that hold what the journal no longer does; damaged ones stay.

@@ -114,7 +114,8 @@ impl Writer {
             failed: None,
         };
         writer.order_room();
-        writer.wait_for_room(Duration::MAX);
+        // Whether there is room is the caller's to ask: a journal without space can still be read.
+        let _ = writer.has_room_within(Lsn(after.0 + 1), Duration::MAX);
         Ok(writer)
     }
 
@@ -183,10 +184,11 @@ impl Writer {
         self.preparer.retry();
     }
 
-    /// Waits until there is room for one record more, preparing it has failed, or `patience` is over; whether there is room.
+    /// Waits until there is room up to record `lsn`, preparing it has failed, or `patience` is over; whether there is room.
     #[must_use]
-    pub fn has_room_within(&self, patience: Duration) -> bool {
-        self.wait_for_room(patience)
+    pub fn has_room_within(&self, lsn: Lsn, patience: Duration) -> bool {
+        self.preparer.want(lsn);
+        self.preparer.wait(lsn, patience)
     }
 
     /// Removes whole segments that end before record `lsn`, but the newest `keep` of them; gives how many. The segment of the
@@ -207,10 +209,6 @@ impl Writer {
             self.directory.disk().sync_dir(&folder).step("sync the directory", &folder)?;
         }
         Ok(ended.len())
-    }
-
-    fn wait_for_room(&self, patience: Duration) -> bool {
-        self.preparer.wait(Lsn(self.last.0 + 1), patience)
     }
 
     /// One whole segment is always to be ahead.

@@ -1,5 +1,8 @@
 //! What the journal asks of a file system, so that tests can put one in its place that forgets what was not synced.
 
+#[cfg(test)]
+pub mod forgetful;
+
 use std::fmt::Debug;
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
