@@ -186,7 +186,7 @@ impl Journald {
     fn wait_for_room(&mut self) -> Result<(), JournaldError> {
         match self.writer.room() {
             Room::Enough => {
-                let _ = self.writer.has_room_within(BEAT);
+                let _ = self.writer.has_room_within(self.next(), BEAT);
                 Ok(())
             }
             Room::NoSpace(_) => self.wait_for_space(),
@@ -202,7 +202,7 @@ impl Journald {
         }
         self.poll(SPACE_PATIENCE)?;
         self.writer.retry_room();
-        let _ = self.writer.has_room_within(BEAT);
+        let _ = self.writer.has_room_within(self.next(), BEAT);
         Ok(())
     }
 
@@ -248,6 +248,11 @@ impl Journald {
         }
         self.sequencer.wake_at(Lsn(u64::MAX));
         Ok(())
+    }
+
+    /// The record that is written next.
+    fn next(&self) -> Lsn {
+        Lsn(self.writer.last().0 + 1)
     }
 
     fn poll(&self, patience: Duration) -> Result<(), JournaldError> {
