@@ -137,7 +137,7 @@ fn accounts_that_came_later_open_as_the_directory_says() {
 fn large_snapshots_have_many_blocks() {
     let home = tempfile::tempdir().unwrap();
     let accounts = 3 * 4096 + 5;
-    let directory = Directory::open_or_create(home.path(), accounts, Cents(3)).unwrap();
+    let directory = Directory::open_or_create(home.path(), accounts, Cents(3), 1 << 12).unwrap();
     for lsn in [0, 7, 9] {
         let header = Header { lsn: Lsn(lsn), accounts, deposited: Cents::ZERO, withdrawn: Cents::ZERO };
         let mut writer = SnapshotWriter::begin(&directory, header).unwrap();
