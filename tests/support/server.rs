@@ -39,6 +39,7 @@ pub struct Server {
     pub instance: String,
     /// The line that said that the server is ready.
     pub ready: String,
+    data: PathBuf,
     directory: TempDir,
     process: Child,
     stdout: BufReader<ChildStdout>,
@@ -54,13 +55,24 @@ impl Server {
         Server::start_with(&unused_name(), args, &[])
     }
 
+    /// As [`Server::start`], on a data directory that may have been another server's.
+    #[must_use]
+    pub fn start_on(data: &Path, args: &[&str]) -> Server {
+        Server::begin(&unused_name(), Some(data), args, &[])
+    }
+
     /// As [`Server::start`], under the instance name `instance` and with these variables in the environment.
     #[must_use]
     pub fn start_with(instance: &str, args: &[&str], environment: &[(&str, &str)]) -> Server {
+        Server::begin(instance, None, args, environment)
+    }
+
+    fn begin(instance: &str, data: Option<&Path>, args: &[&str], environment: &[(&str, &str)]) -> Server {
         let directory = tempfile::tempdir().unwrap();
+        let data = data.map_or_else(|| directory.path().join("data"), Path::to_owned);
         // A file, so that nobody has to read it while the server runs.
         let stderr = fs::File::create(directory.path().join("stderr")).unwrap();
-        let mut process = master(instance, &directory.path().join("data"), args)
+        let mut process = master(instance, &data, args)
             .envs(environment.iter().copied())
             .stdout(Stdio::piped())
             .stderr(stderr)
@@ -74,13 +86,13 @@ impl Server {
             let said = fs::read_to_string(directory.path().join("stderr")).unwrap_or_default();
             panic!("the server is not ready but says {ready:?} and {said}");
         };
-        Server { address, master, workers, instance: instance.to_owned(), ready, directory, process, stdout }
+        Server { address, master, workers, instance: instance.to_owned(), ready, data, directory, process, stdout }
     }
 
     /// The data directory.
     #[must_use]
     pub fn data(&self) -> PathBuf {
-        self.directory.path().join("data")
+        self.data.clone()
     }
 
     /// What the server said on its standard error so far.
