@@ -15,8 +15,13 @@ fn main() -> ExitCode {
         })
         .init();
     let options = Options::parse();
+    let layout = options.layout;
     let read_settings = move || Settings::load(options.clone());
     let outcome = read_settings().map_err(|error| (error.to_string(), 2)).and_then(|settings| {
+        if layout {
+            println!("{}", master::layout());
+            return Ok(());
+        }
         master::run(settings, read_settings).map_err(|error| (error.to_string(), error.exit_code()))
     });
     match outcome {

@@ -1,6 +1,6 @@
 //! A nudge from one process to another's event loop (`eventfd(2)`).
 
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::sys::eventfd::{EfdFlags, EventFd};
@@ -19,6 +19,13 @@ impl Nudge {
         EventFd::from_value_and_flags(0, EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC)
             .map(Nudge)
             .map_err(|errno| IpcError::system("make", "an eventfd", errno))
+    }
+
+    /// The one that another program of this process has made (`eventfd(2)`), with all who have it.
+    #[must_use]
+    pub fn adopt(fd: OwnedFd) -> Self {
+        // SAFETY: it only fixes the type of a descriptor that is owned; a wrong one fails at the first use.
+        Nudge(unsafe { EventFd::from_owned_fd(fd) })
     }
 
     /// Wakes the other side. What it is to do, it reads in shared memory; write that first.

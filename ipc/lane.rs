@@ -157,6 +157,18 @@ impl<'a> Producer<'a> {
         Producer { ring, semaphores, depth, owes_retraction: false }
     }
 
+    /// The end of a lane that is in use, in place of one of another program that said so of itself.
+    #[must_use]
+    pub fn adopt(ring: &'a LaneRing, semaphores: LaneSemaphores, depth: u32, owes_retraction: bool) -> Self {
+        Producer { ring, semaphores, depth, owes_retraction }
+    }
+
+    /// Whether the last ticket is still to be taken back.
+    #[must_use]
+    pub fn owes_retraction(&self) -> bool {
+        self.owes_retraction
+    }
+
     /// Puts a ticket in.
     ///
     /// # Errors

@@ -14,6 +14,7 @@ pub mod event;
 pub mod fdpass;
 pub mod filelock;
 pub mod futex;
+pub mod inherit;
 pub mod lane;
 pub mod layout;
 pub mod names;

@@ -37,6 +37,12 @@ impl Ending {
 }
 
 impl Child {
+    /// A child of the program that this process executed before, by its pid and a descriptor of it (`pidfd_open(2)`).
+    #[must_use]
+    pub fn adopt(pid: i32, pidfd: OwnedFd) -> Self {
+        Child { pid: Pid::from_raw(pid), pidfd }
+    }
+
     /// The process id.
     #[must_use]
     pub fn pid(&self) -> i32 {

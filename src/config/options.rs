@@ -19,6 +19,9 @@ pub struct Options {
     /// TOML file with settings
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
+    /// Say which layout of shared memory this program knows, after checking the settings, and end
+    #[arg(long, hide = true)]
+    pub layout: bool,
     /// The settings given on the command line.
     #[command(flatten)]
     pub values: Values,

@@ -40,6 +40,8 @@ pub enum Errand {
     Rebalance,
     /// Take a snapshot now.
     Snapshot,
+    /// Execute the program anew, and replace all children.
+    Upgrade,
 }
 
 impl Errand {
@@ -48,6 +50,7 @@ impl Errand {
             Errand::Drain { worker } => (1, worker),
             Errand::Rebalance => (2, 0),
             Errand::Snapshot => (3, 0),
+            Errand::Upgrade => (4, 0),
         }
     }
 
@@ -56,6 +59,7 @@ impl Errand {
             1 => Some(Errand::Drain { worker: argument }),
             2 => Some(Errand::Rebalance),
             3 => Some(Errand::Snapshot),
+            4 => Some(Errand::Upgrade),
             _ => None,
         }
     }

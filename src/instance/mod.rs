@@ -23,6 +23,13 @@ use control::{Control, JournalRow, WorkerRow};
 /// Version of the layout of the control, lanes and connections segments.
 pub const LAYOUT_VERSION: u32 = 2;
 
+/// The versions of all layouts, in words that two programs can compare.
+#[must_use]
+pub fn layout() -> String {
+    let [accounts, ring, keys] = crate::ledger::LAYOUT_VERSIONS;
+    format!("control {LAYOUT_VERSION} accounts {accounts} ring {ring} keys {keys}")
+}
+
 /// The segments' objects, in the order in which they are made.
 const SEGMENTS: [&str; 8] = ["control", "lanes", "accounts", "intents", "journal", "keys", "key-index", "connections"];
 
@@ -114,6 +121,14 @@ impl Instance {
             generation,
             alive: None,
         })
+    }
+
+    /// Goes on with a running instance in place of the program that made it; `alive` is the locked file that that one left.
+    ///
+    /// # Errors
+    /// As of [`Instance::open`].
+    pub fn adopt(generation: Generation, alive: File) -> Result<Self, IpcError> {
+        Ok(Instance { alive: Some(alive), ..Self::open(generation, Access::Write)? })
     }
 
     /// Opens the control segment of a running instance for writing, to put a letter into its mailbox.

@@ -18,7 +18,7 @@ use crate::shared_struct;
 use crate::vocab::{AccountId, Cents, Lsn};
 
 /// Version of the layout.
-const LAYOUT_VERSION: u32 = 1;
+pub const LAYOUT_VERSION: u32 = 1;
 /// Slots of a bucket: one cache line. Half of them are in use when the window is full; with two buckets to choose from, both
 /// are full about never.
 const SLOTS: usize = 16;

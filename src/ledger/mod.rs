@@ -15,6 +15,9 @@ pub mod sequencer;
 pub mod table;
 pub mod teller;
 
+/// The versions of the layouts: accounts and intents, journal ring, keys.
+pub const LAYOUT_VERSIONS: [u32; 3] = [table::LAYOUT_VERSION, sequencer::LAYOUT_VERSION, keys::LAYOUT_VERSION];
+
 pub use cut::Totals;
 pub use rules::{Operation, Outcome, Refusal};
 pub use sequencer::{Sequencer, Shape};

@@ -24,7 +24,7 @@ use crate::shared_struct;
 use crate::vocab::Lsn;
 
 /// Version of the ring's layout.
-const LAYOUT_VERSION: u32 = 1;
+pub const LAYOUT_VERSION: u32 = 1;
 const WORDS: usize = RECORD_BYTES / 8;
 
 shared_struct! {
@@ -117,10 +117,7 @@ impl Sequencer {
     }
 
     pub(super) fn open([ring, keys, index]: [&str; 3], access: Access) -> Result<Self, IpcError> {
-        Ok(Sequencer {
-            ring: Segment::open(ring, LAYOUT_VERSION, access)?,
-            keys: Keys::open([keys, index], access)?,
-        })
+        Ok(Sequencer { ring: Segment::open(ring, LAYOUT_VERSION, access)?, keys: Keys::open([keys, index], access)? })
     }
 
     /// The segments' names and sizes in bytes.

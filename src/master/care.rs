@@ -53,7 +53,9 @@ impl Master {
                 log::warn!("worker {index}: its connections: {rehanded} handed on, {closed} closed");
             }
             self.knocked |= self.door.is_some();
-            if post.leaving {
+            if post.refill {
+                (post.refill, post.leaving) = (false, false);
+            } else if post.leaving {
                 self.posts[index] = None;
                 instance.unmake_lane(index)?;
             }
@@ -75,7 +77,10 @@ impl Master {
             return self.hurry();
         }
         if ending.is_orderly() && row.is_to_leave() {
-            self.scribe = None;
+            // Else a successor is wanted, of another program.
+            if self.stopping != Stopping::No {
+                self.scribe = None;
+            }
             return Ok(());
         }
         log::warn!("the journal process (pid {}) ended: {}; replies wait for its successor", child.pid(), ending.text);

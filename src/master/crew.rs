@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,6 +34,8 @@ pub struct Common {
     pub instance: &'static Instance,
     /// The settings.
     pub settings: &'static Settings,
+    /// The program that this process executes.
+    pub program: PathBuf,
     /// Reads the settings again.
     pub read_settings: Box<dyn Fn() -> Result<Settings, ConfigError>>,
     /// Who may log in.
@@ -52,8 +55,18 @@ pub struct Crewman {
     /// The master's end of the socketpair.
     pub lane: OwnedFd,
     turns_before: u64,
+    /// Whether it runs the program that this process executed before.
+    adopted: bool,
     /// Whether it was sent SIGKILL: it may take a moment to end.
     pub killed: bool,
+}
+
+impl Crewman {
+    /// A worker that the program before this one has forked.
+    #[must_use]
+    pub fn adopt(child: Child, lane: OwnedFd) -> Self {
+        Crewman { child, lane, turns_before: 0, adopted: true, killed: false }
+    }
 }
 
 /// A post.
@@ -65,11 +78,13 @@ pub struct Post {
     pub producer: Producer<'static>,
     semaphores: LaneSemaphores,
     /// What its worker accepts from by itself, if it does; kept here, so that connections that wait in it survive the worker.
-    listener: Option<OwnedFd>,
+    pub listener: Option<OwnedFd>,
     /// Who fills it.
     pub crewman: Option<Crewman>,
     /// Whether its worker was asked to leave.
     pub leaving: bool,
+    /// Whether another one is to fill the post when it has left.
+    pub refill: bool,
     /// Whether a dead worker's operation and connections are still to be seen to.
     pub unsettled: bool,
     /// Connections that its worker has.
@@ -101,11 +116,36 @@ impl Post {
     /// # Errors
     /// Its semaphores cannot be made.
     pub fn new(common: &Common, index: usize, listener: Option<OwnedFd>) -> Result<Self, IpcError> {
-        let instance = common.instance;
-        let semaphores = instance.make_lane(index)?;
-        let depth = instance.control().queue_depth();
-        let producer = Producer::new(instance.lane_ring(index), semaphores.clone(), depth);
-        Ok(Post {
+        let semaphores = common.instance.make_lane(index)?;
+        let depth = common.instance.control().queue_depth();
+        let producer = Producer::new(common.instance.lane_ring(index), semaphores.clone(), depth);
+        Ok(Self::with(common, index, listener, semaphores, producer))
+    }
+
+    /// A post that the program before this one has made; who fills it is to be said.
+    ///
+    /// # Errors
+    /// Its semaphores cannot be opened.
+    pub fn adopt(
+        common: &Common,
+        index: usize,
+        listener: Option<OwnedFd>,
+        owes_retraction: bool,
+    ) -> Result<Self, IpcError> {
+        let semaphores = LaneSemaphores::open(&common.instance.lane_semaphore_names(index))?;
+        let (ring, depth) = (common.instance.lane_ring(index), common.instance.control().queue_depth());
+        let producer = Producer::adopt(ring, semaphores.clone(), depth, owes_retraction);
+        Ok(Self::with(common, index, listener, semaphores, producer))
+    }
+
+    fn with(
+        common: &Common,
+        index: usize,
+        listener: Option<OwnedFd>,
+        semaphores: LaneSemaphores,
+        producer: Producer<'static>,
+    ) -> Self {
+        Post {
             index,
             nudge: common.nudges[index].clone(),
             producer,
@@ -113,12 +153,19 @@ impl Post {
             listener,
             crewman: None,
             leaving: false,
+            refill: false,
             unsettled: false,
             connections: 0,
             stillborn: 0,
             spacing: Spacing::default(),
             fill_at_ns: 0,
-        })
+        }
+    }
+
+    /// Whether a worker fills it that this program has forked.
+    #[must_use]
+    pub fn is_of_this_program(&self) -> bool {
+        self.crewman.as_ref().is_some_and(|crewman| !crewman.adopted)
     }
 
     /// Whether connections can be handed to it.
@@ -151,7 +198,7 @@ impl Post {
             worker::run(Seat { index, instance, settings, users, semaphores, lane: theirs, nudge, journal, listener })
         })?;
         row.set_pid(u32::try_from(child.pid()).unwrap_or(0));
-        self.crewman = Some(Crewman { child, lane: ours, turns_before, killed: false });
+        self.crewman = Some(Crewman { child, lane: ours, turns_before, adopted: false, killed: false });
         Ok(())
     }
 

@@ -1,7 +1,7 @@
 //! Handing connections over: which worker gets one, and the duplicates that the master keeps.
 
 use std::collections::VecDeque;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use crate::connection::slot::{Claim, ConnectionSlot, Holder, NOBODY_YET, Progress};
 use crate::ipc::fdpass;
@@ -69,6 +69,40 @@ impl Connections {
             waiting: VecDeque::new(),
             next: 0,
         }
+    }
+
+    /// Those that another program had: by slot, and those that are to be turned away. Who has which, the slots say.
+    #[must_use]
+    pub fn adopt(slots: &'static [ConnectionSlot], had: Vec<(u32, OwnedFd)>, refused: Vec<OwnedFd>) -> Self {
+        let mut connections = Self::new(slots);
+        for (slot, socket) in had {
+            if let Some(duplicate) = connections.duplicates.get_mut(slot as usize) {
+                *duplicate = Some(socket);
+            }
+        }
+        connections.free.retain(|&slot| connections.duplicates[slot as usize].is_none());
+        for (index, slot) in slots.iter().enumerate() {
+            let claim = slot.claim();
+            if connections.duplicates[index].is_some() && claim.holder.worker() == Some(NOBODY_YET) {
+                connections.hand_on(index, claim, !matches!(claim.holder, Holder::Handed(_)));
+            }
+        }
+        connections.waiting.extend(refused.into_iter().map(|socket| Waiting {
+            ticket: Ticket { slot: Ticket::REFUSED, generation: 0, accepted_ns: monotonic_ns() },
+            slotless: Some(socket),
+            resumed: false,
+        }));
+        connections
+    }
+
+    /// The duplicates, with their slots.
+    pub fn duplicates(&self) -> impl Iterator<Item = (u32, BorrowedFd<'_>)> {
+        (0..).zip(&self.duplicates).filter_map(|(slot, socket)| Some((slot, socket.as_ref()?.as_fd())))
+    }
+
+    /// The connections that wait to be turned away.
+    pub fn refused(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.waiting.iter().filter_map(|waiting| Some(waiting.slotless.as_ref()?.as_fd()))
     }
 
     /// Whether some wait for room in a lane; no others are accepted before them.

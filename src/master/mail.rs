@@ -3,6 +3,7 @@
 use crate::config::AcceptMode;
 use crate::instance::mailbox::{Answer, Errand};
 use crate::master::crew::Post;
+use crate::master::upgrade::Rolling;
 use crate::master::watch::{Master, Stopping};
 
 /// A letter whose errand takes its time.
@@ -26,12 +27,16 @@ impl Master {
     pub(super) fn take_mail(&mut self) {
         let mailbox = &self.common.instance.control().mailbox;
         let Some((letter, errand)) = mailbox.read().filter(|_| self.errand.is_none()) else { return };
+        if self.rolling.as_ref().and_then(Rolling::letter) == Some(letter) {
+            return;
+        }
         let begun = match errand {
             _ if self.stopping != Stopping::No => Err("the server is stopping".to_owned()),
             None => Err("this server does not know how to do that".to_owned()),
             Some(Errand::Drain { worker }) => self.drain(worker),
             Some(Errand::Rebalance) => return mailbox.answer(letter, &self.rebalance()),
             Some(Errand::Snapshot) => self.want_snapshot(),
+            Some(Errand::Upgrade) => Err(self.upgrade(Some(letter))),
         };
         match begun {
             Ok(until) => self.errand = Some(Errands { letter, until }),

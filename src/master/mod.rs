@@ -11,8 +11,10 @@ mod dispatch;
 mod mail;
 mod orders;
 mod scribe;
+mod upgrade;
 mod watch;
 
+use std::fs::File;
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
@@ -25,6 +27,7 @@ use crate::config::{AcceptMode, ConfigError, Settings};
 use crate::crash_point;
 use crate::instance::{Blueprint, Instance};
 use crate::ipc::event::Nudge;
+use crate::ipc::inherit::Inheritance;
 use crate::ipc::names::{Generation, SHM_FOLDER};
 use crate::ipc::{IpcError, net, process};
 use crate::journal::{Directory, DirectoryError, DiskError, RecoveryError};
@@ -32,6 +35,8 @@ use crate::limits::MAX_WORKERS;
 use crate::service::users::{Users, UsersError};
 pub use claim::ClaimError;
 use crew::Common;
+use upgrade::HandOver;
+pub use upgrade::layout;
 
 /// Open files beside one per connection: standard ones, listeners, locks, and three per worker.
 const OTHER_FILES: u64 = 64 + 4 * MAX_WORKERS as u64;
@@ -136,29 +141,88 @@ pub fn run(
     let settings: &'static Settings = Box::leak(Box::new(settings));
     let users = Arc::new(read_users(settings)?);
     check_environment(settings)?;
-    let data_lock = claim::lock_data(&settings.data, &settings.instance)?;
-    claim::clear_stale(&settings.instance)?;
-    let (listeners, address) = open_listeners(settings)?;
+    let program = std::env::current_exe().map_err(|source| MasterError::Io { step: "find this program", source })?;
+    let inherited = Inheritance::announced_by(upgrade::VARIABLE)
+        .map_err(|source| MasterError::Io { step: "read what the program before has left", source })?;
     // Before the first child, which takes the mask off again.
     watch::handled_signals()
         .thread_block()
         .map_err(|errno| IpcError::system("block", "the signals that are read", errno))?;
+    let read_settings = Box::new(read_settings);
+    let start = Start { settings, read_settings, users, program };
+    let (mut master, unlinker) = match inherited {
+        None => start_anew(start)?,
+        Some((inheritance, left)) => go_on(start, inheritance, &left)?,
+    };
+    master.watch()?;
+    books::close(unlinker.0)
+}
+
+/// What a master is started with.
+struct Start {
+    settings: &'static Settings,
+    read_settings: Box<dyn Fn() -> Result<Settings, ConfigError>>,
+    users: Arc<Users>,
+    program: PathBuf,
+}
+
+impl Start {
+    fn common(
+        self,
+        instance: &'static Instance,
+        nudges: Vec<Arc<Nudge>>,
+        journal: Arc<Nudge>,
+        data_lock: File,
+    ) -> Common {
+        let Start { settings, read_settings, users, program } = self;
+        Common { instance, settings, read_settings, users, program, nudges, journal, data_lock }
+    }
+}
+
+fn start_anew(start: Start) -> Result<(watch::Master, Unlinker), MasterError> {
+    let settings = start.settings;
+    let data_lock = claim::lock_data(&settings.data, &settings.instance)?;
+    claim::clear_stale(&settings.instance)?;
+    let (listeners, address) = open_listeners(settings)?;
     let directory = books::open_directory(settings)?;
     let instance: &'static Instance = Box::leak(Box::new(make_instance(settings, directory.as_ref())?));
-    let _unlinker = Unlinker(instance);
+    let unlinker = Unlinker(instance);
     if let Some(directory) = &directory {
         books::read(instance, directory, settings.key_window)?;
     }
     instance.control().set_address(&address.to_string());
-    let nudges = std::iter::repeat_with(|| Nudge::new().map(Arc::new)).take(MAX_WORKERS).collect::<Result<_, _>>()?;
     instance.control().tune(settings.idle_timeout, settings.rate_limit);
-    let journal = Arc::new(Nudge::new()?);
-    let read_settings = Box::new(read_settings);
-    let common = Common { instance, settings, read_settings, users, nudges, journal, data_lock };
-    let mut master = watch::Master::new(common, directory, listeners, address)?;
+    let nudges = std::iter::repeat_with(|| Nudge::new().map(Arc::new)).take(MAX_WORKERS).collect::<Result<_, _>>()?;
+    let common = start.common(instance, nudges, Arc::new(Nudge::new()?), data_lock);
+    let master = watch::Master::new(common, directory, listeners, address)?;
     announce(instance, settings, address, &master.worker_pids());
-    master.watch()?;
-    books::close(instance)
+    Ok((master, unlinker))
+}
+
+/// Goes on where the program stopped that this process executed before.
+fn go_on(start: Start, mut inheritance: Inheritance, left: &[u8]) -> Result<(watch::Master, Unlinker), MasterError> {
+    let unreadable = |what: String| MasterError::Io {
+        step: "read what the program before has left",
+        source: io::Error::new(io::ErrorKind::InvalidData, what),
+    };
+    let left: HandOver = serde_json::from_slice(left).map_err(|error| unreadable(error.to_string()))?;
+    let mut take =
+        |number| inheritance.take(number).map_err(|source| MasterError::Io { step: "take over a descriptor", source });
+    let (data_lock, alive) = (File::from(take(left.data_lock)?), File::from(take(left.alive)?));
+    let nudges =
+        left.nudges.iter().map(|&fd| Ok(Arc::new(Nudge::adopt(take(fd)?)))).collect::<Result<_, MasterError>>()?;
+    let journal = Arc::new(Nudge::adopt(take(left.journal_nudge)?));
+    let generation = Generation { instance: left.instance.clone(), boot: left.boot };
+    let instance: &'static Instance = Box::leak(Box::new(Instance::adopt(generation, alive)?));
+    let unlinker = Unlinker(instance);
+    let address = instance.control().address();
+    let address = address.parse().map_err(|_| unreadable(format!("`{address}` is no address")))?;
+    let journaled = instance.table().sequencer().is_journaled();
+    let directory = journaled.then(|| Directory::open(&start.settings.data)).transpose()?;
+    let common = start.common(instance, nudges, journal, data_lock);
+    let mut master = watch::Master::resume(common, directory, address, left, &mut inheritance)?;
+    master.replace_scribe();
+    Ok((master, unlinker))
 }
 
 /// Who may log in, by these settings.

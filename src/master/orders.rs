@@ -33,6 +33,7 @@ impl Master {
                 Ok(Signal::SIGTTOU) => self.retire(),
                 Ok(Signal::SIGUSR1) => self.take_mail(),
                 Ok(Signal::SIGHUP) => self.reload(),
+                Ok(Signal::SIGUSR2) => _ = self.upgrade(None),
                 Ok(other) => log::warn!("{other}: nothing is done on this signal"),
                 Err(_) => {}
             }

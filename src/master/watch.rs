@@ -19,11 +19,12 @@ use crate::master::crew::{Common, Post};
 use crate::master::dispatch::Connections;
 use crate::master::mail::Errands;
 use crate::master::scribe::Scribe;
+use crate::master::upgrade::Rolling;
 use crate::master::{MasterError, signal_set};
 use crate::worker::Farewell;
 
 const SIGNALS: Token = Token(0);
-const DOOR: Token = Token(1);
+pub(super) const DOOR: Token = Token(1);
 pub(super) const JOURNAL: Token = Token(usize::MAX);
 /// Tokens of the workers' pidfds begin here, in steps of two; those of their lanes lie between.
 const CREW: usize = 2;
@@ -68,6 +69,8 @@ pub struct Master {
     pub(super) journal_failed: bool,
     /// What a tool has asked for and is not done.
     pub(super) errand: Option<Errands>,
+    /// The replacement of the children after an upgrade, until it is done.
+    pub(super) rolling: Option<Rolling>,
     pub(super) stopping: Stopping,
     pub(super) last_turn_ns: u64,
     /// Workers are not late before: after the master itself was stopped for a while.
@@ -82,27 +85,8 @@ impl Master {
         listeners: Vec<OwnedFd>,
         address: SocketAddr,
     ) -> Result<Self, MasterError> {
-        let poll = Poll::new().map_err(|source| MasterError::Io { step: "make an epoll", source })?;
-        let signals = SignalFd::with_flags(&handled_signals(), SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)
-            .map_err(|errno| IpcError::system("make", "a signalfd", errno))?;
-        let mut master = Master {
-            address,
-            poll,
-            signals,
-            door: None,
-            knocked: false,
-            shared_listener: None,
-            posts: std::iter::repeat_with(|| None).take(MAX_WORKERS).collect(),
-            connections: Connections::new(common.instance.connections()),
-            scribe: directory.map(Scribe::new),
-            journal_failed: false,
-            errand: None,
-            stopping: Stopping::No,
-            last_turn_ns: monotonic_ns(),
-            forbearing_until_ns: 0,
-            common,
-        };
-        master.watch_fd(SIGNALS, Which::Signals)?;
+        let mut master = Self::bare(common, address)?;
+        master.scribe = directory.map(Scribe::new);
         let mut listeners = listeners.into_iter();
         match master.common.settings.accept {
             AcceptMode::Dispatch => {
@@ -116,6 +100,33 @@ impl Master {
         for index in 0..master.common.settings.workers {
             master.add_post(index, listeners.next())?;
         }
+        Ok(master)
+    }
+
+    /// Without a socket, a connection, or a child.
+    pub(super) fn bare(common: Common, address: SocketAddr) -> Result<Self, MasterError> {
+        let poll = Poll::new().map_err(|source| MasterError::Io { step: "make an epoll", source })?;
+        let signals = SignalFd::with_flags(&handled_signals(), SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)
+            .map_err(|errno| IpcError::system("make", "a signalfd", errno))?;
+        let master = Master {
+            address,
+            poll,
+            signals,
+            door: None,
+            knocked: false,
+            shared_listener: None,
+            posts: std::iter::repeat_with(|| None).take(MAX_WORKERS).collect(),
+            connections: Connections::new(common.instance.connections()),
+            scribe: None,
+            journal_failed: false,
+            errand: None,
+            rolling: None,
+            stopping: Stopping::No,
+            last_turn_ns: monotonic_ns(),
+            forbearing_until_ns: 0,
+            common,
+        };
+        master.watch_fd(SIGNALS, Which::Signals)?;
         Ok(master)
     }
 
@@ -145,6 +156,7 @@ impl Master {
             self.see_to_scribe(now)?;
             self.accept()?;
             self.answer_mail();
+            self.roll();
         }
         if self.journal_failed { Err(MasterError::JournalFailed) } else { Ok(()) }
     }
@@ -198,12 +210,17 @@ impl Master {
     pub(super) fn fill(&mut self, index: usize) -> Result<(), MasterError> {
         if let Some(post) = self.posts[index].as_mut() {
             post.fill(&self.common)?;
-            self.watch_fd(Token(CREW + 2 * index), Which::Child(index))?;
-            self.watch_fd(Token(CREW + 2 * index + 1), Which::Lane(index))?;
+            self.watch_crewman(index)?;
             // Connections may have been waiting for a worker.
             self.knocked |= self.door.is_some();
         }
         Ok(())
+    }
+
+    /// Watches the worker of a post and its lane.
+    pub(super) fn watch_crewman(&self, index: usize) -> Result<(), MasterError> {
+        self.watch_fd(Token(CREW + 2 * index), Which::Child(index))?;
+        self.watch_fd(Token(CREW + 2 * index + 1), Which::Lane(index))
     }
 
     /// A worker says which connections it has closed, or that its lane has room again.

@@ -42,6 +42,8 @@ enum Command {
     Rebalance(errand::Ask),
     /// Take a snapshot of all balances now
     Snapshot(errand::Ask),
+    /// Have the master execute its program anew, in place, and replace all children one by one
+    Upgrade(errand::Ask),
     /// List the places where a worker can be made to die
     CrashPoints,
 }
@@ -96,6 +98,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Drain(drain) => errand::run(&drain.ask, Errand::Drain { worker: drain.worker }),
         Command::Rebalance(ask) => errand::run(&ask, Errand::Rebalance),
         Command::Snapshot(ask) => errand::run(&ask, Errand::Snapshot),
+        Command::Upgrade(ask) => errand::run(&ask, Errand::Upgrade),
         Command::CrashPoints => crash_points::run(),
     };
     match done {

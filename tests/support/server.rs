@@ -58,21 +58,33 @@ impl Server {
     /// As [`Server::start`], on a data directory that may have been another server's.
     #[must_use]
     pub fn start_on(data: &Path, args: &[&str]) -> Server {
-        Server::begin(&unused_name(), Some(data), args, &[])
+        Server::begin(Path::new(env!("CARGO_BIN_EXE_master")), &unused_name(), Some(data), args, &[])
     }
 
     /// As [`Server::start`], under the instance name `instance` and with these variables in the environment.
     #[must_use]
     pub fn start_with(instance: &str, args: &[&str], environment: &[(&str, &str)]) -> Server {
-        Server::begin(instance, None, args, environment)
+        Server::begin(Path::new(env!("CARGO_BIN_EXE_master")), instance, None, args, environment)
     }
 
-    fn begin(instance: &str, data: Option<&Path>, args: &[&str], environment: &[(&str, &str)]) -> Server {
+    /// As [`Server::start`], with another file of the same program.
+    #[must_use]
+    pub fn start_program(program: &Path, args: &[&str]) -> Server {
+        Server::begin(program, &unused_name(), None, args, &[])
+    }
+
+    fn begin(
+        program: &Path,
+        instance: &str,
+        data: Option<&Path>,
+        args: &[&str],
+        environment: &[(&str, &str)],
+    ) -> Server {
         let directory = tempfile::tempdir().unwrap();
         let data = data.map_or_else(|| directory.path().join("data"), Path::to_owned);
         // A file, so that nobody has to read it while the server runs.
         let stderr = fs::File::create(directory.path().join("stderr")).unwrap();
-        let mut process = master(instance, &data, args)
+        let mut process = master_of(program, instance, &data, args)
             .envs(environment.iter().copied())
             .stdout(Stdio::piped())
             .stderr(stderr)
@@ -218,7 +230,11 @@ impl Drop for Server {
 /// The `master` binary, to be started under that name and on that data directory; for starts that must fail, use it alone.
 #[must_use]
 pub fn master(instance: &str, data: &Path, args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_master"));
+    master_of(Path::new(env!("CARGO_BIN_EXE_master")), instance, data, args)
+}
+
+fn master_of(program: &Path, instance: &str, data: &Path, args: &[&str]) -> Command {
+    let mut command = Command::new(program);
     command.args(["--port", "0", "--instance", instance, "--data"]).arg(data).stdin(Stdio::null());
     // Small ones: dozens of servers of a test run share a disk.
     let small = [("--segment-records", "4096"), ("--key-window", "10000")];
