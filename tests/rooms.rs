@@ -26,7 +26,19 @@ const ALLOWED: &[(&str, &[&str])] = &[
     // Floor 4: processes and tools.
     (
         "worker",
-        &["vocab", "config", "limits", "ipc", "crash_point", "wire", "ledger", "connection", "service", "instance"],
+        &[
+            "vocab",
+            "config",
+            "limits",
+            "ipc",
+            "crash_point",
+            "wire",
+            "journal",
+            "ledger",
+            "connection",
+            "service",
+            "instance",
+        ],
     ),
     ("journald", &["vocab", "config", "ipc", "crash_point", "journal", "ledger", "instance"]),
     // Not wire: it never reads a byte that a client sent. Of the ledger it knows how to settle and to sum up, not how to
@@ -52,7 +64,19 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("client", &["vocab", "limits", "wire"]),
     (
         "vaultctl",
-        &["vocab", "limits", "config", "ipc", "crash_point", "wire", "ledger", "connection", "service", "instance"],
+        &[
+            "vocab",
+            "limits",
+            "config",
+            "ipc",
+            "crash_point",
+            "wire",
+            "journal",
+            "ledger",
+            "connection",
+            "service",
+            "instance",
+        ],
     ),
     // Floor 5: doors.
     ("bin/master", &["config", "master"]),

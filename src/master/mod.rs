@@ -150,8 +150,8 @@ pub fn run(settings: Settings) -> Result<(), MasterError> {
     }
     instance.control().set_address(&address.to_string());
     let nudges = std::iter::repeat_with(|| Nudge::new().map(Arc::new)).take(MAX_WORKERS).collect::<Result<_, _>>()?;
-    let common = Common { instance, settings, users, nudges, journal: Arc::new(Nudge::new()?), data_lock };
-    let mut master = watch::Master::new(common, directory, listeners, address)?;
+    let common = Common { instance, settings, users, nudges, journal: Arc::new(Nudge::new()?), directory, data_lock };
+    let mut master = watch::Master::new(common, listeners, address)?;
     announce(instance, settings, address, &master.worker_pids());
     master.watch()?;
     books::close(instance)

@@ -13,7 +13,6 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use crate::config::AcceptMode;
 use crate::ipc::process::monotonic_ns;
 use crate::ipc::{IpcError, fdpass, net};
-use crate::journal::Directory;
 use crate::limits::MAX_WORKERS;
 use crate::master::crew::{Common, Post};
 use crate::master::dispatch::Connections;
@@ -73,12 +72,7 @@ pub struct Master {
 
 impl Master {
     /// Makes all posts and fills them.
-    pub(super) fn new(
-        common: Common,
-        directory: Option<Directory>,
-        listeners: Vec<OwnedFd>,
-        address: SocketAddr,
-    ) -> Result<Self, MasterError> {
+    pub(super) fn new(common: Common, listeners: Vec<OwnedFd>, address: SocketAddr) -> Result<Self, MasterError> {
         let poll = Poll::new().map_err(|source| MasterError::Io { step: "make an epoll", source })?;
         let signals = SignalFd::with_flags(&handled_signals(), SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)
             .map_err(|errno| IpcError::system("make", "a signalfd", errno))?;
@@ -91,7 +85,7 @@ impl Master {
             shared_listener: None,
             posts: std::iter::repeat_with(|| None).take(MAX_WORKERS).collect(),
             connections: Connections::new(common.instance.connections()),
-            scribe: directory.map(Scribe::new),
+            scribe: common.directory.clone().map(Scribe::new),
             journal_failed: false,
             stopping: Stopping::No,
             last_turn_ns: monotonic_ns(),
