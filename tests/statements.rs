@@ -15,7 +15,7 @@ use bank_vault::limits::MAX_STATEMENT_ENTRIES;
 use bank_vault::vocab::{AccountId, Cents, Lsn};
 use bank_vault::wire::{Entry, Movement, Next, Request, Response, Statement, Status};
 use nix::sys::signal::Signal;
-use server::{Server, master, unused_name};
+use server::{Server, unused_name};
 
 const OPENING: i64 = 1000;
 const BOOKS: [&str; 6] = ["--workers", "1", "--accounts", "8", "--initial-balance", "10.00"];
@@ -62,7 +62,8 @@ fn check_sides(statements: &BTreeMap<u32, Vec<Entry>>) {
                 Movement::TransferIn { from } => (from, Movement::TransferOut { to: AccountId(account) }),
                 Movement::Deposit | Movement::Withdraw => continue,
             };
-            let there = statements[&other.0].iter().find(|there| there.lsn == entry.lsn).expect("on the other side too");
+            let there =
+                statements[&other.0].iter().find(|there| there.lsn == entry.lsn).expect("on the other side too");
             assert_eq!((there.movement, there.amount, there.time_ms), (mirrored, entry.amount, entry.time_ms));
         }
     }
@@ -73,7 +74,8 @@ fn keep_busy(bank: &mut Bank, rounds: u32) -> u64 {
     let mut done = 0;
     for round in 0..rounds {
         let (from, to, cents) = (round % 7, (round * 5 + 1) % 8, i64::from(round * 37 % 90) + 1);
-        for request in [deposit(to, cents), withdraw(from, cents / 2 + 1), transfer(from, to, cents), withdraw(from, 1 << 40)]
+        for request in
+            [deposit(to, cents), withdraw(from, cents / 2 + 1), transfer(from, to, cents), withdraw(from, 1 << 40)]
         {
             match bank.call(&request).unwrap() {
                 Response::Error { status: Status::Insufficient | Status::Invalid, .. } => {}

@@ -86,7 +86,11 @@ fn a_long_search_ends_with_where_to_go_on() {
     let (entries, next) = page(&directory, 0, 9200, 5000, 20);
     assert_eq!((entries, next), (vec![], Next::Before(Lsn(5000 - LONGEST_SEARCH))));
     assert_eq!(page(&directory, 0, 9200, 5000 - LONGEST_SEARCH, 3), (vec![10, 9, 8], Next::Before(Lsn(8))));
-    assert_eq!(page(&directory, 0, 9200, 5002, 2), (vec![5001, 10], Next::Before(Lsn(10))), "found before the search ends");
+    assert_eq!(
+        page(&directory, 0, 9200, 5002, 2),
+        (vec![5001, 10], Next::Before(Lsn(10))),
+        "found before the search ends"
+    );
     // So busy an account that its last record is far off: found from below.
     assert_eq!(page(&directory, 2, 5000, 4000, 1), (vec![3999], Next::Before(Lsn(3999))));
 }

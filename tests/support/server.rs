@@ -57,7 +57,12 @@ impl Server {
     /// As [`Server::start`], under the instance name `instance` and with these variables in the environment.
     #[must_use]
     pub fn start_with(instance: &str, args: &[&str], environment: &[(&str, &str)]) -> Server {
-        let directory = tempfile::tempdir().unwrap();
+        Server::start_in(tempfile::tempdir().unwrap(), instance, args, environment)
+    }
+
+    /// As [`Server::start_with`], on the data directory `data` in `directory`, which may be there already.
+    #[must_use]
+    pub fn start_in(directory: TempDir, instance: &str, args: &[&str], environment: &[(&str, &str)]) -> Server {
         // A file, so that nobody has to read it while the server runs.
         let stderr = fs::File::create(directory.path().join("stderr")).unwrap();
         let mut process = master(instance, &directory.path().join("data"), args)
@@ -75,6 +80,22 @@ impl Server {
             panic!("the server is not ready but says {ready:?} and {said}");
         };
         Server { address, master, workers, instance: instance.to_owned(), ready, directory, process, stdout }
+    }
+
+    /// Stops the server by SIGINT, and starts it again on what it left.
+    ///
+    /// # Panics
+    /// It does not stop well, or does not start.
+    #[must_use]
+    pub fn restart(mut self, args: &[&str]) -> Server {
+        self.signal(Signal::SIGINT);
+        let output = self.wait();
+        assert!(output.status.success(), "{output:?}");
+        let directory = std::mem::replace(&mut self.directory, tempfile::tempdir().unwrap());
+        let instance = self.instance.clone();
+        // It looks for what the old one left under the name that the new one is about to use.
+        drop(self);
+        Server::start_in(directory, &instance, args, &[])
     }
 
     /// The data directory.
