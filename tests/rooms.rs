@@ -9,6 +9,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     // Floor 0: words.
     ("vocab", &[]),
     ("limits", &[]),
+    ("calendar", &[]),
     // Floor 1: what the kernel gives. It knows nothing of a bank.
     ("ipc", &[]),
     ("crash_point", &["ipc"]),
@@ -61,12 +62,13 @@ const ALLOWED: &[(&str, &[&str])] = &[
         ],
     ),
     // It proves that the protocol document is enough.
-    ("client", &["vocab", "limits", "wire"]),
+    ("client", &["vocab", "limits", "calendar", "wire"]),
     (
         "vaultctl",
         &[
             "vocab",
             "limits",
+            "calendar",
             "config",
             "ipc",
             "crash_point",

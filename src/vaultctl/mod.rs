@@ -2,11 +2,15 @@
 //!
 //! What was asked for goes to the standard output, everything said about it to the standard error.
 
+mod audit;
 mod clean;
 mod columns;
 mod crash_points;
+mod dump;
 mod inspect;
 mod password;
+mod repair;
+mod source;
 mod user;
 
 use std::error::Error;
@@ -29,6 +33,12 @@ pub struct Cli {
 enum Command {
     /// Show everything that can be seen of a running instance, without touching it
     Inspect(inspect::Inspect),
+    /// Prove from the journal that the books are right, also beside a running server
+    Audit(audit::Audit),
+    /// Show the journal's records
+    Journal(dump::Journal),
+    /// Cut a damaged journal where it is damaged, when there is no better way
+    Repair(repair::Repair),
     /// Remove what a killed instance left in shared memory
     Clean(clean::Clean),
     /// Say who may log in
@@ -82,6 +92,9 @@ impl Failure {
 pub fn run(cli: Cli) -> ExitCode {
     let done = match cli.command {
         Command::Inspect(inspect) => inspect::run(&inspect),
+        Command::Audit(audit) => audit::run(&audit),
+        Command::Journal(journal) => dump::run(&journal),
+        Command::Repair(repair) => repair::run(&repair),
         Command::Clean(clean) => clean::run(&clean),
         Command::User(user) => user::run(user),
         Command::CrashPoints => crash_points::run(),
