@@ -100,7 +100,8 @@ fn check_all(bank: &mut Bank) -> usize {
 
 #[test]
 fn every_operation_stands_in_the_statements_of_its_accounts_and_survives_a_restart() {
-    let server = Server::start(&BOOKS);
+    let home = tempfile::tempdir().unwrap();
+    let server = Server::start_on(home.path(), &BOOKS);
     let mut bank = Bank::demo(server.address);
     let done = keep_busy(&mut bank, 60);
     assert_eq!(check_all(&mut bank) as u64, done, "refused operations are no entries");
@@ -108,7 +109,8 @@ fn every_operation_stands_in_the_statements_of_its_accounts_and_survives_a_resta
     assert_eq!(check_all(&mut bank) as u64, done);
     let before = whole(&mut bank, 3, 40);
 
-    let server = server.restart(&BOOKS);
+    drop(server.stop());
+    let server = Server::start_on(home.path(), &BOOKS);
     let mut bank = Bank::demo(server.address);
     assert_eq!(whole(&mut bank, 3, 40), before);
     let more = keep_busy(&mut bank, 10);

@@ -365,7 +365,7 @@ fn a_damaged_journal_is_refused_repaired_and_served() {
     let (code, out, _) = told(&["repair", "--data", text, "--yes"]);
     assert!(code == 0 && out.contains("nothing to repair"), "{out}");
 
-    let server = Server::start_in(home, &unused_name(), &args, &[]);
+    let server = Server::start_on(&data, &args);
     let mut books = Books::new();
     while books.lsn < 49 {
         books.next();

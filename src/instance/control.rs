@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
+use crate::instance::mailbox::Mailbox;
 use crate::instance::stats::WorkerStats;
 use crate::ipc::bytes::SharedBytes;
 use crate::ipc::layout::Counter;
@@ -10,7 +11,7 @@ use crate::vocab::Lsn;
 
 shared_struct! {
     /// What concerns all. Writer: the master.
-    pub struct Control, align 64, size 64 + 512 + 64 + 128; {
+    pub struct Control, align 64, size 64 + 512 + 64 + 128 + 320; {
         master_pid: AtomicU32,
         orders: AtomicU32,
         /// How connections reach workers, as `AcceptMode` is ordered.
@@ -25,6 +26,8 @@ shared_struct! {
         address: SharedBytes<64>,
         /// The journal process.
         pub(super) journal: JournalRow,
+        /// What tools ask of the master.
+        pub mailbox: Mailbox,
     }
 }
 
@@ -73,7 +76,10 @@ shared_struct! {
         /// The operation that the sleeping worker is to be woken for once it is durable; 0 for none. Writers: the worker, and
         /// the journal process, which takes it down when it wakes the worker.
         awaited: AtomicU64,
-        spare_line: [AtomicU64; 5],
+        /// Connections that the worker is to give back. Writers: the master adds, the worker takes them away.
+        surplus: AtomicU32,
+        spare_word: AtomicU32,
+        spare_line: [AtomicU64; 4],
         /// Counters. Writer: the worker.
         pub stats: WorkerStats,
     }
@@ -291,6 +297,7 @@ impl WorkerRow {
     pub fn begin_life(&self, now_ns: u64) {
         self.leaving.store(0, Ordering::Relaxed);
         self.awaited.store(0, Ordering::Relaxed);
+        self.surplus.store(0, Ordering::Relaxed);
         self.connections.store(0, Ordering::Relaxed);
         self.lives.fetch_add(1, Ordering::Relaxed);
         self.beat(now_ns);
@@ -324,6 +331,17 @@ impl WorkerRow {
     /// Asks the worker to leave; wake it up afterwards.
     pub fn ask_to_leave(&self) {
         self.leaving.store(1, Ordering::Release);
+    }
+
+    /// Asks the worker to give back `connections`; wake it up afterwards.
+    pub fn ask_for(&self, connections: u32) {
+        self.surplus.store(connections, Ordering::Release);
+    }
+
+    /// How many connections the worker is to give back; they are not asked for again.
+    #[must_use]
+    pub fn take_surplus(&self) -> u32 {
+        self.surplus.swap(0, Ordering::AcqRel)
     }
 
     /// Whether the worker is to leave.

@@ -5,6 +5,7 @@
 //! that lock, not a pid, tells a running instance from what a dead one left ([`stale`]).
 
 pub mod control;
+pub mod mailbox;
 pub mod stale;
 pub mod stats;
 
@@ -87,6 +88,7 @@ impl Instance {
                 filelock::lock(&file, &control)?;
                 alive = Some(file);
                 let depth = blueprint.queue_depth;
+                root.mailbox.init(&control)?;
                 root.describe(maker, process::monotonic_ns(), blueprint.accept_mode, depth, blueprint.data);
                 Ok(())
             })?;
@@ -112,6 +114,14 @@ impl Instance {
             generation,
             alive: None,
         })
+    }
+
+    /// Opens the control segment of a running instance for writing, to put a letter into its mailbox.
+    ///
+    /// # Errors
+    /// There is none, or it is of another layout.
+    pub fn open_control(generation: &Generation) -> Result<Segment<Control, WorkerRow>, IpcError> {
+        Segment::open_writable(&generation.name(SEGMENTS[0]), LAYOUT_VERSION)
     }
 
     /// Makes the semaphores of worker `worker`'s lane.

@@ -8,6 +8,7 @@ mod care;
 mod claim;
 mod crew;
 mod dispatch;
+mod mail;
 mod orders;
 mod scribe;
 mod watch;

@@ -22,6 +22,7 @@ impl Master {
                 Ok(signal @ (Signal::SIGINT | Signal::SIGTERM)) => self.stop(signal, now)?,
                 Ok(Signal::SIGTTIN) => self.enlist()?,
                 Ok(Signal::SIGTTOU) => self.retire(),
+                Ok(Signal::SIGUSR1) => self.take_mail(),
                 Ok(other) => log::warn!("{other}: nothing is done on this signal"),
                 Err(_) => {}
             }

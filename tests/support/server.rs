@@ -39,6 +39,7 @@ pub struct Server {
     pub instance: String,
     /// The line that said that the server is ready.
     pub ready: String,
+    data: PathBuf,
     directory: TempDir,
     process: Child,
     stdout: BufReader<ChildStdout>,
@@ -54,18 +55,24 @@ impl Server {
         Server::start_with(&unused_name(), args, &[])
     }
 
+    /// As [`Server::start`], on a data directory that may have been another server's.
+    #[must_use]
+    pub fn start_on(data: &Path, args: &[&str]) -> Server {
+        Server::begin(&unused_name(), Some(data), args, &[])
+    }
+
     /// As [`Server::start`], under the instance name `instance` and with these variables in the environment.
     #[must_use]
     pub fn start_with(instance: &str, args: &[&str], environment: &[(&str, &str)]) -> Server {
-        Server::start_in(tempfile::tempdir().unwrap(), instance, args, environment)
+        Server::begin(instance, None, args, environment)
     }
 
-    /// As [`Server::start_with`], on the data directory `data` in `directory`, which may be there already.
-    #[must_use]
-    pub fn start_in(directory: TempDir, instance: &str, args: &[&str], environment: &[(&str, &str)]) -> Server {
+    fn begin(instance: &str, data: Option<&Path>, args: &[&str], environment: &[(&str, &str)]) -> Server {
+        let directory = tempfile::tempdir().unwrap();
+        let data = data.map_or_else(|| directory.path().join("data"), Path::to_owned);
         // A file, so that nobody has to read it while the server runs.
         let stderr = fs::File::create(directory.path().join("stderr")).unwrap();
-        let mut process = master(instance, &directory.path().join("data"), args)
+        let mut process = master(instance, &data, args)
             .envs(environment.iter().copied())
             .stdout(Stdio::piped())
             .stderr(stderr)
@@ -79,29 +86,13 @@ impl Server {
             let said = fs::read_to_string(directory.path().join("stderr")).unwrap_or_default();
             panic!("the server is not ready but says {ready:?} and {said}");
         };
-        Server { address, master, workers, instance: instance.to_owned(), ready, directory, process, stdout }
-    }
-
-    /// Stops the server by SIGINT, and starts it again on what it left.
-    ///
-    /// # Panics
-    /// It does not stop well, or does not start.
-    #[must_use]
-    pub fn restart(mut self, args: &[&str]) -> Server {
-        self.signal(Signal::SIGINT);
-        let output = self.wait();
-        assert!(output.status.success(), "{output:?}");
-        let directory = std::mem::replace(&mut self.directory, tempfile::tempdir().unwrap());
-        let instance = self.instance.clone();
-        // It looks for what the old one left under the name that the new one is about to use.
-        drop(self);
-        Server::start_in(directory, &instance, args, &[])
+        Server { address, master, workers, instance: instance.to_owned(), ready, data, directory, process, stdout }
     }
 
     /// The data directory.
     #[must_use]
     pub fn data(&self) -> PathBuf {
-        self.directory.path().join("data")
+        self.data.clone()
     }
 
     /// What the server said on its standard error so far.
