@@ -24,7 +24,8 @@ use crate::instance::mailbox::Errand;
 #[derive(Debug, clap::Parser)]
 #[command(name = "vaultctl", version, about = "Looks after a Bank Vault: its users and what its instances leave")]
 #[command(
-    after_help = "Exit codes: 0 done; 1 refused as things stand (an instance that runs, a user who is not there); \
+    after_help = "Exit codes: 0 done; 1 refused as things stand (an instance that runs, a user who is not there), or an audit \
+                        that found something wrong; \
                         2 bad input or an unavailable resource."
 )]
 pub struct Cli {
