@@ -403,6 +403,8 @@ fn a_running_server_is_audited_under_load_and_agrees_in_memory() {
                 }
             });
         }
+        // Also when an assertion fails: else they would go on for ever.
+        let _stop = OnDrop(|| stop.store(true, Ordering::Relaxed));
         let mut last = 0;
         for round in 0..6 {
             server::await_that("there is something new", || server_lsn(&server) >= last + 500);
@@ -413,7 +415,6 @@ fn a_running_server_is_audited_under_load_and_agrees_in_memory() {
             assert!(report["last_lsn"].as_u64().unwrap() >= last && report["running"] == true, "{report}");
             last = report["last_lsn"].as_u64().unwrap();
         }
-        stop.store(true, Ordering::Relaxed);
     });
     // At rest every account can be compared.
     let (code, report) = audited(&server.data(), &[]);
@@ -423,9 +424,11 @@ fn a_running_server_is_audited_under_load_and_agrees_in_memory() {
     assert_eq!((&journal["state"], &journal["waiting"]), (&"open".into(), &0.into()), "{journal}");
     assert_eq!((&journal["last_lsn"], &journal["durable_lsn"]), (&report["last_lsn"], &report["last_lsn"]));
     assert_eq!((&journal["records"], &journal["process"]["name"]), (&report["last_lsn"], &"vault-journal".into()));
-    assert_eq!(
-        (&journal["keys"], &journal["key_window"]),
-        (&report["keyed"].as_u64().unwrap().min(10_000).into(), &10_000.into())
+    // Some may be of segments that are removed by now.
+    let (keys, keyed) = (journal["keys"].as_u64().unwrap(), report["keyed"].as_u64().unwrap());
+    assert!(
+        journal["key_window"] == 10_000 && (keyed.min(10_000)..=10_000).contains(&keys),
+        "{journal}, {keyed} keyed"
     );
     assert!(journal["groups"].as_u64().unwrap() > 0 && journal["records_per_group"].as_f64().unwrap() >= 1.0);
     let text = told(&["inspect", "--instance", &server.instance]).1;
@@ -475,6 +478,15 @@ fn memory_that_does_not_agree_with_the_journal_is_found() {
     assert_eq!(audited(&server.data(), &[]).0, 0);
     fs::write(&path, good).unwrap();
     drop(server.stop());
+}
+
+/// Does it at the end of the scope, however that ends.
+struct OnDrop<F: Fn()>(F);
+
+impl<F: Fn()> Drop for OnDrop<F> {
+    fn drop(&mut self) {
+        (self.0)();
+    }
 }
 
 fn server_lsn(server: &Server) -> u64 {

@@ -49,7 +49,7 @@ fn page(directory: &Directory, account: u32, head: u64, before: u64, limit: usiz
 #[test]
 fn every_page_is_what_the_whole_list_has_there() {
     // Accounts 0 and 2; nothing happens to 1 and 3.
-    let (_home, directory, _writer) = journal(60, 8, |lsn| if lsn % 3 == 0 { 0 } else { 2 });
+    let (_home, directory, _writer) = journal(60, 32, |lsn| if lsn % 3 == 0 { 0 } else { 2 });
     let all: Vec<u64> = (1..=60).rev().filter(|lsn| lsn % 3 == 0).collect();
     for before in 0..=70 {
         for limit in [1, 2, 7, 100] {
@@ -68,14 +68,14 @@ fn every_page_is_what_the_whole_list_has_there() {
 
 #[test]
 fn what_was_removed_is_said_to_be() {
-    let (_home, directory, mut writer) = journal(60, 8, |lsn| if lsn == 60 || lsn < 20 { 0 } else { 2 });
-    writer.remove_before(Lsn(18), 0).unwrap();
-    // 1 to 16 are gone.
-    assert_eq!(page(&directory, 0, 60, 0, 100), (vec![60, 19, 18, 17], Next::Trimmed));
-    assert_eq!(page(&directory, 0, 60, 0, 4), (vec![60, 19, 18, 17], Next::Trimmed), "although the page is full");
-    assert_eq!(page(&directory, 0, 60, 0, 3), (vec![60, 19, 18], Next::Before(Lsn(18))));
-    assert_eq!(page(&directory, 0, 60, 17, 3), (vec![], Next::Trimmed));
-    assert_eq!(page(&directory, 0, 60, 9, 3), (vec![], Next::Trimmed));
+    let (_home, directory, mut writer) = journal(100, 32, |lsn| if lsn == 100 || lsn < 36 { 0 } else { 2 });
+    assert_eq!(writer.remove_before(Lsn(34), 0).unwrap(), 1);
+    // 1 to 32 are gone.
+    assert_eq!(page(&directory, 0, 100, 0, 109), (vec![100, 35, 34, 33], Next::Trimmed));
+    assert_eq!(page(&directory, 0, 100, 0, 4), (vec![100, 35, 34, 33], Next::Trimmed), "although the page is full");
+    assert_eq!(page(&directory, 0, 100, 0, 3), (vec![100, 35, 34], Next::Before(Lsn(34))));
+    assert_eq!(page(&directory, 0, 100, 33, 3), (vec![], Next::Trimmed));
+    assert_eq!(page(&directory, 0, 100, 9, 3), (vec![], Next::Trimmed));
     assert_eq!(page(&directory, 3, 5, 0, 3), (vec![], Next::Trimmed), "its last record is gone");
 }
 
