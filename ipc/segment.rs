@@ -48,6 +48,15 @@ enum Mapping {
     Opened,
 }
 
+/// What an existing segment is opened for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// To look.
+    Read,
+    /// To take part.
+    Write,
+}
+
 /// What a segment says of itself; see [`describe`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SegmentDescription {
@@ -128,24 +137,13 @@ impl<Root: Shared, Element: Shared> Segment<Root, Element> {
         Ok(segment)
     }
 
-    /// Maps an existing segment for reading only; a write through it would be a fault, so only call what loads.
+    /// Maps an existing segment. One that is mapped for reading only must not be written to, which would be a fault: only call
+    /// what loads.
     ///
     /// # Errors
     /// There is no such segment, or it is unfinished, of another layout, or not of the stated size.
-    pub fn open_read_only(name: &str, layout_version: u32) -> Result<Self, IpcError> {
-        Self::open(name, layout_version, ProtFlags::PROT_READ)
-    }
-
-    /// Maps an existing segment for reading and writing, for a tool that has something to say.
-    ///
-    /// # Errors
-    /// As of [`Segment::open_read_only`].
-    pub fn open_writable(name: &str, layout_version: u32) -> Result<Self, IpcError> {
-        Self::open(name, layout_version, ProtFlags::PROT_READ | ProtFlags::PROT_WRITE)
-    }
-
-    fn open(name: &str, layout_version: u32, protection: ProtFlags) -> Result<Self, IpcError> {
-        let (base, mapped) = map(name, protection)?;
+    pub fn open(name: &str, layout_version: u32, access: Access) -> Result<Self, IpcError> {
+        let (base, mapped) = map(name, access)?;
         let description = check(name, base, mapped)?;
         let elements = usize::try_from(description.elements).unwrap_or(usize::MAX);
         // SAFETY: `check` saw that at least a whole, published header is mapped.
@@ -212,10 +210,12 @@ fn shmem_error(step: &'static str, name: &str, error: &ShmemError) -> IpcError {
     }
 }
 
-fn map(name: &str, protection: ProtFlags) -> Result<(NonNull<u8>, usize), IpcError> {
-    let write = protection.contains(ProtFlags::PROT_WRITE);
-    let access = if write { OFlag::O_RDWR } else { OFlag::O_RDONLY };
-    let fd = shm_open(name, access, Mode::empty()).map_err(|e| IpcError::system("open", name, e))?;
+fn map(name: &str, access: Access) -> Result<(NonNull<u8>, usize), IpcError> {
+    let (flag, protection) = match access {
+        Access::Read => (OFlag::O_RDONLY, ProtFlags::PROT_READ),
+        Access::Write => (OFlag::O_RDWR, ProtFlags::PROT_READ | ProtFlags::PROT_WRITE),
+    };
+    let fd = shm_open(name, flag, Mode::empty()).map_err(|e| IpcError::system("open", name, e))?;
     let file = File::from(fd);
     let mapped = file.metadata().map(|m| m.len()).unwrap_or(0);
     let length = usize::try_from(mapped).ok().filter(|&n| n >= size_of::<Header>()).and_then(NonZeroUsize::new);
@@ -253,7 +253,7 @@ fn check(name: &str, base: NonNull<u8>, mapped: usize) -> Result<SegmentDescript
 /// # Errors
 /// There is no such segment, or it is unfinished or not one of ours.
 pub fn describe(name: &str) -> Result<SegmentDescription, IpcError> {
-    let (base, mapped) = map(name, ProtFlags::PROT_READ)?;
+    let (base, mapped) = map(name, Access::Read)?;
     check(name, base, mapped)
 }
 

@@ -268,10 +268,16 @@ fn a_worker_that_dies_while_it_is_asked_is_not_noticed() {
         for _ in 0..8 {
             bank.send(&history(1, 0, 10)).unwrap();
         }
-        server.workers_now().iter().for_each(|pid| server::send(*pid, Signal::SIGKILL));
+        let mut worker = 0;
+        server::await_that("there is a worker", || {
+            worker = server.workers_now().first().copied().unwrap_or(0);
+            worker != 0
+        });
+        server::send(worker, Signal::SIGKILL);
         for _ in 0..8 {
             assert_eq!(bank.read_statement().unwrap().1.unwrap().entries.len(), 1);
         }
+        server::await_that("the killed one is gone", || !server::lives(worker));
     }
     drop(server.stop());
 }

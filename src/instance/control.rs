@@ -1,6 +1,8 @@
 //! The control segment: what the master and its workers say to each other, and what tools read.
 
+use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
 
 use crate::instance::mailbox::Mailbox;
 use crate::instance::stats::WorkerStats;
@@ -21,7 +23,13 @@ shared_struct! {
         queue_depth: AtomicU32,
         reserved: AtomicU32,
         started_ns: AtomicU64,
-        spare: [AtomicU64; 4],
+        /// Silence after which a client is dropped, nanoseconds; 0 for never.
+        idle_timeout_ns: AtomicU64,
+        /// Requests per second that one connection may make; 0 for no limit.
+        rate_limit: AtomicU64,
+        /// How often the settings were read again.
+        reloads: AtomicU64,
+        spare: AtomicU64,
         data: SharedBytes<512>,
         address: SharedBytes<64>,
         /// The journal process.
@@ -176,6 +184,36 @@ impl Control {
     /// Says which address the instance listens on.
     pub fn set_address(&self, address: &str) {
         self.address.store_text(address);
+    }
+
+    /// Sets what can change while the instance runs.
+    pub fn tune(&self, idle_timeout: Option<Duration>, rate_limit: Option<NonZeroU32>) {
+        let idle_ns = idle_timeout.map_or(0, |idle| u64::try_from(idle.as_nanos()).unwrap_or(u64::MAX));
+        self.idle_timeout_ns.store(idle_ns, Ordering::Relaxed);
+        self.rate_limit.store(rate_limit.map_or(0, NonZeroU32::get).into(), Ordering::Relaxed);
+    }
+
+    /// Says that settings and users are to be read again; wake the workers up afterwards.
+    pub fn announce_reload(&self) {
+        self.reloads.fetch_add(1, Ordering::Release);
+    }
+
+    /// How often settings and users were to be read again.
+    #[must_use]
+    pub fn reloads(&self) -> u64 {
+        self.reloads.load(Ordering::Acquire)
+    }
+
+    /// Silence after which a client is dropped, nanoseconds; `None` is never.
+    #[must_use]
+    pub fn idle_timeout_ns(&self) -> Option<u64> {
+        Some(self.idle_timeout_ns.load(Ordering::Relaxed)).filter(|&idle| idle > 0)
+    }
+
+    /// Requests per second that one connection may make; `None` is no limit.
+    #[must_use]
+    pub fn rate_limit(&self) -> Option<NonZeroU32> {
+        u32::try_from(self.rate_limit.load(Ordering::Relaxed)).ok().and_then(NonZeroU32::new)
     }
 
     /// Gives orders to all workers; wake them up afterwards.

@@ -14,7 +14,7 @@ use std::fs::File;
 use crate::connection::slot::ConnectionSlot;
 use crate::ipc::lane::{self, LaneRing, LaneSemaphores};
 use crate::ipc::names::Generation;
-use crate::ipc::segment::Segment;
+use crate::ipc::segment::{Access, Segment};
 use crate::ipc::{IpcError, filelock, process, segment, semaphore};
 use crate::ledger::{Shape, Table};
 use crate::limits::MAX_WORKERS;
@@ -99,18 +99,18 @@ impl Instance {
         Ok(Instance { generation, control: control_segment, lanes, table, connections, alive })
     }
 
-    /// Opens a running instance for reading only.
+    /// Opens a running instance: to look, or, for a master that takes over from another program, to go on with it.
     ///
     /// # Errors
     /// One of its segments is missing or of another layout.
-    pub fn open_read_only(generation: Generation) -> Result<Self, IpcError> {
+    pub fn open(generation: Generation, access: Access) -> Result<Self, IpcError> {
         let [control, lanes, accounts, intents, journal, keys, index, connections] =
             SEGMENTS.map(|object| generation.name(object));
         Ok(Instance {
-            control: Segment::open_read_only(&control, LAYOUT_VERSION)?,
-            lanes: Segment::open_read_only(&lanes, LAYOUT_VERSION)?,
-            table: Table::open_read_only([&accounts, &intents, &journal, &keys, &index])?,
-            connections: Segment::open_read_only(&connections, LAYOUT_VERSION)?,
+            control: Segment::open(&control, LAYOUT_VERSION, access)?,
+            lanes: Segment::open(&lanes, LAYOUT_VERSION, access)?,
+            table: Table::open([&accounts, &intents, &journal, &keys, &index], access)?,
+            connections: Segment::open(&connections, LAYOUT_VERSION, access)?,
             generation,
             alive: None,
         })
@@ -121,7 +121,7 @@ impl Instance {
     /// # Errors
     /// There is none, or it is of another layout.
     pub fn open_control(generation: &Generation) -> Result<Segment<Control, WorkerRow>, IpcError> {
-        Segment::open_writable(&generation.name(SEGMENTS[0]), LAYOUT_VERSION)
+        Segment::open(&generation.name(SEGMENTS[0]), LAYOUT_VERSION, Access::Write)
     }
 
     /// Makes the semaphores of worker `worker`'s lane.

@@ -11,7 +11,8 @@ use crate::connection::Connection;
 use crate::connection::slot::{Claim, Holder};
 use crate::instance::control::{Orders, WorkerState};
 use crate::ipc::fdpass;
-use crate::worker::guest::{Guest, Parting};
+use crate::service::users::Users;
+use crate::worker::guest::{Allowance, Guest, Parting};
 use crate::worker::intake::{Arrival, More};
 use crate::worker::{Farewell, Worker, watch};
 
@@ -63,7 +64,7 @@ impl Worker {
     fn enter(&mut self, connection: Connection<'static>, generation: u32) -> Guest {
         self.count += 1;
         self.row.set_connections(self.count);
-        Guest::new(connection, generation, self.desk.counter.now_ns, self.settings.rate_limit)
+        Guest::new(connection, generation, self.desk.counter.now_ns, self.instance.control().rate_limit())
     }
 
     fn admit(&mut self, connection: Connection<'static>, generation: u32) {
@@ -159,6 +160,7 @@ impl Worker {
                 self.leave_by_ns = Some(0);
             }
         }
+        self.read_settings_again();
         let surplus = self.row.take_surplus() as usize;
         let mut given = 0;
         for slot in (0..self.guests.len()).filter(|_| surplus > 0) {
@@ -173,6 +175,23 @@ impl Worker {
             for slot in 0..self.guests.len() {
                 self.give_back(slot);
             }
+        }
+    }
+
+    /// Takes over settings and users that were read again by the master, if they were.
+    fn read_settings_again(&mut self) {
+        let control = self.instance.control();
+        if control.reloads() == self.reloads {
+            return;
+        }
+        self.reloads = control.reloads();
+        let (limit, now) = (control.rate_limit(), self.desk.counter.now_ns);
+        for guest in self.guests.iter_mut().flatten() {
+            guest.allowance = limit.map(|limit| Allowance::new(limit, now));
+        }
+        // Looked through by the master before; a file that has changed since is left alone.
+        if let Some(Ok(users)) = self.settings.users.as_deref().map(Users::load) {
+            self.desk.counter.pool.replace_users(users);
         }
     }
 
