@@ -6,7 +6,8 @@ pub const HEADER_BYTES: usize = 18;
 pub const KEY_BYTES: usize = 16;
 /// The longest frame either side may send, header included; a longer length closes the connection.
 pub const MAX_FRAME_BYTES: usize = 4096;
-/// The longest answer to one request: TOTALS, a header and 38 bytes, with room to grow; back-pressure keeps this free.
+/// The longest answer to one request but HISTORY: TOTALS, a header and 38 bytes, with room to grow; back-pressure keeps this
+/// free. A page of a statement may be as long as a frame, and its request waits until there is room for that.
 pub const MAX_REPLY_BYTES: usize = 128;
 /// Bytes of one entry of a statement: lsn, time, kind, amount, counterparty, balance.
 pub const STATEMENT_ENTRY_BYTES: usize = 8 + 8 + 1 + 8 + 4 + 8;

@@ -9,6 +9,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     // Floor 0: words.
     ("vocab", &[]),
     ("limits", &[]),
+    ("calendar", &[]),
     // Floor 1: what the kernel gives. It knows nothing of a bank.
     ("ipc", &[]),
     ("crash_point", &["ipc"]),
@@ -26,7 +27,19 @@ const ALLOWED: &[(&str, &[&str])] = &[
     // Floor 4: processes and tools.
     (
         "worker",
-        &["vocab", "config", "limits", "ipc", "crash_point", "wire", "ledger", "connection", "service", "instance"],
+        &[
+            "vocab",
+            "config",
+            "limits",
+            "ipc",
+            "crash_point",
+            "wire",
+            "journal",
+            "ledger",
+            "connection",
+            "service",
+            "instance",
+        ],
     ),
     ("journald", &["vocab", "config", "ipc", "crash_point", "journal", "ledger", "instance"]),
     // Not wire: it never reads a byte that a client sent. Of the ledger it knows how to settle and to sum up, not how to
@@ -49,10 +62,23 @@ const ALLOWED: &[(&str, &[&str])] = &[
         ],
     ),
     // It proves that the protocol document is enough.
-    ("client", &["vocab", "limits", "wire"]),
+    ("client", &["vocab", "limits", "calendar", "wire"]),
     (
         "vaultctl",
-        &["vocab", "limits", "config", "ipc", "crash_point", "wire", "ledger", "connection", "service", "instance"],
+        &[
+            "vocab",
+            "limits",
+            "calendar",
+            "config",
+            "ipc",
+            "crash_point",
+            "wire",
+            "journal",
+            "ledger",
+            "connection",
+            "service",
+            "instance",
+        ],
     ),
     // Floor 5: doors.
     ("bin/master", &["config", "master"]),

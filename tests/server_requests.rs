@@ -73,7 +73,8 @@ fn what_cannot_be_done_is_refused_by_name_and_changes_nothing() {
         (deposit(100, 5), Status::NoAccount),
         (transfer(1, u32::MAX, 5), Status::NoAccount),
         (Request::Balance { account: AccountId(100) }, Status::NoAccount),
-        (Request::History { account: AccountId(1), before: Lsn(0), limit: 5 }, Status::BadFrame),
+        (Request::History { account: AccountId(100), before: Lsn(0), limit: 5 }, Status::NoAccount),
+        (Request::History { account: AccountId(1), before: Lsn(0), limit: 0 }, Status::Invalid),
     ];
     for (request, status) in table {
         assert_eq!(bank.call(&request).unwrap(), error(&request, status), "{request:?}");

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use serde::Serialize;
 
-use crate::client::calendar::iso_utc;
+use crate::calendar::iso_utc;
 use crate::client::caller::Caller;
 use crate::client::error::{ClientError, ProtocolError};
 use crate::client::options::HistoryOptions;

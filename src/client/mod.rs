@@ -4,7 +4,6 @@
 
 pub mod backoff;
 pub mod books;
-pub mod calendar;
 pub mod caller;
 pub mod connection;
 pub mod error;

@@ -11,7 +11,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use nix::sys::socket::{Shutdown, shutdown};
 
 use crate::ipc::net;
-use crate::limits::{MAX_REPLY_BYTES, RECEIVE_BYTES, TRANSMIT_BYTES};
+use crate::limits::{RECEIVE_BYTES, TRANSMIT_BYTES};
 use slot::{ConnectionSlot, Framing, Progress};
 
 /// What came of asking the socket for bytes.
@@ -108,11 +108,11 @@ impl<'a> Connection<'a> {
         self.progress.queued.wrapping_sub(self.sent) as usize
     }
 
-    /// Whether any one reply fits behind what is queued.
+    /// Whether a reply of so many bytes fits behind what is queued.
     #[inline]
     #[must_use]
-    pub fn has_room_for_reply(&self) -> bool {
-        self.unsent() + MAX_REPLY_BYTES <= TRANSMIT_BYTES
+    pub fn has_room_for_reply(&self, bytes: usize) -> bool {
+        self.unsent() + bytes <= TRANSMIT_BYTES
     }
 
     /// Whether the receive ring has room.

@@ -14,6 +14,7 @@ mod repair;
 mod room;
 pub mod segment;
 pub mod snapshot;
+mod sweep;
 mod writer;
 
 pub use directory::{Directory, DirectoryError, Identity, Openings};
@@ -25,6 +26,7 @@ pub use recovery::{RecoveryError, TornTail};
 pub use repair::{Report, repair};
 pub use room::Room;
 pub use snapshot::{SnapshotError, SnapshotWriter};
+pub use sweep::{Swept, sweep};
 pub use writer::{Writer, WriterError};
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use super::directory::Directory;
 use super::record::Record;
-use super::recovery::{self, RecoveryError, TornTail};
+use super::recovery::{self, Known, RecoveryError, TornTail};
 use super::segment::{self, first_of};
 use super::snapshot::{self, Damaged};
 use super::writer::{Writer, WriterError};
@@ -76,7 +76,7 @@ pub fn recover(
     let Some(start) = start_of(directory, cut, from_at_most, &recovered.damaged_snapshots)? else {
         return Ok(recovered);
     };
-    let scanned = recovery::scan(directory, start, newest, |record| {
+    let scanned = recovery::scan(directory, start, Known { snapshotted: newest, durable: None }, |record| {
         if record.lsn > cut {
             let (came, went) = record.flows();
             recovered.deposited[1].0 = recovered.deposited[1].0.wrapping_add(came.0);
@@ -105,7 +105,7 @@ fn feed_accounts(
         next = snapshot.header.accounts;
         let read = snapshot.accounts(|account, balance, lsn| replay.snapshot_account(account, balance, lsn))?;
         if let Err(why) = read {
-            let damaged = Damaged { path: snapshot.path().clone(), why };
+            let damaged = Damaged { path: snapshot.path().to_owned(), why };
             return Err(RecoveryError::SnapshotChanged(damaged));
         }
     }

@@ -10,7 +10,7 @@ use super::directory::Directory;
 use super::disk::DiskFile;
 use super::error::{DiskError, Step};
 use super::record::{self, RECORD_BYTES, RecordBytes};
-use super::recovery::{self, Damage, RecoveryError};
+use super::recovery::{self, Damage, Known, RecoveryError};
 use super::segment::{
     self, CHUNK_BYTES, HEADER_BYTES, HeaderError, Segment, State, bytes_of_segment, first_of, offset_of,
 };
@@ -50,13 +50,13 @@ pub fn repair(directory: &Directory, now: u64) -> Result<Report, RecoveryError> 
         repair.move_snapshots()?;
         return Ok(repair.report);
     };
-    let end = match recovery::scan(directory, start, Lsn(0), |_| ()) {
+    let end = match recovery::scan(directory, start, Known::default(), |_| ()) {
         Ok(scanned) => scanned.end,
         Err(corrupt @ RecoveryError::Corrupt { lsn, .. }) if lsn == start && start > Lsn(1) => return Err(corrupt),
         Err(RecoveryError::Corrupt { path, offset, lsn, damage }) => {
             repair.say(format!("record {lsn}, byte {offset} of {}: {damage}", path.display()));
             repair.cut(lsn, &damage)?;
-            recovery::scan(directory, start, Lsn(0), |_| ())?.end
+            recovery::scan(directory, start, Known::default(), |_| ())?.end
         }
         Err(other) => return Err(other),
     };

@@ -68,6 +68,19 @@ pub enum JournalState {
     Failed = 3,
 }
 
+impl JournalState {
+    /// The word that tools show.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            JournalState::Absent => "absent",
+            JournalState::Open => "open",
+            JournalState::NoSpace => "no space",
+            JournalState::Failed => "failed",
+        }
+    }
+}
+
 /// What a table of accounts is made for.
 #[derive(Clone, Copy, Debug)]
 pub struct Shape {

@@ -267,6 +267,18 @@ impl Table {
         self.cell(account).map(AccountCell::balance)
     }
 
+    /// What `account` holds, and the last operation that changed it, without its lock; `None` where there is no such account, and
+    /// while somebody changes it, or has died of that. For tools that look.
+    #[must_use]
+    pub fn glance(&self, account: AccountId) -> Option<(Cents, Lsn)> {
+        let cell = self.cell(account)?;
+        let before = cell.lsn();
+        let balance = Cents(cell.balance.load(Ordering::Acquire));
+        // A balance that is set and not yet stamped is one whose setter holds the lock, or has given it back and stamped.
+        let changing = cell.lock.holder().is_some() || cell.lock.is_orphaned();
+        (!changing && cell.lsn() == before).then_some((balance, before))
+    }
+
     /// The accounts that are locked at some moment of the call, with the kernel's thread id of each holder.
     pub fn holders(&self) -> impl Iterator<Item = (AccountId, u32)> {
         (0..).zip(self.accounts.elements()).filter_map(|(id, cell)| cell.lock.holder().map(|tid| (AccountId(id), tid)))

@@ -104,6 +104,15 @@ impl<'a> Teller<'a> {
         Ok(balance)
     }
 
+    /// The last operation that changed `account`; 0 for none.
+    ///
+    /// # Errors
+    /// [`Refusal::NoAccount`].
+    pub fn last_change(&mut self, account: AccountId) -> Result<Lsn, Refusal> {
+        let cell = self.table.lock(account, &self.still_waiting).ok_or(Refusal::NoAccount)?;
+        Ok(cell.lsn())
+    }
+
     /// Carries out `operation`, wholly or not at all, whenever this process may die.
     ///
     /// Once it is certain what will be done, and before it is, `reply` is called with the outcome: it puts the answer where it

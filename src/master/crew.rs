@@ -15,6 +15,7 @@ use crate::ipc::event::Nudge;
 use crate::ipc::fdpass;
 use crate::ipc::lane::{LaneSemaphores, Producer};
 use crate::ipc::process::{self, Child, Ending};
+use crate::journal::Directory;
 use crate::service::users::Users;
 use crate::worker::{self, Seat};
 
@@ -44,6 +45,8 @@ pub struct Common {
     pub nudges: Vec<Arc<Nudge>>,
     /// How the journal process is woken up.
     pub journal: Arc<Nudge>,
+    /// Where the journal is; `None` where the books are in memory only.
+    pub directory: Option<Directory>,
     /// The lock of the data directory; held on by every worker, so that it shows that one lives.
     pub data_lock: File,
 }
@@ -185,7 +188,7 @@ impl Post {
         let row = &instance.workers()[index];
         self.producer.reset();
         let (ours, theirs) = fdpass::pair()?;
-        let (nudge, journal) = (self.nudge.clone(), common.journal.clone());
+        let (nudge, journal, directory) = (self.nudge.clone(), common.journal.clone(), common.directory.clone());
         let listener = self.listener.as_ref().map(|fd| fd.try_clone()).transpose();
         let listener = listener.map_err(|_| IpcError::last("duplicate", "a listening socket"))?;
         let mut keep = vec![theirs.as_raw_fd(), common.data_lock.as_raw_fd()];
@@ -195,7 +198,19 @@ impl Post {
         let turns_before = row.stats.turns.get();
         row.begin_life(process::monotonic_ns());
         let child = process::spawn(&format!("vault-worker-{index}"), &keep, move || {
-            worker::run(Seat { index, instance, settings, users, semaphores, lane: theirs, nudge, journal, listener })
+            let lane = theirs;
+            worker::run(Seat {
+                index,
+                instance,
+                settings,
+                users,
+                semaphores,
+                lane,
+                nudge,
+                journal,
+                directory,
+                listener,
+            })
         })?;
         row.set_pid(u32::try_from(child.pid()).unwrap_or(0));
         self.crewman = Some(Crewman { child, lane: ours, turns_before, adopted: false, killed: false });

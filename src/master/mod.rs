@@ -172,10 +172,11 @@ impl Start {
         instance: &'static Instance,
         nudges: Vec<Arc<Nudge>>,
         journal: Arc<Nudge>,
+        directory: Option<Directory>,
         data_lock: File,
     ) -> Common {
         let Start { settings, read_settings, users, program } = self;
-        Common { instance, settings, read_settings, users, program, nudges, journal, data_lock }
+        Common { instance, settings, read_settings, users, program, nudges, journal, directory, data_lock }
     }
 }
 
@@ -193,8 +194,8 @@ fn start_anew(start: Start) -> Result<(watch::Master, Unlinker), MasterError> {
     instance.control().set_address(&address.to_string());
     instance.control().tune(settings.idle_timeout, settings.rate_limit);
     let nudges = std::iter::repeat_with(|| Nudge::new().map(Arc::new)).take(MAX_WORKERS).collect::<Result<_, _>>()?;
-    let common = start.common(instance, nudges, Arc::new(Nudge::new()?), data_lock);
-    let master = watch::Master::new(common, directory, listeners, address)?;
+    let common = start.common(instance, nudges, Arc::new(Nudge::new()?), directory, data_lock);
+    let master = watch::Master::new(common, listeners, address)?;
     announce(instance, settings, address, &master.worker_pids());
     Ok((master, unlinker))
 }
@@ -219,8 +220,8 @@ fn go_on(start: Start, mut inheritance: Inheritance, left: &[u8]) -> Result<(wat
     let address = address.parse().map_err(|_| unreadable(format!("`{address}` is no address")))?;
     let journaled = instance.table().sequencer().is_journaled();
     let directory = journaled.then(|| Directory::open(&start.settings.data)).transpose()?;
-    let common = start.common(instance, nudges, journal, data_lock);
-    let mut master = watch::Master::resume(common, directory, address, left, &mut inheritance)?;
+    let common = start.common(instance, nudges, journal, directory, data_lock);
+    let mut master = watch::Master::resume(common, address, left, &mut inheritance)?;
     master.replace_scribe();
     Ok((master, unlinker))
 }

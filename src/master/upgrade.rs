@@ -20,10 +20,8 @@ use crate::instance;
 use crate::instance::control::WorkerState;
 use crate::ipc::inherit::{self, Inheritance};
 use crate::ipc::process::{Child, monotonic_ns};
-use crate::journal::Directory;
 use crate::master::crew::{Common, Crewman, Post};
 use crate::master::dispatch::Connections;
-use crate::master::scribe::Scribe;
 use crate::master::watch::{Master, Stopping, Which};
 use crate::master::{MasterError, watch};
 
@@ -173,7 +171,6 @@ impl Master {
     /// Goes on with what the program before this one left.
     pub(super) fn resume(
         common: Common,
-        directory: Option<Directory>,
         address: std::net::SocketAddr,
         left: HandOver,
         inheritance: &mut Inheritance,
@@ -190,7 +187,6 @@ impl Master {
         master.door = left.door.map(&mut take).transpose()?;
         master.shared_listener = left.shared_listener.map(&mut take).transpose()?;
         master.watch_fd(watch::DOOR, Which::Door)?;
-        master.scribe = directory.map(Scribe::new);
         if let (Some(scribe), Some(child)) = (master.scribe.as_mut(), left.scribe) {
             scribe.child = Some(Child::adopt(child.pid, take(child.pidfd)?));
             master.watch_fd(watch::JOURNAL, Which::Journal)?;

@@ -13,7 +13,6 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use crate::config::AcceptMode;
 use crate::ipc::process::monotonic_ns;
 use crate::ipc::{IpcError, fdpass, net};
-use crate::journal::Directory;
 use crate::limits::MAX_WORKERS;
 use crate::master::crew::{Common, Post};
 use crate::master::dispatch::Connections;
@@ -79,14 +78,8 @@ pub struct Master {
 
 impl Master {
     /// Makes all posts and fills them.
-    pub(super) fn new(
-        common: Common,
-        directory: Option<Directory>,
-        listeners: Vec<OwnedFd>,
-        address: SocketAddr,
-    ) -> Result<Self, MasterError> {
+    pub(super) fn new(common: Common, listeners: Vec<OwnedFd>, address: SocketAddr) -> Result<Self, MasterError> {
         let mut master = Self::bare(common, address)?;
-        master.scribe = directory.map(Scribe::new);
         let mut listeners = listeners.into_iter();
         match master.common.settings.accept {
             AcceptMode::Dispatch => {
@@ -117,7 +110,7 @@ impl Master {
             shared_listener: None,
             posts: std::iter::repeat_with(|| None).take(MAX_WORKERS).collect(),
             connections: Connections::new(common.instance.connections()),
-            scribe: None,
+            scribe: common.directory.clone().map(Scribe::new),
             journal_failed: false,
             errand: None,
             rolling: None,

@@ -3,8 +3,9 @@
 use crate::journal::record::Verdict;
 use crate::ledger::keys::Remembered;
 use crate::ledger::{Operation, Outcome, Refusal, Totals};
+use crate::limits::MAX_STATEMENT_ENTRIES;
 use crate::service::session::Session;
-use crate::vocab::AccountId;
+use crate::vocab::{AccountId, Lsn};
 use crate::wire::{Request, Response, Status};
 
 /// What has to be done for a request.
@@ -25,13 +26,22 @@ pub enum Task<'a> {
     Operate(Operation),
     /// Sum up all accounts. Slow.
     SumUp,
+    /// Look up what happened to an account. Slow.
+    Statement {
+        /// The account.
+        account: AccountId,
+        /// Only what is older; 0 for no such limit.
+        before: Lsn,
+        /// At most so many entries, 1 to [`MAX_STATEMENT_ENTRIES`].
+        limit: usize,
+    },
 }
 
 /// What `request` asks to be done, if whoever sent it may ask that.
 ///
 /// # Errors
-/// The status of the refusal: ERR_AUTH before LOGIN, ERR_FORBIDDEN for what the role does not allow, ERR_BAD_FRAME for
-/// what this release does not do.
+/// The status of the refusal: ERR_AUTH before LOGIN, ERR_FORBIDDEN for what the role does not allow, ERR_INVALID for a
+/// statement of no entries.
 #[inline]
 pub fn task_of<'a>(request: Request<'a>, session: Option<&Session>) -> Result<Task<'a>, Status> {
     let allow = |allowed: bool, task| if allowed { Ok(task) } else { Err(Status::Forbidden) };
@@ -53,7 +63,12 @@ pub fn task_of<'a>(request: Request<'a>, session: Option<&Session>) -> Result<Ta
         ),
         Request::Balance { account } => allow(role.may_read(account), Task::Read(account)),
         Request::Totals => allow(role.may_see_totals(), Task::SumUp),
-        Request::History { .. } | Request::Ping | Request::Login { .. } => Err(Status::BadFrame),
+        Request::History { account, .. } if !role.may_read(account) => Err(Status::Forbidden),
+        Request::History { limit: 0, .. } => Err(Status::Invalid),
+        Request::History { account, before, limit } => {
+            Ok(Task::Statement { account, before, limit: usize::from(limit).min(MAX_STATEMENT_ENTRIES) })
+        }
+        Request::Ping | Request::Login { .. } => unreachable!("answered above, without a session"),
     }
 }
 
@@ -110,7 +125,7 @@ pub fn totals_response(totals: Option<Totals>, opcode: u16) -> Response {
 mod tests {
     use super::*;
     use crate::service::users::{AccountRange, Role};
-    use crate::vocab::{Cents, Lsn};
+    use crate::vocab::Cents;
 
     fn session(role: Role) -> Session {
         Session::begin(b"somebody", role).unwrap()
@@ -133,6 +148,8 @@ mod tests {
             (Request::Balance { account: mine }, true, true, true),
             (Request::Balance { account: other }, true, true, false),
             (Request::Totals, true, true, false),
+            (Request::History { account: mine, before: Lsn(0), limit: 1 }, true, true, true),
+            (Request::History { account: other, before: Lsn(0), limit: 1 }, true, true, false),
         ];
         for (request, by_teller, by_auditor, by_customer) in table {
             assert_eq!(task_of(request, None), Err(Status::Auth), "{request:?} before LOGIN");
@@ -142,7 +159,16 @@ mod tests {
             }
         }
         assert_eq!(task_of(Request::Ping, None), Ok(Task::TellTime));
-        let history = Request::History { account: mine, before: Lsn(0), limit: 1 };
-        assert_eq!(task_of(history, Some(&teller)), Err(Status::BadFrame));
+    }
+
+    #[test]
+    fn a_statement_has_at_least_one_entry_and_at_most_a_page() {
+        let (account, before) = (AccountId(5), Lsn(9));
+        let teller = session(Role::Teller);
+        let asked = |limit| task_of(Request::History { account, before, limit }, Some(&teller));
+        assert_eq!(asked(0), Err(Status::Invalid));
+        for (limit, wanted) in [(1, 1), (109, 109), (110, 109), (u16::MAX, 109)] {
+            assert_eq!(asked(limit), Ok(Task::Statement { account, before, limit: wanted }));
+        }
     }
 }

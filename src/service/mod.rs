@@ -2,4 +2,5 @@
 
 pub mod bank;
 pub mod session;
+pub mod statement;
 pub mod users;

@@ -2,12 +2,16 @@
 //!
 //! What was asked for goes to the standard output, everything said about it to the standard error.
 
+mod audit;
 mod clean;
 mod columns;
 mod crash_points;
+mod dump;
 mod errand;
 mod inspect;
 mod password;
+mod repair;
+mod source;
 mod user;
 
 use std::error::Error;
@@ -20,7 +24,8 @@ use crate::instance::mailbox::Errand;
 #[derive(Debug, clap::Parser)]
 #[command(name = "vaultctl", version, about = "Looks after a Bank Vault: its users and what its instances leave")]
 #[command(
-    after_help = "Exit codes: 0 done; 1 refused as things stand (an instance that runs, a user who is not there); \
+    after_help = "Exit codes: 0 done; 1 refused as things stand (an instance that runs, a user who is not there), or an audit \
+                        that found something wrong; \
                         2 bad input or an unavailable resource."
 )]
 pub struct Cli {
@@ -32,6 +37,12 @@ pub struct Cli {
 enum Command {
     /// Show everything that can be seen of a running instance, without touching it
     Inspect(inspect::Inspect),
+    /// Prove from the journal that the books are right, also beside a running server
+    Audit(audit::Audit),
+    /// Show the journal's records
+    Journal(dump::Journal),
+    /// Cut a damaged journal where it is damaged, when there is no better way
+    Repair(repair::Repair),
     /// Remove what a killed instance left in shared memory
     Clean(clean::Clean),
     /// Say who may log in
@@ -93,6 +104,9 @@ impl Failure {
 pub fn run(cli: Cli) -> ExitCode {
     let done = match cli.command {
         Command::Inspect(inspect) => inspect::run(&inspect),
+        Command::Audit(audit) => audit::run(&audit),
+        Command::Journal(journal) => dump::run(&journal),
+        Command::Repair(repair) => repair::run(&repair),
         Command::Clean(clean) => clean::run(&clean),
         Command::User(user) => user::run(user),
         Command::Drain(drain) => errand::run(&drain.ask, Errand::Drain { worker: drain.worker }),

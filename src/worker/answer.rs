@@ -7,12 +7,13 @@ use crate::instance::stats::WorkerStats;
 use crate::ledger::sequencer::Uncommitted;
 use crate::ledger::teller::{Asker, Undone};
 use crate::ledger::{Completion, Operation, Sequencer, Table, Teller};
-use crate::limits::{KEY_BYTES, MAX_CREDENTIAL_BYTES, MAX_REPLY_BYTES};
+use crate::limits::{KEY_BYTES, MAX_CREDENTIAL_BYTES, MAX_FRAME_BYTES, MAX_REPLY_BYTES};
 use crate::service::bank::{self, Task};
 use crate::service::session::Session;
-use crate::vocab::Lsn;
+use crate::vocab::{AccountId, Lsn};
 use crate::wire::{Flags, Frame, Request, Response, Status, XorKey};
-use crate::worker::guest::{Guest, Pending};
+use crate::worker::guest::{Guest, Pending, Postponed};
+use crate::worker::pages::Page;
 use crate::worker::pool::{Finding, Job, Pool, Waiting};
 
 /// No request has a longer body than the longest LOGIN.
@@ -41,8 +42,8 @@ pub struct Counter {
 pub enum Answered {
     /// It is answered, or somebody is at work for it.
     Yes,
-    /// It stands where it stood: it can be carried out once this operation is durable.
-    NotYet(Lsn),
+    /// It stands where it stood: it can be carried out once an operation is durable, or there is room for the reply.
+    NotYet(Postponed),
 }
 
 /// What a reply needs of its request.
@@ -137,7 +138,8 @@ impl Counter {
     #[inline]
     fn understand<'f>(&self, guest: &mut Guest, frame: &Frame<'_>, body: &'f [u8]) -> Result<Task<'f>, Refused> {
         let now_ns = self.now_ns;
-        if guest.allowance.as_mut().is_some_and(|allowance| !allowance.take(now_ns)) {
+        let first_look = guest.postponed.is_none();
+        if first_look && guest.allowance.as_mut().is_some_and(|allowance| !allowance.take(now_ns)) {
             return Err(Status::Busy.into());
         }
         if frame.header.flags.contains(Flags::ERROR) {
@@ -148,7 +150,7 @@ impl Counter {
         }
         let unreadable = Refused { status: Status::BadFrame, strike: true };
         let Ok(request) = Request::of_frame(frame, body) else { return Err(unreadable) };
-        self.stats.requests[request.opcode().index()].add(1);
+        self.stats.requests[request.opcode().index()].add(u64::from(first_look));
         Ok(bank::task_of(request, guest.session.as_ref())?)
     }
 
@@ -168,7 +170,25 @@ impl Counter {
                 self.hand_in(guest, asked, Job::Verify { user: user.to_vec(), pass: pass.to_vec() })
             }
             Task::SumUp => self.hand_in(guest, asked, Job::SumUp),
+            Task::Statement { account, before, limit } => self.look_up(guest, asked, account, before, limit),
         }
+    }
+
+    /// Has a page of a statement read once there is room for it, and all that is to be read is in the files.
+    fn look_up(&mut self, guest: &mut Guest, asked: Asked, account: AccountId, before: Lsn, limit: usize) -> Answered {
+        if !guest.connection.has_room_for_reply(MAX_FRAME_BYTES) {
+            return Answered::NotYet(Postponed { room: MAX_FRAME_BYTES, lsn: Lsn(0) });
+        }
+        // Kept over the wait: an account to which more and more happens would have its statement wait for ever.
+        let known = guest.postponed.map(|postponed| postponed.lsn).filter(|&lsn| lsn > Lsn(0));
+        let head = match known.map_or_else(|| self.teller.last_change(account), Ok) {
+            Ok(head) => head,
+            Err(refusal) => return self.refuse(guest, asked, bank::status_of(refusal)),
+        };
+        if self.sequencer.is_journaled() && head > self.sequencer.durable() {
+            return Answered::NotYet(Postponed { room: MAX_FRAME_BYTES, lsn: head });
+        }
+        self.hand_in(guest, asked, Job::Read(Page { account, head, before, limit }))
     }
 
     /// Carries out an operation; its reply is staged before it has happened and becomes valid as a part of it.
@@ -212,7 +232,9 @@ impl Counter {
             }
             Undone::Uncommitted(Uncommitted::Conflict) => self.refuse(guest, asked, Status::Conflict),
             Undone::Uncommitted(Uncommitted::NoSpace) => self.refuse(guest, asked, Status::Busy),
-            Undone::Uncommitted(Uncommitted::Later) => Answered::NotYet(self.order.now().lsn),
+            Undone::Uncommitted(Uncommitted::Later) => {
+                Answered::NotYet(Postponed { room: MAX_REPLY_BYTES, lsn: self.order.now().lsn })
+            }
         }
     }
 
@@ -244,6 +266,17 @@ impl Counter {
             Finding::Summed(totals) => {
                 self.teller.see(totals.map_or(Lsn(0), |totals| totals.lsn));
                 self.respond(guest, asked, bank::totals_response(totals, opcode))
+            }
+            Finding::Read(Ok(page)) => {
+                let mut reply = Vec::with_capacity(MAX_FRAME_BYTES);
+                page.encode(seq, xor, &mut reply);
+                self.stats.answers[Status::Ok.index()].add(1);
+                guest.connection.advance(bytes, &reply);
+                Answered::Yes
+            }
+            Finding::Read(Err(error)) => {
+                log::error!("a statement cannot be read: {error}");
+                self.refuse(guest, asked, Status::Timeout)
             }
         };
     }

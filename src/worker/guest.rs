@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 
 use crate::connection::Connection;
 use crate::connection::slot::Framing;
-use crate::limits::MAX_STRIKES;
+use crate::limits::{MAX_REPLY_BYTES, MAX_STRIKES};
 use crate::service::session::Session;
 use crate::vocab::Lsn;
 use crate::wire::{Decoder, XorKey};
@@ -39,6 +39,15 @@ pub struct Pending {
     pub xor: Option<XorKey>,
 }
 
+/// A request that was looked at and could not be carried out yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Postponed {
+    /// Bytes that its reply may take.
+    pub room: usize,
+    /// The operation that had to become durable; 0 where there was no room for the reply.
+    pub lsn: Lsn,
+}
+
 /// A connection that this worker serves.
 pub struct Guest {
     /// The socket and its rings.
@@ -65,6 +74,8 @@ pub struct Guest {
     pub held: Held,
     /// Set when a request could not be carried out yet: it is looked at again once this operation is durable.
     pub blocked: Option<Lsn>,
+    /// What is known of the next request, when it was looked at already.
+    pub postponed: Option<Postponed>,
     /// Whether it stands in the line of those that wait for the journal.
     pub in_line: bool,
     /// The request that the pool works for.
@@ -119,6 +130,7 @@ impl Guest {
             session: Session::kept(connection.slot()),
             held: Held::none(connection.sent()),
             blocked: None,
+            postponed: None,
             in_line: false,
             connection,
             generation,
@@ -149,7 +161,7 @@ impl Guest {
         self.parting == Parting::No
             && self.pending.is_none()
             && self.blocked.is_none()
-            && self.connection.has_room_for_reply()
+            && self.connection.has_room_for_reply(self.postponed.map_or(MAX_REPLY_BYTES, |postponed| postponed.room))
     }
 
     /// The operation that must become durable before this connection gets on.

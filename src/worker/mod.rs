@@ -8,6 +8,7 @@ mod farewell;
 mod guest;
 mod held;
 mod intake;
+mod pages;
 mod pool;
 mod reception;
 mod rounds;
@@ -30,6 +31,7 @@ use crate::instance::control::{WorkerRow, WorkerState};
 use crate::ipc::event::Nudge;
 use crate::ipc::lane::{Consumer, LaneSemaphores};
 use crate::ipc::process::monotonic_ns;
+use crate::journal::Directory;
 use crate::ledger::Teller;
 use crate::service::users::Users;
 use crate::vocab::Lsn;
@@ -69,6 +71,8 @@ pub struct Seat {
     pub nudge: Arc<Nudge>,
     /// How it wakes the journal process up.
     pub journal: Arc<Nudge>,
+    /// Where statements are read from; `None` where the books are in memory only.
+    pub directory: Option<Directory>,
     /// What it accepts from by itself, unless connections are handed to it.
     pub listener: Option<OwnedFd>,
 }
@@ -114,13 +118,13 @@ pub fn run(seat: Seat) -> i32 {
 
 impl Worker {
     fn new(seat: Seat) -> io::Result<Self> {
-        let Seat { index, instance, settings, users, semaphores, lane, nudge, journal, listener } = seat;
+        let Seat { index, instance, settings, users, semaphores, lane, nudge, journal, directory, listener } = seat;
         let row = &instance.workers()[index];
         crash_point::arm_from_environment(&index.to_string(), row.lives());
         // Made after the fork: an inherited epoll would be shared with the master.
         let poll = Poll::new()?;
         let waker = Waker::new(poll.registry(), POOL)?;
-        let pool = Pool::start(instance.table(), users, move || {
+        let pool = Pool::start(instance.table(), users, directory, move || {
             // The eventfd behind it only fails when its counter is full: then it wakes up anyway.
             let _ = waker.wake();
         })?;

@@ -1,4 +1,4 @@
-//! Threads for what may block: password hashing, and summing up all accounts.
+//! Threads for what may block: password hashing, summing up all accounts, and reading the journal.
 //!
 //! The event loop hands in jobs over a bounded channel, and is woken when a result lies in the other one.
 
@@ -6,8 +6,11 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded, unbounded};
 
+use crate::journal::{Directory, ReadError};
 use crate::ledger::{Table, Totals, cut};
 use crate::service::users::{Role, Users};
+use crate::wire::{Next, Statement};
+use crate::worker::pages::Page;
 
 /// Jobs that may wait for a thread; a connection has at most one at a time, so this is far from the usual.
 const QUEUE: usize = 1024;
@@ -25,6 +28,8 @@ pub enum Job {
     },
     /// Sum up all accounts.
     SumUp,
+    /// Read a page of a statement.
+    Read(Page),
 }
 
 /// What came of it.
@@ -38,6 +43,8 @@ pub enum Finding {
     },
     /// The sums; `None` when no cut could be taken.
     Summed(Option<Totals>),
+    /// The page.
+    Read(Result<Statement, ReadError>),
 }
 
 /// Who waits for a job: a connection slot in one of its lives.
@@ -60,13 +67,14 @@ pub struct Pool {
 pub struct Overloaded;
 
 impl Pool {
-    /// Starts the threads. `wake` is called from them whenever a result is ready.
+    /// Starts the threads; pages are read from `journal`, and are empty where there is none. `wake` is called from them whenever a result is ready.
     ///
     /// # Errors
     /// No thread can be started.
     pub fn start(
         table: &'static Table,
         users: Arc<Users>,
+        journal: Option<Directory>,
         wake: impl Fn() + Send + Sync + 'static,
     ) -> std::io::Result<Self> {
         let (jobs, inbox) = bounded::<(Waiting, Job)>(QUEUE);
@@ -74,7 +82,8 @@ impl Pool {
         let wake = Arc::new(wake);
         let users = Arc::new(RwLock::new(users));
         for number in 0..THREADS {
-            let (inbox, outbox, wake, users) = (inbox.clone(), outbox.clone(), wake.clone(), users.clone());
+            let (inbox, outbox, wake) = (inbox.clone(), outbox.clone(), wake.clone());
+            let (users, journal) = (users.clone(), journal.clone());
             let work = move || {
                 for (waiting, job) in inbox {
                     let finding = match job {
@@ -84,6 +93,7 @@ impl Pool {
                             Finding::Verified { user, role }
                         }
                         Job::SumUp => Finding::Summed(cut::take(table)),
+                        Job::Read(page) => Finding::Read(read(page, journal.as_ref())),
                     };
                     if outbox.send((waiting, finding)).is_err() {
                         return;
@@ -115,4 +125,10 @@ impl Pool {
     pub fn finding(&self) -> Option<(Waiting, Finding)> {
         self.findings.try_recv().ok()
     }
+}
+
+/// Books that are in memory only keep no records.
+fn read(page: Page, journal: Option<&Directory>) -> Result<Statement, ReadError> {
+    let nothing = || Ok(Statement { entries: Vec::new(), next: Next::Trimmed });
+    journal.map_or_else(nothing, |directory| page.read(directory))
 }

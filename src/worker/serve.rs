@@ -2,6 +2,7 @@
 
 use crate::connection::{Received, Sent};
 use crate::limits::{MAX_STRIKES, RECEIVE_BYTES};
+use crate::vocab::Lsn;
 use crate::wire::Step;
 use crate::worker::answer::{Answered, Counter};
 use crate::worker::guest::{Guest, Parting};
@@ -116,10 +117,14 @@ impl Desk {
                     if guest.decoder != before {
                         guest.keep_framing(bytes);
                     }
-                    if let Answered::NotYet(lsn) = self.counter.answer(guest, bytes, &frame) {
-                        guest.decoder = before;
-                        guest.blocked = Some(lsn);
-                        break;
+                    match self.counter.answer(guest, bytes, &frame) {
+                        Answered::Yes => guest.postponed = None,
+                        Answered::NotYet(postponed) => {
+                            guest.decoder = before;
+                            guest.blocked = Some(postponed.lsn).filter(|&lsn| lsn > Lsn(0));
+                            guest.postponed = Some(postponed);
+                            break;
+                        }
                     }
                 }
                 Step::Reject { status, opcode, seq } => self.counter.reject(guest, bytes, 1, (status, opcode, seq)),

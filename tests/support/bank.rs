@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use bank_vault::limits::{HEADER_BYTES, KEY_BYTES};
 use bank_vault::vocab::{AccountId, Cents};
-use bank_vault::wire::{Decoder, Flags, Request, Response, Status, Step, Totals, XorKey};
+use bank_vault::wire::{Decoder, Flags, Header, Request, Response, Statement, Status, Step, Totals, XorKey};
 use nix::poll::{PollFd, PollFlags, poll};
 
 /// No answer takes longer, also on a busy machine.
@@ -113,6 +113,11 @@ impl Bank {
 
     /// The next response, and the sequence number it bears.
     pub fn read(&mut self) -> io::Result<(u32, Response)> {
+        let (header, body) = self.read_frame()?;
+        Ok((header.seq, Response::decode(&header, &body).unwrap()))
+    }
+
+    fn read_frame(&mut self) -> io::Result<(Header, Vec<u8>)> {
         loop {
             if let Some(found) = self.decode() {
                 return Ok(found);
@@ -125,7 +130,34 @@ impl Bank {
         }
     }
 
-    fn decode(&mut self) -> Option<(u32, Response)> {
+    /// Asks for a page of a statement.
+    pub fn statement(&mut self, request: &Request<'_>) -> Result<Statement, Status> {
+        let seq = self.send(request).unwrap();
+        let (answered, page) = self.read_statement().unwrap();
+        assert_eq!(answered, seq, "{request:?} got {page:?}");
+        page
+    }
+
+    /// The next response, which answers a HISTORY, and the sequence number it bears.
+    pub fn read_statement(&mut self) -> io::Result<(u32, Result<Statement, Status>)> {
+        let (header, body) = self.read_frame()?;
+        let page = match header.flags.contains(Flags::ERROR) {
+            true => match Response::decode(&header, &body).unwrap() {
+                Response::Error { status, .. } => Err(status),
+                other => panic!("{other:?}"),
+            },
+            false => Ok(Statement::decode(&body).unwrap()),
+        };
+        Ok((header.seq, page))
+    }
+
+    /// The same connection for another thread, of which one sends and the other reads.
+    pub fn try_clone(&self) -> Bank {
+        let stream = self.stream.try_clone().unwrap();
+        Bank { stream, key: self.key, xored: self.xored, next_seq: self.next_seq, unread: Vec::new() }
+    }
+
+    fn decode(&mut self) -> Option<(Header, Vec<u8>)> {
         let (used, step) = Decoder::default().step(&self.unread);
         let found = match step {
             Step::NeedMore => return None,
@@ -134,7 +166,7 @@ impl Bank {
                 if frame.header.flags.contains(Flags::XOR) {
                     self.key.unwrap().apply(&mut body);
                 }
-                (frame.header.seq, Response::decode(&frame.header, &body).unwrap())
+                (frame.header, body)
             }
             other => panic!("a server sends no such thing: {other:?}"),
         };

@@ -13,7 +13,7 @@ pub fn cut(directory: &Directory, from: Lsn) -> Result<(), RecoveryError> {
     let per_segment = directory.records_per_segment();
     let here = first_of(from, per_segment);
     // The later segments first: what is cut must not be reachable from records that are written over the first cut one.
-    for (first, state) in layout(directory, here)?.into_iter().rev() {
+    for (first, state) in layout(directory, here, Lsn(u64::MAX))?.into_iter().rev() {
         let Some(segment) = Segment::open(directory, first)? else { continue };
         let start = first.max(from);
         if start == first && state != State::Prepared {

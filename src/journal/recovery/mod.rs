@@ -22,7 +22,7 @@ mod scan;
 use std::path::PathBuf;
 
 pub(super) use cut::{cut, wipe};
-pub(super) use scan::{read_slots, scan};
+pub(super) use scan::{Known, read_slots, scan};
 
 use super::error::DiskError;
 use super::record::RecordError;
@@ -103,6 +103,9 @@ pub enum Witness {
     /// A snapshot that holds it.
     #[error("a snapshot that holds record {0}")]
     Snapshot(Lsn),
+    /// The server, which runs.
+    #[error("the running server, which made record {0} durable,")]
+    Server(Lsn),
 }
 
 fn describe(slot: Slot) -> &'static str {

@@ -61,11 +61,11 @@ pub struct Broken {
     pub chain: u32,
 }
 
-/// The segments from that of record `start` on, each with its state, all of them there and with good headers.
-pub fn layout(directory: &Directory, start: Lsn) -> Result<Vec<(Lsn, State)>, RecoveryError> {
+/// The segments from that of record `start` to that of record `last`, each with its state, all of them there and with good headers.
+pub fn layout(directory: &Directory, start: Lsn, last: Lsn) -> Result<Vec<(Lsn, State)>, RecoveryError> {
     let mut found = Vec::new();
     let mut expected = start;
-    for first in segment::list(directory)?.into_iter().filter(|&first| first >= start) {
+    for first in segment::list(directory)?.into_iter().filter(|&first| first >= start && first <= last) {
         let corrupt = |lsn, damage| Err(corrupt(directory, lsn, damage));
         if first != expected {
             return corrupt(expected, Damage::Missing);
@@ -93,15 +93,24 @@ pub fn corrupt(directory: &Directory, lsn: Lsn, damage: Damage) -> RecoveryError
     RecoveryError::Corrupt { path, offset: offset_of(lsn, per_segment), lsn, damage }
 }
 
+/// What is known of a journal from elsewhere.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Known {
+    /// Up to where a snapshot shows that it had been durable.
+    pub snapshotted: Lsn,
+    /// Up to where its writer, which is at work, says that it is durable. What is behind that is in motion, and not read.
+    pub durable: Option<Lsn>,
+}
+
 /// Reads from record `start`, the first of a segment, to the end of the journal, and hands each good record to `each`.
-/// `snapshotted`: up to where a snapshot shows that the journal had been durable.
 pub fn scan(
     directory: &Directory,
     start: Lsn,
-    snapshotted: Lsn,
+    known: Known,
     mut each: impl FnMut(&Record),
 ) -> Result<Scanned, RecoveryError> {
-    let segments = layout(directory, start)?;
+    let last = known.durable.unwrap_or(Lsn(u64::MAX));
+    let segments = layout(directory, start, last)?;
     let mut chain = match segments.first() {
         _ if start == Lsn(1) => directory.first_chain(),
         Some(&(_, State::Active { previous_crc })) => previous_crc,
@@ -115,21 +124,26 @@ pub fn scan(
         };
         let begun = state == State::Active { previous_crc: chain };
         let read = read_slots(directory, &segment, first, |lsn, contents| {
+            if lsn > last {
+                return ControlFlow::Break(None);
+            }
             match judge(directory, lsn, contents.filter(|_| begun), chain) {
                 Ok((record, crc)) => {
                     each(&record);
                     (end, chain) = (lsn, crc);
                     ControlFlow::Continue(())
                 }
-                Err(damage) => ControlFlow::Break(broken(lsn, contents, damage, chain)),
+                Err(damage) => ControlFlow::Break(Some(broken(lsn, contents, damage, chain))),
             }
         })?;
-        if let ControlFlow::Break(broken) = read {
-            return conclude(directory, &segments, &broken, end, snapshotted);
+        match read {
+            ControlFlow::Break(Some(broken)) => return conclude(directory, &segments, &broken, end, known),
+            ControlFlow::Break(None) => return Ok(Scanned { end, chain, torn: None }),
+            ControlFlow::Continue(()) => {}
         }
     }
     let absent = Broken { lsn: Lsn(end.0 + 1), slot: Slot::Absent, damage: None, contents: None, chain };
-    conclude(directory, &segments, &absent, end, snapshotted)
+    conclude(directory, &segments, &absent, end, known)
 }
 
 /// The record in a slot and its checksum; or that there is none, and if its checksum is right, why.
@@ -163,11 +177,12 @@ fn conclude(
     segments: &[(Lsn, State)],
     broken: &Broken,
     end: Lsn,
-    snapshotted: Lsn,
+    known: Known,
 ) -> Result<Scanned, RecoveryError> {
     let behind: Behind = look_behind(directory, segments, broken)?;
-    let by_snapshot = (snapshotted >= broken.lsn).then_some(Witness::Snapshot(snapshotted));
-    let witness = behind.witness.map(Witness::Record).or(by_snapshot);
+    let by_server = known.durable.filter(|&durable| durable >= broken.lsn).map(Witness::Server);
+    let by_snapshot = (known.snapshotted >= broken.lsn).then_some(Witness::Snapshot(known.snapshotted));
+    let witness = by_server.or(behind.witness.map(Witness::Record)).or(by_snapshot);
     let torn = match decide(broken.slot, witness.is_some(), behind.leftovers > 0) {
         Verdict::CleanEnd => None,
         Verdict::TornTail => {

@@ -1,6 +1,6 @@
 //! Reading snapshots back.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::layout::{
@@ -95,7 +95,10 @@ impl Snapshot {
 
     /// Calls `each` with every account, its balance and the record that the balance is of; gives the last checksum. The
     /// reason, where the file has been damaged since it was opened.
-    pub(in crate::journal) fn accounts(
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn accounts(
         &self,
         mut each: impl FnMut(AccountId, Cents, Lsn),
     ) -> Result<Result<u32, &'static str>, DiskError> {
@@ -121,7 +124,9 @@ impl Snapshot {
         Ok(Ok(chain))
     }
 
-    pub(in crate::journal) fn path(&self) -> &PathBuf {
+    /// Its file.
+    #[must_use]
+    pub fn path(&self) -> &Path {
         &self.path
     }
 }

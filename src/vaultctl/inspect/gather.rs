@@ -5,8 +5,8 @@ use std::fs;
 use clap::ValueEnum;
 
 use super::report::{
-    ConnectionsReport, IntentReport, LaneReport, LockReport, LocksReport, PlannedBalance, Process, Report,
-    SegmentReport, SemaphoreReport, SlotReport, Summary, TotalsReport, WorkerReport,
+    ConnectionsReport, IntentReport, JournalReport, LaneReport, LockReport, LocksReport, PlannedBalance, Process,
+    Report, SegmentReport, SemaphoreReport, SlotReport, Summary, TotalsReport, WorkerReport,
 };
 use crate::config::AcceptMode;
 use crate::connection::slot::{ConnectionSlot, Holder, NOBODY_YET};
@@ -33,6 +33,7 @@ pub(super) fn gather(instance: &Instance, each_connection: bool) -> Result<Repor
         segments: segments(instance)?,
         lanes: lanes(instance)?,
         workers: workers(instance, now),
+        journal: journal(instance, now),
         intents: intents(instance.table()),
         locks: locks(instance.table()),
         connections: connections(instance.connections(), each_connection.then_some(now)),
@@ -121,9 +122,36 @@ fn worker(worker: usize, row: &WorkerRow, now: u64) -> WorkerReport {
         bytes_in: stats.bytes_in.get(),
         bytes_out: stats.bytes_out.get(),
         turns: stats.turns.get(),
-        dispatch_wait_mean_us: microseconds(stats.dispatch_wait_ns.get()) / at_least_one(stats.accepted.get()),
+        dispatch_wait_mean_us: ratio(stats.dispatch_wait_ns.get(), stats.accepted.get()) / 1000.0,
         dispatch_wait_max_us: microseconds(stats.dispatch_wait_most_ns.get()),
         lane_contended: stats.lane_contended.get(),
+    }
+}
+
+fn journal(instance: &Instance, now: u64) -> JournalReport {
+    let (row, sequencer) = (instance.journal_row(), instance.table().sequencer());
+    // Durable before the last: neither goes back, so the difference cannot be negative.
+    let durable = sequencer.durable();
+    let last = instance.table().order().now().lsn;
+    let (groups, records) = (row.groups.get(), row.records.get());
+    let journaled = sequencer.is_journaled();
+    JournalReport {
+        state: sequencer.state().name(),
+        process: Some(row.pid()).filter(|&pid| pid != 0).map(process),
+        lives: row.lives(),
+        leaving: row.is_to_leave(),
+        heartbeat_age_ms: if journaled { milliseconds(now, row.heartbeat_ns()) } else { 0 },
+        replies_wait: sequencer.replies_wait(),
+        last_lsn: last.0,
+        durable_lsn: durable.0,
+        waiting: if journaled { last.0.saturating_sub(durable.0) } else { 0 },
+        capacity: sequencer.capacity(),
+        groups,
+        records,
+        records_per_group: ratio(records, groups),
+        snapshot_lsn: row.snapshot().0,
+        keys: sequencer.keys().known().min(sequencer.keys().window()),
+        key_window: sequencer.keys().window(),
     }
 }
 
@@ -243,7 +271,7 @@ fn microseconds(nanoseconds: u64) -> f64 {
     nanoseconds as f64 / 1000.0
 }
 
-#[allow(clippy::cast_precision_loss, reason = "for show: exact up to 2^53 connections")]
-fn at_least_one(count: u64) -> f64 {
-    count.max(1) as f64
+#[allow(clippy::cast_precision_loss, reason = "for show: exact up to 2^53")]
+fn ratio(whole: u64, parts: u64) -> f64 {
+    whole as f64 / parts.max(1) as f64
 }

@@ -14,6 +14,7 @@ pub(super) struct Report {
     pub segments: Vec<SegmentReport>,
     pub lanes: Vec<LaneReport>,
     pub workers: Vec<WorkerReport>,
+    pub journal: JournalReport,
     pub intents: Vec<IntentReport>,
     pub locks: LocksReport,
     pub connections: ConnectionsReport,
@@ -102,6 +103,40 @@ pub(super) struct WorkerReport {
     pub dispatch_wait_max_us: f64,
     /// Times that it found its lane in use by the master.
     pub lane_contended: u64,
+}
+
+/// What makes operations durable, and what is remembered of their keys.
+#[derive(Debug, Serialize)]
+pub(super) struct JournalReport {
+    /// `absent`: the books are in memory only.
+    pub state: &'static str,
+    /// `None`: there is no journal process now.
+    pub process: Option<Process>,
+    /// How often a process was started for it.
+    pub lives: u32,
+    /// Whether it was asked to write what is left, and end.
+    pub leaving: bool,
+    pub heartbeat_age_ms: u64,
+    /// Whether replies wait until what they show is durable.
+    pub replies_wait: bool,
+    /// The last operation.
+    pub last_lsn: u64,
+    /// The last operation that is on disk for good.
+    pub durable_lsn: u64,
+    /// Records in the ring that are not.
+    pub waiting: u64,
+    /// Places of the ring.
+    pub capacity: u64,
+    /// Groups that were made durable by one sync each.
+    pub groups: u64,
+    pub records: u64,
+    pub records_per_group: f64,
+    /// The last operation that the newest snapshot covers; 0 for none.
+    pub snapshot_lsn: u64,
+    /// Idempotency keys that are remembered.
+    pub keys: u64,
+    /// As many as are remembered at most.
+    pub key_window: u64,
 }
 
 /// An operation in flight.

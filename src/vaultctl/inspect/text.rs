@@ -4,8 +4,8 @@ use std::fmt::{self, Display, Write};
 use std::iter;
 
 use super::report::{
-    ConnectionsReport, IntentReport, LaneReport, LocksReport, Process, Report, SegmentReport, SlotReport, Summary,
-    TotalsReport, WorkerReport,
+    ConnectionsReport, IntentReport, JournalReport, LaneReport, LocksReport, Process, Report, SegmentReport,
+    SlotReport, Summary, TotalsReport, WorkerReport,
 };
 use crate::vaultctl::columns::Table;
 use crate::vocab::Cents;
@@ -26,6 +26,7 @@ pub(super) fn text(report: &Report) -> Result<String, fmt::Error> {
         section(&mut out, "requests", &requests(&report.workers))?;
         section(&mut out, "answers", &answers(&report.workers))?;
     }
+    journal(&mut out, &report.journal)?;
     intents(&mut out, &report.intents)?;
     locks(&mut out, &report.locks)?;
     connections(&mut out, &report.connections)?;
@@ -131,6 +132,29 @@ fn answers(workers: &[WorkerReport]) -> Table {
         table.row(iter::once(&worker.worker as &dyn Display).chain(counts));
     }
     table
+}
+
+fn journal(out: &mut String, journal: &JournalReport) -> fmt::Result {
+    let JournalReport { keys, key_window, last_lsn, durable_lsn, waiting, capacity, .. } = journal;
+    if journal.capacity == 0 {
+        writeln!(out, "\njournal: absent, the books are in memory only; last operation {last_lsn}")?;
+    } else {
+        let holder = journal.process.as_ref().map_or_else(|| "no process".to_owned(), process);
+        let leaving = if journal.leaving { ", asked to end" } else { "" };
+        let JournalReport { state, lives, heartbeat_age_ms, replies_wait, .. } = journal;
+        writeln!(out, "\njournal: {state}{leaving}, {holder}, lives {lives}, heartbeat {heartbeat_age_ms} ms ago")?;
+        let wait = if *replies_wait { "replies wait for it" } else { "replies do not wait for it" };
+        writeln!(out, "  last operation {last_lsn}, durable {durable_lsn}: {wait}")?;
+        writeln!(out, "  ring {waiting} of {capacity} records wait")?;
+        let JournalReport { groups, records, records_per_group, snapshot_lsn, .. } = journal;
+        writeln!(out, "  {records} records in {groups} groups, {records_per_group:.1} a group")?;
+        writeln!(
+            out,
+            "  newest snapshot {}",
+            if *snapshot_lsn == 0 { "none".to_owned() } else { snapshot_lsn.to_string() }
+        )?;
+    }
+    writeln!(out, "  keys known {keys} of {key_window}")
 }
 
 fn intents(out: &mut String, intents: &[IntentReport]) -> fmt::Result {
