@@ -9,7 +9,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::os::fd::AsFd;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
@@ -39,7 +39,10 @@ pub struct Server {
     pub instance: String,
     /// The line that said that the server is ready.
     pub ready: String,
+    /// For the standard error, and the data directory unless it is elsewhere.
     directory: TempDir,
+    data: PathBuf,
+    args: Vec<String>,
     process: Child,
     stdout: BufReader<ChildStdout>,
 }
@@ -58,29 +61,44 @@ impl Server {
     #[must_use]
     pub fn start_with(instance: &str, args: &[&str], environment: &[(&str, &str)]) -> Server {
         let directory = tempfile::tempdir().unwrap();
-        // A file, so that nobody has to read it while the server runs.
-        let stderr = fs::File::create(directory.path().join("stderr")).unwrap();
-        let mut process = master(instance, &directory.path().join("data"), args)
-            .envs(environment.iter().copied())
-            .stdout(Stdio::piped())
-            .stderr(stderr)
-            .spawn()
-            .unwrap();
-        let mut stdout = BufReader::new(process.stdout.take().unwrap());
-        let mut ready = String::new();
-        stdout.read_line(&mut ready).unwrap();
-        let Some((address, master, workers)) = parse_ready(&ready) else {
-            let _ = process.kill();
-            let said = fs::read_to_string(directory.path().join("stderr")).unwrap_or_default();
-            panic!("the server is not ready but says {ready:?} and {said}");
-        };
-        Server { address, master, workers, instance: instance.to_owned(), ready, directory, process, stdout }
+        let data = directory.path().join("data");
+        Server::launch(directory, data, instance, args, environment)
+    }
+
+    /// As [`Server::start`], on a data directory that somebody else takes away.
+    #[must_use]
+    pub fn start_on(data: &Path, args: &[&str]) -> Server {
+        Server::launch(tempfile::tempdir().unwrap(), data.to_owned(), &unused_name(), args, &[])
+    }
+
+    fn launch(
+        directory: TempDir,
+        data: PathBuf,
+        instance: &str,
+        args: &[&str],
+        environment: &[(&str, &str)],
+    ) -> Server {
+        let life = Life::begin(directory.path(), &data, instance, args, environment);
+        let Life { address, master, workers, ready, process, stdout } = life;
+        let (instance, args) = (instance.to_owned(), args.iter().map(ToString::to_string).collect());
+        Server { address, master, workers, instance, ready, directory, data, args, process, stdout }
+    }
+
+    /// Starts again what [`Server::wait`] saw end: the same arguments, on the same data. It listens where it did only if it was
+    /// started with a `--port`, as [`unused_port`] gives one. What it says on its standard error comes behind what was said
+    /// before.
+    pub fn start_again(&mut self, environment: &[(&str, &str)]) {
+        let args: Vec<&str> = self.args.iter().map(String::as_str).collect();
+        let life = Life::begin(self.directory.path(), &self.data, &self.instance, &args, environment);
+        let Life { address, master, workers, ready, process, stdout } = life;
+        (self.address, self.master, self.workers, self.ready) = (address, master, workers, ready);
+        (self.process, self.stdout) = (process, stdout);
     }
 
     /// The data directory.
     #[must_use]
     pub fn data(&self) -> PathBuf {
-        self.directory.path().join("data")
+        self.data.clone()
     }
 
     /// What the server said on its standard error so far.
@@ -150,6 +168,16 @@ impl Server {
         assert_eq!(output.status.signal(), Some(Signal::SIGKILL as i32), "{output:?}");
     }
 
+    /// Kills every process of the server at once as `kill -9` does, and waits until all are gone.
+    pub fn kill_all(&mut self) {
+        let children = self.children_now();
+        for pid in std::iter::once(self.master).chain(children.into_iter().map(|(pid, _)| pid)) {
+            // The master's death kills the others as well: they may be gone.
+            let _ = kill(Pid::from_raw(i32::try_from(pid).unwrap()), Signal::SIGKILL);
+        }
+        self.wait();
+    }
+
     /// Waits until the master and all workers are gone, whatever ends them.
     pub fn wait(&mut self) -> Output {
         let workers = self.workers_now();
@@ -176,6 +204,38 @@ impl Server {
                 count => text.extend_from_slice(&part[..count]),
             }
         }
+    }
+}
+
+/// A server from its start to its end.
+struct Life {
+    address: SocketAddr,
+    master: u32,
+    workers: Vec<u32>,
+    ready: String,
+    process: Child,
+    stdout: BufReader<ChildStdout>,
+}
+
+impl Life {
+    fn begin(home: &Path, data: &Path, instance: &str, args: &[&str], environment: &[(&str, &str)]) -> Life {
+        // A file, so that nobody has to read it while the server runs.
+        let stderr = fs::File::options().create(true).append(true).open(home.join("stderr")).unwrap();
+        let mut process = master(instance, data, args)
+            .envs(environment.iter().copied())
+            .stdout(Stdio::piped())
+            .stderr(stderr)
+            .spawn()
+            .unwrap();
+        let mut stdout = BufReader::new(process.stdout.take().unwrap());
+        let mut ready = String::new();
+        stdout.read_line(&mut ready).unwrap();
+        let Some((address, master, workers)) = parse_ready(&ready) else {
+            let _ = process.kill();
+            let said = fs::read_to_string(home.join("stderr")).unwrap_or_default();
+            panic!("the server is not ready but says {ready:?} and {said}");
+        };
+        Life { address, master, workers, ready, process, stdout }
     }
 }
 
@@ -207,10 +267,10 @@ impl Drop for Server {
 #[must_use]
 pub fn master(instance: &str, data: &Path, args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_master"));
-    command.args(["--port", "0", "--instance", instance, "--data"]).arg(data).stdin(Stdio::null());
+    command.args(["--instance", instance, "--data"]).arg(data).stdin(Stdio::null());
     // Small ones: dozens of servers of a test run share a disk.
-    let small = [("--segment-records", "4096"), ("--key-window", "10000")];
-    for (option, value) in small {
+    let defaults = [("--port", "0"), ("--segment-records", "4096"), ("--key-window", "10000")];
+    for (option, value) in defaults {
         if !args.contains(&option) {
             command.args([option, value]);
         }
@@ -225,6 +285,21 @@ pub fn master(instance: &str, data: &Path, args: &[&str]) -> Command {
 pub fn unused_name() -> String {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     format!("test-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// A port for a server that is to be started again on it. It is none of those that the kernel gives to whoever connects: while
+/// nobody listens there, a client that tries and tries would else be connected to itself one day.
+#[must_use]
+pub fn unused_port() -> u16 {
+    const LOWEST: u32 = 10_000;
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let range = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap();
+    let highest: u32 = range.split_whitespace().next().unwrap().parse().unwrap();
+    let mut ports = std::iter::repeat_with(|| {
+        let number = std::process::id().wrapping_mul(17).wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
+        u16::try_from(LOWEST + number % (highest - LOWEST)).unwrap()
+    });
+    ports.find(|&port| TcpListener::bind(("127.0.0.1", port)).is_ok()).unwrap()
 }
 
 /// Sends a signal to a process that this test has started.
