@@ -154,6 +154,14 @@ impl Server {
     /// It does not stop in time, or leaves an object behind.
     #[must_use]
     pub fn stop(mut self) -> Output {
+        self.end()
+    }
+
+    /// As [`Server::stop`]; what it has written stays.
+    ///
+    /// # Panics
+    /// It does not stop in time, or leaves an object behind.
+    pub fn end(&mut self) -> Output {
         self.signal(Signal::SIGINT);
         let output = self.wait();
         assert_eq!(self.objects(), Vec::<String>::new(), "left after an orderly stop, which said {output:?}");
