@@ -44,6 +44,11 @@ impl Turmoil {
         Turmoil { instance: stale::open_running(&server.instance).unwrap(), workers: 0, journal: 0 }
     }
 
+    /// Looks into the server's next life, and goes on counting.
+    pub fn look_again(&mut self, server: &Server) {
+        self.instance = Turmoil::of(server).instance;
+    }
+
     /// Operations done so far, since the data directory was made.
     pub fn done(&self) -> u64 {
         self.instance.table().order().now().lsn.0
