@@ -23,6 +23,19 @@ unsafe impl<T: Shared, const N: usize> Shared for [T; N] {}
 // SAFETY: no bytes at all.
 unsafe impl Shared for () {}
 
+/// Has the processor fetch what `place` points at, to be written soon, while the caller does something else.
+#[inline]
+pub fn expect_to_write<T: Shared>(place: &T) {
+    let address = std::ptr::from_ref(place).cast::<i8>();
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a hint about the address of a reference, which faults on none and changes nothing.
+    unsafe {
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_ET0 }>(address);
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = address;
+}
+
 /// Defines a structure for shared memory: `repr(C)`, of a stated alignment and size, each field [`Shared`], no padding.
 ///
 /// The size and the absence of padding are checked at compile time, so a field that was added or moved without thought

@@ -4,7 +4,8 @@
 //! bank is: these are the building blocks that the rest is made of.
 //!
 //! The happens-before pairs between processes carry greppable names in the comments of both sides:
-//! `PUBLISH-SEGMENT` (segment), `HAND-OVER` (lane), `COMMIT-INTENT` and `CUT` (ledger), `MOVE-PROGRESS` (connection).
+//! `PUBLISH-SEGMENT` (segment), `HAND-OVER` (lane), `COMMIT-INTENT`, `TAIL`,
+//! `CUT` and `RING-PLACE` (ledger), `MOVE-PROGRESS` (connection), `APPEND-OR-SLEEP` and `DURABLE-OR-AWAITED` (journal).
 #![allow(unsafe_code)]
 
 pub mod bytes;

@@ -24,9 +24,6 @@ use crate::shared_struct;
 /// `VAULTSEG` in ASCII: the first eight bytes of every finished segment.
 const MAGIC: u64 = u64::from_be_bytes(*b"VAULTSEG");
 
-/// Bytes of a huge page on x86-64.
-const HUGE_PAGE: usize = 2 << 20;
-
 shared_struct! {
     /// What every segment begins with. Writer: the master, once, before any other process can know of the segment.
     struct Header, align 64, size 64; {
@@ -110,9 +107,8 @@ impl<Root: Shared, Element: Shared> Segment<Root, Element> {
             ShmemConf::new().os_id(name).size(plan.bytes).create().map_err(|e| shmem_error("create", name, &e))?;
         let fd = shm_open(name, OFlag::O_RDWR, Mode::empty()).map_err(|e| IpcError::system("open", name, e))?;
         let length = i64::try_from(plan.bytes).map_err(|_| IpcError::system("size", name, Errno::EFBIG))?;
-        ask_for_huge_pages(shmem.as_ptr(), plan.bytes);
-        nix::fcntl::posix_fallocate(&fd, 0, length).map_err(|e| IpcError::system("reserve memory for", name, e))?;
         let base = NonNull::new(shmem.as_ptr()).ok_or_else(|| IpcError::system("map", name, Errno::EFAULT))?;
+        nix::fcntl::posix_fallocate(&fd, 0, length).map_err(|e| IpcError::system("reserve memory for", name, e))?;
         shmem.set_owner(false);
         let _mapping = Mapping::Writable { _shmem: ManuallyDrop::new(shmem) };
         let segment = Segment { name: name.to_owned(), base, elements: count, _mapping, _types: PhantomData };
@@ -191,22 +187,6 @@ impl<Root: Shared, Element: Shared> Segment<Root, Element> {
     #[must_use]
     pub fn bytes(&self) -> usize {
         Self::plan(self.elements).bytes
-    }
-}
-
-/// Asks for pages of 2 MiB where a segment has whole ones: random places in it then miss the TLB far less often. The kernel
-/// decides by `/sys/kernel/mm/transparent_hugepage/shmem_enabled` (`advise` or `always`); without them all works as well.
-fn ask_for_huge_pages(base: *mut u8, bytes: usize) {
-    if bytes < HUGE_PAGE {
-        return;
-    }
-    // SAFETY: advice on a mapping that this process has just made; it changes no contents.
-    let advised = unsafe { libc::madvise(base.cast(), bytes, libc::MADV_HUGEPAGE) };
-    if advised == 0 {
-        // Huge pages are given out by faults only, not by posix_fallocate. Unlike touching them this fails without a signal
-        // where memory is short (madvise(2)); the caller's posix_fallocate then says so.
-        // SAFETY: as above; the pages are zero before and after.
-        unsafe { libc::madvise(base.cast(), bytes, libc::MADV_POPULATE_WRITE) };
     }
 }
 

@@ -252,6 +252,28 @@ impl JournalRow {
         self.records.add(records);
     }
 
+    /// Asks for a snapshot; gives what [`JournalRow::snapshots_done`] must reach.
+    pub fn want_snapshot(&self) -> u64 {
+        self.snapshots_wanted.fetch_add(1, Ordering::AcqRel) + 1
+    }
+
+    /// Snapshots that were asked for so far.
+    #[must_use]
+    pub fn snapshots_wanted(&self) -> u64 {
+        self.snapshots_wanted.load(Ordering::Acquire)
+    }
+
+    /// How many of these were taken, or could not be.
+    #[must_use]
+    pub fn snapshots_done(&self) -> u64 {
+        self.snapshots_done.load(Ordering::Acquire)
+    }
+
+    /// Says how many of these were taken, or could not be.
+    pub fn set_snapshots_done(&self, done: u64) {
+        self.snapshots_done.store(done, Ordering::Release);
+    }
+
     /// The last operation that the newest snapshot covers.
     #[must_use]
     pub fn snapshot(&self) -> Lsn {

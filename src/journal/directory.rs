@@ -17,9 +17,9 @@ use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::disk::{self, Disk, RealDisk};
+use super::disk::{self, BLOCK_BYTES, Disk, RealDisk};
 use super::error::{DiskError, Step};
-
+use super::record::RECORD_BYTES;
 use crate::limits::MAX_ACCOUNTS;
 use crate::vocab::{AccountId, Cents, Lsn};
 
@@ -233,6 +233,8 @@ impl Directory {
         opening: Cents,
         records_per_segment: u64,
     ) -> Result<Self, DirectoryError> {
+        // Whole blocks, which writes past the page cache are made of.
+        let records_per_segment = records_per_segment.next_multiple_of((BLOCK_BYTES / RECORD_BYTES) as u64);
         Self::open_or_create_on(Arc::new(RealDisk), data, accounts, opening, records_per_segment)
     }
 

@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use byteorder::{ByteOrder, LittleEndian};
 
 use super::directory::{Directory, IDENTITY_BYTES, Identity};
-use super::disk::DiskFile;
+use super::disk::{Blocks, DiskFile};
 use super::error::{DiskError, Step};
 use super::record::RECORD_BYTES;
 use crate::vocab::Lsn;
@@ -63,7 +63,7 @@ pub fn offset_of(lsn: Lsn, records_per_segment: u64) -> u64 {
     HEADER_BYTES as u64 + (lsn.0 - 1) % records_per_segment * RECORD_STRIDE
 }
 
-/// Bytes of a whole segment.
+/// Bytes of a whole segment. On a real disk these are whole blocks.
 #[must_use]
 pub fn bytes_of_segment(records_per_segment: u64) -> u64 {
     HEADER_BYTES as u64 + records_per_segment * RECORD_STRIDE
@@ -250,7 +250,11 @@ fn write_zeros(directory: &Directory, first: Lsn, path: &Path, stop: &AtomicBool
     let file = directory.disk().create(path).step("make", path)?;
     file.allocate(bytes).step("reserve the space of", path)?;
     file.write_at(&encode_header(directory, first, State::Prepared), 0).step("write", path)?;
-    let zeros = vec![0; CHUNK_BYTES];
+    file.sync_data().step("sync", path)?;
+    // Past the page cache: nobody reads them there.
+    let file = directory.disk().open_direct(path).step("open", path)?;
+    let mut blocks = Blocks::default();
+    let zeros = blocks.of_length(CHUNK_BYTES);
     let mut at = HEADER_BYTES as u64;
     while at < bytes {
         if stop.load(Ordering::Relaxed) {

@@ -9,10 +9,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::directory::Directory;
+use super::disk::{BLOCK_BYTES, Blocks};
 use super::error::{DiskError, Step};
 use super::record::{self, RECORD_BYTES, Record, RecordBytes, RecordError};
 use super::room::{Preparer, Room};
-use super::segment::{self, Segment, State, first_of, offset_of};
+use super::segment::{self, Segment, State, bytes_of_segment, first_of, offset_of};
 use crate::vocab::Lsn;
 
 /// Why a journal cannot be written.
@@ -75,6 +76,8 @@ pub struct Writer {
     /// Written to since the last sync; the last one is the one being written.
     unsynced: Vec<Segment>,
     current: Option<Segment>,
+    blocks: Blocks,
+    begun: Begun,
     preparer: Preparer,
     failed: Option<Arc<DiskError>>,
 }
@@ -110,6 +113,8 @@ impl Writer {
             durable: after,
             unsynced: Vec::new(),
             current: None,
+            blocks: Blocks::default(),
+            begun: Begun::default(),
             preparer,
             failed: None,
         };
@@ -239,7 +244,7 @@ impl Writer {
         if lsn > end { Err(WriterError::NoRoom { lsn, end }) } else { Ok(()) }
     }
 
-    /// Writes sealed records with one call per segment.
+    /// Writes sealed records with one call per segment, in whole blocks: the first one has what was written into it before.
     fn write(&mut self, batch: &[RecordBytes]) -> Result<(), DiskError> {
         let per_segment = self.directory.records_per_segment();
         let (mut next, mut previous_crc, mut rest) = (Lsn(self.last.0 + 1), self.chain, batch);
@@ -248,10 +253,23 @@ impl Writer {
             let room = usize::try_from(first.0 + per_segment - next.0).unwrap_or(usize::MAX);
             let (piece, later) = rest.split_at(room.min(last + 1));
             let segment = self.enter(first)?;
-            if next == first {
-                segment.write_header(&self.directory, State::Active { previous_crc })?;
-            }
-            segment.file.write_at(piece.as_flattened(), offset_of(next, per_segment)).step("write", &segment.path)?;
+            let offset = offset_of(next, per_segment);
+            let before = if next == first {
+                // The header, which makes the segment active by the same write.
+                segment::encode_header(&self.directory, first, State::Active { previous_crc }).to_vec()
+            } else {
+                self.begun_block(&segment, offset)?
+            };
+            let (kept, records) = (before.len(), piece.as_flattened());
+            let blocks = self.blocks.of_length(kept + records.len());
+            blocks[..kept].copy_from_slice(&before);
+            blocks[kept..kept + records.len()].copy_from_slice(records);
+            blocks[kept + records.len()..].fill(0);
+            let start = offset - kept as u64;
+            // A segment that is not made of whole blocks, on a disk that does not ask for them, is not made longer.
+            let within = usize::try_from(bytes_of_segment(per_segment) - start).unwrap_or(usize::MAX).min(blocks.len());
+            segment.file.write_at(&blocks[..within], start).step("write", &segment.path)?;
+            self.begun = Begun::after(blocks, offset + records.len() as u64, first);
             next = Lsn(next.0 + piece.len() as u64);
             previous_crc = piece.last().map_or(previous_crc, record::stored_crc);
             rest = later;
@@ -259,11 +277,23 @@ impl Writer {
         Ok(())
     }
 
+    /// The records that stand in the block of `offset` before it.
+    fn begun_block(&self, segment: &Segment, offset: u64) -> Result<Vec<u8>, DiskError> {
+        let length = usize::try_from(offset % BLOCK_BYTES as u64).unwrap_or(0);
+        if (self.begun.first, self.begun.end) == (segment.first, offset) {
+            return Ok(self.begun.bytes.clone());
+        }
+        let mut bytes = vec![0; length];
+        let file = self.directory.disk().open(&segment.path).step("open", &segment.path)?;
+        file.read_at(&mut bytes, offset - length as u64).step("read", &segment.path)?;
+        Ok(bytes)
+    }
+
     /// The segment that begins with record `first`, to be written to, and so to be synced.
     fn enter(&mut self, first: Lsn) -> Result<Segment, DiskError> {
         let segment = match self.current.take_if(|segment| segment.first == first) {
             Some(segment) => segment,
-            None => open(&self.directory, first)?,
+            None => open_direct(&self.directory, first)?,
         };
         self.current = Some(segment.clone());
         if self.unsynced.last().is_none_or(|last| last.first != first) {
@@ -271,6 +301,31 @@ impl Writer {
         }
         Ok(segment)
     }
+}
+
+/// The block that the last write ended in, as far as it is filled.
+#[derive(Debug, Default)]
+struct Begun {
+    first: Lsn,
+    /// Where the last write ended.
+    end: u64,
+    bytes: Vec<u8>,
+}
+
+impl Begun {
+    /// After `blocks` were written into the segment that begins with `first`; their records end at `end`.
+    fn after(blocks: &[u8], end: u64, first: Lsn) -> Self {
+        let filled = usize::try_from(end % BLOCK_BYTES as u64).unwrap_or(0);
+        let last = blocks.len().saturating_sub(BLOCK_BYTES);
+        Begun { first, end, bytes: blocks[last..last + filled].to_vec() }
+    }
+}
+
+/// Opens a segment that must be there, for writing whole blocks.
+fn open_direct(directory: &Directory, first: Lsn) -> Result<Segment, DiskError> {
+    let path = directory.segment_path(first);
+    let file = directory.disk().open_direct(&path).step("open", &path)?;
+    Ok(Segment { first, path, file })
 }
 
 /// Opens a segment that must be there.

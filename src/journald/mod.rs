@@ -31,8 +31,10 @@ use keeper::Keeper;
 const LARGEST_GROUP: u64 = 1 << 14;
 /// How often it is looked whether a full disk has space again; the kernel has no event for that.
 const SPACE_PATIENCE: Duration = Duration::from_millis(100);
-/// How often the process shows that it lives.
+/// The longest sleep.
 const BEAT: Duration = Duration::from_millis(250);
+/// How often, also under load, it is looked after segments and snapshots, and shown that the process lives.
+const CARE: Duration = Duration::from_millis(50);
 
 /// What the journal process is given at its birth.
 pub struct Seat {
@@ -94,6 +96,17 @@ struct Journald {
     /// How long a record may wait for others; none where somebody waits for it.
     flush_interval: Option<Duration>,
     last_flush: Instant,
+    last_care: Option<Instant>,
+}
+
+/// What became of a group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Group {
+    Durable,
+    /// The next segment is still being prepared.
+    NoRoomYet,
+    /// The disk is full.
+    NoSpace,
 }
 
 impl Journald {
@@ -102,7 +115,7 @@ impl Journald {
         let sequencer = instance.table().sequencer();
         crate::crash_point::arm_from_environment("journal", instance.journal_row().lives());
         let writer = Writer::resume(&directory, sequencer.durable())?;
-        let keeper = Keeper::start(instance, settings, directory)?;
+        let keeper = Keeper::start(instance, settings, directory, nudge.clone())?;
         let flush_interval = (settings.durability == Durability::Async).then_some(settings.flush_interval);
         Ok(Journald {
             instance,
@@ -115,23 +128,28 @@ impl Journald {
             group: Vec::new(),
             flush_interval,
             last_flush: Instant::now(),
+            last_care: None,
         })
     }
 
     /// The loop.
     fn serve(mut self) -> Result<(), JournaldError> {
         loop {
-            self.instance.journal_row().beat(monotonic_ns());
             let stopping = self.instance.journal_row().is_to_leave();
+            if self.last_care.is_none_or(|last| last.elapsed() >= CARE) {
+                self.keep_house()?;
+            }
             let waiting = self.order.now().lsn.0 - self.writer.durable().0;
             if waiting > 0 && (stopping || self.is_due(waiting)) {
-                self.write_group()?;
+                if self.write_group()? == Group::NoSpace && stopping {
+                    log::warn!("there is no space for {waiting} records, of which nobody was told");
+                    return Ok(());
+                }
                 continue;
             }
             if stopping {
                 return Ok(());
             }
-            self.keep_house()?;
             self.sleep()?;
         }
     }
@@ -145,7 +163,7 @@ impl Journald {
     }
 
     /// Writes what waits, as much as one group takes, makes it durable, and says so.
-    fn write_group(&mut self) -> Result<(), JournaldError> {
+    fn write_group(&mut self) -> Result<Group, JournaldError> {
         let first = self.writer.durable().0 + 1;
         let last = self.order.now().lsn.0.min(first + LARGEST_GROUP - 1).min(self.writer.end_of_room().0);
         if last < first {
@@ -168,7 +186,7 @@ impl Journald {
         self.publish(durable);
         self.instance.journal_row().count_group(last - first + 1);
         self.last_flush = Instant::now();
-        Ok(())
+        Ok(Group::Durable)
     }
 
     /// Says how far the journal is durable, and wakes the workers that sleep until then.
@@ -183,18 +201,18 @@ impl Journald {
     }
 
     /// The next segment is being prepared, or cannot be.
-    fn wait_for_room(&mut self) -> Result<(), JournaldError> {
+    fn wait_for_room(&mut self) -> Result<Group, JournaldError> {
         match self.writer.room() {
             Room::Enough => {
                 let _ = self.writer.has_room_within(self.next(), BEAT);
-                Ok(())
+                Ok(Group::NoRoomYet)
             }
             Room::NoSpace(_) => self.wait_for_space(),
         }
     }
 
     /// There is no space on the disk: says so, so that operations are refused from now on, and tries again soon.
-    fn wait_for_space(&mut self) -> Result<(), JournaldError> {
+    fn wait_for_space(&mut self) -> Result<Group, JournaldError> {
         if self.sequencer.state() != JournalState::NoSpace {
             self.sequencer.set_state(JournalState::NoSpace);
             // Who waits for room in the ring is told.
@@ -203,11 +221,13 @@ impl Journald {
         self.poll(SPACE_PATIENCE)?;
         self.writer.retry_room();
         let _ = self.writer.has_room_within(self.next(), BEAT);
-        Ok(())
+        Ok(Group::NoSpace)
     }
 
-    /// What is to be done when no record waits.
+    /// What is to be done now and then.
     fn keep_house(&mut self) -> Result<(), JournaldError> {
+        self.last_care = Some(Instant::now());
+        self.instance.journal_row().beat(monotonic_ns());
         let durable = self.writer.durable();
         match self.writer.room() {
             Room::Enough if self.sequencer.state() == JournalState::NoSpace => {
@@ -223,7 +243,7 @@ impl Journald {
                     );
                 }
                 if self.writer.end_of_room() <= durable {
-                    return self.wait_for_space();
+                    self.wait_for_space()?;
                 }
                 self.writer.retry_room();
             }

@@ -10,6 +10,7 @@
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use crate::ipc::IpcError;
+use crate::ipc::layout::expect_to_write;
 use crate::ipc::segment::Segment;
 use crate::journal::record::{Kind, Record, Verdict};
 use crate::limits::KEY_BYTES;
@@ -83,6 +84,14 @@ pub struct Remembered {
     pub amount: Cents,
     /// The balances afterwards.
     pub balances: [Cents; 2],
+}
+
+/// A key and where it belongs.
+pub(super) struct Spot<'a> {
+    halves: [u64; 2],
+    buckets: [&'a Bucket; 2],
+    /// In the place that it has in a slot.
+    tag: u32,
 }
 
 /// What looking for a key found.
@@ -210,10 +219,10 @@ impl Keys {
         &places[usize::try_from(number % places.len() as u64).unwrap_or(0)]
     }
 
-    /// The two buckets of a key, and its tag in the place that it has in a slot.
+    /// Where `key` belongs; has the lines that looking for it needs come closer.
     #[inline]
-    fn buckets(&self, key: &Key) -> ([&Bucket; 2], u32) {
-        let [low, high] = halves(key);
+    pub(super) fn spot(&self, key: Key) -> Spot<'_> {
+        let halves = halves(&key);
         let [a, b] = [0, 1].map(|which| self.header().seeds[which].load(Ordering::Relaxed));
         // Two multiplications whose halves are folded (the mixing of wyhash), since each alone leaves its low bits weak.
         #[allow(clippy::cast_possible_truncation, reason = "parts of a hash")]
@@ -221,14 +230,18 @@ impl Keys {
             let product = u128::from(x) * u128::from(y);
             product as u64 ^ (product >> 64) as u64
         };
-        let hash = fold(fold(low ^ a, high ^ b) ^ b, a | 1);
+        let hash = fold(fold(halves[0] ^ a, halves[1] ^ b) ^ b, a | 1);
         let index = self.index.elements();
         #[allow(clippy::cast_possible_truncation, reason = "parts of a hash")]
-        let bucket = |part: u64| &index[part as usize & (index.len() - 1)];
+        let bucket = |part: u64| {
+            let bucket = &index[part as usize & (index.len() - 1)];
+            expect_to_write(bucket);
+            bucket
+        };
         let bits = self.number_bits();
         // Never zero, so that no slot in use is.
         let tag = u32::try_from(hash >> 40).unwrap_or(0) % ((1 << (u32::BITS - bits)) - 1) + 1;
-        ([bucket(hash), bucket(hash >> 32)], tag << bits)
+        Spot { halves, buckets: [bucket(hash), bucket(hash >> 32)], tag: tag << bits }
     }
 
     #[allow(clippy::cast_possible_truncation, reason = "at most 31")]
@@ -236,19 +249,9 @@ impl Keys {
         self.header().number_bits.load(Ordering::Relaxed) as u32
     }
 
-    /// Has the lines that looking for `key` needs come closer, before the lock is taken.
+    /// Looks for a key.
     #[inline]
-    pub(super) fn expect(&self, key: &Key) {
-        let (buckets, _) = self.buckets(key);
-        for bucket in buckets {
-            std::hint::black_box(bucket.slots[0].load(Ordering::Relaxed));
-        }
-    }
-
-    /// Looks for `key`.
-    #[inline]
-    pub(super) fn find(&self, key: &Key) -> Found<'_> {
-        let (buckets, tag) = self.buckets(key);
+    pub(super) fn find<'a>(&self, &Spot { halves, buckets, tag }: &Spot<'a>) -> Found<'a> {
         let (known, window) = (self.header().known.load(Ordering::Relaxed), self.window());
         let mask = (1 << self.number_bits()) - 1;
         let mut free: Option<(usize, &AtomicU32)> = None;
@@ -262,7 +265,7 @@ impl Keys {
                 if word == 0 || age >= window.min(known) {
                     (vacant, vacancies) = (Some(slot), vacancies + 1);
                 } else if word & !u32::try_from(mask).unwrap_or(0) == tag
-                    && let Some(found) = self.remembered(known - age, key)
+                    && let Some(found) = self.remembered(known - age, halves)
                 {
                     return Found::Known(found);
                 }
@@ -276,24 +279,24 @@ impl Keys {
         free.map_or(Found::Crowded, |(_, slot)| Found::Free(slot))
     }
 
-    fn remembered(&self, number: u64, key: &Key) -> Option<Remembered> {
+    fn remembered(&self, number: u64, halves: [u64; 2]) -> Option<Remembered> {
         let words: [u64; WORDS] = std::array::from_fn(|i| self.place(number).words[i].load(Ordering::Relaxed));
         let [low, high, rest @ ..] = words;
-        if [low, high] == halves(key) { Remembered::from_words(rest) } else { None }
+        if [low, high] == halves { Remembered::from_words(rest) } else { None }
     }
 
     /// Writes `record`'s key down, where it does not count yet; the number that [`Keys::make_known`] takes.
     #[inline]
-    pub(super) fn write_down(&self, key: &Key, record: &Record, slot: &AtomicU32) -> u64 {
+    pub(super) fn write_down(&self, spot: &Spot<'_>, record: &Record, slot: &AtomicU32) -> u64 {
         let number = self.header().known.load(Ordering::Relaxed) + 1;
-        let [low, high] = halves(key);
+        let [low, high] = spot.halves;
         let [lsn, a, b, c, d, e] = Remembered::of(record).to_words();
         for (word, value) in self.place(number).words.iter().zip([low, high, lsn, a, b, c, d, e]) {
             word.store(value, Ordering::Relaxed);
         }
         #[allow(clippy::cast_possible_truncation, reason = "its low bits")]
         let low_bits = number as u32 & ((1 << self.number_bits()) - 1);
-        slot.store(self.buckets(key).1 | low_bits, Ordering::Relaxed);
+        slot.store(spot.tag | low_bits, Ordering::Relaxed);
         number
     }
 
@@ -339,15 +342,16 @@ mod tests {
 
     fn put(keys: &Keys, number: u64) {
         let (key, record) = record(number);
-        match keys.find(&key) {
-            Found::Free(slot) => keys.make_known(keys.write_down(&key, &record, slot), Lsn(number + 100)),
+        let spot = keys.spot(key);
+        match keys.find(&spot) {
+            Found::Free(slot) => keys.make_known(keys.write_down(&spot, &record, slot), Lsn(number + 100)),
             Found::Known(known) => panic!("{known:?}"),
             Found::Crowded => panic!("crowded at {number}"),
         }
     }
 
     fn found(keys: &Keys, number: u64) -> Option<Remembered> {
-        match keys.find(&record(number).0) {
+        match keys.find(&keys.spot(record(number).0)) {
             Found::Known(known) => Some(known),
             _ => None,
         }
@@ -376,8 +380,9 @@ mod tests {
     fn a_key_that_was_only_written_down_is_not_known() {
         let keys = keys(10);
         let (key, record) = record(1);
-        let Found::Free(slot) = keys.find(&key) else { panic!("nothing is there") };
-        keys.write_down(&key, &record, slot);
+        let spot = keys.spot(key);
+        let Found::Free(slot) = keys.find(&spot) else { panic!("nothing is there") };
+        keys.write_down(&spot, &record, slot);
         assert!(found(&keys, 1).is_none());
         put(&keys, 2);
         assert!(found(&keys, 1).is_none() && found(&keys, 2).is_some(), "the other one took its number");

@@ -17,7 +17,7 @@ use crate::ipc::robust::{Acquired, Busy, Held, RobustMutex};
 use crate::ipc::segment::Segment;
 use crate::journal::record::{RECORD_BYTES, Record, RecordBytes};
 use crate::ledger::intent::{Intent, Phase};
-use crate::ledger::keys::{Found, Keys, Remembered};
+use crate::ledger::keys::{Found, Keys, Remembered, Spot};
 use crate::ledger::order::{Order, Stamp};
 use crate::ledger::table::{PATIENCE, Table};
 use crate::shared_struct;
@@ -251,7 +251,8 @@ impl Sequencer {
 }
 
 impl Table {
-    /// Commits the operation of `intent`, whose accounts are all locked: gives it its number, which goes into `record`.
+    /// Commits the operation of `intent`, whose accounts are all locked: gives it its number, which goes into `record`. `spot` is
+    /// that of the record's key.
     ///
     /// # Errors
     /// [`Uncommitted`]; the intent is still to be cleared then.
@@ -260,32 +261,31 @@ impl Table {
         &self,
         intent: &Intent,
         record: &mut Record,
+        spot: Option<&Spot<'_>>,
         still_waiting: impl FnMut(),
     ) -> Result<Stamp, Uncommitted> {
-        if !self.sequencer().is_journaled() && record.key.is_none() {
+        if !self.sequencer().is_journaled() && spot.is_none() {
             let stamp = self.order().take_next();
             intent.commit(stamp.lsn);
             crash_point(CrashPoint::Committed);
             return Ok(stamp);
         }
-        self.commit_in_turn(intent, record, still_waiting)
+        self.commit_in_turn(intent, record, spot, still_waiting)
     }
 
     fn commit_in_turn(
         &self,
         intent: &Intent,
         record: &mut Record,
+        spot: Option<&Spot<'_>>,
         still_waiting: impl FnMut(),
     ) -> Result<Stamp, Uncommitted> {
         let sequencer = self.sequencer();
         let keys = sequencer.keys();
-        if let Some(key) = &record.key {
-            keys.expect(key);
-        }
         let _held = self.sequence(still_waiting);
         crash_point(CrashPoint::SequencerLocked);
         record.lsn = Lsn(self.order().now().lsn.0 + 1);
-        let slot = match record.key.as_ref().map(|key| keys.find(key)) {
+        let slot = match spot.map(|spot| keys.find(spot)) {
             Some(Found::Known(known)) if known.is_same_request(record) => return Err(Uncommitted::Repeated(known)),
             Some(Found::Known(_)) => return Err(Uncommitted::Conflict),
             Some(Found::Crowded) => return Err(Uncommitted::NoSpace),
@@ -300,7 +300,7 @@ impl Table {
             }
             sequencer.put(record);
         }
-        let number = record.key.as_ref().zip(slot).map(|(key, slot)| keys.write_down(key, record, slot));
+        let number = spot.zip(slot).map(|(spot, slot)| keys.write_down(spot, record, slot));
         crash_point(CrashPoint::RecordWritten);
         intent.set_key_number(number.unwrap_or(0));
         let stamp = if sequencer.is_journaled() {

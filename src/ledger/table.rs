@@ -289,11 +289,10 @@ impl Table {
 
     /// Makes the key of `record`, which stands in the journal, known again; before the first worker, in the order of records.
     pub fn restore_key(&self, record: &Record) {
-        if let Some(key) = &record.key
-            && let Found::Free(slot) = self.sequencer.keys().find(key)
-        {
-            let keys = self.sequencer.keys();
-            keys.make_known(keys.write_down(key, record, slot), record.lsn);
+        let keys = self.sequencer.keys();
+        let Some(spot) = record.key.map(|key| keys.spot(key)) else { return };
+        if let Found::Free(slot) = keys.find(&spot) {
+            keys.make_known(keys.write_down(&spot, record, slot), record.lsn);
         }
     }
 

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::crash_point::{CrashPoint, crash_point};
 use crate::journal::record::{Kind, Record, Verdict};
 use crate::ledger::intent::{LedgerRow, NO_CONNECTION, Plan};
-use crate::ledger::keys::Key;
+use crate::ledger::keys::{Key, Spot};
 use crate::ledger::order::Stamp;
 use crate::ledger::rules::{Operation, Outcome, Refusal};
 use crate::ledger::sequencer::Uncommitted;
@@ -118,6 +118,8 @@ impl<'a> Teller<'a> {
         asker: &Asker,
         reply: impl FnOnce(Result<&Outcome, Refusal>) -> Completion<'c>,
     ) -> Result<Lsn, Undone> {
+        // As early as possible: the lines that it needs come while the accounts are locked and the reply is written.
+        let spot = asker.key.map(|key| self.table.sequencer().keys().spot(key));
         if let Err(refusal) = operation.check_shape(self.table.accounts()) {
             return self.refuse(operation, asker, refusal, reply);
         }
@@ -140,7 +142,7 @@ impl<'a> Teller<'a> {
         let plan = self.plan(operation, &outcome, completion);
         let mut record = self.record(operation, asker, Verdict::Done);
         (record.balances, record.previous) = (outcome.balances, previous);
-        let stamp = self.commit(&plan, &mut record)?;
+        let stamp = self.commit(&plan, &mut record, spot.as_ref())?;
         self.apply(stamp, &plan, &first, second.as_ref());
         self.complete(completion);
         drop(first);
@@ -171,16 +173,17 @@ impl<'a> Teller<'a> {
             Refusal::Insufficient => Verdict::Insufficient,
             Refusal::Invalid => Verdict::Invalid,
         };
-        let stamp = self.commit(&plan, &mut self.record(operation, asker, verdict))?;
+        let spot = asker.key.map(|key| self.table.sequencer().keys().spot(key));
+        let stamp = self.commit(&plan, &mut self.record(operation, asker, verdict), spot.as_ref())?;
         self.complete(completion);
         Ok(stamp.lsn)
     }
 
     #[inline]
-    fn commit(&mut self, plan: &Plan, record: &mut Record) -> Result<Stamp, Undone> {
+    fn commit(&mut self, plan: &Plan, record: &mut Record, spot: Option<&Spot<'_>>) -> Result<Stamp, Undone> {
         self.row.intent.prepare(plan);
         crash_point(CrashPoint::Prepared);
-        match self.table.commit(&self.row.intent, record, &self.still_waiting) {
+        match self.table.commit(&self.row.intent, record, spot, &self.still_waiting) {
             Ok(stamp) => {
                 crash_point(CrashPoint::Sequenced);
                 self.see(stamp.lsn);

@@ -76,6 +76,15 @@ pub trait Disk: Debug + Send + Sync {
     /// What the kernel said; `NotFound` where there is none.
     fn open(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>>;
 
+    /// Opens a file for writes that go past the page cache, where the file system can do that (`O_DIRECT`, `open(2)`): no copy,
+    /// and no memory for what is never read. Writes must then be whole blocks of [`BLOCK_BYTES`], in memory as at the offset.
+    ///
+    /// # Errors
+    /// What the kernel said; `NotFound` where there is none.
+    fn open_direct(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
+        self.open(path)
+    }
+
     /// Makes a directory, mode 0700, and those above it, if they are not there.
     ///
     /// # Errors
@@ -105,6 +114,28 @@ pub trait Disk: Debug + Send + Sync {
     /// # Errors
     /// What the kernel said.
     fn sync_dir(&self, directory: &Path) -> io::Result<()>;
+}
+
+/// What direct writes are made of; no disk has larger sectors.
+pub const BLOCK_BYTES: usize = 4096;
+
+/// Memory that begins and ends where a block does.
+#[derive(Debug, Default)]
+pub struct Blocks {
+    memory: Vec<u8>,
+    length: usize,
+}
+
+impl Blocks {
+    /// The bytes, of which there are `length` rounded up to whole blocks; what is new of them is zero.
+    pub fn of_length(&mut self, length: usize) -> &mut [u8] {
+        self.length = length.next_multiple_of(BLOCK_BYTES);
+        if self.memory.len() < self.length + BLOCK_BYTES {
+            self.memory = vec![0; (self.length + BLOCK_BYTES).next_power_of_two()];
+        }
+        let start = self.memory.as_ptr().align_offset(BLOCK_BYTES);
+        &mut self.memory[start..start + self.length]
+    }
 }
 
 /// The machine's own file systems.
@@ -155,6 +186,15 @@ impl Disk for RealDisk {
 
     fn open(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
         Ok(Arc::new(OpenOptions::new().read(true).write(true).open(path)?))
+    }
+
+    fn open_direct(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
+        match OpenOptions::new().read(true).write(true).custom_flags(libc::O_DIRECT).open(path) {
+            Ok(file) => Ok(Arc::new(file)),
+            // A file system that cannot do it.
+            Err(failed) if failed.raw_os_error() == Some(libc::EINVAL) => self.open(path),
+            Err(failed) => Err(failed),
+        }
     }
 
     fn create_dir(&self, path: &Path) -> io::Result<()> {

@@ -64,6 +64,12 @@ impl SnapshotWriter {
         if (self.pushed as usize).is_multiple_of(ACCOUNTS_PER_BLOCK) { self.end_block() } else { Ok(()) }
     }
 
+    /// The record of its cut.
+    #[must_use]
+    pub fn lsn(&self) -> Lsn {
+        self.header.lsn
+    }
+
     /// The newest record in it, which must be durable before it can be finished.
     #[must_use]
     pub fn newest(&self) -> Lsn {
