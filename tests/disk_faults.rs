@@ -124,6 +124,14 @@ fn a_full_disk_refuses_operations_serves_reads_and_recovers() {
     asker.ask().unwrap();
     assert!(busy(&asker.acks), "still");
     assert!(server.stderr().contains("No space left on device"), "{}", server.stderr());
+    // Nor does it help to start again: reads are served, the rest waits for space.
+    server.kill_all();
+    server.start_again(&[]);
+    let mut again = Asker::new(server.address, 20, 6);
+    again.ask().unwrap();
+    assert!(busy(&again.acks), "{:?}", again.acks);
+    assert_eq!(again.bank.totals(), done, "nothing is lost");
+    asker.bank = again.bank;
     fs::remove_file(&filler).unwrap();
     await_that("there is space again", || {
         asker.ask().unwrap();

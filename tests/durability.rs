@@ -29,6 +29,9 @@ use server::{Server, await_that, unused_name, unused_port};
 use turmoil::{Lots, Turmoil};
 
 const OPENING: i64 = 100_000;
+/// Beside an instance's own arguments, for tests with many operations: recovery begins from snapshots, and all records are kept
+/// for the comparison.
+const SNAPSHOTS: [&str; 3] = ["--keep-journal", "--snapshot-every", "2000"];
 
 /// Stops the server, and holds what it kept against what it said.
 fn end_and_compare(server: &mut Server, acks: &[Ack]) {
@@ -44,7 +47,7 @@ fn killing_the_whole_group_under_load_loses_nothing_and_clients_go_on() {
     const CONNECTIONS: u32 = 16;
     let port = unused_port().to_string();
     let args = ["--port", &port, "--workers", "2", "--accounts", "200", "--initial-balance", "1000.00"];
-    let mut server = Server::start(&args);
+    let mut server = Server::start(&[&args[..], &SNAPSHOTS].concat());
     let mut load = Load::start(server.address, CONNECTIONS, ROUNDS * 1_000 / CONNECTIONS);
     let mut lots = Lots::new(7);
     for round in 0..ROUNDS {
@@ -69,7 +72,8 @@ fn killing_the_whole_group_under_load_loses_nothing_and_clients_go_on() {
 #[test]
 fn random_deaths_of_workers_and_journal_are_not_noticed() {
     let kills: u32 = std::env::var("VAULT_TEST_KILLS").map_or(300, |text| text.parse().unwrap());
-    let mut server = Server::start(&["--workers", "3", "--accounts", "200", "--initial-balance", "1000.00"]);
+    let args = ["--workers", "3", "--accounts", "200", "--initial-balance", "1000.00"];
+    let mut server = Server::start(&[&args[..], &SNAPSHOTS].concat());
     let mut lots = Lots::new(11);
     let mut turmoil = Turmoil::of(&server);
     let mut acks = Vec::new();
@@ -178,6 +182,29 @@ fn a_thousand_repeated_requests_are_done_once_and_answered_alike() {
     assert_eq!(Bank::demo(server.address).totals().lsn.0, 1_000, "each was done once");
     end_and_compare(&mut server, &acks);
     assert_eq!(acks.len(), 4_000);
+}
+
+/// The journal is read from a snapshot on; what is remembered of keys reaches back beyond it.
+#[test]
+fn every_key_of_the_window_is_known_after_a_restart_from_a_snapshot() {
+    const WINDOW: usize = 5_000;
+    let args = ["--workers", "1", "--accounts", "20", "--initial-balance", "10.00", "--key-window", "5000"];
+    for behind_the_window in [500, 2_000, 4_000] {
+        let mut server = Server::start(&[&args[..], &["--snapshot-every", "1000"]].concat());
+        let mut source = Asker::new(server.address, 20, 4);
+        let asked: Vec<_> = (0..WINDOW + behind_the_window).map(|_| source.next()).collect();
+        let alone = Barrier::new(1);
+        let first = ask_all(server.address, &asked, &alone);
+        let turmoil = Turmoil::of(&server);
+        await_that("a snapshot is in place", || turmoil.instance.journal_row().snapshot().0 as usize + 1_000 >= WINDOW);
+        server.kill_all();
+        server.start_again(&[]);
+        let again = ask_all(server.address, &asked[behind_the_window..], &alone);
+        for (first, again) in first[behind_the_window..].iter().zip(&again) {
+            assert_eq!((first.status, first.balances), (again.status, again.balances), "{behind_the_window}");
+        }
+        assert_eq!(Bank::demo(server.address).totals().lsn.0 as usize, asked.len(), "nothing was done again");
+    }
 }
 
 /// What the tests above would say of servers that do not keep their promises.

@@ -48,7 +48,7 @@ fn shift(lots: &mut Lots, with_groups: bool, score: &mut Score) {
     let (port, accounts) = (unused_port().to_string(), ACCOUNTS.to_string());
     let args = [
         &["--port", &port, "--workers", "8", "--accounts", &accounts, "--initial-balance", "1000.00"][..],
-        &["--key-window", "1000000", "--segment-records", "65536", "--keep-journal"],
+        &["--key-window", "1000000", "--segment-records", "65536", "--keep-journal", "--snapshot-every", "5000"],
     ];
     let mut server = Server::start(&args.concat());
     let load = ["--connections", "12", "--pipeline", "4", "--rate", "3000", "--duration", "10s"];
