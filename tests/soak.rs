@@ -54,6 +54,7 @@ fn shift(lots: &mut Lots, with_groups: bool, score: &mut Score) {
     let load = ["--connections", "12", "--pipeline", "4", "--rate", "3000", "--duration", "10s"];
     let mut loads: Vec<Load> = (0..CLIENTS).map(|_| Load::start_with(server.address, &load)).collect();
     let mut turmoil = Turmoil::of(&server);
+    await_that("all clients have begun", || loads.iter().all(Load::has_begun));
     let mut all_over = || loads.iter_mut().all(Load::is_over);
     while !all_over() {
         let wanted = turmoil.done() + u64::from(lots.below(50));

@@ -244,9 +244,10 @@ impl Sequencer {
             && wake_at.compare_exchange(wanted, u64::MAX, Ordering::SeqCst, Ordering::SeqCst).is_ok()
     }
 
-    /// Goes on after `lsn`, all of which is on disk; before the first worker.
+    /// Goes on after `lsn`, all of which is on disk; before the first worker. Nothing is taken before the journal process has
+    /// said how much room there is: on a full disk it would wait for ever, instead of being refused.
     pub(super) fn begin_after(&self, lsn: Lsn) {
-        self.set_durable(lsn, Lsn(u64::MAX));
+        self.set_durable(lsn, lsn);
     }
 }
 

@@ -17,6 +17,9 @@ use crate::server::await_that;
 /// Only what moves money: everything else leaves no trace in the journal.
 const MIX: &str = "transfer=50,withdraw=25,deposit=25";
 
+/// About the length of the log's first line.
+const HEADING_BYTES: u64 = 100;
+
 /// A running client.
 pub struct Load {
     directory: TempDir,
@@ -59,6 +62,13 @@ impl Load {
             .spawn()
             .unwrap();
         Load { directory, process }
+    }
+
+    /// Whether it was answered already: until then it has not logged in on all of its connections, and takes a loss for a reason
+    /// to give up.
+    pub fn has_begun(&self) -> bool {
+        let log = fs::metadata(self.directory.path().join("acks"));
+        log.is_ok_and(|log| log.len() > 2 * HEADING_BYTES)
     }
 
     /// Whether it has ended.
