@@ -10,6 +10,8 @@ mod checker;
 mod mount;
 #[path = "support/server.rs"]
 mod server;
+#[path = "support/turmoil.rs"]
+mod turmoil;
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -17,12 +19,13 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use asker::Asker;
-use bank::Bank;
-use bank_vault::wire::Status;
+use bank::{Bank, deposit};
+use bank_vault::wire::{Request, Response, Status};
 use checker::{Ack, must_be_kept};
 use mount::Mount;
 use nix::sys::signal::Signal;
 use server::{Server, await_that};
+use turmoil::Turmoil;
 
 const ARGS: [&str; 6] = ["--workers", "2", "--accounts", "20", "--initial-balance", "1000.00"];
 
@@ -50,7 +53,7 @@ struct Injector(Child);
 impl Injector {
     fn attach(pid: u32, log: &Path, inject: &str) -> Injector {
         let child = Command::new("strace")
-            .args(["-f", "-p", &pid.to_string(), "-e", "trace=fdatasync", "-e", inject, "-o"])
+            .args(["-f", "-p", &pid.to_string(), "-e", "trace=fdatasync,fsync", "-e", inject, "-o"])
             .arg(log)
             .stdin(Stdio::null())
             .stderr(Stdio::null())
@@ -71,10 +74,17 @@ impl Drop for Injector {
     }
 }
 
+fn there_is_no_strace() -> bool {
+    let none = Command::new("strace").arg("-V").output().is_err();
+    if none {
+        println!("skipped: there is no strace here");
+    }
+    none
+}
+
 #[test]
 fn after_a_failed_sync_nothing_is_acknowledged_and_the_server_stops() {
-    if Command::new("strace").arg("-V").output().is_err() {
-        println!("skipped: there is no strace here");
+    if there_is_no_strace() {
         return;
     }
     for when in [1, 30] {
@@ -98,6 +108,31 @@ fn after_a_failed_sync_nothing_is_acknowledged_and_the_server_stops() {
         server.start_again(&[]);
         assert!(Bank::demo(server.address).totals().lsn.0 >= acks.len() as u64);
     }
+}
+
+/// A slow disk: the segment that is wanted next takes a second or more to prepare, and what is prepared is used up.
+#[test]
+fn whoever_waits_for_a_segment_delays_nobody_else() {
+    if there_is_no_strace() {
+        return;
+    }
+    const ROOM: u64 = 2 * 4_096;
+    let server = Server::start(&["--workers", "1", "--accounts", "20"]);
+    let turmoil = Turmoil::of(&server);
+    let (mut waiting, mut other) = (Bank::demo(server.address), Bank::demo(server.address));
+    waiting.call(&deposit(1, 1)).unwrap();
+    let log = tempfile::NamedTempFile::new().unwrap();
+    let _injector = Injector::attach(server.journal_now().unwrap(), log.path(), "inject=fsync:delay_enter=1000000");
+    for sent in 1..=ROOM {
+        waiting.send(&deposit(1, 1)).unwrap();
+        if sent < ROOM {
+            waiting.read().unwrap();
+        }
+    }
+    await_that("there is no room left", || turmoil.done() == ROOM && turmoil.durable() == ROOM);
+    assert!(matches!(other.call(&Request::Ping).unwrap(), Response::Ping { .. }));
+    assert_eq!(turmoil.done(), ROOM, "the other one was answered while there was no room");
+    assert!(matches!(waiting.read().unwrap().1, Response::Deposit { .. }), "and this one when there was");
 }
 
 #[test]
