@@ -56,11 +56,8 @@ fn killing_the_whole_group_under_load_loses_nothing_and_clients_go_on() {
         let wanted = turmoil.done() + 1 + u64::from(lots.below(600));
         await_that("the clients are served again", || turmoil.done() >= wanted || load.is_over());
         assert!(!load.is_over(), "the load was meant to last longer than {round} rounds");
-        if round % 2 == 0 {
-            server.kill_master()
-        } else {
-            server.kill_all()
-        }
+        let kill = if round % 2 == 0 { Server::kill_master } else { Server::kill_all };
+        kill(&mut server);
         server.start_again(&[]);
     }
     let brought = load.finish();
@@ -196,14 +193,14 @@ fn every_key_of_the_window_is_known_after_a_restart_from_a_snapshot() {
         let alone = Barrier::new(1);
         let first = ask_all(server.address, &asked, &alone);
         let turmoil = Turmoil::of(&server);
-        await_that("a snapshot is in place", || turmoil.instance.journal_row().snapshot().0 as usize + 1_000 >= WINDOW);
+        await_that("a snapshot is in place", || turmoil.instance.journal_row().snapshot().0 + 1_000 >= WINDOW as u64);
         server.kill_all();
         server.start_again(&[]);
         let again = ask_all(server.address, &asked[behind_the_window..], &alone);
         for (first, again) in first[behind_the_window..].iter().zip(&again) {
             assert_eq!((first.status, first.balances), (again.status, again.balances), "{behind_the_window}");
         }
-        assert_eq!(Bank::demo(server.address).totals().lsn.0 as usize, asked.len(), "nothing was done again");
+        assert_eq!(Bank::demo(server.address).totals().lsn.0, asked.len() as u64, "nothing was done again");
     }
 }
 

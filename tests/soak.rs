@@ -60,11 +60,8 @@ fn shift(lots: &mut Lots, with_groups: bool, score: &mut Score) {
         let wanted = turmoil.done() + u64::from(lots.below(50));
         await_that("the clients are served", || turmoil.done() >= wanted || all_over());
         if with_groups && lots.below(KILLS_PER_GROUP) == 0 {
-            if lots.below(2) == 0 {
-                server.kill_master()
-            } else {
-                server.kill_all()
-            }
+            let kill = if lots.below(2) == 0 { Server::kill_master } else { Server::kill_all };
+            kill(&mut server);
             server.start_again(&[]);
             score.groups += 1;
             turmoil.look_again(&server);
