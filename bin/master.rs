@@ -14,8 +14,12 @@ fn main() -> ExitCode {
             writeln!(out, "{} [{}] {}: {}", role.trim_end(), std::process::id(), record.level(), record.args())
         })
         .init();
-    let outcome = Settings::load(Options::parse()).map_err(|error| (error.to_string(), 2));
-    match outcome.and_then(|settings| master::run(settings).map_err(|error| (error.to_string(), error.exit_code()))) {
+    let options = Options::parse();
+    let read_settings = move || Settings::load(options.clone());
+    let outcome = read_settings().map_err(|error| (error.to_string(), 2)).and_then(|settings| {
+        master::run(settings, read_settings).map_err(|error| (error.to_string(), error.exit_code()))
+    });
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err((text, code)) => {
             eprintln!("master: {text}");

@@ -13,6 +13,7 @@ pub mod error;
 pub mod event;
 pub mod fdpass;
 pub mod filelock;
+pub mod futex;
 pub mod lane;
 pub mod layout;
 pub mod names;

@@ -44,8 +44,17 @@ enum Mapping {
     /// Readable and writable, made by the `shared_memory` crate; its owner flag is off, since a forked child inherits it
     /// and would unlink the master's segment when it drops its copy.
     Writable { _shmem: ManuallyDrop<Shmem> },
-    /// Readable only, for tools that look at a running instance.
-    ReadOnly,
+    /// Of a segment that another process has made.
+    Opened,
+}
+
+/// What an existing segment is opened for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// To look.
+    Read,
+    /// To take part.
+    Write,
 }
 
 /// What a segment says of itself; see [`describe`].
@@ -128,12 +137,13 @@ impl<Root: Shared, Element: Shared> Segment<Root, Element> {
         Ok(segment)
     }
 
-    /// Maps an existing segment for reading only; a write through it would be a fault, so only call what loads.
+    /// Maps an existing segment. One that is mapped for reading only must not be written to, which would be a fault: only call
+    /// what loads.
     ///
     /// # Errors
     /// There is no such segment, or it is unfinished, of another layout, or not of the stated size.
-    pub fn open_read_only(name: &str, layout_version: u32) -> Result<Self, IpcError> {
-        let (base, mapped) = map_read_only(name)?;
+    pub fn open(name: &str, layout_version: u32, access: Access) -> Result<Self, IpcError> {
+        let (base, mapped) = map(name, access)?;
         let description = check(name, base, mapped)?;
         let elements = usize::try_from(description.elements).unwrap_or(usize::MAX);
         // SAFETY: `check` saw that at least a whole, published header is mapped.
@@ -149,7 +159,7 @@ impl<Root: Shared, Element: Shared> Segment<Root, Element> {
             );
             return Err(IpcError::Foreign { object: name.to_owned(), reason });
         }
-        Ok(Segment { name: name.to_owned(), base, elements, _mapping: Mapping::ReadOnly, _types: PhantomData })
+        Ok(Segment { name: name.to_owned(), base, elements, _mapping: Mapping::Opened, _types: PhantomData })
     }
 
     fn header(&self) -> &Header {
@@ -200,8 +210,12 @@ fn shmem_error(step: &'static str, name: &str, error: &ShmemError) -> IpcError {
     }
 }
 
-fn map_read_only(name: &str) -> Result<(NonNull<u8>, usize), IpcError> {
-    let fd = shm_open(name, OFlag::O_RDONLY, Mode::empty()).map_err(|e| IpcError::system("open", name, e))?;
+fn map(name: &str, access: Access) -> Result<(NonNull<u8>, usize), IpcError> {
+    let (flag, protection) = match access {
+        Access::Read => (OFlag::O_RDONLY, ProtFlags::PROT_READ),
+        Access::Write => (OFlag::O_RDWR, ProtFlags::PROT_READ | ProtFlags::PROT_WRITE),
+    };
+    let fd = shm_open(name, flag, Mode::empty()).map_err(|e| IpcError::system("open", name, e))?;
     let file = File::from(fd);
     let mapped = file.metadata().map(|m| m.len()).unwrap_or(0);
     let length = usize::try_from(mapped).ok().filter(|&n| n >= size_of::<Header>()).and_then(NonZeroUsize::new);
@@ -209,13 +223,13 @@ fn map_read_only(name: &str) -> Result<(NonNull<u8>, usize), IpcError> {
         return Err(IpcError::Foreign { object: name.to_owned(), reason: "it is smaller than a header".to_owned() });
     };
     // SAFETY: a new mapping at an address of the kernel's choice disturbs nothing that exists.
-    let base = unsafe { mmap(None, length, ProtFlags::PROT_READ, MapFlags::MAP_SHARED, file.as_fd(), 0) }
+    let base = unsafe { mmap(None, length, protection, MapFlags::MAP_SHARED, file.as_fd(), 0) }
         .map_err(|e| IpcError::system("map", name, e))?;
     Ok((base.cast(), length.get()))
 }
 
 fn check(name: &str, base: NonNull<u8>, mapped: usize) -> Result<SegmentDescription, IpcError> {
-    // SAFETY: `map_read_only` mapped at least a whole header, page-aligned.
+    // SAFETY: `map` mapped at least a whole header, page-aligned.
     let header = unsafe { base.cast::<Header>().as_ref() };
     let foreign = |reason: String| IpcError::Foreign { object: name.to_owned(), reason };
     // PUBLISH-SEGMENT: acquire.
@@ -239,7 +253,7 @@ fn check(name: &str, base: NonNull<u8>, mapped: usize) -> Result<SegmentDescript
 /// # Errors
 /// There is no such segment, or it is unfinished or not one of ours.
 pub fn describe(name: &str) -> Result<SegmentDescription, IpcError> {
-    let (base, mapped) = map_read_only(name)?;
+    let (base, mapped) = map(name, Access::Read)?;
     check(name, base, mapped)
 }
 

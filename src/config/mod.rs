@@ -147,6 +147,57 @@ impl Settings {
         settings.check_together()
     }
 
+    /// The names of the settings in which `other` differs.
+    #[must_use]
+    pub fn differences(&self, other: &Settings) -> Vec<&'static str> {
+        // A pattern without `..`: a new setting that is not compared here does not compile.
+        let Settings {
+            host,
+            port,
+            workers,
+            accounts,
+            initial_balance,
+            instance,
+            data,
+            users,
+            max_connections,
+            idle_timeout,
+            rate_limit,
+            accept,
+            queue_depth,
+            worker_timeout,
+            durability,
+            flush_interval,
+            key_window,
+            snapshot_every,
+            segment_records,
+            keep_journal,
+        } = self;
+        let table = [
+            ("host", *host == other.host),
+            ("port", *port == other.port),
+            ("workers", *workers == other.workers),
+            ("accounts", *accounts == other.accounts),
+            ("initial-balance", *initial_balance == other.initial_balance),
+            ("instance", *instance == other.instance),
+            ("data", *data == other.data),
+            ("users", *users == other.users),
+            ("max-connections", *max_connections == other.max_connections),
+            ("idle-timeout", *idle_timeout == other.idle_timeout),
+            ("rate-limit", *rate_limit == other.rate_limit),
+            ("accept", *accept == other.accept),
+            ("queue-depth", *queue_depth == other.queue_depth),
+            ("worker-timeout", *worker_timeout == other.worker_timeout),
+            ("durability", *durability == other.durability),
+            ("flush-interval", *flush_interval == other.flush_interval),
+            ("key-window", *key_window == other.key_window),
+            ("snapshot-every", *snapshot_every == other.snapshot_every),
+            ("segment-records", *segment_records == other.segment_records),
+            ("keep-journal", *keep_journal == other.keep_journal),
+        ];
+        table.into_iter().filter(|(_, same)| !same).map(|(name, _)| name).collect()
+    }
+
     /// The rules that relate two settings to each other.
     fn check_together(self) -> Result<Settings, ConfigError> {
         let most = Cents(i64::MAX / i64::from(self.accounts));

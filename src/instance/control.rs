@@ -1,7 +1,10 @@
 //! The control segment: what the master and its workers say to each other, and what tools read.
 
+use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
 
+use crate::instance::mailbox::Mailbox;
 use crate::instance::stats::WorkerStats;
 use crate::ipc::bytes::SharedBytes;
 use crate::ipc::layout::Counter;
@@ -10,7 +13,7 @@ use crate::vocab::Lsn;
 
 shared_struct! {
     /// What concerns all. Writer: the master.
-    pub struct Control, align 64, size 64 + 512 + 64 + 128; {
+    pub struct Control, align 64, size 64 + 512 + 64 + 128 + 320; {
         master_pid: AtomicU32,
         orders: AtomicU32,
         /// How connections reach workers, as `AcceptMode` is ordered.
@@ -20,11 +23,19 @@ shared_struct! {
         queue_depth: AtomicU32,
         reserved: AtomicU32,
         started_ns: AtomicU64,
-        spare: [AtomicU64; 4],
+        /// Silence after which a client is dropped, nanoseconds; 0 for never.
+        idle_timeout_ns: AtomicU64,
+        /// Requests per second that one connection may make; 0 for no limit.
+        rate_limit: AtomicU64,
+        /// How often the settings were read again.
+        reloads: AtomicU64,
+        spare: AtomicU64,
         data: SharedBytes<512>,
         address: SharedBytes<64>,
         /// The journal process.
         pub(super) journal: JournalRow,
+        /// What tools ask of the master.
+        pub mailbox: Mailbox,
     }
 }
 
@@ -73,7 +84,10 @@ shared_struct! {
         /// The operation that the sleeping worker is to be woken for once it is durable; 0 for none. Writers: the worker, and
         /// the journal process, which takes it down when it wakes the worker.
         awaited: AtomicU64,
-        spare_line: [AtomicU64; 5],
+        /// Connections that the worker is to give back. Writers: the master adds, the worker takes them away.
+        surplus: AtomicU32,
+        spare_word: AtomicU32,
+        spare_line: [AtomicU64; 4],
         /// Counters. Writer: the worker.
         pub stats: WorkerStats,
     }
@@ -170,6 +184,36 @@ impl Control {
     /// Says which address the instance listens on.
     pub fn set_address(&self, address: &str) {
         self.address.store_text(address);
+    }
+
+    /// Sets what can change while the instance runs.
+    pub fn tune(&self, idle_timeout: Option<Duration>, rate_limit: Option<NonZeroU32>) {
+        let idle_ns = idle_timeout.map_or(0, |idle| u64::try_from(idle.as_nanos()).unwrap_or(u64::MAX));
+        self.idle_timeout_ns.store(idle_ns, Ordering::Relaxed);
+        self.rate_limit.store(rate_limit.map_or(0, NonZeroU32::get).into(), Ordering::Relaxed);
+    }
+
+    /// Says that settings and users are to be read again; wake the workers up afterwards.
+    pub fn announce_reload(&self) {
+        self.reloads.fetch_add(1, Ordering::Release);
+    }
+
+    /// How often settings and users were to be read again.
+    #[must_use]
+    pub fn reloads(&self) -> u64 {
+        self.reloads.load(Ordering::Acquire)
+    }
+
+    /// Silence after which a client is dropped, nanoseconds; `None` is never.
+    #[must_use]
+    pub fn idle_timeout_ns(&self) -> Option<u64> {
+        Some(self.idle_timeout_ns.load(Ordering::Relaxed)).filter(|&idle| idle > 0)
+    }
+
+    /// Requests per second that one connection may make; `None` is no limit.
+    #[must_use]
+    pub fn rate_limit(&self) -> Option<NonZeroU32> {
+        u32::try_from(self.rate_limit.load(Ordering::Relaxed)).ok().and_then(NonZeroU32::new)
     }
 
     /// Gives orders to all workers; wake them up afterwards.
@@ -291,6 +335,7 @@ impl WorkerRow {
     pub fn begin_life(&self, now_ns: u64) {
         self.leaving.store(0, Ordering::Relaxed);
         self.awaited.store(0, Ordering::Relaxed);
+        self.surplus.store(0, Ordering::Relaxed);
         self.connections.store(0, Ordering::Relaxed);
         self.lives.fetch_add(1, Ordering::Relaxed);
         self.beat(now_ns);
@@ -324,6 +369,17 @@ impl WorkerRow {
     /// Asks the worker to leave; wake it up afterwards.
     pub fn ask_to_leave(&self) {
         self.leaving.store(1, Ordering::Release);
+    }
+
+    /// Asks the worker to give back `connections`; wake it up afterwards.
+    pub fn ask_for(&self, connections: u32) {
+        self.surplus.store(connections, Ordering::Release);
+    }
+
+    /// How many connections the worker is to give back; they are not asked for again.
+    #[must_use]
+    pub fn take_surplus(&self) -> u32 {
+        self.surplus.swap(0, Ordering::AcqRel)
     }
 
     /// Whether the worker is to leave.

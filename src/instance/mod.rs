@@ -5,6 +5,7 @@
 //! that lock, not a pid, tells a running instance from what a dead one left ([`stale`]).
 
 pub mod control;
+pub mod mailbox;
 pub mod stale;
 pub mod stats;
 
@@ -13,7 +14,7 @@ use std::fs::File;
 use crate::connection::slot::ConnectionSlot;
 use crate::ipc::lane::{self, LaneRing, LaneSemaphores};
 use crate::ipc::names::Generation;
-use crate::ipc::segment::Segment;
+use crate::ipc::segment::{Access, Segment};
 use crate::ipc::{IpcError, filelock, process, segment, semaphore};
 use crate::ledger::{Shape, Table};
 use crate::limits::MAX_WORKERS;
@@ -87,6 +88,7 @@ impl Instance {
                 filelock::lock(&file, &control)?;
                 alive = Some(file);
                 let depth = blueprint.queue_depth;
+                root.mailbox.init(&control)?;
                 root.describe(maker, process::monotonic_ns(), blueprint.accept_mode, depth, blueprint.data);
                 Ok(())
             })?;
@@ -97,21 +99,29 @@ impl Instance {
         Ok(Instance { generation, control: control_segment, lanes, table, connections, alive })
     }
 
-    /// Opens a running instance for reading only.
+    /// Opens a running instance: to look, or, for a master that takes over from another program, to go on with it.
     ///
     /// # Errors
     /// One of its segments is missing or of another layout.
-    pub fn open_read_only(generation: Generation) -> Result<Self, IpcError> {
+    pub fn open(generation: Generation, access: Access) -> Result<Self, IpcError> {
         let [control, lanes, accounts, intents, journal, keys, index, connections] =
             SEGMENTS.map(|object| generation.name(object));
         Ok(Instance {
-            control: Segment::open_read_only(&control, LAYOUT_VERSION)?,
-            lanes: Segment::open_read_only(&lanes, LAYOUT_VERSION)?,
-            table: Table::open_read_only([&accounts, &intents, &journal, &keys, &index])?,
-            connections: Segment::open_read_only(&connections, LAYOUT_VERSION)?,
+            control: Segment::open(&control, LAYOUT_VERSION, access)?,
+            lanes: Segment::open(&lanes, LAYOUT_VERSION, access)?,
+            table: Table::open([&accounts, &intents, &journal, &keys, &index], access)?,
+            connections: Segment::open(&connections, LAYOUT_VERSION, access)?,
             generation,
             alive: None,
         })
+    }
+
+    /// Opens the control segment of a running instance for writing, to put a letter into its mailbox.
+    ///
+    /// # Errors
+    /// There is none, or it is of another layout.
+    pub fn open_control(generation: &Generation) -> Result<Segment<Control, WorkerRow>, IpcError> {
+        Segment::open(&generation.name(SEGMENTS[0]), LAYOUT_VERSION, Access::Write)
     }
 
     /// Makes the semaphores of worker `worker`'s lane.

@@ -5,7 +5,7 @@ use std::io;
 use crate::instance::control::{Control, WorkerRow};
 use crate::instance::{Instance, LAYOUT_VERSION};
 use crate::ipc::names::{self, FoundObject, Generation};
-use crate::ipc::segment::Segment;
+use crate::ipc::segment::{Access, Segment};
 use crate::ipc::{IpcError, filelock, segment, semaphore};
 
 /// An instance that runs.
@@ -67,7 +67,7 @@ fn living(generation: &Generation) -> Result<Option<Living>, IpcError> {
         return Ok(None);
     }
     // A segment that is locked and not yet published has a master that is just starting.
-    let control = Segment::<Control, WorkerRow>::open_read_only(&name, LAYOUT_VERSION);
+    let control = Segment::<Control, WorkerRow>::open(&name, LAYOUT_VERSION, Access::Read);
     let (master_pid, data) =
         control.map_or((0, String::new()), |control| (control.root().master_pid(), control.root().data()));
     Ok(Some(Living { generation: generation.clone(), master_pid, data }))
@@ -101,6 +101,6 @@ pub fn open_running(instance: &str) -> Result<Instance, String> {
             "instance `{instance}` is dead and left {} objects; remove them with `vaultctl clean --instance {instance}`",
             census.stale.len()
         )),
-        [.., newest] => Instance::open_read_only(newest.generation.clone()).map_err(|error| error.to_string()),
+        [.., newest] => Instance::open(newest.generation.clone(), Access::Read).map_err(|error| error.to_string()),
     }
 }

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use crate::ipc::IpcError;
 use crate::ipc::layout::expect_to_write;
-use crate::ipc::segment::Segment;
+use crate::ipc::segment::{Access, Segment};
 use crate::journal::record::{Kind, Record, Verdict};
 use crate::limits::KEY_BYTES;
 use crate::shared_struct;
@@ -174,14 +174,14 @@ impl Keys {
         Ok(Keys { places, index: Segment::create(index, LAYOUT_VERSION, boot, buckets, |(), _| Ok(()))? })
     }
 
-    /// Maps an existing table for reading only.
+    /// Maps an existing table.
     ///
     /// # Errors
     /// There is none, or it has another layout.
-    pub(super) fn open_read_only([places, index]: [&str; 2]) -> Result<Self, IpcError> {
+    pub(super) fn open([places, index]: [&str; 2], access: Access) -> Result<Self, IpcError> {
         Ok(Keys {
-            places: Segment::open_read_only(places, LAYOUT_VERSION)?,
-            index: Segment::open_read_only(index, LAYOUT_VERSION)?,
+            places: Segment::open(places, LAYOUT_VERSION, access)?,
+            index: Segment::open(index, LAYOUT_VERSION, access)?,
         })
     }
 

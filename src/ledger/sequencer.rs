@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 use crate::crash_point::{CrashPoint, crash_point};
 use crate::ipc::IpcError;
 use crate::ipc::robust::{Acquired, Busy, Held, RobustMutex};
-use crate::ipc::segment::Segment;
+use crate::ipc::segment::{Access, Segment};
 use crate::journal::record::{RECORD_BYTES, Record, RecordBytes};
 use crate::ledger::intent::{Intent, Phase};
 use crate::ledger::keys::{Found, Keys, Remembered, Spot};
@@ -116,11 +116,8 @@ impl Sequencer {
         Ok(Sequencer { ring: made, keys: Keys::create([keys, index], boot, shape.key_window)? })
     }
 
-    pub(super) fn open_read_only([ring, keys, index]: [&str; 3]) -> Result<Self, IpcError> {
-        Ok(Sequencer {
-            ring: Segment::open_read_only(ring, LAYOUT_VERSION)?,
-            keys: Keys::open_read_only([keys, index])?,
-        })
+    pub(super) fn open([ring, keys, index]: [&str; 3], access: Access) -> Result<Self, IpcError> {
+        Ok(Sequencer { ring: Segment::open(ring, LAYOUT_VERSION, access)?, keys: Keys::open([keys, index], access)? })
     }
 
     /// The segments' names and sizes in bytes.

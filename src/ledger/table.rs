@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::ipc::IpcError;
 use crate::ipc::robust::{Acquired, Busy, Held, RobustMutex};
-use crate::ipc::segment::Segment;
+use crate::ipc::segment::{Access, Segment};
 use crate::journal::record::Record;
 use crate::ledger::intent::LedgerRow;
 use crate::ledger::keys::Found;
@@ -150,15 +150,15 @@ impl Table {
         Ok(Table { accounts: cells, rows, sequencer: Sequencer::create(sequencer, boot, shape)? })
     }
 
-    /// Maps an existing table for reading only: balances and intents can be looked at, nothing can be locked.
+    /// Maps an existing table; mapped for reading only, balances and intents can be looked at, nothing can be locked.
     ///
     /// # Errors
     /// There is none, or it has another layout.
-    pub fn open_read_only([accounts, rows, sequencer @ ..]: [&str; 5]) -> Result<Self, IpcError> {
+    pub fn open([accounts, rows, sequencer @ ..]: [&str; 5], access: Access) -> Result<Self, IpcError> {
         Ok(Table {
-            accounts: Segment::open_read_only(accounts, LAYOUT_VERSION)?,
-            rows: Segment::open_read_only(rows, LAYOUT_VERSION)?,
-            sequencer: Sequencer::open_read_only(sequencer)?,
+            accounts: Segment::open(accounts, LAYOUT_VERSION, access)?,
+            rows: Segment::open(rows, LAYOUT_VERSION, access)?,
+            sequencer: Sequencer::open(sequencer, access)?,
         })
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
-use crate::config::Settings;
+use crate::config::{ConfigError, Settings};
 use crate::instance::Instance;
 use crate::ipc::IpcError;
 use crate::ipc::event::Nudge;
@@ -33,8 +33,10 @@ pub struct Common {
     pub instance: &'static Instance,
     /// The settings.
     pub settings: &'static Settings,
+    /// Reads the settings again.
+    pub read_settings: Box<dyn Fn() -> Result<Settings, ConfigError>>,
     /// Who may log in.
-    pub users: &'static Users,
+    pub users: Arc<Users>,
     /// How each worker is woken up, by its number; made once, so that the journal process has them for all lives of a worker.
     pub nudges: Vec<Arc<Nudge>>,
     /// How the journal process is woken up.
@@ -130,7 +132,8 @@ impl Post {
     /// # Errors
     /// The socketpair, the eventfd or the process cannot be made.
     pub fn fill(&mut self, common: &Common) -> Result<(), IpcError> {
-        let Common { instance, settings, users, .. } = *common;
+        let Common { instance, settings, .. } = *common;
+        let users = common.users.clone();
         let (index, semaphores) = (self.index, self.semaphores.clone());
         let row = &instance.workers()[index];
         self.producer.reset();

@@ -8,6 +8,7 @@ mod care;
 mod claim;
 mod crew;
 mod dispatch;
+mod mail;
 mod orders;
 mod scribe;
 mod watch;
@@ -20,7 +21,7 @@ use std::sync::Arc;
 
 use nix::sys::signal::{SigSet, Signal};
 
-use crate::config::{AcceptMode, Settings};
+use crate::config::{AcceptMode, ConfigError, Settings};
 use crate::crash_point;
 use crate::instance::{Blueprint, Instance};
 use crate::ipc::event::Nudge;
@@ -122,18 +123,18 @@ impl Drop for Unlinker {
     }
 }
 
-/// Runs a server until it is told to stop.
+/// Runs a server until it is told to stop. `read_settings` reads the settings again, on SIGHUP.
 ///
 /// # Errors
 /// See [`MasterError`]. Nothing is left behind then either.
-pub fn run(settings: Settings) -> Result<(), MasterError> {
+pub fn run(
+    settings: Settings,
+    read_settings: impl Fn() -> Result<Settings, ConfigError> + 'static,
+) -> Result<(), MasterError> {
     process::set_name("vault-master");
     process::open_standard_descriptors().map_err(|source| MasterError::Io { step: "open /dev/null", source })?;
     let settings: &'static Settings = Box::leak(Box::new(settings));
-    let users: &'static Users = Box::leak(Box::new(match &settings.users {
-        Some(path) => Users::load(path)?,
-        None => Users::demo(),
-    }));
+    let users = Arc::new(read_users(settings)?);
     check_environment(settings)?;
     let data_lock = claim::lock_data(&settings.data, &settings.instance)?;
     claim::clear_stale(&settings.instance)?;
@@ -150,11 +151,19 @@ pub fn run(settings: Settings) -> Result<(), MasterError> {
     }
     instance.control().set_address(&address.to_string());
     let nudges = std::iter::repeat_with(|| Nudge::new().map(Arc::new)).take(MAX_WORKERS).collect::<Result<_, _>>()?;
-    let common = Common { instance, settings, users, nudges, journal: Arc::new(Nudge::new()?), data_lock };
+    instance.control().tune(settings.idle_timeout, settings.rate_limit);
+    let journal = Arc::new(Nudge::new()?);
+    let read_settings = Box::new(read_settings);
+    let common = Common { instance, settings, read_settings, users, nudges, journal, data_lock };
     let mut master = watch::Master::new(common, directory, listeners, address)?;
     announce(instance, settings, address, &master.worker_pids());
     master.watch()?;
     books::close(instance)
+}
+
+/// Who may log in, by these settings.
+fn read_users(settings: &Settings) -> Result<Users, UsersError> {
+    settings.users.as_deref().map_or_else(|| Ok(Users::demo()), Users::load)
 }
 
 fn check_environment(settings: &Settings) -> Result<(), MasterError> {

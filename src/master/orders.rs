@@ -1,17 +1,26 @@
 //! The orders: what an operator's signals make the master do.
 
 use std::os::fd::AsRawFd;
+use std::sync::Arc;
 
 use mio::unix::SourceFd;
 use nix::sys::signal::Signal;
 
-use crate::config::AcceptMode;
+use crate::config::{AcceptMode, Settings};
 use crate::instance::control::Orders;
 use crate::ipc::net;
 use crate::limits::{MAX_WORKERS, STOP_DEADLINE_SECONDS};
-use crate::master::MasterError;
 use crate::master::crew::Post;
 use crate::master::watch::{Master, SECOND_NS, Stopping};
+use crate::master::{MasterError, read_users};
+
+/// The settings that SIGHUP can change.
+const CHANGEABLE: &[&str] = &["idle-timeout", "rate-limit", "worker-timeout"];
+
+/// Names in words.
+fn list(names: &[&str]) -> String {
+    if names.is_empty() { "nothing".to_owned() } else { names.join(", ") }
+}
 
 impl Master {
     /// Reads the signals that came.
@@ -22,6 +31,8 @@ impl Master {
                 Ok(signal @ (Signal::SIGINT | Signal::SIGTERM)) => self.stop(signal, now)?,
                 Ok(Signal::SIGTTIN) => self.enlist()?,
                 Ok(Signal::SIGTTOU) => self.retire(),
+                Ok(Signal::SIGUSR1) => self.take_mail(),
+                Ok(Signal::SIGHUP) => self.reload(),
                 Ok(other) => log::warn!("{other}: nothing is done on this signal"),
                 Err(_) => {}
             }
@@ -50,6 +61,34 @@ impl Master {
         }
         self.posts.iter().flatten().for_each(Post::nudge);
         Ok(())
+    }
+
+    /// Reads settings and users again, and takes over what can change while the server runs. What cannot be read changes nothing.
+    fn reload(&mut self) {
+        let read = (self.common.read_settings)().map_err(|error| error.to_string());
+        let read = read.and_then(|settings| Ok((read_users(&settings).map_err(|error| error.to_string())?, settings)));
+        let (users, new) = match read {
+            Ok(read) => read,
+            Err(why) => return log::error!("SIGHUP: all stays as it is: {why}"),
+        };
+        let old = self.common.settings;
+        let (now, later): (Vec<_>, Vec<_>) =
+            old.differences(&new).into_iter().partition(|name| CHANGEABLE.contains(name));
+        let Settings { idle_timeout, rate_limit, worker_timeout, .. } = new;
+        // One more for each change, for the rest of the process' life.
+        self.common.settings =
+            Box::leak(Box::new(Settings { idle_timeout, rate_limit, worker_timeout, ..old.clone() }));
+        if !later.contains(&"users") {
+            self.common.users = Arc::new(users);
+        }
+        let control = self.common.instance.control();
+        control.tune(idle_timeout, rate_limit);
+        control.announce_reload();
+        self.posts.iter().flatten().for_each(Post::nudge);
+        log::info!("SIGHUP: users read again; changed: {}", list(&now));
+        if !later.is_empty() {
+            log::warn!("SIGHUP: these change with the next start only: {}", list(&later));
+        }
     }
 
     /// Ends at once, without an order from outside.

@@ -17,6 +17,7 @@ use crate::journal::Directory;
 use crate::limits::MAX_WORKERS;
 use crate::master::crew::{Common, Post};
 use crate::master::dispatch::Connections;
+use crate::master::mail::Errands;
 use crate::master::scribe::Scribe;
 use crate::master::{MasterError, signal_set};
 use crate::worker::Farewell;
@@ -65,6 +66,8 @@ pub struct Master {
     /// The journal process, as long as there is to be one.
     pub(super) scribe: Option<Scribe>,
     pub(super) journal_failed: bool,
+    /// What a tool has asked for and is not done.
+    pub(super) errand: Option<Errands>,
     pub(super) stopping: Stopping,
     pub(super) last_turn_ns: u64,
     /// Workers are not late before: after the master itself was stopped for a while.
@@ -93,6 +96,7 @@ impl Master {
             connections: Connections::new(common.instance.connections()),
             scribe: directory.map(Scribe::new),
             journal_failed: false,
+            errand: None,
             stopping: Stopping::No,
             last_turn_ns: monotonic_ns(),
             forbearing_until_ns: 0,
@@ -140,6 +144,7 @@ impl Master {
             self.fill_posts(now)?;
             self.see_to_scribe(now)?;
             self.accept()?;
+            self.answer_mail();
         }
         if self.journal_failed { Err(MasterError::JournalFailed) } else { Ok(()) }
     }

@@ -5,6 +5,7 @@
 mod clean;
 mod columns;
 mod crash_points;
+mod errand;
 mod inspect;
 mod password;
 mod user;
@@ -12,6 +13,8 @@ mod user;
 use std::error::Error;
 use std::io::{self, Write};
 use std::process::ExitCode;
+
+use crate::instance::mailbox::Errand;
 
 /// The command line of `vaultctl`.
 #[derive(Debug, clap::Parser)]
@@ -33,6 +36,12 @@ enum Command {
     Clean(clean::Clean),
     /// Say who may log in
     User(user::User),
+    /// Have other workers go on with a worker's connections, and let it go
+    Drain(errand::Drain),
+    /// Even out the connections between the workers
+    Rebalance(errand::Ask),
+    /// Take a snapshot of all balances now
+    Snapshot(errand::Ask),
     /// List the places where a worker can be made to die
     CrashPoints,
 }
@@ -84,6 +93,9 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Inspect(inspect) => inspect::run(&inspect),
         Command::Clean(clean) => clean::run(&clean),
         Command::User(user) => user::run(user),
+        Command::Drain(drain) => errand::run(&drain.ask, Errand::Drain { worker: drain.worker }),
+        Command::Rebalance(ask) => errand::run(&ask, Errand::Rebalance),
+        Command::Snapshot(ask) => errand::run(&ask, Errand::Snapshot),
         Command::CrashPoints => crash_points::run(),
     };
     match done {

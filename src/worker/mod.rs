@@ -62,7 +62,7 @@ pub struct Seat {
     /// The settings.
     pub settings: &'static Settings,
     /// Who may log in.
-    pub users: &'static Users,
+    pub users: Arc<Users>,
     /// Its lane's semaphores.
     pub semaphores: LaneSemaphores,
     /// Its end of the lane's socketpair.
@@ -95,6 +95,8 @@ struct Worker {
     /// Connections that were closed or given back and the master has not been told of.
     farewells: Vec<Farewell>,
     next_round_ns: u64,
+    /// How often settings and users had been read when this worker last did.
+    reloads: u64,
     /// Once stopping: when to leave whatever is still to be sent.
     leave_by_ns: Option<u64>,
 }
@@ -125,6 +127,8 @@ impl Worker {
             let _ = waker.wake();
         })?;
         let teller = Teller::new(instance.table(), index, move || row.beat(monotonic_ns()));
+        // Its copy of the users is as old as the master's last look at the file.
+        let reloads = instance.control().reloads();
         let number = u16::try_from(index).map_err(|_| io::ErrorKind::InvalidInput)?;
         let consumer = Consumer::new(instance.lane_ring(index), semaphores);
         let intake = Intake::new(number, instance.connections(), consumer, lane, listener);
@@ -151,6 +155,7 @@ impl Worker {
             line: Line::default(),
             farewells: Vec::new(),
             next_round_ns: 0,
+            reloads,
             leave_by_ns: None,
         })
     }

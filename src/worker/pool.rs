@@ -2,7 +2,7 @@
 //!
 //! The event loop hands in jobs over a bounded channel, and is woken when a result lies in the other one.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded, unbounded};
 
@@ -53,6 +53,7 @@ pub struct Waiting {
 pub struct Pool {
     jobs: Sender<(Waiting, Job)>,
     findings: Receiver<(Waiting, Finding)>,
+    users: Arc<RwLock<Arc<Users>>>,
 }
 
 /// The queue of jobs is full.
@@ -65,19 +66,21 @@ impl Pool {
     /// No thread can be started.
     pub fn start(
         table: &'static Table,
-        users: &'static Users,
+        users: Arc<Users>,
         wake: impl Fn() + Send + Sync + 'static,
     ) -> std::io::Result<Self> {
         let (jobs, inbox) = bounded::<(Waiting, Job)>(QUEUE);
         let (outbox, findings) = unbounded();
         let wake = Arc::new(wake);
+        let users = Arc::new(RwLock::new(users));
         for number in 0..THREADS {
-            let (inbox, outbox, wake) = (inbox.clone(), outbox.clone(), wake.clone());
+            let (inbox, outbox, wake, users) = (inbox.clone(), outbox.clone(), wake.clone(), users.clone());
             let work = move || {
                 for (waiting, job) in inbox {
                     let finding = match job {
                         Job::Verify { user, pass } => {
-                            let role = users.verify(&user, &pass);
+                            let known = users.read().unwrap_or_else(PoisonError::into_inner).clone();
+                            let role = known.verify(&user, &pass);
                             Finding::Verified { user, role }
                         }
                         Job::SumUp => Finding::Summed(cut::take(table)),
@@ -90,7 +93,12 @@ impl Pool {
             };
             std::thread::Builder::new().name(format!("vault-pool-{number}")).spawn(work)?;
         }
-        Ok(Pool { jobs, findings })
+        Ok(Pool { jobs, findings, users })
+    }
+
+    /// Has passwords compared with those of `users` from now on; who is logged in stays so.
+    pub fn replace_users(&self, users: Users) {
+        *self.users.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(users);
     }
 
     /// Hands in a job; never waits.

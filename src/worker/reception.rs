@@ -11,7 +11,8 @@ use crate::connection::Connection;
 use crate::connection::slot::{Claim, Holder};
 use crate::instance::control::{Orders, WorkerState};
 use crate::ipc::fdpass;
-use crate::worker::guest::{Guest, Parting};
+use crate::service::users::Users;
+use crate::worker::guest::{Allowance, Guest, Parting};
 use crate::worker::intake::{Arrival, More};
 use crate::worker::{Farewell, Worker, watch};
 
@@ -66,7 +67,7 @@ impl Worker {
     fn enter(&mut self, connection: Connection<'static>, generation: u32) -> Guest {
         self.count += 1;
         self.row.set_connections(self.count);
-        Guest::new(connection, generation, self.desk.counter.now_ns, self.settings.rate_limit)
+        Guest::new(connection, generation, self.desk.counter.now_ns, self.instance.control().rate_limit())
     }
 
     fn admit(&mut self, guest: Guest) {
@@ -78,7 +79,8 @@ impl Worker {
         }
         self.guests[slot] = Some(Box::new(guest));
         if self.row.is_to_leave() {
-            return self.give_back(slot);
+            self.give_back(slot);
+            return;
         }
         // It may have sent bytes before it was watched; the edge that tells of them is still to come, but why wait for it.
         self.give_turn(slot);
@@ -104,13 +106,13 @@ impl Worker {
     }
 
     /// Gives a connection back, for another worker to go on with, unless it waits for the pool or is on its way out. Between
-    /// two turns all there is to know about it stands in its slot.
-    pub(super) fn give_back(&mut self, slot: usize) {
+    /// two turns all there is to know about it stands in its slot. Whether it did.
+    pub(super) fn give_back(&mut self, slot: usize) -> bool {
         let idle = |guest: &&mut Box<Guest>| guest.pending.is_none() && guest.parting == Parting::No;
         if self.settings.accept != AcceptMode::Dispatch || self.guests[slot].as_mut().filter(idle).is_none() {
-            return;
+            return false;
         }
-        let Some(guest) = self.guests[slot].take() else { return };
+        let Some(guest) = self.guests[slot].take() else { return false };
         let Guest { connection, generation, .. } = *guest;
         self.unwatch(&connection);
         let (slot, index) = (connection.slot(), connection.index());
@@ -119,6 +121,7 @@ impl Worker {
         slot.pass(Claim { holder: Holder::Served(self.number), generation }, Holder::Returned(self.number));
         self.farewells.push(Farewell { slot: index, generation });
         self.leave_one();
+        true
     }
 
     /// Before a connection's descriptor is closed: the master's duplicate keeps the open file alive, and epoll would go on
@@ -159,10 +162,38 @@ impl Worker {
                 self.leave_by_ns = Some(0);
             }
         }
+        self.read_settings_again();
+        let surplus = self.row.take_surplus() as usize;
+        let mut given = 0;
+        for slot in (0..self.guests.len()).filter(|_| surplus > 0) {
+            if given == surplus {
+                break;
+            }
+            given += usize::from(self.give_back(slot));
+        }
         if self.row.is_to_leave() {
             self.row.set_state(WorkerState::Leaving);
             self.stop_accepting();
-            (0..self.guests.len()).for_each(|slot| self.give_back(slot));
+            for slot in 0..self.guests.len() {
+                self.give_back(slot);
+            }
+        }
+    }
+
+    /// Takes over settings and users that were read again by the master, if they were.
+    fn read_settings_again(&mut self) {
+        let control = self.instance.control();
+        if control.reloads() == self.reloads {
+            return;
+        }
+        self.reloads = control.reloads();
+        let (limit, now) = (control.rate_limit(), self.desk.counter.now_ns);
+        for guest in self.guests.iter_mut().flatten() {
+            guest.allowance = limit.map(|limit| Allowance::new(limit, now));
+        }
+        // Looked through by the master before; a file that has changed since is left alone.
+        if let Some(Ok(users)) = self.settings.users.as_deref().map(Users::load) {
+            self.desk.counter.pool.replace_users(users);
         }
     }
 

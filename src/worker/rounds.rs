@@ -23,7 +23,7 @@ impl Worker {
     pub(super) fn make_rounds(&mut self) {
         let now = self.desk.counter.now_ns;
         self.next_round_ns = now + ROUND_NS;
-        let idle_ns = self.settings.idle_timeout.map(|idle| u64::try_from(idle.as_nanos()).unwrap_or(u64::MAX));
+        let idle_ns = self.instance.control().idle_timeout_ns();
         let stats = &self.row.stats;
         for slot in 0..self.guests.len() {
             let Some(why) = self.guests[slot].as_ref().and_then(|guest| overdue(guest, now, idle_ns)) else { continue };

@@ -65,7 +65,7 @@ impl Server {
         Server::launch(directory, data, instance, args, environment)
     }
 
-    /// As [`Server::start`], on a data directory that somebody else takes away.
+    /// As [`Server::start`], on a data directory that is the caller's, and may have been another server's.
     #[must_use]
     pub fn start_on(data: &Path, args: &[&str]) -> Server {
         Server::launch(tempfile::tempdir().unwrap(), data.to_owned(), &unused_name(), args, &[])
