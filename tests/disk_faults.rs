@@ -20,6 +20,7 @@ use std::process::{Child, Command, Stdio};
 
 use asker::Asker;
 use bank::{Bank, deposit};
+use bank_vault::vocab::Cents;
 use bank_vault::wire::{Request, Response, Status};
 use checker::{Ack, must_be_kept};
 use mount::Mount;
@@ -110,7 +111,7 @@ fn after_a_failed_sync_nothing_is_acknowledged_and_the_server_stops() {
     }
 }
 
-/// A slow disk: the segment that is wanted next takes a second or more to prepare, and what is prepared is used up.
+/// A slow disk: the segment that is wanted next takes a minute to prepare, and what is prepared is used up.
 #[test]
 fn whoever_waits_for_a_segment_delays_nobody_else() {
     if there_is_no_strace() {
@@ -121,18 +122,27 @@ fn whoever_waits_for_a_segment_delays_nobody_else() {
     let turmoil = Turmoil::of(&server);
     let (mut waiting, mut other) = (Bank::demo(server.address), Bank::demo(server.address));
     waiting.call(&deposit(1, 1)).unwrap();
+    let sequencer = turmoil.instance.table().sequencer();
+    await_that("one segment is ahead", || sequencer.limit().0 == ROOM);
     let log = tempfile::NamedTempFile::new().unwrap();
-    let _injector = Injector::attach(server.journal_now().unwrap(), log.path(), "inject=fsync:delay_enter=1000000");
-    for sent in 1..=ROOM {
-        waiting.send(&deposit(1, 1)).unwrap();
-        if sent < ROOM {
+    let minute = "inject=fsync:delay_enter=60000000";
+    let injector = Injector::attach(server.journal_now().unwrap(), log.path(), minute);
+    // One more than there is room for.
+    for _ in 0..ROOM / 64 {
+        for _ in 0..64 {
+            waiting.send(&deposit(1, 1)).unwrap();
+        }
+        for _ in 0..63 {
             waiting.read().unwrap();
         }
     }
     await_that("there is no room left", || turmoil.done() == ROOM && turmoil.durable() == ROOM);
     assert!(matches!(other.call(&Request::Ping).unwrap(), Response::Ping { .. }));
     assert_eq!(turmoil.done(), ROOM, "the other one was answered while there was no room");
-    assert!(matches!(waiting.read().unwrap().1, Response::Deposit { .. }), "and this one when there was");
+    drop(injector);
+    let last = (0..ROOM / 64).map(|_| waiting.read().unwrap().1).last();
+    let balance = Cents(i64::try_from(ROOM).unwrap() + 1);
+    assert_eq!(last, Some(Response::Deposit { balance }), "and this one when there was");
 }
 
 #[test]

@@ -175,6 +175,14 @@ impl Sequencer {
         Lsn(self.header().durable.load(Ordering::SeqCst))
     }
 
+    /// The last number that may be given out: as far as the ring goes, and the room on the disk.
+    #[inline]
+    #[must_use]
+    pub fn limit(&self) -> Lsn {
+        // RING-PLACE: acquire.
+        Lsn(self.header().limit.load(Ordering::Acquire))
+    }
+
     /// How the journal is.
     #[must_use]
     pub fn state(&self) -> JournalState {
@@ -291,8 +299,7 @@ impl Table {
             None => None,
         };
         if sequencer.is_journaled() {
-            // RING-PLACE: acquire.
-            if record.lsn.0 > sequencer.header().limit.load(Ordering::Acquire) {
+            if record.lsn > sequencer.limit() {
                 let no_space = sequencer.state() == JournalState::NoSpace;
                 return Err(if no_space { Uncommitted::NoSpace } else { Uncommitted::Later });
             }
