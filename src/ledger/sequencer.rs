@@ -188,6 +188,14 @@ impl Sequencer {
         Lsn(self.header().durable.load(Ordering::SeqCst))
     }
 
+    /// The last number that may be given out: as far as the ring goes, and the room on the disk.
+    #[inline]
+    #[must_use]
+    pub fn limit(&self) -> Lsn {
+        // RING-PLACE: acquire.
+        Lsn(self.header().limit.load(Ordering::Acquire))
+    }
+
     /// How the journal is.
     #[must_use]
     pub fn state(&self) -> JournalState {
@@ -254,9 +262,10 @@ impl Sequencer {
             && wake_at.compare_exchange(wanted, u64::MAX, Ordering::SeqCst, Ordering::SeqCst).is_ok()
     }
 
-    /// Goes on after `lsn`, all of which is on disk; before the first worker.
+    /// Goes on after `lsn`, all of which is on disk; before the first worker. Nothing is taken before the journal process has
+    /// said how much room there is: on a full disk it would wait for ever, instead of being refused.
     pub(super) fn begin_after(&self, lsn: Lsn) {
-        self.set_durable(lsn, Lsn(u64::MAX));
+        self.set_durable(lsn, lsn);
     }
 }
 
@@ -303,8 +312,7 @@ impl Table {
             None => None,
         };
         if sequencer.is_journaled() {
-            // RING-PLACE: acquire.
-            if record.lsn.0 > sequencer.header().limit.load(Ordering::Acquire) {
+            if record.lsn > sequencer.limit() {
                 let no_space = sequencer.state() == JournalState::NoSpace;
                 return Err(if no_space { Uncommitted::NoSpace } else { Uncommitted::Later });
             }

@@ -57,9 +57,11 @@ pub fn shape(settings: &Settings, directory: Option<&Directory>) -> Shape {
 pub fn read(instance: &Instance, directory: &Directory, key_window: u32) -> Result<(), MasterError> {
     let began = Instant::now();
     let table = instance.table();
-    // A key is remembered for so many operations; the last segment tells about how far they go.
+    // A key is remembered for so many operations. Where they end is not known yet, but not more than a segment before the last
+    // one, which may have been prepared only. A record too many does no harm: what is older goes as newer ones come.
     let last = segment::list(directory)?.last().map_or(0, |first| first.0);
-    let keys_from = Lsn(last.saturating_sub(u64::from(key_window)).max(1));
+    let reach = directory.records_per_segment() + u64::from(key_window);
+    let keys_from = Lsn(last.saturating_sub(reach).max(1));
     let bar = progress_bar();
     let mut recovered = recover(directory, keys_from, &mut Restoring(table), |lsn| {
         if began.elapsed() >= PATIENCE {

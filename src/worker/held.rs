@@ -74,10 +74,16 @@ impl Line {
         self.0.push_back((lsn.max(last), guest.connection.index()));
     }
 
-    /// What the first one waits for.
+    /// What the first one waits for, and its slot.
     #[must_use]
-    pub fn first(&self) -> Option<Lsn> {
-        self.0.front().map(|&(lsn, _)| lsn)
+    pub fn first(&self) -> Option<(Lsn, u32)> {
+        self.0.front().copied()
+    }
+
+    /// How many stand in it.
+    #[must_use]
+    pub fn length(&self) -> usize {
+        self.0.len()
     }
 
     /// The slot of the first one, if all up to `durable` is what it waits for.

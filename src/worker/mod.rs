@@ -50,6 +50,8 @@ const LISTENER: Token = Token(usize::MAX - 3);
 
 /// How often the rounds are made, and so how often an idle worker shows that it lives.
 const ROUND_NS: u64 = 250_000_000;
+/// How soon operations are tried again that the journal had no place for, should nobody say that it has.
+const ROOM_PATIENCE: Duration = Duration::from_millis(1);
 /// Events taken from the kernel at once.
 const EVENTS: usize = 1024;
 
@@ -190,13 +192,22 @@ impl Worker {
 
     /// How long there is nothing to do unless something happens; tells the journal process what to wake this worker for.
     fn patience(&self) -> Duration {
-        let durable = self.line.first().is_some_and(|lsn| {
+        let durable = self.line.first().is_some_and(|(lsn, _)| {
             self.row.await_durable(lsn);
             lsn <= self.instance.table().sequencer().durable()
         });
+        if durable && self.first_waits_for_room() {
+            return ROOM_PATIENCE;
+        }
         let urgent = durable || !self.recalled.is_empty() || self.intake_more;
         let now = self.desk.counter.now_ns;
         Duration::from_nanos(if urgent { 0 } else { self.next_round_ns.saturating_sub(now) })
+    }
+
+    /// Whether the first in the line waits for nothing that is yet to become durable, but for a place to write to.
+    fn first_waits_for_room(&self) -> bool {
+        let guest = self.line.first().and_then(|(_, slot)| self.guests[slot as usize].as_ref());
+        guest.is_some_and(|guest| guest.blocked.is_some() && guest.held.waits_for().is_none())
     }
 
     fn set_time(&mut self) {
@@ -243,7 +254,9 @@ impl Worker {
     /// Serves those whose operations have become durable.
     fn serve_durable(&mut self) {
         let sequencer = self.instance.table().sequencer();
-        while let Some(slot) = self.line.next(sequencer.durable()) {
+        // Each once: who waits for room stands in the line again at once, and others are to be served meanwhile.
+        for _ in 0..self.line.length() {
+            let Some(slot) = self.line.next(sequencer.durable()) else { return };
             if let Some(guest) = self.guests[slot as usize].as_mut() {
                 guest.in_line = false;
                 self.give_turn(slot as usize);

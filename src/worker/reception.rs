@@ -47,11 +47,14 @@ impl Worker {
                 stats.accepted.add(1);
                 stats.dispatch_wait_ns.add(waited_ns);
                 stats.dispatch_wait_most_ns.add(waited_ns.saturating_sub(stats.dispatch_wait_most_ns.get()));
-                self.admit(connection, generation);
+                let guest = self.enter(connection, generation);
+                self.admit(guest);
             }
             Arrival::Resumed { connection, generation } => {
                 stats.resumed.add(1);
-                self.admit(connection, generation);
+                let mut guest = self.enter(connection, generation);
+                self.desk.hold_what_was_left(&mut guest);
+                self.admit(guest);
             }
             Arrival::Broken { connection, generation } => {
                 let guest = self.enter(connection, generation);
@@ -67,9 +70,8 @@ impl Worker {
         Guest::new(connection, generation, self.desk.counter.now_ns, self.instance.control().rate_limit())
     }
 
-    fn admit(&mut self, connection: Connection<'static>, generation: u32) {
-        let slot = connection.index() as usize;
-        let guest = self.enter(connection, generation);
+    fn admit(&mut self, guest: Guest) {
+        let slot = guest.connection.index() as usize;
         let interest = Interest::READABLE.add(Interest::WRITABLE);
         if let Err(error) = watch(&self.poll, guest.connection.as_fd(), Token(slot), interest) {
             log::error!("cannot watch a new connection: {error}; closing it");

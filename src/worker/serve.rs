@@ -163,6 +163,13 @@ impl Desk {
         }
     }
 
+    /// Holds what another worker left unsent. What those replies show, only it knew; nothing later than the last operation.
+    pub fn hold_what_was_left(&self, guest: &mut Guest) {
+        if guest.connection.unsent() > 0 {
+            guest.held.hold(guest.connection.queued(), self.counter.order.now().lsn);
+        }
+    }
+
     /// Sends what is queued and may be seen; `false` when the connection is broken.
     #[inline]
     fn send(&mut self, guest: &mut Guest) -> bool {

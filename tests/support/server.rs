@@ -9,7 +9,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::os::fd::AsFd;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
@@ -24,6 +24,8 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
 
+/// The server.
+const PROGRAM: &str = env!("CARGO_BIN_EXE_master");
 /// No start, no stop and no awaited event takes longer, also on a busy machine; a test that waited so long has failed.
 pub const DEADLINE: Duration = Duration::from_secs(30);
 
@@ -39,8 +41,11 @@ pub struct Server {
     pub instance: String,
     /// The line that said that the server is ready.
     pub ready: String,
-    data: PathBuf,
+    /// For the standard error, and the data directory unless it is elsewhere.
     directory: TempDir,
+    program: PathBuf,
+    data: PathBuf,
+    args: Vec<String>,
     process: Child,
     stdout: BufReader<ChildStdout>,
 }
@@ -55,50 +60,55 @@ impl Server {
         Server::start_with(&unused_name(), args, &[])
     }
 
-    /// As [`Server::start`], on a data directory that may have been another server's.
-    #[must_use]
-    pub fn start_on(data: &Path, args: &[&str]) -> Server {
-        Server::begin(Path::new(env!("CARGO_BIN_EXE_master")), &unused_name(), Some(data), args, &[])
-    }
-
     /// As [`Server::start`], under the instance name `instance` and with these variables in the environment.
     #[must_use]
     pub fn start_with(instance: &str, args: &[&str], environment: &[(&str, &str)]) -> Server {
-        Server::begin(Path::new(env!("CARGO_BIN_EXE_master")), instance, None, args, environment)
+        let directory = tempfile::tempdir().unwrap();
+        let data = directory.path().join("data");
+        Server::launch(Path::new(PROGRAM), directory, data, instance, args, environment)
     }
 
     /// As [`Server::start`], with another file of the same program.
     #[must_use]
     pub fn start_program(program: &Path, args: &[&str]) -> Server {
-        Server::begin(program, &unused_name(), None, args, &[])
+        let directory = tempfile::tempdir().unwrap();
+        let data = directory.path().join("data");
+        Server::launch(program, directory, data, &unused_name(), args, &[])
     }
 
-    fn begin(
+    /// As [`Server::start`], on a data directory that is the caller's, and may have been another server's.
+    #[must_use]
+    pub fn start_on(data: &Path, args: &[&str]) -> Server {
+        let directory = tempfile::tempdir().unwrap();
+        Server::launch(Path::new(PROGRAM), directory, data.to_owned(), &unused_name(), args, &[])
+    }
+
+    fn launch(
         program: &Path,
+        directory: TempDir,
+        data: PathBuf,
         instance: &str,
-        data: Option<&Path>,
         args: &[&str],
         environment: &[(&str, &str)],
     ) -> Server {
-        let directory = tempfile::tempdir().unwrap();
-        let data = data.map_or_else(|| directory.path().join("data"), Path::to_owned);
-        // A file, so that nobody has to read it while the server runs.
-        let stderr = fs::File::create(directory.path().join("stderr")).unwrap();
-        let mut process = master_of(program, instance, &data, args)
-            .envs(environment.iter().copied())
-            .stdout(Stdio::piped())
-            .stderr(stderr)
-            .spawn()
-            .unwrap();
-        let mut stdout = BufReader::new(process.stdout.take().unwrap());
-        let mut ready = String::new();
-        stdout.read_line(&mut ready).unwrap();
-        let Some((address, master, workers)) = parse_ready(&ready) else {
-            let _ = process.kill();
-            let said = fs::read_to_string(directory.path().join("stderr")).unwrap_or_default();
-            panic!("the server is not ready but says {ready:?} and {said}");
-        };
-        Server { address, master, workers, instance: instance.to_owned(), ready, data, directory, process, stdout }
+        let command = master_of(program, instance, &data, args);
+        let life = Life::begin(directory.path(), command, environment);
+        let Life { address, master, workers, ready, process, stdout } = life;
+        let (instance, args) = (instance.to_owned(), args.iter().map(ToString::to_string).collect());
+        let program = program.to_owned();
+        Server { address, master, workers, instance, ready, directory, program, data, args, process, stdout }
+    }
+
+    /// Starts again what [`Server::wait`] saw end: the same arguments, on the same data. It listens where it did only if it was
+    /// started with a `--port`, as [`unused_port`] gives one. What it says on its standard error comes behind what was said
+    /// before.
+    pub fn start_again(&mut self, environment: &[(&str, &str)]) {
+        let args: Vec<&str> = self.args.iter().map(String::as_str).collect();
+        let command = master_of(&self.program, &self.instance, &self.data, &args);
+        let life = Life::begin(self.directory.path(), command, environment);
+        let Life { address, master, workers, ready, process, stdout } = life;
+        (self.address, self.master, self.workers, self.ready) = (address, master, workers, ready);
+        (self.process, self.stdout) = (process, stdout);
     }
 
     /// The data directory.
@@ -160,6 +170,14 @@ impl Server {
     /// It does not stop in time, or leaves an object behind.
     #[must_use]
     pub fn stop(mut self) -> Output {
+        self.end()
+    }
+
+    /// As [`Server::stop`]; what it has written stays.
+    ///
+    /// # Panics
+    /// It does not stop in time, or leaves an object behind.
+    pub fn end(&mut self) -> Output {
         self.signal(Signal::SIGINT);
         let output = self.wait();
         assert_eq!(self.objects(), Vec::<String>::new(), "left after an orderly stop, which said {output:?}");
@@ -172,6 +190,16 @@ impl Server {
         self.signal(Signal::SIGKILL);
         let output = self.wait();
         assert_eq!(output.status.signal(), Some(Signal::SIGKILL as i32), "{output:?}");
+    }
+
+    /// Kills every process of the server at once as `kill -9` does, and waits until all are gone.
+    pub fn kill_all(&mut self) {
+        let children = self.children_now();
+        for pid in std::iter::once(self.master).chain(children.into_iter().map(|(pid, _)| pid)) {
+            // The master's death kills the others as well: they may be gone.
+            let _ = kill(Pid::from_raw(i32::try_from(pid).unwrap()), Signal::SIGKILL);
+        }
+        self.wait();
     }
 
     /// Waits until the master and all workers are gone, whatever ends them.
@@ -203,6 +231,34 @@ impl Server {
     }
 }
 
+/// A server from its start to its end.
+struct Life {
+    address: SocketAddr,
+    master: u32,
+    workers: Vec<u32>,
+    ready: String,
+    process: Child,
+    stdout: BufReader<ChildStdout>,
+}
+
+impl Life {
+    fn begin(home: &Path, mut command: Command, environment: &[(&str, &str)]) -> Life {
+        // A file, so that nobody has to read it while the server runs.
+        let stderr = fs::File::options().create(true).append(true).open(home.join("stderr")).unwrap();
+        let mut process =
+            command.envs(environment.iter().copied()).stdout(Stdio::piped()).stderr(stderr).spawn().unwrap();
+        let mut stdout = BufReader::new(process.stdout.take().unwrap());
+        let mut ready = String::new();
+        stdout.read_line(&mut ready).unwrap();
+        let Some((address, master, workers)) = parse_ready(&ready) else {
+            let _ = process.kill();
+            let said = fs::read_to_string(home.join("stderr")).unwrap_or_default();
+            panic!("the server is not ready but says {ready:?} and {said}");
+        };
+        Life { address, master, workers, ready, process, stdout }
+    }
+}
+
 impl Drop for Server {
     fn drop(&mut self) {
         // Until it is collected, the pid means no other process.
@@ -230,15 +286,15 @@ impl Drop for Server {
 /// The `master` binary, to be started under that name and on that data directory; for starts that must fail, use it alone.
 #[must_use]
 pub fn master(instance: &str, data: &Path, args: &[&str]) -> Command {
-    master_of(Path::new(env!("CARGO_BIN_EXE_master")), instance, data, args)
+    master_of(Path::new(PROGRAM), instance, data, args)
 }
 
 fn master_of(program: &Path, instance: &str, data: &Path, args: &[&str]) -> Command {
     let mut command = Command::new(program);
-    command.args(["--port", "0", "--instance", instance, "--data"]).arg(data).stdin(Stdio::null());
+    command.args(["--instance", instance, "--data"]).arg(data).stdin(Stdio::null());
     // Small ones: dozens of servers of a test run share a disk.
-    let small = [("--segment-records", "4096"), ("--key-window", "10000")];
-    for (option, value) in small {
+    let defaults = [("--port", "0"), ("--segment-records", "4096"), ("--key-window", "10000")];
+    for (option, value) in defaults {
         if !args.contains(&option) {
             command.args([option, value]);
         }
@@ -253,6 +309,21 @@ fn master_of(program: &Path, instance: &str, data: &Path, args: &[&str]) -> Comm
 pub fn unused_name() -> String {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     format!("test-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// A port for a server that is to be started again on it. It is none of those that the kernel gives to whoever connects: while
+/// nobody listens there, a client that tries and tries would else be connected to itself one day.
+#[must_use]
+pub fn unused_port() -> u16 {
+    const LOWEST: u32 = 10_000;
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let range = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap();
+    let highest: u32 = range.split_whitespace().next().unwrap().parse().unwrap();
+    let mut ports = std::iter::repeat_with(|| {
+        let number = std::process::id().wrapping_mul(17).wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
+        u16::try_from(LOWEST + number % (highest - LOWEST)).unwrap()
+    });
+    ports.find(|&port| TcpListener::bind(("127.0.0.1", port)).is_ok()).unwrap()
 }
 
 /// Sends a signal to a process that this test has started.

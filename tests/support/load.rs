@@ -1,0 +1,118 @@
+//! The `client` binary as a load of keyed operations that a test does things to, with its acknowledgement log.
+//!
+//! Include it with `#[path = "support/load.rs"] mod load;`, beside `checker` and `server`.
+
+#![allow(dead_code, reason = "each test program that includes this file uses another part of it")]
+
+use std::fs;
+use std::net::SocketAddr;
+use std::process::{Child, Command, Stdio};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::checker::{Ack, acks_of};
+use crate::server::await_that;
+
+/// Only what moves money: everything else leaves no trace in the journal.
+const MIX: &str = "transfer=50,withdraw=25,deposit=25";
+
+/// About the length of the log's first line.
+const HEADING_BYTES: u64 = 100;
+
+/// A running client.
+pub struct Load {
+    directory: TempDir,
+    process: Child,
+}
+
+/// What a client brought home.
+pub struct Brought {
+    /// Its acknowledgement log.
+    pub acks: Vec<Ack>,
+    /// Its report, as `docs/CLIENT.md` describes it.
+    pub report: Value,
+    /// What it said.
+    pub said: String,
+}
+
+impl Load {
+    /// Starts a client that does `ops` operations on each of `connections` connections, however long it takes, and compares the
+    /// books at the end.
+    pub fn start(address: SocketAddr, connections: u32, ops: u32) -> Load {
+        let (connections, ops) = (connections.to_string(), ops.to_string());
+        Load::start_with(address, &["--connections", &connections, "--ops", &ops, "--verify", "--pipeline", "4"])
+    }
+
+    /// Starts a client with these arguments beside those that say where the server is, what it is asked for, and that losses
+    /// are to be sent again.
+    pub fn start_with(address: SocketAddr, args: &[&str]) -> Load {
+        let directory = tempfile::tempdir().unwrap();
+        let said = fs::File::create(directory.path().join("said")).unwrap();
+        let process = Command::new(env!("CARGO_BIN_EXE_client"))
+            .args(["--host", &address.ip().to_string(), "--port", &address.port().to_string()])
+            .args(["--mix", MIX, "--retry-for", "30", "--loops", "1", "--ack-log"])
+            .arg(directory.path().join("acks"))
+            .arg("--json")
+            .arg(directory.path().join("report"))
+            .args(args)
+            .stdin(Stdio::null())
+            .stdout(said.try_clone().unwrap())
+            .stderr(said)
+            .spawn()
+            .unwrap();
+        Load { directory, process }
+    }
+
+    /// Whether it was answered already: until then it has not logged in on all of its connections, and takes a loss for a reason
+    /// to give up.
+    pub fn has_begun(&self) -> bool {
+        let log = fs::metadata(self.directory.path().join("acks"));
+        log.is_ok_and(|log| log.len() > 2 * HEADING_BYTES)
+    }
+
+    /// Whether it has ended.
+    pub fn is_over(&mut self) -> bool {
+        self.process.try_wait().unwrap().is_some()
+    }
+
+    /// Waits for its end.
+    ///
+    /// # Panics
+    /// It does not end well: a connection was given up, or the books differ.
+    pub fn finish(mut self) -> Brought {
+        await_that("the client is done", || self.is_over());
+        let said = fs::read_to_string(self.directory.path().join("said")).unwrap();
+        assert!(self.process.wait().unwrap().success(), "the client says {said}");
+        let read = |name| fs::read_to_string(self.directory.path().join(name)).unwrap();
+        Brought { acks: acks_of(&read("acks")), report: serde_json::from_str(&read("report")).unwrap(), said }
+    }
+}
+
+impl Brought {
+    /// What the report says under `key`.
+    pub fn count(&self, key: &str) -> u64 {
+        self.report[key].as_u64().unwrap_or_else(|| panic!("no {key} in {}", self.report))
+    }
+
+    /// Holds that every operation was answered, by its result: done, or refused for want of money.
+    ///
+    /// # Panics
+    /// Something else became of one.
+    pub fn must_have_all_answers(&self) {
+        let errors = self.report["errors"].as_array().unwrap();
+        assert!(errors.iter().all(|error| error["error"] == "ERR_INSUFFICIENT"), "{}", self.report);
+        assert_eq!(self.report["failures"].as_array().map(Vec::len), Some(0), "{}", self.report);
+        assert_eq!(self.count("total_ops"), self.acks.len() as u64, "a line for each answer");
+    }
+}
+
+impl Drop for Load {
+    fn drop(&mut self) {
+        // Until it is collected, the pid means no other process.
+        if let Ok(None) = self.process.try_wait() {
+            let _ = self.process.kill();
+            let _ = self.process.wait();
+        }
+    }
+}
