@@ -89,6 +89,7 @@ pub struct Remembered {
 /// A key and where it belongs.
 pub(super) struct Spot<'a> {
     halves: [u64; 2],
+    principal: u32,
     buckets: [&'a Bucket; 2],
     /// In the place that it has in a slot.
     tag: u32,
@@ -105,11 +106,10 @@ pub(super) enum Found<'a> {
 }
 
 impl Remembered {
-    /// Whether `record` asks for the same.
+    /// Whether `record`, which has the same key of the same user, asks for the same.
     #[must_use]
     pub fn is_same_request(&self, record: &Record) -> bool {
-        (self.principal, self.kind, self.accounts, self.amount)
-            == (record.principal, record.kind, record.accounts, record.amount)
+        (self.kind, self.accounts, self.amount) == (record.kind, record.accounts, record.amount)
     }
 
     fn of(record: &Record) -> Self {
@@ -219,9 +219,9 @@ impl Keys {
         &places[usize::try_from(number % places.len() as u64).unwrap_or(0)]
     }
 
-    /// Where `key` belongs; has the lines that looking for it needs come closer.
+    /// Where `key` of user `principal` belongs; has the lines that looking for it needs come closer.
     #[inline]
-    pub(super) fn spot(&self, key: Key) -> Spot<'_> {
+    pub(super) fn spot(&self, key: Key, principal: u32) -> Spot<'_> {
         let halves = halves(&key);
         let [a, b] = [0, 1].map(|which| self.header().seeds[which].load(Ordering::Relaxed));
         // Two multiplications whose halves are folded (the mixing of wyhash), since each alone leaves its low bits weak.
@@ -241,7 +241,7 @@ impl Keys {
         let bits = self.number_bits();
         // Never zero, so that no slot in use is.
         let tag = u32::try_from(hash >> 40).unwrap_or(0) % ((1 << (u32::BITS - bits)) - 1) + 1;
-        Spot { halves, buckets: [bucket(hash), bucket(hash >> 32)], tag: tag << bits }
+        Spot { halves, principal, buckets: [bucket(hash), bucket(hash >> 32)], tag: tag << bits }
     }
 
     #[allow(clippy::cast_possible_truncation, reason = "at most 31")]
@@ -251,7 +251,7 @@ impl Keys {
 
     /// Looks for a key.
     #[inline]
-    pub(super) fn find<'a>(&self, &Spot { halves, buckets, tag }: &Spot<'a>) -> Found<'a> {
+    pub(super) fn find<'a>(&self, &Spot { halves, principal, buckets, tag }: &Spot<'a>) -> Found<'a> {
         let (known, window) = (self.header().known.load(Ordering::Relaxed), self.window());
         let mask = (1 << self.number_bits()) - 1;
         let mut free: Option<(usize, &AtomicU32)> = None;
@@ -266,6 +266,7 @@ impl Keys {
                     (vacant, vacancies) = (Some(slot), vacancies + 1);
                 } else if word & !u32::try_from(mask).unwrap_or(0) == tag
                     && let Some(found) = self.remembered(known - age, halves)
+                    && found.principal == principal
                 {
                     return Found::Known(found);
                 }
@@ -342,7 +343,7 @@ mod tests {
 
     fn put(keys: &Keys, number: u64) {
         let (key, record) = record(number);
-        let spot = keys.spot(key);
+        let spot = keys.spot(key, 5);
         match keys.find(&spot) {
             Found::Free(slot) => keys.make_known(keys.write_down(&spot, &record, slot), Lsn(number + 100)),
             Found::Known(known) => panic!("{known:?}"),
@@ -351,7 +352,7 @@ mod tests {
     }
 
     fn found(keys: &Keys, number: u64) -> Option<Remembered> {
-        match keys.find(&keys.spot(record(number).0)) {
+        match keys.find(&keys.spot(record(number).0, 5)) {
             Found::Known(known) => Some(known),
             _ => None,
         }
@@ -377,10 +378,19 @@ mod tests {
     }
 
     #[test]
+    fn a_key_is_its_user_s_own() {
+        let keys = keys(10);
+        put(&keys, 1);
+        assert!(found(&keys, 1).is_some());
+        let others = keys.spot(record(1).0, 6);
+        assert!(matches!(keys.find(&others), Found::Free(_)), "another user's key, although of the same bytes");
+    }
+
+    #[test]
     fn a_key_that_was_only_written_down_is_not_known() {
         let keys = keys(10);
         let (key, record) = record(1);
-        let spot = keys.spot(key);
+        let spot = keys.spot(key, 5);
         let Found::Free(slot) = keys.find(&spot) else { panic!("nothing is there") };
         keys.write_down(&spot, &record, slot);
         assert!(found(&keys, 1).is_none());

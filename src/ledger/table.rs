@@ -302,7 +302,7 @@ impl Table {
     /// Makes the key of `record`, which stands in the journal, known again; before the first worker, in the order of records.
     pub fn restore_key(&self, record: &Record) {
         let keys = self.sequencer.keys();
-        let Some(spot) = record.key.map(|key| keys.spot(key)) else { return };
+        let Some(spot) = record.key.map(|key| keys.spot(key, record.principal)) else { return };
         if let Found::Free(slot) = keys.find(&spot) {
             keys.make_known(keys.write_down(&spot, record, slot), record.lsn);
         }

@@ -128,7 +128,7 @@ impl<'a> Teller<'a> {
         reply: impl FnOnce(Result<&Outcome, Refusal>) -> Completion<'c>,
     ) -> Result<Lsn, Undone> {
         // As early as possible: the lines that it needs come while the accounts are locked and the reply is written.
-        let spot = asker.key.map(|key| self.table.sequencer().keys().spot(key));
+        let spot = asker.key.map(|key| self.table.sequencer().keys().spot(key, asker.principal));
         if let Err(refusal) = operation.check_shape(self.table.accounts()) {
             return self.refuse(operation, asker, refusal, reply);
         }
@@ -182,7 +182,7 @@ impl<'a> Teller<'a> {
             Refusal::Insufficient => Verdict::Insufficient,
             Refusal::Invalid => Verdict::Invalid,
         };
-        let spot = asker.key.map(|key| self.table.sequencer().keys().spot(key));
+        let spot = asker.key.map(|key| self.table.sequencer().keys().spot(key, asker.principal));
         let stamp = self.commit(&plan, &mut self.record(operation, asker, verdict), spot.as_ref())?;
         self.complete(completion);
         Ok(stamp.lsn)
