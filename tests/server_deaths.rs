@@ -226,12 +226,30 @@ fn a_worker_that_stands_still_is_replaced() {
 }
 
 #[test]
+fn a_journal_process_that_stands_still_is_replaced() {
+    let server = Server::start(&["--workers", "1", "--worker-timeout", "1", "--accounts", "10"]);
+    let mut bank = Bank::demo(server.address);
+    let stopped = server.journal_now().unwrap();
+    send(stopped, Signal::SIGSTOP);
+    // It waits, for three times the time-out, and is answered by the successor's doing.
+    assert!(matches!(bank.call(&deposit(1, 1)).unwrap(), Response::Deposit { .. }));
+    assert_ne!(server.journal_now(), Some(stopped));
+    let said = server.stderr();
+    assert!(
+        said.contains("the journal process: no life for") && said.contains("the journal process is back"),
+        "{said}"
+    );
+}
+
+#[test]
 fn who_waits_for_a_lock_of_one_that_stands_still_is_not_taken_for_dead() {
     let armed = format!("0:{}/stop", CrashPoint::Committed.name());
     let args = ["--workers", "2", "--worker-timeout", "1", "--accounts", "10", "--initial-balance", "1000.00"];
     let server = Server::start_with(&unused_name(), &args, &[(VARIABLE, &armed)]);
     // The first of equals gets the first connection.
     let (mut halting, mut waiting) = (Bank::demo(server.address), Bank::demo(server.address));
+    // Until the journal is open a worker locks, and gives back, what it cannot commit yet.
+    assert!(matches!(waiting.call(&deposit(5, 1)).unwrap(), Response::Deposit { .. }));
     halting.send(&transfer(1, 2, 250)).unwrap();
     let running = bank_vault::instance::stale::open_running(&server.instance).unwrap();
     await_that("it halts with two locks", || running.table().holders().count() == 2);

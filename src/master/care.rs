@@ -3,12 +3,16 @@
 use std::os::fd::{AsFd, AsRawFd};
 
 use mio::unix::SourceFd;
+use nix::sys::signal::Signal;
 
 use crate::journald;
 use crate::ledger::repair::{self, Settled};
 use crate::master::MasterError;
 use crate::master::crew::Post;
 use crate::master::watch::{JOURNAL, Master, Stopping, Which};
+
+/// The journal process may show no life for so many times as long as a worker.
+const DISK_PATIENCE: u64 = 3;
 
 impl Master {
     /// A worker may have ended.
@@ -110,6 +114,7 @@ impl Master {
     /// Kills workers that have shown no life for too long, and at the end of an orderly stop those that are left.
     pub(super) fn kill_late(&mut self, now: u64) -> Result<(), MasterError> {
         let timeout = self.worker_timeout_ns();
+        self.kill_late_scribe(now, timeout * DISK_PATIENCE)?;
         let out_of_time = matches!(self.stopping, Stopping::Until(deadline) if now >= deadline);
         let alive = |post: &&mut Post| post.crewman.as_ref().is_some_and(|crewman| !crewman.killed);
         for post in self.posts.iter_mut().flatten().filter(alive) {
@@ -120,6 +125,19 @@ impl Master {
                 log::warn!("worker {}: no life for {} ms; killing it", post.index, silent / 1_000_000);
                 post.kill()?;
             }
+        }
+        Ok(())
+    }
+
+    /// The journal process is late only after much longer: a disk may take its time.
+    fn kill_late_scribe(&mut self, now: u64, timeout: u64) -> Result<(), MasterError> {
+        let silent = now.saturating_sub(self.common.instance.journal_row().heartbeat_ns());
+        let child = self.scribe.as_ref().and_then(|scribe| scribe.child.as_ref());
+        if let Some(child) = child.filter(|_| silent >= timeout && now >= self.forbearing_until_ns) {
+            log::warn!("the journal process: no life for {} ms; killing it", silent / 1_000_000);
+            child.signal(Signal::SIGKILL)?;
+            // Once is enough; it may be waiting for the disk, and end only afterwards.
+            self.forbearing_until_ns = now + timeout;
         }
         Ok(())
     }
