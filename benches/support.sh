@@ -6,6 +6,8 @@ DEFAULT_MIX="transfer=10,withdraw=20,deposit=30,balance=40"
 TMP=$(mktemp -d)
 STARTED=()
 REDIS_PORT=""
+REDIS_ALWAYS=""
+POSTGRES=""
 REDIS_OPS=$((40000 * SECONDS_EACH))
 # So much that no account runs dry.
 OPENING=1000000.00
@@ -62,18 +64,35 @@ start_echo() {
     PORT_echo=$(await_line "$PID" "$TMP/echo" '^listening on ' | sed 's/.*://')
 }
 
-# Redis takes no port 0: the first of a few that is free is taken. Without Redis, REDIS_PORT stays empty.
-start_redis() {
-    local tool port
-    for tool in redis-server redis-cli redis-benchmark; do command -v "$tool" >/dev/null || return 0; done
-    for port in 17379 27379 37379; do
-        launch redis redis-server --bind 127.0.0.1 --port "$port" --save '' --appendonly no --dir "$TMP" --daemonize no
-        if await_line "$PID" "$TMP/redis" 'Ready to accept connections' >/dev/null 2>&1; then
+# A Redis named $1 with the further options; its port in REDIS_PORT, empty without one. Redis takes no port 0: the first of a few
+# that is free is taken.
+launch_redis() {
+    local name=$1 port
+    shift
+    REDIS_PORT=""
+    for port in 17379 27379 37379 47379; do
+        launch "$name" redis-server --bind 127.0.0.1 --port "$port" --save '' --dir "$TMP" --daemonize no "$@"
+        if await_line "$PID" "$TMP/$name" 'Ready to accept connections' >/dev/null 2>&1; then
             REDIS_PORT=$port
-            break
+            return
         fi
     done
+}
+
+# One that keeps nothing in REDIS_PORT, one that syncs every write in REDIS_ALWAYS; both empty without Redis.
+start_redis() {
+    local tool
+    for tool in redis-server redis-cli redis-benchmark; do command -v "$tool" >/dev/null || return 0; done
+    launch_redis redis-always --appendonly yes --appendfsync always
     [ -n "$REDIS_PORT" ] || return 0
+    REDIS_ALWAYS=$REDIS_PORT
+    fill_redis
+    launch_redis redis --appendonly no
+    [ -n "$REDIS_PORT" ] || return 0
+    fill_redis
+}
+
+fill_redis() {
     REDIS_VERSION=$(redis-server --version | sed -E 's/.* v=([0-9.]+) .*/\1/')
     redis_cli EVAL "for i = 0, 9999 do redis.call('SET', string.format('account:%012d', i), 100000000) end" 0 >/dev/null
     # The rules of the bank's TRANSFER: no transfer to oneself, no balance below zero, both new balances in the answer. What
@@ -91,6 +110,84 @@ describe_machine() {
     cpu=$(sed -nE 's/^model name\s*: //p' /proc/cpuinfo | head -1)
     echo "Machine: $(nproc) cores (${cpu:-unknown}), Linux $(uname -r | cut -d- -f1); servers and load generators share it."
     echo "Each figure: median of $ROUNDS runs of $SECONDS_EACH s [least-most], in turns with what it is compared to."
+}
+
+# PostgreSQL as its own user, since it refuses to run as root; its version in POSTGRES, empty without it.
+start_postgres() {
+    local bin run=() data=$TMP/postgres-data
+    bin=$(ls -d /usr/lib/postgresql/*/bin 2>/dev/null | tail -1)
+    [ -x "$bin/postgres" ] && [ -x "$bin/pgbench" ] || return 0
+    mkdir "$data"
+    if [ "$(id -u)" = 0 ]; then
+        id postgres >/dev/null 2>&1 || return 0
+        chmod 711 "$TMP" && chown postgres "$data"
+        run=(setpriv --reuid postgres --regid postgres --clear-groups)
+    fi
+    "${run[@]}" "$bin/initdb" -D "$data/books" -A trust -U postgres >"$TMP/initdb" 2>&1 || return 0
+    launch postgres "${run[@]}" "$bin/postgres" -D "$data/books" -k "$data" -c listen_addresses= -c max_connections=150
+    local deadline=$((SECONDS + 20))
+    until "$bin/pg_isready" -q -h "$data"; do
+        [ "$SECONDS" -lt "$deadline" ] || return 0
+        sleep 0.1
+    done
+    "$bin/psql" -q -h "$data" -U postgres >"$TMP/psql" 2>&1 <<'SQL' || return 0
+CREATE TABLE account (id int PRIMARY KEY, balance bigint NOT NULL);
+INSERT INTO account SELECT id, 100000000 FROM generate_series(1, 10000) id;
+CREATE FUNCTION transfer(a int, b int, amount bigint, OUT from_balance bigint, OUT to_balance bigint) AS $$
+BEGIN
+    IF a = b OR amount <= 0 THEN RETURN; END IF;
+    -- In the order of the accounts, so that no two wait for each other.
+    PERFORM 1 FROM account WHERE id IN (a, b) ORDER BY id FOR UPDATE;
+    UPDATE account SET balance = balance - amount WHERE id = a AND balance >= amount RETURNING balance INTO from_balance;
+    IF FOUND THEN UPDATE account SET balance = balance + amount WHERE id = b RETURNING balance INTO to_balance; END IF;
+END $$ LANGUAGE plpgsql;
+SQL
+    printf '%s\n' '\set a random(1, 10000)' '\set b random(1, 10000)' 'SELECT * FROM transfer(:a, :b, 1);' >"$TMP/transfer.sql"
+    PGBENCH=("$bin/pgbench" -n -M prepared -h "$data" -U postgres -c 100 -j 2 -f "$TMP/transfer.sql")
+    POSTGRES=$("$bin/postgres" --version | sed -E 's/.* ([0-9.]+).*/\1/')
+}
+postgres_load() {
+    timeout 60 "${PGBENCH[@]}" -T "$SECONDS_EACH" postgres 2>>"$TMP/client.err" | sed -nE 's/^tps = ([0-9]+).*/\1/p'
+}
+
+# How often per second the disk takes $1 bytes and a sync, $2 times one after the other, into a preallocated file.
+disk_rate() {
+    python3 - "$TMP/disk-rate" "$1" "$2" <<'PYTHON'
+import os, sys, time
+path, size, times = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+file = os.open(path, os.O_RDWR | os.O_CREAT)
+os.pwrite(file, bytes(size * times), 0)
+os.fsync(file)
+data, began = os.urandom(size), time.monotonic()
+for number in range(times):
+    os.pwrite(file, data, number * size)
+    os.fdatasync(file)
+rate = times / (time.monotonic() - began)
+os.unlink(path)
+print(f"{rate:.0f}/s")
+PYTHON
+}
+
+# What the durable bank keeps of each operation, and how long it takes to read it again.
+what_it_keeps() {
+    local line operations began journal
+    line=$("$BIN/vaultctl" inspect --json --instance "bench-$$-durable")
+    operations=$(sed -nE 's/^ *"lsn": ([0-9]+).*/\1/p' <<<"$line" | head -1)
+    journal=$(du -sb "$TMP/data-durable/journal" | cut -f1)
+    echo
+    echo "On disk 128 bytes an operation; after $operations of them the journal takes $((journal >> 20)) MiB, since older segments" \
+        "are removed once two snapshots and the remembered keys do not need them."
+    start_bank long dispatch --snapshot-every 0
+    timeout 60 "$BIN/client" --port "$PORT_long" --connections 100 --pipeline 128 --mix transfer=100 \
+        --duration $((SECONDS_EACH + 4))s >/dev/null
+    kill -TERM "$PID"
+    wait "$PID" || true
+    began=$(date +%s%N)
+    start_bank long dispatch --snapshot-every 0
+    echo "A start that reads the whole journal, no snapshot: $(grep -ho 'the books are read.*' "$TMP/long.err" | tail -1);" \
+        "ready after $((($(date +%s%N) - began) / 1000000)) ms."
+    kill -TERM "$PID"
+    wait "$PID" || true
 }
 
 section() {
@@ -115,6 +212,8 @@ load() {
         sed -nE 's/^throughput=([0-9]+).*/\1/p'
 }
 bank_load() { load "$PORT_bank" "$1"; }
+durable_load() { load "$PORT_durable" "$1"; }
+durable_transfers() { load "$PORT_durable" "--connections 100 --mix transfer=100 --pipeline $1"; }
 echo_load() { load "$PORT_echo" "$1"; }
 
 # redis-benchmark with $1 requests under way on each connection and $2 in all; the rest is the command.
@@ -125,6 +224,7 @@ redis_load() {
         tail -1 | cut -d'"' -f4 | cut -d. -f1
 }
 redis_script() { redis_load "$1" "$2" EVALSHA "$SCRIPT" 2 account:__rand_int__ account:__rand_int__ 1; }
+redis_always() { REDIS_PORT=$REDIS_ALWAYS redis_script "$1" $((REDIS_OPS * ($1 > 1 ? 2 : 1))); }
 redis_incrby() { redis_load "$1" "$2" INCRBY account:__rand_int__ 1; }
 
 # "median [least-most]" of the numbers in file $1, and the median alone in MEDIAN.
@@ -156,9 +256,12 @@ compare() {
     echo "| \`$name\` | $first | $SUMMARY | **$(ratio "$median" "$MEDIAN")** |"
 }
 
+# As compare, for functions that take the number of requests under way.
+compare_two() { compare "$@"; }
+
 compare_to_redis() {
     local depth=$2 redis=$3 ops=$4
-    bank_transfers() { load "$PORT_bank" "--connections 100 --mix transfer=100 --pipeline $depth"; }
+    bank_transfers() { load "$PORT_bank" "--connections 100 --no-keys --mix transfer=100 --pipeline $depth"; }
     redis_ops() { "$redis" "$depth" "$ops"; }
     compare "$1" bank_transfers redis_ops
 }

@@ -23,17 +23,20 @@ cargo build --release --quiet --bins --example echo_server
 
 describe_machine
 start_echo
-start_bank bank dispatch
-start_bank shared shared
-start_bank reuseport reuseport
+start_bank bank dispatch --durability none
+start_bank durable dispatch
+start_bank shared shared --durability none
+start_bank reuseport reuseport --durability none
 start_redis
+start_postgres
 
 section "Closed loop: 100 connections, one request under way on each" \
-    "The ceiling is \`examples/echo_server.rs\`: frames of the same sizes, prepared replies, no ledger. Aim: 0.9 of it."
+    "The ceiling is \`examples/echo_server.rs\`: frames of the same sizes, prepared replies, no ledger. Aim: 0.9 of it." \
+    "Bank Vault with \`--durability none\` here and in all sections but the next-named one."
 table "load" "Bank Vault, requests/s" "echo, requests/s" "ratio"
 for drive in --connections --threads; do
     for mix in transfer=100 "$DEFAULT_MIX"; do
-        compare "client $drive 100 --mix $mix" bank_load echo_load "$drive 100 --mix $mix"
+        compare "client $drive 100 --mix $mix" bank_load echo_load "$drive 100 --no-keys --mix $mix"
     done
 done
 
@@ -43,7 +46,7 @@ section "Pipelined: 100 connections, many requests under way on each" \
 table "load" "Bank Vault, requests/s" "echo, requests/s" "ratio"
 for depth in 16 128; do
     for mix in transfer=100 "$DEFAULT_MIX"; do
-        arguments="--connections 100 --pipeline $depth --mix $mix"
+        arguments="--connections 100 --pipeline $depth --no-keys --mix $mix"
         compare "client $arguments" bank_load echo_load "$arguments"
     done
 done
@@ -64,6 +67,25 @@ if [ -n "$REDIS_PORT" ]; then
 else
     echo -e "\nRedis is not installed (\`redis-server\`, \`redis-cli\`, \`redis-benchmark\`): no comparison."
 fi
+
+section "Durable: \`--durability sync\`, 100 connections, transfers" \
+    "No reply leaves before its record is on disk. The disk's own rate, one write and one fdatasync at a time into a preallocated" \
+    "file: $(disk_rate 4096 400) of 4 KiB, $(disk_rate 1048576 60) of 1 MiB."
+table "load" "sync, requests/s" "compared with" "ratio"
+compare "closed loop, beside the raw echo" durable_load echo_load "--connections 100 --mix transfer=100"
+compare "closed loop, beside --durability none" durable_load bank_load "--connections 100 --mix transfer=100"
+compare "128 under way, beside --durability none" durable_load bank_load "--connections 100 --pipeline 128 --mix transfer=100"
+compare "128 under way, no keys, beside --durability none" durable_load bank_load \
+    "--connections 100 --pipeline 128 --no-keys --mix transfer=100"
+if [ -n "$REDIS_ALWAYS" ]; then
+    for depth in 1 128; do
+        compare_two "$depth under way, beside Redis, appendfsync always, a script" durable_transfers redis_always "$depth"
+    done
+fi
+if [ -n "$POSTGRES" ]; then
+    compare_two "closed loop, beside PostgreSQL $POSTGRES, synchronous_commit on, a function" durable_transfers postgres_load 1
+fi
+what_it_keeps
 
 section "Connections per second: connect, one PING, close" \
     "\`client --churn\` with 16 threads. \`dispatch\` passes each descriptor from the master to a worker (SCM_RIGHTS); aim: 0.8 of" \

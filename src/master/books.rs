@@ -63,7 +63,7 @@ pub fn read(instance: &Instance, directory: &Directory, key_window: u32) -> Resu
     let reach = directory.records_per_segment() + u64::from(key_window);
     let keys_from = Lsn(last.saturating_sub(reach).max(1));
     let bar = progress_bar();
-    let mut recovered = recover(directory, keys_from, &mut Restoring(table), |lsn| {
+    let mut recovered = recover(directory, keys_from, &mut Restoring { table, keys_from }, |lsn| {
         if began.elapsed() >= PATIENCE {
             bar.set_position(lsn.0);
         }
@@ -95,19 +95,25 @@ fn progress_bar() -> ProgressBar {
 }
 
 /// Puts what the journal holds into the table.
-struct Restoring<'a>(&'a Table);
+struct Restoring<'a> {
+    table: &'a Table,
+    /// Keys of older records are out of the window.
+    keys_from: Lsn,
+}
 
 impl Replay for Restoring<'_> {
     fn snapshot_account(&mut self, account: AccountId, balance: Cents, lsn: Lsn) {
-        self.0.restore(account, balance, lsn);
+        self.table.restore(account, balance, lsn);
     }
 
     fn record(&mut self, record: &Record) {
-        self.0.restore_key(record);
+        if record.lsn >= self.keys_from {
+            self.table.restore_key(record);
+        }
         if record.is_done() {
             let (first, second) = record.accounts;
             for (account, balance) in [Some(first), second].into_iter().flatten().zip(record.balances) {
-                self.0.restore(account, balance, record.lsn);
+                self.table.restore(account, balance, record.lsn);
             }
         }
     }
