@@ -26,7 +26,7 @@ fn said(output: &Output) -> (i32, String) {
 /// A verified load that goes on for `seconds`.
 fn load(server: &Server, seconds: &str) -> Child {
     Command::new(env!("CARGO_BIN_EXE_client"))
-        .args(["--port", &server.address.port().to_string(), "--connections", "30", "--pipeline", "4", "--verify"])
+        .args(["--port", &server.address.port().to_string(), "--connections", "30", "--rate", "4000", "--verify"])
         .args(["--duration", seconds])
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

@@ -30,6 +30,12 @@ pub fn open_directory(settings: &Settings) -> Result<Option<Directory>, MasterEr
         }
         return Ok(None);
     }
+    if settings.durability == Durability::Async {
+        log::warn!(
+            "--durability async: replies do not wait for the disk; a loss of power may cost what was acknowledged in the last {} ms",
+            settings.flush_interval.as_millis()
+        );
+    }
     Ok(Some(Directory::open_or_create(
         &settings.data,
         settings.accounts,
