@@ -132,6 +132,19 @@ fn a_lock_that_a_dead_worker_left_is_shown_until_it_is_repaired() {
     stream.read_exact(&mut [0; HEADER_BYTES]).unwrap();
     let locks = inspected(&server)["locks"].clone();
     assert_eq!(locks, serde_json::json!({ "held": [], "orphaned": [], "inherited": 1 }));
+    assert_eq!(inspected(&server)["workers"][0]["repairs"], 0, "it had begun nothing yet");
+    drop(server.stop());
+}
+
+#[test]
+fn a_repair_is_counted() {
+    let died = [("VAULT_CRASH_POINT", "0:ledger.applied")];
+    let server = Server::start_with(&server::unused_name(), &["--workers", "1"], &died);
+    let mut stream = logged_in(&server);
+    send(&mut stream, &Request::Deposit { account: AccountId(7), amount: Cents(1) });
+    stream.read_exact(&mut [0; HEADER_BYTES]).unwrap();
+    let worker = inspected(&server)["workers"][0].clone();
+    assert_eq!((&worker["lives"], &worker["repairs"]), (&2.into(), &1.into()));
     drop(server.stop());
 }
 

@@ -1,9 +1,11 @@
 //! The control segment: what the master and its workers say to each other, and what tools read.
 
 use std::num::NonZeroU32;
+use std::ops::Deref;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
+use crate::instance::life::Life;
 use crate::instance::mailbox::Mailbox;
 use crate::instance::stats::WorkerStats;
 use crate::ipc::bytes::SharedBytes;
@@ -13,7 +15,7 @@ use crate::vocab::Lsn;
 
 shared_struct! {
     /// What concerns all. Writer: the master.
-    pub struct Control, align 64, size 64 + 512 + 64 + 128 + 320; {
+    pub struct Control, align 64, size 64 + 512 + 64 + 192 + 320; {
         master_pid: AtomicU32,
         orders: AtomicU32,
         /// How connections reach workers, as `AcceptMode` is ordered.
@@ -41,17 +43,8 @@ shared_struct! {
 
 shared_struct! {
     /// What concerns the journal process.
-    pub struct JournalRow, align 64, size 128; {
-        /// Writer: the master.
-        pid: AtomicU32,
-        /// 1 from the moment on that it is to write what is left, and end. Writer: the master.
-        leaving: AtomicU32,
-        /// How often a process was started for it. Writer: the master.
-        lives: AtomicU32,
-        reserved: AtomicU32,
-        spare: [AtomicU64; 6],
-        /// When it last came by, nanoseconds of the monotonic clock. Writers: the master at birth, then the process.
-        heartbeat_ns: AtomicU64,
+    pub struct JournalRow, align 64, size 192; {
+        life: Life,
         /// Groups made durable. Writer: the process.
         pub groups: Counter,
         /// Records made durable. Writer: the process.
@@ -62,23 +55,14 @@ shared_struct! {
         snapshots_wanted: AtomicU64,
         /// How many of these were taken, or could not be. Writer: the process.
         snapshots_done: AtomicU64,
-        spare_line: [AtomicU64; 2],
+        spare_line: [AtomicU64; 3],
     }
 }
 
 shared_struct! {
     /// What concerns one worker.
-    pub struct WorkerRow, align 64, size 64 + 64 + 320; {
-        /// Writer: the master.
-        pid: AtomicU32,
-        /// 1 from the moment on that the worker is to leave. Writer: the master.
-        leaving: AtomicU32,
-        /// How often a process was started for this row. Writer: the master.
-        lives: AtomicU32,
-        reserved: AtomicU32,
-        spare: [AtomicU64; 6],
-        /// When the worker last came by, nanoseconds of the monotonic clock. Writers: the master at birth, then the worker.
-        heartbeat_ns: AtomicU64,
+    pub struct WorkerRow, align 64, size 128 + 64 + 320; {
+        life: Life,
         state: AtomicU32,
         connections: AtomicU32,
         /// The operation that the sleeping worker is to be woken for once it is durable; 0 for none. Writers: the worker, and
@@ -87,7 +71,7 @@ shared_struct! {
         /// Connections that the worker is to give back. Writers: the master adds, the worker takes them away.
         surplus: AtomicU32,
         spare_word: AtomicU32,
-        spare_line: [AtomicU64; 4],
+        spare_line: [AtomicU64; 5],
         /// Counters. Writer: the worker.
         pub stats: WorkerStats,
     }
@@ -244,52 +228,6 @@ impl Control {
 }
 
 impl JournalRow {
-    /// The master's part of a birth, before the fork.
-    pub fn begin_life(&self, now_ns: u64) {
-        self.leaving.store(0, Ordering::Relaxed);
-        self.lives.fetch_add(1, Ordering::Relaxed);
-        self.beat(now_ns);
-    }
-
-    /// The master's part of a birth, after the fork; and of a death, with 0.
-    pub fn set_pid(&self, pid: u32) {
-        self.pid.store(pid, Ordering::Relaxed);
-    }
-
-    /// The process id; 0 when there is no process.
-    #[must_use]
-    pub fn pid(&self) -> u32 {
-        self.pid.load(Ordering::Relaxed)
-    }
-
-    /// How often a process was started.
-    #[must_use]
-    pub fn lives(&self) -> u32 {
-        self.lives.load(Ordering::Relaxed)
-    }
-
-    /// Has it write what is left, and end; wake it up afterwards.
-    pub fn ask_to_leave(&self) {
-        self.leaving.store(1, Ordering::Release);
-    }
-
-    /// Whether it is to write what is left, and end.
-    #[must_use]
-    pub fn is_to_leave(&self) -> bool {
-        self.leaving.load(Ordering::Acquire) != 0
-    }
-
-    /// Shows that it comes by.
-    pub fn beat(&self, now_ns: u64) {
-        self.heartbeat_ns.store(now_ns, Ordering::Relaxed);
-    }
-
-    /// When it last came by, nanoseconds of the monotonic clock.
-    #[must_use]
-    pub fn heartbeat_ns(&self) -> u64 {
-        self.heartbeat_ns.load(Ordering::Relaxed)
-    }
-
     /// Counts a group of `records` records that became durable.
     pub fn count_group(&self, records: u64) {
         self.groups.add(1);
@@ -330,45 +268,39 @@ impl JournalRow {
     }
 }
 
+/// The row of a process is its life, and more.
+impl Deref for WorkerRow {
+    type Target = Life;
+
+    fn deref(&self) -> &Life {
+        &self.life
+    }
+}
+
+/// As for a worker.
+impl Deref for JournalRow {
+    type Target = Life;
+
+    fn deref(&self) -> &Life {
+        &self.life
+    }
+}
+
 impl WorkerRow {
     /// The master's part of a birth, before the fork.
     pub fn begin_life(&self, now_ns: u64) {
-        self.leaving.store(0, Ordering::Relaxed);
         self.awaited.store(0, Ordering::Relaxed);
         self.surplus.store(0, Ordering::Relaxed);
         self.connections.store(0, Ordering::Relaxed);
-        self.lives.fetch_add(1, Ordering::Relaxed);
-        self.beat(now_ns);
+        self.life.begin_life(now_ns);
         self.set_state(WorkerState::Starting);
-    }
-
-    /// The master's part of a birth, after the fork.
-    pub fn set_pid(&self, pid: u32) {
-        self.pid.store(pid, Ordering::Relaxed);
     }
 
     /// The master's part of a death.
     pub fn end_life(&self) {
-        self.pid.store(0, Ordering::Relaxed);
+        self.set_pid(0);
         self.connections.store(0, Ordering::Relaxed);
         self.set_state(WorkerState::Absent);
-    }
-
-    /// The process id; 0 when there is no process.
-    #[must_use]
-    pub fn pid(&self) -> u32 {
-        self.pid.load(Ordering::Relaxed)
-    }
-
-    /// How often a process was started for this row.
-    #[must_use]
-    pub fn lives(&self) -> u32 {
-        self.lives.load(Ordering::Relaxed)
-    }
-
-    /// Asks the worker to leave; wake it up afterwards.
-    pub fn ask_to_leave(&self) {
-        self.leaving.store(1, Ordering::Release);
     }
 
     /// Asks the worker to give back `connections`; wake it up afterwards.
@@ -380,24 +312,6 @@ impl WorkerRow {
     #[must_use]
     pub fn take_surplus(&self) -> u32 {
         self.surplus.swap(0, Ordering::AcqRel)
-    }
-
-    /// Whether the worker is to leave.
-    #[must_use]
-    pub fn is_to_leave(&self) -> bool {
-        self.leaving.load(Ordering::Acquire) != 0
-    }
-
-    /// Shows that the worker comes by.
-    #[inline]
-    pub fn beat(&self, now_ns: u64) {
-        self.heartbeat_ns.store(now_ns, Ordering::Relaxed);
-    }
-
-    /// When the worker last came by, nanoseconds of the monotonic clock.
-    #[must_use]
-    pub fn heartbeat_ns(&self) -> u64 {
-        self.heartbeat_ns.load(Ordering::Relaxed)
     }
 
     /// Asks to be woken once operation `lsn` is durable, or for nothing; afterwards the worker must look once more whether it is.

@@ -37,16 +37,20 @@ impl Master {
         let instance = self.common.instance;
         for index in 0..self.posts.len() {
             let Some(post) = self.posts[index].as_mut().filter(|post| post.unsettled) else { continue };
-            match repair::settle(instance.table(), index) {
-                Err(crate::ipc::robust::Busy) => continue,
-                Ok(Settled::Idle) => {}
-                Ok(Settled::Dropped) => log::warn!("worker {index}: the operation it had begun is dropped"),
-                Ok(Settled::Finished { lsn, connection, progress }) => {
+            // Else a living worker is just mending one of its accounts; it is asked again in a millisecond.
+            let Ok(settled) = repair::settle(instance.table(), index) else { continue };
+            match settled {
+                Settled::Idle => {}
+                Settled::Dropped => log::warn!("worker {index}: the operation it had begun is dropped"),
+                Settled::Finished { lsn, connection, progress } => {
                     log::warn!("worker {index}: operation {lsn}, which it had committed, is finished");
                     if let Some(slot) = instance.connections().get(connection as usize) {
                         slot.progress_word().store(progress, std::sync::atomic::Ordering::Release);
                     }
                 }
+            }
+            if settled != Settled::Idle {
+                instance.workers()[index].count_repair();
             }
             post.unsettled = false;
             post.connections = 0;

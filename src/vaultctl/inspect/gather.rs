@@ -108,6 +108,7 @@ fn worker(worker: usize, row: &WorkerRow, now: u64) -> WorkerReport {
         state: row.state().name(),
         leaving: row.is_to_leave(),
         lives: row.lives(),
+        repairs: row.repairs(),
         heartbeat_age_ms: milliseconds(now, row.heartbeat_ns()),
         connections: row.connections(),
         accepted: stats.accepted.get(),

@@ -81,6 +81,8 @@ pub(super) struct WorkerReport {
     pub leaving: bool,
     /// How often a process was started in its place.
     pub lives: u32,
+    /// Operations that dead processes of its place had begun, and that were finished or dropped.
+    pub repairs: u32,
     pub heartbeat_age_ms: u64,
     pub connections: u32,
     pub accepted: u64,

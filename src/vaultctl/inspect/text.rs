@@ -65,7 +65,8 @@ fn lanes(lanes: &[LaneReport]) -> Table {
 }
 
 fn workers(workers: &[WorkerReport]) -> Table {
-    let headings = ["worker", "pid", "<state", "lives", "heartbeat", "connections", "accepted", "closed", "refused"];
+    let headings =
+        ["worker", "pid", "<state", "lives", "repairs", "heartbeat", "connections", "accepted", "closed", "refused"];
     let mut table = Table::new(headings);
     for worker in workers {
         let pid: &dyn Display = if worker.pid == 0 { &"-" } else { &worker.pid };
@@ -76,6 +77,7 @@ fn workers(workers: &[WorkerReport]) -> Table {
             pid,
             &state,
             &worker.lives,
+            &worker.repairs,
             &heartbeat,
             &worker.connections,
             &worker.accepted,
