@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
-use nix::sys::mman::{MapFlags, ProtFlags, mmap, shm_open, shm_unlink};
+use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap, shm_open, shm_unlink};
 use nix::sys::stat::Mode;
 use shared_memory::{Shmem, ShmemConf, ShmemError};
 
@@ -38,14 +38,31 @@ shared_struct! {
     }
 }
 
-/// How a segment is mapped. Neither is ever unmapped: a thread that holds a robust lock in it has the kernel walk through
-/// that memory when it dies, and references to it are given out for the life of the process.
+/// How a segment is mapped, and how long.
 enum Mapping {
     /// Readable and writable, made by the `shared_memory` crate; its owner flag is off, since a forked child inherits it
-    /// and would unlink the master's segment when it drops its copy.
-    Writable { _shmem: ManuallyDrop<Shmem> },
-    /// Of a segment that another process has made.
-    Opened,
+    /// and would unlink the master's segment when it drops its copy. Never unmapped: a thread that holds a robust lock in it has
+    /// the kernel walk through that memory when it dies.
+    Made { _shmem: ManuallyDrop<Shmem> },
+    /// Readable and writable, of a segment that another process has made; never unmapped either.
+    Joined { _view: ManuallyDrop<View> },
+    /// Readable only, for tools that look at a running instance. Nobody can hold a lock through it, so it ends with its
+    /// [`Segment`], which all references to it borrow: who looks at one instance after the other keeps none of their memory.
+    LookedAt { _view: View },
+}
+
+/// A mapping that ends with this value.
+struct View {
+    base: NonNull<u8>,
+    bytes: usize,
+}
+
+impl Drop for View {
+    fn drop(&mut self) {
+        // SAFETY: this value's own mapping, of so many bytes; whatever refers to it borrows the segment that has this value.
+        let unmapped = unsafe { munmap(self.base.cast(), self.bytes) };
+        debug_assert!(unmapped.is_ok());
+    }
 }
 
 /// What an existing segment is opened for.
@@ -79,7 +96,7 @@ pub struct Segment<Root: Shared, Element: Shared> {
     _types: PhantomData<(Root, Element)>,
 }
 
-// SAFETY: the mapping lives as long as the process and is only reached through `&Root` and `&Element`, which are Sync.
+// SAFETY: the mapping lives as long as this value and is only reached through `&Root` and `&Element`, which are Sync.
 unsafe impl<R: Shared, E: Shared> Send for Segment<R, E> {}
 // SAFETY: as above.
 unsafe impl<R: Shared, E: Shared> Sync for Segment<R, E> {}
@@ -119,7 +136,7 @@ impl<Root: Shared, Element: Shared> Segment<Root, Element> {
         let base = NonNull::new(shmem.as_ptr()).ok_or_else(|| IpcError::system("map", name, Errno::EFAULT))?;
         nix::fcntl::posix_fallocate(&fd, 0, length).map_err(|e| IpcError::system("reserve memory for", name, e))?;
         shmem.set_owner(false);
-        let _mapping = Mapping::Writable { _shmem: ManuallyDrop::new(shmem) };
+        let _mapping = Mapping::Made { _shmem: ManuallyDrop::new(shmem) };
         let segment = Segment { name: name.to_owned(), base, elements: count, _mapping, _types: PhantomData };
         if let Err(error) = prepare(segment.root(), segment.elements()) {
             unlink(name)?;
@@ -143,8 +160,9 @@ impl<Root: Shared, Element: Shared> Segment<Root, Element> {
     /// # Errors
     /// There is no such segment, or it is unfinished, of another layout, or not of the stated size.
     pub fn open(name: &str, layout_version: u32, access: Access) -> Result<Self, IpcError> {
-        let (base, mapped) = map(name, access)?;
-        let description = check(name, base, mapped)?;
+        let view = map(name, access)?;
+        let (base, mapped) = (view.base, view.bytes);
+        let description = check(name, &view)?;
         let elements = usize::try_from(description.elements).unwrap_or(usize::MAX);
         // SAFETY: `check` saw that at least a whole, published header is mapped.
         let header = unsafe { base.cast::<Header>().as_ref() };
@@ -159,11 +177,15 @@ impl<Root: Shared, Element: Shared> Segment<Root, Element> {
             );
             return Err(IpcError::Foreign { object: name.to_owned(), reason });
         }
-        Ok(Segment { name: name.to_owned(), base, elements, _mapping: Mapping::Opened, _types: PhantomData })
+        let _mapping = match access {
+            Access::Read => Mapping::LookedAt { _view: view },
+            Access::Write => Mapping::Joined { _view: ManuallyDrop::new(view) },
+        };
+        Ok(Segment { name: name.to_owned(), base, elements, _mapping, _types: PhantomData })
     }
 
     fn header(&self) -> &Header {
-        // SAFETY: the mapping is page-aligned, at least one header long, and never unmapped; Header is Shared.
+        // SAFETY: the mapping is page-aligned, at least one header long, and lives as long as this value; Header is Shared.
         unsafe { self.base.cast::<Header>().as_ref() }
     }
 
@@ -210,7 +232,7 @@ fn shmem_error(step: &'static str, name: &str, error: &ShmemError) -> IpcError {
     }
 }
 
-fn map(name: &str, access: Access) -> Result<(NonNull<u8>, usize), IpcError> {
+fn map(name: &str, access: Access) -> Result<View, IpcError> {
     let (flag, protection) = match access {
         Access::Read => (OFlag::O_RDONLY, ProtFlags::PROT_READ),
         Access::Write => (OFlag::O_RDWR, ProtFlags::PROT_READ | ProtFlags::PROT_WRITE),
@@ -225,20 +247,20 @@ fn map(name: &str, access: Access) -> Result<(NonNull<u8>, usize), IpcError> {
     // SAFETY: a new mapping at an address of the kernel's choice disturbs nothing that exists.
     let base = unsafe { mmap(None, length, protection, MapFlags::MAP_SHARED, file.as_fd(), 0) }
         .map_err(|e| IpcError::system("map", name, e))?;
-    Ok((base.cast(), length.get()))
+    Ok(View { base: base.cast(), bytes: length.get() })
 }
 
-fn check(name: &str, base: NonNull<u8>, mapped: usize) -> Result<SegmentDescription, IpcError> {
+fn check(name: &str, view: &View) -> Result<SegmentDescription, IpcError> {
     // SAFETY: `map` mapped at least a whole header, page-aligned.
-    let header = unsafe { base.cast::<Header>().as_ref() };
+    let header = unsafe { view.base.cast::<Header>().as_ref() };
     let foreign = |reason: String| IpcError::Foreign { object: name.to_owned(), reason };
     // PUBLISH-SEGMENT: acquire.
     if header.magic.load(Ordering::Acquire) != MAGIC {
         return Err(foreign("its first bytes are not VAULTSEG: unfinished, or not made by this program".to_owned()));
     }
     let bytes = header.bytes.load(Ordering::Relaxed);
-    if bytes != mapped as u64 {
-        return Err(foreign(format!("it says it has {bytes} bytes and has {mapped}")));
+    if bytes != view.bytes as u64 {
+        return Err(foreign(format!("it says it has {bytes} bytes and has {}", view.bytes)));
     }
     Ok(SegmentDescription {
         layout_version: header.layout_version.load(Ordering::Relaxed),
@@ -253,8 +275,7 @@ fn check(name: &str, base: NonNull<u8>, mapped: usize) -> Result<SegmentDescript
 /// # Errors
 /// There is no such segment, or it is unfinished or not one of ours.
 pub fn describe(name: &str) -> Result<SegmentDescription, IpcError> {
-    let (base, mapped) = map(name, Access::Read)?;
-    check(name, base, mapped)
+    check(name, &map(name, Access::Read)?)
 }
 
 /// Removes the name of a segment; the memory goes when the last process that maps it ends.
@@ -276,4 +297,26 @@ pub fn open_file(name: &str) -> Result<File, IpcError> {
     let fd = shm_open(name, OFlag::O_RDWR, Mode::empty()).map_err(|e| IpcError::system("open", name, e))?;
     debug_assert!(fd.as_raw_fd() > 2, "the standard descriptors are open");
     Ok(File::from(fd))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_only_looks_keeps_no_memory() {
+        let name = format!("/vault-test.{}.looked-at", std::process::id());
+        let made = Segment::<(), AtomicU64>::create(&name, 1, 1, 1000, |(), words| {
+            words[999].store(7, Ordering::Relaxed);
+            Ok(())
+        });
+        let mapped = || std::fs::read_to_string("/proc/self/maps").unwrap().matches(&name[1..]).count();
+        let looked = Segment::<(), AtomicU64>::open(&name, 1, Access::Read).unwrap();
+        assert_eq!((mapped(), looked.elements()[999].load(Ordering::Relaxed)), (2, 7));
+        drop(looked);
+        assert_eq!(mapped(), 1, "what its maker has mapped");
+        drop((made.unwrap(), Segment::<(), AtomicU64>::open(&name, 1, Access::Write).unwrap()));
+        assert_eq!(mapped(), 2, "who takes part may hold locks in it");
+        unlink(&name).unwrap();
+    }
 }
