@@ -79,6 +79,12 @@ impl Counter {
         self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
     }
 
+    /// Sets what is not a count but a level; only the owner may.
+    #[inline]
+    pub fn set(&self, n: u64) {
+        self.0.store(n, Ordering::Relaxed);
+    }
+
     /// The value that was last stored.
     #[must_use]
     pub fn get(&self) -> u64 {

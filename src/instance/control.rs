@@ -5,6 +5,7 @@ use std::ops::Deref;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
+use crate::instance::histogram::{BUCKETS, Histogram};
 use crate::instance::life::Life;
 use crate::instance::mailbox::Mailbox;
 use crate::instance::stats::WorkerStats;
@@ -15,7 +16,7 @@ use crate::vocab::Lsn;
 
 shared_struct! {
     /// What concerns all. Writer: the master.
-    pub struct Control, align 64, size 64 + 512 + 64 + 192 + 320; {
+    pub struct Control, align 64, size 64 + 512 + 64 + 192 + 8 * (BUCKETS + 8) + 320; {
         master_pid: AtomicU32,
         orders: AtomicU32,
         /// How connections reach workers, as `AcceptMode` is ordered.
@@ -43,7 +44,7 @@ shared_struct! {
 
 shared_struct! {
     /// What concerns the journal process.
-    pub struct JournalRow, align 64, size 192; {
+    pub struct JournalRow, align 64, size 192 + 8 * (BUCKETS + 8); {
         life: Life,
         /// Groups made durable. Writer: the process.
         pub groups: Counter,
@@ -56,12 +57,15 @@ shared_struct! {
         /// How many of these were taken, or could not be. Writer: the process.
         snapshots_done: AtomicU64,
         spare_line: [AtomicU64; 3],
+        /// How long groups took to be written and synced. Writer: the process.
+        pub sync_times: Histogram,
+        spare_words: [AtomicU64; 7],
     }
 }
 
 shared_struct! {
     /// What concerns one worker.
-    pub struct WorkerRow, align 64, size 128 + 64 + 320; {
+    pub struct WorkerRow, align 64, size 128 + 64 + size_of::<WorkerStats>(); {
         life: Life,
         state: AtomicU32,
         connections: AtomicU32,
@@ -228,10 +232,11 @@ impl Control {
 }
 
 impl JournalRow {
-    /// Counts a group of `records` records that became durable.
-    pub fn count_group(&self, records: u64) {
+    /// Counts a group of `records` records that became durable within `took_ns` nanoseconds.
+    pub fn count_group(&self, records: u64, took_ns: u64) {
         self.groups.add(1);
         self.records.add(records);
+        self.sync_times.record(took_ns, 1);
     }
 
     /// Asks for a snapshot; gives what [`JournalRow::snapshots_done`] must reach.

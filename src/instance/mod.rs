@@ -5,6 +5,7 @@
 //! that lock, not a pid, tells a running instance from what a dead one left ([`stale`]).
 
 pub mod control;
+pub mod histogram;
 pub mod life;
 pub mod mailbox;
 pub mod stale;
@@ -22,7 +23,7 @@ use crate::limits::MAX_WORKERS;
 use control::{Control, JournalRow, WorkerRow};
 
 /// Version of the layout of the control, lanes and connections segments.
-pub const LAYOUT_VERSION: u32 = 3;
+pub const LAYOUT_VERSION: u32 = 4;
 
 /// The versions of all layouts, in words that two programs can compare.
 #[must_use]

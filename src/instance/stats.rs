@@ -1,5 +1,6 @@
 //! What a worker counts: one row of plain counters, written by that worker alone, read by all.
 
+use crate::instance::histogram::{BUCKETS, Histogram};
 use crate::ipc::layout::Counter;
 use crate::shared_struct;
 
@@ -7,10 +8,12 @@ use crate::shared_struct;
 pub const OPCODES: usize = 8;
 /// Places for counters per status code.
 pub const STATUSES: usize = 16;
+/// Places for counters per status code of HTTP, in the order of `http::Status::ALL`.
+pub const HTTP_STATUSES: usize = 32;
 
 shared_struct! {
     /// Counters of one worker since the instance began; a successor counts on. Writer: the worker.
-    pub struct WorkerStats, align 64, size 320; {
+    pub struct WorkerStats, align 64, size 320 + 8 * (BUCKETS + 1) + WEB_BYTES; {
         /// Connections taken over.
         pub accepted: Counter,
         /// Connections closed.
@@ -42,5 +45,49 @@ shared_struct! {
         /// Connections taken over from other workers.
         pub resumed: Counter,
         spare: [Counter; 3],
+        /// From when a request of the bank was there to be read to when its reply was free to be sent.
+        pub answer_times: Histogram,
+        /// What it served over HTTP.
+        pub web: WebStats,
+    }
+}
+
+/// Bytes of [`WebStats`].
+const WEB_BYTES: usize = 8 * (HTTP_STATUSES + 14 + BUCKETS + 1);
+
+shared_struct! {
+    /// What a worker counts of HTTP. Writer: the worker.
+    pub struct WebStats, align 8, size WEB_BYTES; {
+        /// Connections taken over.
+        pub accepted: Counter,
+        /// Connections turned away because no slot was free.
+        pub refused: Counter,
+        /// Connections that are open now.
+        pub connections: Counter,
+        /// Bytes sent, heads included.
+        pub bytes_out: Counter,
+        /// Answers by status code.
+        pub answers: [Counter; HTTP_STATUSES],
+        /// Requests that the cache had the file for.
+        pub cache_hits: Counter,
+        /// Requests that it did not.
+        pub cache_misses: Counter,
+        /// Files that were put out of the cache for others.
+        pub cache_evictions: Counter,
+        /// Bytes that the cache holds now.
+        pub cache_bytes: Counter,
+        /// Files that the cache holds now.
+        pub cache_entries: Counter,
+        /// Files that are being read now, or wait for a thread.
+        pub queued: Counter,
+        /// Requests that were refused because too many waited for a thread.
+        pub overloaded: Counter,
+        /// Times that a line had to wait for room in the access log.
+        pub log_waits: Counter,
+        /// Streams of the dashboard that are open now.
+        pub streams: Counter,
+        web_spare: Counter,
+        /// From when a request was whole to when its answer was sent.
+        pub answer_times: Histogram,
     }
 }

@@ -172,6 +172,7 @@ impl Journald {
         self.group.clear();
         self.group.extend((first..=last).map(|lsn| self.sequencer.record(Lsn(lsn))));
         crash_point(CrashPoint::GroupTaken);
+        let begun_ns = monotonic_ns();
         match self.writer.append(&mut self.group, self.writer.durable()) {
             Ok(()) => {}
             Err(WriterError::NoSpace(error)) => {
@@ -183,8 +184,9 @@ impl Journald {
         crash_point(CrashPoint::GroupWritten);
         let durable = self.writer.sync()?;
         crash_point(CrashPoint::GroupSynced);
+        let took_ns = monotonic_ns() - begun_ns;
         self.publish(durable);
-        self.instance.journal_row().count_group(last - first + 1);
+        self.instance.journal_row().count_group(last - first + 1, took_ns);
         self.last_flush = Instant::now();
         Ok(Group::Durable)
     }
