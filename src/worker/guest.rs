@@ -1,194 +1,46 @@
-//! A connection with all that its worker remembers about it.
+//! A connection that a worker serves, for whichever service.
 
-use std::num::NonZeroU32;
+use crate::worker::bank;
+use crate::worker::visit::{Parting, Visit};
 
-use crate::connection::Connection;
-use crate::connection::slot::Framing;
-use crate::limits::{MAX_REPLY_BYTES, MAX_STRIKES};
-use crate::service::session::Session;
-use crate::vocab::Lsn;
-use crate::wire::{Decoder, XorKey};
-use crate::worker::held::Held;
-
-/// How a connection is on its way out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Parting {
-    /// It is not.
-    No,
-    /// Once what is queued is sent.
-    AfterSending,
-    /// All is sent and said; what the client still sends is thrown away until it closes too. Closing with unread bytes would
-    /// make the kernel send a reset, which can overtake the last reply.
-    Lingering {
-        /// When to wait no longer.
-        until_ns: u64,
-    },
-}
-
-/// A request that the pool is at work for. Until it is answered no further one of this connection is looked at: replies come
-/// in the order of the requests.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Pending {
-    /// Bytes that the request takes in the receive ring.
-    pub bytes: usize,
-    /// Its sequence number.
-    pub seq: u32,
-    /// Its opcode.
-    pub opcode: u16,
-    /// The key of its body, and so of the answer's, if it was XORed.
-    pub xor: Option<XorKey>,
-}
-
-/// A request that was looked at and could not be carried out yet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Postponed {
-    /// Bytes that its reply may take.
-    pub room: usize,
-    /// The operation that had to become durable; 0 where there was no room for the reply.
-    pub lsn: Lsn,
-}
-
-/// A connection that this worker serves.
-pub struct Guest {
-    /// The socket and its rings.
-    pub connection: Connection<'static>,
-    /// The slot's life that this is.
-    pub generation: u32,
-    /// After LOGIN.
-    pub session: Option<Session>,
-    /// The state of framing.
-    pub decoder: Decoder,
-    /// Bad frames so far.
-    pub strikes: u8,
-    /// Whether the socket may have bytes.
-    pub readable: bool,
-    /// Whether the kernel said that the end of the client's bytes is there to be read.
-    pub hung_up: bool,
-    /// Whether the end of the client's bytes was read.
-    pub ended: bool,
-    /// Whether it stands in the list of those to be served on the next turn.
-    pub recalled: bool,
-    /// On its way out?
-    pub parting: Parting,
-    /// Replies that are not to be seen yet.
-    pub held: Held,
-    /// Set when a request could not be carried out yet: it is looked at again once this operation is durable.
-    pub blocked: Option<Lsn>,
-    /// What is known of the next request, when it was looked at already.
-    pub postponed: Option<Postponed>,
-    /// Whether it stands in the line of those that wait for the journal.
-    pub in_line: bool,
-    /// The request that the pool works for.
-    pub pending: Option<Pending>,
-    /// When bytes last came or went.
-    pub active_ns: u64,
-    /// Since when a begun frame has been waiting for its end.
-    pub partial_since_ns: Option<u64>,
-    /// The limit on its requests.
-    pub allowance: Option<Allowance>,
-}
-
-/// A bucket that fills with one token per request that is allowed, up to one second's worth.
-#[derive(Clone, Copy, Debug)]
-pub struct Allowance {
-    per_second: u32,
-    /// In billionths of a token.
-    tokens: u64,
-    filled_ns: u64,
-}
-
-const TOKEN: u64 = 1_000_000_000;
-
-impl Allowance {
-    /// A full bucket for `per_second` requests.
-    #[must_use]
-    pub fn new(per_second: NonZeroU32, now_ns: u64) -> Self {
-        let per_second = per_second.get();
-        Allowance { per_second, tokens: u64::from(per_second) * TOKEN, filled_ns: now_ns }
-    }
-
-    /// Takes a token if there is one.
-    pub fn take(&mut self, now_ns: u64) -> bool {
-        let rate = u64::from(self.per_second);
-        let passed = now_ns.saturating_sub(self.filled_ns).min(TOKEN);
-        self.filled_ns = now_ns;
-        self.tokens = (self.tokens + passed * rate).min(rate * TOKEN);
-        let granted = self.tokens >= TOKEN;
-        if granted {
-            self.tokens -= TOKEN;
-        }
-        granted
-    }
+/// A connection with all that its worker remembers about it.
+pub enum Guest {
+    /// Of the bank.
+    Bank(Box<bank::Guest>),
 }
 
 impl Guest {
-    /// A connection that has just been taken over, new or from another worker.
+    /// What is remembered of every connection.
+    #[inline]
     #[must_use]
-    pub fn new(connection: Connection<'static>, generation: u32, now_ns: u64, limit: Option<NonZeroU32>) -> Self {
-        let framing = connection.slot().framing();
-        Guest {
-            session: Session::kept(connection.slot()),
-            held: Held::none(connection.sent()),
-            blocked: None,
-            postponed: None,
-            in_line: false,
-            connection,
-            generation,
-            decoder: Decoder::from_bits(framing.decoder),
-            strikes: framing.strikes,
-            readable: true,
-            hung_up: false,
-            ended: false,
-            recalled: false,
-            parting: if framing.strikes >= MAX_STRIKES { Parting::AfterSending } else { Parting::No },
-            pending: None,
-            active_ns: now_ns,
-            partial_since_ns: None,
-            allowance: limit.map(|limit| Allowance::new(limit, now_ns)),
+    pub fn visit(&self) -> &Visit {
+        match self {
+            Guest::Bank(guest) => guest,
         }
     }
 
-    /// Keeps the state of framing that holds once the next `bytes` bytes are consumed, where it outlives this process.
-    pub fn keep_framing(&self, bytes: usize) {
-        let framing = Framing { decoder: self.decoder.to_bits(), strikes: self.strikes };
-        self.connection.keep_framing(bytes, framing);
-    }
-
-    /// Whether requests are looked at now.
+    /// As above, to be changed.
     #[inline]
-    #[must_use]
-    pub fn takes_requests(&self) -> bool {
-        self.parting == Parting::No
-            && self.pending.is_none()
-            && self.blocked.is_none()
-            && self.connection.has_room_for_reply(self.postponed.map_or(MAX_REPLY_BYTES, |postponed| postponed.room))
+    pub fn visit_mut(&mut self) -> &mut Visit {
+        match self {
+            Guest::Bank(guest) => guest,
+        }
     }
 
-    /// The operation that must become durable before this connection gets on.
-    #[inline]
+    /// What is remembered of every connection; the rest is forgotten.
     #[must_use]
-    pub fn waits_for(&self) -> Option<Lsn> {
-        self.held.waits_for().or(self.blocked)
+    pub fn into_visit(self) -> Visit {
+        match self {
+            Guest::Bank(guest) => guest.into_visit(),
+        }
     }
 
-    /// Whether the socket is asked for bytes now. A client that does not fetch its replies is not read from.
-    #[inline]
+    /// Whether all there is to know about it stands in its slot, so that another worker can go on with it.
     #[must_use]
-    pub fn takes_bytes(&self) -> bool {
-        self.readable && !self.ended && self.takes_requests() && self.connection.has_room_for_bytes()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_allowance_is_a_rate_with_a_burst_of_one_second() {
-        let mut allowance = Allowance::new(NonZeroU32::new(2).unwrap(), 0);
-        assert!(allowance.take(0) && allowance.take(0) && !allowance.take(0));
-        assert!(!allowance.take(TOKEN / 4));
-        assert!(allowance.take(TOKEN / 2) && !allowance.take(TOKEN / 2));
-        assert!(allowance.take(100 * TOKEN) && allowance.take(100 * TOKEN) && !allowance.take(100 * TOKEN));
+    pub fn may_move(&self) -> bool {
+        self.visit().parting == Parting::No
+            && match self {
+                Guest::Bank(guest) => guest.pending.is_none(),
+            }
     }
 }

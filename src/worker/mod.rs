@@ -1,18 +1,16 @@
 //! A worker: an event loop that serves the connections handed to it.
 //!
-//! `intake` takes connections in, `serve` gives each its turns, `answer` answers its requests, `pool` does what may
-//! block, `rounds` sees to those that are idle or slow and to the worker's own leaving.
+//! `intake` takes connections in, `reception` gives them a place and lets them go, `bank` serves those of the bank, `pool` does what
+//! may block, `rounds` sees to those that are idle or slow and to the worker's own leaving.
 
-mod answer;
+mod bank;
 mod farewell;
 mod guest;
-mod held;
 mod intake;
-mod pages;
 mod pool;
 mod reception;
 mod rounds;
-mod serve;
+mod visit;
 
 use std::collections::VecDeque;
 use std::io;
@@ -35,13 +33,12 @@ use crate::journal::Directory;
 use crate::ledger::Teller;
 use crate::service::users::Users;
 use crate::vocab::Lsn;
-use answer::Counter;
+use bank::{Counter, Desk, Line, Office};
 pub use farewell::Farewell;
-use guest::{Guest, Parting};
-use held::Line;
+use guest::Guest;
 use intake::Intake;
 use pool::Pool;
-use serve::{Desk, Fate};
+use visit::{Fate, Parting};
 
 const LANE: Token = Token(usize::MAX);
 const NUDGE: Token = Token(usize::MAX - 1);
@@ -52,6 +49,9 @@ const LISTENER: Token = Token(usize::MAX - 3);
 const ROUND_NS: u64 = 250_000_000;
 /// How soon operations are tried again that the journal had no place for, should nobody say that it has.
 const ROOM_PATIENCE: Duration = Duration::from_millis(1);
+/// Threads for what may block of the bank's business, and how much may wait for them; a connection has at most one thing at a time,
+/// so this is far from the usual.
+const OFFICE: (usize, usize) = (2, 1024);
 /// Events taken from the kernel at once.
 const EVENTS: usize = 1024;
 
@@ -91,8 +91,9 @@ struct Worker {
     intake: Intake,
     intake_more: bool,
     desk: Desk,
+    office: Arc<Office>,
     /// By slot number.
-    guests: Vec<Option<Box<Guest>>>,
+    guests: Vec<Option<Guest>>,
     count: u32,
     recalled: VecDeque<u32>,
     line: Line,
@@ -126,7 +127,10 @@ impl Worker {
         // Made after the fork: an inherited epoll would be shared with the master.
         let poll = Poll::new()?;
         let waker = Waker::new(poll.registry(), POOL)?;
-        let pool = Pool::start(instance.table(), users, directory, move || {
+        let office = Arc::new(Office::new(instance.table(), users, directory));
+        let clerks = office.clone();
+        let work = move |errand| clerks.run(errand);
+        let pool = Pool::start("vault-pool", OFFICE.0, OFFICE.1, work, move || {
             // The eventfd behind it only fails when its counter is full: then it wakes up anyway.
             let _ = waker.wake();
         })?;
@@ -144,6 +148,7 @@ impl Worker {
         let slots = instance.connections().len();
         Ok(Worker {
             desk: Desk::new(Counter::new(instance.table(), teller, pool, &row.stats)),
+            office,
             guests: std::iter::repeat_with(|| None).take(slots).collect(),
             number,
             instance,
@@ -207,7 +212,7 @@ impl Worker {
     /// Whether the first in the line waits for nothing that is yet to become durable, but for a place to write to.
     fn first_waits_for_room(&self) -> bool {
         let guest = self.line.first().and_then(|(_, slot)| self.guests[slot as usize].as_ref());
-        guest.is_some_and(|guest| guest.blocked.is_some() && guest.held.waits_for().is_none())
+        guest.is_some_and(|Guest::Bank(guest)| guest.blocked.is_some() && guest.held.waits_for().is_none())
     }
 
     fn set_time(&mut self) {
@@ -224,8 +229,9 @@ impl Worker {
             POOL => self.deliver_findings(),
             Token(slot) => {
                 let Some(guest) = self.guests.get_mut(slot).and_then(Option::as_mut) else { return Ok(()) };
-                guest.hung_up |= event.is_read_closed() || event.is_error();
-                guest.readable |= event.is_readable() || guest.hung_up;
+                let visit = guest.visit_mut();
+                visit.hung_up |= event.is_read_closed() || event.is_error();
+                visit.readable |= event.is_readable() || visit.hung_up;
                 self.give_turn(slot);
             }
         }
@@ -235,20 +241,31 @@ impl Worker {
     fn give_turn(&mut self, slot: usize) {
         // Out of its place while it is served, so that the desk can have it for itself.
         let Some(mut guest) = self.guests[slot].take() else { return };
-        match self.desk.turn(&mut guest) {
-            Fate::Over => return self.close(*guest),
-            Fate::Recalled if !guest.recalled => {
-                guest.recalled = true;
-                self.recalled.push_back(guest.connection.index());
+        let fate = match &mut guest {
+            Guest::Bank(guest) => self.serve_bank(guest),
+        };
+        let visit = guest.visit_mut();
+        match fate {
+            Fate::Over => return self.close(guest),
+            Fate::Recalled if !visit.recalled => {
+                visit.recalled = true;
+                self.recalled.push_back(visit.connection.index());
             }
             Fate::Recalled | Fate::Stays => {}
         }
-        self.line.join(&mut guest);
         self.guests[slot] = Some(guest);
+    }
+
+    fn serve_bank(&mut self, guest: &mut bank::Guest) -> Fate {
+        let fate = self.desk.turn(guest);
+        if fate != Fate::Over {
+            self.line.join(guest);
+        }
         let sequencer = self.instance.table().sequencer();
         if sequencer.is_journaled() && sequencer.must_be_woken(&self.desk.counter.order) {
             self.journal.send();
         }
+        fate
     }
 
     /// Serves those whose operations have become durable.
@@ -257,7 +274,7 @@ impl Worker {
         // Each once: who waits for room stands in the line again at once, and others are to be served meanwhile.
         for _ in 0..self.line.length() {
             let Some(slot) = self.line.next(sequencer.durable()) else { return };
-            if let Some(guest) = self.guests[slot as usize].as_mut() {
+            if let Some(Guest::Bank(guest)) = self.guests[slot as usize].as_mut() {
                 guest.in_line = false;
                 self.give_turn(slot as usize);
             }
@@ -268,7 +285,7 @@ impl Worker {
         for _ in 0..self.recalled.len() {
             let Some(slot) = self.recalled.pop_front() else { return };
             let Some(guest) = self.guests[slot as usize].as_mut() else { continue };
-            guest.recalled = false;
+            guest.visit_mut().recalled = false;
             self.give_turn(slot as usize);
         }
     }
@@ -276,17 +293,18 @@ impl Worker {
     fn deliver_findings(&mut self) {
         while let Some((waiting, finding)) = self.desk.counter.pool.finding() {
             let slot = waiting.slot as usize;
-            let guest = self.guests[slot].as_mut().filter(|guest| guest.generation == waiting.generation);
             // Its connection may have ended in the meantime.
-            if let Some(guest) = guest {
-                self.desk.counter.deliver(guest, finding);
-                if self.leave_by_ns.is_some() {
-                    guest.parting = Parting::AfterSending;
-                }
-                self.give_turn(slot);
-                if self.row.is_to_leave() {
-                    self.give_back(slot);
-                }
+            let Some(Guest::Bank(guest)) = self.guests[slot].as_mut() else { continue };
+            if guest.generation != waiting.generation {
+                continue;
+            }
+            self.desk.counter.deliver(guest, finding);
+            if self.leave_by_ns.is_some() {
+                guest.parting = Parting::AfterSending;
+            }
+            self.give_turn(slot);
+            if self.row.is_to_leave() {
+                self.give_back(slot);
             }
         }
     }

@@ -1,134 +1,65 @@
-//! Threads for what may block: password hashing, summing up all accounts, and reading the journal.
+//! Threads for what may block, so that the event loop never does.
 //!
-//! The event loop hands in jobs over a bounded channel, and is woken when a result lies in the other one.
+//! The event loop hands in jobs over a bounded channel, and is woken when a finding lies in the other one.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::io;
+use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded, unbounded};
 
-use crate::journal::{Directory, ReadError};
-use crate::ledger::{Table, Totals, cut};
-use crate::service::users::{Role, Users};
-use crate::wire::{Next, Statement};
-use crate::worker::pages::Page;
-
-/// Jobs that may wait for a thread; a connection has at most one at a time, so this is far from the usual.
-const QUEUE: usize = 1024;
-/// Threads of the pool.
-const THREADS: usize = 2;
-
-/// What is to be done.
-pub enum Job {
-    /// Is this the user's password?
-    Verify {
-        /// The name as sent.
-        user: Vec<u8>,
-        /// The password as sent.
-        pass: Vec<u8>,
-    },
-    /// Sum up all accounts.
-    SumUp,
-    /// Read a page of a statement.
-    Read(Page),
+/// Threads that make findings `F` of jobs `J`.
+pub struct Pool<J, F> {
+    jobs: Sender<J>,
+    findings: Receiver<F>,
 }
 
-/// What came of it.
-pub enum Finding {
-    /// The role of a user whose password it is.
-    Verified {
-        /// The name as sent.
-        user: Vec<u8>,
-        /// `None` for a wrong password or an unknown user.
-        role: Option<Role>,
-    },
-    /// The sums; `None` when no cut could be taken.
-    Summed(Option<Totals>),
-    /// The page.
-    Read(Result<Statement, ReadError>),
-}
+/// The queue of jobs is full; the job comes back.
+pub struct Overloaded<J>(pub J);
 
-/// Who waits for a job: a connection slot in one of its lives.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Waiting {
-    /// The slot.
-    pub slot: u32,
-    /// Its life.
-    pub generation: u32,
-}
-
-/// The pool of one worker.
-pub struct Pool {
-    jobs: Sender<(Waiting, Job)>,
-    findings: Receiver<(Waiting, Finding)>,
-    users: Arc<RwLock<Arc<Users>>>,
-}
-
-/// The queue of jobs is full.
-pub struct Overloaded;
-
-impl Pool {
-    /// Starts the threads; pages are read from `journal`, and are empty where there is none. `wake` is called from them whenever a result is ready.
+impl<J: Send + 'static, F: Send + 'static> Pool<J, F> {
+    /// Starts `threads` threads called `name`, with a queue of `depth` jobs between them and the event loop. `wake` is called from
+    /// them whenever a finding is ready.
     ///
     /// # Errors
     /// No thread can be started.
     pub fn start(
-        table: &'static Table,
-        users: Arc<Users>,
-        journal: Option<Directory>,
+        name: &str,
+        threads: usize,
+        depth: usize,
+        work: impl Fn(J) -> F + Send + Sync + 'static,
         wake: impl Fn() + Send + Sync + 'static,
-    ) -> std::io::Result<Self> {
-        let (jobs, inbox) = bounded::<(Waiting, Job)>(QUEUE);
+    ) -> io::Result<Self> {
+        let (jobs, inbox) = bounded::<J>(depth);
         let (outbox, findings) = unbounded();
-        let wake = Arc::new(wake);
-        let users = Arc::new(RwLock::new(users));
-        for number in 0..THREADS {
-            let (inbox, outbox, wake) = (inbox.clone(), outbox.clone(), wake.clone());
-            let (users, journal) = (users.clone(), journal.clone());
-            let work = move || {
-                for (waiting, job) in inbox {
-                    let finding = match job {
-                        Job::Verify { user, pass } => {
-                            let known = users.read().unwrap_or_else(PoisonError::into_inner).clone();
-                            let role = known.verify(&user, &pass);
-                            Finding::Verified { user, role }
-                        }
-                        Job::SumUp => Finding::Summed(cut::take(table)),
-                        Job::Read(page) => Finding::Read(read(page, journal.as_ref())),
-                    };
-                    if outbox.send((waiting, finding)).is_err() {
+        let hands = Arc::new((work, wake));
+        for number in 0..threads {
+            let (inbox, outbox, hands) = (inbox.clone(), outbox.clone(), hands.clone());
+            let serve = move || {
+                for job in inbox {
+                    let (work, wake) = &*hands;
+                    if outbox.send(work(job)).is_err() {
                         return;
                     }
                     wake();
                 }
             };
-            std::thread::Builder::new().name(format!("vault-pool-{number}")).spawn(work)?;
+            std::thread::Builder::new().name(format!("{name}-{number}")).spawn(serve)?;
         }
-        Ok(Pool { jobs, findings, users })
-    }
-
-    /// Has passwords compared with those of `users` from now on; who is logged in stays so.
-    pub fn replace_users(&self, users: Users) {
-        *self.users.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(users);
+        Ok(Pool { jobs, findings })
     }
 
     /// Hands in a job; never waits.
     ///
     /// # Errors
     /// [`Overloaded`].
-    pub fn submit(&self, waiting: Waiting, job: Job) -> Result<(), Overloaded> {
-        self.jobs.try_send((waiting, job)).map_err(|error| match error {
-            TrySendError::Full(_) | TrySendError::Disconnected(_) => Overloaded,
+    pub fn submit(&self, job: J) -> Result<(), Overloaded<J>> {
+        self.jobs.try_send(job).map_err(|error| match error {
+            TrySendError::Full(job) | TrySendError::Disconnected(job) => Overloaded(job),
         })
     }
 
-    /// The next result, if one is ready.
-    pub fn finding(&self) -> Option<(Waiting, Finding)> {
+    /// The next finding, if one is ready.
+    pub fn finding(&self) -> Option<F> {
         self.findings.try_recv().ok()
     }
-}
-
-/// Books that are in memory only keep no records.
-fn read(page: Page, journal: Option<&Directory>) -> Result<Statement, ReadError> {
-    let nothing = || Ok(Statement { entries: Vec::new(), next: Next::Trimmed });
-    journal.map_or_else(nothing, |directory| page.read(directory))
 }

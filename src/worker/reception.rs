@@ -12,8 +12,10 @@ use crate::connection::slot::{Claim, Holder};
 use crate::instance::control::{Orders, WorkerState};
 use crate::ipc::fdpass;
 use crate::service::users::Users;
-use crate::worker::guest::{Allowance, Guest, Parting};
+use crate::worker::bank::{self, Allowance};
+use crate::worker::guest::Guest;
 use crate::worker::intake::{Arrival, More};
+use crate::worker::visit::Visit;
 use crate::worker::{Farewell, Worker, watch};
 
 impl Worker {
@@ -53,7 +55,9 @@ impl Worker {
             Arrival::Resumed { connection, generation } => {
                 stats.resumed.add(1);
                 let mut guest = self.enter(connection, generation);
-                self.desk.hold_what_was_left(&mut guest);
+                match &mut guest {
+                    Guest::Bank(guest) => self.desk.hold_what_was_left(guest),
+                }
                 self.admit(guest);
             }
             Arrival::Broken { connection, generation } => {
@@ -67,17 +71,19 @@ impl Worker {
     fn enter(&mut self, connection: Connection<'static>, generation: u32) -> Guest {
         self.count += 1;
         self.row.set_connections(self.count);
-        Guest::new(connection, generation, self.desk.counter.now_ns, self.instance.control().rate_limit())
+        let visit = Visit::new(connection, generation, self.desk.counter.now_ns);
+        Guest::Bank(Box::new(bank::Guest::new(visit, self.instance.control().rate_limit())))
     }
 
     fn admit(&mut self, guest: Guest) {
-        let slot = guest.connection.index() as usize;
+        let connection = &guest.visit().connection;
+        let slot = connection.index() as usize;
         let interest = Interest::READABLE.add(Interest::WRITABLE);
-        if let Err(error) = watch(&self.poll, guest.connection.as_fd(), Token(slot), interest) {
+        if let Err(error) = watch(&self.poll, connection.as_fd(), Token(slot), interest) {
             log::error!("cannot watch a new connection: {error}; closing it");
             return self.close(guest);
         }
-        self.guests[slot] = Some(Box::new(guest));
+        self.guests[slot] = Some(guest);
         if self.row.is_to_leave() {
             self.give_back(slot);
             return;
@@ -88,7 +94,7 @@ impl Worker {
 
     /// Closes a connection.
     pub(super) fn close(&mut self, guest: Guest) {
-        let Guest { connection, generation, .. } = guest;
+        let Visit { connection, generation, .. } = guest.into_visit();
         self.unwatch(&connection);
         connection.shut_down();
         let (slot, index) = (connection.slot(), connection.index());
@@ -108,12 +114,11 @@ impl Worker {
     /// Gives a connection back, for another worker to go on with, unless it waits for the pool or is on its way out. Between
     /// two turns all there is to know about it stands in its slot. Whether it did.
     pub(super) fn give_back(&mut self, slot: usize) -> bool {
-        let idle = |guest: &&mut Box<Guest>| guest.pending.is_none() && guest.parting == Parting::No;
-        if self.settings.accept != AcceptMode::Dispatch || self.guests[slot].as_mut().filter(idle).is_none() {
+        if self.settings.accept != AcceptMode::Dispatch {
             return false;
         }
-        let Some(guest) = self.guests[slot].take() else { return false };
-        let Guest { connection, generation, .. } = *guest;
+        let Some(guest) = self.guests[slot].take_if(|guest| guest.may_move()) else { return false };
+        let Visit { connection, generation, .. } = guest.into_visit();
         self.unwatch(&connection);
         let (slot, index) = (connection.slot(), connection.index());
         // Not shut down: the master's duplicate keeps it open.
@@ -188,12 +193,12 @@ impl Worker {
         }
         self.reloads = control.reloads();
         let (limit, now) = (control.rate_limit(), self.desk.counter.now_ns);
-        for guest in self.guests.iter_mut().flatten() {
+        for Guest::Bank(guest) in self.guests.iter_mut().flatten() {
             guest.allowance = limit.map(|limit| Allowance::new(limit, now));
         }
         // Looked through by the master before; a file that has changed since is left alone.
         if let Some(Ok(users)) = self.settings.users.as_deref().map(Users::load) {
-            self.desk.counter.pool.replace_users(users);
+            self.office.replace_users(users);
         }
     }
 

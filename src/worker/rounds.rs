@@ -2,7 +2,9 @@
 
 use crate::instance::control::WorkerState;
 use crate::limits::{PARTIAL_FRAME_SECONDS, STOP_DEADLINE_SECONDS};
-use crate::worker::guest::{Guest, Parting};
+use crate::worker::bank;
+use crate::worker::guest::Guest;
+use crate::worker::visit::Parting;
 use crate::worker::{ROUND_NS, Worker};
 
 const SECOND_NS: u64 = 1_000_000_000;
@@ -33,7 +35,7 @@ impl Worker {
                 Overdue::Slow => stats.slow_dropped.add(1),
             }
             if let Some(guest) = self.guests[slot].take() {
-                self.close(*guest);
+                self.close(guest);
             }
         }
     }
@@ -50,8 +52,8 @@ impl Worker {
         for slot in 0..self.guests.len() {
             let Some(guest) = self.guests[slot].as_mut() else { continue };
             // One that waits for the pool gets its answer first.
-            if guest.pending.is_none() && guest.parting == Parting::No {
-                guest.parting = Parting::AfterSending;
+            if guest.may_move() {
+                guest.visit_mut().parting = Parting::AfterSending;
             }
             self.give_turn(slot);
         }
@@ -70,14 +72,23 @@ impl Worker {
 }
 
 fn overdue(guest: &Guest, now_ns: u64, idle_ns: Option<u64>) -> Option<Overdue> {
-    if let Parting::Lingering { until_ns } = guest.parting {
+    if let Parting::Lingering { until_ns } = guest.visit().parting {
         return (now_ns >= until_ns).then_some(Overdue::Lingering);
     }
-    let late = |since: u64, patience: u64| now_ns.saturating_sub(since) >= patience;
-    if guest.partial_since_ns.is_some_and(|since| late(since, PARTIAL_FRAME_SECONDS * SECOND_NS)) {
+    match guest {
+        Guest::Bank(guest) => bank_overdue(guest, now_ns, idle_ns),
+    }
+}
+
+fn bank_overdue(guest: &bank::Guest, now_ns: u64, idle_ns: Option<u64>) -> Option<Overdue> {
+    if guest.partial_since_ns.is_some_and(|since| late(now_ns, since, PARTIAL_FRAME_SECONDS * SECOND_NS)) {
         return Some(Overdue::Slow);
     }
     // Who waits for this server is not idle.
-    let idle = guest.pending.is_none() && idle_ns.is_some_and(|patience| late(guest.active_ns, patience));
+    let idle = guest.pending.is_none() && idle_ns.is_some_and(|patience| late(now_ns, guest.active_ns, patience));
     idle.then_some(Overdue::Idle)
+}
+
+fn late(now_ns: u64, since_ns: u64, patience_ns: u64) -> bool {
+    now_ns.saturating_sub(since_ns) >= patience_ns
 }

@@ -4,6 +4,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::crash_point::{CrashPoint, crash_point};
 use crate::instance::stats::WorkerStats;
+use crate::ipc::process::monotonic_ns;
 use crate::ledger::sequencer::Uncommitted;
 use crate::ledger::teller::{Asker, Undone};
 use crate::ledger::{Completion, Operation, Sequencer, Table, Teller};
@@ -12,9 +13,11 @@ use crate::service::bank::{self, Task};
 use crate::service::session::Session;
 use crate::vocab::{AccountId, Lsn};
 use crate::wire::{Flags, Frame, Request, Response, Status, XorKey};
-use crate::worker::guest::{Guest, Pending, Postponed};
-use crate::worker::pages::Page;
-use crate::worker::pool::{Finding, Job, Pool, Waiting};
+use crate::worker::bank::errands::{Errand, Finding, Job, Waiting};
+use crate::worker::bank::guest::{Guest, Pending, Postponed};
+use crate::worker::bank::held::Replies;
+use crate::worker::bank::pages::Page;
+use crate::worker::pool::{Overloaded, Pool};
 
 /// No request has a longer body than the longest LOGIN.
 const LONGEST_BODY: usize = 2 + 2 * MAX_CREDENTIAL_BYTES;
@@ -28,11 +31,13 @@ pub struct Counter {
     /// The last operation whose number was taken when it was last looked, for those that must wait.
     pub order: crate::ledger::order::Order<'static>,
     /// The threads for what may block.
-    pub pool: Pool,
+    pub pool: Pool<Errand, (Waiting, Finding)>,
     /// The worker's counters.
     pub stats: &'static WorkerStats,
     /// The time of this turn of the loop, nanoseconds of the monotonic clock.
     pub now_ns: u64,
+    /// Replies that were queued in this turn of a connection.
+    pub replies: Replies,
     /// Where replies are put together.
     reply: [u8; MAX_REPLY_BYTES],
 }
@@ -71,15 +76,44 @@ impl From<Status> for Refused {
 impl Counter {
     /// The counter of worker `worker`; its clock stands at zero.
     #[must_use]
-    pub fn new(table: &'static Table, teller: Teller<'static>, pool: Pool, stats: &'static WorkerStats) -> Self {
+    pub fn new(
+        table: &'static Table,
+        teller: Teller<'static>,
+        pool: Pool<Errand, (Waiting, Finding)>,
+        stats: &'static WorkerStats,
+    ) -> Self {
         let (sequencer, order) = (table.sequencer(), table.order());
-        Counter { teller, sequencer, order, pool, stats, now_ns: 0, reply: [0; MAX_REPLY_BYTES] }
+        Counter {
+            teller,
+            sequencer,
+            order,
+            pool,
+            stats,
+            now_ns: 0,
+            replies: Replies::default(),
+            reply: [0; MAX_REPLY_BYTES],
+        }
     }
 
     /// Sets the time of this turn of the loop.
     pub fn set_time(&mut self, now_ns: u64) {
         self.now_ns = now_ns;
         self.teller.set_wall_clock(wall_clock().as_nanos().try_into().unwrap_or(u64::MAX));
+    }
+
+    /// Counts a reply that is queued.
+    #[inline]
+    fn count(&mut self, guest: &mut Guest, status: Status) {
+        self.stats.answers[status.index()].add(1);
+        self.replies.add(Replies { count: 1, since_ns: guest.asked_ns.take().unwrap_or(self.now_ns) });
+    }
+
+    /// Notes how long replies took that may leave now.
+    #[inline]
+    pub fn time(&self, replies: Replies) {
+        if replies.count > 0 {
+            self.stats.answer_times.record(monotonic_ns().saturating_sub(replies.since_ns), replies.count);
+        }
     }
 
     /// Answers a whole frame that takes `bytes` bytes in the receive ring; or hands it to the pool, and remembers that.
@@ -214,7 +248,7 @@ impl Counter {
         match (done, staged) {
             (Ok(_), Some((progress, status))) => {
                 guest.connection.staged(progress);
-                self.stats.answers[status.index()].add(1);
+                self.count(guest, status);
                 Answered::Yes
             }
             (Ok(_), None) => unreachable!("an operation that is done has called for its reply"),
@@ -240,13 +274,14 @@ impl Counter {
 
     fn hand_in(&mut self, guest: &mut Guest, asked: Asked, job: Job) -> Answered {
         let waiting = Waiting { slot: guest.connection.index(), generation: guest.generation };
-        match self.pool.submit(waiting, job) {
+        match self.pool.submit((waiting, job)) {
             Ok(()) => {
                 let Asked { bytes, seq, opcode, xor } = asked;
                 guest.pending = Some(Pending { bytes, seq, opcode, xor });
+                guest.asked_ns.get_or_insert(self.now_ns);
                 Answered::Yes
             }
-            Err(crate::worker::pool::Overloaded) => self.refuse(guest, asked, Status::Busy),
+            Err(Overloaded(_)) => self.refuse(guest, asked, Status::Busy),
         }
     }
 
@@ -270,7 +305,7 @@ impl Counter {
             Finding::Read(Ok(page)) => {
                 let mut reply = Vec::with_capacity(MAX_FRAME_BYTES);
                 page.encode(seq, xor, &mut reply);
-                self.stats.answers[Status::Ok.index()].add(1);
+                self.count(guest, Status::Ok);
                 guest.connection.advance(bytes, &reply);
                 Answered::Yes
             }
@@ -288,7 +323,7 @@ impl Counter {
 
     #[inline]
     fn respond(&mut self, guest: &mut Guest, asked: Asked, response: Response) -> Answered {
-        self.stats.answers[response.status().index()].add(1);
+        self.count(guest, response.status());
         let length = response.write(asked.seq, asked.xor, &mut self.reply);
         guest.connection.advance(asked.bytes, &self.reply[..length]);
         Answered::Yes

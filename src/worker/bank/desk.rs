@@ -1,27 +1,13 @@
 //! The desk: one turn of one connection, from the bytes that came to the bytes that go.
 
-use crate::connection::{Received, Sent};
+use crate::connection::Sent;
 use crate::limits::{MAX_STRIKES, RECEIVE_BYTES};
 use crate::vocab::Lsn;
 use crate::wire::Step;
-use crate::worker::answer::{Answered, Counter};
-use crate::worker::guest::{Guest, Parting};
-
-/// How often a connection is read from before the others have their turn.
-const READS_PER_TURN: usize = 4;
-/// How long a client that was told good-bye may take to close.
-const LINGER_NS: u64 = 500_000_000;
-
-/// What becomes of a connection after its turn.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fate {
-    /// It waits for its socket, or for the pool.
-    Stays,
-    /// It has more to do than one turn allows.
-    Recalled,
-    /// It is over: close it.
-    Over,
-}
+use crate::worker::bank::answer::{Answered, Counter};
+use crate::worker::bank::guest::Guest;
+use crate::worker::bank::held::Replies;
+use crate::worker::visit::{Fate, Parting, READS_PER_TURN};
 
 /// Why no further request of a connection was looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,7 +36,7 @@ impl Desk {
     /// One turn of `guest`: receive, answer, send, until there is nothing to do or others should have a turn.
     pub fn turn(&mut self, guest: &mut Guest) -> Fate {
         if matches!(guest.parting, Parting::Lingering { .. }) {
-            return Self::linger(guest);
+            return guest.linger();
         }
         guest.blocked = None;
         for _ in 0..READS_PER_TURN {
@@ -67,7 +53,7 @@ impl Desk {
                 return Fate::Over;
             }
             if guest.parting == Parting::AfterSending && guest.connection.unsent() == 0 {
-                return self.part(guest);
+                return guest.part(self.counter.now_ns);
             }
             let may_go_on = guest.takes_bytes() || stopped == Stopped::Held && guest.takes_requests();
             if !may_go_on {
@@ -80,22 +66,9 @@ impl Desk {
     /// Receives once; `false` when the connection is broken.
     #[inline]
     fn receive(&mut self, guest: &mut Guest) -> bool {
-        let (count, more) = match guest.connection.receive() {
-            Received::Bytes(count) => (count, true),
-            Received::Drained(count) => (count, false),
-            Received::End => {
-                guest.ended = true;
-                (0, false)
-            }
-            Received::Broken => return false,
-        };
-        // A short read means that nothing is left, but for an end whose edge came before it and will not come again.
-        guest.readable = more || guest.hung_up && !guest.ended;
-        if count > 0 {
-            guest.active_ns = self.counter.now_ns;
-            self.counter.stats.bytes_in.add(count as u64);
-        }
-        true
+        let received = guest.receive(self.counter.now_ns);
+        self.counter.stats.bytes_in.add(received.unwrap_or(0) as u64);
+        received.is_some()
     }
 
     /// Answers every whole frame that was received, as long as replies fit.
@@ -123,6 +96,7 @@ impl Desk {
                             guest.decoder = before;
                             guest.blocked = Some(postponed.lsn).filter(|&lsn| lsn > Lsn(0));
                             guest.postponed = Some(postponed);
+                            guest.asked_ns.get_or_insert(self.counter.now_ns);
                             break;
                         }
                     }
@@ -156,24 +130,29 @@ impl Desk {
     #[inline]
     fn hold_what_is_not_durable(&mut self, guest: &mut Guest) {
         let seen = self.counter.teller.take_seen();
+        let replies = std::mem::take(&mut self.counter.replies);
         if !self.counter.sequencer.may_be_shown(seen) {
-            guest.held.hold(guest.connection.queued(), seen);
+            guest.held.hold(guest.connection.queued(), seen, replies);
         } else if let Some(last) = guest.held.last() {
-            guest.held.hold(guest.connection.queued(), last);
+            guest.held.hold(guest.connection.queued(), last, replies);
+        } else {
+            self.counter.time(replies);
         }
     }
 
     /// Holds what another worker left unsent. What those replies show, only it knew; nothing later than the last operation.
     pub fn hold_what_was_left(&self, guest: &mut Guest) {
         if guest.connection.unsent() > 0 {
-            guest.held.hold(guest.connection.queued(), self.counter.order.now().lsn);
+            guest.held.hold(guest.connection.queued(), self.counter.order.now().lsn, Replies::default());
         }
     }
 
     /// Sends what is queued and may be seen; `false` when the connection is broken.
     #[inline]
     fn send(&mut self, guest: &mut Guest) -> bool {
-        let end = guest.held.release(guest.connection.queued(), |lsn| self.counter.sequencer.may_be_shown(lsn));
+        let (queued, counter) = (guest.connection.queued(), &self.counter);
+        let may_be_shown = |lsn| counter.sequencer.may_be_shown(lsn);
+        let end = guest.held.release(queued, may_be_shown, |replies| counter.time(replies));
         let count = match guest.connection.send(end) {
             Sent::All(count) | Sent::Part(count) => count,
             Sent::Broken => return false,
@@ -183,27 +162,5 @@ impl Desk {
             self.counter.stats.bytes_out.add(count as u64);
         }
         true
-    }
-
-    fn part(&self, guest: &mut Guest) -> Fate {
-        if guest.ended {
-            return Fate::Over;
-        }
-        guest.connection.finish_sending();
-        guest.parting = Parting::Lingering { until_ns: self.counter.now_ns + LINGER_NS };
-        Self::linger(guest)
-    }
-
-    /// Throws away what a client sends that was told good-bye.
-    fn linger(guest: &mut Guest) -> Fate {
-        for _ in 0..READS_PER_TURN {
-            guest.connection.discard_unread();
-            match guest.connection.receive() {
-                Received::Bytes(_) => {}
-                Received::Drained(_) => return Fate::Stays,
-                Received::End | Received::Broken => return Fate::Over,
-            }
-        }
-        Fate::Recalled
     }
 }

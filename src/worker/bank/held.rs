@@ -3,16 +3,46 @@
 use std::collections::VecDeque;
 
 use crate::vocab::Lsn;
-use crate::worker::guest::Guest;
+use crate::worker::bank::guest::Guest;
 
 /// A connection's queued replies, cut into runs of which each may be sent once an operation is durable. Replies leave in the
 /// order of their requests, so a run also waits for those before it.
 #[derive(Debug, Default)]
 pub struct Held {
-    /// Where a run ends in the transmit ring, and the operation that it waits for; rising in both.
-    runs: VecDeque<(u32, Lsn)>,
+    /// Rising in where they end and in what they wait for.
+    runs: VecDeque<Run>,
     /// How far the ring may be sent.
     released: u32,
+}
+
+#[derive(Debug)]
+struct Run {
+    /// Where it ends in the transmit ring.
+    end: u32,
+    /// The operation that it waits for.
+    lsn: Lsn,
+    replies: Replies,
+}
+
+/// Replies that leave together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Replies {
+    /// How many.
+    pub count: u64,
+    /// When the first of their requests was there to be read.
+    pub since_ns: u64,
+}
+
+impl Replies {
+    /// Counts others in, which came later.
+    #[inline]
+    pub fn add(&mut self, later: Replies) {
+        if self.count == 0 {
+            *self = later;
+        } else {
+            self.count += later.count;
+        }
+    }
 }
 
 impl Held {
@@ -23,21 +53,26 @@ impl Held {
     }
 
     /// Holds all that is queued, which ends at `queued`, until operation `lsn` is durable.
-    pub fn hold(&mut self, queued: u32, lsn: Lsn) {
+    pub fn hold(&mut self, queued: u32, lsn: Lsn, replies: Replies) {
         match self.runs.back_mut() {
-            Some((end, last)) if *last >= lsn => *end = queued,
-            _ => self.runs.push_back((queued, lsn)),
+            Some(run) if run.lsn >= lsn => {
+                run.end = queued;
+                run.replies.add(replies);
+            }
+            _ => self.runs.push_back(Run { end: queued, lsn, replies }),
         }
     }
 
-    /// Lets go what `may_be_shown`, and all that is queued if nothing waits any more; how far the ring may be sent.
+    /// Lets go what `may_be_shown`, and all that is queued if nothing waits any more; how far the ring may be sent. `let_go` is
+    /// told of each run.
     #[inline]
-    pub fn release(&mut self, queued: u32, may_be_shown: impl Fn(Lsn) -> bool) -> u32 {
-        while let Some(&(end, lsn)) = self.runs.front() {
-            if !may_be_shown(lsn) {
+    pub fn release(&mut self, queued: u32, may_be_shown: impl Fn(Lsn) -> bool, let_go: impl Fn(Replies)) -> u32 {
+        while let Some(run) = self.runs.front() {
+            if !may_be_shown(run.lsn) {
                 return self.released;
             }
-            self.released = end;
+            self.released = run.end;
+            let_go(run.replies);
             self.runs.pop_front();
         }
         self.released = queued;
@@ -48,14 +83,14 @@ impl Held {
     #[inline]
     #[must_use]
     pub fn last(&self) -> Option<Lsn> {
-        self.runs.back().map(|&(_, lsn)| lsn)
+        self.runs.back().map(|run| run.lsn)
     }
 
     /// The operation that must become durable before anything more may be sent.
     #[inline]
     #[must_use]
     pub fn waits_for(&self) -> Option<Lsn> {
-        self.runs.front().map(|&(_, lsn)| lsn)
+        self.runs.front().map(|run| run.lsn)
     }
 }
 
@@ -99,16 +134,21 @@ mod tests {
 
     #[test]
     fn replies_leave_in_order_and_not_before_what_they_show_is_durable() {
+        let replies = |count, since_ns| Replies { count, since_ns };
+        let gone = std::cell::RefCell::new(Vec::new());
         let mut held = Held::none(100);
-        assert_eq!(held.release(120, |_| false), 120, "nothing is held");
-        held.hold(140, Lsn(7));
-        held.hold(150, Lsn(5));
-        held.hold(160, Lsn(9));
+        let let_go = |replies| gone.borrow_mut().push(replies);
+        assert_eq!(held.release(120, |_| false, let_go), 120, "nothing is held");
+        held.hold(140, Lsn(7), replies(2, 10));
+        held.hold(150, Lsn(5), replies(1, 20));
+        held.hold(160, Lsn(9), replies(4, 30));
         assert_eq!(held.waits_for(), Some(Lsn(7)));
-        assert_eq!(held.release(160, |lsn| lsn <= Lsn(6)), 120, "the second waits for the first");
-        assert_eq!(held.release(160, |lsn| lsn <= Lsn(8)), 150);
+        assert_eq!(held.release(160, |lsn| lsn <= Lsn(6), let_go), 120, "the second waits for the first");
+        assert_eq!(held.release(160, |lsn| lsn <= Lsn(8), let_go), 150);
+        assert_eq!(*gone.borrow(), [replies(3, 10)]);
         assert_eq!(held.waits_for(), Some(Lsn(9)));
-        assert_eq!(held.release(160, |lsn| lsn <= Lsn(9)), 160);
+        assert_eq!(held.release(160, |lsn| lsn <= Lsn(9), let_go), 160);
+        assert_eq!(*gone.borrow(), [replies(3, 10), replies(4, 30)]);
         assert_eq!(held.waits_for(), None);
     }
 }

@@ -1,0 +1,15 @@
+//! The bank's side of a worker: `desk` gives each connection its turns, `answer` answers its requests, `errands` does what may
+//! block, `pages` reads statements, `held` keeps replies back until what they show is durable.
+
+mod answer;
+mod desk;
+mod errands;
+mod guest;
+mod held;
+mod pages;
+
+pub use answer::Counter;
+pub use desk::Desk;
+pub use errands::Office;
+pub use guest::{Allowance, Guest};
+pub use held::Line;
