@@ -25,7 +25,8 @@ pub const RING_PLACES: usize = 256;
 pub struct Ticket {
     /// The connection slot; [`Ticket::REFUSED`] for a connection that got none and is to be turned away.
     pub slot: u32,
-    /// The life of that slot, so that a late message about an earlier one is known as such.
+    /// The life of that slot, so that a late message about an earlier one is known as such; of a connection that got none, the
+    /// number of what it came for.
     pub generation: u32,
     /// When the connection was accepted, nanoseconds of the monotonic clock.
     pub accepted_ns: u64,

@@ -3,6 +3,7 @@
 //! This room knows nothing of sockets or processes: it turns text into values of which every one is usable.
 
 mod error;
+mod http;
 mod options;
 mod range;
 #[cfg(test)]
@@ -14,6 +15,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use error::ConfigError;
+pub use http::Http;
 pub use options::{AcceptMode, Durability, Options, Values};
 pub use range::Range;
 
@@ -66,6 +68,8 @@ pub struct Settings {
     pub segment_records: u64,
     /// Whether journal segments are kept that no snapshot needs any more.
     pub keep_journal: bool,
+    /// The HTTP service.
+    pub http: Http,
 }
 
 impl Default for Settings {
@@ -91,6 +95,7 @@ impl Default for Settings {
             snapshot_every: NonZeroU64::new(1 << 22),
             segment_records: 1 << 19,
             keep_journal: false,
+            http: Http::default(),
         }
     }
 }
@@ -108,8 +113,9 @@ impl Settings {
     }
 
     /// Checks merged values; what they do not say has its default.
-    pub fn resolve(values: Values) -> Result<Settings, ConfigError> {
+    pub fn resolve(mut values: Values) -> Result<Settings, ConfigError> {
         let default = Settings::default();
+        let http = Http::resolve(&mut values)?;
         let settings = Settings {
             host: values.host.map_or(Ok(default.host), parse_host)?,
             port: number(range::PORT, values.port, default.port)?,
@@ -143,6 +149,7 @@ impl Settings {
             },
             segment_records: number(range::SEGMENT_RECORDS, values.segment_records, default.segment_records)?,
             keep_journal: values.keep_journal.unwrap_or(default.keep_journal),
+            http,
         };
         settings.check_together()
     }
@@ -172,6 +179,7 @@ impl Settings {
             snapshot_every,
             segment_records,
             keep_journal,
+            http,
         } = self;
         let table = [
             ("host", *host == other.host),
@@ -195,7 +203,7 @@ impl Settings {
             ("segment-records", *segment_records == other.segment_records),
             ("keep-journal", *keep_journal == other.keep_journal),
         ];
-        table.into_iter().filter(|(_, same)| !same).map(|(name, _)| name).collect()
+        table.into_iter().chain(http.compare(&other.http)).filter(|(_, same)| !same).map(|(name, _)| name).collect()
     }
 
     /// The rules that relate two settings to each other.

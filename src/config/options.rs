@@ -92,6 +92,36 @@ pub struct Values {
     /// Keep journal segments that no snapshot needs any more [default: false]
     #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
     pub keep_journal: Option<bool>,
+    /// TCP port of the HTTP service, 0 for none; must be free if it is named [default: 8080]
+    #[arg(long, value_name = "PORT", value_parser = |text: &str| range::HTTP_PORT.parse(text))]
+    pub http_port: Option<i64>,
+    /// Directory whose files are served over HTTP [default: a small site that is in the program]
+    #[arg(long, value_name = "DIR")]
+    pub www: Option<PathBuf>,
+    /// HTTP connections at a time, beside those of the bank; one more is answered 503 [default: 512]
+    #[arg(long, value_name = "COUNT", value_parser = |text: &str| range::HTTP_CONNECTIONS.parse(text))]
+    pub http_connections: Option<i64>,
+    /// Threads of each worker that open and read files [default: 2]
+    #[arg(long, value_name = "COUNT", value_parser = |text: &str| range::HTTP_THREADS.parse(text))]
+    pub http_threads: Option<i64>,
+    /// Mebibytes of files that each worker keeps in memory, 0 for none [default: 64]
+    #[arg(long, value_name = "MIB", value_parser = |text: &str| range::CACHE_MB.parse(text))]
+    pub cache_mb: Option<i64>,
+    /// Seconds that a request's head may take, or a client to fetch the next part of its answer [default: 10]
+    #[arg(long, value_name = "SECONDS", value_parser = |text: &str| range::HTTP_TIMEOUT.parse(text))]
+    pub http_timeout: Option<i64>,
+    /// The access log of the HTTP service [default: access.log in the data directory]
+    #[arg(long, value_name = "FILE")]
+    pub access_log: Option<PathBuf>,
+    /// Mebibytes after which the access log is rotated [default: 10]
+    #[arg(long, value_name = "MIB", value_parser = |text: &str| range::LOG_ROTATE_MB.parse(text))]
+    pub log_rotate_mb: Option<i64>,
+    /// Rotated access logs that are kept [default: 5]
+    #[arg(long, value_name = "COUNT", value_parser = |text: &str| range::LOG_KEEP.parse(text))]
+    pub log_keep: Option<i64>,
+    /// Show dashboard, statistics, metrics, health and readiness to all, not to this machine only [default: false]
+    #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
+    pub status_public: Option<bool>,
 }
 
 /// How an accepted connection reaches a worker.
@@ -146,6 +176,16 @@ impl Values {
             snapshot_every: self.snapshot_every.or(weaker.snapshot_every),
             segment_records: self.segment_records.or(weaker.segment_records),
             keep_journal: self.keep_journal.or(weaker.keep_journal),
+            http_port: self.http_port.or(weaker.http_port),
+            www: self.www.or(weaker.www),
+            http_connections: self.http_connections.or(weaker.http_connections),
+            http_threads: self.http_threads.or(weaker.http_threads),
+            cache_mb: self.cache_mb.or(weaker.cache_mb),
+            http_timeout: self.http_timeout.or(weaker.http_timeout),
+            access_log: self.access_log.or(weaker.access_log),
+            log_rotate_mb: self.log_rotate_mb.or(weaker.log_rotate_mb),
+            log_keep: self.log_keep.or(weaker.log_keep),
+            status_public: self.status_public.or(weaker.status_public),
         }
     }
 }

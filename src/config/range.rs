@@ -43,6 +43,20 @@ mod table {
     pub const KEY_WINDOW: Range = range("key-window", 1, 100_000_000, "operations");
     /// `--snapshot-every`.
     pub const SNAPSHOT_EVERY: Range = range("snapshot-every", 0, 1 << 40, "records; 0 means never");
+    /// `--http-port`.
+    pub const HTTP_PORT: Range = range("http-port", 0, u16::MAX as i64, "as a TCP port; 0 means no HTTP");
+    /// `--http-connections`.
+    pub const HTTP_CONNECTIONS: Range = range("http-connections", 1, MAX_CONNECTIONS as i64, "connections");
+    /// `--http-threads`.
+    pub const HTTP_THREADS: Range = range("http-threads", 1, 64, "threads of each worker");
+    /// `--cache-mb`.
+    pub const CACHE_MB: Range = range("cache-mb", 0, 1 << 20, "mebibytes of each worker; 0 means no cache");
+    /// `--http-timeout`.
+    pub const HTTP_TIMEOUT: Range = range("http-timeout", 1, 3_600, "seconds");
+    /// `--log-rotate-mb`.
+    pub const LOG_ROTATE_MB: Range = range("log-rotate-mb", 1, 1 << 20, "mebibytes");
+    /// `--log-keep`.
+    pub const LOG_KEEP: Range = range("log-keep", 1, 1_000, "files");
     /// `--segment-records`; from half a mebibyte to a gibibyte.
     pub const SEGMENT_RECORDS: Range = range("segment-records", 4_096, 1 << 23, "records");
 }

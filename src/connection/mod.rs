@@ -14,6 +14,29 @@ use crate::ipc::net;
 use crate::limits::{RECEIVE_BYTES, TRANSMIT_BYTES};
 use slot::{ConnectionSlot, Framing, Progress};
 
+/// What a connection came for, which is told from the socket that it came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Service {
+    /// The ledger, by the binary protocol.
+    Bank = 0,
+    /// Files and what is to be seen of the server, by HTTP.
+    Web = 1,
+}
+
+/// One for each service, in the order of [`Service::ALL`].
+pub type PerService<T> = [T; Service::ALL.len()];
+
+impl Service {
+    /// All of them.
+    pub const ALL: [Service; 2] = [Service::Bank, Service::Web];
+
+    /// Its place in a [`PerService`].
+    #[must_use]
+    pub fn index(self) -> usize {
+        self as usize
+    }
+}
+
 /// What came of asking the socket for bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Received {
@@ -178,6 +201,20 @@ impl<'a> Connection<'a> {
         self.progress = self.stage(consumed, reply);
         // MOVE-PROGRESS: release.
         self.slot.progress_word().store(self.progress.to_word(), std::sync::atomic::Ordering::Release);
+    }
+
+    /// Consumes `consumed` bytes of requests of which the answer, `sent` bytes, was sent by the caller, past the ring.
+    pub fn advance_past(&mut self, consumed: usize, sent: u64) {
+        #[allow(clippy::cast_possible_truncation, reason = "all positions are modulo 2^32")]
+        let (consumed, moved) = (consumed as u32, sent as u32);
+        self.progress.consumed = self.progress.consumed.wrapping_add(consumed);
+        self.progress.queued = self.progress.queued.wrapping_add(moved);
+        // Progress first: whoever goes on after a death in between finds that all that is queued has been sent. While an answer is
+        // on its way, more was sent than is queued, and nobody can go on.
+        // MOVE-PROGRESS: release.
+        self.slot.progress_word().store(self.progress.to_word(), std::sync::atomic::Ordering::Release);
+        self.sent = self.sent.wrapping_add(moved);
+        self.slot.set_sent(self.sent);
     }
 
     /// Drops every unread byte.

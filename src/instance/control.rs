@@ -5,6 +5,8 @@ use std::ops::Deref;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
+use crate::connection::Service;
+use crate::instance::Blueprint;
 use crate::instance::histogram::{BUCKETS, Histogram};
 use crate::instance::life::Life;
 use crate::instance::mailbox::Mailbox;
@@ -16,7 +18,7 @@ use crate::vocab::Lsn;
 
 shared_struct! {
     /// What concerns all. Writer: the master.
-    pub struct Control, align 64, size 64 + 512 + 64 + 192 + 8 * (BUCKETS + 8) + 320; {
+    pub struct Control, align 64, size 64 + 512 + 2 * 64 + 192 + 8 * (BUCKETS + 8) + 320; {
         master_pid: AtomicU32,
         orders: AtomicU32,
         /// How connections reach workers, as `AcceptMode` is ordered.
@@ -24,7 +26,8 @@ shared_struct! {
         /// 1 while no lane has room: workers that make room say so.
         accept_paused: AtomicU32,
         queue_depth: AtomicU32,
-        reserved: AtomicU32,
+        /// How many of the connection slots are the bank's; the others are for HTTP.
+        bank_connections: AtomicU32,
         started_ns: AtomicU64,
         /// Silence after which a client is dropped, nanoseconds; 0 for never.
         idle_timeout_ns: AtomicU64,
@@ -35,6 +38,8 @@ shared_struct! {
         spare: AtomicU64,
         data: SharedBytes<512>,
         address: SharedBytes<64>,
+        /// Empty where there is no HTTP.
+        http_address: SharedBytes<64>,
         /// The journal process.
         pub(super) journal: JournalRow,
         /// What tools ask of the master.
@@ -125,12 +130,19 @@ impl WorkerState {
 
 impl Control {
     /// Sets what does not change while the instance runs.
-    pub(super) fn describe(&self, master_pid: u32, started_ns: u64, accept_mode: u32, queue_depth: u32, data: &str) {
+    pub(super) fn describe(&self, master_pid: u32, started_ns: u64, blueprint: &Blueprint<'_>) {
         self.master_pid.store(master_pid, Ordering::Relaxed);
         self.started_ns.store(started_ns, Ordering::Relaxed);
-        self.accept_mode.store(accept_mode, Ordering::Relaxed);
-        self.queue_depth.store(queue_depth, Ordering::Relaxed);
-        self.data.store_text(data);
+        self.accept_mode.store(blueprint.accept_mode, Ordering::Relaxed);
+        self.queue_depth.store(blueprint.queue_depth, Ordering::Relaxed);
+        self.bank_connections.store(blueprint.connections[Service::Bank.index()], Ordering::Relaxed);
+        self.data.store_text(blueprint.data);
+    }
+
+    /// How many of the connection slots are the bank's; they come first.
+    #[must_use]
+    pub fn bank_connections(&self) -> usize {
+        self.bank_connections.load(Ordering::Relaxed) as usize
     }
 
     /// The master's process id.
@@ -163,15 +175,22 @@ impl Control {
         self.data.load_text()
     }
 
-    /// The address that the instance listens on.
-    #[must_use]
-    pub fn address(&self) -> String {
-        self.address.load_text()
+    fn address_text(&self, service: Service) -> &SharedBytes<64> {
+        match service {
+            Service::Bank => &self.address,
+            Service::Web => &self.http_address,
+        }
     }
 
-    /// Says which address the instance listens on.
-    pub fn set_address(&self, address: &str) {
-        self.address.store_text(address);
+    /// The address that the instance listens on for a service; empty where there is none.
+    #[must_use]
+    pub fn address(&self, service: Service) -> String {
+        self.address_text(service).load_text()
+    }
+
+    /// Says which address the instance listens on for a service.
+    pub fn set_address(&self, service: Service, address: &str) {
+        self.address_text(service).store_text(address);
     }
 
     /// Sets what can change while the instance runs.

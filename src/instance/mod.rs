@@ -12,8 +12,10 @@ pub mod stale;
 pub mod stats;
 
 use std::fs::File;
+use std::ops::Range;
 
 use crate::connection::slot::ConnectionSlot;
+use crate::connection::{PerService, Service};
 use crate::ipc::lane::{self, LaneRing, LaneSemaphores};
 use crate::ipc::names::Generation;
 use crate::ipc::segment::{Access, Segment};
@@ -41,8 +43,8 @@ pub struct Blueprint<'a> {
     pub generation: Generation,
     /// The accounts, and how their operations are kept.
     pub ledger: Shape,
-    /// How many connections at a time.
-    pub max_connections: u32,
+    /// How many connections at a time, for each service.
+    pub connections: PerService<u32>,
     /// Tickets that a lane may hold.
     pub queue_depth: u32,
     /// How connections reach workers, as `AcceptMode` is ordered; for tools.
@@ -96,14 +98,13 @@ impl Instance {
                 let file = segment::open_file(&control)?;
                 filelock::lock(&file, &control)?;
                 alive = Some(file);
-                let depth = blueprint.queue_depth;
                 root.mailbox.init(&control)?;
-                root.describe(maker, process::monotonic_ns(), blueprint.accept_mode, depth, blueprint.data);
+                root.describe(maker, process::monotonic_ns(), blueprint);
                 Ok(())
             })?;
         let lanes = Segment::create(&lanes, LAYOUT_VERSION, boot, MAX_WORKERS, |(), _| Ok(()))?;
         let table = Table::create([&accounts, &intents, &journal, &keys, &index], boot, &blueprint.ledger)?;
-        let slots = blueprint.max_connections as usize;
+        let slots = blueprint.connections.iter().sum::<u32>() as usize;
         let connections = Segment::create(&connections, LAYOUT_VERSION, boot, slots, |(), _| Ok(()))?;
         Ok(Instance { generation, control: control_segment, lanes, table, connections, alive })
     }
@@ -213,6 +214,16 @@ impl Instance {
     #[must_use]
     pub fn connections(&self) -> &[ConnectionSlot] {
         self.connections.elements()
+    }
+
+    /// The slots that are for connections of `service`.
+    #[must_use]
+    pub fn slots_of(&self, service: Service) -> Range<usize> {
+        let bank = self.control().bank_connections();
+        match service {
+            Service::Bank => 0..bank,
+            Service::Web => bank..self.connections().len(),
+        }
     }
 
     /// The file whose lock says that the instance lives; children keep it open.

@@ -60,7 +60,7 @@ impl Master {
                 let (rehanded, closed) = (orphans.rehanded, orphans.closed);
                 log::warn!("worker {index}: its connections: {rehanded} handed on, {closed} closed");
             }
-            self.knocked |= self.door.is_some();
+            self.knocked = true;
             if post.refill {
                 (post.refill, post.leaving) = (false, false);
             } else if post.leaving {

@@ -16,6 +16,8 @@ use crate::ipc::fdpass;
 use crate::ipc::lane::{LaneSemaphores, Producer};
 use crate::ipc::process::{self, Child, Ending};
 use crate::journal::Directory;
+use crate::master::MasterError;
+use crate::master::watch::{self, Doors};
 use crate::service::users::Users;
 use crate::worker::{self, Seat};
 
@@ -81,7 +83,7 @@ pub struct Post {
     pub producer: Producer<'static>,
     semaphores: LaneSemaphores,
     /// What its worker accepts from by itself, if it does; kept here, so that connections that wait in it survive the worker.
-    pub listener: Option<OwnedFd>,
+    pub listeners: Doors,
     /// Who fills it.
     pub crewman: Option<Crewman>,
     /// Whether its worker was asked to leave.
@@ -118,33 +120,28 @@ impl Post {
     ///
     /// # Errors
     /// Its semaphores cannot be made.
-    pub fn new(common: &Common, index: usize, listener: Option<OwnedFd>) -> Result<Self, IpcError> {
+    pub fn new(common: &Common, index: usize, listeners: Doors) -> Result<Self, IpcError> {
         let semaphores = common.instance.make_lane(index)?;
         let depth = common.instance.control().queue_depth();
         let producer = Producer::new(common.instance.lane_ring(index), semaphores.clone(), depth);
-        Ok(Self::with(common, index, listener, semaphores, producer))
+        Ok(Self::with(common, index, listeners, semaphores, producer))
     }
 
     /// A post that the program before this one has made; who fills it is to be said.
     ///
     /// # Errors
     /// Its semaphores cannot be opened.
-    pub fn adopt(
-        common: &Common,
-        index: usize,
-        listener: Option<OwnedFd>,
-        owes_retraction: bool,
-    ) -> Result<Self, IpcError> {
+    pub fn adopt(common: &Common, index: usize, listeners: Doors, owes_retraction: bool) -> Result<Self, IpcError> {
         let semaphores = LaneSemaphores::open(&common.instance.lane_semaphore_names(index))?;
         let (ring, depth) = (common.instance.lane_ring(index), common.instance.control().queue_depth());
         let producer = Producer::adopt(ring, semaphores.clone(), depth, owes_retraction);
-        Ok(Self::with(common, index, listener, semaphores, producer))
+        Ok(Self::with(common, index, listeners, semaphores, producer))
     }
 
     fn with(
         common: &Common,
         index: usize,
-        listener: Option<OwnedFd>,
+        listeners: Doors,
         semaphores: LaneSemaphores,
         producer: Producer<'static>,
     ) -> Self {
@@ -153,7 +150,7 @@ impl Post {
             nudge: common.nudges[index].clone(),
             producer,
             semaphores,
-            listener,
+            listeners,
             crewman: None,
             leaving: false,
             refill: false,
@@ -181,7 +178,7 @@ impl Post {
     ///
     /// # Errors
     /// The socketpair, the eventfd or the process cannot be made.
-    pub fn fill(&mut self, common: &Common) -> Result<(), IpcError> {
+    pub fn fill(&mut self, common: &Common) -> Result<(), MasterError> {
         let Common { instance, settings, .. } = *common;
         let users = common.users.clone();
         let (index, semaphores) = (self.index, self.semaphores.clone());
@@ -189,11 +186,10 @@ impl Post {
         self.producer.reset();
         let (ours, theirs) = fdpass::pair()?;
         let (nudge, journal, directory) = (self.nudge.clone(), common.journal.clone(), common.directory.clone());
-        let listener = self.listener.as_ref().map(|fd| fd.try_clone()).transpose();
-        let listener = listener.map_err(|_| IpcError::last("duplicate", "a listening socket"))?;
+        let listeners = watch::duplicate(&self.listeners)?;
         let mut keep = vec![theirs.as_raw_fd(), common.data_lock.as_raw_fd()];
         keep.extend([&nudge, &journal].map(|nudge| nudge.as_fd().as_raw_fd()));
-        keep.extend(listener.iter().map(AsRawFd::as_raw_fd));
+        keep.extend(listeners.iter().flatten().map(AsRawFd::as_raw_fd));
         keep.extend(instance.alive().map(AsRawFd::as_raw_fd));
         let turns_before = row.stats.turns.get();
         row.begin_life(process::monotonic_ns());
@@ -209,7 +205,7 @@ impl Post {
                 nudge,
                 journal,
                 directory,
-                listener,
+                listeners,
             })
         })?;
         row.set_pid(u32::try_from(child.pid()).unwrap_or(0));

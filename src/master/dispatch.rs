@@ -4,6 +4,8 @@ use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use crate::connection::slot::{Claim, ConnectionSlot, Holder, NOBODY_YET, Progress};
+use crate::connection::{PerService, Service};
+use crate::instance::Instance;
 use crate::ipc::fdpass;
 use crate::ipc::lane::Ticket;
 use crate::ipc::process::monotonic_ns;
@@ -19,10 +21,22 @@ struct Waiting {
     resumed: bool,
 }
 
+impl Waiting {
+    /// One that came for `service` and got no slot.
+    fn to_be_refused(service: Service, socket: OwnedFd) -> Self {
+        let generation = service as u32;
+        let ticket = Ticket { slot: Ticket::REFUSED, generation, accepted_ns: monotonic_ns() };
+        Waiting { ticket, slotless: Some(socket), resumed: false }
+    }
+}
+
 /// The connections of an instance, as the master sees them: sockets that it never reads a byte from.
 pub struct Connections {
     slots: &'static [ConnectionSlot],
-    free: Vec<u32>,
+    /// Slots that nobody has, for each service.
+    free: PerService<Vec<u32>>,
+    /// The first slot that is not the bank's.
+    bank_slots: usize,
     /// By slot: the duplicate that outlives the worker which serves it.
     duplicates: Vec<Option<OwnedFd>>,
     waiting: VecDeque<Waiting>,
@@ -59,11 +73,13 @@ struct Suspicion {
 impl Connections {
     /// No connections.
     #[must_use]
-    pub fn new(slots: &'static [ConnectionSlot]) -> Self {
-        let count = u32::try_from(slots.len()).unwrap_or(u32::MAX);
+    pub fn new(instance: &'static Instance) -> Self {
+        let slots = instance.connections();
+        let slots_of = |service| instance.slots_of(service).rev().filter_map(|slot| u32::try_from(slot).ok());
         Connections {
             slots,
-            free: (0..count).rev().collect(),
+            free: Service::ALL.map(|service| slots_of(service).collect()),
+            bank_slots: instance.slots_of(Service::Bank).end,
             duplicates: slots.iter().map(|_| None).collect(),
             suspicions: vec![Suspicion::default(); slots.len()],
             waiting: VecDeque::new(),
@@ -73,25 +89,25 @@ impl Connections {
 
     /// Those that another program had: by slot, and those that are to be turned away. Who has which, the slots say.
     #[must_use]
-    pub fn adopt(slots: &'static [ConnectionSlot], had: Vec<(u32, OwnedFd)>, refused: Vec<OwnedFd>) -> Self {
-        let mut connections = Self::new(slots);
+    pub fn adopt(instance: &'static Instance, had: Vec<(u32, OwnedFd)>, refused: Vec<(Service, OwnedFd)>) -> Self {
+        let mut connections = Self::new(instance);
+        let slots = connections.slots;
         for (slot, socket) in had {
             if let Some(duplicate) = connections.duplicates.get_mut(slot as usize) {
                 *duplicate = Some(socket);
             }
         }
-        connections.free.retain(|&slot| connections.duplicates[slot as usize].is_none());
+        let Connections { free, duplicates, .. } = &mut connections;
+        free.iter_mut().for_each(|free| free.retain(|&slot| duplicates[slot as usize].is_none()));
         for (index, slot) in slots.iter().enumerate() {
             let claim = slot.claim();
             if connections.duplicates[index].is_some() && claim.holder.worker() == Some(NOBODY_YET) {
                 connections.hand_on(index, claim, !matches!(claim.holder, Holder::Handed(_)));
             }
         }
-        connections.waiting.extend(refused.into_iter().map(|socket| Waiting {
-            ticket: Ticket { slot: Ticket::REFUSED, generation: 0, accepted_ns: monotonic_ns() },
-            slotless: Some(socket),
-            resumed: false,
-        }));
+        connections
+            .waiting
+            .extend(refused.into_iter().map(|(service, socket)| Waiting::to_be_refused(service, socket)));
         connections
     }
 
@@ -101,8 +117,12 @@ impl Connections {
     }
 
     /// The connections that wait to be turned away.
-    pub fn refused(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        self.waiting.iter().filter_map(|waiting| Some(waiting.slotless.as_ref()?.as_fd()))
+    pub fn refused(&self) -> impl Iterator<Item = (Service, BorrowedFd<'_>)> {
+        self.waiting.iter().filter_map(|waiting| {
+            let service =
+                Service::ALL.into_iter().find(|service| service.index() == waiting.ticket.generation as usize)?;
+            Some((service, waiting.slotless.as_ref()?.as_fd()))
+        })
     }
 
     /// Whether some wait for room in a lane; no others are accepted before them.
@@ -112,9 +132,9 @@ impl Connections {
     }
 
     /// Takes a connection in and hands it over, or has it wait.
-    pub fn take_in(&mut self, socket: OwnedFd, posts: &mut [Option<Post>]) {
+    pub fn take_in(&mut self, service: Service, socket: OwnedFd, posts: &mut [Option<Post>]) {
         let accepted_ns = monotonic_ns();
-        let place = self.free.pop().and_then(|index| {
+        let place = self.free[service.index()].pop().and_then(|index| {
             let slot = &self.slots[index as usize];
             // The master alone gives out slots in this mode; whom it is handed to is not known yet.
             slot.begin(Holder::Handed(NOBODY_YET), accepted_ns).map(|claim| (index, claim))
@@ -127,10 +147,7 @@ impl Connections {
                 Waiting { ticket, slotless: None, resumed: false }
             }
             // A worker tells the client: the master never speaks with one.
-            None => {
-                let ticket = Ticket { slot: Ticket::REFUSED, generation: 0, accepted_ns };
-                Waiting { ticket, slotless: Some(socket), resumed: false }
-            }
+            None => Waiting::to_be_refused(service, socket),
         };
         self.waiting.push_back(waiting);
         // If there is no room it waits, and the caller sees that.
@@ -237,7 +254,8 @@ impl Connections {
     fn release(&mut self, index: usize) {
         self.duplicates[index] = None;
         self.slots[index].free();
-        self.free.push(u32::try_from(index).unwrap_or(u32::MAX));
+        let service = if index < self.bank_slots { Service::Bank } else { Service::Web };
+        self.free[service.index()].push(u32::try_from(index).unwrap_or(u32::MAX));
     }
 
     /// Frees a slot; where workers claim slots by themselves, the master's own list has it all the time.

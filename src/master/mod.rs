@@ -17,13 +17,15 @@ mod watch;
 use std::fs::File;
 use std::io::{self, Write};
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use nix::errno::Errno;
 use nix::sys::signal::{SigSet, Signal};
 
 use crate::config::{AcceptMode, ConfigError, Settings};
+use crate::connection::{PerService, Service};
 use crate::crash_point;
 use crate::instance::{Blueprint, Instance};
 use crate::ipc::event::Nudge;
@@ -63,8 +65,8 @@ pub enum MasterError {
     },
     /// Not enough files may be open.
     #[error(
-        "{needed} open files are needed for --max-connections {connections}, the hard limit is {limit}: \
-         raise it (ulimit -Hn), or take fewer connections"
+        "{needed} open files are needed for {connections} connections (--max-connections and --http-connections), the hard limit \
+         is {limit}: raise it (ulimit -Hn), or take fewer connections"
     )]
     OpenFiles {
         /// How many are needed.
@@ -184,19 +186,24 @@ fn start_anew(start: Start) -> Result<(watch::Master, Unlinker), MasterError> {
     let settings = start.settings;
     let data_lock = claim::lock_data(&settings.data, &settings.instance)?;
     claim::clear_stale(&settings.instance)?;
-    let (listeners, address) = open_listeners(settings)?;
+    let doors = open_doors(settings)?;
+    let [bank, web] =
+        doors.each_ref().map(|door| door.as_ref().map(|door| net::local_address(door.as_fd())).transpose());
+    let addresses = [bank?, web?];
     let directory = books::open_directory(settings)?;
     let instance: &'static Instance = Box::leak(Box::new(make_instance(settings, directory.as_ref())?));
     let unlinker = Unlinker(instance);
     if let Some(directory) = &directory {
         books::read(instance, directory, settings.key_window)?;
     }
-    instance.control().set_address(&address.to_string());
+    for (service, address) in Service::ALL.into_iter().zip(addresses) {
+        instance.control().set_address(service, &address.map_or_else(String::new, |address| address.to_string()));
+    }
     instance.control().tune(settings.idle_timeout, settings.rate_limit);
     let nudges = std::iter::repeat_with(|| Nudge::new().map(Arc::new)).take(MAX_WORKERS).collect::<Result<_, _>>()?;
     let common = start.common(instance, nudges, Arc::new(Nudge::new()?), directory, data_lock);
-    let master = watch::Master::new(common, listeners, address)?;
-    announce(instance, settings, address, &master.worker_pids());
+    let master = watch::Master::new(common, doors, addresses)?;
+    announce(instance, settings, &master.worker_pids());
     Ok((master, unlinker))
 }
 
@@ -216,12 +223,16 @@ fn go_on(start: Start, mut inheritance: Inheritance, left: &[u8]) -> Result<(wat
     let generation = Generation { instance: left.instance.clone(), boot: left.boot };
     let instance: &'static Instance = Box::leak(Box::new(Instance::adopt(generation, alive)?));
     let unlinker = Unlinker(instance);
-    let address = instance.control().address();
-    let address = address.parse().map_err(|_| unreadable(format!("`{address}` is no address")))?;
+    let mut addresses = [None, None];
+    for service in Service::ALL {
+        let address = instance.control().address(service);
+        let parsed = (!address.is_empty()).then(|| address.parse()).transpose();
+        addresses[service.index()] = parsed.map_err(|_| unreadable(format!("`{address}` is no address")))?;
+    }
     let journaled = instance.table().sequencer().is_journaled();
     let directory = journaled.then(|| Directory::open(&start.settings.data)).transpose()?;
     let common = start.common(instance, nudges, journal, directory, data_lock);
-    let mut master = watch::Master::resume(common, address, left, &mut inheritance)?;
+    let mut master = watch::Master::resume(common, addresses, left, &mut inheritance)?;
     master.replace_scribe();
     Ok((master, unlinker))
 }
@@ -232,8 +243,8 @@ fn read_users(settings: &Settings) -> Result<Users, UsersError> {
 }
 
 fn check_environment(settings: &Settings) -> Result<(), MasterError> {
-    let needed = u64::from(settings.max_connections) + OTHER_FILES;
-    let connections = settings.max_connections;
+    let connections = connections_of(settings).iter().sum();
+    let needed = u64::from(connections) + OTHER_FILES;
     process::raise_open_files(needed).map_err(|limit| MasterError::OpenFiles { needed, limit, connections })?;
     if let Ok(text) = std::env::var(crash_point::VARIABLE) {
         crash_point::armed_for(&text, "").map_err(MasterError::CrashPoint)?;
@@ -242,19 +253,26 @@ fn check_environment(settings: &Settings) -> Result<(), MasterError> {
     Ok(())
 }
 
-/// One listening socket, or with `reuseport` one for each of the first workers, all on the same port.
-fn open_listeners(settings: &Settings) -> Result<(Vec<OwnedFd>, SocketAddr), MasterError> {
-    let wanted = SocketAddr::new(settings.host, settings.port);
-    let per_worker = settings.accept == AcceptMode::Reuseport;
-    let first = net::listener(wanted, per_worker)?;
-    let address = net::local_address(first.as_fd())?;
-    let mut listeners = vec![first];
-    if per_worker {
-        for _ in 1..settings.workers {
-            listeners.push(net::listener(address, true)?);
-        }
+/// Connections at a time, for each service.
+fn connections_of(settings: &Settings) -> PerService<u32> {
+    [settings.max_connections, if settings.http.is_on() { settings.http.connections } else { 0 }]
+}
+
+/// A listening socket for each service that is on.
+fn open_doors(settings: &Settings) -> Result<watch::Doors, MasterError> {
+    let several = settings.accept == AcceptMode::Reuseport;
+    let bank = net::listener(SocketAddr::new(settings.host, settings.port), several)?;
+    if !settings.http.is_on() {
+        return Ok([Some(bank), None]);
     }
-    Ok((listeners, address))
+    match net::listener(SocketAddr::new(settings.host, settings.http.port), several) {
+        Ok(web) => Ok([Some(bank), Some(web)]),
+        Err(error) if !settings.http.port_is_named && error.errno() == Some(Errno::EADDRINUSE) => {
+            log::warn!("no HTTP: {error}; name another port with --http-port, or 0 for none");
+            Ok([Some(bank), None])
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
 fn make_instance(settings: &Settings, directory: Option<&Directory>) -> Result<Instance, MasterError> {
@@ -269,7 +287,7 @@ fn make_instance(settings: &Settings, directory: Option<&Directory>) -> Result<I
     Ok(Instance::create(&Blueprint {
         generation,
         ledger: books::shape(settings, directory),
-        max_connections: settings.max_connections,
+        connections: connections_of(settings),
         queue_depth: settings.queue_depth,
         accept_mode: settings.accept as u32,
         data: &claim::full_path(&settings.data),
@@ -277,13 +295,15 @@ fn make_instance(settings: &Settings, directory: Option<&Directory>) -> Result<I
 }
 
 /// One line on the standard output that says all that a reader, or a script, needs to know.
-fn announce(instance: &Instance, settings: &Settings, address: SocketAddr, pids: &[i32]) {
+fn announce(instance: &Instance, settings: &Settings, pids: &[i32]) {
+    let [address, web] = Service::ALL.map(|service| instance.control().address(service));
+    let web = if web.is_empty() { String::new() } else { format!(" http http://{web}/") };
     let pids: Vec<String> = pids.iter().map(ToString::to_string).collect();
     let mode = format!("{:?}", settings.accept).to_lowercase();
     let durability = format!("{:?}", settings.durability).to_lowercase();
     let objects = instance.generation().name("*");
     let line = format!(
-        "ready: {address} pid {} workers {} accept {mode} accounts {} durability {durability} objects {SHM_FOLDER}{objects} \
+        "ready: {address} pid {} workers {} accept {mode} accounts {} durability {durability}{web} objects {SHM_FOLDER}{objects} \
          {SHM_FOLDER}/sem.{}",
         std::process::id(),
         pids.join(","),

@@ -6,9 +6,8 @@ use std::sync::Arc;
 use mio::unix::SourceFd;
 use nix::sys::signal::Signal;
 
-use crate::config::{AcceptMode, Settings};
+use crate::config::Settings;
 use crate::instance::control::Orders;
-use crate::ipc::net;
 use crate::limits::{MAX_WORKERS, STOP_DEADLINE_SECONDS};
 use crate::master::crew::Post;
 use crate::master::watch::{Master, SECOND_NS, Stopping};
@@ -49,7 +48,7 @@ impl Master {
                 log::info!("{signal}: stopping; once more to hurry");
                 self.stopping = Stopping::Until(now + STOP_DEADLINE_SECONDS * SECOND_NS);
                 control.order(Orders::Stop);
-                self.close_door();
+                self.close_doors();
             }
             (_, Orders::Serve | Orders::Stop) => {
                 log::warn!("{signal} again: hurrying");
@@ -96,16 +95,16 @@ impl Master {
     pub(super) fn hurry(&mut self) -> Result<(), MasterError> {
         self.stopping = Stopping::Until(self.last_turn_ns);
         self.common.instance.control().order(Orders::Hurry);
-        self.close_door();
+        self.close_doors();
         self.posts.iter_mut().flatten().try_for_each(Post::kill)?;
         Ok(())
     }
 
-    fn close_door(&mut self) {
-        if let Some(door) = self.door.take() {
+    fn close_doors(&mut self) {
+        for door in self.doors.iter_mut().filter_map(Option::take) {
             let _ = self.poll.registry().deregister(&mut SourceFd(&door.as_raw_fd()));
         }
-        self.shared_listener = None;
+        self.shared_listeners = [None, None];
         self.knocked = false;
     }
 
@@ -118,10 +117,9 @@ impl Master {
             log::warn!("SIGTTIN: there are {MAX_WORKERS} workers, which is the most there can be");
             return Ok(());
         };
-        let own = self.common.settings.accept == AcceptMode::Reuseport;
-        let listener = own.then(|| net::listener(self.address, true)).transpose()?;
         log::info!("SIGTTIN: worker {index} joins");
-        self.add_post(index, listener)
+        let listeners = self.own_listeners()?;
+        self.add_post(index, listeners)
     }
 
     /// One worker less: it finishes with the connections it has.

@@ -8,7 +8,8 @@
 use std::collections::VecDeque;
 use std::ffi::CString;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::process::Command;
@@ -16,13 +17,14 @@ use std::process::Command;
 use serde::{Deserialize, Serialize};
 
 use crate::config::AcceptMode;
+use crate::connection::{PerService, Service};
 use crate::instance;
 use crate::instance::control::WorkerState;
 use crate::ipc::inherit::{self, Inheritance};
 use crate::ipc::process::{Child, monotonic_ns};
 use crate::master::crew::{Common, Crewman, Post};
 use crate::master::dispatch::Connections;
-use crate::master::watch::{Master, Stopping, Which};
+use crate::master::watch::{Doors, Master, Stopping, Which};
 use crate::master::{MasterError, watch};
 
 /// The environment variable that names the descriptor of the [`HandOver`].
@@ -30,7 +32,7 @@ pub const VARIABLE: &str = "VAULT_UPGRADE";
 /// The option by which a program is asked for its [`layout`].
 const ASK: &str = "--layout";
 /// Goes up with every change of [`HandOver`].
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// What two programs must agree on for one to go on where the other was.
 #[must_use]
@@ -47,17 +49,19 @@ pub struct HandOver {
     pub alive: RawFd,
     pub nudges: Vec<RawFd>,
     pub journal_nudge: RawFd,
-    door: Option<RawFd>,
-    shared_listener: Option<RawFd>,
+    doors: DoorsLeft,
+    shared_listeners: DoorsLeft,
     posts: Vec<PostLeft>,
     scribe: Option<ChildLeft>,
     /// Slot and descriptor of each connection.
     connections: Vec<(u32, RawFd)>,
-    /// Connections that are to be turned away by a worker.
-    refused: Vec<RawFd>,
+    /// Connections that are to be turned away by a worker, by what they came for.
+    refused: PerService<Vec<RawFd>>,
     /// The letter that asked for the upgrade.
     letter: Option<u32>,
 }
+
+type DoorsLeft = PerService<Option<RawFd>>;
 
 #[derive(Serialize, Deserialize)]
 struct ChildLeft {
@@ -72,7 +76,7 @@ struct PostLeft {
     unsettled: bool,
     owes_retraction: bool,
     connections: u32,
-    listener: Option<RawFd>,
+    listeners: DoorsLeft,
     worker: Option<(ChildLeft, RawFd)>,
 }
 
@@ -95,6 +99,10 @@ impl Rolling {
 fn note<'m>(kept: &mut Vec<BorrowedFd<'m>>, fd: BorrowedFd<'m>) -> RawFd {
     kept.push(fd);
     fd.as_raw_fd()
+}
+
+fn note_doors<'m>(kept: &mut Vec<BorrowedFd<'m>>, doors: &'m Doors) -> DoorsLeft {
+    doors.each_ref().map(|door| door.as_ref().map(|fd| note(kept, fd.as_fd())))
 }
 
 impl Master {
@@ -139,7 +147,7 @@ impl Master {
             unsettled: post.unsettled,
             owes_retraction: post.producer.owes_retraction(),
             connections: post.connections,
-            listener: post.listener.as_ref().map(|fd| note(&mut kept, fd.as_fd())),
+            listeners: note_doors(&mut kept, &post.listeners),
             worker: post.crewman.as_ref().map(|crewman| {
                 let pidfd = note(&mut kept, crewman.child.as_fd());
                 (ChildLeft { pid: crewman.child.pid(), pidfd }, note(&mut kept, crewman.lane.as_fd()))
@@ -153,8 +161,8 @@ impl Master {
             alive: common.instance.alive().map_or(-1, |file| note(&mut kept, file.as_fd())),
             nudges: common.nudges.iter().map(|nudge| note(&mut kept, nudge.as_fd())).collect(),
             journal_nudge: note(&mut kept, common.journal.as_fd()),
-            door: self.door.as_ref().map(|fd| note(&mut kept, fd.as_fd())),
-            shared_listener: self.shared_listener.as_ref().map(|fd| note(&mut kept, fd.as_fd())),
+            doors: note_doors(&mut kept, &self.doors),
+            shared_listeners: note_doors(&mut kept, &self.shared_listeners),
             posts,
             scribe: self
                 .scribe
@@ -162,7 +170,10 @@ impl Master {
                 .and_then(|scribe| scribe.child.as_ref())
                 .map(|child| ChildLeft { pid: child.pid(), pidfd: note(&mut kept, child.as_fd()) }),
             connections: self.connections.duplicates().map(|(slot, fd)| (slot, note(&mut kept, fd))).collect(),
-            refused: self.connections.refused().map(|fd| note(&mut kept, fd)).collect(),
+            refused: Service::ALL.map(|service| {
+                let refused = self.connections.refused().filter(|(came_for, _)| *came_for == service);
+                refused.map(|(_, fd)| note(&mut kept, fd)).collect()
+            }),
             letter,
         };
         (hand_over, kept)
@@ -171,7 +182,7 @@ impl Master {
     /// Goes on with what the program before this one left.
     pub(super) fn resume(
         common: Common,
-        address: std::net::SocketAddr,
+        addresses: PerService<Option<SocketAddr>>,
         left: HandOver,
         inheritance: &mut Inheritance,
     ) -> Result<Self, MasterError> {
@@ -181,20 +192,31 @@ impl Master {
         for (slot, number) in left.connections {
             duplicates.push((slot, take(number)?));
         }
-        let refused = left.refused.into_iter().map(&mut take).collect::<Result<Vec<OwnedFd>, _>>()?;
-        let mut master = Master::bare(common, address)?;
-        master.connections = Connections::adopt(master.common.instance.connections(), duplicates, refused);
-        master.door = left.door.map(&mut take).transpose()?;
-        master.shared_listener = left.shared_listener.map(&mut take).transpose()?;
-        master.watch_fd(watch::DOOR, Which::Door)?;
+        let mut refused = Vec::new();
+        for (service, number) in Service::ALL
+            .into_iter()
+            .zip(left.refused)
+            .flat_map(|(service, numbers)| numbers.into_iter().map(move |number| (service, number)))
+        {
+            refused.push((service, take(number)?));
+        }
+        let mut doors = |[bank, web]: DoorsLeft| -> Result<Doors, MasterError> {
+            Ok([bank.map(&mut take).transpose()?, web.map(&mut take).transpose()?])
+        };
+        let mut master = Master::bare(common, addresses)?;
+        master.connections = Connections::adopt(master.common.instance, duplicates, refused);
+        master.doors = doors(left.doors)?;
+        master.shared_listeners = doors(left.shared_listeners)?;
+        master.watch_doors()?;
         if let (Some(scribe), Some(child)) = (master.scribe.as_mut(), left.scribe) {
             scribe.child = Some(Child::adopt(child.pid, take(child.pidfd)?));
             master.watch_fd(watch::JOURNAL, Which::Journal)?;
         }
         for post_left in left.posts {
             let index = post_left.index;
-            let listener = post_left.listener.map(&mut take).transpose()?;
-            let mut post = Post::adopt(&master.common, index, listener, post_left.owes_retraction)?;
+            let [bank, web] = post_left.listeners;
+            let listeners = [bank.map(&mut take).transpose()?, web.map(&mut take).transpose()?];
+            let mut post = Post::adopt(&master.common, index, listeners, post_left.owes_retraction)?;
             (post.leaving, post.unsettled, post.connections) =
                 (post_left.leaving, post_left.unsettled, post_left.connections);
             if let Some((child, lane)) = post_left.worker {
@@ -205,7 +227,7 @@ impl Master {
             master.watch_crewman(index)?;
         }
         // Whatever came while nobody looked: events of descriptors that are registered now are told once more.
-        master.knocked = master.door.is_some();
+        master.knocked = true;
         let serving = master.posts.iter().flatten().filter(|post| !post.leaving).map(|post| post.index).collect();
         master.rolling = Some(Rolling { posts: serving, letter: left.letter });
         log::info!("upgrade: this program goes on with everything; replacing the children");

@@ -11,6 +11,7 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 use crate::config::AcceptMode;
+use crate::connection::{PerService, Service};
 use crate::ipc::process::monotonic_ns;
 use crate::ipc::{IpcError, fdpass, net};
 use crate::limits::MAX_WORKERS;
@@ -23,6 +24,7 @@ use crate::master::{MasterError, signal_set};
 use crate::worker::Farewell;
 
 const SIGNALS: Token = Token(0);
+/// Of whatever connections are accepted from.
 pub(super) const DOOR: Token = Token(1);
 pub(super) const JOURNAL: Token = Token(usize::MAX);
 /// Tokens of the workers' pidfds begin here, in steps of two; those of their lanes lie between.
@@ -40,6 +42,19 @@ pub(super) fn handled_signals() -> SigSet {
     signal_set(&[SIGHUP, SIGINT, SIGTERM, SIGTTIN, SIGTTOU, SIGUSR1, SIGUSR2])
 }
 
+/// A listening socket for each service that is on.
+pub(super) type Doors = PerService<Option<OwnedFd>>;
+
+/// Further descriptors of the same sockets.
+///
+/// # Errors
+/// There are too many descriptors.
+pub(super) fn duplicate(doors: &Doors) -> Result<Doors, MasterError> {
+    let [bank, web] = doors.each_ref().map(|door| door.as_ref().map(OwnedFd::try_clone).transpose());
+    let failed = |source| MasterError::Io { step: "duplicate a listening socket", source };
+    Ok([bank.map_err(failed)?, web.map_err(failed)?])
+}
+
 /// How far an orderly stop got.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stopping {
@@ -52,15 +67,15 @@ pub(super) enum Stopping {
 /// The master at work.
 pub struct Master {
     pub(super) common: Common,
-    pub(super) address: SocketAddr,
+    pub(super) addresses: PerService<Option<SocketAddr>>,
     pub(super) poll: Poll,
     pub(super) signals: SignalFd,
     /// What connections are accepted from; none in the modes where workers accept by themselves.
-    pub(super) door: Option<OwnedFd>,
-    /// Whether a connection may be waiting there.
+    pub(super) doors: Doors,
+    /// Whether a connection may be waiting at one of them.
     pub(super) knocked: bool,
     /// What workers of `shared` mode accept from.
-    pub(super) shared_listener: Option<OwnedFd>,
+    pub(super) shared_listeners: Doors,
     pub(super) posts: Vec<Option<Post>>,
     pub(super) connections: Connections,
     /// The journal process, as long as there is to be one.
@@ -78,38 +93,44 @@ pub struct Master {
 
 impl Master {
     /// Makes all posts and fills them.
-    pub(super) fn new(common: Common, listeners: Vec<OwnedFd>, address: SocketAddr) -> Result<Self, MasterError> {
-        let mut master = Self::bare(common, address)?;
-        let mut listeners = listeners.into_iter();
+    pub(super) fn new(
+        common: Common,
+        doors: Doors,
+        addresses: PerService<Option<SocketAddr>>,
+    ) -> Result<Self, MasterError> {
+        let mut master = Self::bare(common, addresses)?;
+        // With `reuseport` the first worker has the sockets that told which addresses are free.
+        let mut first = None;
         match master.common.settings.accept {
             AcceptMode::Dispatch => {
-                master.door = listeners.next();
-                master.watch_fd(DOOR, Which::Door)?;
+                master.doors = doors;
+                master.watch_doors()?;
             }
-            AcceptMode::Shared => master.shared_listener = listeners.next(),
-            AcceptMode::Reuseport => {}
+            AcceptMode::Shared => master.shared_listeners = doors,
+            AcceptMode::Reuseport => first = Some(doors),
         }
         master.see_to_scribe(monotonic_ns())?;
         for index in 0..master.common.settings.workers {
-            master.add_post(index, listeners.next())?;
+            let own = first.take().map_or_else(|| master.own_listeners(), Ok)?;
+            master.add_post(index, own)?;
         }
         Ok(master)
     }
 
     /// Without a socket, a connection, or a child.
-    pub(super) fn bare(common: Common, address: SocketAddr) -> Result<Self, MasterError> {
+    pub(super) fn bare(common: Common, addresses: PerService<Option<SocketAddr>>) -> Result<Self, MasterError> {
         let poll = Poll::new().map_err(|source| MasterError::Io { step: "make an epoll", source })?;
         let signals = SignalFd::with_flags(&handled_signals(), SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)
             .map_err(|errno| IpcError::system("make", "a signalfd", errno))?;
         let master = Master {
-            address,
+            addresses,
             poll,
             signals,
-            door: None,
+            doors: [None, None],
             knocked: false,
-            shared_listener: None,
+            shared_listeners: [None, None],
             posts: std::iter::repeat_with(|| None).take(MAX_WORKERS).collect(),
-            connections: Connections::new(common.instance.connections()),
+            connections: Connections::new(common.instance),
             scribe: common.directory.clone().map(Scribe::new),
             journal_failed: false,
             errand: None,
@@ -193,10 +214,17 @@ impl Master {
         u64::try_from(self.common.settings.worker_timeout.as_nanos()).unwrap_or(u64::MAX)
     }
 
-    pub(super) fn add_post(&mut self, index: usize, listener: Option<OwnedFd>) -> Result<(), MasterError> {
-        let shared = self.shared_listener.as_ref().map(OwnedFd::try_clone).transpose();
-        let shared = shared.map_err(|source| MasterError::Io { step: "duplicate the listening socket", source })?;
-        self.posts[index] = Some(Post::new(&self.common, index, listener.or(shared))?);
+    /// What a worker that accepts by itself accepts from: with `reuseport` sockets of its own.
+    pub(super) fn own_listeners(&self) -> Result<Doors, MasterError> {
+        if self.common.settings.accept != AcceptMode::Reuseport {
+            return duplicate(&self.shared_listeners);
+        }
+        let [bank, web] = self.addresses.map(|address| address.map(|address| net::listener(address, true)).transpose());
+        Ok([bank?, web?])
+    }
+
+    pub(super) fn add_post(&mut self, index: usize, listeners: Doors) -> Result<(), MasterError> {
+        self.posts[index] = Some(Post::new(&self.common, index, listeners)?);
         self.fill(index)
     }
 
@@ -205,7 +233,7 @@ impl Master {
             post.fill(&self.common)?;
             self.watch_crewman(index)?;
             // Connections may have been waiting for a worker.
-            self.knocked |= self.door.is_some();
+            self.knocked = true;
         }
         Ok(())
     }
@@ -231,7 +259,7 @@ impl Master {
                 }
             }
             // A slot or a descriptor is free again, a connection is to be handed on, or the lane has room.
-            self.knocked |= self.door.is_some();
+            self.knocked = true;
         }
     }
 
@@ -248,22 +276,31 @@ impl Master {
                 }
                 control.set_accept_paused(false);
             }
-            let Some(door) = self.door.as_ref().filter(|_| self.knocked) else { return Ok(()) };
-            match net::accept(door.as_fd()) {
-                Ok(Some(socket)) => self.connections.take_in(socket, &mut self.posts),
-                Ok(None) => {
-                    self.knocked = false;
-                    return Ok(());
-                }
-                Err(error) => {
+            if !self.knocked {
+                return Ok(());
+            }
+            // Each door in its turn, so that a crowd at one does not keep those at the other waiting.
+            let mut came = false;
+            for service in Service::ALL {
+                let Some(door) = &self.doors[service.index()] else { continue };
+                match net::accept(door.as_fd()) {
+                    Ok(Some(socket)) => {
+                        came = true;
+                        self.connections.take_in(service, socket, &mut self.posts);
+                    }
+                    Ok(None) => {}
                     // Out of descriptors or memory: the next connection that ends gives some back.
-                    log::warn!("cannot accept a connection: {error}");
-                    self.knocked = false;
-                    return Ok(());
+                    Err(error) => log::warn!("cannot accept a connection: {error}"),
                 }
             }
+            self.knocked = came;
         }
         Ok(())
+    }
+
+    /// Watches what connections are accepted from.
+    pub(super) fn watch_doors(&self) -> Result<(), MasterError> {
+        Service::ALL.into_iter().try_for_each(|service| self.watch_fd(DOOR, Which::Door(service)))
     }
 
     /// The process ids of the workers.
@@ -281,7 +318,7 @@ impl Master {
         let crewman = |index: usize| self.posts[index].as_ref().and_then(|post| post.crewman.as_ref());
         let fd: Option<BorrowedFd<'_>> = match which {
             Which::Signals => Some(self.signals.as_fd()),
-            Which::Door => self.door.as_ref().map(AsFd::as_fd),
+            Which::Door(service) => self.doors[service.index()].as_ref().map(AsFd::as_fd),
             Which::Child(index) => crewman(index).map(|crewman| crewman.child.as_fd()),
             Which::Journal => self.scribe.as_ref().and_then(|scribe| scribe.child.as_ref()).map(AsFd::as_fd),
             Which::Lane(index) => crewman(index).map(|crewman| crewman.lane.as_fd()),
@@ -299,7 +336,7 @@ impl Master {
 pub(super) enum Which {
     Signals,
     Journal,
-    Door,
+    Door(Service),
     Child(usize),
     Lane(usize),
 }

@@ -1,12 +1,14 @@
 //! The intake: where connections come to a worker from. Over its lane, in dispatch mode; from a listening socket else.
 
 use std::io;
+use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::sys::socket::{MsgFlags, Shutdown, recv, send, shutdown};
 
-use crate::connection::Connection;
 use crate::connection::slot::{Claim, ConnectionSlot, Holder};
+use crate::connection::{Connection, PerService, Service};
+use crate::instance::Instance;
 use crate::ipc::lane::{Consumer, Taken, Ticket};
 use crate::ipc::process::monotonic_ns;
 use crate::ipc::{fdpass, net};
@@ -41,8 +43,8 @@ pub enum Arrival {
         /// The slot's life.
         generation: u32,
     },
-    /// No slot was free: it was told so and closed.
-    TurnedAway,
+    /// No slot was free for this service: it was told so and closed.
+    TurnedAway(Service),
 }
 
 /// Whether there may be more.
@@ -62,22 +64,33 @@ pub struct Intake {
     lane: OwnedFd,
     /// A descriptor whose ticket could not be taken yet.
     held_back: Option<(Ticket, OwnedFd)>,
-    listener: Option<OwnedFd>,
-    /// Where to look for a free slot first.
-    next_slot: usize,
+    listeners: PerService<Option<OwnedFd>>,
+    /// The slots of each service.
+    places: PerService<Range<usize>>,
+    /// Where among them to look for a free one first.
+    next_place: PerService<usize>,
 }
 
 impl Intake {
-    /// The intake of worker `worker`: its lane, and the listening socket that it accepts from by itself, if any.
+    /// The intake of worker `worker`: its lane, and the listening sockets that it accepts from by itself, if any.
     #[must_use]
     pub fn new(
         worker: u16,
-        slots: &'static [ConnectionSlot],
+        instance: &'static Instance,
         consumer: Consumer<'static>,
         lane: OwnedFd,
-        listener: Option<OwnedFd>,
+        listeners: PerService<Option<OwnedFd>>,
     ) -> Self {
-        Intake { worker, slots, consumer, lane, held_back: None, listener, next_slot: usize::from(worker) }
+        let places = Service::ALL.map(|service| instance.slots_of(service));
+        let next_place = [usize::from(worker); 2];
+        let slots = instance.connections();
+        Intake { worker, slots, consumer, lane, held_back: None, listeners, places, next_place }
+    }
+
+    /// What the connection in slot `index` came for.
+    #[must_use]
+    pub fn service_of(&self, index: u32) -> Service {
+        if self.places[Service::Web.index()].contains(&(index as usize)) { Service::Web } else { Service::Bank }
     }
 
     /// The worker's end of the socketpair.
@@ -86,15 +99,14 @@ impl Intake {
         self.lane.as_fd()
     }
 
-    /// The socket that this worker accepts from by itself.
-    #[must_use]
-    pub fn listener(&self) -> Option<BorrowedFd<'_>> {
-        self.listener.as_ref().map(AsFd::as_fd)
+    /// The sockets that this worker accepts from by itself.
+    pub fn listeners(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.listeners.iter().flatten().map(AsFd::as_fd)
     }
 
     /// Gives up accepting.
-    pub fn close_listener(&mut self) {
-        self.listener = None;
+    pub fn close_listeners(&mut self) {
+        self.listeners = [None, None];
     }
 
     /// Whether a descriptor waits here for its ticket.
@@ -144,8 +156,9 @@ impl Intake {
 
     fn admit(&self, ticket: Ticket, socket: OwnedFd) -> io::Result<Arrival> {
         if ticket.slot == Ticket::REFUSED {
-            turn_away(socket);
-            return Ok(Arrival::TurnedAway);
+            let came_for = |service: &Service| *service as u32 == ticket.generation;
+            let service = Service::ALL.into_iter().find(came_for).unwrap_or(Service::Bank);
+            return Ok(turn_away(service, socket));
         }
         let slots = self.slots;
         let generation = ticket.generation;
@@ -169,36 +182,43 @@ impl Intake {
         })
     }
 
-    /// Accepts from the listening socket.
+    /// Accepts from the listening sockets.
     ///
     /// # Errors
     /// See [`net::accept`].
     pub fn accept(&mut self, mut welcome: impl FnMut(Arrival)) -> io::Result<More> {
         for _ in 0..PER_TURN {
-            let Some(listener) = &self.listener else { return Ok(More::No) };
-            match net::accept(listener.as_fd())? {
-                Some(socket) => welcome(self.claim_for(socket)),
-                None => return Ok(More::No),
+            let mut came = false;
+            for service in Service::ALL {
+                let Some(listener) = &self.listeners[service.index()] else { continue };
+                if let Some(socket) = net::accept(listener.as_fd())? {
+                    came = true;
+                    welcome(self.claim_for(service, socket));
+                }
+            }
+            if !came {
+                return Ok(More::No);
             }
         }
         Ok(More::Maybe)
     }
 
     /// Finds a free slot; all workers look for them, each beginning somewhere else.
-    fn claim_for(&mut self, socket: OwnedFd) -> Arrival {
+    fn claim_for(&mut self, service: Service, socket: OwnedFd) -> Arrival {
         let now = monotonic_ns();
-        let count = self.slots.len();
-        for index in (0..count).map(|offset| (self.next_slot + offset) % count) {
+        let (places, next) = (self.places[service.index()].clone(), &mut self.next_place[service.index()]);
+        let count = places.len();
+        for place in (0..count).map(|offset| (*next + offset) % count) {
+            let index = places.start + place;
             let slot = &self.slots[index];
             if let Some(claim) = slot.begin(Holder::Served(self.worker), now) {
-                self.next_slot = (index + 1) % count;
+                *next = (place + 1) % count;
                 let index = u32::try_from(index).unwrap_or(u32::MAX);
                 let connection = Connection::new(socket, slot, index);
                 return Arrival::Admitted { connection, generation: claim.generation, waited_ns: 0 };
             }
         }
-        turn_away(socket);
-        Arrival::TurnedAway
+        turn_away(service, socket)
     }
 }
 
@@ -208,14 +228,20 @@ fn out_of_step(what: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, format!("the lane is out of step: {what}"))
 }
 
-/// Says ERR_BUSY, unasked, and closes. What the client has sent already is read first: closing with unread bytes would reset
-/// the connection.
-fn turn_away(socket: OwnedFd) {
-    let mut frame = [0; MAX_REPLY_BYTES];
-    let length = Response::Error { opcode: 0, status: Status::Busy }.write(0, None, &mut frame);
-    let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+/// Says, unasked, that there is no room, and closes. What the client has sent already is read first: closing with unread bytes
+/// would reset the connection.
+fn turn_away(service: Service, socket: OwnedFd) -> Arrival {
+    let mut scratch = [0; MAX_REPLY_BYTES];
+    let told = match service {
+        Service::Bank => {
+            let length = Response::Error { opcode: 0, status: Status::Busy }.write(0, None, &mut scratch);
+            scratch[..length].to_vec()
+        }
+        Service::Web => Vec::new(),
+    };
     // A client that cannot be told is closed all the same.
-    let _ = send(socket.as_raw_fd(), &frame[..length], flags);
+    let _ = send(socket.as_raw_fd(), &told, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL);
     let _ = shutdown(socket.as_raw_fd(), Shutdown::Write);
-    while matches!(recv(socket.as_raw_fd(), &mut frame, MsgFlags::MSG_DONTWAIT), Ok(1..)) {}
+    while matches!(recv(socket.as_raw_fd(), &mut scratch, MsgFlags::MSG_DONTWAIT), Ok(1..)) {}
+    Arrival::TurnedAway(service)
 }

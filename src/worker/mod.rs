@@ -23,6 +23,7 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
 
 use crate::config::Settings;
+use crate::connection::PerService;
 use crate::crash_point;
 use crate::instance::Instance;
 use crate::instance::control::{WorkerRow, WorkerState};
@@ -76,7 +77,7 @@ pub struct Seat {
     /// Where statements are read from; `None` where the books are in memory only.
     pub directory: Option<Directory>,
     /// What it accepts from by itself, unless connections are handed to it.
-    pub listener: Option<OwnedFd>,
+    pub listeners: PerService<Option<OwnedFd>>,
 }
 
 /// A worker at work.
@@ -121,7 +122,7 @@ pub fn run(seat: Seat) -> i32 {
 
 impl Worker {
     fn new(seat: Seat) -> io::Result<Self> {
-        let Seat { index, instance, settings, users, semaphores, lane, nudge, journal, directory, listener } = seat;
+        let Seat { index, instance, settings, users, semaphores, lane, nudge, journal, directory, listeners } = seat;
         let row = &instance.workers()[index];
         crash_point::arm_from_environment(&index.to_string(), row.lives());
         // Made after the fork: an inherited epoll would be shared with the master.
@@ -139,10 +140,10 @@ impl Worker {
         let reloads = instance.control().reloads();
         let number = u16::try_from(index).map_err(|_| io::ErrorKind::InvalidInput)?;
         let consumer = Consumer::new(instance.lane_ring(index), semaphores);
-        let intake = Intake::new(number, instance.connections(), consumer, lane, listener);
+        let intake = Intake::new(number, instance, consumer, lane, listeners);
         watch(&poll, nudge.as_fd(), NUDGE, Interest::READABLE)?;
         watch(&poll, intake.lane(), LANE, Interest::READABLE.add(Interest::WRITABLE))?;
-        if let Some(listener) = intake.listener() {
+        for listener in intake.listeners() {
             watch(&poll, listener, LISTENER, Interest::READABLE)?;
         }
         let slots = instance.connections().len();

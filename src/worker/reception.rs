@@ -7,8 +7,8 @@ use mio::unix::SourceFd;
 use mio::{Interest, Token};
 
 use crate::config::AcceptMode;
-use crate::connection::Connection;
 use crate::connection::slot::{Claim, Holder};
+use crate::connection::{Connection, Service};
 use crate::instance::control::{Orders, WorkerState};
 use crate::ipc::fdpass;
 use crate::service::users::Users;
@@ -64,7 +64,8 @@ impl Worker {
                 let guest = self.enter(connection, generation);
                 self.close(guest);
             }
-            Arrival::TurnedAway => stats.refused.add(1),
+            Arrival::TurnedAway(Service::Bank) => stats.refused.add(1),
+            Arrival::TurnedAway(Service::Web) => stats.web.refused.add(1),
         }
     }
 
@@ -108,7 +109,7 @@ impl Worker {
         self.leave_one();
         self.row.stats.closed.add(1);
         // One more can be accepted now, should descriptors have been short.
-        self.intake_more |= self.intake.listener().is_some();
+        self.intake_more |= self.intake.listeners().next().is_some();
     }
 
     /// Gives a connection back, for another worker to go on with, unless it waits for the pool or is on its way out. Between
@@ -202,11 +203,11 @@ impl Worker {
         }
     }
 
-    /// Accepts no more by itself. The socket is the master's as well, so closing it here alone would not end its watching.
+    /// Accepts no more by itself. The sockets are the master's as well, so closing them here alone would not end its watching.
     pub(super) fn stop_accepting(&mut self) {
-        if let Some(listener) = self.intake.listener() {
+        for listener in self.intake.listeners() {
             let _ = self.poll.registry().deregister(&mut SourceFd(&listener.as_raw_fd()));
         }
-        self.intake.close_listener();
+        self.intake.close_listeners();
     }
 }

@@ -293,7 +293,7 @@ fn master_of(program: &Path, instance: &str, data: &Path, args: &[&str]) -> Comm
     let mut command = Command::new(program);
     command.args(["--instance", instance, "--data"]).arg(data).stdin(Stdio::null());
     // Small ones: dozens of servers of a test run share a disk.
-    let defaults = [("--port", "0"), ("--segment-records", "4096"), ("--key-window", "10000")];
+    let defaults = [("--port", "0"), ("--http-port", "0"), ("--segment-records", "4096"), ("--key-window", "10000")];
     for (option, value) in defaults {
         if !args.contains(&option) {
             command.args([option, value]);

@@ -9,6 +9,7 @@ use super::report::{
     Report, SegmentReport, SemaphoreReport, SlotReport, Summary, TotalsReport, WorkerReport,
 };
 use crate::config::AcceptMode;
+use crate::connection::Service;
 use crate::connection::slot::{ConnectionSlot, Holder, NOBODY_YET};
 use crate::instance::Instance;
 use crate::instance::control::WorkerRow;
@@ -48,7 +49,8 @@ fn summary(instance: &Instance, now: u64) -> Summary {
         name: instance.generation().instance.clone(),
         boot: format!("{:08x}", instance.generation().boot),
         master: process(control.master_pid()),
-        address: control.address(),
+        address: control.address(Service::Bank),
+        http_address: Some(control.address(Service::Web)).filter(|address| !address.is_empty()),
         accept_mode: mode.map_or_else(|| control.accept_mode().to_string(), |mode| mode.get_name().to_owned()),
         data: control.data(),
         uptime_ms: milliseconds(now, control.started_ns()),

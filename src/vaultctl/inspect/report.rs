@@ -29,6 +29,8 @@ pub(super) struct Summary {
     pub boot: String,
     pub master: Process,
     pub address: String,
+    /// `None`: there is no HTTP.
+    pub http_address: Option<String>,
     pub accept_mode: String,
     pub data: String,
     pub uptime_ms: u64,

@@ -39,10 +39,13 @@ fn section(out: &mut String, title: &str, content: &dyn Display) -> fmt::Result 
 }
 
 fn summary(out: &mut String, summary: &Summary) -> fmt::Result {
-    let Summary { name, boot, master, address, accept_mode, data, uptime_ms } = summary;
+    let Summary { name, boot, master, address, http_address, accept_mode, data, uptime_ms } = summary;
     writeln!(out, "instance {name}, boot {boot}, up {} s", seconds(*uptime_ms))?;
     writeln!(out, "  master   {}", process(master))?;
     writeln!(out, "  address  {address}, accept {accept_mode}")?;
+    if let Some(address) = http_address {
+        writeln!(out, "  http     {address}")?;
+    }
     writeln!(out, "  data     {data}")
 }
 
