@@ -13,6 +13,7 @@ pub mod error;
 pub mod event;
 pub mod fdpass;
 pub mod filelock;
+pub mod files;
 pub mod futex;
 pub mod inherit;
 pub mod lane;

@@ -1,0 +1,159 @@
+//! Files that are served: opened where nothing leads out of a folder, and sent without a copy through this process.
+
+use std::fs::File;
+use std::io::{self, IoSlice};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat2};
+use nix::sys::sendfile::sendfile64;
+use nix::sys::socket::{MsgFlags, sendmsg};
+use nix::sys::stat::Mode;
+
+use crate::ipc::error::IpcError;
+
+/// How often a path is resolved again that was changed by somebody while the kernel was at it.
+const TRIES: usize = 8;
+
+/// A folder for [`open_beneath`].
+///
+/// # Errors
+/// There is none at `path`, or it may not be entered.
+pub fn open_folder(path: &Path) -> Result<OwnedFd, IpcError> {
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    open(path, flags, Mode::empty())
+        .map_err(|errno| IpcError::system("open the folder", path.display().to_string(), errno))
+}
+
+/// Opens what lies at `path` beneath `folder`, for reading. Neither `..` nor a symbolic link nor anything else leads out of it:
+/// that is the kernel's to see to, while it resolves the path (RESOLVE_BENEATH, `openat2(2)`). Never waits for a pipe's other end.
+///
+/// # Errors
+/// What the kernel says; EXDEV for what would lead out.
+pub fn open_beneath(folder: BorrowedFd<'_>, path: &[u8]) -> io::Result<File> {
+    let how = OpenHow::new()
+        .flags(OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK | OFlag::O_NOCTTY)
+        .resolve(ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_MAGICLINKS);
+    let path: &[u8] = if path.is_empty() { b"." } else { path };
+    let mut opened = Err(Errno::EAGAIN);
+    for _ in 0..TRIES {
+        opened = openat2(folder, path, how);
+        // Something was renamed meanwhile, and the kernel cannot be sure.
+        if !matches!(opened, Err(Errno::EAGAIN | Errno::EINTR)) {
+            break;
+        }
+    }
+    Ok(File::from(opened?))
+}
+
+/// Sends parts of what lies in memory, one behind the other, in one call that never waits; how much the socket took.
+///
+/// # Errors
+/// `WouldBlock` when it takes nothing now, else what it gives.
+#[inline]
+pub fn send_parts(socket: BorrowedFd<'_>, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+    let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+    Ok(sendmsg::<()>(socket.as_raw_fd(), parts, &[], flags, None)?)
+}
+
+/// Sends a head behind which [`send_file`] follows: the kernel waits with a segment that is not full (MSG_MORE).
+///
+/// # Errors
+/// As of [`send_parts`].
+pub fn send_head(socket: BorrowedFd<'_>, head: &[u8]) -> io::Result<usize> {
+    let flags = MsgFlags::from_bits_retain(libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL | libc::MSG_MORE);
+    Ok(nix::sys::socket::send(socket.as_raw_fd(), head, flags)?)
+}
+
+/// Sends `count` bytes of `file` from `offset` on, out of the kernel's own copy of it; how many the socket took, 0 at the end of
+/// the file. The socket is non-blocking, so this only waits for the disk: see [`is_in_memory`].
+///
+/// # Errors
+/// As of [`send_parts`].
+pub fn send_file(socket: BorrowedFd<'_>, file: &File, offset: u64, count: usize) -> io::Result<usize> {
+    let mut offset = i64::try_from(offset).map_err(|_| Errno::EOVERFLOW)?;
+    Ok(sendfile64(socket, file, Some(&mut offset), count)?)
+}
+
+/// Whether the byte at `offset` of `file` can be read without waiting for the disk, as far as the kernel tells.
+#[must_use]
+pub fn is_in_memory(file: &File, offset: u64) -> bool {
+    let mut byte = 0u8;
+    let part = libc::iovec { iov_base: (&raw mut byte).cast(), iov_len: 1 };
+    let Ok(offset) = i64::try_from(offset) else { return true };
+    // SAFETY: one part with a place for one byte, which outlives the call.
+    let read = unsafe { libc::preadv2(file.as_fd().as_raw_fd(), &raw const part, 1, offset, libc::RWF_NOWAIT) };
+    // A file system that cannot say (EOPNOTSUPP) is taken for one in memory.
+    read >= 0 || Errno::last() != Errno::EAGAIN
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Read;
+    use std::os::unix::fs::symlink;
+    use std::os::unix::net::UnixStream;
+
+    #[test]
+    fn nothing_leads_out_of_the_folder() {
+        let home = tempfile::tempdir().unwrap();
+        let (root, outside) = (home.path().join("root"), home.path().join("secret"));
+        std::fs::create_dir_all(root.join("inner")).unwrap();
+        std::fs::write(&outside, "secret").unwrap();
+        std::fs::write(root.join("inner/file"), "open").unwrap();
+        symlink(&outside, root.join("absolute")).unwrap();
+        symlink("../secret", root.join("upward")).unwrap();
+        symlink("..", root.join("parent")).unwrap();
+        symlink("inner/file", root.join("within")).unwrap();
+        symlink("/proc/self/root", root.join("magic")).unwrap();
+        let folder = open_folder(&root).unwrap();
+        let read = |path: &str| {
+            let mut text = String::new();
+            open_beneath(folder.as_fd(), path.as_bytes())?.read_to_string(&mut text)?;
+            Ok::<_, io::Error>(text)
+        };
+        assert_eq!((read("inner/file").unwrap(), read("within").unwrap()), ("open".to_owned(), "open".to_owned()));
+        assert_eq!(read("inner/../inner/file").unwrap(), "open");
+        for path in [
+            "absolute",
+            "upward",
+            "parent/secret",
+            "../secret",
+            "/etc/passwd",
+            "inner/../../secret",
+            "magic/etc/passwd",
+        ] {
+            assert_eq!(read(path).unwrap_err().raw_os_error(), Some(libc::EXDEV), "{path}");
+        }
+        assert!(open_beneath(folder.as_fd(), b"").unwrap().metadata().unwrap().is_dir());
+        assert_eq!(open_folder(&outside).unwrap_err().errno(), Some(Errno::ENOTDIR));
+    }
+
+    #[test]
+    fn a_pipe_is_not_waited_for() {
+        let home = tempfile::tempdir().unwrap();
+        nix::unistd::mkfifo(&home.path().join("pipe"), Mode::S_IRUSR).unwrap();
+        let folder = open_folder(home.path()).unwrap();
+        assert!(!open_beneath(folder.as_fd(), b"pipe").unwrap().metadata().unwrap().is_file());
+    }
+
+    #[test]
+    fn a_file_goes_out_behind_its_head() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("file");
+        std::fs::write(&path, "0123456789").unwrap();
+        let file = File::open(&path).unwrap();
+        let (near, mut far) = UnixStream::pair().unwrap();
+        assert_eq!(send_head(near.as_fd(), b"head ").unwrap(), 5);
+        assert!(is_in_memory(&file, 0), "it was just written");
+        assert_eq!(send_file(near.as_fd(), &file, 3, 4).unwrap(), 4);
+        assert_eq!(send_parts(near.as_fd(), &[IoSlice::new(b" and "), IoSlice::new(b"tail")]).unwrap(), 9);
+        let mut got = [0; 18];
+        far.read_exact(&mut got).unwrap();
+        assert_eq!(&got, b"head 3456 and tail");
+        assert_eq!(send_file(near.as_fd(), &file, 10, 4).unwrap(), 0, "the end");
+        drop(far);
+        assert_eq!(send_file(near.as_fd(), &file, 0, 4).unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+    }
+}
