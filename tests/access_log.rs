@@ -105,13 +105,18 @@ fn bury(log: &AccessLog, worker: u32, pid: Pid) {
 #[test]
 fn lines_of_many_writers_come_whole_and_in_order_over_all_files() {
     const LINES: u32 = 5_000;
-    let (home, log) = log(4, 200_000, 50);
+    const ROTATE: u64 = 100_000;
+    let (home, log) = log(4, ROTATE, 50);
     let children: Vec<_> = (0..4).map(|worker| child(|| life(log, worker, LINES))).collect();
     assert!(children.into_iter().all(|pid| !was_killed(pid)));
     let appended = appended(log);
     assert!((0..4).all(|worker| lines_in(worker, appended[worker as usize]) == LINES));
     verify(home.path(), &appended).unwrap();
-    assert!(log.rotations() >= 5 && log.rotations() + 1 >= read_all(home.path()).len() as u64);
+    let rotated = usize::try_from(log.rotations()).unwrap();
+    for file in &read_all(home.path())[..rotated] {
+        assert!((ROTATE..ROTATE + RING_BYTES as u64).contains(&(file.len() as u64)), "{} bytes", file.len());
+    }
+    assert!(rotated as u64 >= appended.iter().sum::<u64>() / (ROTATE + RING_BYTES as u64));
     assert_eq!((log.guard().holder(), log.plan().load(), log.failures()), (None, None, (0, 0)));
     assert_eq!(log.rows().iter().map(|row| row.lines()).sum::<u64>(), 4 * u64::from(LINES));
     let mode =
@@ -241,6 +246,42 @@ fn a_death_of_who_makes_a_death_good_is_made_good() {
             log.drain().unwrap();
             verify(home.path(), &appended(log)).unwrap_or_else(|broken| panic!("{broken:?}, {what}"));
         }
+    }
+}
+
+/// Appends lines that nobody has written yet, in a life that ends with the last one.
+fn leave_lines(log: &'static AccessLog, worker: u32, lines: u32) {
+    let held = log.guard().take(worker);
+    let pid = child(|| {
+        crash_point::arm(Charge { point: CrashPoint::LogAppended, hit: lines, stop: false });
+        life(log, worker, u32::MAX);
+    });
+    assert!(was_killed(pid));
+    drop(held);
+}
+
+#[test]
+fn a_rotation_that_a_death_cut_short_is_done_once_and_only_the_oldest_goes() {
+    let rotated = (CrashPoint::LogRotated, 1, ["?", "?", "b", "c"]);
+    for (point, hit, wanted) in (1..=4).map(|hit| (CrashPoint::LogRotating, hit, ["?", "b", "c", "d"])).chain([rotated])
+    {
+        let (home, log) = log(2, 1, 4);
+        let old = |number| home.path().join(format!("access.log.{number}"));
+        (1..=4).zip(["b", "c", "d", "e"]).for_each(|(number, text)| fs::write(old(number), text).unwrap());
+        leave_lines(log, 0, 10);
+        let pid = child(|| {
+            crash_point::arm(Charge { point, hit, stop: false });
+            log.drain().unwrap();
+        });
+        // The number that `drain` has the guard by.
+        bury(log, 2, pid);
+        leave_lines(log, 1, 10);
+        log.drain().unwrap();
+        let found = [1, 2, 3, 4].map(|number| fs::read_to_string(old(number)).unwrap());
+        let shelf = found.each_ref().map(|text| if text.len() > 1 { "?" } else { text.as_str() });
+        assert_eq!(shelf, wanted, "killed at {} #{hit}", point.name());
+        (1..=4).filter(|&number| found[number - 1].len() == 1).for_each(|number| fs::remove_file(old(number)).unwrap());
+        verify(home.path(), &appended(log)).unwrap();
     }
 }
 
@@ -482,6 +523,22 @@ fn a_full_disk_loses_nothing_that_fits_the_ring() {
     handle.finish().unwrap();
     assert_eq!((log.plan().load(), log.failures().1), (None, 0));
     verify(&mount.path, &appended(log)).unwrap();
+}
+
+#[test]
+fn a_rotation_that_cannot_be_done_keeps_no_line_back() {
+    let (home, log) = log(1, 1, 1);
+    let in_the_way = home.path().join("access.log.1");
+    fs::create_dir_all(in_the_way.join("full")).unwrap();
+    leave_lines(log, 0, 10);
+    let error = log.drain().unwrap_err().to_string();
+    assert!(error.contains("cannot rotate") && error.contains("access.log"), "{error}");
+    assert_eq!((log.rows()[0].pending(), log.plan().load(), log.failures().0, log.rotations()), (0, None, 1, 0));
+    fs::remove_dir_all(in_the_way).unwrap();
+    leave_lines(log, 0, 5);
+    log.drain().unwrap();
+    assert_eq!((log.failures(), log.rotations()), ((1, 0), 1));
+    verify(home.path(), &appended(log)).unwrap();
 }
 
 #[test]

@@ -57,7 +57,7 @@ pub struct Target {
     pub interval: Duration,
 }
 
-/// Why lines stay in memory. They are written as soon as they can be.
+/// What does not work on the files. It is tried again with the next flush.
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
     /// A call on a file failed.
@@ -68,6 +68,14 @@ pub enum LogError {
         /// The file.
         path: PathBuf,
         /// What the call gave.
+        source: io::Error,
+    },
+    /// All lines are written, into a file that is longer than it should be.
+    #[error("cannot rotate {path}: {source}; it grows until that works")]
+    Rotate {
+        /// The file.
+        path: PathBuf,
+        /// What renaming it, or one before it, gave.
         source: io::Error,
     },
     /// The path leads to a folder, a pipe or a device.
@@ -82,7 +90,7 @@ impl LogError {
 
     fn errno(&self) -> i32 {
         match self {
-            LogError::Io { source, .. } => source.raw_os_error().unwrap_or(libc::EIO),
+            LogError::Io { source, .. } | LogError::Rotate { source, .. } => source.raw_os_error().unwrap_or(libc::EIO),
             LogError::NotRegular(_) => libc::EINVAL,
         }
     }

@@ -136,7 +136,8 @@ impl<'a> Sink<'a> {
         {
             return Ok(());
         }
-        rotation::rotate(&target.path, target.keep).map_err(|e| LogError::io("rotate", &target.path, e))?;
+        rotation::rotate(&target.path, target.keep)
+            .map_err(|source| LogError::Rotate { path: target.path.clone(), source })?;
         self.log.head().rotations.add(1);
         Ok(())
     }
