@@ -8,6 +8,7 @@ use std::net::{TcpListener, TcpStream};
 use std::os::fd::AsFd;
 use std::time::Duration;
 
+use bank_vault::access_log::{AccessLog, Entry, Full, LONGEST_LINE, Target, Writer};
 use bank_vault::ipc::fdpass;
 use bank_vault::ipc::lane::{Consumer, LaneRing, LaneSemaphores, Producer, Taken, Ticket, semaphore_names};
 use bank_vault::ipc::names::Generation;
@@ -222,10 +223,54 @@ fn hand_over(criterion: &mut Criterion) {
     drop(client);
 }
 
+fn access_log(criterion: &mut Criterion) {
+    let entry = Entry {
+        address: [192, 0, 2, 7].into(),
+        time: "21/Nov/2026:17:06:51 +0000",
+        request: b"GET /static/js/app.4f2a91c0.js?v=20261121 HTTP/1.1",
+        status: 200,
+        bytes: 48_213,
+        referer: Some(b"https://bank.example/accounts/4711/statement"),
+        agent: Some(b"Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"),
+        duration: Duration::from_micros(123),
+    };
+    let mut line = Vec::with_capacity(LONGEST_LINE);
+    let mut group = criterion.benchmark_group("access log");
+    group.bench_function("a line's text", |bencher| {
+        bencher.iter(|| {
+            line.clear();
+            black_box(&entry).write(&mut line);
+            line.len()
+        });
+    });
+    let home = tempfile::tempdir().expect("there is room for temporary files");
+    let target = Target {
+        path: home.path().join("access.log"),
+        rotate_bytes: 10 << 20,
+        keep: 1,
+        interval: bank_vault::access_log::INTERVAL,
+    };
+    let log = AccessLog::create(&generation(), 1, target).expect("there is room in /dev/shm");
+    AccessLog::unlink(&generation()).expect("it was just made");
+    let event_loop = std::thread::current();
+    let mut handle =
+        Writer::start(Box::leak(Box::new(log)), 0, move || event_loop.unpark()).expect("a thread can be had");
+    // With its share of the log thread's work, as far as that is slower.
+    group.bench_function("append, as fast as the file takes it", |bencher| {
+        bencher.iter(|| {
+            while handle.append(&line) == Err(Full) {
+                std::thread::park();
+            }
+        });
+    });
+    handle.finish().expect("there is room for temporary files");
+    group.finish();
+}
+
 fn main() {
     let short = Criterion::default().warm_up_time(Duration::from_millis(300));
     let mut criterion = short.measurement_time(Duration::from_millis(1500)).sample_size(50).configure_from_args();
-    for bench in [wire, lock, ledger, hand_over] {
+    for bench in [wire, lock, ledger, hand_over, access_log] {
         bench(&mut criterion);
     }
     criterion.final_summary();

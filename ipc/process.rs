@@ -236,7 +236,8 @@ pub fn kill_self() -> ! {
 
 /// Halts the calling process as `kill -STOP` would, until somebody continues or kills it.
 pub fn stop_self() {
-    let _ = nix::sys::signal::kill(getpid(), Signal::SIGSTOP);
+    // To the calling thread: sent to the process, another thread could take it while this one runs on.
+    let _ = nix::sys::signal::raise(Signal::SIGSTOP);
 }
 
 /// The monotonic clock, in nanoseconds; the same for all processes of the machine.

@@ -89,6 +89,26 @@ points! {
     GroupSynced = "journal.group-synced",
     /// Journal: the group is known to be durable; those who wait for it are not woken.
     DurablePublished = "journal.durable-published",
+    /// Access log: a line stands in the worker's ring; the log thread was not called.
+    LogAppended = "log.appended",
+    /// Access log: the guard is taken; nothing was done under it.
+    LogGuarded = "log.guarded",
+    /// Access log: a plan that somebody left is found; nothing was done about it.
+    LogInherited = "log.inherited",
+    /// Access log: the plan stands; nothing of it is written.
+    LogPlanned = "log.planned",
+    /// Access log: the plan's lines are in the file; the ring does not say so.
+    LogWritten = "log.written",
+    /// Access log: the ring says what is in the file; the plan still stands.
+    LogFlushed = "log.flushed",
+    /// Access log: the plan is carried out and cleared; the guard is held.
+    LogCleared = "log.cleared",
+    /// Access log: rotation, before one of the files is renamed.
+    LogRotating = "log.rotating",
+    /// Access log: rotation, all files are renamed and there is no new one.
+    LogRotated = "log.rotated",
+    /// Access log: the guard is given back.
+    LogReleased = "log.released",
     /// Repair: a dead holder's lock is inherited.
     RepairInherited = "repair.inherited",
     /// Repair: a dead worker's claim to a number is withdrawn.

@@ -5,7 +5,8 @@
 //! - floor 0, words: [`vocab`], [`limits`], [`calendar`]
 //! - floor 1, what the kernel gives, and all of the `unsafe`: [`ipc`]
 //! - floor 2, pure rules: [`wire`], and the settings of the server: [`config`]
-//! - floor 3, where rules meet resources: [`ledger`], [`journal`], [`connection`], [`service`], [`instance`]
+//! - floor 3, where rules meet resources: [`ledger`], [`journal`], [`connection`], [`service`], [`instance`],
+//!   [`access_log`]
 //! - floor 4, the processes: [`master`], [`worker`]; the load client: [`client`]; the operator's tool: [`vaultctl`]
 //!
 //! `docs/ARCHITECTURE.md` tells the whole plan.
@@ -13,6 +14,7 @@
 #[path = "../ipc/mod.rs"]
 pub mod ipc;
 
+pub mod access_log;
 pub mod calendar;
 pub mod client;
 pub mod config;

@@ -24,6 +24,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("connection", &["limits", "ipc", "crash_point"]),
     ("service", &["vocab", "limits", "wire", "journal", "ledger", "connection"]),
     ("instance", &["vocab", "limits", "ipc", "ledger", "connection"]),
+    // Neither HTTP nor connections: lines come in, a file comes out.
+    ("access_log", &["calendar", "ipc", "crash_point"]),
     // Floor 4: processes and tools.
     (
         "worker",

@@ -2,6 +2,7 @@
 //!
 //! Include it with `#[path = "support/mount.rs"] mod mount;`.
 #![allow(unsafe_code)] // EXT4_IOC_SHUTDOWN has no wrapper.
+#![allow(dead_code, reason = "each test program that includes this file uses another part of it")]
 
 use std::fs::{self, File};
 use std::os::fd::AsRawFd;
