@@ -6,9 +6,13 @@
 use std::hint::black_box;
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::AsFd;
-use std::time::Duration;
+use std::rc::Rc;
+use std::time::{Duration, SystemTime};
 
 use bank_vault::access_log::{AccessLog, Entry, Full, LONGEST_LINE, Target, Writer};
+use bank_vault::http::{
+    Answer, Cache, Connection, ContentType, DateText, ETag, Entity, Method, Place, Sheet, Tail, decide, parse,
+};
 use bank_vault::ipc::fdpass;
 use bank_vault::ipc::lane::{Consumer, LaneRing, LaneSemaphores, Producer, Taken, Ticket, semaphore_names};
 use bank_vault::ipc::names::Generation;
@@ -264,13 +268,81 @@ fn access_log(criterion: &mut Criterion) {
         });
     });
     handle.finish().expect("there is room for temporary files");
+}
+
+/// What a browser sends with every request for a picture.
+const BROWSER: &str = "GET /static/pictures/landscape.jpg HTTP/1.1\r\nHost: localhost:8080\r\n\
+    User-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0\r\n\
+    Accept: image/avif,image/webp,image/png,image/svg+xml,image/*;q=0.8,*/*;q=0.5\r\nAccept-Language: en-US,en;q=0.5\r\n\
+    Accept-Encoding: gzip, deflate, br, zstd\r\nConnection: keep-alive\r\nReferer: http://localhost:8080/index.html\r\n\
+    Sec-Fetch-Dest: image\r\nSec-Fetch-Mode: no-cors\r\nSec-Fetch-Site: same-origin\r\nPriority: u=5, i\r\n\r\n";
+/// What wrk sends.
+const WRK: &str = "GET /index.html HTTP/1.1\r\nHost: localhost:8080\r\n\r\n";
+/// Files in the cache.
+const FILES: usize = 1000;
+
+fn http(criterion: &mut Criterion) {
+    let modified = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777);
+    let entity = |path: &str| Entity {
+        length: 4096,
+        modified,
+        etag: ETag::of(modified, 4096, 7, false),
+        content_type: ContentType::of(path.as_bytes()),
+        gzipped: false,
+        varies: false,
+    };
+    let mut cache: Cache<Rc<[u8]>, Sheet> = Cache::new(1 << 30);
+    for path in (0..FILES).map(|file| format!("static/{file}.html")).chain(["index.html".to_owned()]) {
+        cache.insert(path.as_bytes().into(), Sheet::of(entity(&path)), 4096).expect("it fits");
+    }
+    let date = DateText::of(modified);
+    let mut out = Vec::with_capacity(1024);
+    let mut group = criterion.benchmark_group("http");
+    for (name, head) in [("parse a browser's head", BROWSER), ("parse wrk's head", WRK)] {
+        group.bench_function(name, |bencher| bencher.iter(|| parse(black_box(head.as_bytes())).is_ok()));
+    }
+    group.bench_function("target to path", |bencher| {
+        bencher.iter(|| Place::of(black_box(b"/static/pictures/landscape.jpg")).is_ok());
+    });
+    group.bench_function("cache: acquire, release", |bencher| {
+        bencher.iter(|| {
+            let hold = cache.acquire(black_box(b"index.html".as_slice())).expect("it is there");
+            cache.release(hold);
+        });
+    });
+    let sheet = Sheet::of(entity("index.html"));
+    let tail = Tail { date: &date, connection: Connection::Stays };
+    group.bench_function("head of a 200", |bencher| {
+        bencher.iter(|| {
+            out.clear();
+            Answer::Whole.write_head(Method::Get, black_box(&sheet), &tail, &mut out)
+        });
+    });
+    for (name, head) in [("a browser's request to its head", BROWSER), ("wrk's request to its head", WRK)] {
+        let key = b"index.html".as_slice();
+        group.bench_function(name, |bencher| {
+            bencher.iter(|| {
+                let request = parse(black_box(head.as_bytes())).expect("it is right").expect("it is whole");
+                let place = Place::of(request.target).expect("a path");
+                black_box(place.path());
+                let hold = cache.acquire(black_box(key)).expect("it is there");
+                let sheet = cache.get(&hold);
+                let answer = decide(request.method, &request.conditions, sheet);
+                out.clear();
+                let tail = Tail { date: &date, connection: request.connection() };
+                let body = answer.write_head(request.method, sheet, &tail, &mut out);
+                cache.release(hold);
+                body
+            });
+        });
+    }
     group.finish();
 }
 
 fn main() {
     let short = Criterion::default().warm_up_time(Duration::from_millis(300));
     let mut criterion = short.measurement_time(Duration::from_millis(1500)).sample_size(50).configure_from_args();
-    for bench in [wire, lock, ledger, hand_over, access_log] {
+    for bench in [wire, lock, ledger, hand_over, http, access_log] {
         bench(&mut criterion);
     }
     criterion.final_summary();

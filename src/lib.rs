@@ -4,7 +4,7 @@
 //!
 //! - floor 0, words: [`vocab`], [`limits`], [`calendar`]
 //! - floor 1, what the kernel gives, and all of the `unsafe`: [`ipc`]
-//! - floor 2, pure rules: [`wire`], and the settings of the server: [`config`]
+//! - floor 2, pure rules: [`wire`] and [`http`], and the settings of the server: [`config`]
 //! - floor 3, where rules meet resources: [`ledger`], [`journal`], [`connection`], [`service`], [`instance`],
 //!   [`access_log`]
 //! - floor 4, the processes: [`master`], [`worker`]; the load client: [`client`]; the operator's tool: [`vaultctl`]
@@ -20,6 +20,7 @@ pub mod client;
 pub mod config;
 pub mod connection;
 pub mod crash_point;
+pub mod http;
 pub mod instance;
 pub mod journal;
 pub mod journald;

@@ -23,6 +23,17 @@ pub const RECEIVE_BYTES: usize = 16 * 1024;
 /// Bytes of a connection's transmit ring in shared memory; a power of two.
 pub const TRANSMIT_BYTES: usize = 16 * 1024;
 
+/// Bytes of the head of an HTTP request, request line and empty line included.
+pub const MAX_HEAD_BYTES: usize = 8 * 1024;
+/// Bytes of the target in a request line.
+pub const MAX_TARGET_BYTES: usize = 4 * 1024;
+/// Header lines of an HTTP request.
+pub const MAX_HEADERS: usize = 64;
+/// Bytes of a request's body, which are read and thrown away: no resource of the file service takes any.
+pub const MAX_BODY_BYTES: u64 = 64 * 1024;
+/// Ranges that one request may ask for; with more it gets the whole.
+pub const MAX_RANGES: usize = 16;
+
 /// Workers that one instance can have at a time.
 pub const MAX_WORKERS: usize = 64;
 /// Accounts that one instance can have: the ids fit in 32 bits, the table in 64 GiB.
@@ -43,5 +54,7 @@ const _: () = {
     assert!(TRANSMIT_BYTES >= 2 * MAX_FRAME_BYTES, "a reply must fit while another is being sent");
     assert!(MAX_FRAME_BYTES >= HEADER_BYTES + 2 + 2 * MAX_CREDENTIAL_BYTES, "the longest LOGIN must be a legal frame");
     assert!(MAX_REPLY_BYTES >= HEADER_BYTES + 38, "TOTALS must fit");
+    assert!(MAX_TARGET_BYTES + 64 <= MAX_HEAD_BYTES, "the longest target must leave room for a line around it");
+    assert!(MAX_HEAD_BYTES <= RECEIVE_BYTES, "a whole request head must fit");
     assert!(MAX_STATEMENT_ENTRIES == 109, "docs/PROTOCOL.md names this number");
 };

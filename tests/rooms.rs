@@ -15,6 +15,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("crash_point", &["ipc"]),
     // Floor 2: pure rules.
     ("wire", &["vocab", "limits"]),
+    ("http", &["limits"]),
     ("config", &["vocab", "limits"]),
     // Not the accounts, not the sockets, not even shared memory: files alone.
     ("journal", &["vocab", "limits"]),

@@ -1,0 +1,54 @@
+//! Answers that are no file: errors and redirections, each with a small page for people. Nothing that a client sent stands in
+//! a page.
+
+use std::io::Write as _;
+
+use super::answer::Tail;
+use super::entity::SERVER;
+use super::request::Method;
+use super::status::Status;
+use super::target::Place;
+
+const BEFORE_TITLE: &str = "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n\
+    <meta name=\"viewport\" content=\"width=device-width\">\n<title>";
+const BEFORE_HEADING: &str = "</title>\n<style>\n\
+    :root { color-scheme: light dark }\n\
+    body { max-width: 34em; margin: 22vh auto 0; padding: 0 1.5em; font: 1.05em/1.6 system-ui, sans-serif }\n\
+    h1 { margin: 0; font-size: 1.6em; font-weight: 600; letter-spacing: -.01em }\n\
+    p { margin: .4em 0 2em; opacity: .75 }\n\
+    footer { border-top: 1px solid #8886; padding-top: .6em; font-size: .8em; opacity: .55 }\n\
+    </style>\n<h1>";
+const BEFORE_HINT: &str = "</h1>\n<p>";
+const AFTER_HINT: &str = "</p>\n<footer>bank-vault</footer>\n";
+
+/// Appends the whole answer to a request that failed: head and page, or only the head to a HEAD.
+///
+/// For a [`Rejection`](super::Rejection), whose method is not known, `method` is GET and the connection
+/// [`Ends`](super::Connection::Ends).
+pub fn write_error(status: Status, method: Method, tail: &Tail, out: &mut Vec<u8>) {
+    let more = match status {
+        Status::MethodNotAllowed => "Allow: GET, HEAD\r\n",
+        Status::Unavailable => "Retry-After: 1\r\n",
+        _ => "",
+    };
+    write(status, more, method, tail, out);
+}
+
+/// Appends the whole answer to a request for a directory without its slash: 301, to where the slash is.
+pub fn write_redirect(place: &Place, method: Method, tail: &Tail, out: &mut Vec<u8>) {
+    let location = format!("Location: {}\r\n", place.directory_address());
+    write(Status::MovedPermanently, &location, method, tail, out);
+}
+
+/// The same with any further fields, each with its line end.
+pub(super) fn write(status: Status, more: &str, method: Method, tail: &Tail, out: &mut Vec<u8>) {
+    let page = [BEFORE_TITLE, status.text(), BEFORE_HEADING, status.text(), BEFORE_HINT, status.hint(), AFTER_HINT];
+    let length: usize = page.iter().map(|text| text.len()).sum();
+    // Writing to a Vec cannot fail.
+    let _ = write!(out, "HTTP/1.1 {status}\r\n{SERVER}Content-Type: text/html; charset=utf-8\r\n");
+    let _ = write!(out, "Content-Length: {length}\r\nX-Content-Type-Options: nosniff\r\n{more}");
+    tail.write(out);
+    if method == Method::Get {
+        page.iter().for_each(|text| out.extend_from_slice(text.as_bytes()));
+    }
+}

@@ -1,0 +1,217 @@
+use proptest::prelude::*;
+
+use super::*;
+
+use TargetError::{Malformed, Nowhere};
+
+/// Targets that try to reach something else, and what comes of them: refused, or a path that is only a strange name.
+const ATTEMPTS: &[(&str, Result<&str, TargetError>)] = &[
+    // Plain.
+    ("/..", Err(Nowhere)),
+    ("/../", Err(Nowhere)),
+    ("/../etc/passwd", Err(Nowhere)),
+    ("/../../../../../../etc/passwd", Err(Nowhere)),
+    ("/a/..", Err(Nowhere)),
+    ("/a/../b", Err(Nowhere)),
+    ("/a/../../b", Err(Nowhere)),
+    ("/.", Err(Nowhere)),
+    ("/./a", Err(Nowhere)),
+    ("/a/./b", Err(Nowhere)),
+    ("/a/.", Err(Nowhere)),
+    ("/../?a", Err(Nowhere)),
+    ("/a/..?b", Err(Nowhere)),
+    // Absolute, and with empty segments.
+    ("//", Err(Nowhere)),
+    ("//etc/passwd", Err(Nowhere)),
+    ("///etc/passwd", Err(Nowhere)),
+    ("/a//b", Err(Nowhere)),
+    ("/a//", Err(Nowhere)),
+    ("//evil.example/..", Err(Nowhere)),
+    ("//evil.example/%2e%2e", Err(Nowhere)),
+    ("etc/passwd", Err(Malformed)),
+    ("", Err(Malformed)),
+    ("*", Err(Malformed)),
+    ("?/", Err(Malformed)),
+    ("..", Err(Malformed)),
+    // Encoded once.
+    ("/%2e%2e", Err(Nowhere)),
+    ("/%2E%2e/etc/passwd", Err(Nowhere)),
+    ("/.%2e/etc/passwd", Err(Nowhere)),
+    ("/%2e./etc/passwd", Err(Nowhere)),
+    ("/%2e", Err(Nowhere)),
+    ("/a/%2e/b", Err(Nowhere)),
+    ("/%2e%2e%2fetc%2fpasswd", Err(Nowhere)),
+    ("/..%2fetc/passwd", Err(Nowhere)),
+    ("/%2fetc/passwd", Err(Nowhere)),
+    ("/a%2Fb", Err(Nowhere)),
+    ("/%2f", Err(Nowhere)),
+    ("/a/..%3f", Ok("a/..?")),
+    // Encoded twice: decoded once.
+    ("/%252e%252e", Ok("%2e%2e")),
+    ("/%252e%252e%252fetc%252fpasswd", Ok("%2e%2e%2fetc%2fpasswd")),
+    ("/%25%32%65%25%32%65", Ok("%2e%2e")),
+    ("/%%32%65", Err(Malformed)),
+    ("/..%252f", Ok("..%2f")),
+    // Backslashes and Windows.
+    ("/..\\", Err(Nowhere)),
+    ("/..\\..\\etc", Err(Nowhere)),
+    ("/a\\b", Err(Nowhere)),
+    ("/%5c..%5c", Err(Nowhere)),
+    ("/..%5Cetc", Err(Nowhere)),
+    ("/\\evil.example", Err(Nowhere)),
+    ("/%5cevil.example", Err(Nowhere)),
+    ("/C:\\boot.ini", Err(Nowhere)),
+    ("/C:/boot.ini", Ok("C:/boot.ini")),
+    ("/C:..", Ok("C:..")),
+    // NUL and control characters.
+    ("/%00", Err(Malformed)),
+    ("/a%00.html", Err(Malformed)),
+    ("/..%00/", Err(Malformed)),
+    ("/\0", Err(Malformed)),
+    ("/a%0d%0aSet-Cookie:%20b", Err(Malformed)),
+    ("/a%0A", Err(Malformed)),
+    ("/a%1b[2J", Err(Malformed)),
+    ("/a%7f", Err(Malformed)),
+    ("/a%09b", Err(Malformed)),
+    // Escapes that are none.
+    ("/%", Err(Malformed)),
+    ("/%2", Err(Malformed)),
+    ("/a%2", Err(Malformed)),
+    ("/%zz", Err(Malformed)),
+    ("/%u002e%u002e", Err(Malformed)),
+    ("/%2 e", Err(Malformed)),
+    ("/%+2e", Err(Malformed)),
+    ("/%-1", Err(Malformed)),
+    ("/a%/b", Err(Malformed)),
+    ("/%2%65", Err(Malformed)),
+    // Fragments.
+    ("/a#b", Err(Malformed)),
+    ("/a?b#c", Err(Malformed)),
+    ("/#/../", Err(Malformed)),
+    // Dots that are none, and names that begin or end with dots.
+    ("/...", Ok("...")),
+    ("/..a", Ok("..a")),
+    ("/a..", Ok("a..")),
+    ("/.. /a", Ok(".. /a")),
+    ("/%20../a", Ok(" ../a")),
+    ("/..;/a", Ok("..;/a")),
+    ("/\u{ff0e}\u{ff0e}/a", Ok("\u{ff0e}\u{ff0e}/a")),
+    ("/\u{2025}/a", Ok("\u{2025}/a")),
+    ("/%e2%80%a5/a", Ok("\u{2025}/a")),
+    ("/\u{2024}\u{2024}/a", Ok("\u{2024}\u{2024}/a")),
+    ("/%ef%bc%8e%ef%bc%8e%ef%bc%8fetc", Ok("\u{ff0e}\u{ff0e}\u{ff0f}etc")),
+];
+
+fn assert_harmless(place: &Place) {
+    let path = place.path();
+    assert!(!path.starts_with(b"/") && !path.ends_with(b"/"), "{place:?}");
+    assert!(!path.contains(&0) && !path.contains(&b'\\') && !path.iter().any(u8::is_ascii_control), "{place:?}");
+    let segments: Vec<_> = path.split(|byte| *byte == b'/').collect();
+    assert!(path.is_empty() || segments.iter().all(|segment| !matches!(*segment, b"" | b"." | b"..")), "{place:?}");
+    // What a redirection sends the client to is this very place, and no other server's.
+    let address = place.directory_address();
+    assert!(address.starts_with('/') && !address.starts_with("//"), "{address}");
+    assert!(
+        address.ends_with('/') && address.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\'),
+        "{address}"
+    );
+    let again = Place::of(address.as_bytes()).expect("an address of our own");
+    assert_eq!((again.path(), again.is_directory()), (path, true));
+}
+
+#[test]
+fn every_attempt_stays_below_the_root() {
+    for (target, wanted) in ATTEMPTS {
+        let place = Place::of(target.as_bytes());
+        if let Ok(place) = &place {
+            assert_harmless(place);
+        }
+        assert_eq!(place.as_ref().map(Place::path).map_err(|error| *error), wanted.map(str::as_bytes), "{target}");
+    }
+}
+
+#[test]
+fn overlong_forms_are_bytes_and_no_dots() {
+    for (target, path) in [
+        (b"/%c0%ae%c0%ae/a" as &[u8], b"\xc0\xae\xc0\xae/a" as &[u8]),
+        (b"/%c0%af", b"\xc0\xaf"),
+        (b"/%e0%80%ae%e0%80%ae", b"\xe0\x80\xae\xe0\x80\xae"),
+        (b"/%f0%80%80%ae", b"\xf0\x80\x80\xae"),
+        (b"/\xc0\xae\xc0\xae/a", b"\xc0\xae\xc0\xae/a"),
+        (b"/%ff%FE", b"\xff\xfe"),
+    ] {
+        let place = Place::of(target).unwrap();
+        assert_harmless(&place);
+        assert_eq!(place.path(), path);
+    }
+}
+
+#[test]
+fn ordinary_targets_are_ordinary_paths() {
+    for (target, path, directory) in [
+        ("/", "", true),
+        ("/?q", "", true),
+        ("/a", "a", false),
+        ("/a/", "a", true),
+        ("/a/b.html?c=d/../e", "a/b.html", false),
+        ("/a/?b", "a", true),
+        ("/a?", "a", false),
+        ("/a%20b/%C3%A4.txt", "a b/\u{e4}.txt", false),
+        ("/a+b", "a+b", false),
+        ("/100%25", "100%", false),
+        ("/.well-known/x", ".well-known/x", false),
+        ("/a:b@c", "a:b@c", false),
+    ] {
+        let place = Place::of(target.as_bytes()).unwrap();
+        assert_eq!((place.path(), place.is_directory()), (path.as_bytes(), directory), "{target}");
+        assert_eq!(matches!(place.path, Cow::Borrowed(_)), !target.contains('%'), "{target}");
+        assert_harmless(&place);
+    }
+}
+
+#[test]
+fn a_directory_is_sent_to_its_own_address() {
+    for (target, address) in [
+        ("/", "/"),
+        ("/a", "/a/"),
+        ("/a/b?c", "/a/b/"),
+        ("/a%20b%3fc", "/a%20b%3Fc/"),
+        ("/%25", "/%25/"),
+        ("/\u{e4}", "/%C3%A4/"),
+        ("/evil.example", "/evil.example/"),
+        ("/http:%20", "/http:%20/"),
+        ("/%40:a", "/@:a/"),
+    ] {
+        assert_eq!(Place::of(target.as_bytes()).unwrap().directory_address(), address, "{target}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_target_leaves_the_root(target in prop_oneof![
+        "/?([.]|/|%2e|%2F|%25|%5c|%00|\\\\|a|%c0%ae|[?#]){0,12}",
+        "/[ -~]{0,20}",
+    ]) {
+        if let Ok(place) = Place::of(target.as_bytes()) {
+            assert_harmless(&place);
+        }
+    }
+
+    #[test]
+    fn no_bytes_are_a_panic(mut target: Vec<u8>) {
+        target.insert(0, b'/');
+        if let Ok(place) = Place::of(&target) {
+            assert_harmless(&place);
+        }
+    }
+
+    #[test]
+    fn every_name_can_be_asked_for(name in proptest::collection::vec(any::<u8>(), 1..20)) {
+        let escaped: String = name.iter().map(|byte| format!("%{byte:02x}")).collect();
+        let possible = !name.iter().any(|byte| byte.is_ascii_control() || matches!(byte, b'/' | b'\\'))
+            && name != b"." && name != b"..";
+        let target = format!("/{escaped}");
+        let place = Place::of(target.as_bytes());
+        prop_assert_eq!(place.as_ref().ok().map(Place::path), possible.then_some(name.as_slice()));
+    }
+}
