@@ -24,7 +24,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("ledger", &["vocab", "limits", "ipc", "crash_point", "journal"]),
     ("connection", &["limits", "ipc", "crash_point"]),
     ("service", &["vocab", "limits", "wire", "journal", "ledger", "connection"]),
-    ("instance", &["vocab", "limits", "ipc", "ledger", "connection"]),
+    ("instance", &["vocab", "limits", "ipc", "ledger", "connection", "access_log"]),
     // Neither HTTP nor connections: lines come in, a file comes out.
     ("access_log", &["calendar", "ipc", "crash_point"]),
     // Floor 4: processes and tools.
@@ -42,6 +42,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "connection",
             "service",
             "instance",
+            "http",
+            "access_log",
         ],
     ),
     ("journald", &["vocab", "config", "ipc", "crash_point", "journal", "ledger", "instance"]),
@@ -60,6 +62,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "connection",
             "service",
             "instance",
+            "access_log",
             "worker",
             "journald",
         ],
