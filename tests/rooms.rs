@@ -24,6 +24,11 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("connection", &["limits", "ipc", "crash_point"]),
     ("service", &["vocab", "limits", "wire", "journal", "ledger", "connection"]),
     ("instance", &["vocab", "limits", "ipc", "ledger", "connection"]),
+    // It looks, and changes nothing.
+    (
+        "status",
+        &["vocab", "limits", "calendar", "config", "ipc", "wire", "journal", "ledger", "connection", "instance"],
+    ),
     // Floor 4: processes and tools.
     (
         "worker",
@@ -39,6 +44,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "connection",
             "service",
             "instance",
+            "status",
         ],
     ),
     ("journald", &["vocab", "config", "ipc", "crash_point", "journal", "ledger", "instance"]),
@@ -78,6 +84,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "connection",
             "service",
             "instance",
+            "status",
         ],
     ),
     // Floor 5: doors.
@@ -89,7 +96,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
 /// Names by which the master must not reach into the ledger, although it may settle and sum up.
 const NOT_FOR_MASTER: &[&str] = &["Teller", "ledger::rules", "ledger::teller"];
 /// What of the journal the ledger and the services may know: records, not files.
-const OF_RECORDS_ONLY: &[&str] = &["ledger", "service"];
+const OF_RECORDS_ONLY: &[&str] = &["ledger", "service", "status"];
 
 fn sources(folder: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();
