@@ -46,7 +46,7 @@ fn of_journal(before: &Journal, after: &Journal) -> Vec<String> {
         events.push(format!("the journal was {} and is {}", before.state, after.state));
     }
     if before.snapshot_lsn < after.snapshot_lsn {
-        events.push(format!("a snapshot was taken, which covers operation {}", after.snapshot_lsn));
+        events.push(format!("a snapshot was taken, up to operation {}", after.snapshot_lsn));
     }
     events
 }

@@ -4,6 +4,7 @@
 //! never holds anybody up. `docs/STATUS.md` describes what is shown, field by field.
 
 pub mod activity;
+mod dashboard;
 mod events;
 pub mod metrics;
 pub mod numbers;
@@ -11,18 +12,11 @@ pub mod readiness;
 pub mod sample;
 pub mod view;
 
+pub use dashboard::{DASHBOARD, DASHBOARD_POLICY};
 pub use metrics::metrics;
 pub use readiness::{Unready, readiness};
 pub use sample::Sample;
 pub use view::{View, Watcher};
-
-/// The dashboard: one page, which reads its views from `/_vault/events`.
-pub const DASHBOARD: &str = include_str!("dashboard.html");
-
-/// The `Content-Security-Policy` that goes with [`DASHBOARD`]: its own script and style, its own events, and nothing else.
-pub const DASHBOARD_POLICY: &str = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; \
-                                    connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; \
-                                    frame-ancestors 'none'";
 
 /// The statuses of HTTP, in the order in which `instance::stats::WebStats` counts them.
 pub const HTTP_CODES: [u16; 18] =
