@@ -30,7 +30,19 @@ const ALLOWED: &[(&str, &[&str])] = &[
     // It looks, and changes nothing.
     (
         "status",
-        &["vocab", "limits", "calendar", "config", "ipc", "wire", "http", "journal", "ledger", "connection", "instance"],
+        &[
+            "vocab",
+            "limits",
+            "calendar",
+            "config",
+            "ipc",
+            "wire",
+            "http",
+            "journal",
+            "ledger",
+            "connection",
+            "instance",
+        ],
     ),
     // Floor 4: processes and tools.
     (

@@ -156,7 +156,7 @@ impl Worker {
         let clerks = office.clone();
         let work = move |errand| clerks.run(errand);
         let pool = Pool::start("vault-pool", OFFICE.0, OFFICE.1, work, wake.clone())?;
-        let web = access_log.map(|log| open_web(settings, log, row, index, wake)).transpose()?;
+        let web = access_log.map(|log| open_web(instance, settings, log, index, wake)).transpose()?;
         let teller = Teller::new(instance.table(), index, move || row.beat(monotonic_ns()));
         // Its copy of the users is as old as the master's last look at the file.
         let reloads = instance.control().reloads();
@@ -384,13 +384,13 @@ impl Worker {
 
 /// Everything for HTTP.
 fn open_web(
+    instance: &'static Instance,
     settings: &Settings,
     log: &'static AccessLog,
-    row: &'static WorkerRow,
     index: usize,
     wake: impl Fn() + Clone + Send + Sync + 'static,
 ) -> io::Result<web::Desk> {
-    let http = &settings.http;
+    let (http, row) = (&settings.http, &instance.workers()[index]);
     let library = web::Library::open(http.www.as_deref()).map_err(io::Error::other)?;
     let find = move |job| library.run(job);
     let librarians = Pool::start("vault-files", http.threads, WAITING_FOR_FILES, find, wake.clone())?;
@@ -398,7 +398,8 @@ fn open_web(
     let log = access_log::Writer::start(log, number, wake)?;
     row.stats.web.connections.set(0);
     row.stats.web.streams.set(0);
-    Ok(web::Desk::new(http, librarians, log, &row.stats.web))
+    let board = web::Board::new(instance, http.status_public, &row.stats.web);
+    Ok(web::Desk::new(http, librarians, log, board, &row.stats.web))
 }
 
 /// Watches `fd`, edge-triggered as all of mio is.

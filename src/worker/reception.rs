@@ -17,6 +17,7 @@ use crate::worker::bank::{self, Allowance};
 use crate::worker::guest::Guest;
 use crate::worker::intake::{Arrival, More};
 use crate::worker::visit::Visit;
+use crate::worker::web::Stage;
 use crate::worker::{Farewell, Worker, watch, web};
 
 impl Worker {
@@ -201,6 +202,12 @@ impl Worker {
             self.stop_accepting();
             for slot in 0..self.guests.len() {
                 self.give_back(slot);
+                // Nobody can go on with a stream; its reader comes again.
+                if matches!(&self.guests[slot], Some(Guest::Web(guest)) if matches!(guest.stage, Stage::Streaming(_)))
+                    && let Some(guest) = self.guests[slot].take()
+                {
+                    self.close(guest);
+                }
             }
         }
     }

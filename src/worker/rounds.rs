@@ -29,6 +29,7 @@ impl Worker {
         let now = self.desk.counter.now_ns;
         self.next_round_ns = now + ROUND_NS;
         let idle_ns = self.instance.control().idle_timeout_ns();
+        self.push_events();
         let stats = &self.row.stats;
         let patience_ns = u64::try_from(self.settings.http.timeout.as_nanos()).unwrap_or(u64::MAX);
         for slot in 0..self.guests.len() {
@@ -51,6 +52,18 @@ impl Worker {
             }
             if let Some(guest) = self.guests[slot].take() {
                 self.close(guest);
+            }
+        }
+    }
+
+    /// Has those who watch see what happened.
+    fn push_events(&mut self) {
+        let Some(event) = self.web.as_mut().and_then(web::Desk::next_event) else { return };
+        for slot in 0..self.guests.len() {
+            if let Some(Guest::Web(guest)) = &mut self.guests[slot]
+                && guest.push(&event)
+            {
+                self.give_turn(slot);
             }
         }
     }
@@ -107,7 +120,7 @@ fn web_overdue(guest: &web::Guest, now_ns: u64, idle_ns: Option<u64>, patience_n
         Stage::Listening => idle_ns.filter(|&idle| late(now_ns, guest.active_ns, idle)).map(|_| Overdue::Idle),
         Stage::Skipping(_) => partial.then_some(Overdue::Slow),
         Stage::Sending(ref sending) if !sending.fetching => stuck.then_some(Overdue::Slow),
-        Stage::Streaming { .. } => stuck.then_some(Overdue::Slow),
+        Stage::Streaming(_) => stuck.then_some(Overdue::Slow),
         // It waits for this server.
         Stage::Sending(_) | Stage::Awaiting | Stage::Unlogged { .. } => None,
     }

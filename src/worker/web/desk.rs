@@ -12,6 +12,7 @@ use crate::instance::stats::WebStats;
 use crate::limits::RECEIVE_BYTES;
 use crate::worker::visit::{Fate, Parting};
 use crate::worker::web::Librarians;
+use crate::worker::web::board::Board;
 use crate::worker::web::guest::{Asked, Guest, Sending, Source, Stage, Then};
 use crate::worker::web::library::{Done, Item, Job, Outcome};
 use crate::worker::web::lines::{self, Lines};
@@ -46,8 +47,9 @@ pub struct Desk {
     pub(super) stats: &'static WebStats,
     /// Nanoseconds of the monotonic clock.
     pub(super) now_ns: u64,
+    pub(super) board: Board,
     /// Whether each connection ends with its next answer.
-    closing: bool,
+    pub(super) closing: bool,
     date: (u64, DateText),
     /// What was received, out of shared memory.
     unread: Option<Box<[u8; RECEIVE_BYTES]>>,
@@ -62,6 +64,7 @@ impl Desk {
         settings: &config::Http,
         librarians: Librarians,
         log: access_log::Handle,
+        board: Board,
         stats: &'static WebStats,
     ) -> Self {
         Desk {
@@ -70,6 +73,7 @@ impl Desk {
             lines: Lines::new(log),
             stats,
             now_ns: 0,
+            board,
             closing: false,
             date: (0, DateText::of(UNIX_EPOCH)),
             unread: Some(Box::new([0; RECEIVE_BYTES])),
@@ -103,7 +107,7 @@ impl Desk {
                 Stage::Sending(_) => self.send(guest),
                 Stage::Unlogged { .. } => self.log_again(guest),
                 Stage::Skipping(_) => self.skip(guest),
-                Stage::Streaming { .. } => self.stream(guest),
+                Stage::Streaming(_) => self.stream(guest),
             };
             match step {
                 Step::Next => {}
@@ -185,6 +189,9 @@ impl Desk {
             Ok(place) => place,
             Err(error) => return self.refuse(guest, asked, request.method, error.status()),
         };
+        if let Some(page) = Board::page_of(request.target) {
+            return self.show(guest, asked, request, unread, page);
+        }
         if let Some(outcome) = guest.told.take() {
             return match &*outcome {
                 Outcome::Found(item) => {
@@ -213,7 +220,7 @@ impl Desk {
         }
     }
 
-    fn tail(&self, asked: &Asked, request: Option<&Request<'_>>) -> Tail<'_> {
+    pub(super) fn tail(&self, asked: &Asked, request: Option<&Request<'_>>) -> Tail<'_> {
         let connection = match asked.then {
             Then::End => Connection::Ends,
             Then::Next(_) => request.map_or(Connection::Stays, Request::connection),
@@ -244,7 +251,13 @@ impl Desk {
         Step::Next
     }
 
-    fn redirect(&mut self, guest: &mut Guest, mut asked: Asked, request: &Request<'_>, place: &Place<'_>) -> Step {
+    pub(super) fn redirect(
+        &mut self,
+        guest: &mut Guest,
+        mut asked: Asked,
+        request: &Request<'_>,
+        place: &Place<'_>,
+    ) -> Step {
         asked.status = Status::MovedPermanently;
         let mut text = std::mem::take(&mut guest.spare);
         http::write_redirect(place, request.method, &self.tail(&asked, Some(request)), &mut text);
@@ -252,7 +265,7 @@ impl Desk {
     }
 
     /// Begins to send an error.
-    fn refuse(&mut self, guest: &mut Guest, mut asked: Asked, method: Method, status: Status) -> Step {
+    pub(super) fn refuse(&mut self, guest: &mut Guest, mut asked: Asked, method: Method, status: Status) -> Step {
         asked.status = status;
         let mut text = std::mem::take(&mut guest.spare);
         http::write_error(status, method, &self.tail(&asked, None), &mut text);
@@ -382,13 +395,33 @@ impl Desk {
         }
     }
 
-    /// Lets go of whatever the connection holds; it is over.
+    /// Lets go of whatever the connection holds: it is over, perhaps in the middle of an answer.
     pub fn let_go(&mut self, guest: &mut Guest) {
         match std::mem::replace(&mut guest.stage, Stage::Listening) {
-            Stage::Sending(sending) => self.put_back(sending.source),
-            Stage::Streaming { .. } => self.stats.streams.set(self.stats.streams.get().saturating_sub(1)),
+            Stage::Sending(sending) => {
+                let Sending { asked, source, sent, head_bytes, .. } = *sending;
+                self.put_back(source);
+                if let Some(mut buffer) = self.unread.take() {
+                    let head = guest.connection.copy_unread(&mut buffer);
+                    self.log_last(guest, head, &asked, sent, head_bytes);
+                    self.unread = Some(buffer);
+                }
+            }
+            Stage::Streaming(stream) => {
+                self.board.end_stream();
+                let sent = stream.sent + stream.text_sent as u64;
+                self.log_last(guest, &stream.head, &stream.asked, sent, 0);
+            }
             _ => {}
         }
+    }
+
+    /// Counts and logs an answer of which no more can be sent.
+    fn log_last(&mut self, guest: &Guest, head: &[u8], asked: &Asked, sent: u64, head_bytes: usize) {
+        self.stats.answers[lines::place_of(asked.status)].add(1);
+        self.stats.bytes_out.add(sent);
+        let body_bytes = sent.saturating_sub(head_bytes as u64);
+        self.lines.write_last(guest, head, asked, lines::Outcome { body_bytes, took_ns: lines::since(asked.since_ns) });
     }
 
     pub(super) fn put_back(&mut self, source: Source) {
@@ -406,11 +439,6 @@ impl Desk {
     /// Writes what was logged to the file.
     pub fn finish(self) {
         self.lines.finish();
-    }
-
-    fn stream(&mut self, guest: &mut Guest) -> Step {
-        let _ = guest;
-        Step::Over
     }
 }
 

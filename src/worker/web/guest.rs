@@ -42,17 +42,22 @@ pub enum Stage {
     },
     /// It throws away the body of the last request, of which so many bytes are to come.
     Skipping(u64),
-    /// It sends events, one after the other.
-    Streaming {
-        /// What is to be sent.
-        text: Vec<u8>,
-        /// How much of it is sent.
-        sent: usize,
-        /// What was asked.
-        asked: Asked,
-        /// All bytes that were sent.
-        total: u64,
-    },
+    /// It sends events, one after the other, until somebody has enough.
+    Streaming(Box<Stream>),
+}
+
+/// A stream of events.
+pub struct Stream {
+    /// The request's head, for the log.
+    pub head: Vec<u8>,
+    /// What was asked.
+    pub asked: Asked,
+    /// What is to be sent.
+    pub text: Vec<u8>,
+    /// How much of that is sent.
+    pub text_sent: usize,
+    /// Bytes that were sent before.
+    pub sent: u64,
 }
 
 /// What comes after an answer.
@@ -136,6 +141,15 @@ impl Guest {
     #[must_use]
     pub fn into_visit(self) -> Visit {
         self.visit
+    }
+
+    /// Has an event sent, if this is a stream; whether it is.
+    pub fn push(&mut self, event: &[u8]) -> bool {
+        let Stage::Streaming(stream) = &mut self.stage else { return false };
+        stream.text.drain(..stream.text_sent);
+        stream.sent += std::mem::take(&mut stream.text_sent) as u64;
+        stream.text.extend_from_slice(event);
+        true
     }
 
     /// Whether it is between two requests.

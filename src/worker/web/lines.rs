@@ -18,6 +18,8 @@ pub struct Lines {
     unix_ms: u64,
     /// Connections whose line found no room.
     waiting: VecDeque<Reader>,
+    /// Lines that found no room, of connections that are no more.
+    orphans: VecDeque<Vec<u8>>,
 }
 
 /// What came of an answer, beside what was asked.
@@ -39,6 +41,7 @@ impl Lines {
             line: Vec::with_capacity(LONGEST_LINE),
             unix_ms: 0,
             waiting: VecDeque::new(),
+            orphans: VecDeque::new(),
         }
     }
 
@@ -65,6 +68,13 @@ impl Lines {
         self.log.append(&self.line).map_err(|Full| self.line.clone())
     }
 
+    /// Writes the line of an answer whose connection is over, now or as soon as there is room.
+    pub fn write_last(&mut self, guest: &Guest, head: &[u8], asked: &Asked, outcome: Outcome) {
+        if let Err(line) = self.write(guest, head, asked, outcome) {
+            self.orphans.push_back(line);
+        }
+    }
+
     /// Tries a line again.
     pub fn write_again(&mut self, line: &[u8]) -> Result<(), Full> {
         self.log.append(line)
@@ -77,6 +87,12 @@ impl Lines {
 
     /// Who has waited for room, each once.
     pub fn take_waiting(&mut self) -> VecDeque<Reader> {
+        while let Some(line) = self.orphans.front() {
+            if self.log.append(line).is_err() {
+                break;
+            }
+            self.orphans.pop_front();
+        }
         std::mem::take(&mut self.waiting)
     }
 
