@@ -142,8 +142,8 @@ impl Visitor {
             if line.is_empty() {
                 break;
             }
-            let (name, value) = line.split_once(": ").unwrap_or_else(|| panic!("no field: {line:?}"));
-            fields.push((name.to_ascii_lowercase(), value.to_owned()));
+            let (name, value) = line.split_once(':').unwrap_or_else(|| panic!("no field: {line:?}"));
+            fields.push((name.to_ascii_lowercase(), value.trim().to_owned()));
         }
         let mut answer = Answer { status, fields, body: Vec::new() };
         let length = answer.field("content-length").map_or(0, |text| text.parse().unwrap());
