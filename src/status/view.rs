@@ -401,3 +401,7 @@ impl Span<'_> {
 fn by_class<S: serde::Serializer>(classes: &[Rate; 4], serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_map(["2xx", "3xx", "4xx", "5xx"].into_iter().zip(classes))
 }
+
+#[cfg(test)]
+#[path = "view_tests.rs"]
+mod tests;
