@@ -206,7 +206,8 @@ impl Watcher {
     pub fn look(&mut self, instance: &Instance) -> View {
         let after = Sample::take(instance);
         let mut view = View::between(&self.before, &after);
-        view.activity = Activity::since(instance, Lsn(self.before.journal.durable_lsn));
+        let [since, until] = [&self.before, &after].map(|sample| Lsn(sample.journal.durable_lsn));
+        view.activity = Activity::between(instance, since, until);
         self.before = after;
         view
     }
