@@ -79,23 +79,23 @@ pub struct Operation {
 }
 
 impl Activity {
-    /// What became durable after operation `since`; `None` where there is no journal, and so no record of anything.
+    /// What became durable after operation `since`, up to operation `until`; `None` where there is no journal, and so no record of
+    /// anything.
     #[must_use]
-    pub fn since(instance: &Instance, since: Lsn) -> Option<Activity> {
+    pub fn between(instance: &Instance, since: Lsn, until: Lsn) -> Option<Activity> {
         let table = instance.table();
         if !table.sequencer().is_journaled() {
             return None;
         }
-        let durable = table.sequencer().durable();
-        let oldest = durable.0.saturating_sub(LOOKED_AT).max(since.0.min(durable.0.saturating_sub(BUSIEST_OF as u64)));
+        let oldest = until.0.saturating_sub(LOOKED_AT).max(since.0.min(until.0.saturating_sub(BUSIEST_OF as u64)));
         // From the newest backwards, up to one whose place is another's by now.
-        let records = (oldest + 1..=durable.0).rev().map_while(|lsn| table.recent_record(Lsn(lsn)));
-        Some(Activity::of(records, since, durable))
+        let records = (oldest + 1..=until.0).rev().map_while(|lsn| table.recent_record(Lsn(lsn)));
+        Some(Activity::of(records, since, until))
     }
 
-    /// Sums up records that come newest first, of which those after `since`, up to `durable`, are of the interval.
-    fn of(records: impl Iterator<Item = Record>, since: Lsn, durable: Lsn) -> Activity {
-        let mut activity = Activity { operations: durable.0.saturating_sub(since.0), ..Activity::default() };
+    /// Sums up records that come newest first, of which those after `since`, up to `until`, are of the interval.
+    fn of(records: impl Iterator<Item = Record>, since: Lsn, until: Lsn) -> Activity {
+        let mut activity = Activity { operations: until.0.saturating_sub(since.0), ..Activity::default() };
         for (of_kind, kind) in activity.kinds.iter_mut().zip([Kind::Deposit, Kind::Withdraw, Kind::Transfer]) {
             of_kind.kind = name(kind);
         }

@@ -7,8 +7,8 @@ pub const DASHBOARD: &str = include_str!("dashboard.html");
 /// server that it came from, and nothing else.
 pub const DASHBOARD_POLICY: &str = concat!(
     "default-src 'none'; ",
-    "script-src 'sha256-drpFd+EzV9MQaUWlXe18hIumN4Od3gBHZQ6slLiHqok='; ",
-    "style-src 'sha256-XNWjCq0BPYsnrd3Kw83Olng3QAxeF4TnzzUxPmhYWN4='; ",
+    "script-src 'sha256-YpeKIDMJoej29QRFMCTkv5GjYdJsrv1nO0oOeQi6KCc='; ",
+    "style-src 'sha256-P7LwFyYiWDcOD1sAm7yAvBpEl1eN6l2gEomSRtTxjyc='; ",
     "connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
 );
 

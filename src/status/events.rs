@@ -59,7 +59,11 @@ fn of_process((pid, lives, leaving): (u32, u32, bool), (now, lives_now): (u32, u
         (_, 0) => Some(format!("{ended}, pid {pid}")),
         (0, _) => Some(format!("is back, pid {now}")),
         _ if lives == lives_now => None,
-        _ => Some(format!("{ended} and is back, pid {pid} → {now}")),
+        _ => {
+            let times = lives_now.saturating_sub(lives);
+            let often = if times > 1 { format!(" {times} times") } else { String::new() };
+            Some(format!("{ended}{often} and is back, pid {pid} → {now}"))
+        }
     }
 }
 
@@ -78,6 +82,7 @@ mod tests {
         assert_eq!(told((12, 1, false), (0, 1)).unwrap(), "died, pid 12");
         assert_eq!(told((0, 1, false), (13, 2)).unwrap(), "is back, pid 13");
         assert_eq!(told((12, 1, false), (13, 2)).unwrap(), "died and is back, pid 12 → 13");
+        assert_eq!(told((12, 1, false), (15, 4)).unwrap(), "died 3 times and is back, pid 12 → 15");
         assert_eq!(told((12, 1, true), (13, 2)).unwrap(), "left as it was asked to and is back, pid 12 → 13");
     }
 }

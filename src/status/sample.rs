@@ -17,7 +17,7 @@ use crate::ipc::process::monotonic_ns;
 ///
 /// Counters count since the instance began, over all lives of a worker; times are in the unit that a field's name ends with. The
 /// numbers are loaded one after the other while everything goes on: each is that of some moment during the call.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub struct Sample {
     /// When it was taken, nanoseconds of the monotonic clock.
     #[serde(skip)]
@@ -35,7 +35,7 @@ pub struct Sample {
 }
 
 /// What concerns an instance as a whole.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub struct Summary {
     /// Its name.
     pub name: String,
@@ -58,7 +58,7 @@ pub struct Summary {
 }
 
 /// One worker, and all that it and those before it in its place have counted.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub struct Worker {
     /// Its number.
     pub worker: usize,
@@ -122,7 +122,7 @@ pub struct Worker {
 }
 
 /// What one worker has counted of HTTP.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub struct Web {
     /// Connections that it has now.
     pub connections: u64,
@@ -161,7 +161,7 @@ pub struct Web {
 }
 
 /// The journal and its process, and what is remembered of keys.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub struct Journal {
     /// `open`, `no space` or `failed`; `absent`: the books are in memory only.
     pub state: &'static str,

@@ -206,7 +206,8 @@ impl Watcher {
     pub fn look(&mut self, instance: &Instance) -> View {
         let after = Sample::take(instance);
         let mut view = View::between(&self.before, &after);
-        view.activity = Activity::since(instance, Lsn(self.before.journal.durable_lsn));
+        let [since, until] = [&self.before, &after].map(|sample| Lsn(sample.journal.durable_lsn));
+        view.activity = Activity::between(instance, since, until);
         self.before = after;
         view
     }
@@ -401,3 +402,7 @@ impl Span<'_> {
 fn by_class<S: serde::Serializer>(classes: &[Rate; 4], serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_map(["2xx", "3xx", "4xx", "5xx"].into_iter().zip(classes))
 }
+
+#[cfg(test)]
+#[path = "view_tests.rs"]
+mod tests;
