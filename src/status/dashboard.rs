@@ -7,7 +7,7 @@ pub const DASHBOARD: &str = include_str!("dashboard.html");
 /// server that it came from, and nothing else.
 pub const DASHBOARD_POLICY: &str = concat!(
     "default-src 'none'; ",
-    "script-src 'sha256-YpeKIDMJoej29QRFMCTkv5GjYdJsrv1nO0oOeQi6KCc='; ",
+    "script-src 'sha256-age1wQ6ISxApLJ4jFAgcsFNLlKVWFcqadskgtURWNJg='; ",
     "style-src 'sha256-P7LwFyYiWDcOD1sAm7yAvBpEl1eN6l2gEomSRtTxjyc='; ",
     "connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
 );
