@@ -1,6 +1,6 @@
 //! A worker: an event loop that serves the connections handed to it.
 //!
-//! `intake` takes connections in, `reception` gives them a place and lets them go, `bank` serves those of the bank and `web` the others,
+//! `intake` takes connections in, `reception` gives them a place and lets them go, `turns` says who is next, `bank` serves those of the bank and `web` the others,
 //! `pool` does what may block, `rounds` sees to those that are idle or slow and to the worker's own leaving.
 
 mod bank;
@@ -10,6 +10,7 @@ mod intake;
 mod pool;
 mod reception;
 mod rounds;
+mod turns;
 mod visit;
 mod web;
 
@@ -23,7 +24,7 @@ use mio::event::Event;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
 
-use crate::access_log::{self, AccessLog};
+use crate::access_log::AccessLog;
 use crate::config::Settings;
 use crate::connection::PerService;
 use crate::crash_point;
@@ -41,7 +42,6 @@ pub use farewell::Farewell;
 use guest::Guest;
 use intake::Intake;
 use pool::Pool;
-use visit::{Fate, Parting};
 
 const LANE: Token = Token(usize::MAX);
 const NUDGE: Token = Token(usize::MAX - 1);
@@ -55,8 +55,6 @@ const ROOM_PATIENCE: Duration = Duration::from_millis(1);
 /// Threads for what may block of the bank's business, and how much may wait for them; a connection has at most one thing at a time,
 /// so this is far from the usual.
 const OFFICE: (usize, usize) = (2, 1024);
-/// Files that may wait for a thread; who asks for one more is answered 503.
-const WAITING_FOR_FILES: usize = 256;
 /// Events taken from the kernel at once.
 const EVENTS: usize = 1024;
 
@@ -156,7 +154,7 @@ impl Worker {
         let clerks = office.clone();
         let work = move |errand| clerks.run(errand);
         let pool = Pool::start("vault-pool", OFFICE.0, OFFICE.1, work, wake.clone())?;
-        let web = access_log.map(|log| open_web(instance, settings, log, index, wake)).transpose()?;
+        let web = access_log.map(|log| web::open(instance, settings, log, index, wake)).transpose()?;
         let teller = Teller::new(instance.table(), index, move || row.beat(monotonic_ns()));
         // Its copy of the users is as old as the master's last look at the file.
         let reloads = instance.control().reloads();
@@ -281,125 +279,6 @@ impl Worker {
         }
         Ok(())
     }
-
-    fn give_turn(&mut self, slot: usize) {
-        // Out of its place while it is served, so that the desk can have it for itself.
-        let Some(mut guest) = self.guests[slot].take() else { return };
-        let fate = match &mut guest {
-            Guest::Bank(guest) => self.serve_bank(guest),
-            Guest::Web(guest) => self.web.as_mut().map_or(Fate::Over, |web| web.turn(guest)),
-        };
-        let visit = guest.visit_mut();
-        match fate {
-            Fate::Over => return self.close(guest),
-            Fate::Recalled if !visit.recalled => {
-                visit.recalled = true;
-                self.recalled.push_back(visit.connection.index());
-            }
-            Fate::Recalled | Fate::Stays => {}
-        }
-        let between_requests = matches!(guest, Guest::Web(_)) && self.row.is_to_leave();
-        self.guests[slot] = Some(guest);
-        if between_requests {
-            self.give_back(slot);
-        }
-    }
-
-    fn serve_bank(&mut self, guest: &mut bank::Guest) -> Fate {
-        let fate = self.desk.turn(guest);
-        if fate != Fate::Over {
-            self.line.join(guest);
-        }
-        let sequencer = self.instance.table().sequencer();
-        if sequencer.is_journaled() && sequencer.must_be_woken(&self.desk.counter.order) {
-            self.journal.send();
-        }
-        fate
-    }
-
-    /// Serves those whose operations have become durable.
-    fn serve_durable(&mut self) {
-        let sequencer = self.instance.table().sequencer();
-        // Each once: who waits for room stands in the line again at once, and others are to be served meanwhile.
-        for _ in 0..self.line.length() {
-            let Some(slot) = self.line.next(sequencer.durable()) else { return };
-            if let Some(Guest::Bank(guest)) = self.guests[slot as usize].as_mut() {
-                guest.in_line = false;
-                self.give_turn(slot as usize);
-            }
-        }
-    }
-
-    fn serve_recalled(&mut self) {
-        for _ in 0..self.recalled.len() {
-            let Some(slot) = self.recalled.pop_front() else { return };
-            let Some(guest) = self.guests[slot as usize].as_mut() else { continue };
-            guest.visit_mut().recalled = false;
-            self.give_turn(slot as usize);
-        }
-    }
-
-    fn deliver_findings(&mut self) {
-        while let Some((waiting, finding)) = self.desk.counter.pool.finding() {
-            let slot = waiting.slot as usize;
-            // Its connection may have ended in the meantime.
-            let Some(Guest::Bank(guest)) = self.guests[slot].as_mut() else { continue };
-            if guest.generation != waiting.generation {
-                continue;
-            }
-            self.desk.counter.deliver(guest, finding);
-            if self.leave_by_ns.is_some() {
-                guest.parting = Parting::AfterSending;
-            }
-            self.give_turn(slot);
-            if self.row.is_to_leave() {
-                self.give_back(slot);
-            }
-        }
-    }
-
-    /// Goes on with connections of the web that have waited for a file, or for room in the access log.
-    fn deliver_files(&mut self) {
-        let Some(web) = &mut self.web else { return };
-        let unlogged = web.unlogged();
-        for (reader, news) in unlogged.map(|reader| (reader, None)).collect::<Vec<_>>() {
-            self.tell(reader, news);
-        }
-        while let Some((readers, news)) = self.web.as_mut().and_then(web::Desk::finding) {
-            for reader in readers {
-                self.tell(reader, news.as_ref());
-            }
-        }
-    }
-
-    fn tell(&mut self, reader: web::Reader, news: Option<&web::News>) {
-        // Its connection may have ended in the meantime.
-        let Some(Guest::Web(guest)) = self.guests[reader.slot as usize].as_mut() else { return };
-        if guest.generation == reader.generation {
-            web::Desk::tell(guest, news);
-            self.give_turn(reader.slot as usize);
-        }
-    }
-}
-
-/// Everything for HTTP.
-fn open_web(
-    instance: &'static Instance,
-    settings: &Settings,
-    log: &'static AccessLog,
-    index: usize,
-    wake: impl Fn() + Clone + Send + Sync + 'static,
-) -> io::Result<web::Desk> {
-    let (http, row) = (&settings.http, &instance.workers()[index]);
-    let library = web::Library::open(http.www.as_deref()).map_err(io::Error::other)?;
-    let find = move |job| library.run(job);
-    let librarians = Pool::start("vault-files", http.threads, WAITING_FOR_FILES, find, wake.clone())?;
-    let number = u32::try_from(index).map_err(|_| io::ErrorKind::InvalidInput)?;
-    let log = access_log::Writer::start(log, number, wake)?;
-    row.stats.web.connections.set(0);
-    row.stats.web.streams.set(0);
-    let board = web::Board::new(instance, http.status_public, &row.stats.web);
-    Ok(web::Desk::new(http, librarians, log, board, &row.stats.web))
 }
 
 /// Watches `fd`, edge-triggered as all of mio is.

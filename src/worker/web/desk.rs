@@ -1,27 +1,25 @@
 //! The desk: one turn of one connection of the web, from the bytes that came to the bytes that go.
 
 use std::io;
-use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use crate::access_log;
 use crate::config;
-use crate::http::{self, Connection, DateText, Method, Place, Rejection, Request, Status, Tail};
+use crate::http::{self, DateText, Rejection, Status};
 use crate::instance::stats::WebStats;
 use crate::limits::RECEIVE_BYTES;
 use crate::worker::visit::{Fate, Parting};
 use crate::worker::web::Librarians;
+use crate::worker::web::answer::place_in;
 use crate::worker::web::board::Board;
 use crate::worker::web::guest::{Asked, Guest, Sending, Source, Stage, Then};
-use crate::worker::web::library::{Done, Item, Job, Outcome};
+use crate::worker::web::library::{Done, Item, Job};
 use crate::worker::web::lines::{self, Lines};
-use crate::worker::web::shelf::{Lookup, News, Reader, Shelf};
+use crate::worker::web::shelf::{News, Reader, Shelf};
 
 /// Steps of one connection before the others have their turn: some two to a request.
 const STEPS_PER_TURN: usize = 16;
-
-const END_OF_HEAD: &[u8] = b"\r\n\r\n";
 
 /// What a step of a connection's turn leads to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,11 +48,12 @@ pub struct Desk {
     pub(super) board: Board,
     /// Whether each connection ends with its next answer.
     pub(super) closing: bool,
-    date: (u64, DateText),
+    /// The second since 1970, and its text.
+    pub(super) date: (u64, DateText),
     /// What was received, out of shared memory.
     unread: Option<Box<[u8; RECEIVE_BYTES]>>,
     /// A key that is looked for.
-    key: Vec<u8>,
+    pub(super) key: Vec<u8>,
 }
 
 impl Desk {
@@ -169,123 +168,8 @@ impl Desk {
         }
     }
 
-    fn reader(guest: &Guest) -> Reader {
+    pub(super) fn reader(guest: &Guest) -> Reader {
         Reader { slot: guest.connection.index(), generation: guest.generation }
-    }
-
-    fn answer(&mut self, guest: &mut Guest, request: &Request<'_>, unread: &[u8]) -> Step {
-        let since_ns = *guest.asked_ns.get_or_insert(self.now_ns);
-        let ends = self.closing || !request.keep_alive;
-        let asked = Asked {
-            head_bytes: request.head_bytes,
-            line: place_in(unread, request.line),
-            referer: place_in(unread, request.referer),
-            agent: place_in(unread, request.agent),
-            status: Status::Ok,
-            then: if ends { Then::End } else { Then::Next(request.body_bytes) },
-            since_ns,
-        };
-        let place = match Place::of(request.target) {
-            Ok(place) => place,
-            Err(error) => return self.refuse(guest, asked, request.method, error.status()),
-        };
-        if let Some(page) = Board::page_of(request.target) {
-            return self.show(guest, asked, request, unread, page);
-        }
-        if let Some(outcome) = guest.told.take() {
-            return match &*outcome {
-                Outcome::Found(item) => {
-                    let item = item.clone();
-                    self.give(guest, asked, request, &item.clone(), Source::Own(item))
-                }
-                Outcome::Folder => self.redirect(guest, asked, request, &place),
-                Outcome::Refused(status) => self.refuse(guest, asked, request.method, *status),
-                Outcome::Same => self.refuse(guest, asked, request.method, Status::InternalError),
-            };
-        }
-        self.key.clear();
-        self.key.push(if request.accepts_gzip { b'z' } else { b'-' });
-        self.key.push(if place.is_directory() { b'/' } else { b'-' });
-        self.key.extend_from_slice(place.path());
-        match self.shelf.look(&self.key, Self::reader(guest), self.now_ns, &self.librarians) {
-            Lookup::AtHand(hold) => {
-                let item = self.shelf.item(&hold).clone();
-                self.give(guest, asked, request, &item, Source::Shelf(hold))
-            }
-            Lookup::Awaited => {
-                guest.stage = Stage::Awaiting;
-                Step::Wait
-            }
-            Lookup::Overloaded => self.refuse(guest, asked, request.method, Status::Unavailable),
-        }
-    }
-
-    pub(super) fn tail(&self, asked: &Asked, request: Option<&Request<'_>>) -> Tail<'_> {
-        let connection = match asked.then {
-            Then::End => Connection::Ends,
-            Then::Next(_) => request.map_or(Connection::Stays, Request::connection),
-        };
-        Tail { date: &self.date.1, connection }
-    }
-
-    /// Begins to send a file, or what its conditions make of it.
-    fn give(
-        &mut self,
-        guest: &mut Guest,
-        mut asked: Asked,
-        request: &Request<'_>,
-        item: &Item,
-        source: Source,
-    ) -> Step {
-        let answer = http::decide(request.method, &request.conditions, &item.sheet);
-        let mut text = std::mem::take(&mut guest.spare);
-        let tail = self.tail(&asked, Some(request));
-        let body = answer.write_head(request.method, &item.sheet, &tail, &mut text);
-        asked.status = answer.status();
-        let (range, more) = match body {
-            http::Body::Nothing => (0..0, Vec::new()),
-            http::Body::Bytes(range) => (range, Vec::new()),
-            http::Body::Pieces(pieces) => (0..0, pieces),
-        };
-        guest.stage = Stage::Sending(Box::new(Sending::new(asked, text, source, range, more)));
-        Step::Next
-    }
-
-    pub(super) fn redirect(
-        &mut self,
-        guest: &mut Guest,
-        mut asked: Asked,
-        request: &Request<'_>,
-        place: &Place<'_>,
-    ) -> Step {
-        asked.status = Status::MovedPermanently;
-        let mut text = std::mem::take(&mut guest.spare);
-        http::write_redirect(place, request.method, &self.tail(&asked, Some(request)), &mut text);
-        self.say(guest, asked, text)
-    }
-
-    /// Begins to send an error.
-    pub(super) fn refuse(&mut self, guest: &mut Guest, mut asked: Asked, method: Method, status: Status) -> Step {
-        asked.status = status;
-        let mut text = std::mem::take(&mut guest.spare);
-        http::write_error(status, method, &self.tail(&asked, None), &mut text);
-        self.say(guest, asked, text)
-    }
-
-    /// Begins to send an error that is the last of this connection; whatever it has sent is thrown away.
-    fn refuse_all(&mut self, guest: &mut Guest, status: Status, unread: usize, line: Range<usize>) {
-        let since_ns = *guest.asked_ns.get_or_insert(self.now_ns);
-        let asked = Asked { head_bytes: unread, line, referer: 0..0, agent: 0..0, status, then: Then::End, since_ns };
-        self.refuse(guest, asked, Method::Get, status);
-    }
-
-    pub(super) fn say(&mut self, guest: &mut Guest, asked: Asked, text: Vec<u8>) -> Step {
-        let mut sending = Sending::new(asked, text, Source::Nowhere, 0..0, Vec::new());
-        // The page, if there is one, is a body like any other.
-        let head = sending.text.windows(END_OF_HEAD.len()).position(|part| part == END_OF_HEAD);
-        sending.head_bytes = head.map_or(sending.text.len(), |at| at + END_OF_HEAD.len());
-        guest.stage = Stage::Sending(Box::new(sending));
-        Step::Next
     }
 
     /// Tells a client whose request did not come to its end in time so; a turn is to follow.
@@ -440,16 +324,6 @@ impl Desk {
     pub fn finish(self) {
         self.lines.finish();
     }
-}
-
-/// Where `part` of `whole` stands in it.
-fn place_in(whole: &[u8], part: &[u8]) -> Range<usize> {
-    if part.is_empty() {
-        return 0..0;
-    }
-    let start = part.as_ptr().addr().wrapping_sub(whole.as_ptr().addr());
-    debug_assert!(start + part.len() <= whole.len());
-    start..start + part.len()
 }
 
 /// Whether a socket only takes no more now.
