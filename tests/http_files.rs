@@ -174,6 +174,22 @@ fn a_changed_file_is_noticed() {
     now_it_is("/other", &|answer| answer.body == pattern(400_000));
 }
 
+/// A new version of a site is put in its place; and a folder that is gone is nothing to the bank.
+#[test]
+fn the_folder_itself_may_be_replaced_or_be_gone() {
+    let site = Site::with(&[("page", b"old")], &["--workers", "1"]);
+    let mut visitor = site.visit();
+    assert_eq!(visitor.get("/page").body, b"old");
+    fs::rename(site.path(""), site.outside("before")).unwrap();
+    await_that("its files are gone", || visitor.get("/page").status == 404);
+    send(site.server.workers[0], Signal::SIGKILL);
+    assert_eq!(visitor.get("/page").status, 404, "a new worker serves all the same");
+    fs::create_dir(site.outside("after")).unwrap();
+    fs::write(site.outside("after/page"), "new").unwrap();
+    fs::rename(site.outside("after"), site.path("")).unwrap();
+    await_that("the new one is there", || visitor.get("/page").body == b"new");
+}
+
 #[test]
 fn a_slow_reader_gets_every_byte_and_delays_nobody() {
     let bytes = pattern(20_000_000);

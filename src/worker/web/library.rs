@@ -4,12 +4,12 @@ use std::fs::{File, Metadata};
 use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{FileExt, MetadataExt};
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use crate::http::{ContentType, ETag, Entity, Sheet, Status};
-use crate::ipc::{IpcError, files};
+use crate::ipc::files;
 use crate::worker::web::built_in;
 use crate::worker::web::shelf::Reader;
 
@@ -122,16 +122,14 @@ pub enum Outcome {
 /// The library.
 pub struct Library {
     /// `None`: the site that is in the program.
-    folder: Option<OwnedFd>,
+    www: Option<PathBuf>,
 }
 
 impl Library {
-    /// Opens the folder `www`, or takes the site that is in the program.
-    ///
-    /// # Errors
-    /// There is no such folder.
-    pub fn open(www: Option<&Path>) -> Result<Self, IpcError> {
-        Ok(Library { folder: www.map(files::open_folder).transpose()? })
+    /// The files of the folder `www`, or of the site that is in the program.
+    #[must_use]
+    pub fn new(www: Option<PathBuf>) -> Self {
+        Library { www }
     }
 
     /// Does one job; may take its time.
@@ -153,37 +151,45 @@ impl Library {
     fn find(&self, key: &[u8], known: Option<Stamp>) -> Outcome {
         let [gzip, slash, path @ ..] = key else { return Outcome::Refused(Status::InternalError) };
         let (gzip, is_folder) = (*gzip == b'z', *slash == b'/');
-        let Some(folder) = &self.folder else { return built_in::find(path, is_folder, known) };
+        let Some(www) = &self.www else { return built_in::find(path, is_folder, known) };
+        // By its name each time: whoever serves a new version may put another folder in its place.
+        let folder = match files::open_folder(www) {
+            Ok(folder) => folder,
+            Err(error) => {
+                log::warn!("{error}: nothing is found");
+                return Outcome::Refused(Status::NotFound);
+            }
+        };
         let found = if is_folder {
             let index = if path.is_empty() { INDEX.to_vec() } else { [path, b"/", INDEX].concat() };
-            self.find_form(folder, &index, gzip, known).or_else(|error| match error.kind() {
+            find_form(&folder, &index, gzip, known).or_else(|error| match error.kind() {
                 // A folder without an index is there, and not to be seen.
-                io::ErrorKind::NotFound if is_a_folder(folder, path) => Ok(Outcome::Refused(Status::Forbidden)),
+                io::ErrorKind::NotFound if is_a_folder(&folder, path) => Ok(Outcome::Refused(Status::Forbidden)),
                 _ => Err(error),
             })
         } else {
-            self.find_form(folder, path, gzip, known)
+            find_form(&folder, path, gzip, known)
         };
         found.unwrap_or_else(|error| Outcome::Refused(status_of(&error)))
     }
+}
 
-    /// The file at `path`, or the compressed form of it that lies beside it, if that will do.
-    fn find_form(&self, folder: &OwnedFd, path: &[u8], gzip: bool, known: Option<Stamp>) -> io::Result<Outcome> {
-        let file = files::open_beneath(folder.as_fd(), path)?;
-        let metadata = file.metadata()?;
-        if metadata.is_dir() {
-            return Ok(Outcome::Folder);
-        }
-        let compressed = files::open_beneath(folder.as_fd(), &[path, b".gz"].concat()).ok();
-        let compressed = compressed.and_then(|file| Some((file.metadata().ok()?, file)));
-        // An older one is of what the file was before.
-        let compressed =
-            compressed.filter(|(of_it, _)| of_it.is_file() && of_it.modified().ok() >= metadata.modified().ok());
-        let varies = compressed.is_some();
-        match compressed.filter(|_| gzip) {
-            Some((metadata, file)) => read(path, file, &metadata, Form { gzipped: true, varies }, known),
-            None => read(path, file, &metadata, Form { gzipped: false, varies }, known),
-        }
+/// The file at `path`, or the compressed form of it that lies beside it, if that will do.
+fn find_form(folder: &OwnedFd, path: &[u8], gzip: bool, known: Option<Stamp>) -> io::Result<Outcome> {
+    let file = files::open_beneath(folder.as_fd(), path)?;
+    let metadata = file.metadata()?;
+    if metadata.is_dir() {
+        return Ok(Outcome::Folder);
+    }
+    let compressed = files::open_beneath(folder.as_fd(), &[path, b".gz"].concat()).ok();
+    let compressed = compressed.and_then(|file| Some((file.metadata().ok()?, file)));
+    // An older one is of what the file was before.
+    let compressed =
+        compressed.filter(|(of_it, _)| of_it.is_file() && of_it.modified().ok() >= metadata.modified().ok());
+    let varies = compressed.is_some();
+    match compressed.filter(|_| gzip) {
+        Some((metadata, file)) => read(path, file, &metadata, Form { gzipped: true, varies }, known),
+        None => read(path, file, &metadata, Form { gzipped: false, varies }, known),
     }
 }
 

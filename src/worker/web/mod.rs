@@ -1,6 +1,6 @@
-//! The web's side of a worker: `desk` gives each connection its turns and reads requests, `answer` answers them, `sending` sends that, `shelf` is what
-//! the worker has at hand of the files, `library` finds the others (in threads), `lines` writes the access log's
-//! lines, `board` shows what can be seen of the instance.
+//! The web's side of a worker: `desk` gives each connection its turns and reads requests, `answer` answers them, `sending` sends
+//! that, `shelf` is what the worker has at hand of the files, `library` finds the others (in threads), `lines` writes the access
+//! log's lines, `board` shows what can be seen of the instance.
 
 mod answer;
 mod board;
@@ -31,10 +31,11 @@ const WAITING_FOR_FILES: usize = 256;
 /// The threads that find files.
 pub type Librarians = Pool<Job, Done>;
 
-/// Opens everything that worker `index` needs for HTTP. `wake` is called from its threads when there is something for the event loop.
+/// Opens everything that worker `index` needs for HTTP. `wake` is called from its threads when there is something for the event
+/// loop.
 ///
 /// # Errors
-/// The folder cannot be opened, or no thread be had.
+/// No thread can be had.
 pub fn open(
     instance: &'static Instance,
     settings: &Settings,
@@ -43,7 +44,7 @@ pub fn open(
     wake: impl Fn() + Clone + Send + Sync + 'static,
 ) -> io::Result<Desk> {
     let (http, row) = (&settings.http, &instance.workers()[index]);
-    let library = Library::open(http.www.as_deref()).map_err(io::Error::other)?;
+    let library = Library::new(http.www.clone());
     let find = move |job| library.run(job);
     let librarians = Pool::start("vault-files", http.threads, WAITING_FOR_FILES, find, wake.clone())?;
     let number = u32::try_from(index).map_err(|_| io::ErrorKind::InvalidInput)?;
