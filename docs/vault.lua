@@ -294,11 +294,18 @@ local function dissect_frame(tvb, pinfo, root)
     return frame:len()
 end
 
--- How long the frame at `offset` is; what is no frame is taken as far as the segment goes, for nobody knows where it ends.
+local function is_plausible(tvb, at)
+    local length = tvb(at, 4):uint()
+    return tvb(at + 4, 2):uint() == MAGIC and length >= HEADER and length <= LONGEST
+end
+
+-- How long the frame at `offset` is; what is no frame goes as far as the next one of this segment, or as the segment.
 local function length_of(tvb, _, offset)
-    local length = tvb(offset, 4):uint()
-    local plausible = tvb(offset + 4, 2):uint() == MAGIC and length >= HEADER and length <= LONGEST
-    return plausible and length or tvb:len() - offset
+    if is_plausible(tvb, offset) then return tvb(offset, 4):uint() end
+    for at = offset + HEADER, tvb:len() - HEADER do
+        if is_plausible(tvb, at) then return at - offset end
+    end
+    return tvb:len() - offset
 end
 
 function vault.dissector(tvb, pinfo, root)

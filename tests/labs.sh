@@ -100,7 +100,7 @@ run_lab() {
     done
     take_apart "$lab"
     script "$folder" >"$folder/script"
-    timeout --foreground -k 10 "$PATIENCE" bash "$folder/script" >"$folder/rest" 2>&1 || code=$?
+    timeout -k 10 "$PATIENCE" bash "$folder/script" >"$folder/rest" 2>&1 || code=$?
     [[ -z $verbose ]] || show_all "$folder"
     if ((code)); then
         echo "FAILED: the commands ended with $code"

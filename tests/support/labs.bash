@@ -100,6 +100,11 @@ broken() {
     fi
 }
 
+# decoded OPTION…: what tshark makes of what is in $LAB/wire.pcapng so far.
+decoded() { tshark -X lua_script:docs/vault.lua -r "$LAB/wire.pcapng" "$@" 2>/dev/null; }
+# Whether the capture runs: it says so before it is true, so a packet must have come by.
+capturing() { client ping && shows 'PING' decoded; }
+
 labs_clean_up() {
     local code=$? pid
     trap - EXIT
