@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Shows Bank Vault at work: its processes, its shared memory, a hand-over, a verified load, deaths, and a clean end.
+# Shows Bank Vault at work: its processes, its shared memory, a hand-over, a verified load, deaths, a page, and a clean end.
 #
 #   ./run_demo.sh                  everything, with pids, times and the outputs of the tools
 #   ./run_demo.sh --mode=golden    the same steps and checks, printing only lines that are the same in every run
@@ -84,9 +84,18 @@ build() {
     BIN=${CARGO_TARGET_DIR:-target}/release
 }
 
+# A port that nobody listens on, and that the kernel gives to nobody who connects.
+free_port() {
+    local port
+    for port in $(shuf -i 10000-32000 -n 20); do
+        (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null || { echo "$port"; return; }
+    done
+}
+
 start_master() {
     : >"$WORK/master.out"
-    "$BIN/master" --port 0 --workers "$WORKERS" --accounts "$ACCOUNTS" --initial-balance $((OPENING_CENTS / 100)).00 \
+    HTTP_PORT=$(free_port)
+    "$BIN/master" --port 0 --http-port "$HTTP_PORT" --workers "$WORKERS" --accounts "$ACCOUNTS" --initial-balance $((OPENING_CENTS / 100)).00 \
         --instance "$INSTANCE" --data "$WORK/data" >"$WORK/master.out" 2>"$WORK/master.err" &
     MASTER=$!
     await "the server is ready" ready_or_dead
@@ -100,7 +109,7 @@ client() { "$BIN/client" --port "$PORT" "$@"; }
 inspect() { "$BIN/vaultctl" inspect --instance "$INSTANCE" "$@"; }
 worker_pids() { ps -o pid=,comm= --ppid "$MASTER" | awk '$2 ~ /^vault-worker/ { print $1 }'; }
 process_names() { ps -o comm= --ppid "$MASTER" | sort -V | paste -sd ' '; }
-pid_of_worker() { ps -o pid=,comm= --ppid "$MASTER" | awk -v name="vault-worker-$1" '$2 == name { print $1 }'; }
+pid_of() { ps -o pid=,comm= --ppid "$MASTER" | awk -v name="$1" '$2 == name { print $1 }'; }
 objects() { find /dev/shm -maxdepth 1 -name "*vault.$INSTANCE.*" -printf '%f\n' | sort; }
 # The connections that are being served now.
 served() { inspect --json | sed -n 's/^ *"served": \([0-9]*\).*/\1/p'; }
@@ -197,22 +206,25 @@ show_load() {
     say "$((THREADS * ops)) operations, 0 errors; the server's books and the clients' agree"
 }
 
-show_killed_worker() {
-    step "kill -9 of a worker under load"
+show_deaths() {
+    step "kill -9 of a worker and of the journal process under load"
     start_load --duration 3s --verify
-    local victim
-    victim=$(pid_of_worker 1)
-    kill -9 "$victim"
-    await "the worker is replaced" is_replaced "$victim"
+    local worker journal
+    worker=$(pid_of vault-worker-1)
+    journal=$(pid_of vault-journal)
+    kill -9 "$worker"
+    await "the worker is replaced" is_replaced vault-worker-1 "$worker"
+    kill -9 "$journal"
+    await "the journal process is replaced" is_replaced vault-journal "$journal"
     wait "$LOAD" || fail "the load: $(<"$WORK/load.out")$(<"$WORK/load.err")"
     show cat "$WORK/load.out"
-    show grep -F 'worker 1' "$WORK/master.err"
+    show grep -E 'worker 1|the journal' "$WORK/master.err"
     grep -q '^verify: OK' "$WORK/load.out" || fail "the books do not agree: $(<"$WORK/load.out")"
     grep -q '^reconnects=0 timeouts=0' "$WORK/load.out" || fail "a client noticed: $(<"$WORK/load.out")"
-    say "worker 1 was replaced, its connections went on with others, and no client noticed"
+    say "both were replaced, connections went on with other workers, replies waited for the journal, and no client noticed"
     check_books
 }
-is_replaced() { local now; now=$(pid_of_worker 1); [[ -n $now && $now != "$1" ]]; }
+is_replaced() { local now; now=$(pid_of "$1"); [[ -n $now && $now != "$2" ]]; }
 
 # What came in and went out explains what is there, to the cent.
 check_books() {
@@ -231,6 +243,27 @@ show_faults() {
     show cat "$WORK/faults"
     grep -q '^right  bad CRC  .*ERR_BAD_CRC.*the connection lives' "$WORK/faults" || fail "a bad CRC is not rejected"
     say "bad CRC: ERR_BAD_CRC, and the connection lives"
+}
+
+show_http() {
+    step "HTTP: a page comes the same way, and shows what the server does"
+    local page
+    for page in / /_vault/ready /_vault/; do
+        http_get "$page" >"$WORK/page"
+        show sed -n '1p' "$WORK/page"
+        grep -q '^HTTP/1.1 200 OK' "$WORK/page" || fail "GET $page: $(head -1 "$WORK/page")"
+    done
+    show cat "$WORK/data/access.log"
+    say "GET /, /_vault/ready and /_vault/ (the dashboard): 200"
+}
+# Waits for the log as well, which is written when the master is told to.
+http_get() {
+    exec 8<>"/dev/tcp/127.0.0.1/$HTTP_PORT"
+    printf 'GET %s HTTP/1.1\r\nHost: demo\r\nConnection: close\r\n\r\n' "$1" >&8
+    cat <&8
+    exec 8<&- 8>&-
+    kill -USR1 "$MASTER"
+    await "the request is logged" grep -qF "GET $1 " "$WORK/data/access.log"
 }
 
 show_stop() {
@@ -262,7 +295,7 @@ show_failures() {
     "$BIN/master" --workers 0 || code=$?
     ((code == 2)) || fail "an invalid option: exit code $code"
     code=0
-    "$BIN/master" --port 0 --instance "$INSTANCE-b" --data "$WORK/data" || code=$?
+    "$BIN/master" --port 0 --http-port 0 --instance "$INSTANCE-b" --data "$WORK/data" || code=$?
     ((code == 2)) || fail "a data directory in use: exit code $code"
     echo "ERROR: invalid input or unavailable IPC resource"
     exit 2
@@ -275,8 +308,9 @@ show_processes
 show_objects
 show_hand_over
 show_load
-show_killed_worker
+show_deaths
 show_faults
+show_http
 mapfile -t last_workers < <(worker_pids)
 show_stop
 show_nothing_left

@@ -52,7 +52,8 @@ launch() {
 start_bank() {
     local name=$1 accept=$2 line
     shift 2
-    launch "$name" "$BIN/master" --port 0 --http-port 0 --instance "bench-$$-$name" --data "$TMP/data-$name" --accept "$accept" \
+    [[ " $* " == *" --http-port "* ]] || set -- --http-port 0 "$@"
+    launch "$name" "$BIN/master" --port 0 --instance "bench-$$-$name" --data "$TMP/data-$name" --accept "$accept" \
         --accounts 10000 --initial-balance "$OPENING" "$@"
     line=$(await_line "$PID" "$TMP/$name" '^ready: ')
     printf -v "PORT_$name" %s "$(sed -E 's/^ready: [^ ]*:([0-9]+) .*/\1/' <<<"$line")"

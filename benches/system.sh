@@ -6,7 +6,7 @@
 #
 # What is compared is measured in one run, in turns (A B A B ...), since other users of the machine change its speed from
 # minute to minute; shown are the median and, in brackets, the least and the most. Nothing is sent beyond loopback.
-# Redis, strace and perf are used where they are installed; what is missing is said and left out.
+# Redis, PostgreSQL, nginx with wrk, strace and perf are used where they are installed; what is missing is said and left out.
 set -euo pipefail
 
 case "${1:-}" in
@@ -17,6 +17,7 @@ esac
 
 cd "$(dirname "$0")/.."
 source benches/support.sh
+source benches/web.sh
 
 echo "Building ..." >&2
 cargo build --release --quiet --bins --example echo_server
@@ -27,6 +28,9 @@ start_bank bank dispatch --durability none
 start_bank durable dispatch
 start_bank shared shared --durability none
 start_bank reuseport reuseport --durability none
+make_web_files
+start_web
+start_nginx
 start_redis
 start_postgres
 
@@ -86,6 +90,13 @@ if [ -n "$POSTGRES" ]; then
     compare_two "closed loop, beside PostgreSQL $POSTGRES, synchronous_commit on, a function" durable_transfers postgres_load 1
 fi
 what_it_keeps
+
+section "HTTP: files over 100 connections that stay" \
+    "\`wrk -t 2 -c 100\`, two workers each, both write an access log. Aims: 1.1 of nginx for 1 KiB and 16 KiB, 1.0 for 1 MiB."
+compare_to_nginx
+echo -e "\nThe bank with HTTP on, beside one without:"
+table "load" "HTTP on, requests/s" "off, requests/s" "ratio"
+compare "client --connections 100 --mix transfer=100" bank_beside_web bank_load "--connections 100 --no-keys --mix transfer=100"
 
 section "Connections per second: connect, one PING, close" \
     "\`client --churn\` with 16 threads. \`dispatch\` passes each descriptor from the master to a worker (SCM_RIGHTS); aim: 0.8 of" \

@@ -7,7 +7,8 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use nix::errno::Errno;
 use nix::sys::socket::sockopt::{ReuseAddr, ReusePort, TcpNoDelay};
 use nix::sys::socket::{
-    AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, accept4, bind, getsockname, listen, setsockopt, socket,
+    AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, accept4, bind, getpeername, getsockname, listen,
+    setsockopt, socket,
 };
 
 use crate::ipc::error::IpcError;
@@ -45,9 +46,18 @@ pub fn listener(address: SocketAddr, shared_port: bool) -> Result<OwnedFd, IpcEr
 pub fn local_address(socket: BorrowedFd<'_>) -> Result<SocketAddr, IpcError> {
     let fail = |errno| IpcError::system("read the address of", "a listening socket", errno);
     let storage: SockaddrStorage = getsockname(socket.as_raw_fd()).map_err(fail)?;
+    internet(&storage).ok_or_else(|| fail(Errno::EAFNOSUPPORT))
+}
+
+/// The address of a connection's other end; `None` when it is gone already.
+#[must_use]
+pub fn peer_address(socket: BorrowedFd<'_>) -> Option<SocketAddr> {
+    internet(&getpeername(socket.as_raw_fd()).ok()?)
+}
+
+fn internet(storage: &SockaddrStorage) -> Option<SocketAddr> {
     let v4 = storage.as_sockaddr_in().map(|address| SocketAddr::V4((*address).into()));
-    let v6 = || storage.as_sockaddr_in6().map(|address| SocketAddr::V6((*address).into()));
-    v4.or_else(v6).ok_or_else(|| fail(Errno::EAFNOSUPPORT))
+    v4.or_else(|| storage.as_sockaddr_in6().map(|address| SocketAddr::V6((*address).into())))
 }
 
 /// The next connection, non-blocking and CLOEXEC; `None` when there is none now.

@@ -6,7 +6,7 @@
 //! - floor 1, what the kernel gives, and all of the `unsafe`: [`ipc`]
 //! - floor 2, pure rules: [`wire`] and [`http`], and the settings of the server: [`config`]
 //! - floor 3, where rules meet resources: [`ledger`], [`journal`], [`connection`], [`service`], [`instance`],
-//!   [`access_log`]
+//!   [`access_log`], and what can be seen of all: [`status`]
 //! - floor 4, the processes: [`master`], [`worker`]; the load client: [`client`]; the operator's tool: [`vaultctl`]
 //!
 //! `docs/ARCHITECTURE.md` tells the whole plan.
@@ -29,6 +29,7 @@ pub mod ledger;
 pub mod limits;
 pub mod master;
 pub mod service;
+pub mod status;
 pub mod vaultctl;
 pub mod vocab;
 pub mod wire;

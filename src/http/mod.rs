@@ -29,7 +29,7 @@ pub use date::DateText;
 pub use decide::{Answer, decide};
 pub use entity::{ContentType, ETag, Entity, Sheet};
 pub use fields::Line;
-pub use page::{write_error, write_redirect};
+pub use page::{Made, write_error, write_made, write_redirect};
 pub use request::{Conditions, Connection, Method, Rejection, Request, parse};
 pub use status::Status;
 pub use target::{Place, TargetError};

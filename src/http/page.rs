@@ -40,7 +40,35 @@ pub fn write_redirect(place: &Place, method: Method, tail: &Tail, out: &mut Vec<
     write(Status::MovedPermanently, &location, method, tail, out);
 }
 
-/// The same with any further fields, each with its line end.
+/// What a program has made just now: its type, further fields, each with its line end, and the text itself.
+#[derive(Clone, Copy, Debug)]
+pub struct Made<'a> {
+    /// What came of it.
+    pub status: Status,
+    /// The value of Content-Type.
+    pub content_type: &'a str,
+    /// Further fields, each with its line end.
+    pub fields: &'a str,
+    /// The text; `None` where it comes bit by bit, until the connection ends.
+    pub text: Option<&'a str>,
+}
+
+/// Appends an answer that is made for this one request, and is not to be kept by anybody.
+pub fn write_made(made: &Made, method: Method, tail: &Tail, out: &mut Vec<u8>) {
+    let Made { status, content_type, fields, text } = made;
+    // Writing to a Vec cannot fail.
+    let _ = write!(out, "HTTP/1.1 {status}\r\n{SERVER}Content-Type: {content_type}\r\nCache-Control: no-store\r\n");
+    if let Some(text) = text {
+        let _ = write!(out, "Content-Length: {}\r\n", text.len());
+    }
+    let _ = write!(out, "X-Content-Type-Options: nosniff\r\n{fields}");
+    tail.write(out);
+    if method == Method::Get {
+        out.extend_from_slice(text.unwrap_or_default().as_bytes());
+    }
+}
+
+/// Appends a page with any further fields, each with its line end.
 pub(super) fn write(status: Status, more: &str, method: Method, tail: &Tail, out: &mut Vec<u8>) {
     let page = [BEFORE_TITLE, status.text(), BEFORE_HEADING, status.text(), BEFORE_HINT, status.hint(), AFTER_HINT];
     let length: usize = page.iter().map(|text| text.len()).sum();

@@ -42,6 +42,13 @@ pub fn longest_of(bucket: usize) -> u64 {
     ((((1 << FINENESS) + within + 1) << doubling) << (LOWEST - FINENESS)) - 1
 }
 
+impl Default for Histogram {
+    /// One that has counted nothing.
+    fn default() -> Self {
+        Histogram { buckets: std::array::from_fn(|_| Counter::default()), sum_ns: Counter::default() }
+    }
+}
+
 impl Histogram {
     /// Counts `times` times of `ns` nanoseconds each.
     #[inline]
@@ -129,8 +136,7 @@ mod tests {
 
     #[test]
     fn percentiles_are_never_too_low_and_at_most_an_eighth_too_high() {
-        let histogram: Histogram =
-            Histogram { buckets: std::array::from_fn(|_| Counter::default()), sum_ns: Counter::default() };
+        let histogram = Histogram::default();
         let mut exact: Vec<u64> = (0..10_000u64).map(|i| 2_000 + i * i * 37 % 9_000_001).collect();
         exact.iter().for_each(|&ns| histogram.record(ns, 1));
         exact.sort_unstable();

@@ -31,7 +31,8 @@ pub const LAYOUT_VERSION: u32 = 4;
 #[must_use]
 pub fn layout() -> String {
     let [accounts, ring, keys] = crate::ledger::LAYOUT_VERSIONS;
-    format!("control {LAYOUT_VERSION} accounts {accounts} ring {ring} keys {keys}")
+    let log = crate::access_log::LAYOUT_VERSION;
+    format!("control {LAYOUT_VERSION} accounts {accounts} ring {ring} keys {keys} access-log {log}")
 }
 
 /// The segments' objects, in the order in which they are made.

@@ -342,6 +342,24 @@ impl Table {
         Ok(stamp)
     }
 
+    /// The record of operation `lsn`, if that is durable and its place in the ring is not another's yet. For who only looks: the
+    /// place may be written while it is read, so what was read is believed only if nobody can have begun to.
+    #[must_use]
+    pub fn recent_record(&self, lsn: Lsn) -> Option<Record> {
+        let sequencer = self.sequencer();
+        if !sequencer.is_journaled() || lsn == Lsn(0) || lsn > sequencer.durable() {
+            return None;
+        }
+        let bytes = sequencer.record(lsn);
+        // The record that takes this place next is written only after the number before its own was taken.
+        fence(Ordering::Acquire);
+        if self.order().now().lsn.0 + 1 >= lsn.0 + sequencer.capacity() {
+            return None;
+        }
+        // A ring begins empty, also where the numbers go on from what was on disk.
+        Record::decode(&bytes).ok().filter(|record| record.lsn == lsn)
+    }
+
     /// Takes the sequencer's lock, and sees to what its last holder left when that died.
     #[inline]
     fn sequence(&self, still_waiting: impl FnMut()) -> Held<'_> {

@@ -26,6 +26,9 @@ impl Master {
             let _ = self.poll.registry().deregister(&mut SourceFd(&fd.as_raw_fd()));
         }
         self.common.instance.workers()[index].end_life();
+        if let (Some(log), Ok(number)) = (self.common.access_log, u32::try_from(index)) {
+            log.relinquish(number);
+        }
         let expected = ending.is_orderly() && (post.leaving || self.stopping != Stopping::No);
         let level = if expected { log::Level::Info } else { log::Level::Warn };
         log::log!(level, "worker {index} (pid {}) ended: {}", crewman.child.pid(), ending.text);

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
+use crate::access_log::AccessLog;
 use crate::config::{ConfigError, Settings};
 use crate::instance::Instance;
 use crate::ipc::IpcError;
@@ -47,6 +48,8 @@ pub struct Common {
     pub nudges: Vec<Arc<Nudge>>,
     /// How the journal process is woken up.
     pub journal: Arc<Nudge>,
+    /// Where HTTP requests are logged; `None` where there is no HTTP.
+    pub access_log: Option<&'static AccessLog>,
     /// Where the journal is; `None` where the books are in memory only.
     pub directory: Option<Directory>,
     /// The lock of the data directory; held on by every worker, so that it shows that one lives.
@@ -179,7 +182,7 @@ impl Post {
     /// # Errors
     /// The socketpair, the eventfd or the process cannot be made.
     pub fn fill(&mut self, common: &Common) -> Result<(), MasterError> {
-        let Common { instance, settings, .. } = *common;
+        let Common { instance, settings, access_log, .. } = *common;
         let users = common.users.clone();
         let (index, semaphores) = (self.index, self.semaphores.clone());
         let row = &instance.workers()[index];
@@ -205,6 +208,7 @@ impl Post {
                 nudge,
                 journal,
                 directory,
+                access_log,
                 listeners,
             })
         })?;

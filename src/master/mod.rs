@@ -24,6 +24,7 @@ use std::sync::Arc;
 use nix::errno::Errno;
 use nix::sys::signal::{SigSet, Signal};
 
+use crate::access_log::{self, AccessLog, LogError};
 use crate::config::{AcceptMode, ConfigError, Settings};
 use crate::connection::{PerService, Service};
 use crate::crash_point;
@@ -32,7 +33,8 @@ use crate::instance::{Blueprint, Instance};
 use crate::ipc::event::Nudge;
 use crate::ipc::inherit::Inheritance;
 use crate::ipc::names::{Generation, SHM_FOLDER};
-use crate::ipc::{IpcError, net, process};
+use crate::ipc::segment::Access;
+use crate::ipc::{IpcError, files, net, process};
 use crate::journal::{Directory, DirectoryError, DiskError, RecoveryError};
 use crate::limits::MAX_WORKERS;
 use crate::service::users::{Users, UsersError};
@@ -42,7 +44,9 @@ use upgrade::HandOver;
 pub use upgrade::layout;
 
 /// Open files beside one per connection: standard ones, listeners, locks, and three per worker.
-const OTHER_FILES: u64 = 64 + 4 * MAX_WORKERS as u64;
+const OTHER_FILES: u64 = 64 + 4 * MAX_WORKERS as u64 + FILES_ON_SHELF;
+/// Files that a worker may keep open to send them again.
+const FILES_ON_SHELF: u64 = 1024;
 
 /// Why the server did not start, or could not go on.
 #[derive(Debug, thiserror::Error)]
@@ -83,6 +87,9 @@ pub enum MasterError {
     /// The journal cannot be read.
     #[error(transparent)]
     Recovery(#[from] RecoveryError),
+    /// The access log cannot be written.
+    #[error(transparent)]
+    Log(#[from] LogError),
     /// A file of the journal cannot be read.
     #[error(transparent)]
     Disk(#[from] DiskError),
@@ -125,7 +132,7 @@ struct Unlinker(&'static Instance);
 
 impl Drop for Unlinker {
     fn drop(&mut self) {
-        if let Err(error) = self.0.unlink() {
+        if let Err(error) = self.0.unlink().and(AccessLog::unlink(self.0.generation())) {
             log::error!("{error}");
         }
     }
@@ -144,6 +151,8 @@ pub fn run(
     let settings: &'static Settings = Box::leak(Box::new(settings));
     let users = Arc::new(read_users(settings)?);
     check_environment(settings)?;
+    // Opened by each worker; who names a folder that is not there is told now.
+    settings.http.www.as_deref().filter(|_| settings.http.is_on()).map(files::open_folder).transpose()?;
     let program = std::env::current_exe().map_err(|source| MasterError::Io { step: "find this program", source })?;
     let inherited = Inheritance::announced_by(upgrade::VARIABLE)
         .map_err(|source| MasterError::Io { step: "read what the program before has left", source })?;
@@ -158,6 +167,9 @@ pub fn run(
         Some((inheritance, left)) => go_on(start, inheritance, &left)?,
     };
     master.watch()?;
+    if let Some(Err(error)) = master.common.access_log.map(AccessLog::drain) {
+        log::error!("{error}");
+    }
     books::close(unlinker.0)
 }
 
@@ -176,10 +188,11 @@ impl Start {
         nudges: Vec<Arc<Nudge>>,
         journal: Arc<Nudge>,
         directory: Option<Directory>,
+        access_log: Option<&'static AccessLog>,
         data_lock: File,
     ) -> Common {
         let Start { settings, read_settings, users, program } = self;
-        Common { instance, settings, read_settings, users, program, nudges, journal, directory, data_lock }
+        Common { instance, settings, read_settings, users, program, nudges, journal, directory, access_log, data_lock }
     }
 }
 
@@ -202,7 +215,8 @@ fn start_anew(start: Start) -> Result<(watch::Master, Unlinker), MasterError> {
     }
     instance.control().tune(settings.idle_timeout, settings.rate_limit);
     let nudges = std::iter::repeat_with(|| Nudge::new().map(Arc::new)).take(MAX_WORKERS).collect::<Result<_, _>>()?;
-    let common = start.common(instance, nudges, Arc::new(Nudge::new()?), directory, data_lock);
+    let access_log = doors[Service::Web.index()].as_ref().map(|_| make_access_log(instance, settings)).transpose()?;
+    let common = start.common(instance, nudges, Arc::new(Nudge::new()?), directory, access_log, data_lock);
     let master = watch::Master::new(common, doors, addresses)?;
     announce(instance, settings, &master.worker_pids());
     Ok((master, unlinker))
@@ -232,7 +246,12 @@ fn go_on(start: Start, mut inheritance: Inheritance, left: &[u8]) -> Result<(wat
     }
     let journaled = instance.table().sequencer().is_journaled();
     let directory = journaled.then(|| Directory::open(&start.settings.data)).transpose()?;
-    let common = start.common(instance, nudges, journal, directory, data_lock);
+    let access_log = addresses[Service::Web.index()].map(|_| {
+        let log = AccessLog::open(instance.generation(), Access::Write, log_target(start.settings))?;
+        Ok::<_, IpcError>(&*Box::leak(Box::new(log)))
+    });
+    let access_log = access_log.transpose()?;
+    let common = start.common(instance, nudges, journal, directory, access_log, data_lock);
     let mut master = watch::Master::resume(common, addresses, left, &mut inheritance)?;
     master.replace_scribe();
     Ok((master, unlinker))
@@ -277,6 +296,23 @@ fn open_doors(settings: &Settings) -> Result<watch::Doors, MasterError> {
         }
         Err(error) => Err(error.into()),
     }
+}
+
+/// Where HTTP requests are logged.
+fn log_target(settings: &Settings) -> access_log::Target {
+    let http = &settings.http;
+    access_log::Target {
+        path: http.access_log.clone().unwrap_or_else(|| settings.data.join("access.log")),
+        rotate_bytes: http.log_rotate_bytes,
+        keep: http.log_keep,
+        interval: access_log::INTERVAL,
+    }
+}
+
+fn make_access_log(instance: &Instance, settings: &Settings) -> Result<&'static AccessLog, MasterError> {
+    let log = AccessLog::create(instance.generation(), MAX_WORKERS, log_target(settings))?;
+    log.check_target()?;
+    Ok(Box::leak(Box::new(log)))
 }
 
 fn make_instance(settings: &Settings, directory: Option<&Directory>) -> Result<Instance, MasterError> {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use mio::unix::SourceFd;
 use nix::sys::signal::Signal;
 
+use crate::access_log::AccessLog;
 use crate::config::Settings;
 use crate::instance::control::Orders;
 use crate::limits::{MAX_WORKERS, STOP_DEADLINE_SECONDS};
@@ -30,7 +31,11 @@ impl Master {
                 Ok(signal @ (Signal::SIGINT | Signal::SIGTERM)) => self.stop(signal, now)?,
                 Ok(Signal::SIGTTIN) => self.enlist()?,
                 Ok(Signal::SIGTTOU) => self.retire(),
-                Ok(Signal::SIGUSR1) => self.take_mail(),
+                Ok(Signal::SIGUSR1) => {
+                    self.take_mail();
+                    // Also the word of who has moved the access log away; who has not is not bothered.
+                    self.common.access_log.into_iter().for_each(AccessLog::announce_reopen);
+                }
                 Ok(Signal::SIGHUP) => self.reload(),
                 Ok(Signal::SIGUSR2) => _ = self.upgrade(None),
                 Ok(other) => log::warn!("{other}: nothing is done on this signal"),

@@ -12,6 +12,7 @@ mod inspect;
 mod password;
 mod repair;
 mod source;
+mod top;
 mod user;
 
 use std::error::Error;
@@ -37,6 +38,8 @@ pub struct Cli {
 enum Command {
     /// Show everything that can be seen of a running instance, without touching it
     Inspect(inspect::Inspect),
+    /// Watch a running instance live: throughput, latency, workers, journal, cache, accounts
+    Top(top::Top),
     /// Prove from the journal that the books are right, also beside a running server
     Audit(audit::Audit),
     /// Show the journal's records
@@ -104,6 +107,7 @@ impl Failure {
 pub fn run(cli: Cli) -> ExitCode {
     let done = match cli.command {
         Command::Inspect(inspect) => inspect::run(&inspect),
+        Command::Top(top) => top::run(&top),
         Command::Audit(audit) => audit::run(&audit),
         Command::Journal(journal) => dump::run(&journal),
         Command::Repair(repair) => repair::run(&repair),

@@ -1,12 +1,14 @@
 //! A connection that a worker serves, for whichever service.
 
-use crate::worker::bank;
 use crate::worker::visit::{Parting, Visit};
+use crate::worker::{bank, web};
 
 /// A connection with all that its worker remembers about it.
 pub enum Guest {
     /// Of the bank.
     Bank(Box<bank::Guest>),
+    /// Of the web.
+    Web(Box<web::Guest>),
 }
 
 impl Guest {
@@ -16,6 +18,7 @@ impl Guest {
     pub fn visit(&self) -> &Visit {
         match self {
             Guest::Bank(guest) => guest,
+            Guest::Web(guest) => guest,
         }
     }
 
@@ -24,6 +27,7 @@ impl Guest {
     pub fn visit_mut(&mut self) -> &mut Visit {
         match self {
             Guest::Bank(guest) => guest,
+            Guest::Web(guest) => guest,
         }
     }
 
@@ -32,6 +36,7 @@ impl Guest {
     pub fn into_visit(self) -> Visit {
         match self {
             Guest::Bank(guest) => guest.into_visit(),
+            Guest::Web(guest) => guest.into_visit(),
         }
     }
 
@@ -41,6 +46,7 @@ impl Guest {
         self.visit().parting == Parting::No
             && match self {
                 Guest::Bank(guest) => guest.pending.is_none(),
+                Guest::Web(guest) => guest.is_listening(),
             }
     }
 }

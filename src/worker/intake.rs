@@ -3,11 +3,13 @@
 use std::io;
 use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::time::SystemTime;
 
 use nix::sys::socket::{MsgFlags, Shutdown, recv, send, shutdown};
 
 use crate::connection::slot::{Claim, ConnectionSlot, Holder};
 use crate::connection::{Connection, PerService, Service};
+use crate::http::{self, DateText};
 use crate::instance::Instance;
 use crate::ipc::lane::{Consumer, Taken, Ticket};
 use crate::ipc::process::monotonic_ns;
@@ -237,7 +239,12 @@ fn turn_away(service: Service, socket: OwnedFd) -> Arrival {
             let length = Response::Error { opcode: 0, status: Status::Busy }.write(0, None, &mut scratch);
             scratch[..length].to_vec()
         }
-        Service::Web => Vec::new(),
+        Service::Web => {
+            let (mut told, date) = (Vec::new(), DateText::of(SystemTime::now()));
+            let tail = http::Tail { date: &date, connection: http::Connection::Ends };
+            http::write_error(http::Status::Unavailable, http::Method::Get, &tail, &mut told);
+            told
+        }
     };
     // A client that cannot be told is closed all the same.
     let _ = send(socket.as_raw_fd(), &told, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL);

@@ -1,7 +1,7 @@
 //! A worker: an event loop that serves the connections handed to it.
 //!
-//! `intake` takes connections in, `reception` gives them a place and lets them go, `bank` serves those of the bank, `pool` does what
-//! may block, `rounds` sees to those that are idle or slow and to the worker's own leaving.
+//! `intake` takes connections in, `reception` gives them a place and lets them go, `bank` serves those of the bank and `web` the others,
+//! `pool` does what may block, `rounds` sees to those that are idle or slow and to the worker's own leaving.
 
 mod bank;
 mod farewell;
@@ -11,17 +11,19 @@ mod pool;
 mod reception;
 mod rounds;
 mod visit;
+mod web;
 
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use mio::event::Event;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token, Waker};
 
+use crate::access_log::{self, AccessLog};
 use crate::config::Settings;
 use crate::connection::PerService;
 use crate::crash_point;
@@ -53,6 +55,8 @@ const ROOM_PATIENCE: Duration = Duration::from_millis(1);
 /// Threads for what may block of the bank's business, and how much may wait for them; a connection has at most one thing at a time,
 /// so this is far from the usual.
 const OFFICE: (usize, usize) = (2, 1024);
+/// Files that may wait for a thread; who asks for one more is answered 503.
+const WAITING_FOR_FILES: usize = 256;
 /// Events taken from the kernel at once.
 const EVENTS: usize = 1024;
 
@@ -76,6 +80,8 @@ pub struct Seat {
     pub journal: Arc<Nudge>,
     /// Where statements are read from; `None` where the books are in memory only.
     pub directory: Option<Directory>,
+    /// Where HTTP requests are logged; none where there is no HTTP.
+    pub access_log: Option<&'static AccessLog>,
     /// What it accepts from by itself, unless connections are handed to it.
     pub listeners: PerService<Option<OwnedFd>>,
 }
@@ -92,6 +98,8 @@ struct Worker {
     intake: Intake,
     intake_more: bool,
     desk: Desk,
+    /// None where there is no HTTP.
+    web: Option<web::Desk>,
     office: Arc<Office>,
     /// By slot number.
     guests: Vec<Option<Guest>>,
@@ -122,19 +130,33 @@ pub fn run(seat: Seat) -> i32 {
 
 impl Worker {
     fn new(seat: Seat) -> io::Result<Self> {
-        let Seat { index, instance, settings, users, semaphores, lane, nudge, journal, directory, listeners } = seat;
+        let Seat {
+            index,
+            instance,
+            settings,
+            users,
+            semaphores,
+            lane,
+            nudge,
+            journal,
+            directory,
+            access_log,
+            listeners,
+        } = seat;
         let row = &instance.workers()[index];
         crash_point::arm_from_environment(&index.to_string(), row.lives());
         // Made after the fork: an inherited epoll would be shared with the master.
         let poll = Poll::new()?;
-        let waker = Waker::new(poll.registry(), POOL)?;
+        let waker = Arc::new(Waker::new(poll.registry(), POOL)?);
+        let wake = move || {
+            // The eventfd behind it only fails when its counter is full: then it wakes up anyway.
+            let _ = waker.wake();
+        };
         let office = Arc::new(Office::new(instance.table(), users, directory));
         let clerks = office.clone();
         let work = move |errand| clerks.run(errand);
-        let pool = Pool::start("vault-pool", OFFICE.0, OFFICE.1, work, move || {
-            // The eventfd behind it only fails when its counter is full: then it wakes up anyway.
-            let _ = waker.wake();
-        })?;
+        let pool = Pool::start("vault-pool", OFFICE.0, OFFICE.1, work, wake.clone())?;
+        let web = access_log.map(|log| open_web(instance, settings, log, index, wake)).transpose()?;
         let teller = Teller::new(instance.table(), index, move || row.beat(monotonic_ns()));
         // Its copy of the users is as old as the master's last look at the file.
         let reloads = instance.control().reloads();
@@ -149,6 +171,7 @@ impl Worker {
         let slots = instance.connections().len();
         Ok(Worker {
             desk: Desk::new(Counter::new(instance.table(), teller, pool, &row.stats)),
+            web,
             office,
             guests: std::iter::repeat_with(|| None).take(slots).collect(),
             number,
@@ -193,7 +216,20 @@ impl Worker {
             }
             self.say_farewells()?;
         }
-        Ok(())
+        self.leave()
+    }
+
+    /// The last: lets go of whoever is still there, and has the access log written.
+    fn leave(mut self) -> io::Result<()> {
+        for slot in 0..self.guests.len() {
+            if let Some(guest) = self.guests[slot].take() {
+                self.close(guest);
+            }
+        }
+        if let Some(web) = self.web.take() {
+            web.finish();
+        }
+        self.say_farewells()
     }
 
     /// How long there is nothing to do unless something happens; tells the journal process what to wake this worker for.
@@ -213,12 +249,16 @@ impl Worker {
     /// Whether the first in the line waits for nothing that is yet to become durable, but for a place to write to.
     fn first_waits_for_room(&self) -> bool {
         let guest = self.line.first().and_then(|(_, slot)| self.guests[slot as usize].as_ref());
-        guest.is_some_and(|Guest::Bank(guest)| guest.blocked.is_some() && guest.held.waits_for().is_none())
+        matches!(guest, Some(Guest::Bank(guest)) if guest.blocked.is_some() && guest.held.waits_for().is_none())
     }
 
     fn set_time(&mut self) {
         let now = monotonic_ns();
-        self.desk.counter.set_time(now);
+        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        self.desk.counter.set_time(now, since_1970);
+        if let Some(web) = &mut self.web {
+            web.set_time(now, since_1970);
+        }
         self.row.beat(now);
         self.row.stats.turns.add(1);
     }
@@ -227,7 +267,10 @@ impl Worker {
         match event.token() {
             LANE | LISTENER => self.intake_more = true,
             NUDGE => self.take_orders(),
-            POOL => self.deliver_findings(),
+            POOL => {
+                self.deliver_findings();
+                self.deliver_files();
+            }
             Token(slot) => {
                 let Some(guest) = self.guests.get_mut(slot).and_then(Option::as_mut) else { return Ok(()) };
                 let visit = guest.visit_mut();
@@ -244,6 +287,7 @@ impl Worker {
         let Some(mut guest) = self.guests[slot].take() else { return };
         let fate = match &mut guest {
             Guest::Bank(guest) => self.serve_bank(guest),
+            Guest::Web(guest) => self.web.as_mut().map_or(Fate::Over, |web| web.turn(guest)),
         };
         let visit = guest.visit_mut();
         match fate {
@@ -254,7 +298,11 @@ impl Worker {
             }
             Fate::Recalled | Fate::Stays => {}
         }
+        let between_requests = matches!(guest, Guest::Web(_)) && self.row.is_to_leave();
         self.guests[slot] = Some(guest);
+        if between_requests {
+            self.give_back(slot);
+        }
     }
 
     fn serve_bank(&mut self, guest: &mut bank::Guest) -> Fate {
@@ -309,6 +357,49 @@ impl Worker {
             }
         }
     }
+
+    /// Goes on with connections of the web that have waited for a file, or for room in the access log.
+    fn deliver_files(&mut self) {
+        let Some(web) = &mut self.web else { return };
+        let unlogged = web.unlogged();
+        for (reader, news) in unlogged.map(|reader| (reader, None)).collect::<Vec<_>>() {
+            self.tell(reader, news);
+        }
+        while let Some((readers, news)) = self.web.as_mut().and_then(web::Desk::finding) {
+            for reader in readers {
+                self.tell(reader, news.as_ref());
+            }
+        }
+    }
+
+    fn tell(&mut self, reader: web::Reader, news: Option<&web::News>) {
+        // Its connection may have ended in the meantime.
+        let Some(Guest::Web(guest)) = self.guests[reader.slot as usize].as_mut() else { return };
+        if guest.generation == reader.generation {
+            web::Desk::tell(guest, news);
+            self.give_turn(reader.slot as usize);
+        }
+    }
+}
+
+/// Everything for HTTP.
+fn open_web(
+    instance: &'static Instance,
+    settings: &Settings,
+    log: &'static AccessLog,
+    index: usize,
+    wake: impl Fn() + Clone + Send + Sync + 'static,
+) -> io::Result<web::Desk> {
+    let (http, row) = (&settings.http, &instance.workers()[index]);
+    let library = web::Library::open(http.www.as_deref()).map_err(io::Error::other)?;
+    let find = move |job| library.run(job);
+    let librarians = Pool::start("vault-files", http.threads, WAITING_FOR_FILES, find, wake.clone())?;
+    let number = u32::try_from(index).map_err(|_| io::ErrorKind::InvalidInput)?;
+    let log = access_log::Writer::start(log, number, wake)?;
+    row.stats.web.connections.set(0);
+    row.stats.web.streams.set(0);
+    let board = web::Board::new(instance, http.status_public, &row.stats.web);
+    Ok(web::Desk::new(http, librarians, log, board, &row.stats.web))
 }
 
 /// Watches `fd`, edge-triggered as all of mio is.

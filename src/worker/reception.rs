@@ -1,6 +1,7 @@
 //! The reception: connections that come, and those that go.
 
 use std::io;
+use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::{AsFd, AsRawFd};
 
 use mio::unix::SourceFd;
@@ -10,13 +11,14 @@ use crate::config::AcceptMode;
 use crate::connection::slot::{Claim, Holder};
 use crate::connection::{Connection, Service};
 use crate::instance::control::{Orders, WorkerState};
-use crate::ipc::fdpass;
+use crate::ipc::{fdpass, net};
 use crate::service::users::Users;
 use crate::worker::bank::{self, Allowance};
 use crate::worker::guest::Guest;
 use crate::worker::intake::{Arrival, More};
 use crate::worker::visit::Visit;
-use crate::worker::{Farewell, Worker, watch};
+use crate::worker::web::Stage;
+use crate::worker::{Farewell, Worker, watch, web};
 
 impl Worker {
     /// Takes connections in from wherever they come.
@@ -46,7 +48,8 @@ impl Worker {
         let stats = &self.row.stats;
         match arrival {
             Arrival::Admitted { connection, generation, waited_ns } => {
-                stats.accepted.add(1);
+                let bank = self.intake.service_of(connection.index()) == Service::Bank;
+                if bank { &stats.accepted } else { &stats.web.accepted }.add(1);
                 stats.dispatch_wait_ns.add(waited_ns);
                 stats.dispatch_wait_most_ns.add(waited_ns.saturating_sub(stats.dispatch_wait_most_ns.get()));
                 let guest = self.enter(connection, generation);
@@ -55,8 +58,8 @@ impl Worker {
             Arrival::Resumed { connection, generation } => {
                 stats.resumed.add(1);
                 let mut guest = self.enter(connection, generation);
-                match &mut guest {
-                    Guest::Bank(guest) => self.desk.hold_what_was_left(guest),
+                if let Guest::Bank(guest) = &mut guest {
+                    self.desk.hold_what_was_left(guest);
                 }
                 self.admit(guest);
             }
@@ -72,8 +75,18 @@ impl Worker {
     fn enter(&mut self, connection: Connection<'static>, generation: u32) -> Guest {
         self.count += 1;
         self.row.set_connections(self.count);
+        let service = self.intake.service_of(connection.index());
         let visit = Visit::new(connection, generation, self.desk.counter.now_ns);
-        Guest::Bank(Box::new(bank::Guest::new(visit, self.instance.control().rate_limit())))
+        match service {
+            Service::Bank => Guest::Bank(Box::new(bank::Guest::new(visit, self.instance.control().rate_limit()))),
+            Service::Web => {
+                let connections = &self.row.stats.web.connections;
+                connections.set(connections.get() + 1);
+                let peer = net::peer_address(visit.connection.as_fd());
+                let peer = peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.ip());
+                Guest::Web(Box::new(web::Guest::new(visit, peer)))
+            }
+        }
     }
 
     fn admit(&mut self, guest: Guest) {
@@ -94,19 +107,22 @@ impl Worker {
     }
 
     /// Closes a connection.
-    pub(super) fn close(&mut self, guest: Guest) {
+    pub(super) fn close(&mut self, mut guest: Guest) {
+        if let (Some(web), Guest::Web(guest)) = (&mut self.web, &mut guest) {
+            web.let_go(guest);
+        }
         let Visit { connection, generation, .. } = guest.into_visit();
         self.unwatch(&connection);
         connection.shut_down();
         let (slot, index) = (connection.slot(), connection.index());
         drop(connection);
+        self.leave_one(index);
         if self.settings.accept == AcceptMode::Dispatch {
             slot.pass(Claim { holder: Holder::Served(self.number), generation }, Holder::Closed(self.number));
             self.farewells.push(Farewell { slot: index, generation });
         } else {
             slot.free();
         }
-        self.leave_one();
         self.row.stats.closed.add(1);
         // One more can be accepted now, should descriptors have been short.
         self.intake_more |= self.intake.listeners().next().is_some();
@@ -126,7 +142,7 @@ impl Worker {
         drop(connection);
         slot.pass(Claim { holder: Holder::Served(self.number), generation }, Holder::Returned(self.number));
         self.farewells.push(Farewell { slot: index, generation });
-        self.leave_one();
+        self.leave_one(index);
         true
     }
 
@@ -136,7 +152,11 @@ impl Worker {
         let _ = self.poll.registry().deregister(&mut SourceFd(&connection.as_fd().as_raw_fd()));
     }
 
-    fn leave_one(&mut self) {
+    fn leave_one(&mut self, index: u32) {
+        if self.intake.service_of(index) == Service::Web {
+            let connections = &self.row.stats.web.connections;
+            connections.set(connections.get().saturating_sub(1));
+        }
         self.count -= 1;
         self.row.set_connections(self.count);
     }
@@ -182,6 +202,12 @@ impl Worker {
             self.stop_accepting();
             for slot in 0..self.guests.len() {
                 self.give_back(slot);
+                // Nobody can go on with a stream; its reader comes again.
+                if matches!(&self.guests[slot], Some(Guest::Web(guest)) if matches!(guest.stage, Stage::Streaming(_)))
+                    && let Some(guest) = self.guests[slot].take()
+                {
+                    self.close(guest);
+                }
             }
         }
     }
@@ -194,8 +220,10 @@ impl Worker {
         }
         self.reloads = control.reloads();
         let (limit, now) = (control.rate_limit(), self.desk.counter.now_ns);
-        for Guest::Bank(guest) in self.guests.iter_mut().flatten() {
-            guest.allowance = limit.map(|limit| Allowance::new(limit, now));
+        for guest in self.guests.iter_mut().flatten() {
+            if let Guest::Bank(guest) = guest {
+                guest.allowance = limit.map(|limit| Allowance::new(limit, now));
+            }
         }
         // Looked through by the master before; a file that has changed since is left alone.
         if let Some(Ok(users)) = self.settings.users.as_deref().map(Users::load) {

@@ -5,6 +5,7 @@ use crate::limits::{PARTIAL_FRAME_SECONDS, STOP_DEADLINE_SECONDS};
 use crate::worker::bank;
 use crate::worker::guest::Guest;
 use crate::worker::visit::Parting;
+use crate::worker::web::{self, Stage};
 use crate::worker::{ROUND_NS, Worker};
 
 const SECOND_NS: u64 = 1_000_000_000;
@@ -16,8 +17,10 @@ enum Overdue {
     Lingering,
     /// No byte came or went for the idle time-out.
     Idle,
-    /// It began a frame and did not end it.
+    /// It began a frame and did not end it, or does not fetch its answer.
     Slow,
+    /// It began a request of the web and did not end it, which it is told.
+    SlowHead,
 }
 
 impl Worker {
@@ -26,16 +29,41 @@ impl Worker {
         let now = self.desk.counter.now_ns;
         self.next_round_ns = now + ROUND_NS;
         let idle_ns = self.instance.control().idle_timeout_ns();
+        self.push_events();
         let stats = &self.row.stats;
+        let patience_ns = u64::try_from(self.settings.http.timeout.as_nanos()).unwrap_or(u64::MAX);
         for slot in 0..self.guests.len() {
-            let Some(why) = self.guests[slot].as_ref().and_then(|guest| overdue(guest, now, idle_ns)) else { continue };
+            let Some(why) = self.guests[slot].as_ref().and_then(|guest| overdue(guest, now, idle_ns, patience_ns))
+            else {
+                continue;
+            };
             match why {
                 Overdue::Lingering => {}
                 Overdue::Idle => stats.idle_dropped.add(1),
                 Overdue::Slow => stats.slow_dropped.add(1),
+                Overdue::SlowHead => {
+                    stats.slow_dropped.add(1);
+                    if let (Some(web), Some(Guest::Web(guest))) = (&mut self.web, &mut self.guests[slot]) {
+                        web.time_out(guest);
+                    }
+                    self.give_turn(slot);
+                    continue;
+                }
             }
             if let Some(guest) = self.guests[slot].take() {
                 self.close(guest);
+            }
+        }
+    }
+
+    /// Has those who watch see what happened.
+    fn push_events(&mut self) {
+        let Some(event) = self.web.as_mut().and_then(web::Desk::next_event) else { return };
+        for slot in 0..self.guests.len() {
+            if let Some(Guest::Web(guest)) = &mut self.guests[slot]
+                && guest.push(&event)
+            {
+                self.give_turn(slot);
             }
         }
     }
@@ -47,6 +75,9 @@ impl Worker {
         }
         self.row.set_state(WorkerState::Stopping);
         self.stop_accepting();
+        if let Some(web) = &mut self.web {
+            web.begin_to_close();
+        }
         // A second before the master loses its patience.
         self.leave_by_ns = Some(self.desk.counter.now_ns + (STOP_DEADLINE_SECONDS - 1) * SECOND_NS);
         for slot in 0..self.guests.len() {
@@ -71,12 +102,27 @@ impl Worker {
     }
 }
 
-fn overdue(guest: &Guest, now_ns: u64, idle_ns: Option<u64>) -> Option<Overdue> {
+fn overdue(guest: &Guest, now_ns: u64, idle_ns: Option<u64>, web_patience_ns: u64) -> Option<Overdue> {
     if let Parting::Lingering { until_ns } = guest.visit().parting {
         return (now_ns >= until_ns).then_some(Overdue::Lingering);
     }
     match guest {
         Guest::Bank(guest) => bank_overdue(guest, now_ns, idle_ns),
+        Guest::Web(guest) => web_overdue(guest, now_ns, idle_ns, web_patience_ns),
+    }
+}
+
+fn web_overdue(guest: &web::Guest, now_ns: u64, idle_ns: Option<u64>, patience_ns: u64) -> Option<Overdue> {
+    let partial = guest.partial_since_ns.is_some_and(|since| late(now_ns, since, patience_ns));
+    let stuck = late(now_ns, guest.active_ns, patience_ns);
+    match guest.stage {
+        Stage::Listening if partial => Some(Overdue::SlowHead),
+        Stage::Listening => idle_ns.filter(|&idle| late(now_ns, guest.active_ns, idle)).map(|_| Overdue::Idle),
+        Stage::Skipping(_) => partial.then_some(Overdue::Slow),
+        Stage::Sending(ref sending) if !sending.fetching => stuck.then_some(Overdue::Slow),
+        Stage::Streaming(_) => stuck.then_some(Overdue::Slow),
+        // It waits for this server.
+        Stage::Sending(_) | Stage::Awaiting | Stage::Unlogged { .. } => None,
     }
 }
 

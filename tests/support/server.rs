@@ -17,7 +17,7 @@ use std::process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use bank_vault::instance::stale;
+use bank_vault::instance::{Instance, stale};
 use bank_vault::ipc::names;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, kill};
@@ -109,6 +109,12 @@ impl Server {
         let Life { address, master, workers, ready, process, stdout } = life;
         (self.address, self.master, self.workers, self.ready) = (address, master, workers, ready);
         (self.process, self.stdout) = (process, stdout);
+    }
+
+    /// What the server shows of itself in shared memory.
+    #[must_use]
+    pub fn stats(&self) -> Instance {
+        stale::open_running(&self.instance).unwrap()
     }
 
     /// The data directory.

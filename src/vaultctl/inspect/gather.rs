@@ -2,17 +2,12 @@
 
 use std::fs;
 
-use clap::ValueEnum;
-
 use super::report::{
-    ConnectionsReport, IntentReport, JournalReport, LaneReport, LockReport, LocksReport, PlannedBalance, Process,
-    Report, SegmentReport, SemaphoreReport, SlotReport, Summary, TotalsReport, WorkerReport,
+    ConnectionsReport, InstanceReport, IntentReport, JournalReport, LaneReport, LockReport, LocksReport,
+    PlannedBalance, Process, Report, SegmentReport, SemaphoreReport, SlotReport, TotalsReport,
 };
-use crate::config::AcceptMode;
-use crate::connection::Service;
 use crate::connection::slot::{ConnectionSlot, Holder, NOBODY_YET};
 use crate::instance::Instance;
-use crate::instance::control::WorkerRow;
 use crate::ipc::lane::LaneSemaphores;
 use crate::ipc::process::monotonic_ns;
 use crate::ipc::semaphore::NamedSemaphore;
@@ -20,8 +15,9 @@ use crate::ipc::{IpcError, segment};
 use crate::ledger::Table;
 use crate::ledger::intent::{Intent, NO_CONNECTION, Phase};
 use crate::limits::{RECEIVE_BYTES, TRANSMIT_BYTES};
+use crate::status::numbers::{milliseconds, ratio};
+use crate::status::sample::{Journal, Summary, Worker};
 use crate::vocab::AccountId;
-use crate::wire::{Opcode, Status};
 
 /// Looks at everything in `instance`; at each connection only if `each_connection`.
 ///
@@ -30,31 +26,19 @@ use crate::wire::{Opcode, Status};
 pub(super) fn gather(instance: &Instance, each_connection: bool) -> Result<Report, IpcError> {
     let now = monotonic_ns();
     Ok(Report {
-        instance: summary(instance, now),
+        instance: InstanceReport {
+            summary: Summary::of(instance, now),
+            master: process(instance.control().master_pid()),
+        },
         segments: segments(instance)?,
         lanes: lanes(instance)?,
-        workers: workers(instance, now),
+        workers: Worker::all(instance, now),
         journal: journal(instance, now),
         intents: intents(instance.table()),
         locks: locks(instance.table()),
         connections: connections(instance.connections(), each_connection.then_some(now)),
         totals: totals(instance.table()),
     })
-}
-
-fn summary(instance: &Instance, now: u64) -> Summary {
-    let control = instance.control();
-    let mode = AcceptMode::value_variants().get(control.accept_mode() as usize).and_then(AcceptMode::to_possible_value);
-    Summary {
-        name: instance.generation().instance.clone(),
-        boot: format!("{:08x}", instance.generation().boot),
-        master: process(control.master_pid()),
-        address: control.address(Service::Bank),
-        http_address: Some(control.address(Service::Web)).filter(|address| !address.is_empty()),
-        accept_mode: mode.map_or_else(|| control.accept_mode().to_string(), |mode| mode.get_name().to_owned()),
-        data: control.data(),
-        uptime_ms: milliseconds(now, control.started_ns()),
-    }
 }
 
 fn segments(instance: &Instance) -> Result<Vec<SegmentReport>, IpcError> {
@@ -94,67 +78,12 @@ fn semaphore(semaphore: &NamedSemaphore) -> SemaphoreReport {
     SemaphoreReport { name: semaphore.name().to_owned(), value: semaphore.value() }
 }
 
-fn workers(instance: &Instance, now: u64) -> Vec<WorkerReport> {
-    let rows = instance.workers().iter().enumerate();
-    rows.filter(|(_, row)| row.lives() > 0).map(|(worker, row)| self::worker(worker, row, now)).collect()
-}
-
-fn worker(worker: usize, row: &WorkerRow, now: u64) -> WorkerReport {
-    let stats = &row.stats;
-    // Both lists have their counters in the order of the places in shared memory.
-    let requests = Opcode::ALL.iter().zip(&stats.requests).map(|(opcode, counter)| (opcode.name(), counter.get()));
-    let answers = Status::ALL.iter().zip(&stats.answers).map(|(status, counter)| (status.name(), counter.get()));
-    WorkerReport {
-        worker,
-        pid: row.pid(),
-        state: row.state().name(),
-        leaving: row.is_to_leave(),
-        lives: row.lives(),
-        repairs: row.repairs(),
-        heartbeat_age_ms: milliseconds(now, row.heartbeat_ns()),
-        connections: row.connections(),
-        accepted: stats.accepted.get(),
-        closed: stats.closed.get(),
-        refused: stats.refused.get(),
-        idle_dropped: stats.idle_dropped.get(),
-        slow_dropped: stats.slow_dropped.get(),
-        bad_frames: stats.strikes.get(),
-        requests_total: stats.requests.iter().map(|counter| counter.get()).sum(),
-        requests: requests.collect(),
-        answers: answers.filter(|(_, count)| *count > 0).collect(),
-        bytes_in: stats.bytes_in.get(),
-        bytes_out: stats.bytes_out.get(),
-        turns: stats.turns.get(),
-        dispatch_wait_mean_us: ratio(stats.dispatch_wait_ns.get(), stats.accepted.get()) / 1000.0,
-        dispatch_wait_max_us: microseconds(stats.dispatch_wait_most_ns.get()),
-        lane_contended: stats.lane_contended.get(),
-    }
-}
-
 fn journal(instance: &Instance, now: u64) -> JournalReport {
-    let (row, sequencer) = (instance.journal_row(), instance.table().sequencer());
-    // Durable before the last: neither goes back, so the difference cannot be negative.
-    let durable = sequencer.durable();
-    let last = instance.table().order().now().lsn;
-    let (groups, records) = (row.groups.get(), row.records.get());
-    let journaled = sequencer.is_journaled();
+    let journal = Journal::of(instance, now);
     JournalReport {
-        state: sequencer.state().name(),
-        process: Some(row.pid()).filter(|&pid| pid != 0).map(process),
-        lives: row.lives(),
-        leaving: row.is_to_leave(),
-        heartbeat_age_ms: if journaled { milliseconds(now, row.heartbeat_ns()) } else { 0 },
-        replies_wait: sequencer.replies_wait(),
-        last_lsn: last.0,
-        durable_lsn: durable.0,
-        waiting: if journaled { last.0.saturating_sub(durable.0) } else { 0 },
-        capacity: sequencer.capacity(),
-        groups,
-        records,
-        records_per_group: ratio(records, groups),
-        snapshot_lsn: row.snapshot().0,
-        keys: sequencer.keys().known().min(sequencer.keys().window()),
-        key_window: sequencer.keys().window(),
+        process: Some(journal.pid).filter(|&pid| pid != 0).map(process),
+        records_per_group: ratio(journal.records, journal.groups),
+        journal,
     }
 }
 
@@ -263,18 +192,4 @@ fn process_of(thread: u32) -> Option<Process> {
     let status = fs::read_to_string(format!("/proc/{thread}/status")).ok()?;
     let group = status.lines().find_map(|line| line.strip_prefix("Tgid:"))?;
     Some(process(group.trim().parse().ok()?))
-}
-
-fn milliseconds(now: u64, since: u64) -> u64 {
-    now.saturating_sub(since) / 1_000_000
-}
-
-#[allow(clippy::cast_precision_loss, reason = "for show: exact up to 104 days")]
-fn microseconds(nanoseconds: u64) -> f64 {
-    nanoseconds as f64 / 1000.0
-}
-
-#[allow(clippy::cast_precision_loss, reason = "for show: exact up to 2^53")]
-fn ratio(whole: u64, parts: u64) -> f64 {
-    whole as f64 / parts.max(1) as f64
 }

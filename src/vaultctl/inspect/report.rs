@@ -3,17 +3,17 @@
 //! Money is in cents, times are in the unit that the field's name ends with, counters count since the instance began. Every
 //! number is that of some moment during the gathering, not all of the same one.
 
-use std::collections::BTreeMap;
-
 use serde::Serialize;
+
+use crate::status::sample::{Journal, Summary, Worker};
 
 /// A running instance.
 #[derive(Debug, Serialize)]
 pub(super) struct Report {
-    pub instance: Summary,
+    pub instance: InstanceReport,
     pub segments: Vec<SegmentReport>,
     pub lanes: Vec<LaneReport>,
-    pub workers: Vec<WorkerReport>,
+    pub workers: Vec<Worker>,
     pub journal: JournalReport,
     pub intents: Vec<IntentReport>,
     pub locks: LocksReport,
@@ -23,17 +23,10 @@ pub(super) struct Report {
 
 /// What concerns the instance as a whole.
 #[derive(Debug, Serialize)]
-pub(super) struct Summary {
-    pub name: String,
-    /// As it stands in the objects' names.
-    pub boot: String,
+pub(super) struct InstanceReport {
+    #[serde(flatten)]
+    pub summary: Summary,
     pub master: Process,
-    pub address: String,
-    /// `None`: there is no HTTP.
-    pub http_address: Option<String>,
-    pub accept_mode: String,
-    pub data: String,
-    pub uptime_ms: u64,
 }
 
 /// A process, as the kernel knows it now.
@@ -73,74 +66,14 @@ pub(super) struct SemaphoreReport {
     pub value: u32,
 }
 
-#[derive(Debug, Serialize)]
-pub(super) struct WorkerReport {
-    pub worker: usize,
-    /// 0: there is no process now.
-    pub pid: u32,
-    pub state: &'static str,
-    /// Whether it was asked to leave.
-    pub leaving: bool,
-    /// How often a process was started in its place.
-    pub lives: u32,
-    /// Operations that dead processes of its place had begun, and that were finished or dropped.
-    pub repairs: u32,
-    pub heartbeat_age_ms: u64,
-    pub connections: u32,
-    pub accepted: u64,
-    pub closed: u64,
-    pub refused: u64,
-    pub idle_dropped: u64,
-    pub slow_dropped: u64,
-    pub bad_frames: u64,
-    pub requests_total: u64,
-    /// Every opcode by its name.
-    pub requests: BTreeMap<&'static str, u64>,
-    /// Every status that was given, by its name.
-    pub answers: BTreeMap<&'static str, u64>,
-    pub bytes_in: u64,
-    pub bytes_out: u64,
-    /// Turns of its event loop.
-    pub turns: u64,
-    /// Between the master's accept and the worker, per connection.
-    pub dispatch_wait_mean_us: f64,
-    pub dispatch_wait_max_us: f64,
-    /// Times that it found its lane in use by the master.
-    pub lane_contended: u64,
-}
-
 /// What makes operations durable, and what is remembered of their keys.
 #[derive(Debug, Serialize)]
 pub(super) struct JournalReport {
-    /// `absent`: the books are in memory only.
-    pub state: &'static str,
+    #[serde(flatten)]
+    pub journal: Journal,
     /// `None`: there is no journal process now.
     pub process: Option<Process>,
-    /// How often a process was started for it.
-    pub lives: u32,
-    /// Whether it was asked to write what is left, and end.
-    pub leaving: bool,
-    pub heartbeat_age_ms: u64,
-    /// Whether replies wait until what they show is durable.
-    pub replies_wait: bool,
-    /// The last operation.
-    pub last_lsn: u64,
-    /// The last operation that is on disk for good.
-    pub durable_lsn: u64,
-    /// Records in the ring that are not.
-    pub waiting: u64,
-    /// Places of the ring.
-    pub capacity: u64,
-    /// Groups that were made durable by one sync each.
-    pub groups: u64,
-    pub records: u64,
     pub records_per_group: f64,
-    /// The last operation that the newest snapshot covers; 0 for none.
-    pub snapshot_lsn: u64,
-    /// Idempotency keys that are remembered.
-    pub keys: u64,
-    /// As many as are remembered at most.
-    pub key_window: u64,
 }
 
 /// An operation in flight.

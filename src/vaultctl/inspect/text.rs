@@ -4,9 +4,11 @@ use std::fmt::{self, Display, Write};
 use std::iter;
 
 use super::report::{
-    ConnectionsReport, IntentReport, JournalReport, LaneReport, LocksReport, Process, Report, SegmentReport,
-    SlotReport, Summary, TotalsReport, WorkerReport,
+    ConnectionsReport, InstanceReport, IntentReport, JournalReport, LaneReport, LocksReport, Process, Report,
+    SegmentReport, SlotReport, TotalsReport,
 };
+use crate::status::numbers::ratio;
+use crate::status::sample::{Journal, Summary, Worker};
 use crate::vaultctl::columns::Table;
 use crate::vocab::Cents;
 use crate::wire::{Opcode, Status};
@@ -22,7 +24,7 @@ pub(super) fn text(report: &Report) -> Result<String, fmt::Error> {
     section(&mut out, "lanes: the master pushes tickets, the worker takes them", &lanes(&report.lanes))?;
     section(&mut out, "workers", &workers(&report.workers))?;
     section(&mut out, "traffic", &traffic(&report.workers))?;
-    if report.workers.iter().any(|worker| !worker.answers.is_empty()) {
+    if report.workers.iter().any(|worker| !worker.answers.iter().all(|&count| count == 0)) {
         section(&mut out, "requests", &requests(&report.workers))?;
         section(&mut out, "answers", &answers(&report.workers))?;
     }
@@ -38,10 +40,10 @@ fn section(out: &mut String, title: &str, content: &dyn Display) -> fmt::Result 
     write!(out, "\n{title}\n{content}")
 }
 
-fn summary(out: &mut String, summary: &Summary) -> fmt::Result {
-    let Summary { name, boot, master, address, http_address, accept_mode, data, uptime_ms } = summary;
+fn summary(out: &mut String, report: &InstanceReport) -> fmt::Result {
+    let Summary { name, boot, address, http_address, accept_mode, data, uptime_ms, .. } = &report.summary;
     writeln!(out, "instance {name}, boot {boot}, up {} s", seconds(*uptime_ms))?;
-    writeln!(out, "  master   {}", process(master))?;
+    writeln!(out, "  master   {}", process(&report.master))?;
     writeln!(out, "  address  {address}, accept {accept_mode}")?;
     if let Some(address) = http_address {
         writeln!(out, "  http     {address}")?;
@@ -67,7 +69,7 @@ fn lanes(lanes: &[LaneReport]) -> Table {
     table
 }
 
-fn workers(workers: &[WorkerReport]) -> Table {
+fn workers(workers: &[Worker]) -> Table {
     let headings =
         ["worker", "pid", "<state", "lives", "repairs", "heartbeat", "connections", "accepted", "closed", "refused"];
     let mut table = Table::new(headings);
@@ -91,12 +93,12 @@ fn workers(workers: &[WorkerReport]) -> Table {
     table
 }
 
-fn traffic(workers: &[WorkerReport]) -> Table {
+fn traffic(workers: &[Worker]) -> Table {
     let headings = ["worker", "bytes in", "bytes out", "wait mean", "wait max", "bad frames", "idle", "slow", "turns"];
     let mut table = Table::new(headings);
     for worker in workers {
-        let mean = format!("{:.1} us", worker.dispatch_wait_mean_us);
-        let most = format!("{:.1} us", worker.dispatch_wait_max_us);
+        let mean = format!("{:.1} us", ratio(worker.dispatch_wait_sum_us, worker.accepted));
+        let most = format!("{} us", worker.dispatch_wait_max_us);
         table.row([
             &worker.worker as &dyn Display,
             &worker.bytes_in,
@@ -113,45 +115,43 @@ fn traffic(workers: &[WorkerReport]) -> Table {
 }
 
 /// One column for every opcode that was asked for at all.
-fn requests(workers: &[WorkerReport]) -> Table {
-    let count = |worker: &WorkerReport, name: &str| worker.requests.get(name).copied().unwrap_or(0);
-    let names: Vec<&str> = Opcode::ALL.iter().map(|opcode| opcode.name()).collect();
-    let names: Vec<&str> = names.into_iter().filter(|name| workers.iter().any(|w| count(w, name) > 0)).collect();
-    let mut table = Table::new(["worker", "all"].into_iter().chain(names.iter().copied()));
+fn requests(workers: &[Worker]) -> Table {
+    let asked = |opcode: &&Opcode| workers.iter().any(|worker| worker.requests[opcode.index()] > 0);
+    let opcodes: Vec<&Opcode> = Opcode::ALL.iter().filter(asked).collect();
+    let mut table = Table::new(["worker", "all"].into_iter().chain(opcodes.iter().map(|opcode| opcode.name())));
     for worker in workers {
-        let counts: Vec<u64> = names.iter().map(|name| count(worker, name)).collect();
-        let counts = counts.iter().map(|count| count as &dyn Display);
+        let counts = opcodes.iter().map(|opcode| &worker.requests[opcode.index()] as &dyn Display);
         table.row([&worker.worker as &dyn Display, &worker.requests_total].into_iter().chain(counts));
     }
     table
 }
 
 /// One column for every status that was given at all.
-fn answers(workers: &[WorkerReport]) -> Table {
-    let names = Status::ALL.iter().map(|status| status.name());
-    let names: Vec<&str> = names.filter(|name| workers.iter().any(|w| w.answers.contains_key(name))).collect();
-    let mut table = Table::new(iter::once("worker").chain(names.iter().copied()));
+fn answers(workers: &[Worker]) -> Table {
+    let given = |status: &&Status| workers.iter().any(|worker| worker.answers[status.index()] > 0);
+    let statuses: Vec<&Status> = Status::ALL.iter().filter(given).collect();
+    let mut table = Table::new(iter::once("worker").chain(statuses.iter().map(|status| status.name())));
     for worker in workers {
-        let counts: Vec<u64> = names.iter().map(|name| worker.answers.get(name).copied().unwrap_or(0)).collect();
-        let counts = counts.iter().map(|count| count as &dyn Display);
+        let counts = statuses.iter().map(|status| &worker.answers[status.index()] as &dyn Display);
         table.row(iter::once(&worker.worker as &dyn Display).chain(counts));
     }
     table
 }
 
-fn journal(out: &mut String, journal: &JournalReport) -> fmt::Result {
-    let JournalReport { keys, key_window, last_lsn, durable_lsn, waiting, capacity, .. } = journal;
+fn journal(out: &mut String, report: &JournalReport) -> fmt::Result {
+    let JournalReport { journal, process: holder, records_per_group } = report;
+    let Journal { keys, key_window, last_lsn, durable_lsn, waiting, capacity, .. } = journal;
     if journal.capacity == 0 {
         writeln!(out, "\njournal: absent, the books are in memory only; last operation {last_lsn}")?;
     } else {
-        let holder = journal.process.as_ref().map_or_else(|| "no process".to_owned(), process);
+        let holder = holder.as_ref().map_or_else(|| "no process".to_owned(), process);
         let leaving = if journal.leaving { ", asked to end" } else { "" };
-        let JournalReport { state, lives, heartbeat_age_ms, replies_wait, .. } = journal;
+        let Journal { state, lives, heartbeat_age_ms, replies_wait, .. } = journal;
         writeln!(out, "\njournal: {state}{leaving}, {holder}, lives {lives}, heartbeat {heartbeat_age_ms} ms ago")?;
         let wait = if *replies_wait { "replies wait for it" } else { "replies do not wait for it" };
         writeln!(out, "  last operation {last_lsn}, durable {durable_lsn}: {wait}")?;
         writeln!(out, "  ring {waiting} of {capacity} records wait")?;
-        let JournalReport { groups, records, records_per_group, snapshot_lsn, .. } = journal;
+        let Journal { groups, records, snapshot_lsn, .. } = journal;
         writeln!(out, "  {records} records in {groups} groups, {records_per_group:.1} a group")?;
         writeln!(
             out,

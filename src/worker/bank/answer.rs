@@ -96,9 +96,9 @@ impl Counter {
     }
 
     /// Sets the time of this turn of the loop.
-    pub fn set_time(&mut self, now_ns: u64) {
+    pub fn set_time(&mut self, now_ns: u64, since_1970: Duration) {
         self.now_ns = now_ns;
-        self.teller.set_wall_clock(wall_clock().as_nanos().try_into().unwrap_or(u64::MAX));
+        self.teller.set_wall_clock(since_1970.as_nanos().try_into().unwrap_or(u64::MAX));
     }
 
     /// Counts a reply that is queued.

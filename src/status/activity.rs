@@ -1,0 +1,212 @@
+//! What the accounts do: the newest durable records of the journal ring, summed up. No user is named.
+
+use std::collections::HashMap;
+
+use serde::Serialize;
+
+use crate::calendar::iso_utc;
+use crate::instance::Instance;
+use crate::journal::record::{Kind, Record};
+use crate::vocab::{AccountId, Lsn};
+
+/// Records that are looked at most: half a megabyte, a fraction of a millisecond.
+const LOOKED_AT: u64 = 4096;
+/// Records among which the busiest accounts are looked for.
+const BUSIEST_OF: usize = 1024;
+/// Busiest accounts that are shown.
+const BUSIEST: usize = 8;
+/// Operations that are shown one by one.
+const SHOWN: usize = 10;
+
+/// What the accounts did.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Activity {
+    /// Operations that became durable in the interval.
+    pub operations: u64,
+    /// The newest of them, which `kinds` is of: all, unless there were very many.
+    pub looked_at: u64,
+    /// What they were, one entry for each kind.
+    pub kinds: [OfKind; 3],
+    /// Records that `busiest` is of, be they of the interval or older.
+    pub busiest_of: usize,
+    /// The accounts that most of those name, the busiest first.
+    pub busiest: Vec<Busy>,
+    /// The last operations, the newest first.
+    pub last: Vec<Operation>,
+}
+
+/// Operations of one kind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct OfKind {
+    /// `deposit`, `withdraw` or `transfer`.
+    pub kind: &'static str,
+    /// How many were done.
+    pub done: u64,
+    /// How many were refused; only refusals of requests with a key are in the journal.
+    pub refused: u64,
+    /// What those that were done moved.
+    pub amount_cents: i64,
+}
+
+/// An account that is used much.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Busy {
+    /// Its number.
+    pub account: u32,
+    /// Operations that name it.
+    pub operations: u64,
+    /// What those that were done moved to it and from it.
+    pub amount_cents: i64,
+}
+
+/// One operation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Operation {
+    /// Its number.
+    pub lsn: u64,
+    /// When it happened, ISO 8601 in UTC.
+    pub time: String,
+    /// `deposit`, `withdraw` or `transfer`.
+    pub kind: &'static str,
+    /// Whether it was done, and not refused.
+    pub done: bool,
+    /// Its account; of a transfer the one that gives.
+    pub account: u32,
+    /// Of a transfer the account that takes.
+    pub to: Option<u32>,
+    /// What was asked to be moved.
+    pub amount_cents: i64,
+}
+
+impl Activity {
+    /// What became durable after operation `since`, up to operation `until`; `None` where there is no journal, and so no record of
+    /// anything.
+    #[must_use]
+    pub fn between(instance: &Instance, since: Lsn, until: Lsn) -> Option<Activity> {
+        let table = instance.table();
+        if !table.sequencer().is_journaled() {
+            return None;
+        }
+        let oldest = until.0.saturating_sub(LOOKED_AT).max(since.0.min(until.0.saturating_sub(BUSIEST_OF as u64)));
+        // From the newest backwards, up to one whose place is another's by now.
+        let records = (oldest + 1..=until.0).rev().map_while(|lsn| table.recent_record(Lsn(lsn)));
+        Some(Activity::of(records, since, until))
+    }
+
+    /// Sums up records that come newest first, of which those after `since`, up to `until`, are of the interval.
+    fn of(records: impl Iterator<Item = Record>, since: Lsn, until: Lsn) -> Activity {
+        let mut activity = Activity { operations: until.0.saturating_sub(since.0), ..Activity::default() };
+        for (of_kind, kind) in activity.kinds.iter_mut().zip([Kind::Deposit, Kind::Withdraw, Kind::Transfer]) {
+            of_kind.kind = name(kind);
+        }
+        let mut accounts = HashMap::new();
+        for (place, record) in records.enumerate() {
+            if record.lsn > since {
+                activity.looked_at += 1;
+                activity.kinds[record.kind as usize].count(&record);
+            }
+            if place < BUSIEST_OF {
+                activity.busiest_of += 1;
+                count_accounts(&mut accounts, &record);
+            }
+            if place < SHOWN {
+                activity.last.push(Operation::of(&record));
+            }
+        }
+        activity.busiest = accounts.into_values().collect();
+        activity.busiest.sort_unstable_by_key(|busy: &Busy| (u64::MAX - busy.operations, busy.account));
+        activity.busiest.truncate(BUSIEST);
+        activity
+    }
+}
+
+impl OfKind {
+    fn count(&mut self, record: &Record) {
+        if record.is_done() {
+            self.done += 1;
+            self.amount_cents = self.amount_cents.saturating_add(record.amount.0);
+        } else {
+            self.refused += 1;
+        }
+    }
+}
+
+fn count_accounts(accounts: &mut HashMap<AccountId, Busy>, record: &Record) {
+    let (first, second) = record.accounts;
+    for account in [Some(first), second].into_iter().flatten() {
+        let busy = accounts.entry(account).or_insert(Busy { account: account.0, operations: 0, amount_cents: 0 });
+        busy.operations += 1;
+        if record.is_done() {
+            busy.amount_cents = busy.amount_cents.saturating_add(record.amount.0);
+        }
+    }
+}
+
+impl Operation {
+    fn of(record: &Record) -> Operation {
+        let (first, second) = record.accounts;
+        Operation {
+            lsn: record.lsn.0,
+            time: iso_utc(record.time_ns / 1_000_000),
+            kind: name(record.kind),
+            done: record.is_done(),
+            account: first.0,
+            to: second.map(|account| account.0),
+            amount_cents: record.amount.0,
+        }
+    }
+}
+
+fn name(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Deposit => "deposit",
+        Kind::Withdraw => "withdraw",
+        Kind::Transfer => "transfer",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::journal::record::Verdict;
+    use crate::vocab::Cents;
+
+    fn transfer(lsn: u64, from: u32, to: u32, verdict: Verdict) -> Record {
+        Record {
+            lsn: Lsn(lsn),
+            term: 0,
+            time_ns: lsn * 1_000_000,
+            kind: Kind::Transfer,
+            verdict,
+            principal: 1,
+            accounts: (AccountId(from), Some(AccountId(to))),
+            amount: Cents(5),
+            balances: [Cents(0); 2],
+            previous: [Lsn(0); 2],
+            key: Some([1; 16]),
+        }
+    }
+
+    #[test]
+    fn only_the_interval_is_summed_and_what_is_older_still_shows_who_is_busy() {
+        let verdict = |lsn| if lsn == 2000 { Verdict::Insufficient } else { Verdict::Done };
+        let records = (1..=2000).rev().map(|lsn| transfer(lsn, 7, u32::try_from(100 + lsn % 3).unwrap(), verdict(lsn)));
+        let activity = Activity::of(records, Lsn(1990), Lsn(2000));
+        assert_eq!((activity.operations, activity.looked_at, activity.busiest_of), (10, 10, BUSIEST_OF));
+        let transfers = OfKind { kind: "transfer", done: 9, refused: 1, amount_cents: 45 };
+        assert_eq!(
+            activity.kinds,
+            [
+                OfKind { kind: "deposit", ..OfKind::default() },
+                OfKind { kind: "withdraw", ..OfKind::default() },
+                transfers
+            ]
+        );
+        let first = activity.busiest[0];
+        assert_eq!(first, Busy { account: 7, operations: 1024, amount_cents: 5 * 1023 });
+        assert_eq!(activity.busiest.len(), 4);
+        let shown: Vec<_> = activity.last.iter().map(|operation| (operation.lsn, operation.done)).collect();
+        assert_eq!((shown.len(), shown[0], shown[9]), (SHOWN, (2000, false), (1991, true)));
+        assert_eq!(activity.last[0].time, "1970-01-01T00:00:02.000Z");
+    }
+}

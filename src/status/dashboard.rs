@@ -1,0 +1,48 @@
+//! The dashboard's page, and what a browser may do with it.
+
+/// The dashboard: one page without anything from elsewhere, which draws what it reads from `/_vault/events`.
+pub const DASHBOARD: &str = include_str!("dashboard.html");
+
+/// The `Content-Security-Policy` that goes with [`DASHBOARD`]: this script and this style, by their hashes, the events of the
+/// server that it came from, and nothing else.
+pub const DASHBOARD_POLICY: &str = concat!(
+    "default-src 'none'; ",
+    "script-src 'sha256-YpeKIDMJoej29QRFMCTkv5GjYdJsrv1nO0oOeQi6KCc='; ",
+    "style-src 'sha256-P7LwFyYiWDcOD1sAm7yAvBpEl1eN6l2gEomSRtTxjyc='; ",
+    "connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+);
+
+#[cfg(test)]
+mod tests {
+    use base64ct::{Base64, Encoding};
+    use sha2::{Digest, Sha256};
+
+    use super::*;
+
+    /// What stands between the one opening and the one closing tag.
+    fn inside(tag: &str) -> &'static str {
+        let (_, rest) = DASHBOARD.split_once(&format!("<{tag}>")).unwrap();
+        let (inside, rest) = rest.split_once(&format!("</{tag}>")).unwrap();
+        assert!(!rest.contains(&format!("<{tag}")), "there is another {tag}");
+        inside
+    }
+
+    #[test]
+    fn the_policy_names_the_script_and_the_style_that_are_in_the_page() {
+        for tag in ["script", "style"] {
+            let hash = Base64::encode_string(&Sha256::digest(inside(tag)));
+            assert!(DASHBOARD_POLICY.contains(&format!("{tag}-src 'sha256-{hash}'")), "the {tag}'s is {hash}");
+        }
+        assert!(!DASHBOARD.contains(" style=") && !DASHBOARD.contains(" onclick="), "an attribute has no hash");
+    }
+
+    #[test]
+    fn the_page_needs_nothing_from_elsewhere_and_is_small() {
+        assert!(DASHBOARD.len() < 40 * 1024, "{} bytes", DASHBOARD.len());
+        let elsewhere = ["src=\"", "url(", "@import", "https://", "innerHTML", "eval("];
+        for what in elsewhere {
+            assert!(!DASHBOARD.contains(what), "{what}");
+        }
+        assert_eq!(DASHBOARD.matches("http://").count(), 1, "the name space of the icon, which nobody fetches");
+    }
+}

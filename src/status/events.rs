@@ -1,0 +1,88 @@
+//! What happened between two samples that people want to be told in words.
+
+use super::sample::{Journal, Sample, Worker};
+
+/// Every death, return and change of state that shows between the two, in the order of the processes.
+pub(super) fn between(before: &Sample, after: &Sample) -> Vec<String> {
+    let mut events = Vec::new();
+    let resumed = |sample: &Sample| sample.workers.iter().map(|worker| worker.resumed).sum::<u64>();
+    let mut went_on = resumed(after).saturating_sub(resumed(before));
+    for worker in &after.workers {
+        let earlier = before.workers.iter().find(|earlier| earlier.worker == worker.worker);
+        if let Some(event) = of_worker(earlier, worker) {
+            // Which of them went on from which worker is nowhere counted: told once.
+            let tail = match std::mem::take(&mut went_on) {
+                0 => String::new(),
+                count => format!(", {} went on", plural(count, "connection")),
+            };
+            events.push(format!("worker {} {event}{tail}", worker.worker));
+        }
+        let repairs = worker.repairs.saturating_sub(earlier.map_or(0, |earlier| earlier.repairs));
+        if repairs > 0 {
+            events.push(format!("{} of worker {} settled", plural(repairs.into(), "operation"), worker.worker));
+        }
+    }
+    events.extend(of_journal(&before.journal, &after.journal));
+    match (before.accept_paused, after.accept_paused) {
+        (false, true) => events.push("all lanes are full: the master accepts no more".to_owned()),
+        (true, false) => events.push("there is room in the lanes again".to_owned()),
+        _ => {}
+    }
+    if after.stopping && !before.stopping {
+        events.push("the instance stops".to_owned());
+    }
+    events
+}
+
+fn of_worker(before: Option<&Worker>, after: &Worker) -> Option<String> {
+    let Some(before) = before else { return Some(format!("is new, pid {}", after.pid)) };
+    of_process((before.pid, before.lives, before.leaving || after.leaving), (after.pid, after.lives))
+}
+
+fn of_journal(before: &Journal, after: &Journal) -> Vec<String> {
+    let process = of_process((before.pid, before.lives, before.leaving || after.leaving), (after.pid, after.lives));
+    let mut events: Vec<_> = process.map(|event| format!("the journal process {event}")).into_iter().collect();
+    if before.state != after.state {
+        events.push(format!("the journal was {} and is {}", before.state, after.state));
+    }
+    if before.snapshot_lsn < after.snapshot_lsn {
+        events.push(format!("a snapshot was taken, up to operation {}", after.snapshot_lsn));
+    }
+    events
+}
+
+/// What became of a process: its pid, lives and whether it was asked to leave, and its pid and lives later.
+fn of_process((pid, lives, leaving): (u32, u32, bool), (now, lives_now): (u32, u32)) -> Option<String> {
+    let ended = if leaving { "left as it was asked to" } else { "died" };
+    match (pid, now) {
+        _ if pid == now => None,
+        (_, 0) => Some(format!("{ended}, pid {pid}")),
+        (0, _) => Some(format!("is back, pid {now}")),
+        _ if lives == lives_now => None,
+        _ => {
+            let times = lives_now.saturating_sub(lives);
+            let often = if times > 1 { format!(" {times} times") } else { String::new() };
+            Some(format!("{ended}{often} and is back, pid {pid} → {now}"))
+        }
+    }
+}
+
+fn plural(count: u64, noun: &str) -> String {
+    if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_is_told_of_once_for_what_became_of_it() {
+        let told = |before, after| of_process(before, after);
+        assert_eq!(told((12, 1, false), (12, 1)), None);
+        assert_eq!(told((12, 1, false), (0, 1)).unwrap(), "died, pid 12");
+        assert_eq!(told((0, 1, false), (13, 2)).unwrap(), "is back, pid 13");
+        assert_eq!(told((12, 1, false), (13, 2)).unwrap(), "died and is back, pid 12 → 13");
+        assert_eq!(told((12, 1, false), (15, 4)).unwrap(), "died 3 times and is back, pid 12 → 15");
+        assert_eq!(told((12, 1, true), (13, 2)).unwrap(), "left as it was asked to and is back, pid 12 → 13");
+    }
+}

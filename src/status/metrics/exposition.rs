@@ -1,0 +1,111 @@
+//! The text format of Prometheus, version 0.0.4.
+
+use std::fmt::Display;
+
+use crate::instance::histogram::{BUCKETS, Times, longest_of};
+
+/// Buckets of ours to one that is shown: half a doubling.
+const STEP: usize = 4;
+
+/// What a metric is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Type {
+    /// It only grows.
+    Counter,
+    /// It goes up and down.
+    Gauge,
+    /// Times, in buckets.
+    Histogram,
+}
+
+/// A label and its value.
+pub(super) type Label<'a> = (&'static str, &'a dyn Display);
+
+/// A text that is being written.
+#[derive(Default)]
+pub(super) struct Exposition {
+    text: String,
+    name: &'static str,
+}
+
+impl Exposition {
+    /// Begins a metric; what follows are its values.
+    pub(super) fn metric(&mut self, name: &'static str, kind: Type, help: &str) {
+        let kind = match kind {
+            Type::Counter => "counter",
+            Type::Gauge => "gauge",
+            Type::Histogram => "histogram",
+        };
+        let help = help.replace('\\', "\\\\").replace('\n', "\\n");
+        self.text.push_str(&format!("# HELP {name} {help}\n# TYPE {name} {kind}\n"));
+        self.name = name;
+    }
+
+    /// One value of the metric.
+    pub(super) fn value(&mut self, labels: &[Label<'_>], value: impl Display) {
+        self.line("", labels, value);
+    }
+
+    /// One histogram of the metric, in seconds. A bucket's bound is the longest time, to the nanosecond, that is counted in it, so
+    /// that the counts are exact.
+    pub(super) fn times(&mut self, labels: &[Label<'_>], times: &Times) {
+        let mut seen = 0;
+        for (bucket, count) in times.buckets().iter().enumerate() {
+            seen += count;
+            // What is beyond the last bucket's bound is counted in it as well: its bound is none.
+            if bucket % STEP == STEP - 1 && bucket < BUCKETS - 1 {
+                let bound = seconds(longest_of(bucket));
+                let labels: Vec<_> = labels.iter().copied().chain([("le", &bound as &dyn Display)]).collect();
+                self.line("_bucket", &labels, seen);
+            }
+        }
+        let labels_of_all: Vec<_> = labels.iter().copied().chain([("le", &"+Inf" as &dyn Display)]).collect();
+        self.line("_bucket", &labels_of_all, seen);
+        self.line("_sum", labels, seconds(times.sum_ns()));
+        self.line("_count", labels, seen);
+    }
+
+    fn line(&mut self, suffix: &str, labels: &[Label<'_>], value: impl Display) {
+        self.text.push_str(self.name);
+        self.text.push_str(suffix);
+        for (place, (label, content)) in labels.iter().enumerate() {
+            let before = if place == 0 { '{' } else { ',' };
+            let content = content.to_string().replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+            self.text.push_str(&format!("{before}{label}=\"{content}\""));
+        }
+        let end = if labels.is_empty() { "" } else { "}" };
+        self.text.push_str(&format!("{end} {value}\n"));
+    }
+
+    /// All that was written.
+    pub(super) fn into_text(self) -> String {
+        self.text
+    }
+}
+
+/// Nanoseconds as seconds, exactly, without zeros at the end.
+pub(super) fn seconds(ns: u64) -> String {
+    let text = format!("{}.{:09}", ns / 1_000_000_000, ns % 1_000_000_000);
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_could_end_a_line_or_a_label_is_escaped() {
+        let mut exposition = Exposition::default();
+        exposition.metric("a", Type::Gauge, "of\\two\nlines");
+        exposition.value(&[("name", &"q\"\\\n")], 1);
+        let text = "# HELP a of\\\\two\\nlines\n# TYPE a gauge\na{name=\"q\\\"\\\\\\n\"} 1\n";
+        assert_eq!(exposition.into_text(), text);
+    }
+
+    #[test]
+    fn seconds_are_exact() {
+        for (ns, text) in [(0, "0"), (1, "0.000000001"), (1_500_000_000, "1.5"), (20_000_000_000, "20")] {
+            assert_eq!(seconds(ns), text);
+        }
+    }
+}

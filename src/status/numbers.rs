@@ -1,0 +1,138 @@
+//! Numbers as they are shown: rates, percentiles, and tables of counters under their names.
+
+use std::time::Duration;
+
+use serde::{Serialize, Serializer};
+
+use super::HTTP_CODES;
+use crate::instance::histogram::Times;
+use crate::wire::{Opcode, Status};
+
+/// Counters per opcode, in the order of [`Opcode::ALL`].
+pub type ByOpcode<T> = [T; Opcode::ALL.len()];
+/// Counters per status, in the order of [`Status::ALL`].
+pub type ByStatus<T> = [T; Status::ALL.len()];
+/// Counters per status of HTTP, in the order of [`HTTP_CODES`].
+pub type ByCode<T> = [T; HTTP_CODES.len()];
+
+/// A counter, and how fast it grows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct Rate {
+    /// Since the instance began.
+    pub total: u64,
+    /// In the interval, per second.
+    pub per_s: f64,
+}
+
+impl Rate {
+    /// From the counter's two values.
+    pub(super) fn between(before: u64, after: u64, seconds: f64) -> Rate {
+        Rate { total: after, per_s: per_second(after.saturating_sub(before), seconds) }
+    }
+
+    /// The same of whole tables.
+    pub(super) fn each<const N: usize>(before: [u64; N], after: [u64; N], seconds: f64) -> [Rate; N] {
+        std::array::from_fn(|place| Rate::between(before[place], after[place], seconds))
+    }
+}
+
+/// Percentiles of times, in microseconds; a percentile is at most an eighth too high, and never too low.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct Percentiles {
+    /// How many times these are of.
+    pub count: u64,
+    /// The mean; `None`, as all others, where there are none.
+    pub mean_us: Option<f64>,
+    /// Half are not longer.
+    pub p50_us: Option<f64>,
+    /// Nine of ten are not longer.
+    pub p90_us: Option<f64>,
+    /// 99 of a hundred are not longer.
+    pub p99_us: Option<f64>,
+    /// 999 of a thousand are not longer.
+    pub p999_us: Option<f64>,
+    /// None is longer.
+    pub max_us: Option<f64>,
+}
+
+impl From<&Times> for Percentiles {
+    fn from(times: &Times) -> Self {
+        let at = |per_mille| times.percentile_ns(per_mille).map(microseconds);
+        let count = times.count();
+        Percentiles {
+            count,
+            mean_us: (count > 0).then(|| ratio(times.sum_ns(), count) / 1000.0),
+            p50_us: at(500),
+            p90_us: at(900),
+            p99_us: at(990),
+            p999_us: at(999),
+            max_us: at(1000),
+        }
+    }
+}
+
+/// The time from one moment to another, nanoseconds both; 0 where the other was earlier.
+#[must_use]
+pub fn milliseconds(now_ns: u64, since_ns: u64) -> u64 {
+    now_ns.saturating_sub(since_ns) / 1_000_000
+}
+
+pub(super) fn microseconds(ns: u64) -> f64 {
+    Duration::from_nanos(ns).as_secs_f64() * 1e6
+}
+
+/// How many times `whole` is in `part`; 0 for nothing of nothing.
+#[must_use]
+#[allow(clippy::cast_precision_loss, reason = "for show: exact up to 2^53")]
+pub fn ratio(part: u64, whole: u64) -> f64 {
+    part as f64 / whole.max(1) as f64
+}
+
+#[allow(clippy::cast_precision_loss, reason = "for show: exact up to 2^53")]
+pub(super) fn per_second(count: u64, seconds: f64) -> f64 {
+    if seconds > 0.0 { count as f64 / seconds } else { 0.0 }
+}
+
+pub(super) fn times<S: Serializer>(times: &Times, serializer: S) -> Result<S::Ok, S::Error> {
+    Percentiles::from(times).serialize(serializer)
+}
+
+/// Every opcode under its name.
+pub(super) fn by_opcode<S: Serializer, T: Serialize>(counts: &ByOpcode<T>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(Opcode::ALL.iter().map(|opcode| opcode.name()).zip(counts))
+}
+
+/// What a table of counters leaves out.
+pub(super) trait Counted {
+    /// Whether it was never counted.
+    fn is_nothing(&self) -> bool;
+}
+
+impl Counted for u64 {
+    fn is_nothing(&self) -> bool {
+        *self == 0
+    }
+}
+
+impl Counted for Rate {
+    fn is_nothing(&self) -> bool {
+        self.total == 0
+    }
+}
+
+/// Every status that was ever given, under its name.
+pub(super) fn by_status<S: Serializer, T: Serialize + Counted>(
+    counts: &ByStatus<T>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    let given = Status::ALL.iter().map(|status| status.name()).zip(counts);
+    serializer.collect_map(given.filter(|(_, count)| !count.is_nothing()))
+}
+
+/// Every status of HTTP that was ever given, under its three digits.
+pub(super) fn by_code<S: Serializer, T: Serialize + Counted>(
+    counts: &ByCode<T>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(HTTP_CODES.iter().zip(counts).filter(|(_, count)| !count.is_nothing()))
+}

@@ -1,0 +1,351 @@
+//! Everything that is counted, at one moment.
+
+use clap::ValueEnum;
+use serde::Serialize;
+
+use super::numbers::{self, ByCode, ByOpcode, ByStatus, milliseconds};
+use crate::config::AcceptMode;
+use crate::connection::Service;
+use crate::instance::Instance;
+use crate::instance::control::{Orders, WorkerRow};
+use crate::instance::histogram::Times;
+use crate::instance::stats::WebStats;
+use crate::ipc::layout::Counter;
+use crate::ipc::process::monotonic_ns;
+
+/// An instance at one moment; also the schema of `/_vault/stats.json`.
+///
+/// Counters count since the instance began, over all lives of a worker; times are in the unit that a field's name ends with. The
+/// numbers are loaded one after the other while everything goes on: each is that of some moment during the call.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Sample {
+    /// When it was taken, nanoseconds of the monotonic clock.
+    #[serde(skip)]
+    pub taken_ns: u64,
+    /// What does not change.
+    pub instance: Summary,
+    /// Whether the master waits for room in a lane.
+    pub accept_paused: bool,
+    /// Whether the instance is on its way out.
+    pub stopping: bool,
+    /// Each worker that there ever was.
+    pub workers: Vec<Worker>,
+    /// What makes operations durable.
+    pub journal: Journal,
+}
+
+/// What concerns an instance as a whole.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Summary {
+    /// Its name.
+    pub name: String,
+    /// The random number of this start, as it stands in the objects' names.
+    pub boot: String,
+    /// The version of the program that looked.
+    pub version: &'static str,
+    /// The master's process id.
+    pub master_pid: u32,
+    /// Where the bank listens.
+    pub address: String,
+    /// Where HTTP is served; `None` where it is not.
+    pub http_address: Option<String>,
+    /// How connections reach workers.
+    pub accept_mode: String,
+    /// The data directory.
+    pub data: String,
+    /// Time since the start.
+    pub uptime_ms: u64,
+}
+
+/// One worker, and all that it and those before it in its place have counted.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Worker {
+    /// Its number.
+    pub worker: usize,
+    /// 0: there is no process now.
+    pub pid: u32,
+    /// `absent`, `starting`, `serving`, `leaving` or `stopping`.
+    pub state: &'static str,
+    /// Whether it was asked to leave.
+    pub leaving: bool,
+    /// How often a process was started in its place.
+    pub lives: u32,
+    /// Operations that dead processes of its place had begun, and that were finished or dropped.
+    pub repairs: u32,
+    /// Time since it last came by.
+    pub heartbeat_age_ms: u64,
+    /// Connections that it has now, those of HTTP included.
+    pub connections: u32,
+    /// Connections that it was given.
+    pub accepted: u64,
+    /// Connections that ended.
+    pub closed: u64,
+    /// Connections turned away because there was no slot.
+    pub refused: u64,
+    /// Connections taken over from other workers.
+    pub resumed: u64,
+    /// Connections dropped for being idle.
+    pub idle_dropped: u64,
+    /// Connections dropped for a frame that did not end.
+    pub slow_dropped: u64,
+    /// Frames that were none.
+    pub bad_frames: u64,
+    /// Requests of all opcodes.
+    pub requests_total: u64,
+    /// Requests by opcode.
+    #[serde(serialize_with = "numbers::by_opcode")]
+    pub requests: ByOpcode<u64>,
+    /// Answers by status.
+    #[serde(serialize_with = "numbers::by_status")]
+    pub answers: ByStatus<u64>,
+    /// Bytes received.
+    pub bytes_in: u64,
+    /// Bytes sent.
+    pub bytes_out: u64,
+    /// Turns of its event loop.
+    pub turns: u64,
+    /// Time that connections waited between the master's accept and the worker, summed.
+    pub dispatch_wait_sum_us: u64,
+    /// The longest of these waits.
+    pub dispatch_wait_max_us: u64,
+    /// Times that it found its lane in use by the master.
+    pub lane_contended: u64,
+    /// Tickets that wait in its lane.
+    pub lane_depth: u32,
+    /// Tickets that may.
+    pub lane_capacity: u32,
+    /// From when a request was there to be read to when its reply was free to be sent.
+    #[serde(serialize_with = "numbers::times")]
+    pub answer_times: Times,
+    /// What it did for HTTP.
+    pub web: Web,
+}
+
+/// What one worker has counted of HTTP.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Web {
+    /// Connections that it has now.
+    pub connections: u64,
+    /// Connections that it was given.
+    pub accepted: u64,
+    /// Connections turned away because there was no slot.
+    pub refused: u64,
+    /// Bytes sent, heads included.
+    pub bytes_out: u64,
+    /// Answers of all statuses.
+    pub answers_total: u64,
+    /// Answers by status.
+    #[serde(serialize_with = "numbers::by_code")]
+    pub answers: ByCode<u64>,
+    /// Requests that the cache had the file for.
+    pub cache_hits: u64,
+    /// Requests that it did not.
+    pub cache_misses: u64,
+    /// Files that were put out of the cache for others.
+    pub cache_evictions: u64,
+    /// Bytes that the cache holds now.
+    pub cache_bytes: u64,
+    /// Files that the cache holds now.
+    pub cache_entries: u64,
+    /// Files that are being read now, or wait for a thread.
+    pub queued: u64,
+    /// Requests refused because too many waited for a thread.
+    pub overloaded: u64,
+    /// Times that a line had to wait for room in the access log.
+    pub log_waits: u64,
+    /// Streams of events that are open now.
+    pub streams: u64,
+    /// From when a request was whole to when its answer was sent.
+    #[serde(serialize_with = "numbers::times")]
+    pub answer_times: Times,
+}
+
+/// The journal and its process, and what is remembered of keys.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Journal {
+    /// `open`, `no space` or `failed`; `absent`: the books are in memory only.
+    pub state: &'static str,
+    /// 0: there is no journal process now.
+    pub pid: u32,
+    /// How often a process was started for it.
+    pub lives: u32,
+    /// Whether it was asked to write what is left, and end.
+    pub leaving: bool,
+    /// Time since it last came by; 0 without a journal.
+    pub heartbeat_age_ms: u64,
+    /// Whether replies wait until what they show is durable.
+    pub replies_wait: bool,
+    /// The last operation.
+    pub last_lsn: u64,
+    /// The last operation that is on disk for good.
+    pub durable_lsn: u64,
+    /// Records in the ring that are not.
+    pub waiting: u64,
+    /// Places of the ring; 0 without a journal.
+    pub capacity: u64,
+    /// Groups that were made durable by one sync each.
+    pub groups: u64,
+    /// Records in them.
+    pub records: u64,
+    /// How long groups took to be written and synced.
+    #[serde(serialize_with = "numbers::times")]
+    pub sync_times: Times,
+    /// The last operation that the newest snapshot covers; 0 for none.
+    pub snapshot_lsn: u64,
+    /// Idempotency keys that are remembered.
+    pub keys: u64,
+    /// As many as are remembered at most.
+    pub key_window: u64,
+}
+
+impl Sample {
+    /// Loads all of it.
+    #[must_use]
+    pub fn take(instance: &Instance) -> Sample {
+        let now = monotonic_ns();
+        Sample {
+            taken_ns: now,
+            instance: Summary::of(instance, now),
+            accept_paused: instance.control().accept_paused(),
+            stopping: instance.control().orders() != Orders::Serve,
+            workers: Worker::all(instance, now),
+            journal: Journal::of(instance, now),
+        }
+    }
+
+    /// As one line of JSON.
+    #[must_use]
+    pub fn json(&self) -> String {
+        serde_json::to_string(self).unwrap_or_default()
+    }
+}
+
+impl Summary {
+    /// Reads what concerns `instance` as a whole, at `now_ns`.
+    #[must_use]
+    pub fn of(instance: &Instance, now_ns: u64) -> Summary {
+        let control = instance.control();
+        let mode = AcceptMode::value_variants().get(control.accept_mode() as usize);
+        let mode = mode.and_then(AcceptMode::to_possible_value);
+        Summary {
+            name: instance.generation().instance.clone(),
+            boot: format!("{:08x}", instance.generation().boot),
+            version: env!("CARGO_PKG_VERSION"),
+            master_pid: control.master_pid(),
+            address: control.address(Service::Bank),
+            http_address: Some(control.address(Service::Web)).filter(|address| !address.is_empty()),
+            accept_mode: mode.map_or_else(|| control.accept_mode().to_string(), |mode| mode.get_name().to_owned()),
+            data: control.data(),
+            uptime_ms: milliseconds(now_ns, control.started_ns()),
+        }
+    }
+}
+
+impl Worker {
+    /// Reads the row of each worker that there ever was, at `now_ns`.
+    #[must_use]
+    pub fn all(instance: &Instance, now_ns: u64) -> Vec<Worker> {
+        let rows = instance.workers().iter().enumerate();
+        rows.filter(|(_, row)| row.lives() > 0).map(|(worker, row)| Worker::of(instance, worker, row, now_ns)).collect()
+    }
+
+    fn of(instance: &Instance, worker: usize, row: &WorkerRow, now_ns: u64) -> Worker {
+        let stats = &row.stats;
+        let requests: ByOpcode<u64> = counts(&stats.requests);
+        Worker {
+            worker,
+            pid: row.pid(),
+            state: row.state().name(),
+            leaving: row.is_to_leave(),
+            lives: row.lives(),
+            repairs: row.repairs(),
+            heartbeat_age_ms: milliseconds(now_ns, row.heartbeat_ns()),
+            connections: row.connections(),
+            accepted: stats.accepted.get(),
+            closed: stats.closed.get(),
+            refused: stats.refused.get(),
+            resumed: stats.resumed.get(),
+            idle_dropped: stats.idle_dropped.get(),
+            slow_dropped: stats.slow_dropped.get(),
+            bad_frames: stats.strikes.get(),
+            requests_total: requests.iter().sum(),
+            requests,
+            answers: counts(&stats.answers),
+            bytes_in: stats.bytes_in.get(),
+            bytes_out: stats.bytes_out.get(),
+            turns: stats.turns.get(),
+            dispatch_wait_sum_us: stats.dispatch_wait_ns.get() / 1000,
+            dispatch_wait_max_us: stats.dispatch_wait_most_ns.get() / 1000,
+            lane_contended: stats.lane_contended.get(),
+            lane_depth: instance.lane_ring(worker).depth(),
+            lane_capacity: instance.control().queue_depth(),
+            answer_times: stats.answer_times.read(),
+            web: Web::of(&stats.web),
+        }
+    }
+}
+
+impl Web {
+    fn of(stats: &WebStats) -> Web {
+        let answers: ByCode<u64> = counts(&stats.answers);
+        Web {
+            connections: stats.connections.get(),
+            accepted: stats.accepted.get(),
+            refused: stats.refused.get(),
+            bytes_out: stats.bytes_out.get(),
+            answers_total: answers.iter().sum(),
+            answers,
+            cache_hits: stats.cache_hits.get(),
+            cache_misses: stats.cache_misses.get(),
+            cache_evictions: stats.cache_evictions.get(),
+            cache_bytes: stats.cache_bytes.get(),
+            cache_entries: stats.cache_entries.get(),
+            queued: stats.queued.get(),
+            overloaded: stats.overloaded.get(),
+            log_waits: stats.log_waits.get(),
+            streams: stats.streams.get(),
+            answer_times: stats.answer_times.read(),
+        }
+    }
+}
+
+impl Journal {
+    /// Reads the state of the journal, at `now_ns`.
+    #[must_use]
+    pub fn of(instance: &Instance, now_ns: u64) -> Journal {
+        let (row, sequencer) = (instance.journal_row(), instance.table().sequencer());
+        // Durable before the last: neither goes back, so the difference cannot be negative.
+        let durable = sequencer.durable();
+        let last = instance.table().order().now().lsn;
+        let journaled = sequencer.is_journaled();
+        Journal {
+            state: sequencer.state().name(),
+            pid: row.pid(),
+            lives: row.lives(),
+            leaving: row.is_to_leave(),
+            heartbeat_age_ms: if journaled { milliseconds(now_ns, row.heartbeat_ns()) } else { 0 },
+            replies_wait: sequencer.replies_wait(),
+            last_lsn: last.0,
+            durable_lsn: durable.0,
+            waiting: if journaled { last.0.saturating_sub(durable.0) } else { 0 },
+            capacity: sequencer.capacity(),
+            groups: row.groups.get(),
+            records: row.records.get(),
+            sync_times: row.sync_times.read(),
+            snapshot_lsn: row.snapshot().0,
+            keys: sequencer.keys().known().min(sequencer.keys().window()),
+            key_window: sequencer.keys().window(),
+        }
+    }
+
+    /// Whether there is a journal at all.
+    #[must_use]
+    pub fn exists(&self) -> bool {
+        self.capacity > 0
+    }
+}
+
+/// The first `N` of a row's counters; the row has places for more.
+fn counts<const N: usize>(counters: &[Counter]) -> [u64; N] {
+    std::array::from_fn(|place| counters.get(place).map_or(0, Counter::get))
+}

@@ -1,0 +1,408 @@
+//! What happened between two moments, as people look at it: rates, percentiles, who did how much.
+
+use serde::Serialize;
+
+use super::activity::Activity;
+use super::events;
+use super::numbers::{self, ByCode, ByOpcode, ByStatus, Percentiles, Rate, ratio};
+use super::sample::{Journal, Sample, Summary, Worker};
+use crate::instance::Instance;
+use crate::instance::histogram::Times;
+use crate::vocab::Lsn;
+
+/// An instance in one interval; also the schema of each event of `/_vault/events`.
+#[derive(Clone, Debug, Serialize)]
+pub struct View {
+    /// The instance, at the interval's end.
+    pub instance: Summary,
+    /// How long the interval was.
+    pub seconds: f64,
+    /// Whether the master waits for room in a lane.
+    pub accept_paused: bool,
+    /// Whether the instance is on its way out.
+    pub stopping: bool,
+    /// What the bank did.
+    pub bank: BankView,
+    /// What the HTTP service did.
+    pub web: WebView,
+    /// Each worker that there ever was.
+    pub workers: Vec<WorkerView>,
+    /// The journal.
+    pub journal: JournalView,
+    /// What died, and what became of it.
+    pub crashes: Crashes,
+    /// What the accounts did; `None` without a journal, or where it was not looked at.
+    pub activity: Option<Activity>,
+    /// What happened in words: deaths, returns, changes of state.
+    pub events: Vec<String>,
+}
+
+/// What all workers together did for the bank.
+#[derive(Clone, Debug, Serialize)]
+pub struct BankView {
+    /// Connections now.
+    pub connections: u64,
+    /// Connections accepted.
+    pub accepted: Rate,
+    /// Connections turned away.
+    pub refused: Rate,
+    /// Requests.
+    pub requests: Rate,
+    /// Requests by opcode.
+    #[serde(serialize_with = "numbers::by_opcode")]
+    pub opcodes: ByOpcode<Rate>,
+    /// Answers by status; those that were ever given.
+    #[serde(serialize_with = "numbers::by_status")]
+    pub answers: ByStatus<Rate>,
+    /// Bytes received.
+    pub bytes_in: Rate,
+    /// Bytes sent.
+    pub bytes_out: Rate,
+    /// From when a request was there to be read to when its reply was free to be sent.
+    pub times: Percentiles,
+}
+
+/// What all workers together did for HTTP.
+#[derive(Clone, Debug, Serialize)]
+pub struct WebView {
+    /// Connections now.
+    pub connections: u64,
+    /// Connections turned away.
+    pub refused: Rate,
+    /// Answers.
+    pub answers: Rate,
+    /// Answers by status; those that were ever given.
+    #[serde(serialize_with = "numbers::by_code")]
+    pub codes: ByCode<Rate>,
+    /// Answers by the status' first digit, 2 to 5.
+    #[serde(serialize_with = "by_class")]
+    pub classes: [Rate; 4],
+    /// Bytes sent.
+    pub bytes_out: Rate,
+    /// Requests that the cache had the file for.
+    pub cache_hits: Rate,
+    /// Requests that it did not.
+    pub cache_misses: Rate,
+    /// The part of hits, 0 to 1; `None` where nothing was asked for.
+    pub cache_hit_rate: Option<f64>,
+    /// Files put out for others.
+    pub cache_evictions: Rate,
+    /// Bytes that the caches hold now.
+    pub cache_bytes: u64,
+    /// Files that they hold now.
+    pub cache_entries: u64,
+    /// Files that are being read, or wait for a thread, now.
+    pub queued: u64,
+    /// Requests refused because too many waited.
+    pub overloaded: Rate,
+    /// Streams of events that are open now.
+    pub streams: u64,
+    /// From when a request was whole to when its answer was sent.
+    pub times: Percentiles,
+}
+
+/// One worker.
+#[derive(Clone, Debug, Serialize)]
+pub struct WorkerView {
+    /// Its number.
+    pub worker: usize,
+    /// 0: there is no process now.
+    pub pid: u32,
+    /// As of [`Worker`].
+    pub state: &'static str,
+    /// How often a process was started in its place.
+    pub lives: u32,
+    /// Processes of its place that ended, be it by a crash or because they were replaced.
+    pub deaths: u32,
+    /// Operations that these had begun, and that were finished or dropped.
+    pub repairs: u32,
+    /// Time since it last came by.
+    pub heartbeat_age_ms: u64,
+    /// Connections now, those of HTTP included.
+    pub connections: u32,
+    /// Connections of HTTP now.
+    pub web_connections: u64,
+    /// Requests to the bank.
+    pub requests: Rate,
+    /// Answers over HTTP.
+    pub web_answers: Rate,
+    /// Its part of all that the workers did in the interval, 0 to 1.
+    pub share: f64,
+    /// Connections that it took over from others.
+    pub resumed: Rate,
+    /// Tickets that wait in its lane.
+    pub lane_depth: u32,
+    /// Tickets that may.
+    pub lane_capacity: u32,
+    /// Between the master's accept and the worker, mean of the interval; `None` where no connection came.
+    pub dispatch_wait_us: Option<f64>,
+}
+
+/// The journal.
+#[derive(Clone, Debug, Serialize)]
+pub struct JournalView {
+    /// As of [`Journal`].
+    pub state: &'static str,
+    /// 0: there is no journal process now.
+    pub pid: u32,
+    /// How often a process was started for it.
+    pub lives: u32,
+    /// Processes that ended.
+    pub deaths: u32,
+    /// Time since it last came by.
+    pub heartbeat_age_ms: u64,
+    /// Whether replies wait until what they show is durable.
+    pub replies_wait: bool,
+    /// The last operation.
+    pub last_lsn: u64,
+    /// The last operation that is on disk for good.
+    pub durable_lsn: u64,
+    /// Records in the ring that are not.
+    pub waiting: u64,
+    /// Places of the ring.
+    pub capacity: u64,
+    /// Records made durable.
+    pub records: Rate,
+    /// Groups that one sync each made durable.
+    pub groups: Rate,
+    /// Records to a group, mean of the interval; `None` where there was none.
+    pub group_size: Option<f64>,
+    /// How long groups took to be written and synced.
+    pub sync_times: Percentiles,
+    /// The last operation that the newest snapshot covers; 0 for none.
+    pub snapshot_lsn: u64,
+    /// Idempotency keys that are remembered.
+    pub keys: u64,
+    /// As many as are remembered at most.
+    pub key_window: u64,
+}
+
+/// What died since the instance began, and what became of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Crashes {
+    /// Processes, the journal's too, that ended and were replaced, also those that were asked to.
+    pub deaths: u64,
+    /// Operations that they had begun, and that were finished or dropped.
+    pub repairs: u64,
+    /// Connections that went on with another worker.
+    pub resumed: u64,
+}
+
+/// Takes a view each time that it is asked, of what happened since the last.
+#[derive(Debug)]
+pub struct Watcher {
+    before: Sample,
+}
+
+impl Watcher {
+    /// Begins now.
+    #[must_use]
+    pub fn new(instance: &Instance) -> Watcher {
+        Watcher { before: Sample::take(instance) }
+    }
+
+    /// What happened since this was last asked.
+    #[must_use]
+    pub fn look(&mut self, instance: &Instance) -> View {
+        let after = Sample::take(instance);
+        let mut view = View::between(&self.before, &after);
+        let [since, until] = [&self.before, &after].map(|sample| Lsn(sample.journal.durable_lsn));
+        view.activity = Activity::between(instance, since, until);
+        self.before = after;
+        view
+    }
+}
+
+impl View {
+    /// What happened between two samples of one instance, but for what the accounts did.
+    #[must_use]
+    pub fn between(before: &Sample, after: &Sample) -> View {
+        let seconds = std::time::Duration::from_nanos(after.taken_ns.saturating_sub(before.taken_ns)).as_secs_f64();
+        let span = Span { before, after, seconds };
+        let workers = span.workers();
+        View {
+            instance: after.instance.clone(),
+            seconds,
+            accept_paused: after.accept_paused,
+            stopping: after.stopping,
+            bank: span.bank(),
+            web: span.web(),
+            crashes: Crashes {
+                deaths: workers
+                    .iter()
+                    .map(|worker| worker.deaths)
+                    .chain([deaths(after.journal.lives)])
+                    .map(u64::from)
+                    .sum(),
+                repairs: workers.iter().map(|worker| u64::from(worker.repairs)).sum(),
+                resumed: workers.iter().map(|worker| worker.resumed.total).sum(),
+            },
+            workers,
+            journal: span.journal(),
+            activity: None,
+            events: events::between(before, after),
+        }
+    }
+
+    /// As one line of JSON.
+    #[must_use]
+    pub fn json(&self) -> String {
+        serde_json::to_string(self).unwrap_or_default()
+    }
+}
+
+/// Two samples and the time between them.
+struct Span<'a> {
+    before: &'a Sample,
+    after: &'a Sample,
+    seconds: f64,
+}
+
+/// The sum over all workers of a sample.
+fn sum(sample: &Sample, of: impl Fn(&Worker) -> u64) -> u64 {
+    sample.workers.iter().map(of).sum()
+}
+
+/// The sums over all workers of a sample, of a whole table.
+fn sums<const N: usize>(sample: &Sample, of: impl Fn(&Worker) -> &[u64; N]) -> [u64; N] {
+    std::array::from_fn(|place| sum(sample, |worker| of(worker)[place]))
+}
+
+fn deaths(lives: u32) -> u32 {
+    lives.saturating_sub(1)
+}
+
+impl Span<'_> {
+    fn rate(&self, of: impl Fn(&Worker) -> u64) -> Rate {
+        Rate::between(sum(self.before, &of), sum(self.after, &of), self.seconds)
+    }
+
+    fn rates<const N: usize>(&self, of: impl Fn(&Worker) -> &[u64; N]) -> [Rate; N] {
+        Rate::each(sums(self.before, &of), sums(self.after, &of), self.seconds)
+    }
+
+    /// The times of the interval, of all workers.
+    fn times(&self, of: impl Fn(&Worker) -> &Times) -> Percentiles {
+        let [before, after] = [self.before, self.after].map(|sample| {
+            let mut all = Times::default();
+            sample.workers.iter().for_each(|worker| all.add(of(worker)));
+            all
+        });
+        Percentiles::from(&after.since(&before))
+    }
+
+    fn bank(&self) -> BankView {
+        let all = sum(self.after, |worker| worker.connections.into());
+        BankView {
+            connections: all.saturating_sub(sum(self.after, |worker| worker.web.connections)),
+            accepted: self.rate(|worker| worker.accepted),
+            refused: self.rate(|worker| worker.refused),
+            requests: self.rate(|worker| worker.requests_total),
+            opcodes: self.rates(|worker| &worker.requests),
+            answers: self.rates(|worker| &worker.answers),
+            bytes_in: self.rate(|worker| worker.bytes_in),
+            bytes_out: self.rate(|worker| worker.bytes_out),
+            times: self.times(|worker| &worker.answer_times),
+        }
+    }
+
+    fn web(&self) -> WebView {
+        let codes = self.rates(|worker| &worker.web.answers);
+        let of_class = |class: u16| {
+            let of_it = super::HTTP_CODES.iter().zip(&codes).filter(|(code, _)| **code / 100 == class);
+            of_it.fold(Rate::default(), |sum, (_, rate)| Rate {
+                total: sum.total + rate.total,
+                per_s: sum.per_s + rate.per_s,
+            })
+        };
+        let cache_hits = self.rate(|worker| worker.web.cache_hits);
+        let cache_misses = self.rate(|worker| worker.web.cache_misses);
+        let asked = cache_hits.per_s + cache_misses.per_s;
+        WebView {
+            connections: sum(self.after, |worker| worker.web.connections),
+            refused: self.rate(|worker| worker.web.refused),
+            answers: self.rate(|worker| worker.web.answers_total),
+            codes,
+            classes: [2, 3, 4, 5].map(of_class),
+            bytes_out: self.rate(|worker| worker.web.bytes_out),
+            cache_hits,
+            cache_misses,
+            cache_hit_rate: (asked > 0.0).then(|| cache_hits.per_s / asked),
+            cache_evictions: self.rate(|worker| worker.web.cache_evictions),
+            cache_bytes: sum(self.after, |worker| worker.web.cache_bytes),
+            cache_entries: sum(self.after, |worker| worker.web.cache_entries),
+            queued: sum(self.after, |worker| worker.web.queued),
+            overloaded: self.rate(|worker| worker.web.overloaded),
+            streams: sum(self.after, |worker| worker.web.streams),
+            times: self.times(|worker| &worker.web.answer_times),
+        }
+    }
+
+    fn workers(&self) -> Vec<WorkerView> {
+        let mut workers: Vec<_> = self.after.workers.iter().map(|worker| self.worker(worker)).collect();
+        let work = |worker: &WorkerView| worker.requests.per_s + worker.web_answers.per_s;
+        let all: f64 = workers.iter().map(work).sum();
+        for worker in workers.iter_mut().filter(|_| all > 0.0) {
+            worker.share = work(worker) / all;
+        }
+        workers
+    }
+
+    fn worker(&self, now: &Worker) -> WorkerView {
+        let then = self.before.workers.iter().find(|then| then.worker == now.worker);
+        let rate = |of: fn(&Worker) -> u64| Rate::between(then.map_or(0, of), of(now), self.seconds);
+        let grown = |of: fn(&Worker) -> u64| of(now).saturating_sub(then.map_or(0, of));
+        let accepted = grown(|worker| worker.accepted);
+        WorkerView {
+            worker: now.worker,
+            pid: now.pid,
+            state: now.state,
+            lives: now.lives,
+            deaths: deaths(now.lives),
+            repairs: now.repairs,
+            heartbeat_age_ms: now.heartbeat_age_ms,
+            connections: now.connections,
+            web_connections: now.web.connections,
+            requests: rate(|worker| worker.requests_total),
+            web_answers: rate(|worker| worker.web.answers_total),
+            share: 0.0,
+            resumed: rate(|worker| worker.resumed),
+            lane_depth: now.lane_depth,
+            lane_capacity: now.lane_capacity,
+            dispatch_wait_us: (accepted > 0).then(|| ratio(grown(|worker| worker.dispatch_wait_sum_us), accepted)),
+        }
+    }
+
+    fn journal(&self) -> JournalView {
+        let (then, now) = (&self.before.journal, &self.after.journal);
+        let rate = |of: fn(&Journal) -> u64| Rate::between(of(then), of(now), self.seconds);
+        let (groups, records) = (now.groups.saturating_sub(then.groups), now.records.saturating_sub(then.records));
+        JournalView {
+            state: now.state,
+            pid: now.pid,
+            lives: now.lives,
+            deaths: deaths(now.lives),
+            heartbeat_age_ms: now.heartbeat_age_ms,
+            replies_wait: now.replies_wait,
+            last_lsn: now.last_lsn,
+            durable_lsn: now.durable_lsn,
+            waiting: now.waiting,
+            capacity: now.capacity,
+            records: rate(|journal| journal.records),
+            groups: rate(|journal| journal.groups),
+            group_size: (groups > 0).then(|| ratio(records, groups)),
+            sync_times: Percentiles::from(&now.sync_times.since(&then.sync_times)),
+            snapshot_lsn: now.snapshot_lsn,
+            keys: now.keys,
+            key_window: now.key_window,
+        }
+    }
+}
+
+fn by_class<S: serde::Serializer>(classes: &[Rate; 4], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(["2xx", "3xx", "4xx", "5xx"].into_iter().zip(classes))
+}
+
+#[cfg(test)]
+#[path = "view_tests.rs"]
+mod tests;

@@ -1,0 +1,98 @@
+use crate::instance::histogram::Histogram;
+use crate::status::sample::Web;
+use crate::wire::{Opcode, Status};
+
+use super::*;
+
+/// Times of which `count` are of `ns` nanoseconds.
+fn times(ns: u64, count: u64) -> Times {
+    let histogram = Histogram::default();
+    histogram.record(ns, count);
+    histogram.read()
+}
+
+/// A worker that has done `requests` transfers, each within 50 microseconds, and `files` answers over HTTP.
+fn worker(number: usize, requests: u64, files: u64) -> Worker {
+    let mut worker = Worker { worker: number, pid: 100, lives: 1, connections: 12, ..Worker::default() };
+    worker.requests[Opcode::Transfer.index()] = requests;
+    worker.requests_total = requests;
+    worker.answers[Status::Ok.index()] = requests;
+    worker.answer_times = times(50_000, requests);
+    worker.web = Web { connections: 2, answers_total: files, cache_hits: files, ..Web::default() };
+    worker.web.answers[0] = files;
+    worker
+}
+
+fn sample(second: u64, workers: Vec<Worker>) -> Sample {
+    let journal = Journal {
+        state: "open",
+        pid: 99,
+        lives: 1,
+        capacity: 1024,
+        groups: second * 10,
+        records: second * 250,
+        ..Journal::default()
+    };
+    Sample { taken_ns: second * 1_000_000_000, workers, journal, ..Sample::default() }
+}
+
+#[test]
+fn rates_are_of_the_interval_and_totals_are_not() {
+    let before = sample(10, vec![worker(0, 1000, 0), worker(1, 5000, 0)]);
+    let after = sample(12, vec![worker(0, 2500, 100), worker(1, 5400, 0)]);
+    let view = View::between(&before, &after);
+    assert_eq!((view.seconds, view.bank.requests), (2.0, Rate { total: 7900, per_s: 950.0 }));
+    assert_eq!(view.bank.opcodes[Opcode::Transfer.index()], view.bank.requests);
+    assert_eq!(view.web.classes[0], Rate { total: 100, per_s: 50.0 });
+    assert_eq!((view.bank.connections, view.web.connections), (20, 4));
+    assert_eq!((view.web.cache_hit_rate, view.journal.group_size), (Some(1.0), Some(25.0)));
+    assert_eq!(view.bank.times.count, 1900, "times before the interval are not of it");
+    let shares: Vec<f64> = view.workers.iter().map(|worker| worker.share).collect();
+    assert_eq!(shares, [0.8, 0.2]);
+    assert_eq!(view.events, Vec::<String>::new());
+}
+
+#[test]
+fn where_nothing_happened_there_is_no_rate_and_no_percentile() {
+    let still = sample(10, vec![worker(0, 1000, 7)]);
+    let view = View::between(&still, &sample(10, vec![worker(0, 1000, 7)]));
+    assert_eq!((view.bank.requests.per_s, view.bank.times.p50_us, view.workers[0].share), (0.0, None, 0.0));
+    assert_eq!((view.web.cache_hit_rate, view.journal.group_size), (None, None));
+}
+
+#[test]
+fn a_death_is_counted_and_told_with_what_went_on() {
+    let before = sample(1, vec![worker(0, 0, 0), worker(1, 0, 0)]);
+    let mut after = sample(2, vec![worker(0, 0, 0), worker(1, 0, 0)]);
+    after.workers[1] = Worker { pid: 101, lives: 2, repairs: 1, ..worker(1, 0, 0) };
+    after.workers[0].resumed = 25;
+    let view = View::between(&before, &after);
+    assert_eq!((view.workers[0].deaths, view.workers[1].deaths), (0, 1));
+    assert_eq!(view.crashes, Crashes { deaths: 1, repairs: 1, resumed: 25 });
+    assert_eq!(
+        view.events,
+        ["worker 1 died and is back, pid 100 → 101, 25 connections went on", "1 operation of worker 1 settled"]
+    );
+    let unasked = View::between(&after, &after);
+    assert_eq!((unasked.crashes, unasked.events.len()), (view.crashes, 0), "counted for ever, told once");
+}
+
+#[test]
+fn a_worker_that_is_new_has_done_nothing_before() {
+    let view = View::between(&sample(1, vec![worker(0, 5, 0)]), &sample(2, vec![worker(0, 5, 0), worker(1, 30, 0)]));
+    assert_eq!((view.workers[1].requests.per_s, view.bank.requests.per_s), (30.0, 30.0));
+    assert_eq!(view.events, ["worker 1 is new, pid 100"]);
+}
+
+#[test]
+fn json_is_one_line_with_names_for_tables() {
+    let view = View::between(&sample(1, vec![worker(0, 1, 0)]), &sample(2, vec![worker(0, 4, 2)]));
+    let line = view.json();
+    assert!(!line.contains('\n'));
+    let json: serde_json::Value = serde_json::from_str(&line).unwrap();
+    assert_eq!(json["bank"]["opcodes"]["TRANSFER"], serde_json::json!({ "total": 4, "per_s": 3.0 }));
+    assert_eq!(json["bank"]["answers"], serde_json::json!({ "OK": { "total": 4, "per_s": 3.0 } }));
+    assert_eq!(json["web"]["codes"], serde_json::json!({ "200": { "total": 2, "per_s": 2.0 } }));
+    assert_eq!(json["web"]["classes"]["2xx"]["total"], 2);
+    assert_eq!(json["activity"], serde_json::Value::Null);
+}

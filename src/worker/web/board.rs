@@ -1,0 +1,170 @@
+//! The board: what can be seen of the instance, by people and by programs, below `/_vault/`.
+
+use std::io::IoSlice;
+use std::os::fd::AsFd;
+
+use crate::http::{self, Made, Method, Place, Request, Status};
+use crate::instance::Instance;
+use crate::instance::stats::WebStats;
+use crate::ipc::files;
+use crate::status::{self, Sample, Watcher};
+use crate::worker::web::desk::{Desk, Step, is_full};
+use crate::worker::web::guest::{Asked, Guest, Stage, Stream, Then};
+
+/// What all of its addresses begin with.
+const ROOT: &[u8] = b"/_vault";
+/// How often those who watch are told what happened.
+const EVENT_NS: u64 = 1_000_000_000;
+/// A client that has so much to fetch does not watch.
+const MOST_UNSENT: usize = 512 << 10;
+
+/// What is on the board, and how many watch it.
+pub struct Board {
+    instance: &'static Instance,
+    /// Whether others than this machine may look.
+    public: bool,
+    stats: &'static WebStats,
+    watcher: Option<Watcher>,
+    next_event_ns: u64,
+}
+
+impl Board {
+    /// The board of `instance`.
+    #[must_use]
+    pub fn new(instance: &'static Instance, public: bool, stats: &'static WebStats) -> Self {
+        Board { instance, public, stats, watcher: None, next_event_ns: 0 }
+    }
+
+    /// Which page of the board a target means, without the query, if any.
+    #[must_use]
+    pub fn page_of(target: &[u8]) -> Option<&[u8]> {
+        let page = target.strip_prefix(ROOT)?;
+        let page = page.split(|byte| *byte == b'?').next().unwrap_or_default();
+        (page.is_empty() || page.starts_with(b"/")).then_some(page)
+    }
+
+    /// Somebody watches no more.
+    pub fn end_stream(&mut self) {
+        let left = self.stats.streams.get().saturating_sub(1);
+        self.stats.streams.set(left);
+        if left == 0 {
+            self.watcher = None;
+        }
+    }
+
+    /// Status, type and text of a page.
+    fn page(&self, page: &[u8]) -> Option<(Status, &'static str, String)> {
+        const TEXT: &str = "text/plain; charset=utf-8";
+        let sample = || Sample::take(self.instance);
+        Some(match page {
+            b"/stats.json" => (Status::Ok, "application/json", sample().json()),
+            b"/metrics" => (Status::Ok, "text/plain; version=0.0.4; charset=utf-8", status::metrics(&sample())),
+            b"/health" => (Status::Ok, TEXT, "alive\n".to_owned()),
+            b"/ready" => match status::readiness(self.instance) {
+                Ok(()) => (Status::Ok, TEXT, "ready\n".to_owned()),
+                Err(reasons) => {
+                    let reasons = reasons.iter().map(|reason| format!("not ready: {reason}\n")).collect();
+                    (Status::Unavailable, TEXT, reasons)
+                }
+            },
+            _ => return None,
+        })
+    }
+}
+
+impl Desk {
+    /// Begins to answer a request for a page of the board.
+    pub(super) fn show(
+        &mut self,
+        guest: &mut Guest,
+        mut asked: Asked,
+        request: &Request<'_>,
+        unread: &[u8],
+        page: &[u8],
+    ) -> Step {
+        let method = request.method;
+        if !self.board.public && !guest.peer.to_canonical().is_loopback() {
+            return self.refuse(guest, asked, method, Status::Forbidden);
+        }
+        let policy;
+        let (made, text);
+        match page {
+            b"" => match Place::of(request.target) {
+                Ok(place) => return self.redirect(guest, asked, request, &place),
+                Err(error) => return self.refuse(guest, asked, method, error.status()),
+            },
+            b"/events" if method == Method::Get => {
+                return self.begin_stream(guest, asked, &unread[..request.head_bytes]);
+            }
+            b"/" => {
+                policy = format!("Content-Security-Policy: {}\r\n", status::DASHBOARD_POLICY);
+                let (content_type, text) = ("text/html; charset=utf-8", Some(status::DASHBOARD));
+                made = Made { status: Status::Ok, content_type, fields: &policy, text };
+            }
+            page => match self.board.page(page) {
+                None => return self.refuse(guest, asked, method, Status::NotFound),
+                Some((status, content_type, page)) => {
+                    text = page;
+                    made = Made { status, content_type, fields: "", text: Some(&text) };
+                }
+            },
+        }
+        asked.status = made.status;
+        let mut out = std::mem::take(&mut guest.spare);
+        http::write_made(&made, method, &self.tail(&asked, Some(request)), &mut out);
+        self.say(guest, asked, out)
+    }
+
+    /// Begins a stream of events (the `text/event-stream` of the HTML standard).
+    fn begin_stream(&mut self, guest: &mut Guest, mut asked: Asked, head: &[u8]) -> Step {
+        asked.then = Then::End;
+        // Proxies are asked not to collect what is to be seen at once.
+        let fields = "X-Accel-Buffering: no\r\n";
+        let made = Made { status: Status::Ok, content_type: "text/event-stream", fields, text: None };
+        let mut text = Vec::new();
+        http::write_made(&made, Method::Get, &self.tail(&asked, None), &mut text);
+        text.extend_from_slice(b"retry: 1000\n\n");
+        if self.board.watcher.is_none() {
+            self.board.watcher = Some(Watcher::new(self.board.instance));
+            self.board.next_event_ns = self.now_ns + EVENT_NS;
+        }
+        self.board.stats.streams.add(1);
+        guest.stage = Stage::Streaming(Box::new(Stream { head: head.to_vec(), asked, text, text_sent: 0, sent: 0 }));
+        Step::Next
+    }
+
+    /// The next event, when it is time for it and somebody watches.
+    pub fn next_event(&mut self) -> Option<Vec<u8>> {
+        let board = &mut self.board;
+        let watcher = board.watcher.as_mut().filter(|_| self.now_ns >= board.next_event_ns)?;
+        board.next_event_ns = self.now_ns + EVENT_NS;
+        Some(format!("data: {}\n\n", watcher.look(board.instance).json()).into_bytes())
+    }
+
+    /// Sends what there is to be seen.
+    pub(super) fn stream(&mut self, guest: &mut Guest) -> Step {
+        // Whatever the client still says is thrown away; what counts is its end.
+        while guest.readable && !guest.ended {
+            guest.connection.discard_unread();
+            if guest.visit.receive(self.now_ns).is_none() {
+                return Step::Over;
+            }
+        }
+        let Stage::Streaming(stream) = &mut guest.stage else { return Step::Over };
+        if guest.visit.ended || self.closing || stream.text.len() - stream.text_sent > MOST_UNSENT {
+            return Step::Over;
+        }
+        while stream.text_sent < stream.text.len() {
+            let part = IoSlice::new(&stream.text[stream.text_sent..]);
+            match files::send_parts(guest.visit.connection.as_fd(), &[part]) {
+                Ok(count) => {
+                    stream.text_sent += count;
+                    guest.visit.active_ns = self.now_ns;
+                }
+                Err(error) if is_full(&error) => break,
+                Err(_) => return Step::Over,
+            }
+        }
+        Step::Wait
+    }
+}

@@ -1,0 +1,458 @@
+//! The desk: one turn of one connection of the web, from the bytes that came to the bytes that go.
+
+use std::io;
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
+
+use crate::access_log;
+use crate::config;
+use crate::http::{self, Connection, DateText, Method, Place, Rejection, Request, Status, Tail};
+use crate::instance::stats::WebStats;
+use crate::limits::RECEIVE_BYTES;
+use crate::worker::visit::{Fate, Parting};
+use crate::worker::web::Librarians;
+use crate::worker::web::board::Board;
+use crate::worker::web::guest::{Asked, Guest, Sending, Source, Stage, Then};
+use crate::worker::web::library::{Done, Item, Job, Outcome};
+use crate::worker::web::lines::{self, Lines};
+use crate::worker::web::shelf::{Lookup, News, Reader, Shelf};
+
+/// Steps of one connection before the others have their turn: some two to a request.
+const STEPS_PER_TURN: usize = 16;
+
+const END_OF_HEAD: &[u8] = b"\r\n\r\n";
+
+/// What a step of a connection's turn leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    /// The next step.
+    Next,
+    /// Waiting for the socket, or for somebody.
+    Wait,
+    /// The turn of the others.
+    Later,
+    /// All is said.
+    Part,
+    /// The connection is broken, or of no use any more.
+    Over,
+}
+
+/// Serves connections of the web.
+pub struct Desk {
+    pub(super) shelf: Shelf,
+    /// The threads that find files.
+    pub librarians: Librarians,
+    pub(super) lines: Lines,
+    pub(super) stats: &'static WebStats,
+    /// Nanoseconds of the monotonic clock.
+    pub(super) now_ns: u64,
+    pub(super) board: Board,
+    /// Whether each connection ends with its next answer.
+    pub(super) closing: bool,
+    date: (u64, DateText),
+    /// What was received, out of shared memory.
+    unread: Option<Box<[u8; RECEIVE_BYTES]>>,
+    /// A key that is looked for.
+    key: Vec<u8>,
+}
+
+impl Desk {
+    /// A desk before its first connection.
+    #[must_use]
+    pub fn new(
+        settings: &config::Http,
+        librarians: Librarians,
+        log: access_log::Handle,
+        board: Board,
+        stats: &'static WebStats,
+    ) -> Self {
+        Desk {
+            shelf: Shelf::new(settings.cache_bytes, stats),
+            librarians,
+            lines: Lines::new(log),
+            stats,
+            now_ns: 0,
+            board,
+            closing: false,
+            date: (0, DateText::of(UNIX_EPOCH)),
+            unread: Some(Box::new([0; RECEIVE_BYTES])),
+            key: Vec::new(),
+        }
+    }
+
+    /// Sets the time of this turn of the loop.
+    pub fn set_time(&mut self, now_ns: u64, since_1970: Duration) {
+        self.now_ns = now_ns;
+        self.lines.set_time(since_1970.as_millis().try_into().unwrap_or(u64::MAX));
+        if self.date.0 != since_1970.as_secs() {
+            self.date = (since_1970.as_secs(), DateText::of(UNIX_EPOCH + since_1970));
+        }
+    }
+
+    /// Ends each connection with its next answer.
+    pub fn begin_to_close(&mut self) {
+        self.closing = true;
+    }
+
+    /// One turn of `guest`.
+    pub fn turn(&mut self, guest: &mut Guest) -> Fate {
+        if matches!(guest.parting, Parting::Lingering { .. }) {
+            return guest.linger();
+        }
+        for _ in 0..STEPS_PER_TURN {
+            let step = match &guest.stage {
+                Stage::Listening => self.listen(guest),
+                Stage::Awaiting => Step::Wait,
+                Stage::Sending(_) => self.send(guest),
+                Stage::Unlogged { .. } => self.log_again(guest),
+                Stage::Skipping(_) => self.skip(guest),
+                Stage::Streaming(_) => self.stream(guest),
+            };
+            match step {
+                Step::Next => {}
+                Step::Wait => return Fate::Stays,
+                Step::Later => break,
+                Step::Part => return guest.part(self.now_ns),
+                Step::Over => return Fate::Over,
+            }
+        }
+        Fate::Recalled
+    }
+
+    /// Reads the next request, if it is there.
+    fn listen(&mut self, guest: &mut Guest) -> Step {
+        if guest.parting == Parting::AfterSending {
+            return Step::Part;
+        }
+        let Some(mut buffer) = self.unread.take() else { return Step::Over };
+        let unread = guest.connection.copy_unread(&mut buffer);
+        let step = self.read_request(guest, unread);
+        self.unread = Some(buffer);
+        step.unwrap_or_else(|| self.receive(guest))
+    }
+
+    /// Begins to answer the request that `unread` begins with; `None` when it is not whole.
+    fn read_request(&mut self, guest: &mut Guest, unread: &[u8]) -> Option<Step> {
+        if unread.is_empty() {
+            guest.partial_since_ns = None;
+            return None;
+        }
+        match http::parse(unread) {
+            Ok(Some(request)) => {
+                guest.partial_since_ns = None;
+                Some(self.answer(guest, &request, unread))
+            }
+            Ok(None) => {
+                guest.partial_since_ns.get_or_insert(self.now_ns);
+                None
+            }
+            Err(Rejection { status, line }) => {
+                let line = place_in(unread, line);
+                self.refuse_all(guest, status, unread.len(), line);
+                Some(Step::Next)
+            }
+        }
+    }
+
+    fn receive(&mut self, guest: &mut Guest) -> Step {
+        if guest.ended {
+            return Step::Over;
+        }
+        if !guest.readable {
+            return Step::Wait;
+        }
+        match guest.receive(self.now_ns) {
+            None => Step::Over,
+            Some(0) if !guest.ended => Step::Wait,
+            Some(_) => Step::Next,
+        }
+    }
+
+    fn reader(guest: &Guest) -> Reader {
+        Reader { slot: guest.connection.index(), generation: guest.generation }
+    }
+
+    fn answer(&mut self, guest: &mut Guest, request: &Request<'_>, unread: &[u8]) -> Step {
+        let since_ns = *guest.asked_ns.get_or_insert(self.now_ns);
+        let ends = self.closing || !request.keep_alive;
+        let asked = Asked {
+            head_bytes: request.head_bytes,
+            line: place_in(unread, request.line),
+            referer: place_in(unread, request.referer),
+            agent: place_in(unread, request.agent),
+            status: Status::Ok,
+            then: if ends { Then::End } else { Then::Next(request.body_bytes) },
+            since_ns,
+        };
+        let place = match Place::of(request.target) {
+            Ok(place) => place,
+            Err(error) => return self.refuse(guest, asked, request.method, error.status()),
+        };
+        if let Some(page) = Board::page_of(request.target) {
+            return self.show(guest, asked, request, unread, page);
+        }
+        if let Some(outcome) = guest.told.take() {
+            return match &*outcome {
+                Outcome::Found(item) => {
+                    let item = item.clone();
+                    self.give(guest, asked, request, &item.clone(), Source::Own(item))
+                }
+                Outcome::Folder => self.redirect(guest, asked, request, &place),
+                Outcome::Refused(status) => self.refuse(guest, asked, request.method, *status),
+                Outcome::Same => self.refuse(guest, asked, request.method, Status::InternalError),
+            };
+        }
+        self.key.clear();
+        self.key.push(if request.accepts_gzip { b'z' } else { b'-' });
+        self.key.push(if place.is_directory() { b'/' } else { b'-' });
+        self.key.extend_from_slice(place.path());
+        match self.shelf.look(&self.key, Self::reader(guest), self.now_ns, &self.librarians) {
+            Lookup::AtHand(hold) => {
+                let item = self.shelf.item(&hold).clone();
+                self.give(guest, asked, request, &item, Source::Shelf(hold))
+            }
+            Lookup::Awaited => {
+                guest.stage = Stage::Awaiting;
+                Step::Wait
+            }
+            Lookup::Overloaded => self.refuse(guest, asked, request.method, Status::Unavailable),
+        }
+    }
+
+    pub(super) fn tail(&self, asked: &Asked, request: Option<&Request<'_>>) -> Tail<'_> {
+        let connection = match asked.then {
+            Then::End => Connection::Ends,
+            Then::Next(_) => request.map_or(Connection::Stays, Request::connection),
+        };
+        Tail { date: &self.date.1, connection }
+    }
+
+    /// Begins to send a file, or what its conditions make of it.
+    fn give(
+        &mut self,
+        guest: &mut Guest,
+        mut asked: Asked,
+        request: &Request<'_>,
+        item: &Item,
+        source: Source,
+    ) -> Step {
+        let answer = http::decide(request.method, &request.conditions, &item.sheet);
+        let mut text = std::mem::take(&mut guest.spare);
+        let tail = self.tail(&asked, Some(request));
+        let body = answer.write_head(request.method, &item.sheet, &tail, &mut text);
+        asked.status = answer.status();
+        let (range, more) = match body {
+            http::Body::Nothing => (0..0, Vec::new()),
+            http::Body::Bytes(range) => (range, Vec::new()),
+            http::Body::Pieces(pieces) => (0..0, pieces),
+        };
+        guest.stage = Stage::Sending(Box::new(Sending::new(asked, text, source, range, more)));
+        Step::Next
+    }
+
+    pub(super) fn redirect(
+        &mut self,
+        guest: &mut Guest,
+        mut asked: Asked,
+        request: &Request<'_>,
+        place: &Place<'_>,
+    ) -> Step {
+        asked.status = Status::MovedPermanently;
+        let mut text = std::mem::take(&mut guest.spare);
+        http::write_redirect(place, request.method, &self.tail(&asked, Some(request)), &mut text);
+        self.say(guest, asked, text)
+    }
+
+    /// Begins to send an error.
+    pub(super) fn refuse(&mut self, guest: &mut Guest, mut asked: Asked, method: Method, status: Status) -> Step {
+        asked.status = status;
+        let mut text = std::mem::take(&mut guest.spare);
+        http::write_error(status, method, &self.tail(&asked, None), &mut text);
+        self.say(guest, asked, text)
+    }
+
+    /// Begins to send an error that is the last of this connection; whatever it has sent is thrown away.
+    fn refuse_all(&mut self, guest: &mut Guest, status: Status, unread: usize, line: Range<usize>) {
+        let since_ns = *guest.asked_ns.get_or_insert(self.now_ns);
+        let asked = Asked { head_bytes: unread, line, referer: 0..0, agent: 0..0, status, then: Then::End, since_ns };
+        self.refuse(guest, asked, Method::Get, status);
+    }
+
+    pub(super) fn say(&mut self, guest: &mut Guest, asked: Asked, text: Vec<u8>) -> Step {
+        let mut sending = Sending::new(asked, text, Source::Nowhere, 0..0, Vec::new());
+        // The page, if there is one, is a body like any other.
+        let head = sending.text.windows(END_OF_HEAD.len()).position(|part| part == END_OF_HEAD);
+        sending.head_bytes = head.map_or(sending.text.len(), |at| at + END_OF_HEAD.len());
+        guest.stage = Stage::Sending(Box::new(sending));
+        Step::Next
+    }
+
+    /// Tells a client whose request did not come to its end in time so; a turn is to follow.
+    pub fn time_out(&mut self, guest: &mut Guest) {
+        guest.partial_since_ns = None;
+        let unread = guest.connection.unread();
+        self.refuse_all(guest, Status::RequestTimeout, unread, 0..0);
+    }
+
+    /// Throws away a body.
+    fn skip(&mut self, guest: &mut Guest) -> Step {
+        let Stage::Skipping(left) = &mut guest.stage else { return Step::Over };
+        let there = guest.visit.connection.unread();
+        let now = usize::try_from(*left).unwrap_or(usize::MAX).min(there);
+        *left -= now as u64;
+        let done = *left == 0;
+        guest.visit.connection.advance(now, &[]);
+        if done {
+            guest.partial_since_ns = None;
+            guest.stage = Stage::Listening;
+            return Step::Next;
+        }
+        guest.partial_since_ns.get_or_insert(self.now_ns);
+        self.receive(guest)
+    }
+
+    /// Counts and logs an answer that is sent.
+    pub(super) fn complete(&mut self, guest: &mut Guest, asked: &Asked, sent: u64, head_bytes: usize) -> Step {
+        let took_ns = lines::since(asked.since_ns);
+        self.stats.answers[lines::place_of(asked.status)].add(1);
+        self.stats.bytes_out.add(sent);
+        self.stats.answer_times.record(took_ns, 1);
+        let outcome = lines::Outcome { body_bytes: sent.saturating_sub(head_bytes as u64), took_ns };
+        let Some(mut buffer) = self.unread.take() else { return Step::Over };
+        let head = guest.connection.copy_unread(&mut buffer);
+        let logged = self.lines.write(guest, head, asked, outcome);
+        self.unread = Some(buffer);
+        guest.asked_ns = None;
+        let unread = guest.connection.unread();
+        guest.connection.advance_past(asked.head_bytes.min(unread), sent);
+        match logged {
+            Ok(()) => Self::go_on(guest, asked.then),
+            Err(line) => {
+                self.stats.log_waits.add(1);
+                guest.stage = Stage::Unlogged { line, then: asked.then };
+                self.lines.join(Self::reader(guest));
+                Step::Wait
+            }
+        }
+    }
+
+    fn go_on(guest: &mut Guest, then: Then) -> Step {
+        match then {
+            Then::End => {
+                guest.stage = Stage::Listening;
+                Step::Part
+            }
+            Then::Next(0) => {
+                guest.stage = Stage::Listening;
+                Step::Next
+            }
+            Then::Next(body) => {
+                guest.stage = Stage::Skipping(body);
+                Step::Next
+            }
+        }
+    }
+
+    fn log_again(&mut self, guest: &mut Guest) -> Step {
+        let Stage::Unlogged { line, then } = &guest.stage else { return Step::Over };
+        let then = *then;
+        if self.lines.write_again(line).is_err() {
+            self.lines.join(Self::reader(guest));
+            return Step::Wait;
+        }
+        Self::go_on(guest, then)
+    }
+
+    /// Connections that are to have a turn, since there is room in the access log again, or would be.
+    pub fn unlogged(&mut self) -> impl Iterator<Item = Reader> + use<> {
+        self.lines.take_waiting().into_iter()
+    }
+
+    /// What the library has done: who is to have a turn for it, and what to tell them.
+    pub fn finding(&mut self) -> Option<(Vec<Reader>, Option<News>)> {
+        Some(match self.librarians.finding()? {
+            Done::Looked(finding) => {
+                let (readers, news) = self.shelf.take_in(finding);
+                (readers, Some(news))
+            }
+            Done::Fetched(reader) => (vec![reader], None),
+        })
+    }
+
+    /// Tells a connection what it has waited for.
+    pub fn tell(guest: &mut Guest, news: Option<&News>) {
+        match (&mut guest.stage, news) {
+            (Stage::Awaiting, Some(news)) => {
+                guest.stage = Stage::Listening;
+                guest.told = match news {
+                    News::AtHand => None,
+                    News::Outcome(outcome) => Some(outcome.clone()),
+                };
+            }
+            (Stage::Sending(sending), None) => sending.fetching = false,
+            _ => {}
+        }
+    }
+
+    /// Lets go of whatever the connection holds: it is over, perhaps in the middle of an answer.
+    pub fn let_go(&mut self, guest: &mut Guest) {
+        match std::mem::replace(&mut guest.stage, Stage::Listening) {
+            Stage::Sending(sending) => {
+                let Sending { asked, source, sent, head_bytes, .. } = *sending;
+                self.put_back(source);
+                if let Some(mut buffer) = self.unread.take() {
+                    let head = guest.connection.copy_unread(&mut buffer);
+                    self.log_last(guest, head, &asked, sent, head_bytes);
+                    self.unread = Some(buffer);
+                }
+            }
+            Stage::Streaming(stream) => {
+                self.board.end_stream();
+                let sent = stream.sent + stream.text_sent as u64;
+                self.log_last(guest, &stream.head, &stream.asked, sent, 0);
+            }
+            _ => {}
+        }
+    }
+
+    /// Counts and logs an answer of which no more can be sent.
+    fn log_last(&mut self, guest: &Guest, head: &[u8], asked: &Asked, sent: u64, head_bytes: usize) {
+        self.stats.answers[lines::place_of(asked.status)].add(1);
+        self.stats.bytes_out.add(sent);
+        let body_bytes = sent.saturating_sub(head_bytes as u64);
+        self.lines.write_last(guest, head, asked, lines::Outcome { body_bytes, took_ns: lines::since(asked.since_ns) });
+    }
+
+    pub(super) fn put_back(&mut self, source: Source) {
+        if let Source::Shelf(hold) = source {
+            self.shelf.put_back(hold);
+        }
+    }
+
+    /// Has the library read a part of a file; `false` when it has too much to do.
+    pub(super) fn fetch(&mut self, guest: &Guest, item: &Arc<Item>, offset: u64, count: usize) -> bool {
+        let reader = Self::reader(guest);
+        self.librarians.submit(Job::Fetch { item: item.clone(), offset, count, reader }).is_ok()
+    }
+
+    /// Writes what was logged to the file.
+    pub fn finish(self) {
+        self.lines.finish();
+    }
+}
+
+/// Where `part` of `whole` stands in it.
+fn place_in(whole: &[u8], part: &[u8]) -> Range<usize> {
+    if part.is_empty() {
+        return 0..0;
+    }
+    let start = part.as_ptr().addr().wrapping_sub(whole.as_ptr().addr());
+    debug_assert!(start + part.len() <= whole.len());
+    start..start + part.len()
+}
+
+/// Whether a socket only takes no more now.
+pub(super) fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
+}

@@ -1,0 +1,92 @@
+//! Connections of the web outlive the worker that serves them, unless it dies in the middle of an answer.
+
+#[path = "support/server.rs"]
+mod server;
+#[path = "support/visitor.rs"]
+mod visitor;
+
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use nix::sys::signal::Signal;
+use server::{await_that, send};
+use visitor::{Site, Visitor};
+
+const PAGE: &[u8] = b"<h1>A page</h1>\n";
+
+#[test]
+fn a_connection_between_two_requests_goes_on_when_its_worker_is_killed() {
+    let site = Site::with(&[("index.html", PAGE)], &["--workers", "2"]);
+    let mut visitors: Vec<Visitor> = (0..20).map(|_| site.visit()).collect();
+    for _ in 0..3 {
+        assert!(visitors.iter_mut().all(|visitor| visitor.get("/").body == PAGE));
+        // Of a request whose beginning a dead worker had read the rest comes to its successor.
+        visitors.iter_mut().for_each(|visitor| visitor.send(b"GET / HTTP/1.1\r\nHo"));
+        await_that("what was sent is read", || {
+            let unread = |slot: &bank_vault::connection::slot::ConnectionSlot| {
+                slot.moved().0.wrapping_sub(slot.progress().consumed) == 18
+            };
+            site.server.stats().connections().iter().filter(|slot| unread(slot)).count() == 20
+        });
+        let workers = site.server.workers_now();
+        workers.iter().for_each(|worker| send(*worker, Signal::SIGKILL));
+        for visitor in &mut visitors {
+            visitor.send(b"st: v\r\n\r\n");
+            assert_eq!(visitor.read(false).unwrap().body, PAGE);
+        }
+    }
+    drop(visitors);
+    assert_eq!(site.log(120).len(), 120, "no line was lost");
+}
+
+#[test]
+fn in_the_middle_of_an_answer_the_connection_ends() {
+    let site = Site::with(&[("large", &vec![7; 50_000_000])], &["--workers", "1"]);
+    let mut visitor = site.visit();
+    visitor.send(b"GET /large HTTP/1.1\r\nHost: v\r\n\r\n");
+    let length = loop {
+        let line = visitor.line().unwrap();
+        if let Some(length) = line.strip_prefix("Content-Length: ") {
+            break length.parse::<usize>().unwrap();
+        }
+    };
+    send(site.server.workers[0], Signal::SIGKILL);
+    assert!(visitor.rest().len() < length, "and never anything that is not of the file");
+    assert_eq!(site.visit().ask("HEAD", "/large", "").status, 200);
+}
+
+#[test]
+fn workers_are_drained_and_upgraded_and_no_visitor_notices() {
+    let site = Site::with(&[("index.html", PAGE), ("large", &vec![7; 3_000_000])], &["--workers", "3"]);
+    let (stop, served) = (AtomicBool::new(false), AtomicU64::new(0));
+    let vaultctl = |words: &[&str]| {
+        let done = Command::new(env!("CARGO_BIN_EXE_vaultctl"))
+            .args(words)
+            .args(["--instance", &site.server.instance])
+            .output()
+            .unwrap();
+        assert!(done.status.success(), "{words:?}: {done:?}");
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                let mut visitor = site.visit();
+                while !stop.load(Ordering::Relaxed) {
+                    assert_eq!(visitor.get("/").body, PAGE);
+                    assert_eq!(visitor.get("/large").body.len(), 3_000_000);
+                    served.fetch_add(2, Ordering::Relaxed);
+                }
+            });
+        }
+        let more = |count| {
+            let before = served.load(Ordering::Relaxed);
+            await_that("visitors are served", || served.load(Ordering::Relaxed) > before + count);
+        };
+        for words in [&["drain", "0"][..], &["drain", "1"], &["upgrade"], &["rebalance"]] {
+            more(50);
+            vaultctl(words);
+        }
+        more(50);
+        stop.store(true, Ordering::Relaxed);
+    });
+}
