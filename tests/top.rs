@@ -32,6 +32,7 @@ impl OnTerminal {
     fn start(instance: &str) -> OnTerminal {
         let size = Winsize { ws_row: 24, ws_col: 80, ws_xpixel: 0, ws_ypixel: 0 };
         let OpenptyResult { master, slave } = openpty(&size, None).unwrap();
+        assert!(!is_raw(&slave), "a new terminal edits lines and echoes");
         let end = || slave.try_clone().unwrap();
         let process = Command::new(env!("CARGO_BIN_EXE_vaultctl"))
             .args(["top", "--interval", "0.1", "--instance", instance])
@@ -58,12 +59,16 @@ impl OnTerminal {
     }
 
     fn is_raw(&self) -> bool {
-        !tcgetattr(&self.terminal).unwrap().local_flags.intersects(LocalFlags::ICANON | LocalFlags::ECHO)
+        is_raw(&self.terminal)
     }
 
     fn end(&mut self) -> ExitStatus {
         self.process.wait().unwrap()
     }
+}
+
+fn is_raw(terminal: &OwnedFd) -> bool {
+    !tcgetattr(terminal).unwrap().local_flags.intersects(LocalFlags::ICANON | LocalFlags::ECHO)
 }
 
 impl Drop for OnTerminal {
@@ -81,7 +86,6 @@ fn it_shows_until_somebody_has_seen_enough_and_gives_the_terminal_back() {
     let server = Server::start(&["--workers", "2"]);
     for key in ["q", "\x1b", "\x03"] {
         let mut top = OnTerminal::start(&server.instance);
-        assert!(!top.is_raw());
         top.await_text("running");
         assert!(top.said.contains(OTHER_SCREEN) && top.is_raw());
         for worker in &server.workers {

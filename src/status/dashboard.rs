@@ -7,8 +7,8 @@ pub const DASHBOARD: &str = include_str!("dashboard.html");
 /// server that it came from, and nothing else.
 pub const DASHBOARD_POLICY: &str = concat!(
     "default-src 'none'; ",
-    "script-src 'sha256-YpeKIDMJoej29QRFMCTkv5GjYdJsrv1nO0oOeQi6KCc='; ",
-    "style-src 'sha256-P7LwFyYiWDcOD1sAm7yAvBpEl1eN6l2gEomSRtTxjyc='; ",
+    "script-src 'sha256-ZNSz+F/sXwJPq819ZjAsB/0wzfmhr+0Do4TDmD0MQ58='; ",
+    "style-src 'sha256-FjZEeg/u18UldlVitt/TjCIfyaAyMOjE5VO93ggxCD4='; ",
     "connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
 );
 

@@ -1,6 +1,6 @@
 //! The text format of Prometheus, version 0.0.4.
 
-use std::fmt::Display;
+use std::fmt::{self, Display, Write};
 
 use crate::instance::histogram::{BUCKETS, Times, longest_of};
 
@@ -29,15 +29,14 @@ pub(super) struct Exposition {
 }
 
 impl Exposition {
-    /// Begins a metric; what follows are its values.
-    pub(super) fn metric(&mut self, name: &'static str, kind: Type, help: &str) {
+    /// Begins a metric; what follows are its values. `help` has neither backslashes nor line ends.
+    pub(super) fn metric(&mut self, name: &'static str, kind: Type, help: &'static str) {
         let kind = match kind {
             Type::Counter => "counter",
             Type::Gauge => "gauge",
             Type::Histogram => "histogram",
         };
-        let help = help.replace('\\', "\\\\").replace('\n', "\\n");
-        self.text.push_str(&format!("# HELP {name} {help}\n# TYPE {name} {kind}\n"));
+        self.write(format_args!("# HELP {name} {help}\n# TYPE {name} {kind}\n"));
         self.name = name;
     }
 
@@ -70,16 +69,40 @@ impl Exposition {
         self.text.push_str(suffix);
         for (place, (label, content)) in labels.iter().enumerate() {
             let before = if place == 0 { '{' } else { ',' };
-            let content = content.to_string().replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
-            self.text.push_str(&format!("{before}{label}=\"{content}\""));
+            self.write(format_args!("{before}{label}=\""));
+            // It cannot fail: see `write`.
+            let _ = write!(Escaping(&mut self.text), "{content}");
+            self.text.push('"');
         }
         let end = if labels.is_empty() { "" } else { "}" };
-        self.text.push_str(&format!("{end} {value}\n"));
+        self.write(format_args!("{end} {value}\n"));
+    }
+
+    fn write(&mut self, what: fmt::Arguments<'_>) {
+        // Into a text it cannot fail.
+        let _ = self.text.write_fmt(what);
     }
 
     /// All that was written.
     pub(super) fn into_text(self) -> String {
         self.text
+    }
+}
+
+/// Writes what stands between quotation marks.
+struct Escaping<'a>(&'a mut String);
+
+impl Write for Escaping<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for c in text.chars() {
+            match c {
+                '\\' => self.0.push_str("\\\\"),
+                '"' => self.0.push_str("\\\""),
+                '\n' => self.0.push_str("\\n"),
+                c => self.0.push(c),
+            }
+        }
+        Ok(())
     }
 }
 
@@ -96,9 +119,9 @@ mod tests {
     #[test]
     fn what_could_end_a_line_or_a_label_is_escaped() {
         let mut exposition = Exposition::default();
-        exposition.metric("a", Type::Gauge, "of\\two\nlines");
+        exposition.metric("a", Type::Gauge, "of it.");
         exposition.value(&[("name", &"q\"\\\n")], 1);
-        let text = "# HELP a of\\\\two\\nlines\n# TYPE a gauge\na{name=\"q\\\"\\\\\\n\"} 1\n";
+        let text = "# HELP a of it.\n# TYPE a gauge\na{name=\"q\\\"\\\\\\n\"} 1\n";
         assert_eq!(exposition.into_text(), text);
     }
 

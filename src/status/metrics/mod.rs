@@ -131,7 +131,7 @@ fn worker_tables(out: &mut Exposition, workers: &[Worker]) {
 
 fn table<L: Display, const N: usize>(
     out: &mut Exposition,
-    (name, label, help): (&'static str, &'static str, &str),
+    (name, label, help): (&'static str, &'static str, &'static str),
     workers: &[Worker],
     labels: &[L; N],
     counts: impl Fn(&Worker) -> &[u64; N],
