@@ -41,7 +41,7 @@ impl Browser {
         });
         let address = SocketAddr::from(([127, 0, 0, 1], port.expect("a port")));
         let profile = tempfile::tempdir().unwrap();
-        let mut browser = Browser { driver, address, session: String::new(), profile: profile };
+        let mut browser = Browser { driver, address, session: String::new(), profile };
         let folder = format!("--user-data-dir={}", browser.profile.path().display());
         let window = format!("--window-size={width},{height}");
         let quiet =

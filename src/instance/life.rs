@@ -14,7 +14,10 @@ shared_struct! {
         lives: AtomicU32,
         /// Operations that dead processes of this place had begun, and that were finished or dropped.
         repairs: AtomicU32,
-        spare: [AtomicU64; 6],
+        /// How many of them ended without having been asked to.
+        deaths: AtomicU32,
+        spare_word: AtomicU32,
+        spare: [AtomicU64; 5],
         /// When it last came by, nanoseconds of the monotonic clock. Writers: the master at birth, then the process.
         heartbeat_ns: AtomicU64,
         spare_line: [AtomicU64; 7],
@@ -44,6 +47,17 @@ impl Life {
     #[must_use]
     pub fn lives(&self) -> u32 {
         self.lives.load(Ordering::Relaxed)
+    }
+
+    /// Counts a process that ended without having been asked to. Only the master.
+    pub fn count_death(&self) {
+        self.deaths.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many processes of this place ended without having been asked to.
+    #[must_use]
+    pub fn deaths(&self) -> u32 {
+        self.deaths.load(Ordering::Relaxed)
     }
 
     /// Counts an operation that a dead process of this place had begun, and that is finished or dropped. Only the master.

@@ -14,11 +14,11 @@ pub const HTTP_STATUSES: usize = 32;
 shared_struct! {
     /// Counters of one worker since the instance began; a successor counts on. Writer: the worker.
     pub struct WorkerStats, align 64, size 320 + 8 * (BUCKETS + 1) + WEB_BYTES; {
-        /// Connections taken over.
+        /// Connections of the bank taken over.
         pub accepted: Counter,
-        /// Connections closed.
+        /// Connections of the bank closed.
         pub closed: Counter,
-        /// Connections turned away because no slot was free.
+        /// Connections of the bank turned away because no slot was free.
         pub refused: Counter,
         /// Connections dropped for being idle.
         pub idle_dropped: Counter,

@@ -25,11 +25,15 @@ impl Master {
         for fd in [crewman.child.as_fd(), crewman.lane.as_fd()] {
             let _ = self.poll.registry().deregister(&mut SourceFd(&fd.as_raw_fd()));
         }
-        self.common.instance.workers()[index].end_life();
+        let expected = ending.is_orderly() && (post.leaving || self.stopping != Stopping::No);
+        let row = &self.common.instance.workers()[index];
+        if !expected {
+            row.count_death();
+        }
+        row.end_life();
         if let (Some(log), Ok(number)) = (self.common.access_log, u32::try_from(index)) {
             log.relinquish(number);
         }
-        let expected = ending.is_orderly() && (post.leaving || self.stopping != Stopping::No);
         let level = if expected { log::Level::Info } else { log::Level::Warn };
         log::log!(level, "worker {index} (pid {}) ended: {}", crewman.child.pid(), ending.text);
         Ok(())
@@ -80,6 +84,10 @@ impl Master {
         let Some((child, ending)) = scribe.reap(now)? else { return Ok(()) };
         let _ = self.poll.registry().deregister(&mut SourceFd(&child.as_fd().as_raw_fd()));
         let row = self.common.instance.journal_row();
+        let expected = ending.is_orderly() && row.is_to_leave();
+        if !expected {
+            row.count_death();
+        }
         row.set_pid(0);
         if ending.code == Some(journald::EXIT_FAILED) {
             // A successor could do no better, and whoever waits for the journal would wait for ever.
@@ -87,7 +95,7 @@ impl Master {
             self.journal_failed = true;
             return self.hurry();
         }
-        if ending.is_orderly() && row.is_to_leave() {
+        if expected {
             // Else a successor is wanted, of another program.
             if self.stopping != Stopping::No {
                 self.scribe = None;

@@ -36,11 +36,11 @@ pub(super) fn between(before: &Sample, after: &Sample) -> Vec<String> {
 
 fn of_worker(before: Option<&Worker>, after: &Worker) -> Option<String> {
     let Some(before) = before else { return Some(format!("is new, pid {}", after.pid)) };
-    of_process((before.pid, before.lives, before.leaving || after.leaving), (after.pid, after.lives))
+    of_process((before.pid, before.lives), (after.pid, after.lives), before.deaths != after.deaths)
 }
 
 fn of_journal(before: &Journal, after: &Journal) -> Vec<String> {
-    let process = of_process((before.pid, before.lives, before.leaving || after.leaving), (after.pid, after.lives));
+    let process = of_process((before.pid, before.lives), (after.pid, after.lives), before.deaths != after.deaths);
     let mut events: Vec<_> = process.map(|event| format!("the journal process {event}")).into_iter().collect();
     if before.state != after.state {
         events.push(format!("the journal was {} and is {}", before.state, after.state));
@@ -51,9 +51,9 @@ fn of_journal(before: &Journal, after: &Journal) -> Vec<String> {
     events
 }
 
-/// What became of a process: its pid, lives and whether it was asked to leave, and its pid and lives later.
-fn of_process((pid, lives, leaving): (u32, u32, bool), (now, lives_now): (u32, u32)) -> Option<String> {
-    let ended = if leaving { "left as it was asked to" } else { "died" };
+/// What became of a process: its pid and lives, those later, and whether one died in between.
+fn of_process((pid, lives): (u32, u32), (now, lives_now): (u32, u32), died: bool) -> Option<String> {
+    let ended = if died { "died" } else { "left as it was asked to" };
     match (pid, now) {
         _ if pid == now => None,
         (_, 0) => Some(format!("{ended}, pid {pid}")),
@@ -77,12 +77,12 @@ mod tests {
 
     #[test]
     fn a_process_is_told_of_once_for_what_became_of_it() {
-        let told = |before, after| of_process(before, after);
-        assert_eq!(told((12, 1, false), (12, 1)), None);
-        assert_eq!(told((12, 1, false), (0, 1)).unwrap(), "died, pid 12");
-        assert_eq!(told((0, 1, false), (13, 2)).unwrap(), "is back, pid 13");
-        assert_eq!(told((12, 1, false), (13, 2)).unwrap(), "died and is back, pid 12 → 13");
-        assert_eq!(told((12, 1, false), (15, 4)).unwrap(), "died 3 times and is back, pid 12 → 15");
-        assert_eq!(told((12, 1, true), (13, 2)).unwrap(), "left as it was asked to and is back, pid 12 → 13");
+        let told = of_process;
+        assert_eq!(told((12, 1), (12, 1), false), None);
+        assert_eq!(told((12, 1), (0, 1), true).unwrap(), "died, pid 12");
+        assert_eq!(told((0, 1), (13, 2), false).unwrap(), "is back, pid 13");
+        assert_eq!(told((12, 1), (13, 2), true).unwrap(), "died and is back, pid 12 → 13");
+        assert_eq!(told((12, 1), (15, 4), true).unwrap(), "died 3 times and is back, pid 12 → 15");
+        assert_eq!(told((12, 1), (13, 2), false).unwrap(), "left as it was asked to and is back, pid 12 → 13");
     }
 }

@@ -70,6 +70,8 @@ pub struct Worker {
     pub leaving: bool,
     /// How often a process was started in its place.
     pub lives: u32,
+    /// How many of these ended without having been asked to.
+    pub deaths: u32,
     /// Operations that dead processes of its place had begun, and that were finished or dropped.
     pub repairs: u32,
     /// Time since it last came by.
@@ -169,6 +171,8 @@ pub struct Journal {
     pub pid: u32,
     /// How often a process was started for it.
     pub lives: u32,
+    /// How many of these ended without having been asked to.
+    pub deaths: u32,
     /// Whether it was asked to write what is left, and end.
     pub leaving: bool,
     /// Time since it last came by; 0 without a journal.
@@ -258,6 +262,7 @@ impl Worker {
             state: row.state().name(),
             leaving: row.is_to_leave(),
             lives: row.lives(),
+            deaths: row.deaths(),
             repairs: row.repairs(),
             heartbeat_age_ms: milliseconds(now_ns, row.heartbeat_ns()),
             connections: row.connections(),
@@ -322,6 +327,7 @@ impl Journal {
             state: sequencer.state().name(),
             pid: row.pid(),
             lives: row.lives(),
+            deaths: row.deaths(),
             leaving: row.is_to_leave(),
             heartbeat_age_ms: if journaled { milliseconds(now_ns, row.heartbeat_ns()) } else { 0 },
             replies_wait: sequencer.replies_wait(),

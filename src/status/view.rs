@@ -228,12 +228,7 @@ impl View {
             bank: span.bank(),
             web: span.web(),
             crashes: Crashes {
-                deaths: workers
-                    .iter()
-                    .map(|worker| worker.deaths)
-                    .chain([deaths(after.journal.lives)])
-                    .map(u64::from)
-                    .sum(),
+                deaths: workers.iter().map(|worker| worker.deaths).chain([after.journal.deaths]).map(u64::from).sum(),
                 repairs: workers.iter().map(|worker| u64::from(worker.repairs)).sum(),
                 resumed: workers.iter().map(|worker| worker.resumed.total).sum(),
             },
@@ -266,10 +261,6 @@ fn sum(sample: &Sample, of: impl Fn(&Worker) -> u64) -> u64 {
 /// The sums over all workers of a sample, of a whole table.
 fn sums<const N: usize>(sample: &Sample, of: impl Fn(&Worker) -> &[u64; N]) -> [u64; N] {
     std::array::from_fn(|place| sum(sample, |worker| of(worker)[place]))
-}
-
-fn deaths(lives: u32) -> u32 {
-    lives.saturating_sub(1)
 }
 
 impl Span<'_> {
@@ -358,7 +349,7 @@ impl Span<'_> {
             pid: now.pid,
             state: now.state,
             lives: now.lives,
-            deaths: deaths(now.lives),
+            deaths: now.deaths,
             repairs: now.repairs,
             heartbeat_age_ms: now.heartbeat_age_ms,
             connections: now.connections,
@@ -381,7 +372,7 @@ impl Span<'_> {
             state: now.state,
             pid: now.pid,
             lives: now.lives,
-            deaths: deaths(now.lives),
+            deaths: now.deaths,
             heartbeat_age_ms: now.heartbeat_age_ms,
             replies_wait: now.replies_wait,
             last_lsn: now.last_lsn,

@@ -64,7 +64,7 @@ fn where_nothing_happened_there_is_no_rate_and_no_percentile() {
 fn a_death_is_counted_and_told_with_what_went_on() {
     let before = sample(1, vec![worker(0, 0, 0), worker(1, 0, 0)]);
     let mut after = sample(2, vec![worker(0, 0, 0), worker(1, 0, 0)]);
-    after.workers[1] = Worker { pid: 101, lives: 2, repairs: 1, ..worker(1, 0, 0) };
+    after.workers[1] = Worker { pid: 101, lives: 2, deaths: 1, repairs: 1, ..worker(1, 0, 0) };
     after.workers[0].resumed = 25;
     let view = View::between(&before, &after);
     assert_eq!((view.workers[0].deaths, view.workers[1].deaths), (0, 1));

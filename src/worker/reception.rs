@@ -123,7 +123,9 @@ impl Worker {
         } else {
             slot.free();
         }
-        self.row.stats.closed.add(1);
+        if self.intake.service_of(index) == Service::Bank {
+            self.row.stats.closed.add(1);
+        }
         // One more can be accepted now, should descriptors have been short.
         self.intake_more |= self.intake.listeners().next().is_some();
     }

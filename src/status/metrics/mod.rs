@@ -23,6 +23,9 @@ use Type::{Counter, Gauge, Histogram};
 const OF_WORKER: &[OfWorker] = &[
     ("vault_worker_up", Gauge, "Whether the worker has a process.", |w| u64::from(w.pid != 0)),
     ("vault_worker_starts_total", Counter, "Processes started in the worker's place.", |w| w.lives.into()),
+    ("vault_worker_deaths_total", Counter, "Processes of its place that ended without having been asked to.", |w| {
+        w.deaths.into()
+    }),
     ("vault_worker_repairs_total", Counter, "Operations of dead processes of its place that were settled.", |w| {
         w.repairs.into()
     }),
@@ -54,6 +57,9 @@ const OF_WORKER: &[OfWorker] = &[
 const OF_JOURNAL: &[OfJournal] = &[
     ("vault_journal_up", Gauge, "Whether there is a journal process.", |j| u64::from(j.pid != 0)),
     ("vault_journal_starts_total", Counter, "Journal processes started.", |j| j.lives.into()),
+    ("vault_journal_deaths_total", Counter, "Journal processes that ended without having been asked to.", |j| {
+        j.deaths.into()
+    }),
     ("vault_journal_last_lsn", Gauge, "The last operation.", |j| j.last_lsn),
     ("vault_journal_durable_lsn", Gauge, "The last operation that is on disk.", |j| j.durable_lsn),
     ("vault_journal_snapshot_lsn", Gauge, "The last operation that the newest snapshot covers.", |j| j.snapshot_lsn),

@@ -17,6 +17,7 @@ fn shown() -> Shown {
         pid,
         state: "serving",
         lives,
+        deaths: lives - 1,
         connections: 7,
         requests_total: requests,
         lane_depth: 3,
