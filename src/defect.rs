@@ -27,6 +27,8 @@ mod state {
         false
     }
 
+    const _: () = assert!(!is(Defect::Repair) && !is(Defect::Order) && !is(Defect::AckEarly));
+
     /// The defect that this server has: none.
     #[must_use]
     pub const fn introduced() -> Option<Defect> {

@@ -64,7 +64,6 @@ may_attach() {
 expression() {
     local line=$1 exact=
     [[ $line != '▶'* ]] || { exact=yes line=${line#▶}; line=${line# }; }
-    # The last brackets of each class first: a bracket expression that begins with ] has it as a member.
     line=$(sed -e 's/[][\\.*+?(){}|^$]/\\&/g' -e 's/[[:space:]]\{1,\}/[[:space:]]+/g' -e 's/…/.*/g' <<<"${line#"${line%%[![:space:]]*}"}")
     [[ $exact ]] || line=$(sed 's/[0-9]\{1,\}/[0-9]+/g' <<<"$line")
     printf '^[[:space:]]*%s[[:space:]]*$' "$line"

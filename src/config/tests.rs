@@ -219,3 +219,10 @@ fn without_users_only_loopback_is_served() {
 fn the_command_is_well_formed() {
     Options::command().debug_assert();
 }
+
+#[cfg(not(feature = "break-it"))]
+#[test]
+fn a_server_for_money_cannot_be_told_to_break() {
+    assert!(command_line(&["--break", "repair"]).unwrap_err().contains("unexpected argument"));
+    assert!(file("break = \"repair\"").unwrap_err().contains("unknown field"));
+}
