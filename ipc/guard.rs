@@ -84,6 +84,12 @@ impl<'a> Guard<'a> {
         self.owner.load(Ordering::Relaxed).checked_sub(1)
     }
 
+    /// The semaphore, for tools that look.
+    #[must_use]
+    pub fn semaphore(self) -> &'a NamedSemaphore {
+        self.semaphore
+    }
+
     fn let_next(self) {
         // The owner is cleared before the value is read, or who takes the token in between would miss both.
         fence(Ordering::SeqCst);

@@ -103,6 +103,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "ledger",
             "connection",
             "service",
+            "access_log",
             "instance",
             "status",
         ],

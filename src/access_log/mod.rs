@@ -126,6 +126,15 @@ impl AccessLog {
         Ok(AccessLog { segment, semaphore: NamedSemaphore::open(&generation.name(SEMAPHORE))?, target })
     }
 
+    /// Opens the log of a running instance to look at its memory; where its lines go is not known then.
+    ///
+    /// # Errors
+    /// There is none, or it is of another layout.
+    pub fn look(generation: &Generation) -> Result<Self, IpcError> {
+        let nowhere = Target { path: PathBuf::new(), rotate_bytes: u64::MAX, keep: 0, interval: INTERVAL };
+        Self::open(generation, Access::Read, nowhere)
+    }
+
     /// Removes both names; the master's, at the end.
     ///
     /// # Errors

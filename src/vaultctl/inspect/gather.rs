@@ -3,9 +3,10 @@
 use std::fs;
 
 use super::report::{
-    ConnectionsReport, InstanceReport, IntentReport, JournalReport, LaneReport, LockReport, LocksReport,
-    PlannedBalance, Process, Report, SegmentReport, SemaphoreReport, SlotReport, TotalsReport,
+    AccessLogReport, ConnectionsReport, InstanceReport, IntentReport, JournalReport, LaneReport, LockReport,
+    LocksReport, PlannedBalance, Process, Report, SegmentReport, SemaphoreReport, SlotReport, TotalsReport,
 };
+use crate::access_log::{AccessLog, Row};
 use crate::connection::slot::{ConnectionSlot, Holder, NOBODY_YET};
 use crate::instance::Instance;
 use crate::ipc::lane::LaneSemaphores;
@@ -25,15 +26,15 @@ use crate::vocab::AccountId;
 /// An object of the instance has gone or cannot be opened.
 pub(super) fn gather(instance: &Instance, each_connection: bool) -> Result<Report, IpcError> {
     let now = monotonic_ns();
+    let summary = Summary::of(instance, now);
+    let log = summary.http_address.as_ref().map(|_| AccessLog::look(instance.generation())).transpose()?;
     Ok(Report {
-        instance: InstanceReport {
-            summary: Summary::of(instance, now),
-            master: process(instance.control().master_pid()),
-        },
-        segments: segments(instance)?,
+        instance: InstanceReport { summary, master: process(instance.control().master_pid()) },
+        segments: segments(instance, log.as_ref())?,
         lanes: lanes(instance)?,
         workers: Worker::all(instance, now),
         journal: journal(instance, now),
+        access_log: log.as_ref().map(access_log),
         intents: intents(instance.table()),
         locks: locks(instance.table()),
         connections: connections(instance.connections(), each_connection.then_some(now)),
@@ -41,17 +42,33 @@ pub(super) fn gather(instance: &Instance, each_connection: bool) -> Result<Repor
     })
 }
 
-fn segments(instance: &Instance) -> Result<Vec<SegmentReport>, IpcError> {
-    let described = instance.segments().into_iter().map(|summary| {
-        let description = segment::describe(summary.name)?;
+fn segments(instance: &Instance, log: Option<&AccessLog>) -> Result<Vec<SegmentReport>, IpcError> {
+    let names = instance.segments().into_iter().map(|summary| summary.name).chain(log.map(|log| log.segment().0));
+    let described = names.map(|name| {
+        let description = segment::describe(name)?;
         Ok(SegmentReport {
-            name: summary.name.to_owned(),
+            name: name.to_owned(),
             bytes: description.bytes,
             layout_version: description.layout_version,
             elements: description.elements,
         })
     });
     described.collect()
+}
+
+fn access_log(log: &AccessLog) -> AccessLogReport {
+    let guard = log.guard();
+    let (failures, errno) = log.failures();
+    AccessLogReport {
+        guard: semaphore(guard.semaphore()),
+        holder: guard.holder(),
+        lines: log.rows().iter().map(Row::lines).sum(),
+        waiting_bytes: log.rows().iter().map(|row| row.pending() as u64).sum(),
+        planned_bytes: log.plan().load().map_or(0, |plan| plan.length),
+        rotations: log.rotations(),
+        failures,
+        errno,
+    }
 }
 
 /// The lanes that there are: a worker has one from its first life until it leaves for good.

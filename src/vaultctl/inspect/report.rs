@@ -15,6 +15,8 @@ pub(super) struct Report {
     pub lanes: Vec<LaneReport>,
     pub workers: Vec<Worker>,
     pub journal: JournalReport,
+    /// `None`: there is no HTTP.
+    pub access_log: Option<AccessLogReport>,
     pub intents: Vec<IntentReport>,
     pub locks: LocksReport,
     pub connections: ConnectionsReport,
@@ -45,6 +47,27 @@ pub(super) struct SegmentReport {
     pub layout_version: u32,
     /// How many of whatever it holds: accounts, connection slots, rows of workers.
     pub elements: u64,
+}
+
+/// The lines of HTTP requests on their way into the access log.
+#[derive(Debug, Serialize)]
+pub(super) struct AccessLogReport {
+    /// The semaphore of the guard around writing and rotation.
+    pub guard: SemaphoreReport,
+    /// The worker that has the guard now.
+    pub holder: Option<u32>,
+    /// Lines that were ever logged.
+    pub lines: u64,
+    /// Bytes of them that are in memory and not in the file yet.
+    pub waiting_bytes: u64,
+    /// Bytes that are just being written; a dead worker's are completed by whoever takes the guard next.
+    pub planned_bytes: u32,
+    /// Files that were rotated away.
+    pub rotations: u64,
+    /// Flushes that failed.
+    pub failures: u64,
+    /// The error number of the last of them while they still do; 0 else.
+    pub errno: u32,
 }
 
 /// The ring through which the master hands connections to one worker.

@@ -4,8 +4,8 @@ use std::fmt::{self, Display, Write};
 use std::iter;
 
 use super::report::{
-    ConnectionsReport, InstanceReport, IntentReport, JournalReport, LaneReport, LocksReport, Process, Report,
-    SegmentReport, SlotReport, TotalsReport,
+    AccessLogReport, ConnectionsReport, InstanceReport, IntentReport, JournalReport, LaneReport, LocksReport, Process,
+    Report, SegmentReport, SlotReport, TotalsReport,
 };
 use crate::status::numbers::ratio;
 use crate::status::sample::{Journal, Summary, Worker};
@@ -29,6 +29,7 @@ pub(super) fn text(report: &Report) -> Result<String, fmt::Error> {
         section(&mut out, "answers", &answers(&report.workers))?;
     }
     journal(&mut out, &report.journal)?;
+    access_log(&mut out, report.access_log.as_ref())?;
     intents(&mut out, &report.intents)?;
     locks(&mut out, &report.locks)?;
     connections(&mut out, &report.connections)?;
@@ -49,6 +50,21 @@ fn summary(out: &mut String, report: &InstanceReport) -> fmt::Result {
         writeln!(out, "  http     {address}")?;
     }
     writeln!(out, "  data     {data}")
+}
+
+fn access_log(out: &mut String, log: Option<&AccessLogReport>) -> fmt::Result {
+    let Some(log) = log else { return Ok(()) };
+    let AccessLogReport { guard, holder, lines, waiting_bytes, planned_bytes, rotations, failures, errno } = log;
+    let holder = holder.map_or_else(|| "free".to_owned(), |worker| format!("held by worker {worker}"));
+    writeln!(out, "\naccess log: guard {holder}, semaphore {} = {}", guard.name, guard.value)?;
+    writeln!(
+        out,
+        "  {lines} lines, {waiting_bytes} bytes in memory, {planned_bytes} being written, {rotations} rotations"
+    )?;
+    if *failures > 0 {
+        writeln!(out, "  {failures} failures, error number now {errno}")?;
+    }
+    Ok(())
 }
 
 fn segments(segments: &[SegmentReport]) -> Table {
