@@ -16,6 +16,8 @@ fn main() -> ExitCode {
         .init();
     let options = Options::parse();
     let layout = options.layout;
+    #[cfg(feature = "break-it")]
+    options.defect.into_iter().for_each(bank_vault::defect::introduce);
     let read_settings = move || Settings::load(options.clone());
     let outcome = read_settings().map_err(|error| (error.to_string(), 2)).and_then(|settings| {
         if layout {

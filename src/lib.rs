@@ -2,7 +2,7 @@
 //!
 //! The rooms of this crate, from the ground up; imports point downward only (`tests/rooms.rs` holds the list):
 //!
-//! - floor 0, words: [`vocab`], [`limits`], [`calendar`]
+//! - floor 0, words: [`vocab`], [`limits`], [`calendar`], [`defect`]
 //! - floor 1, what the kernel gives, and all of the `unsafe`: [`ipc`]
 //! - floor 2, pure rules: [`wire`] and [`http`], and the settings of the server: [`config`]
 //! - floor 3, where rules meet resources: [`ledger`], [`journal`], [`connection`], [`service`], [`instance`],
@@ -20,6 +20,7 @@ pub mod client;
 pub mod config;
 pub mod connection;
 pub mod crash_point;
+pub mod defect;
 pub mod http;
 pub mod instance;
 pub mod journal;

@@ -10,18 +10,19 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("vocab", &[]),
     ("limits", &[]),
     ("calendar", &[]),
+    ("defect", &[]),
     // Floor 1: what the kernel gives. It knows nothing of a bank.
     ("ipc", &[]),
     ("crash_point", &["ipc"]),
     // Floor 2: pure rules.
     ("wire", &["vocab", "limits"]),
     ("http", &["limits"]),
-    ("config", &["vocab", "limits"]),
+    ("config", &["vocab", "limits", "defect"]),
     // Not the accounts, not the sockets, not even shared memory: files alone.
     ("journal", &["vocab", "limits"]),
     // Floor 3: rules meet resources.
     // Of the journal, what a record looks like; not its files.
-    ("ledger", &["vocab", "limits", "ipc", "crash_point", "journal"]),
+    ("ledger", &["vocab", "limits", "ipc", "crash_point", "defect", "journal"]),
     ("connection", &["limits", "ipc", "crash_point"]),
     ("service", &["vocab", "limits", "wire", "journal", "ledger", "connection"]),
     ("instance", &["vocab", "limits", "ipc", "ledger", "connection", "access_log"]),
@@ -75,6 +76,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "limits",
             "ipc",
             "crash_point",
+            "defect",
             "journal",
             "ledger",
             "connection",
@@ -107,7 +109,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         ],
     ),
     // Floor 5: doors.
-    ("bin/master", &["config", "master"]),
+    ("bin/master", &["config", "defect", "master"]),
     ("bin/client", &["client"]),
     ("bin/vaultctl", &["vaultctl"]),
 ];

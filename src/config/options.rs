@@ -22,6 +22,10 @@ pub struct Options {
     /// Say which layout of shared memory this program knows, after checking the settings, and end
     #[arg(long, hide = true)]
     pub layout: bool,
+    /// Break a promise on purpose, for docs/LABS.md; never for money
+    #[cfg(feature = "break-it")]
+    #[arg(long = "break", value_name = "DEFECT")]
+    pub defect: Option<crate::defect::Defect>,
     /// The settings given on the command line.
     #[command(flatten)]
     pub values: Values,

@@ -29,7 +29,7 @@ fn names_in_help() -> Vec<String> {
     let mut names: Vec<_> = Options::command()
         .get_arguments()
         .filter_map(|argument| argument.get_long().map(str::to_owned))
-        .filter(|name| name != "config" && name != "layout")
+        .filter(|name| !["config", "layout", "break"].contains(&name.as_str()))
         .collect();
     names.sort();
     names
@@ -218,4 +218,11 @@ fn without_users_only_loopback_is_served() {
 #[test]
 fn the_command_is_well_formed() {
     Options::command().debug_assert();
+}
+
+#[cfg(not(feature = "break-it"))]
+#[test]
+fn a_server_for_money_cannot_be_told_to_break() {
+    assert!(command_line(&["--break", "repair"]).unwrap_err().contains("unexpected argument"));
+    assert!(file("break = \"repair\"").unwrap_err().contains("unknown field"));
 }

@@ -12,6 +12,7 @@
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 
 use crate::crash_point::{CrashPoint, crash_point};
+use crate::defect::{self, Defect};
 use crate::ipc::IpcError;
 use crate::ipc::robust::{Acquired, Busy, Held, RobustMutex};
 use crate::ipc::segment::{Access, Segment};
@@ -172,7 +173,8 @@ impl Sequencer {
     #[inline]
     #[must_use]
     pub fn may_be_shown(&self, lsn: Lsn) -> bool {
-        self.header().replies_wait.load(Ordering::Relaxed) == 0 || lsn <= self.durable()
+        let waits = self.header().replies_wait.load(Ordering::Relaxed) != 0 && !defect::is(Defect::AckEarly);
+        !waits || lsn <= self.durable()
     }
 
     /// Whether replies wait until what they show is durable.

@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
+use crate::defect::{self, Defect};
 use crate::ipc::IpcError;
 use crate::ipc::robust::{Acquired, Busy, Held, RobustMutex};
 use crate::ipc::segment::{Access, Segment};
@@ -252,7 +253,9 @@ impl Table {
         let _held = match acquired {
             Acquired::Held(held) => held,
             Acquired::Inherited(inherited) => {
-                repair::mend(self, account, cell);
+                if !defect::is(Defect::Repair) {
+                    repair::mend(self, account, cell);
+                }
                 // Before the lock is declared whole: a cut that meanwhile counts must see that this happened.
                 self.header().inherited.fetch_add(1, Ordering::AcqRel);
                 inherited.into_consistent()

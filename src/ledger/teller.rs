@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::crash_point::{CrashPoint, crash_point};
+use crate::defect::{self, Defect};
 use crate::journal::record::{Kind, Record, Verdict};
 use crate::ledger::intent::{LedgerRow, NO_CONNECTION, Plan};
 use crate::ledger::keys::{Key, Spot};
@@ -258,7 +259,7 @@ impl<'a> Teller<'a> {
         };
         match second {
             None => Ok((lock(first)?, None)),
-            Some(second) if first < second => {
+            Some(second) if first < second || defect::is(Defect::Order) => {
                 let low = lock(first)?;
                 Ok((low, Some(lock(second)?)))
             }

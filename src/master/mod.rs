@@ -28,6 +28,7 @@ use crate::access_log::{self, AccessLog, LogError};
 use crate::config::{AcceptMode, ConfigError, Settings};
 use crate::connection::{PerService, Service};
 use crate::crash_point;
+use crate::defect;
 use crate::instance::{Blueprint, Instance};
 use crate::ipc::event::Nudge;
 use crate::ipc::inherit::Inheritance;
@@ -268,6 +269,9 @@ fn check_environment(settings: &Settings) -> Result<(), MasterError> {
     if let Ok(text) = std::env::var(crash_point::VARIABLE) {
         crash_point::armed_for(&text, "").map_err(MasterError::CrashPoint)?;
         log::warn!("{} is set: processes will die of it, or halt", crash_point::VARIABLE);
+    }
+    if let Some(defect) = defect::introduced() {
+        log::error!("THIS SERVER IS BROKEN ON PURPOSE ({defect:?}), as --break demands: do not believe it");
     }
     Ok(())
 }
