@@ -11,6 +11,7 @@ use std::net::TcpStream;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::time::{Duration, Instant};
 
+use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 use nix::sys::signal::Signal;
 use server::{await_that, send};
 use visitor::{Answer, Site, Visitor};
@@ -206,6 +207,21 @@ fn a_slow_reader_gets_every_byte_and_delays_nobody() {
         }
         assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
         assert!(visitor.read(false).unwrap().body == bytes);
+    }
+}
+
+/// Its parts are read by the library before they are sent.
+#[test]
+fn a_file_that_is_not_in_memory_comes_whole() {
+    let bytes = pattern(9_000_000);
+    let site = Site::with(&[("large", &bytes)], &["--workers", "1"]);
+    for _ in 0..3 {
+        let file = fs::File::open(site.path("large")).unwrap();
+        file.sync_all().unwrap();
+        posix_fadvise(&file, 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED).unwrap();
+        assert!(site.get("/large").body == bytes);
+        let part = site.visit().ask("GET", "/large", "Range: bytes=8000000-8000009,100-199\r\n");
+        assert!(part.body.windows(100).any(|window| window == &bytes[100..200]));
     }
 }
 

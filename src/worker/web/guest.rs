@@ -1,5 +1,6 @@
 //! A connection of the web with all that its worker remembers about it.
 
+use std::cell::Cell;
 use std::net::IpAddr;
 use std::ops::{Deref, DerefMut, Range};
 use std::sync::Arc;
@@ -107,7 +108,7 @@ pub struct Sending {
     /// Bytes that were sent.
     pub sent: u64,
     /// Up to where the file was in the kernel's memory when it was last asked.
-    pub in_memory_to: u64,
+    pub in_memory_to: Cell<u64>,
     /// Whether the library reads the next part of it.
     pub fetching: bool,
 }

@@ -1,12 +1,15 @@
 //! Sending: heads and small files from memory, in one call; large files from the kernel's own copy of them.
 
-use std::io::{self, IoSlice};
+use std::cell::Cell;
+use std::fs::File;
+use std::io::IoSlice;
 use std::ops::Range;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use crate::http::Piece;
 use crate::ipc::files;
+use crate::worker::visit::Visit;
 use crate::worker::web::desk::{Desk, Step, is_full};
 use crate::worker::web::guest::{Asked, Guest, Sending, Source, Stage};
 use crate::worker::web::library::{Content, Item};
@@ -41,7 +44,7 @@ impl Sending {
             range,
             more: more.into_iter(),
             sent: 0,
-            in_memory_to: 0,
+            in_memory_to: Cell::new(0),
             fetching: false,
         }
     }
@@ -52,7 +55,10 @@ impl Sending {
             match self.more.next() {
                 None => return true,
                 Some(Piece::Text(text)) => (self.text, self.text_sent) = (text, 0),
-                Some(Piece::Bytes(range)) => self.range = range,
+                Some(Piece::Bytes(range)) => {
+                    self.range = range;
+                    self.in_memory_to.set(0);
+                }
             }
         }
         false
@@ -98,7 +104,7 @@ impl Desk {
                 Moved::Fetch(part) => {
                     let Some(item) = item.cloned() else { return Step::Over };
                     sending.fetching = true;
-                    sending.in_memory_to = part.end;
+                    sending.in_memory_to.set(part.end);
                     let count = usize::try_from(part.end - part.start).unwrap_or(usize::MAX);
                     if !self.fetch(guest, &item, part.start, count)
                         && let Stage::Sending(sending) = &mut guest.stage
@@ -122,25 +128,18 @@ impl Desk {
 }
 
 /// Sends once.
-fn move_some(visit: &crate::worker::visit::Visit, sending: &Sending, item: Option<&Arc<Item>>, budget: u64) -> Moved {
+fn move_some(visit: &Visit, sending: &Sending, item: Option<&Arc<Item>>, budget: u64) -> Moved {
     let socket = visit.connection.as_fd();
     let text = &sending.text[sending.text_sent..];
     let range = sending.range.start..sending.range.end.min(sending.range.start + budget);
     let moved = match item.map(|item| &item.content) {
-        Some(Content::Open(file)) if !range.is_empty() => {
-            if !text.is_empty() {
-                files::send_head(socket, text)
-            } else if range.start >= sending.in_memory_to {
-                let window = range.start..sending.range.end.min(range.start + WINDOW);
-                let there = files::is_in_memory(file, window.start) && files::is_in_memory(file, window.end - 1);
-                if !there {
-                    return Moved::Fetch(window);
-                }
-                send_file(socket, file, range)
-            } else {
-                send_file(socket, file, range)
+        Some(Content::Open(_)) if !range.is_empty() && !text.is_empty() => files::send_head(socket, text),
+        Some(Content::Open(file)) if !range.is_empty() => match in_memory(file, sending, range) {
+            Ok(Range { start, end }) => {
+                files::send_file(socket, file, start, usize::try_from(end - start).unwrap_or(usize::MAX))
             }
-        }
+            Err(part) => return Moved::Fetch(part),
+        },
         Some(Content::Bytes(bytes)) => {
             let part = usize::try_from(range.start).ok().zip(usize::try_from(range.end).ok());
             let body = part.and_then(|(start, end)| bytes.get(start..end)).unwrap_or_default();
@@ -156,6 +155,14 @@ fn move_some(visit: &crate::worker::visit::Visit, sending: &Sending, item: Optio
     }
 }
 
-fn send_file(socket: std::os::fd::BorrowedFd<'_>, file: &std::fs::File, range: Range<u64>) -> io::Result<usize> {
-    files::send_file(socket, file, range.start, usize::try_from(range.end - range.start).unwrap_or(usize::MAX))
+/// As much of `range` as can be sent without waiting for the disk; or what is to be read first.
+fn in_memory(file: &File, sending: &Sending, range: Range<u64>) -> Result<Range<u64>, Range<u64>> {
+    if range.start >= sending.in_memory_to.get() {
+        let window = range.start..sending.range.end.min(range.start + WINDOW);
+        if !files::is_in_memory(file, window.start) || !files::is_in_memory(file, window.end - 1) {
+            return Err(window);
+        }
+        sending.in_memory_to.set(window.end);
+    }
+    Ok(range.start..range.end.min(sending.in_memory_to.get()))
 }
