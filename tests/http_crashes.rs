@@ -5,9 +5,11 @@ mod server;
 #[path = "support/visitor.rs"]
 mod visitor;
 
+use std::collections::HashMap;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use bank_vault::crash_point::{CrashPoint, VARIABLE};
 use nix::sys::signal::Signal;
 use server::{await_that, send};
 use visitor::{Site, Visitor};
@@ -53,6 +55,52 @@ fn in_the_middle_of_an_answer_the_connection_ends() {
     send(site.server.workers[0], Signal::SIGKILL);
     assert!(visitor.rest().len() < length, "and never anything that is not of the file");
     assert_eq!(site.visit().ask("HEAD", "/large", "").status, 200);
+}
+
+/// Each request has a target of its own, so each line can be counted.
+fn logged_once(point: CrashPoint) {
+    const REQUESTS: usize = 9_000;
+    let armed = format!("0:{}", point.name());
+    let args = ["--workers", "1", "--log-rotate-mb", "1", "--log-keep", "9"];
+    let mut site = Site::armed(&[("index.html", PAGE)], &args, &[(VARIABLE, &armed)]);
+    let mut visitor = site.visit();
+    let mut answered = Vec::new();
+    for number in 0..REQUESTS {
+        let target = format!("/?{number}-{}", "x".repeat(60));
+        visitor.send(format!("GET {target} HTTP/1.1\r\nHost: v\r\n\r\n").as_bytes());
+        match visitor.read(false) {
+            Ok(_) => answered.push(target),
+            // It had begun to answer; whether the line was written is not known.
+            Err(_) => visitor = site.visit(),
+        }
+    }
+    let died = site.server.stats().workers()[0].deaths();
+    assert!(site.server.end().status.success(), "{point:?}");
+    let logs = std::fs::read_dir(site.server.data()).unwrap().map(|entry| entry.unwrap().path());
+    let logs = logs.filter(|path| path.file_name().unwrap().to_str().unwrap().starts_with("access.log"));
+    let text: String = logs.map(|path| std::fs::read_to_string(path).unwrap()).collect();
+    let mut lines = HashMap::new();
+    for line in text.lines() {
+        let target = line.split(' ').nth(6).unwrap_or_else(|| panic!("{point:?}: torn: {line}"));
+        *lines.entry(target).or_insert(0) += 1;
+    }
+    // An answer may have left in the moment in which its worker died, before it was logged; one a death.
+    let lost = answered.iter().filter(|target| !lines.contains_key(target.as_str())).count();
+    assert!(lost <= died as usize, "{point:?}: {lost} lines are lost");
+    assert!(lines.values().all(|&times| times == 1), "{point:?}: a line is doubled");
+    assert!(answered.len() + 2 >= REQUESTS, "{point:?}: {} answers", answered.len());
+    // What a predecessor left half done is only found by who inherits the guard.
+    assert_eq!(died, u32::from(point != CrashPoint::LogInherited), "{point:?}");
+}
+
+#[test]
+fn a_worker_that_dies_at_any_step_of_logging_loses_and_doubles_no_line() {
+    let points = CrashPoint::ALL.iter().copied().filter(|point| point.name().starts_with("log."));
+    let points: Vec<_> = points.collect();
+    assert!(points.len() >= 10);
+    for pair in points.chunks(2) {
+        std::thread::scope(|scope| pair.iter().for_each(|point| _ = scope.spawn(|| logged_once(*point))));
+    }
 }
 
 #[test]

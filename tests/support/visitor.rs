@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-use crate::server::{Server, unused_port};
+use crate::server::{Server, unused_name, unused_port};
 
 /// No answer takes longer, also on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -29,6 +29,11 @@ pub struct Site {
 impl Site {
     /// A server that serves these files, with `args` beside those that it needs for that.
     pub fn with(files: &[(&str, &[u8])], args: &[&str]) -> Site {
+        Site::armed(files, args, &[])
+    }
+
+    /// The same, with these variables in the environment.
+    pub fn armed(files: &[(&str, &[u8])], args: &[&str], environment: &[(&str, &str)]) -> Site {
         let home = tempfile::tempdir().unwrap();
         let root = home.path().join("www");
         fs::create_dir(&root).unwrap();
@@ -39,7 +44,7 @@ impl Site {
         }
         let port = unused_port().to_string();
         let own = ["--accounts", "10", "--http-port", &port, "--www", root.to_str().unwrap()];
-        let server = Server::start(&[&own[..], args].concat());
+        let server = Server::start_with(&unused_name(), &[&own[..], args].concat(), environment);
         let address = SocketAddr::new(server.address.ip(), port.parse().unwrap());
         Site { server, address, home }
     }
