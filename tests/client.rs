@@ -216,6 +216,20 @@ fn a_one_shot_without_an_answer_says_that_it_may_have_been_done() {
 }
 
 #[test]
+fn a_one_shot_waits_for_its_login_no_longer_than_it_was_told() {
+    // Connections come to its backlog, and nobody ever takes them.
+    let deaf = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = deaf.local_addr().unwrap().port().to_string();
+    let start = std::time::Instant::now();
+    let output = Command::new(env!("CARGO_BIN_EXE_client"))
+        .args(["--port", &port, "--timeout", "300ms", "--retry-for", "1s", "ping"])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(2), "{}", text(&output));
+    assert!(start.elapsed() < std::time::Duration::from_secs(20), "{:?}", start.elapsed());
+}
+
+#[test]
 fn a_one_shot_with_a_key_is_sent_until_it_is_answered() {
     for defect in [Defect::SwallowAck, Defect::DropAck] {
         let server = ModelServer::start(10, 0, defect);

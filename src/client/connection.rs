@@ -12,8 +12,8 @@ use crate::client::options::Target;
 use crate::vocab::{AccountId, Lsn, SessionId};
 use crate::wire::{Flags, Header, Opcode, Request, Response, Statement, XorKey};
 
-/// The least time that a login may take: a server hashes passwords slowly, on purpose, and a hundred at a time.
-pub const LOGIN_PATIENCE: Duration = Duration::from_secs(60);
+/// The least time that each of many logins may take: a server hashes passwords slowly, on purpose, and a hundred at a time.
+const LOGIN_PATIENCE: Duration = Duration::from_secs(60);
 /// Requests under way in [`Connection::call_all`]; their replies fit the kernel's buffers many times.
 const WINDOW: usize = 256;
 
@@ -30,6 +30,8 @@ pub struct Server {
     pub xor: bool,
     /// How long a connection that owes a reply may be silent.
     pub timeout: Duration,
+    /// How long its LOGIN may take.
+    pub login_patience: Duration,
     /// How long to try again what failed and may fare better.
     pub retry_for: Duration,
     /// Whether money operations carry an idempotency key.
@@ -45,15 +47,23 @@ impl Server {
         let failed = |source| ClientError::Resolve { host: target.host.clone(), source };
         let mut addresses = (target.host.as_str(), target.port).to_socket_addrs().map_err(failed)?;
         let none = || std::io::Error::new(std::io::ErrorKind::NotFound, "it has no address");
+        let timeout = target.timeout.max(Duration::from_millis(1));
         Ok(Server {
             address: addresses.next().ok_or_else(none).map_err(failed)?,
             user: target.user.clone(),
             pass: target.pass.clone(),
             xor: target.xor,
-            timeout: target.timeout.max(Duration::from_millis(1)),
+            timeout,
+            login_patience: timeout.max(LOGIN_PATIENCE),
             retry_for: target.retry_for,
             keyed: !target.no_keys,
         })
+    }
+
+    /// The same server for one connection alone, whose login waits for no others.
+    #[must_use]
+    pub fn for_one(self) -> Server {
+        Server { login_patience: self.timeout, ..self }
     }
 
     /// The request that logs in.
@@ -125,9 +135,9 @@ impl Connection {
             out: Vec::new(),
             seq: 0,
             xor: None,
-            timeout: server.timeout.max(LOGIN_PATIENCE),
+            timeout: server.login_patience,
         };
-        connection.wait_at_most(server.timeout.max(LOGIN_PATIENCE))?;
+        connection.wait_at_most(server.login_patience)?;
         let Response::Login { session } = connection.call(&server.login())? else {
             unreachable!("the reply's opcode was compared with LOGIN's");
         };

@@ -45,7 +45,7 @@ pub fn run(options: &Options) -> Outcome {
 /// Does one of the commands; an error comes as its words and what they mean for the exit code.
 fn obey(options: &Options, command: &Command) -> Result<Outcome, (String, Outcome)> {
     let plain = |error: ClientError| (error.to_string(), error.outcome());
-    let server = Server::find(&options.target).map_err(plain)?;
+    let server = Server::find(&options.target).map_err(plain)?.for_one();
     if let Some(question) = Question::of(command) {
         let mut caller = Caller::open(&server).map_err(plain)?;
         let asked = question.ask(&mut caller);

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 
-use crate::client::connection::{LOGIN_PATIENCE, judge};
+use crate::client::connection::judge;
 use crate::client::error::ClientError;
 use crate::client::load::desk::Desk;
 use crate::client::load::line::Line;
@@ -229,16 +229,14 @@ impl Seat {
 
     /// Looks after the clock: a rest that is over, a server that is silent for too long.
     pub fn tick(&mut self, turn: Turn<'_>) -> Result<(), ClientError> {
-        let patience = turn.plan.server.timeout;
+        let (patience, login) = (turn.plan.server.timeout, turn.plan.server.login_patience);
         let late = |after| Err(ClientError::Timeout { doing: "waiting for replies", after });
         let silent = turn.now.saturating_sub(self.heard);
         match self.stage {
             Stage::Resting(until) if turn.now >= until => self.connect(turn),
             Stage::Ready if self.line.under_way() > 0 && silent > nanoseconds(patience) => late(patience),
             Stage::Connecting if silent > nanoseconds(patience) => late(patience),
-            Stage::LoggingIn if silent > nanoseconds(patience.max(LOGIN_PATIENCE)) => {
-                late(patience.max(LOGIN_PATIENCE))
-            }
+            Stage::LoggingIn if silent > nanoseconds(login) => late(login),
             _ => Ok(()),
         }
     }
