@@ -259,7 +259,7 @@ show_http() {
 # Waits for the log as well, which is written when the master is told to.
 http_get() {
     exec 8<>"/dev/tcp/127.0.0.1/$HTTP_PORT"
-    printf 'GET %s HTTP/1.1\r\nHost: demo\r\nConnection: close\r\n\r\n' "$1" >&8
+    printf 'GET %s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n' "$1" >&8
     cat <&8
     exec 8<&- 8>&-
     kill -USR1 "$MASTER"

@@ -31,7 +31,7 @@ fn event(visitor: &mut Visitor) -> Value {
 
 fn watch(site: &Site) -> Visitor {
     let mut watcher = site.visit();
-    watcher.send(b"GET /_vault/events HTTP/1.1\r\nHost: v\r\n\r\n");
+    watcher.send(b"GET /_vault/events HTTP/1.1\r\nHost: localhost\r\n\r\n");
     let head = watcher.read(false).unwrap();
     assert_eq!((head.status, head.field("content-type")), (200, Some("text/event-stream")));
     assert_eq!(head.field("cache-control"), Some("no-store"));
@@ -59,6 +59,10 @@ fn every_page_of_the_board_has_its_type() {
     assert_eq!(visitor.get("/_vault").field("location"), Some("/_vault/"));
     assert_eq!(visitor.get("/_vault/nobody").status, 404);
     assert_eq!(visitor.get("/_vaults").status, 404, "a file like any other");
+    for (host, status) in [("127.0.0.1:8080", 200), ("vault.example", 403)] {
+        visitor.send(format!("GET /_vault/health HTTP/1.1\r\nHost: {host}\r\n\r\n").as_bytes());
+        assert_eq!(visitor.read(false).unwrap().status, status, "{host}");
+    }
     let stats: Value = serde_json::from_str(&visitor.get("/_vault/stats.json").text()).unwrap();
     assert_eq!(stats["instance"]["name"], site.server.instance.as_str());
     assert_eq!(stats["instance"]["http_address"], site.address.to_string());
@@ -67,7 +71,7 @@ fn every_page_of_the_board_has_its_type() {
         .output()
         .unwrap();
     let inspected: Value = serde_json::from_slice(&inspected.stdout).unwrap();
-    assert_eq!(inspected["access_log"]["lines"], 14, "{inspected}");
+    assert_eq!(inspected["access_log"]["lines"], 16, "{inspected}");
     assert_eq!(inspected["access_log"]["holder"], Value::Null);
 }
 

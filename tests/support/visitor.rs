@@ -127,7 +127,7 @@ impl Visitor {
 
     /// Asks for a target, with more lines in the head, each with its end.
     pub fn ask(&mut self, method: &str, target: &str, more: &str) -> Answer {
-        self.send(format!("{method} {target} HTTP/1.1\r\nHost: vault\r\n{more}\r\n").as_bytes());
+        self.send(format!("{method} {target} HTTP/1.1\r\nHost: localhost\r\n{more}\r\n").as_bytes());
         self.read(method == "HEAD").unwrap()
     }
 

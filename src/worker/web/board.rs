@@ -1,6 +1,7 @@
 //! The board: what can be seen of the instance, by people and by programs, below `/_vault/`.
 
 use std::io::IoSlice;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::os::fd::AsFd;
 
 use crate::http::{self, Made, Method, Place, Request, Status};
@@ -83,7 +84,8 @@ impl Desk {
         page: &[u8],
     ) -> Step {
         let method = request.method;
-        if !self.board.public && !guest.peer.to_canonical().is_loopback() {
+        let near = guest.peer.to_canonical().is_loopback() && is_local(request.authority);
+        if !self.board.public && !near {
             return self.refuse(guest, asked, method, Status::Forbidden);
         }
         let policy;
@@ -166,5 +168,47 @@ impl Desk {
             }
         }
         Step::Wait
+    }
+}
+
+/// Whether a client on this machine can have meant this machine by `authority`, host and port: an address, `localhost`, or
+/// nothing. A browser that asks here under any other name is led by a page of somebody who has that name point here (DNS
+/// rebinding), to read what only this machine may see.
+fn is_local(authority: &[u8]) -> bool {
+    let Ok(authority) = str::from_utf8(authority) else { return false };
+    let port_at = authority.rfind(':').filter(|&at| !authority[at..].contains(']'));
+    let host = &authority[..port_at.unwrap_or(authority.len())];
+    let literal = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    host.is_empty()
+        || host.eq_ignore_ascii_case("localhost")
+        || host.parse::<Ipv4Addr>().is_ok()
+        || literal.is_some_and(|host| host.parse::<Ipv6Addr>().is_ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_anybody_can_have_is_not_local() {
+        for local in
+            ["", "localhost", "LocalHost:8080", "127.0.0.1", "127.0.0.1:8080", "[::1]", "[::1]:8080", "192.0.2.7:80"]
+        {
+            assert!(is_local(local.as_bytes()), "{local}");
+        }
+        for other in
+            ["vault.example", "localhost.example:8080", "127.0.0.1.example", "[::1].example", "::1:8080:x", "127.1"]
+        {
+            assert!(!is_local(other.as_bytes()), "{other}");
+        }
+        assert!(!is_local(b"\xff"));
+    }
+
+    #[test]
+    fn pages_of_the_board_are_told_from_files() {
+        assert_eq!(Board::page_of(b"/_vault/ready?x"), Some(&b"/ready"[..]));
+        assert_eq!(Board::page_of(b"/_vault?x"), Some(&b""[..]));
+        assert_eq!(Board::page_of(b"/_vaults"), None);
+        assert_eq!(Board::page_of(b"/"), None);
     }
 }
