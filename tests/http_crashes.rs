@@ -57,6 +57,68 @@ fn in_the_middle_of_an_answer_the_connection_ends() {
     assert_eq!(site.visit().ask("HEAD", "/large", "").status, 200);
 }
 
+#[test]
+fn whatever_dies_no_visitor_gets_a_wrong_byte() {
+    let large: Vec<u8> = (0u32..200_000).flat_map(u32::to_le_bytes).collect();
+    let site = Site::with(&[("index.html", PAGE), ("large", &large)], &["--workers", "3"]);
+    let (stop, right, cut) = (AtomicBool::new(false), AtomicU64::new(0), AtomicU64::new(0));
+    std::thread::scope(|scope| {
+        for number in 0..8 {
+            let (site, large, stop, right, cut) = (&site, &large, &stop, &right, &cut);
+            scope.spawn(move || {
+                let (target, wanted): (_, &[u8]) = if number % 2 == 0 { ("/", PAGE) } else { ("/large", large) };
+                let mut visitor = site.visit();
+                while !stop.load(Ordering::Relaxed) {
+                    visitor.send(format!("GET {target} HTTP/1.1\r\nHost: v\r\n\r\n").as_bytes());
+                    match visitor.read(false) {
+                        Ok(answer) => {
+                            assert!(answer.status == 200 && answer.body == wanted, "{target}: {}", answer.status);
+                            right.fetch_add(1, Ordering::Relaxed);
+                        }
+                        Err(_) => {
+                            cut.fetch_add(1, Ordering::Relaxed);
+                            visitor = site.visit();
+                        }
+                    }
+                }
+            });
+        }
+        for round in 0..30 {
+            let before = right.load(Ordering::Relaxed);
+            await_that("visitors are served", || right.load(Ordering::Relaxed) > before + 20);
+            let workers = site.server.workers_now();
+            if let Some(worker) = workers.get(round % workers.len().max(1)) {
+                send(*worker, Signal::SIGKILL);
+            }
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
+    let (right, cut) = (right.into_inner(), cut.into_inner());
+    println!("{right} answers, {cut} cut short");
+    assert!(right >= 600 && cut <= 8 * 30, "{right} right, {cut} cut short");
+}
+
+#[test]
+fn closed_connections_and_files_give_back_every_descriptor() {
+    let files: Vec<(String, Vec<u8>)> = (0..50).map(|n| (format!("f{n}"), vec![7; 300_000])).collect();
+    let list: Vec<(&str, &[u8])> = files.iter().map(|(name, bytes)| (name.as_str(), &bytes[..])).collect();
+    // Four open files fit the shelf beside what else lies there.
+    let site = Site::with(&list, &["--workers", "1", "--cache-mb", "1"]);
+    let open = |pid: u32| std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count();
+    let (master, worker) = (site.server.master, site.server.workers[0]);
+    assert_eq!(site.get("/f0").body.len(), 300_000);
+    await_that("the connection is closed", || site.server.stats().workers()[0].stats.web.connections.get() == 0);
+    let before = open(master);
+    let mut visitors: Vec<Visitor> = (0..100).map(|_| site.visit()).collect();
+    for (visitor, (name, _)) in visitors.iter_mut().zip(files.iter().cycle()) {
+        assert_eq!(visitor.get(&format!("/{name}")).body.len(), 300_000);
+    }
+    assert!(open(master) >= before + 100);
+    drop(visitors);
+    await_that("the master has closed its duplicates", || open(master) == before);
+    assert!(open(worker) < 50, "{} descriptors in the worker", open(worker));
+}
+
 /// Each request has a target of its own, so each line can be counted.
 fn logged_once(point: CrashPoint) {
     const REQUESTS: usize = 9_000;
