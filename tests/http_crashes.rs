@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use bank_vault::connection::slot::ConnectionSlot;
 use bank_vault::crash_point::{CrashPoint, VARIABLE};
 use nix::sys::signal::Signal;
 use server::{await_that, send};
@@ -25,9 +26,7 @@ fn a_connection_between_two_requests_goes_on_when_its_worker_is_killed() {
         // Of a request whose beginning a dead worker had read the rest comes to its successor.
         visitors.iter_mut().for_each(|visitor| visitor.send(b"GET / HTTP/1.1\r\nHo"));
         await_that("what was sent is read", || {
-            let unread = |slot: &bank_vault::connection::slot::ConnectionSlot| {
-                slot.moved().0.wrapping_sub(slot.progress().consumed) == 18
-            };
+            let unread = |slot: &ConnectionSlot| slot.moved().0.wrapping_sub(slot.progress().consumed) == 18;
             site.server.stats().connections().iter().filter(|slot| unread(slot)).count() == 20
         });
         let workers = site.server.workers_now();
@@ -39,6 +38,29 @@ fn a_connection_between_two_requests_goes_on_when_its_worker_is_killed() {
     }
     drop(visitors);
     assert_eq!(site.log(120).len(), 120, "no line was lost");
+}
+
+/// What is left of a body is not taken for a request by whoever goes on.
+#[test]
+fn a_body_stays_a_body_when_its_worker_is_killed() {
+    let site = Site::with(&[("index.html", PAGE), ("other", b"other")], &["--workers", "1"]);
+    let hidden = "GET /other HTTP/1.1\r\nHost: v\r\n\r\n";
+    let mut visitor = site.visit();
+    for round in 0..3 {
+        let head = format!("GET / HTTP/1.1\r\nHost: v\r\nContent-Length: {}\r\n\r\n", 3 * hidden.len());
+        visitor.send(format!("{head}{hidden}").as_bytes());
+        assert_eq!(visitor.read(false).unwrap().body, PAGE);
+        await_that("so much of the body is thrown away", || {
+            let idle = |slot: &ConnectionSlot| slot.moved().0 == slot.progress().consumed;
+            site.server.stats().connections().iter().all(idle)
+        });
+        site.server.workers_now().into_iter().for_each(|worker| send(worker, Signal::SIGKILL));
+        visitor.send(hidden.repeat(2).as_bytes());
+        visitor.send(b"GET / HTTP/1.1\r\nHost: v\r\n\r\n");
+        assert_eq!(visitor.read(false).unwrap().body, PAGE, "round {round}");
+    }
+    drop(visitor);
+    assert!(site.log(6).iter().all(|line| !line.contains("/other")));
 }
 
 #[test]

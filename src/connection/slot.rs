@@ -131,16 +131,20 @@ impl Progress {
     }
 }
 
-/// The state of framing: what `wire::Decoder` gives, and the bad frames so far.
+/// The state of framing: of the bank what `wire::Decoder` gives, and the bad frames so far; of the web how much of a body is to be
+/// thrown away.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Framing {
-    /// As `wire::Decoder` gives it; 16 bits are enough.
+    /// As `wire::Decoder` gives it, or bytes of a body; of [`Framing::DECODER_BITS`].
     pub decoder: u32,
     /// Bad frames so far.
     pub strikes: u8,
 }
 
 impl Framing {
+    /// Bits of the decoder's state that are kept.
+    pub const DECODER_BITS: u32 = 24;
+
     /// With the number of consumed bytes from which on it holds.
     fn to_word(self, from: u32) -> u64 {
         u64::from(from) << 32 | u64::from(self.decoder) << 8 & 0xffff_ff00 | u64::from(self.strikes)

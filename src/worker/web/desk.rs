@@ -185,9 +185,10 @@ impl Desk {
         let there = guest.visit.connection.unread();
         let now = usize::try_from(*left).unwrap_or(usize::MAX).min(there);
         *left -= now as u64;
-        let done = *left == 0;
-        guest.visit.connection.advance(now, &[]);
-        if done {
+        let left = *left;
+        guest.keep_body_left(now, left);
+        guest.connection.advance(now, &[]);
+        if left == 0 {
             guest.partial_since_ns = None;
             guest.stage = Stage::Listening;
             return Step::Next;
@@ -197,19 +198,22 @@ impl Desk {
     }
 
     /// Counts and logs an answer that is sent.
-    pub(super) fn complete(&mut self, guest: &mut Guest, asked: &Asked, sent: u64, head_bytes: usize) -> Step {
+    pub(super) fn complete(&mut self, guest: &mut Guest, asked: &Asked, sent: u64, answer_head: usize) -> Step {
         let took_ns = lines::since(asked.since_ns);
         self.stats.answers[lines::place_of(asked.status)].add(1);
         self.stats.bytes_out.add(sent);
         self.stats.answer_times.record(took_ns, 1);
-        let outcome = lines::Outcome { body_bytes: sent.saturating_sub(head_bytes as u64), took_ns };
+        let outcome = lines::Outcome { body_bytes: sent.saturating_sub(answer_head as u64), took_ns };
         let Some(mut buffer) = self.unread.take() else { return Step::Over };
         let head = guest.connection.copy_unread(&mut buffer);
         let logged = self.lines.write(guest, head, asked, outcome);
         self.unread = Some(buffer);
         guest.asked_ns = None;
-        let unread = guest.connection.unread();
-        guest.connection.advance_past(asked.head_bytes.min(unread), sent);
+        let head_bytes = asked.head_bytes.min(guest.connection.unread());
+        if let Then::Next(body @ 1..) = asked.then {
+            guest.keep_body_left(head_bytes, body);
+        }
+        guest.connection.advance_past(head_bytes, sent);
         match logged {
             Ok(()) => Self::go_on(guest, asked.then),
             Err(line) => {

@@ -5,7 +5,9 @@ use std::net::IpAddr;
 use std::ops::{Deref, DerefMut, Range};
 use std::sync::Arc;
 
+use crate::connection::slot::Framing;
 use crate::http::{Hold, Piece, Status};
+use crate::limits::MAX_BODY_BYTES;
 use crate::worker::visit::Visit;
 use crate::worker::web::library::{Item, Outcome};
 
@@ -127,10 +129,11 @@ impl Guest {
     /// A connection that has just been taken over, new or from another worker.
     #[must_use]
     pub fn new(visit: Visit, peer: IpAddr) -> Self {
+        let body_left = visit.connection.slot().framing().decoder;
         Guest {
             visit,
             peer,
-            stage: Stage::Listening,
+            stage: if body_left > 0 { Stage::Skipping(body_left.into()) } else { Stage::Listening },
             told: None,
             partial_since_ns: None,
             asked_ns: None,
@@ -142,6 +145,14 @@ impl Guest {
     #[must_use]
     pub fn into_visit(self) -> Visit {
         self.visit
+    }
+
+    /// Keeps, where it outlives this process, how many bytes of a body are to be thrown away once the next `consumed` bytes are
+    /// consumed. A successor that took them for a request would answer what nobody has asked.
+    pub fn keep_body_left(&self, consumed: usize, left: u64) {
+        const { assert!(MAX_BODY_BYTES < 1 << Framing::DECODER_BITS) };
+        let framing = Framing { decoder: u32::try_from(left).unwrap_or(u32::MAX), strikes: 0 };
+        self.connection.keep_framing(consumed, framing);
     }
 
     /// Has an event sent, if this is a stream; whether it is.
