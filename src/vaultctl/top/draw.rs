@@ -25,8 +25,17 @@ const STRONG: Style = Style::new().add_modifier(Modifier::BOLD);
 const TITLE: Style = Style::new().fg(Color::Cyan).add_modifier(Modifier::BOLD);
 const ALERT: Style = Style::new().fg(Color::Red).add_modifier(Modifier::BOLD);
 
+/// Draws all of it for who can press a key.
+pub(super) fn draw_live(frame: &mut Frame<'_>, shown: &Shown) {
+    draw(frame, shown);
+    let area = Rect { height: frame.area().height.min(1), ..frame.area() };
+    if area.width > 90 {
+        frame.render_widget(Paragraph::new(Line::styled("q ends", SOFT)).alignment(Alignment::Right), area);
+    }
+}
+
 /// Draws all of it.
-pub(super) fn draw(frame: &mut Frame<'_>, shown: &Shown) {
+fn draw(frame: &mut Frame<'_>, shown: &Shown) {
     let area = frame.area();
     let Some(view) = &shown.view else {
         frame.render_widget(Paragraph::new("the first view comes after one interval; q ends"), area);
@@ -96,10 +105,6 @@ fn draw_header(frame: &mut Frame<'_>, area: Rect, view: &View) {
         Span::styled(state, if state == "running" { STRONG } else { ALERT }),
     ]);
     frame.render_widget(Paragraph::new(left), area);
-    if area.width > 90 {
-        let right = Paragraph::new(Line::styled("q ends", SOFT)).alignment(Alignment::Right);
-        frame.render_widget(right, area);
-    }
 }
 
 fn draw_throughput(frame: &mut Frame<'_>, area: Rect, view: &View) {

@@ -38,7 +38,7 @@ fn turns(terminal: &mut DefaultTerminal, instance: &Instance, interval: Duration
     let mut shown = Shown::default();
     let mut next = Instant::now() + interval;
     loop {
-        terminal.draw(|frame| draw::draw(frame, &shown))?;
+        terminal.draw(|frame| draw::draw_live(frame, &shown))?;
         // Until the interval is over, or a key; a new size is drawn for at once.
         if event::poll(next.saturating_duration_since(Instant::now()))? {
             if is_to_leave(&event::read()?) {
