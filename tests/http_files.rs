@@ -299,6 +299,21 @@ fn connections_beyond_the_bound_are_answered_503_and_leave_the_bank_alone() {
 }
 
 #[test]
+fn the_data_directory_is_not_served() {
+    let home = tempfile::tempdir().unwrap();
+    let data = home.path().join("sub/data");
+    fs::create_dir_all(&data).unwrap();
+    let port = server::unused_port().to_string();
+    for www in [home.path(), &data] {
+        let args = ["--http-port", &port, "--www", www.to_str().unwrap()];
+        let output = server::master(&server::unused_name(), &data, &args).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(said.contains("lies in the folder that --www serves"), "{said}");
+    }
+}
+
+#[test]
 fn who_serves_no_folder_serves_the_site_of_the_program() {
     let port = server::unused_port().to_string();
     let server = server::Server::start(&["--http-port", &port, "--accounts", "10"]);

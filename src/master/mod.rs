@@ -18,7 +18,7 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use nix::errno::Errno;
@@ -87,6 +87,16 @@ pub enum MasterError {
     /// The journal cannot be read.
     #[error(transparent)]
     Recovery(#[from] RecoveryError),
+    /// What nobody is to read lies where everybody may.
+    #[error("{what}, {path}, lies in the folder that --www serves, {folder}: serve another folder, or move it out")]
+    Served {
+        /// What it is.
+        what: &'static str,
+        /// Where it is.
+        path: String,
+        /// What is served.
+        folder: String,
+    },
     /// The access log cannot be written.
     #[error(transparent)]
     Log(#[from] LogError),
@@ -151,8 +161,6 @@ pub fn run(
     let settings: &'static Settings = Box::leak(Box::new(settings));
     let users = Arc::new(read_users(settings)?);
     check_environment(settings)?;
-    // Opened by each worker; who names a folder that is not there is told now.
-    settings.http.www.as_deref().filter(|_| settings.http.is_on()).map(files::open_folder).transpose()?;
     let program = std::env::current_exe().map_err(|source| MasterError::Io { step: "find this program", source })?;
     let inherited = Inheritance::announced_by(upgrade::VARIABLE)
         .map_err(|source| MasterError::Io { step: "read what the program before has left", source })?;
@@ -199,6 +207,7 @@ impl Start {
 fn start_anew(start: Start) -> Result<(watch::Master, Unlinker), MasterError> {
     let settings = start.settings;
     let data_lock = claim::lock_data(&settings.data, &settings.instance)?;
+    check_served_folder(settings)?;
     claim::clear_stale(&settings.instance)?;
     let doors = open_doors(settings)?;
     let [bank, web] =
@@ -295,6 +304,19 @@ fn open_doors(settings: &Settings) -> Result<watch::Doors, MasterError> {
             Ok([Some(bank), None])
         }
         Err(error) => Err(error.into()),
+    }
+}
+
+/// Who names a folder that is not there is told now; and nobody is to fetch the journal or the users over HTTP.
+fn check_served_folder(settings: &Settings) -> Result<(), MasterError> {
+    let Some(www) = settings.http.www.as_deref().filter(|_| settings.http.is_on()) else { return Ok(()) };
+    files::open_folder(www)?;
+    let folder = claim::full_path(www);
+    let private = [("the data directory", Some(&settings.data)), ("the users file", settings.users.as_ref())];
+    let private = private.into_iter().filter_map(|(what, path)| Some((what, claim::full_path(path?))));
+    match private.into_iter().find(|(_, path)| Path::new(path).starts_with(&folder)) {
+        Some((what, path)) => Err(MasterError::Served { what, path, folder }),
+        None => Ok(()),
     }
 }
 
