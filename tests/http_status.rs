@@ -56,6 +56,8 @@ fn every_page_of_the_board_has_its_type() {
         let head = visitor.ask("HEAD", &format!("/_vault{page}"), "");
         assert!(head.status == 200 && head.body.is_empty());
     }
+    let head = site.visit().ask("HEAD", "/_vault/events", "");
+    assert_eq!((head.status, head.field("content-type")), (200, Some("text/event-stream")));
     assert_eq!(visitor.get("/_vault").field("location"), Some("/_vault/"));
     assert_eq!(visitor.get("/_vault/nobody").status, 404);
     assert_eq!(visitor.get("/_vaults").status, 404, "a file like any other");
@@ -71,7 +73,7 @@ fn every_page_of_the_board_has_its_type() {
         .output()
         .unwrap();
     let inspected: Value = serde_json::from_slice(&inspected.stdout).unwrap();
-    assert_eq!(inspected["access_log"]["lines"], 16, "{inspected}");
+    assert_eq!(inspected["access_log"]["lines"], 17, "{inspected}");
     assert_eq!(inspected["access_log"]["holder"], Value::Null);
 }
 

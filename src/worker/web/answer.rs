@@ -34,10 +34,7 @@ impl Desk {
         }
         if let Some(outcome) = guest.told.take() {
             return match &*outcome {
-                Outcome::Found(item) => {
-                    let item = item.clone();
-                    self.give(guest, asked, request, &item.clone(), Source::Own(item))
-                }
+                Outcome::Found(item) => self.give(guest, asked, request, item, Source::Own(item.clone())),
                 Outcome::Folder => self.redirect(guest, asked, request, &place),
                 Outcome::Refused(status) => self.refuse(guest, asked, request.method, *status),
                 Outcome::Same => self.refuse(guest, asked, request.method, Status::InternalError),

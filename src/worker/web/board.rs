@@ -14,6 +14,8 @@ use crate::worker::web::guest::{Asked, Guest, Stage, Stream, Then};
 
 /// What all of its addresses begin with.
 const ROOT: &[u8] = b"/_vault";
+/// What a stream of events is called.
+const EVENTS: &str = "text/event-stream";
 /// How often those who watch are told what happened.
 const EVENT_NS: u64 = 1_000_000_000;
 /// A client that has so much to fetch does not watch.
@@ -98,6 +100,10 @@ impl Desk {
             b"/events" if method == Method::Get => {
                 return self.begin_stream(guest, asked, &unread[..request.head_bytes]);
             }
+            b"/events" => {
+                asked.then = Then::End;
+                made = Made { status: Status::Ok, content_type: EVENTS, fields: "", text: None };
+            }
             b"/" => {
                 policy = format!("Content-Security-Policy: {}\r\n", status::DASHBOARD_POLICY);
                 let (content_type, text) = ("text/html; charset=utf-8", Some(status::DASHBOARD));
@@ -122,7 +128,7 @@ impl Desk {
         asked.then = Then::End;
         // Proxies are asked not to collect what is to be seen at once.
         let fields = "X-Accel-Buffering: no\r\n";
-        let made = Made { status: Status::Ok, content_type: "text/event-stream", fields, text: None };
+        let made = Made { status: Status::Ok, content_type: EVENTS, fields, text: None };
         let mut text = Vec::new();
         http::write_made(&made, Method::Get, &self.tail(&asked, None), &mut text);
         text.extend_from_slice(b"retry: 1000\n\n");

@@ -193,6 +193,9 @@ impl Desk {
             guest.stage = Stage::Listening;
             return Step::Next;
         }
+        if self.closing {
+            return Step::Part;
+        }
         guest.partial_since_ns.get_or_insert(self.now_ns);
         self.receive(guest)
     }
@@ -274,7 +277,7 @@ impl Desk {
             (Stage::Awaiting, Some(news)) => {
                 guest.stage = Stage::Listening;
                 guest.told = match news {
-                    News::AtHand => None,
+                    News::Gone => None,
                     News::Outcome(outcome) => Some(outcome.clone()),
                 };
             }
@@ -295,6 +298,7 @@ impl Desk {
                     self.unread = Some(buffer);
                 }
             }
+            Stage::Unlogged { line, .. } => self.lines.keep(line),
             Stage::Streaming(stream) => {
                 self.board.end_stream();
                 let sent = stream.sent + stream.text_sent as u64;

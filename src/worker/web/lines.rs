@@ -75,6 +75,11 @@ impl Lines {
         }
     }
 
+    /// Takes a line of a connection that is over, to be written as soon as there is room.
+    pub fn keep(&mut self, line: Vec<u8>) {
+        self.orphans.push_back(line);
+    }
+
     /// Tries a line again.
     pub fn write_again(&mut self, line: &[u8]) -> Result<(), Full> {
         self.log.append(line)
@@ -87,17 +92,25 @@ impl Lines {
 
     /// Who has waited for room, each once.
     pub fn take_waiting(&mut self) -> VecDeque<Reader> {
+        self.write_orphans();
+        std::mem::take(&mut self.waiting)
+    }
+
+    fn write_orphans(&mut self) {
         while let Some(line) = self.orphans.front() {
             if self.log.append(line).is_err() {
                 break;
             }
             self.orphans.pop_front();
         }
-        std::mem::take(&mut self.waiting)
     }
 
     /// Writes all that was logged to the file, waiting for that.
-    pub fn finish(self) {
+    pub fn finish(mut self) {
+        self.write_orphans();
+        if !self.orphans.is_empty() {
+            log::error!("{} lines of the access log found no room, and are lost", self.orphans.len());
+        }
         if let Err(error) = self.log.finish() {
             log::error!("{error}");
         }

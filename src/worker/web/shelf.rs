@@ -42,8 +42,8 @@ pub enum Lookup {
 /// What a reader who waited is told.
 #[derive(Clone)]
 pub enum News {
-    /// Ask again: it is at hand.
-    AtHand,
+    /// It had not changed, but made room for others meanwhile: ask again.
+    Gone,
     /// This came of it.
     Outcome(Arc<Outcome>),
 }
@@ -101,13 +101,18 @@ impl Shelf {
         let readers = self.awaited.remove(&key).unwrap_or_default();
         self.count_queue();
         let news = match outcome {
-            Outcome::Same => {
-                if let Some(hold) = self.files.acquire(&*key) {
-                    self.files.get(&hold).seen_ns.set(asked_ns);
+            Outcome::Same => match self.files.acquire(&*key) {
+                Some(hold) => {
+                    let shelved = self.files.get(&hold);
+                    shelved.seen_ns.set(asked_ns);
+                    let item = shelved.item.clone();
                     self.files.release(hold);
+                    self.stats.cache_hits.add(readers.len() as u64);
+                    // Not told to ask again: on a slow disk the file may be too old by now, and would be so for ever.
+                    News::Outcome(Arc::new(Outcome::Found(item)))
                 }
-                News::AtHand
-            }
+                None => News::Gone,
+            },
             outcome => {
                 self.stats.cache_misses.add(readers.len() as u64);
                 // Whatever was there is not what the folder has.
@@ -147,5 +152,47 @@ impl Shelf {
         self.stats.cache_entries.set(counters.entries as u64);
         let evicted = counters.evictions - std::mem::replace(&mut self.evictions, counters.evictions);
         self.stats.cache_evictions.add(evicted);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::instance::stats::WorkerStats;
+    use crate::ipc::segment::{self, Segment};
+    use crate::worker::pool::Pool;
+    use crate::worker::web::built_in;
+    use crate::worker::web::library::Done;
+
+    fn stats(test: &str) -> &'static WebStats {
+        let name = format!("/vault-test.{}.{test}", std::process::id());
+        let made = Segment::<(), WorkerStats>::create(&name, 1, 1, 1, |(), _| Ok(())).unwrap();
+        segment::unlink(&name).unwrap();
+        let made: &'static Segment<(), WorkerStats> = Box::leak(Box::new(made));
+        &made.elements()[0].web
+    }
+
+    /// Whoever has waited for a disk that takes longer than files are believed in is served all the same.
+    #[test]
+    fn a_slow_answer_that_nothing_has_changed_is_an_answer() {
+        let stats = stats("shelf");
+        let (key, reader) = (&b"--index.html"[..], Reader { slot: 7, generation: 1 });
+        // It finds nothing before the test is over: the findings are made by hand.
+        let (_over, wait) = crossbeam_channel::bounded::<()>(0);
+        let idle = move |_| wait.recv().map_or(Done::Fetched(reader), |()| Done::Fetched(reader));
+        let librarians: Librarians = Pool::start("test", 1, 8, idle, || ()).unwrap();
+        let mut shelf = Shelf::new(1 << 20, stats);
+        let found = |outcome, asked_ns| Finding { key: key.into(), asked_ns, outcome };
+        assert!(matches!(shelf.look(key, reader, 0, &librarians), Lookup::Awaited));
+        assert!(matches!(shelf.look(key, reader, 1, &librarians), Lookup::Awaited));
+        let (readers, news) = shelf.take_in(found(built_in::find(b"index.html", false, None), 0));
+        assert!(matches!(news, News::Outcome(outcome) if matches!(*outcome, Outcome::Found(_))));
+        assert_eq!((readers, stats.cache_misses.get()), (vec![reader; 2], 2));
+        let Lookup::AtHand(hold) = shelf.look(key, reader, FRESH_NS - 1, &librarians) else { panic!("it is fresh") };
+        shelf.put_back(hold);
+        assert!(matches!(shelf.look(key, reader, 2 * FRESH_NS, &librarians), Lookup::Awaited), "it is not");
+        let (readers, news) = shelf.take_in(found(Outcome::Same, 2 * FRESH_NS));
+        assert!(matches!(news, News::Outcome(outcome) if matches!(*outcome, Outcome::Found(_))));
+        assert_eq!((readers, stats.cache_hits.get()), (vec![reader], 2));
     }
 }
