@@ -3,9 +3,9 @@
 use std::os::fd::AsFd;
 
 use crate::connection::Service;
-use crate::ipc::{fdpass, net};
+use crate::ipc::{IpcError, fdpass, net};
 use crate::limits::ACCEPT_BACKOFF_MS;
-use crate::master::children::{Listeners, StartError};
+use crate::master::children::Listeners;
 use crate::master::driver::{Driver, LISTENER};
 use crate::worker::Farewell;
 
@@ -50,7 +50,7 @@ impl Driver {
     ///
     /// # Errors
     /// They cannot be watched.
-    pub(super) fn accept_from(&mut self, listeners: Listeners) -> Result<(), StartError> {
+    pub(super) fn accept_from(&mut self, listeners: Listeners) -> Result<(), IpcError> {
         self.accepting.listeners = listeners;
         let listeners = self.accepting.listeners.iter().flatten();
         listeners.map(AsFd::as_fd).try_for_each(|listener| self.sources.watch(listener, LISTENER))

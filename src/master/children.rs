@@ -21,22 +21,6 @@ use crate::worker;
 /// A listening socket for each service that is on.
 pub type Listeners = PerService<Option<OwnedFd>>;
 
-/// Why a process could not be started.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// A kernel object that it needs, or the process itself.
-    #[error(transparent)]
-    Ipc(#[from] IpcError),
-    /// One of its descriptors.
-    #[error("cannot {step}: {source}")]
-    Io {
-        /// What was being done.
-        step: &'static str,
-        /// What the kernel said.
-        source: std::io::Error,
-    },
-}
-
 /// What all children of an instance are given, and the master's own share of it.
 pub struct Common {
     /// The instance's memory.
@@ -65,9 +49,9 @@ pub struct Common {
 ///
 /// # Errors
 /// There are too many descriptors.
-pub fn duplicate(listeners: &Listeners) -> Result<Listeners, StartError> {
+pub fn duplicate(listeners: &Listeners) -> Result<Listeners, IpcError> {
     let [bank, web] = listeners.each_ref().map(|socket| socket.as_ref().map(OwnedFd::try_clone).transpose());
-    let failed = |source| StartError::Io { step: "duplicate a listening socket", source };
+    let failed = |error| IpcError::io("duplicate", "a listening socket", &error);
     Ok([bank.map_err(failed)?, web.map_err(failed)?])
 }
 
@@ -137,7 +121,7 @@ impl WorkerSlot {
     ///
     /// # Errors
     /// The socketpair, a descriptor or the process cannot be made. Nothing is left of the attempt.
-    pub fn start(&mut self, common: &Common) -> Result<(), StartError> {
+    pub fn start(&mut self, common: &Common) -> Result<(), IpcError> {
         let Common { instance, settings, access_log, .. } = *common;
         let (index, users, semaphores) = (self.index, common.users.clone(), self.semaphores.clone());
         let row = &instance.workers()[index];

@@ -18,9 +18,9 @@ use crate::ipc::process::monotonic_ns;
 use crate::ipc::{IpcError, net};
 use crate::limits::MAX_WORKERS;
 use crate::master::accept::Accepting;
-use crate::master::children::{Common, JournalProcess, Listeners, StartError, WorkerSlot, duplicate};
+use crate::master::children::{Common, JournalProcess, Listeners, WorkerSlot, duplicate};
 use crate::master::dispatch::Connections;
-use crate::master::supervisor::{Action, Event, Observation, SlotId, Supervisor, WorkerSeen};
+use crate::master::supervisor::{Action, Event, Observation, SlotId, Supervisor, TICK_NS, WorkerSeen};
 use crate::master::upgrade::NewProgram;
 use crate::master::{MasterError, signals};
 
@@ -56,9 +56,9 @@ impl EventSources {
     ///
     /// # Errors
     /// What `epoll_ctl(2)` gives.
-    pub fn watch(&self, fd: BorrowedFd<'_>, token: Token) -> Result<(), StartError> {
+    pub fn watch(&self, fd: BorrowedFd<'_>, token: Token) -> Result<(), IpcError> {
         let watched = self.poll.registry().register(&mut SourceFd(&fd.as_raw_fd()), token, Interest::READABLE);
-        watched.map_err(|source| StartError::Io { step: "watch a descriptor", source })
+        watched.map_err(|error| IpcError::io("watch", "a descriptor (epoll_ctl)", &error))
     }
 
     /// Watches `fd` no more. A pidfd stays ready after its process was collected.
@@ -85,6 +85,8 @@ pub struct Driver {
     pub(super) connections: Connections,
     /// The new program that is being asked whether it fits.
     pub(super) new_program: Option<NewProgram>,
+    /// When to look for ended children next, should the event that told of one have come to nothing.
+    next_sweep_ns: u64,
 }
 
 impl Driver {
@@ -107,6 +109,7 @@ impl Driver {
             journal: common.directory.clone().map(JournalProcess::new),
             connections,
             new_program: None,
+            next_sweep_ns: 0,
             common,
         }
     }
@@ -153,6 +156,10 @@ impl Driver {
                     Token(token) if token % 2 == 0 => self.collect(SlotId::Worker((token - WORKERS) / 2), now),
                     Token(token) => self.hear((token - WORKERS) / 2),
                 }
+            }
+            if now >= self.next_sweep_ns {
+                self.next_sweep_ns = now + TICK_NS;
+                self.collect_all(now);
             }
             self.supervisor.observe(now, &self.observe());
             self.perform_all(now);
@@ -229,14 +236,14 @@ impl Driver {
     }
 
     /// Makes what a slot needs, if it has it not yet, and forks its process.
-    fn start(&mut self, id: SlotId) -> Result<(), StartError> {
+    fn start(&mut self, id: SlotId) -> Result<(), IpcError> {
         match id {
             SlotId::Worker(index) => self.start_worker(index),
             SlotId::Journal => self.start_journal(),
         }
     }
 
-    fn start_worker(&mut self, index: usize) -> Result<(), StartError> {
+    fn start_worker(&mut self, index: usize) -> Result<(), IpcError> {
         if self.workers[index].is_none() {
             let listeners = self.own_listeners()?;
             self.workers[index] = Some(WorkerSlot::new(self.common.instance, index, listeners)?);
@@ -253,27 +260,27 @@ impl Driver {
         Ok(())
     }
 
-    fn start_journal(&mut self) -> Result<(), StartError> {
+    fn start_journal(&mut self) -> Result<(), IpcError> {
         let Some(journal) = self.journal.as_mut() else { return Ok(()) };
         journal.start(&self.common)?;
         self.watch_journal().inspect_err(|_| self.abandon_journal())
     }
 
     /// Watches the process of a worker and its lane.
-    pub(super) fn watch_worker(&self, index: usize) -> Result<(), StartError> {
+    pub(super) fn watch_worker(&self, index: usize) -> Result<(), IpcError> {
         let Some(process) = self.workers[index].as_ref().and_then(|slot| slot.process.as_ref()) else { return Ok(()) };
         self.sources.watch(process.child.as_fd(), Token(WORKERS + 2 * index))?;
         self.sources.watch(process.lane.as_fd(), Token(WORKERS + 2 * index + 1))
     }
 
     /// Watches the journal process.
-    pub(super) fn watch_journal(&self) -> Result<(), StartError> {
+    pub(super) fn watch_journal(&self) -> Result<(), IpcError> {
         let child = self.journal.as_ref().and_then(|journal| journal.child.as_ref());
         child.map_or(Ok(()), |child| self.sources.watch(child.as_fd(), JOURNAL))
     }
 
     /// What a worker that accepts by itself accepts from: with `reuseport` sockets of its own.
-    fn own_listeners(&self) -> Result<Listeners, StartError> {
+    fn own_listeners(&self) -> Result<Listeners, IpcError> {
         if let Some(first) = &self.first_listeners {
             return duplicate(first);
         }

@@ -36,7 +36,7 @@ use crate::ipc::{IpcError, files, net, process};
 use crate::journal::{Directory, DirectoryError, DiskError, RecoveryError};
 use crate::limits::MAX_WORKERS;
 use crate::service::users::{Users, UsersError};
-use children::{Common, Listeners, StartError, WorkerSlot};
+use children::{Common, Listeners, WorkerSlot};
 pub use claim::ClaimError;
 use dispatch::Connections;
 use driver::{Driver, EventSources};
@@ -62,9 +62,6 @@ pub enum MasterError {
         /// Why.
         why: String,
     },
-    /// A descriptor cannot be had or watched.
-    #[error(transparent)]
-    Start(#[from] StartError),
     /// This master may not be the one.
     #[error(transparent)]
     Claim(#[from] ClaimError),
