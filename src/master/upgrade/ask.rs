@@ -20,6 +20,9 @@ use crate::master::driver::Driver;
 use crate::master::supervisor::Event;
 use crate::master::{MasterError, upgrade};
 
+/// Characters of a new program's complaint that are passed on.
+const MESSAGE_CHARACTERS: usize = 1000;
+
 /// A program that runs beside this one, and was asked whether it could go on in its place. Dropped, it is killed.
 pub struct NewProgram {
     path: PathBuf,
@@ -64,14 +67,14 @@ impl NewProgram {
         let said = self.process.stdout.take().map(read_what_is_there).unwrap_or_default();
         let complained = self.process.stderr.take().map(read_what_is_there).unwrap_or_default();
         if !status.success() {
-            return Some(Err(format!("{path} cannot go on here ({status}): {}", complained.trim())));
+            return Some(Err(format!("{path} cannot go on here ({status}): {}", beginning(&complained))));
         }
         Some(match serde_json::from_str::<Introduction>(&said) {
             Ok(introduction) if introduction.layout == layout() => Ok(introduction),
             Ok(Introduction { layout: other, .. }) => {
                 Err(format!("{path} has `{other}`, this server has `{}`: restart it instead", layout()))
             }
-            Err(_) => Err(format!("{path} does not say what it is, but `{}`", said.trim())),
+            Err(_) => Err(format!("{path} does not say what it is, but `{}`", beginning(&said))),
         })
     }
 
@@ -101,6 +104,12 @@ impl Drop for NewProgram {
             let _ = killpg(Pid::from_raw(self.pid()), Signal::SIGKILL);
         }
     }
+}
+
+/// As much of what a program has said as a message can take.
+fn beginning(text: &str) -> &str {
+    let text = text.trim();
+    text.char_indices().nth(MESSAGE_CHARACTERS).map_or(text, |(end, _)| &text[..end])
 }
 
 /// Reads what lies in a pipe, without waiting for more: somebody else may have the other end open.
