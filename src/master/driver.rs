@@ -20,6 +20,7 @@ use crate::limits::MAX_WORKERS;
 use crate::master::accept::Accepting;
 use crate::master::children::{Common, JournalProcess, Listeners, WorkerSlot, duplicate};
 use crate::master::dispatch::Connections;
+use crate::master::notify::ServiceManager;
 use crate::master::supervisor::{Action, Event, Observation, SlotId, Supervisor, TICK_NS, WorkerSeen};
 use crate::master::upgrade::NewProgram;
 use crate::master::{MasterError, signals};
@@ -85,6 +86,7 @@ pub struct Driver {
     pub(super) connections: Connections,
     /// The new program that is being asked whether it fits.
     pub(super) new_program: Option<NewProgram>,
+    pub(super) manager: ServiceManager,
     /// When to look for ended children next, should the event that told of one have come to nothing.
     next_sweep_ns: u64,
 }
@@ -109,6 +111,7 @@ impl Driver {
             journal: common.directory.clone().map(JournalProcess::new),
             connections,
             new_program: None,
+            manager: ServiceManager::from_environment(),
             next_sweep_ns: 0,
             common,
         }
@@ -139,6 +142,7 @@ impl Driver {
 
     /// The loop.
     pub(super) fn run(&mut self) -> Result<(), MasterError> {
+        self.manager.ready();
         let mut events = Events::with_capacity(256);
         while !self.supervisor.is_over() {
             match self.sources.poll.poll(&mut events, Some(self.patience())) {
@@ -164,6 +168,7 @@ impl Driver {
             self.supervisor.observe(now, &self.observe());
             self.perform_all(now);
             self.accept(now);
+            self.manager.turn(now);
         }
         if self.supervisor.journal_failed() { Err(MasterError::JournalFailed) } else { Ok(()) }
     }
@@ -173,7 +178,8 @@ impl Driver {
         let now = monotonic_ns();
         let look = self.supervisor.next_look_ns(now);
         let accept = self.accepting.next_try_ns(now, self.connections.any_waiting());
-        Duration::from_nanos(accept.map_or(look, |accept| look.min(accept)).saturating_sub(now))
+        let next = [accept, self.manager.next_turn_ns()].into_iter().flatten().fold(look, u64::min);
+        Duration::from_nanos(next.saturating_sub(now))
     }
 
     fn observe(&self) -> Observation {
@@ -223,12 +229,20 @@ impl Driver {
                 self.common.instance.workers()[index].count_failed_start();
             }
             Action::CountFailedStart(SlotId::Journal) => control.journal().count_failed_start(),
-            Action::TellWorkersToStop => self.order(Orders::Stop),
+            Action::TellWorkersToStop => {
+                self.manager.stopping();
+                self.order(Orders::Stop);
+            }
             Action::TellWorkersToHurry => self.order(Orders::Hurry),
             Action::CloseListeners => self.close_listeners(),
             Action::CheckNewProgram => return self.check_new_program(),
             Action::AbandonCheck => self.new_program = None,
-            Action::Execute => return Some(Event::NotExecuted(self.execute())),
+            Action::Execute => {
+                self.manager.reloading();
+                let why = self.execute();
+                self.manager.ready();
+                return Some(Event::NotExecuted(why));
+            }
             Action::Answer(letter, answer) => control.mailbox.answer(letter, &answer),
             Action::Say(level, text) => log::log!(level, "{text}"),
         }

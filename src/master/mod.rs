@@ -11,6 +11,7 @@ mod claim;
 mod collect;
 mod dispatch;
 mod driver;
+mod notify;
 mod requests;
 mod signals;
 mod supervisor;

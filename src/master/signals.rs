@@ -51,7 +51,11 @@ impl Driver {
     fn take_other_signal(&mut self, signal: Signal, now: u64) {
         match signal {
             Signal::SIGCHLD => self.collect_all(now),
-            Signal::SIGHUP => self.reload(),
+            Signal::SIGHUP => {
+                self.manager.reloading();
+                self.reload();
+                self.manager.ready();
+            }
             Signal::SIGUSR1 => {
                 self.take_letter(now);
                 // Also the word of who has moved the access log away; who has not is not bothered.
