@@ -2,16 +2,18 @@
 
 #[path = "support/bank.rs"]
 mod bank;
+#[path = "support/group.rs"]
+mod group;
 #[path = "support/injector.rs"]
 mod injector;
 #[path = "support/server.rs"]
 mod server;
 
 use std::fs;
-use std::path::PathBuf;
 
 use bank::{Bank, deposit};
 use bank_vault::wire::{Request, Response};
+use group::Group;
 use injector::Injector;
 use nix::sys::signal::Signal;
 use server::{Server, await_that, lives, send};
@@ -205,46 +207,13 @@ fn a_master_without_descriptors_keeps_serving_and_replaces_everybody_later() {
     }
 }
 
-/// A control group for the number of processes, version 1 or 2, of this test's own.
-struct PidsGroup(PathBuf);
-
-impl PidsGroup {
-    fn new() -> PidsGroup {
-        let roots = ["/sys/fs/cgroup/pids", "/sys/fs/cgroup"];
-        let root = roots.into_iter().find(|root| fs::exists(format!("{root}/cgroup.procs")).unwrap());
-        let group = PathBuf::from(root.expect("a pids cgroup is needed")).join(server::unused_name());
-        fs::create_dir(&group).expect("a pids cgroup cannot be made: root is needed");
-        PidsGroup(group)
-    }
-
-    fn add(&self, pid: u32) {
-        fs::write(self.0.join("cgroup.procs"), pid.to_string()).unwrap();
-    }
-
-    fn set_most(&self, most: &str) {
-        fs::write(self.0.join("pids.max"), most).unwrap();
-    }
-
-    /// Admits so many processes and threads beside those that there are.
-    fn admit(&self, more: u32) {
-        let now: u32 = fs::read_to_string(self.0.join("pids.current")).unwrap().trim().parse().unwrap();
-        self.set_most(&(now + more).to_string());
-    }
-}
-
-impl Drop for PidsGroup {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir(&self.0);
-    }
-}
-
 #[test]
 fn a_full_pids_cgroup_is_survived() {
-    let group = PidsGroup::new();
+    let group = Group::new("pids");
     let server = Server::start(&ARGS);
     let mut clients = Clients::of(&server);
     group.add(server.master);
-    group.set_most("1");
+    group.set("pids.max", "1");
     for victim in [server.workers_now()[0], server.journal_now().unwrap()] {
         send(victim, Signal::SIGKILL);
     }
@@ -252,7 +221,7 @@ fn a_full_pids_cgroup_is_survived() {
         let said = server.stderr();
         said.contains("the journal process cannot be started: cannot fork") && said.matches("EAGAIN").count() >= 2
     });
-    group.set_most("max");
+    group.set("pids.max", "max");
     await_that("both are back", || server.workers_now().len() == 2 && server.journal_now().is_some());
     clients.are_served();
     drop(clients);
@@ -262,7 +231,7 @@ fn a_full_pids_cgroup_is_survived() {
 /// A worker whose threads cannot be started ends, and is tried again; so is a journal process.
 #[test]
 fn children_without_threads_are_started_again() {
-    let group = PidsGroup::new();
+    let group = Group::new("pids");
     let server = Server::start(&ARGS);
     let mut clients = Clients::of(&server);
     group.add(server.master);
@@ -270,7 +239,7 @@ fn children_without_threads_are_started_again() {
     group.admit(1);
     send(server.journal_now().unwrap(), Signal::SIGKILL);
     await_that("it cannot go on without threads", || server.stderr().matches("cannot go on").count() >= 2);
-    group.set_most("max");
+    group.set("pids.max", "max");
     await_that("it is there", || server.journal_now().is_some());
     clients.are_served();
     group.admit(1);
@@ -278,7 +247,7 @@ fn children_without_threads_are_started_again() {
     await_that("a worker cannot go on without threads", || {
         server.stderr().contains("worker 0 cannot go on") || server.stderr().contains("worker 1 cannot go on")
     });
-    group.set_most("max");
+    group.set("pids.max", "max");
     await_that("both workers are there", || server.workers_now().len() == 2);
     clients.are_served();
     drop(clients);
