@@ -102,12 +102,24 @@ pub struct Shape {
 pub enum Uncommitted {
     /// Its key is known with the same request, and this became of it.
     Repeated(Remembered),
-    /// Its key is known with another request.
-    Conflict,
+    /// Its key is known with another request, which is operation so-and-so: to say so shows that this has happened.
+    Conflict(Lsn),
     /// The ring is full: ask again when more is durable.
     Later,
     /// The disk is full; ask again much later.
     NoSpace,
+}
+
+impl Uncommitted {
+    /// The operation whose having happened shows in an answer that says this; 0 for none.
+    #[must_use]
+    pub fn shows(&self) -> Lsn {
+        match self {
+            Uncommitted::Repeated(first) => first.lsn,
+            Uncommitted::Conflict(first) => *first,
+            Uncommitted::Later | Uncommitted::NoSpace => Lsn(0),
+        }
+    }
 }
 
 /// The ring and the keys.
@@ -308,7 +320,7 @@ impl Table {
         record.lsn = Lsn(self.order().now().lsn.0 + 1);
         let slot = match spot.map(|spot| keys.find(spot)) {
             Some(Found::Known(known)) if known.is_same_request(record) => return Err(Uncommitted::Repeated(known)),
-            Some(Found::Known(_)) => return Err(Uncommitted::Conflict),
+            Some(Found::Known(known)) => return Err(Uncommitted::Conflict(known.lsn)),
             Some(Found::Crowded) => return Err(Uncommitted::NoSpace),
             Some(Found::Free(slot)) => Some(slot),
             None => None,

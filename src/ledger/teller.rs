@@ -200,9 +200,7 @@ impl<'a> Teller<'a> {
                 Ok(stamp)
             }
             Err(uncommitted) => {
-                if let Uncommitted::Repeated(first) = &uncommitted {
-                    self.see(first.lsn);
-                }
+                self.see(uncommitted.shows());
                 self.row.intent.clear();
                 Err(Undone::Uncommitted(uncommitted))
             }
