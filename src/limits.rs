@@ -48,6 +48,11 @@ pub const PARTIAL_FRAME_SECONDS: u64 = 10;
 /// Seconds that an orderly stop may take before the remaining workers are killed.
 pub const STOP_DEADLINE_SECONDS: u64 = 10;
 
+/// Torn tails of the journal that are kept, one file for each segment that a tail was in; the oldest go.
+pub const MAX_TORN_TAILS: usize = 16;
+/// Bytes that are kept of one torn tail; what is more is named and not kept. The journal's ring, out of which a tail comes, has 8 MiB.
+pub const MAX_TORN_TAIL_BYTES: u64 = 64 << 20;
+
 const _: () = {
     assert!(RECEIVE_BYTES.is_power_of_two() && TRANSMIT_BYTES.is_power_of_two());
     assert!(RECEIVE_BYTES >= 2 * MAX_FRAME_BYTES, "a whole frame must fit behind a partly read one");

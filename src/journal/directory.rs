@@ -20,6 +20,7 @@ use std::sync::Arc;
 use super::disk::{self, BLOCK_BYTES, Disk, RealDisk};
 use super::error::{DiskError, Step};
 use super::record::RECORD_BYTES;
+use super::text;
 use crate::limits::MAX_ACCOUNTS;
 use crate::vocab::{AccountId, Cents, Lsn};
 
@@ -158,16 +159,13 @@ struct Format {
 
 impl Format {
     fn to_text(&self) -> String {
-        let mut text = format!("{TITLE}{VERSION}\nidentity ");
+        let mut lines = format!("{TITLE}{VERSION}\nidentity {}\n", hexadecimal(&self.identity));
         // Writing to a String cannot fail.
-        self.identity.iter().for_each(|byte| _ = write!(text, "{byte:02x}"));
-        _ = writeln!(text, "\nrecords-per-segment {}", self.records_per_segment);
+        _ = writeln!(lines, "records-per-segment {}", self.records_per_segment);
         for Growth { accounts, opening } in &self.openings.0 {
-            _ = writeln!(text, "accounts {accounts} opening-cents {}", opening.0);
+            _ = writeln!(lines, "accounts {accounts} opening-cents {}", opening.0);
         }
-        let crc = crc32fast::hash(text.as_bytes());
-        _ = writeln!(text, "crc32 {crc:08x}");
-        text
+        text::seal(lines)
     }
 
     fn from_text(path: &Path, text: &str) -> Result<Self, DirectoryError> {
@@ -178,11 +176,7 @@ impl Format {
         if version != VERSION.to_string() {
             return Err(DirectoryError::Version { path: path.to_owned(), found: version.to_owned() });
         }
-        let end = text.rfind("crc32 ").ok_or_else(|| damaged("its checksum is missing"))?;
-        let (lines, crc) = text.split_at(end);
-        if crc != format!("crc32 {:08x}\n", crc32fast::hash(lines.as_bytes())) {
-            return Err(damaged("its checksum is wrong"));
-        }
+        let lines = text::unseal(text).map_err(damaged)?;
         Self::from_lines(lines).ok_or_else(|| damaged("a line is not as it should be, although its checksum is right"))
     }
 
@@ -356,19 +350,15 @@ impl Directory {
     }
 }
 
-/// The text of a small file, if there is one.
+/// The text of `format`, if there is one.
 fn read(disk: &dyn Disk, path: &Path) -> Result<Option<String>, DirectoryError> {
-    let file = match disk.open(path) {
-        Err(none) if none.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        other => other.step("open", path)?,
-    };
-    let length = file.len().step("measure", path)?;
     let damaged = |why| DirectoryError::Damaged { path: path.to_owned(), why };
-    let length = usize::try_from(length).ok().filter(|&length| length <= 1 << 20);
-    let mut bytes = vec![0; length.ok_or_else(|| damaged("it is larger than a mebibyte"))?];
-    let filled = file.read_at(&mut bytes, 0).step("read", path)?;
-    bytes.truncate(filled);
-    String::from_utf8(bytes).map(Some).map_err(|_| damaged("it is not text"))
+    text::read(disk, path)?.transpose().map_err(damaged)
+}
+
+/// Bytes as a person reads them.
+pub(super) fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

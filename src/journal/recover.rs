@@ -1,5 +1,7 @@
 //! From files to balances: the newest good snapshot, then the records behind it.
 
+use super::aside::Kept;
+use super::closed::{self, DamagedMark};
 use super::directory::Directory;
 use super::record::Record;
 use super::recovery::{self, Known, RecoveryError, TornTail};
@@ -30,10 +32,12 @@ pub struct Recovered {
     pub snapshot: Lsn,
     /// Records that were handed on.
     pub records: u64,
-    /// What a power failure left of a batch that was never acknowledged. [`Recovered::into_writer`] cuts it.
+    /// What a power failure left of a batch that was never acknowledged. [`Recovered::cut_torn_tail`] cuts it.
     pub torn: Option<TornTail>,
     /// Snapshots that could not be used.
     pub damaged_snapshots: Vec<Damaged>,
+    /// The mark of the last orderly stop, where it could not be used.
+    pub damaged_mark: Option<DamagedMark>,
     /// All deposits up to the snapshot, and up to the end, modulo 2^64.
     pub deposited: [Cents; 2],
     /// All withdrawals up to the snapshot, and up to the end, modulo 2^64.
@@ -62,6 +66,7 @@ pub fn recover(
         (header.lsn, snapshot.newest, header.deposited, header.withdrawn)
     });
     feed_accounts(directory, found.snapshot.as_ref(), replay)?;
+    let (closed, damaged_mark) = closed::read(directory)?.map_or_else(|mark| (Lsn(0), Some(mark)), |lsn| (lsn, None));
     let mut recovered = Recovered {
         directory: directory.clone(),
         chain: directory.first_chain(),
@@ -70,13 +75,15 @@ pub fn recover(
         records: 0,
         torn: None,
         damaged_snapshots: found.damaged,
+        damaged_mark,
         deposited: [deposited; 2],
         withdrawn: [withdrawn; 2],
     };
-    let Some(start) = start_of(directory, cut, from_at_most, &recovered.damaged_snapshots)? else {
+    let Some(start) = start_of(directory, [cut, closed], from_at_most, &recovered.damaged_snapshots)? else {
         return Ok(recovered);
     };
-    let scanned = recovery::scan(directory, start, Known { snapshotted: newest, durable: None }, |record| {
+    let known = Known { snapshotted: newest, closed, durable: None };
+    let scanned = recovery::scan(directory, start, known, |record| {
         if record.lsn > cut {
             let (came, went) = record.flows();
             recovered.deposited[1].0 = recovered.deposited[1].0.wrapping_add(came.0);
@@ -120,7 +127,7 @@ fn feed_accounts(
 /// there is no journal and there never was.
 fn start_of(
     directory: &Directory,
-    cut: Lsn,
+    [cut, closed]: [Lsn; 2],
     from_at_most: Lsn,
     damaged: &[Damaged],
 ) -> Result<Option<Lsn>, RecoveryError> {
@@ -131,8 +138,9 @@ fn start_of(
     let wanted = first_of(Lsn(from_at_most.0.max(1)), per_segment).min(needed);
     let gone = |oldest| RecoveryError::BeginningGone { oldest, wanted: needed, damaged: damaged.to_vec() };
     let Some(&oldest) = segments.first() else {
-        // A damaged snapshot shows that there was a journal.
-        return if cut == Lsn(0) && damaged.is_empty() { Ok(None) } else { Err(gone(Lsn(0))) };
+        // A damaged snapshot shows that there was a journal, and so does an orderly stop after a record.
+        let never = cut == Lsn(0) && closed == Lsn(0) && damaged.is_empty();
+        return if never { Ok(None) } else { Err(gone(Lsn(0))) };
     };
     if oldest > needed {
         return Err(gone(oldest));
@@ -141,20 +149,21 @@ fn start_of(
 }
 
 impl Recovered {
-    /// Cuts the torn tail, if there is one: afterwards any process may go on behind [`Recovered::end`], by [`Writer::resume`].
+    /// Cuts the torn tail, if there is one, and keeps what it was, under the time `now`, in seconds since 1970. Afterwards any process
+    /// may go on behind [`Recovered::end`], by [`Writer::resume`].
     ///
     /// # Errors
-    /// The tail cannot be cut.
-    pub fn cut_torn_tail(&mut self) -> Result<(), RecoveryError> {
-        self.torn.take().map_or(Ok(()), |torn| recovery::cut(&self.directory, torn.from))
+    /// The tail cannot be kept, or cannot be cut.
+    pub fn cut_torn_tail(&mut self, now: u64) -> Result<Option<Kept>, RecoveryError> {
+        self.torn.take().map(|torn| recovery::cut(&self.directory, torn.from, now)).transpose()
     }
 
-    /// Cuts the torn tail, and goes on writing behind the last good record.
+    /// [`Recovered::cut_torn_tail`], and goes on writing behind the last good record.
     ///
     /// # Errors
-    /// The tail cannot be cut, or [`Writer::resume`]'s.
-    pub fn into_writer(mut self) -> Result<Writer, StartError> {
-        self.cut_torn_tail()?;
+    /// The tail cannot be kept or cut, or [`Writer::resume`]'s.
+    pub fn into_writer(mut self, now: u64) -> Result<Writer, StartError> {
+        self.cut_torn_tail(now)?;
         Ok(Writer::go_on(&self.directory, self.end, self.chain)?)
     }
 }

@@ -35,7 +35,7 @@ fn recovery_starts_from_the_snapshot_and_takes_the_records_behind_it() {
     assert_eq!(recovered.deposited, [Cents(22), Cents(35)]);
     assert_eq!(taken.accounts, [(0, 1020, 20), (1, 1021, 21), (2, 1022, 22), (3, 1023, 23)]);
     // Without the first segments, and without a wish for what was before.
-    let mut writer = recovered.into_writer().unwrap();
+    let mut writer = recovered.into_writer(0).unwrap();
     assert_eq!(writer.remove_before(Lsn(22), 0).unwrap(), 2);
     drop(writer);
     let mut taken = Taken::default();

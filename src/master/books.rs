@@ -1,7 +1,7 @@
 //! The books: taken out of the journal before the first worker, summed up behind the last.
 
 use std::io::{self, Write};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -78,12 +78,16 @@ pub fn read(instance: &Instance, directory: &Directory, key_window: u32) -> Resu
     for damaged in &recovered.damaged_snapshots {
         log::warn!("{damaged}; it is kept, and the one before is used");
     }
-    if let Some(torn) = &recovered.torn {
-        log::warn!("{torn}");
+    if let Some(damaged) = &recovered.damaged_mark {
+        log::warn!("{damaged}");
     }
     let (end, snapshot, records) = (recovered.end, recovered.snapshot, recovered.records);
     let flows = [recovered.deposited[1], recovered.withdrawn[1]];
-    recovered.cut_torn_tail()?;
+    if let Some(torn) = recovered.torn {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let kept = recovered.cut_torn_tail(now)?.unwrap_or_default();
+        log::warn!("{torn}; it was cut, and {kept}");
+    }
     table.begin_after(end, directory.openings().total(), flows);
     instance.journal_row().set_snapshot(snapshot);
     if end > Lsn(0) {

@@ -5,11 +5,12 @@
 //! nobody was told of. What proves something is the `synced` field: each record carries the highest LSN that was durable when
 //! it was written. So a slot that is not good, although a later record says that it had been durable, was damaged *after* it
 //! had been acknowledged; without such a witness it is the torn end of the journal, and cutting it loses nothing that
-//! anybody was promised. A snapshot is a witness too, for it is finished only when all that it holds is durable.
+//! anybody was promised. A snapshot is a witness too, for it is finished only when all that it holds is durable, and so is the
+//! mark of an orderly stop.
 //!
 //! A witness must be a record in its own place whose checksum is right behind the one that stands before it, or, right behind
 //! the slot in question, behind the checksum that its contents should have. What remains undecidable is damage to the very
-//! last batch: it looks like a tear.
+//! last batch where there was no orderly stop: it looks like a tear. So what is cut as a torn tail is kept.
 //!
 //! [`decide`] is the whole decision. Beside it, three things are never the work of a power failure, and so always damage:
 //! a header that does not check (it lies within one sector), a missing segment before an existing one (they are made in order
@@ -21,8 +22,8 @@ mod scan;
 
 use std::path::PathBuf;
 
-pub(super) use cut::{cut, wipe};
-pub(super) use scan::{Known, read_slots, scan};
+pub(super) use cut::{cut, end_of_contents, wipe};
+pub(super) use scan::{Known, scan};
 
 use super::error::DiskError;
 use super::record::RecordError;
@@ -103,6 +104,9 @@ pub enum Witness {
     /// A snapshot that holds it.
     #[error("a snapshot that holds record {0}")]
     Snapshot(Lsn),
+    /// The mark of an orderly stop.
+    #[error("the orderly stop after record {0}, which DATA/closed tells of,")]
+    Stop(Lsn),
     /// The server, which runs.
     #[error("the running server, which made record {0} durable,")]
     Server(Lsn),
