@@ -48,6 +48,12 @@ pub const PARTIAL_FRAME_SECONDS: u64 = 10;
 /// Seconds that an orderly stop may take before the remaining workers are killed.
 pub const STOP_DEADLINE_SECONDS: u64 = 10;
 
+/// The number of the last operation that there can be: what the order word has bits for. At 3 million a second that is 47 years; what
+/// is said on disk to be of a later one is damaged, or no file of ours.
+pub const MAX_LSN: u64 = (1 << 52) - 1;
+/// Records of a segment, a gibibyte; `--segment-records` beyond is refused, and `DATA/format` is damaged that says more.
+pub const MAX_RECORDS_PER_SEGMENT: u64 = 1 << 23;
+
 /// Torn tails of the journal that are kept, one file for each segment that a tail was in; the oldest go.
 pub const MAX_TORN_TAILS: usize = 16;
 /// Bytes that are kept of one torn tail; what is more is named and not kept. The journal's ring, out of which a tail comes, has 8 MiB.

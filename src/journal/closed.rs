@@ -18,6 +18,7 @@ use super::directory::{Directory, hexadecimal};
 use super::disk;
 use super::error::{DiskError, Step};
 use super::text;
+use crate::limits::MAX_LSN;
 use crate::vocab::Lsn;
 
 const TITLE: &str = "bank-vault closed 1";
@@ -59,5 +60,5 @@ fn parse(directory: &Directory, lines: &str) -> Result<Lsn, &'static str> {
         return Err("it belongs to another data directory");
     }
     let last = rest.strip_prefix("last-record ").and_then(|rest| rest.strip_suffix('\n')).ok_or(strange)?;
-    last.parse().map(Lsn).map_err(|_| strange)
+    last.parse().ok().filter(|&last| last <= MAX_LSN).map(Lsn).ok_or(strange)
 }

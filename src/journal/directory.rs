@@ -21,7 +21,7 @@ use super::disk::{self, BLOCK_BYTES, Disk, RealDisk};
 use super::error::{DiskError, Step};
 use super::record::RECORD_BYTES;
 use super::text;
-use crate::limits::MAX_ACCOUNTS;
+use crate::limits::{MAX_ACCOUNTS, MAX_RECORDS_PER_SEGMENT};
 use crate::vocab::{AccountId, Cents, Lsn};
 
 /// The version of all that is under the directory.
@@ -191,16 +191,15 @@ impl Format {
             *byte = u8::from_str_radix(digits.get(2 * place..2 * place + 2)?, 16).ok()?;
         }
         let records_per_segment = lines.next()?.strip_prefix("records-per-segment ")?.parse().ok()?;
+        let within = (1..=MAX_RECORDS_PER_SEGMENT).contains(&records_per_segment);
         let mut openings = Openings(Vec::new());
         for line in lines {
             let (accounts, opening) = line.strip_prefix("accounts ")?.split_once(" opening-cents ")?;
             openings.grow(accounts.parse().ok()?, Cents(opening.parse().ok()?)).ok()?;
         }
-        (openings.accounts() > 0 && records_per_segment > 0).then_some(Format {
-            identity,
-            records_per_segment,
-            openings,
-        })
+        let format = Format { identity, records_per_segment, openings };
+        // Numbers can be written in other ways than ours, which nobody but a stranger would have.
+        (within && format.openings.accounts() > 0 && format.to_text().starts_with(text)).then_some(format)
     }
 }
 
@@ -286,7 +285,8 @@ impl Directory {
     }
 
     fn new_format(disk: &dyn Disk, data: &Path, records_per_segment: u64) -> Result<Format, DirectoryError> {
-        assert!(records_per_segment > 0, "a segment has room for a record");
+        let within = (1..=MAX_RECORDS_PER_SEGMENT).contains(&records_per_segment);
+        assert!(within, "a segment has room for a record, and not for more than settings allow");
         for folder in [data.join("journal"), data.join("snapshot")] {
             if !disk.list(&folder).step("list", &folder)?.is_empty() {
                 return Err(DirectoryError::Missing { path: data.join("format"), folder });
@@ -419,6 +419,39 @@ mod tests {
         }
         std::fs::write(&path, String::from_utf8(text).unwrap().replace("data 1", "data 2")).unwrap();
         assert!(matches!(open(home.path(), 10, 500), Err(DirectoryError::Version { found, .. }) if found == "2"));
+    }
+
+    #[test]
+    fn a_format_of_right_checksum_that_says_what_cannot_be_is_damaged() {
+        let home = tempfile::tempdir().unwrap();
+        open(home.path(), 10, 500).unwrap();
+        let path = home.path().join("format");
+        let text = std::fs::read_to_string(&path).unwrap();
+        let lines = text::unseal(&text).unwrap();
+        let (most, per) = (MAX_RECORDS_PER_SEGMENT, format!("records-per-segment {RECORDS_PER_SEGMENT}"));
+        let accounts = "accounts 10 opening-cents 500";
+        for (from, to, good) in [
+            (&*per, format!("records-per-segment {most}"), true),
+            (&per, format!("records-per-segment {}", most + 1), false),
+            (&per, format!("records-per-segment {}", u64::MAX), false),
+            (&per, format!("records-per-segment {}0", u64::MAX), false),
+            (&per, "records-per-segment 0".to_owned(), false),
+            (&per, "records-per-segment -1".to_owned(), false),
+            (&per, format!("records-per-segment +{RECORDS_PER_SEGMENT}"), false),
+            (accounts, format!("accounts {MAX_ACCOUNTS} opening-cents 1"), true),
+            (accounts, format!("accounts {} opening-cents 1", MAX_ACCOUNTS + 1), false),
+            (accounts, "accounts 0 opening-cents 500".to_owned(), false),
+            (accounts, "accounts 10 opening-cents -1".to_owned(), false),
+            (accounts, format!("accounts 10 opening-cents {}", i64::MAX / 10), true),
+            (accounts, format!("accounts 10 opening-cents {}", i64::MAX / 10 + 1), false),
+            (accounts, format!("{accounts}\naccounts 10 opening-cents 1"), false),
+            (accounts, format!("{accounts}\naccounts 11 opening-cents {}", i64::MAX), false),
+            (accounts, format!("{accounts}\n"), false),
+        ] {
+            std::fs::write(&path, text::seal(lines.replace(from, &to))).unwrap();
+            let opened = Directory::open(home.path());
+            assert_eq!(opened.is_ok(), good, "{to}: {opened:?}");
+        }
     }
 
     #[test]

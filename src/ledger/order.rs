@@ -3,12 +3,15 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::ledger::intent::{Intent, Phase};
+use crate::limits::MAX_LSN;
 use crate::vocab::Lsn;
 
 /// Bits of the word that count cuts; the other 52 count operations: 47 years at 3 million a second.
 const EPOCH_BITS: u32 = 12;
 /// How many cut numbers there are before they begin anew.
 pub const EPOCHS: u32 = 1 << EPOCH_BITS;
+
+const _: () = assert!(MAX_LSN == u64::MAX >> EPOCH_BITS, "the bits that are left");
 
 /// An operation's place: its number, and the cut that it comes after.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -78,6 +78,12 @@ pub fn read(instance: &Instance, directory: &Directory, key_window: u32) -> Resu
     for damaged in &recovered.damaged_snapshots {
         log::warn!("{damaged}; it is kept, and the one before is used");
     }
+    for path in segment::strangers(directory)? {
+        log::warn!(
+            "{} is named like a segment, and no segment can have that name; it was left where it is",
+            path.display()
+        );
+    }
     if let Some(damaged) = &recovered.damaged_mark {
         log::warn!("{damaged}");
     }

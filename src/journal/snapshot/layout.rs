@@ -3,6 +3,7 @@
 use byteorder::{ByteOrder, LittleEndian};
 
 use crate::journal::directory::{Directory, IDENTITY_BYTES};
+use crate::limits::MAX_LSN;
 use crate::vocab::{Cents, Lsn};
 
 pub const HEADER_BYTES: usize = 96;
@@ -105,6 +106,15 @@ impl Header {
         if header.accounts > directory.openings().accounts() || header.encode(directory).0 != *bytes {
             return Err("its header does not fit the accounts that the data directory was opened with");
         }
+        let flows = [header.deposited, header.withdrawn];
+        let opening = directory.openings().total_of(header.accounts);
+        let sum = opening.checked_add(header.deposited).and_then(|sum| sum.checked_sub(header.withdrawn));
+        if header.lsn.0 > MAX_LSN
+            || flows.iter().any(|&flow| flow < Cents::ZERO)
+            || sum.is_none_or(|sum| sum < Cents::ZERO)
+        {
+            return Err("its header's checksum is right, but it says what cannot be");
+        }
         Ok((header, crc))
     }
 }
@@ -116,8 +126,10 @@ pub fn encode_account(balance: Cents, lsn: Lsn) -> [u8; ACCOUNT_BYTES] {
     bytes
 }
 
-pub fn decode_account(bytes: &[u8]) -> (Cents, Lsn) {
-    (Cents(LittleEndian::read_i64(bytes)), Lsn(LittleEndian::read_u64(&bytes[8..])))
+/// An account's balance and the record that it is of; `None` where it is no balance, or no record.
+pub fn decode_account(bytes: &[u8]) -> Option<(Cents, Lsn)> {
+    let (balance, lsn) = (LittleEndian::read_i64(bytes), LittleEndian::read_u64(&bytes[8..]));
+    (balance >= 0 && lsn <= MAX_LSN).then_some((Cents(balance), Lsn(lsn)))
 }
 
 /// The end mark behind a block of checksum `chain`; `newest` is the newest record in the snapshot.
