@@ -76,7 +76,8 @@ pub enum DirectoryError {
     },
     /// The opening balances are beyond what 64 bits of cents can hold, or below zero, or there are too many accounts or none.
     #[error(
-        "{accounts} accounts with {opening} each cannot be opened: 1 to {MAX_ACCOUNTS} accounts, and a total of 0 to {}",
+        "{accounts} accounts with {opening} each cannot be opened: 1 to {MAX_ACCOUNTS} accounts, and a total of 0 to {}, all \
+         deposits so far included",
         Cents(i64::MAX)
     )]
     Opening {

@@ -3,10 +3,11 @@
 use super::aside::Kept;
 use super::closed::{self, DamagedMark};
 use super::directory::Directory;
+use super::flows::Flows;
 use super::record::Record;
-use super::recovery::{self, Known, RecoveryError, TornTail};
+use super::recovery::{self, Damage, Known, RecoveryError, TornTail};
 use super::segment::{self, first_of};
-use super::snapshot::{self, Damaged};
+use super::snapshot::{self, Damaged, Snapshot};
 use super::writer::{Writer, WriterError};
 use crate::vocab::{AccountId, Cents, Lsn};
 
@@ -38,10 +39,8 @@ pub struct Recovered {
     pub damaged_snapshots: Vec<Damaged>,
     /// The mark of the last orderly stop, where it could not be used.
     pub damaged_mark: Option<DamagedMark>,
-    /// All deposits up to the snapshot, and up to the end, modulo 2^64.
-    pub deposited: [Cents; 2],
-    /// All withdrawals up to the snapshot, and up to the end, modulo 2^64.
-    pub withdrawn: [Cents; 2],
+    /// All deposits and withdrawals, up to the end.
+    pub flows: Flows,
 }
 
 /// Records between two calls of `progress`.
@@ -61,10 +60,14 @@ pub fn recover(
     mut progress: impl FnMut(Lsn),
 ) -> Result<Recovered, RecoveryError> {
     let found = snapshot::newest_good(directory)?;
-    let (cut, newest, deposited, withdrawn) = found.snapshot.as_ref().map_or_else(Default::default, |snapshot| {
-        let header = snapshot.header;
-        (header.lsn, snapshot.newest, header.deposited, header.withdrawn)
-    });
+    let opening = directory.openings().total();
+    let (cut, newest, flows) = match &found.snapshot {
+        None => (Lsn(0), Lsn(0), Flows::new(opening, Cents::ZERO, Cents::ZERO)),
+        Some(Snapshot { header, newest, .. }) => {
+            (header.lsn, *newest, Flows::new(opening, header.deposited, header.withdrawn))
+        }
+    };
+    let flows = flows.ok_or(RecoveryError::TooMuchOpened { opening })?;
     feed_accounts(directory, found.snapshot.as_ref(), replay)?;
     let (closed, damaged_mark) = closed::read(directory)?.map_or_else(|mark| (Lsn(0), Some(mark)), |lsn| (lsn, None));
     let mut recovered = Recovered {
@@ -76,18 +79,19 @@ pub fn recover(
         torn: None,
         damaged_snapshots: found.damaged,
         damaged_mark,
-        deposited: [deposited; 2],
-        withdrawn: [withdrawn; 2],
+        flows,
     };
     let Some(start) = start_of(directory, [cut, closed], from_at_most, &recovered.damaged_snapshots)? else {
         return Ok(recovered);
     };
     let known = Known { snapshotted: newest, closed, durable: None };
+    let mut beyond = None;
     let scanned = recovery::scan(directory, start, known, |record| {
         if record.lsn > cut {
-            let (came, went) = record.flows();
-            recovered.deposited[1].0 = recovered.deposited[1].0.wrapping_add(came.0);
-            recovered.withdrawn[1].0 = recovered.withdrawn[1].0.wrapping_add(went.0);
+            match recovered.flows.after(record) {
+                Some(flows) => recovered.flows = flows,
+                None => _ = beyond.get_or_insert(record.lsn),
+            }
         }
         if record.lsn > cut || record.lsn >= from_at_most {
             recovered.records += 1;
@@ -97,6 +101,9 @@ pub fn recover(
             progress(record.lsn);
         }
     })?;
+    if let Some(lsn) = beyond {
+        return Err(recovery::corrupt(directory, lsn, Damage::Flows));
+    }
     (recovered.end, recovered.chain, recovered.torn) = (scanned.end, scanned.chain, scanned.torn);
     Ok(recovered)
 }
@@ -104,7 +111,7 @@ pub fn recover(
 /// Every account once: from the snapshot, or as it was opened.
 fn feed_accounts(
     directory: &Directory,
-    snapshot: Option<&snapshot::Snapshot>,
+    snapshot: Option<&Snapshot>,
     replay: &mut impl Replay,
 ) -> Result<(), RecoveryError> {
     let mut next = 0;

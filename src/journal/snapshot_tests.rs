@@ -33,7 +33,7 @@ fn recovery_starts_from_the_snapshot_and_takes_the_records_behind_it() {
     let (recovered, taken) = recover_on(&disk);
     let recovered = recovered.unwrap();
     assert_eq!((recovered.end, recovered.snapshot, recovered.records), (Lsn(35), Lsn(22), 35), "all are still there");
-    assert_eq!(recovered.deposited, [Cents(22), Cents(35)]);
+    assert_eq!(recovered.flows.deposited, Cents(35));
     assert_eq!(taken.accounts, [(0, 1020, 20), (1, 1021, 21), (2, 1022, 22), (3, 1023, 23)]);
     // Without the first segments, and without a wish for what was before.
     let mut writer = recovered.into_writer(0).unwrap();
@@ -104,7 +104,7 @@ fn a_snapshot_of_right_checksums_that_says_what_cannot_be_is_not_believed() {
         (cents(0, -1), account, false),
         (cents(0, opening), account, true),
         (cents(0, opening + 1), account, false),
-        (cents(i64::MAX - opening, 0), account, true),
+        (cents(i64::MAX - opening - 1, 0), account, true),
         (cents(i64::MAX - opening + 1, 0), account, false),
         (cents(i64::MAX, i64::MAX), account, false),
         (of(MAX_LSN + 1), account, false),
@@ -123,6 +123,18 @@ fn a_snapshot_of_right_checksums_that_says_what_cannot_be_is_not_believed() {
         assert_eq!(recovered.damaged_snapshots.len(), usize::from(!believed && named), "{what}");
         assert_eq!(recovered.end, Lsn(9));
     }
+}
+
+#[test]
+fn a_record_with_which_more_was_deposited_than_there_can_be_is_damage() {
+    let disk = one_by_one(9);
+    let deposited = Cents(i64::MAX - 1000 * i64::from(ACCOUNTS));
+    let header = Header { lsn: Lsn(8), accounts: ACCOUNTS, deposited, withdrawn: Cents::ZERO };
+    let mut writer = SnapshotWriter::begin(&directory_on(&disk), header).unwrap();
+    (0..ACCOUNTS).for_each(|_| writer.push(Cents(1), Lsn(8)).unwrap());
+    writer.finish(Lsn(8)).unwrap();
+    let error = recover_on(&disk).0.unwrap_err();
+    assert!(matches!(error, RecoveryError::Corrupt { lsn: Lsn(9), damage: recovery::Damage::Flows, .. }), "{error}");
 }
 
 #[test]

@@ -25,9 +25,9 @@ pub struct Totals {
     pub accounts: u32,
     /// What all accounts hold together.
     pub sum: Cents,
-    /// All deposits, modulo 2^64.
+    /// All deposits.
     pub deposited: Cents,
-    /// All withdrawals, modulo 2^64.
+    /// All withdrawals.
     pub withdrawn: Cents,
     /// The last operation counted in.
     pub lsn: Lsn,
@@ -98,6 +98,7 @@ fn attempt(table: &Table) -> Option<Totals> {
     let inherited = table.inherited();
     let epoch = unused_epoch(table);
     let lsn = table.order().begin_cut(epoch);
+    // The sums of a cut fit; in one that is thrown away an account may be counted twice.
     let mut totals = [0i64; 3];
     let mut sum = 0i64;
     for account in (0..table.accounts()).map(AccountId) {

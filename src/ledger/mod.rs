@@ -6,6 +6,7 @@
 //! all accounts are read as one consistent cut while traffic flows ([`cut`]).
 
 pub mod cut;
+pub mod headroom;
 pub mod intent;
 pub mod keys;
 pub mod order;

@@ -23,13 +23,13 @@ mod scan;
 use std::path::PathBuf;
 
 pub(super) use cut::{cut, end_of_contents, wipe};
-pub(super) use scan::{Known, scan};
+pub(super) use scan::{Known, corrupt, scan};
 
 use super::error::DiskError;
 use super::record::RecordError;
 use super::segment::HeaderError;
 use super::snapshot::Damaged;
-use crate::vocab::Lsn;
+use crate::vocab::{Cents, Lsn};
 
 /// What stands in the first slot that is no good record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,6 +84,13 @@ pub enum Damage {
     /// A record of an account that was never opened.
     #[error("the record's checksum is right, but it changes account {0}, which was never opened")]
     Account(u32),
+    /// A record with which the sums over all accounts cannot be.
+    #[error(
+        "the record's checksum is right, but with it more was deposited, or withdrawn, than there can be: all openings and \
+         deposits together come to {} at most, and no more can go out",
+        Cents(i64::MAX)
+    )]
+    Flows,
     /// The header of the segment.
     #[error("{0}")]
     Header(HeaderError),
@@ -142,6 +149,15 @@ pub enum RecoveryError {
         lsn: Lsn,
         /// What is wrong.
         damage: Damage,
+    },
+    /// The sums of a snapshot do not go with accounts that were opened later.
+    #[error(
+        "the accounts opened with {opening}, and with what was deposited that is more than {}; put `format` back from a copy",
+        Cents(i64::MAX)
+    )]
+    TooMuchOpened {
+        /// What all accounts opened with together.
+        opening: Cents,
     },
     /// A snapshot was good when it was looked at first, and is not any more.
     #[error("{0}; somebody writes to it")]

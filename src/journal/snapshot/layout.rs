@@ -3,6 +3,7 @@
 use byteorder::{ByteOrder, LittleEndian};
 
 use crate::journal::directory::{Directory, IDENTITY_BYTES};
+use crate::journal::flows::Flows;
 use crate::limits::MAX_LSN;
 use crate::vocab::{Cents, Lsn};
 
@@ -39,9 +40,9 @@ pub struct Header {
     pub lsn: Lsn,
     /// How many accounts there were.
     pub accounts: u32,
-    /// All deposits up to the cut, modulo 2^64.
+    /// All deposits up to the cut.
     pub deposited: Cents,
-    /// All withdrawals up to the cut, modulo 2^64.
+    /// All withdrawals up to the cut.
     pub withdrawn: Cents,
 }
 
@@ -106,13 +107,9 @@ impl Header {
         if header.accounts > directory.openings().accounts() || header.encode(directory).0 != *bytes {
             return Err("its header does not fit the accounts that the data directory was opened with");
         }
-        let flows = [header.deposited, header.withdrawn];
         let opening = directory.openings().total_of(header.accounts);
-        let sum = opening.checked_add(header.deposited).and_then(|sum| sum.checked_sub(header.withdrawn));
-        if header.lsn.0 > MAX_LSN
-            || flows.iter().any(|&flow| flow < Cents::ZERO)
-            || sum.is_none_or(|sum| sum < Cents::ZERO)
-        {
+        let flows = Flows::new(opening, header.deposited, header.withdrawn);
+        if header.lsn.0 > MAX_LSN || flows.is_none() {
             return Err("its header's checksum is right, but it says what cannot be");
         }
         Ok((header, crc))
