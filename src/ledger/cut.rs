@@ -9,10 +9,9 @@
 //! A worker that dies may have counted an account and not marked it. Its lock is inherited by whoever comes to the account
 //! next, so a cut during which any lock was inherited is thrown away and taken again.
 
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use crate::ipc::robust::{Acquired, Held};
+use crate::ipc::cells::{Acquired, Held, Ordering};
 use crate::ledger::intent::Tally;
 use crate::ledger::order::EPOCHS;
 use crate::ledger::table::{LockedCell, Table};

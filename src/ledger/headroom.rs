@@ -7,8 +7,7 @@
 //! refused to this one, at most [`SHARE`] for each; and a worker that dies between taking and noting a share loses it for as long as
 //! the instance lives.
 
-use std::sync::atomic::{AtomicI64, Ordering};
-
+use crate::ipc::cells::{AtomicI64, Ordering};
 use crate::ledger::intent::Tally;
 use crate::vocab::Cents;
 
@@ -52,7 +51,7 @@ impl Tally {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(feature = "model")))]
 mod tests {
     use super::*;
     use crate::ledger::teller::{Asker, Undone};

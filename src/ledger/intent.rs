@@ -1,8 +1,6 @@
 //! What a worker is about to do, written where the others can read it after its death.
 
-use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
-
-use crate::shared_struct;
+use crate::ipc::cells::{AtomicI64, AtomicU32, AtomicU64, Ordering, shared_struct};
 use crate::vocab::{AccountId, Cents, Lsn};
 
 /// The account number that stands for "no account".

@@ -16,6 +16,9 @@ pub mod sequencer;
 pub mod table;
 pub mod teller;
 
+#[cfg(all(test, feature = "model"))]
+mod model_tests;
+
 /// The versions of the layouts: accounts and intents, journal ring, keys.
 pub const LAYOUT_VERSIONS: [u32; 3] = [table::LAYOUT_VERSION, sequencer::LAYOUT_VERSION, keys::LAYOUT_VERSION];
 

@@ -9,19 +9,18 @@
 //!
 //! Without a journal the ring has no places. Operations without a key then take their number without the lock.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
-
 use crate::crash_point::{CrashPoint, crash_point};
 use crate::defect::{self, Defect};
 use crate::ipc::IpcError;
-use crate::ipc::robust::{Acquired, Busy, Held, RobustMutex};
-use crate::ipc::segment::{Access, Segment};
+use crate::ipc::cells::{
+    Acquired, AtomicU32, AtomicU64, Busy, Held, Ordering, RobustMutex, Segment, fence, shared_struct,
+};
+use crate::ipc::segment::Access;
 use crate::journal::record::{RECORD_BYTES, Record, RecordBytes};
 use crate::ledger::intent::{Intent, Phase};
 use crate::ledger::keys::{Found, Keys, Remembered, Spot};
 use crate::ledger::order::{Order, Stamp};
 use crate::ledger::table::{PATIENCE, Table};
-use crate::shared_struct;
 use crate::vocab::Lsn;
 
 /// Version of the ring's layout.
@@ -405,10 +404,14 @@ impl Table {
         let keys = self.sequencer().keys();
         for row in self.rows() {
             if matches!(row.intent.phase(), Phase::Claimed(lsn) if lsn > last) {
+                if defect::is(Defect::StaleClaim) {
+                    continue;
+                }
                 row.intent.withdraw_claim();
                 crash_point(CrashPoint::RepairWithdrawn);
             } else if let Some(lsn) = self.order().happened(&row.intent)
                 && row.intent.key_number() == keys.known() + 1
+                && !defect::is(Defect::LostKey)
             {
                 keys.make_known(row.intent.key_number(), lsn);
                 crash_point(CrashPoint::RepairKeyKnown);

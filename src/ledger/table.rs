@@ -1,12 +1,13 @@
 //! The account table: one 64-byte cell per account in shared memory, each under its own robust lock.
 
-use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::defect::{self, Defect};
 use crate::ipc::IpcError;
-use crate::ipc::robust::{Acquired, Busy, Held, RobustMutex};
-use crate::ipc::segment::{Access, Segment};
+use crate::ipc::cells::{
+    Acquired, AtomicI64, AtomicU32, AtomicU64, Busy, Held, Ordering, RobustMutex, Segment, shared_struct, unlink,
+};
+use crate::ipc::segment::Access;
 use crate::journal::record::Record;
 use crate::ledger::headroom::Headroom;
 use crate::ledger::intent::LedgerRow;
@@ -15,11 +16,13 @@ use crate::ledger::order::Order;
 use crate::ledger::repair;
 use crate::ledger::sequencer::{Sequencer, Shape};
 use crate::limits::MAX_WORKERS;
-use crate::shared_struct;
 use crate::vocab::{AccountId, Cents, Lsn};
 
 /// Version of the layout of both segments; goes up with every change of a structure in them.
 pub const LAYOUT_VERSION: u32 = 3;
+
+/// Rows: one for each worker that there can be, or as many as a model looks at.
+const ROWS: usize = if cfg!(feature = "model") { 3 } else { MAX_WORKERS };
 
 /// How long a taker of a lock waits before it shows that it is alive and waits on.
 pub(super) const PATIENCE: Duration = Duration::from_millis(20);
@@ -131,7 +134,7 @@ impl Table {
     pub fn create(names: [&str; 5], boot: u32, shape: &Shape) -> Result<Self, IpcError> {
         let made = Self::make(names, boot, shape);
         if made.is_err() {
-            names.iter().try_for_each(|name| crate::ipc::segment::unlink(name))?;
+            names.iter().try_for_each(|name| unlink(name))?;
         }
         made
     }
@@ -152,7 +155,7 @@ impl Table {
                 cell.lock.init(accounts_name)
             })
         })?;
-        let rows = Segment::create(rows_name, LAYOUT_VERSION, boot, MAX_WORKERS, |(), _| Ok(()))?;
+        let rows = Segment::create(rows_name, LAYOUT_VERSION, boot, ROWS, |(), _| Ok(()))?;
         Ok(Table { accounts: cells, rows, sequencer: Sequencer::create(sequencer, boot, shape)? })
     }
 
