@@ -19,7 +19,7 @@ use super::{Completion, Operation, Shape, Table, Teller, Totals, cut};
 use crate::crash_point::CrashPoint;
 use crate::defect::{self, Defect};
 use crate::ipc::model::mortal;
-use crate::journal::Record;
+use crate::journal::record::Record;
 use crate::vocab::{AccountId, Cents, Lsn};
 
 const OPENING: i64 = 1000;
