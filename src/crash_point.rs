@@ -142,6 +142,8 @@ static STOP: AtomicBool = AtomicBool::new(false);
 /// Dies, or halts, here if this point is armed.
 #[inline]
 pub fn crash_point(point: CrashPoint) {
+    #[cfg(feature = "model")]
+    crate::ipc::model::come_by(point as u8);
     if ARMED.load(Ordering::Relaxed) == point as u8 + 1 {
         hit();
     }

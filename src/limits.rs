@@ -64,6 +64,17 @@ pub const UPGRADE_ANSWER_SECONDS: u64 = 10;
 /// Bytes that a new program may say when it is asked whether it fits; what is beyond them is not read.
 pub const UPGRADE_ANSWER_BYTES: usize = 16 * 1024;
 
+/// The number of the last operation that there can be: what the order word has bits for. At 3 million a second that is 47 years; what
+/// is said on disk to be of a later one is damaged, or no file of ours.
+pub const MAX_LSN: u64 = (1 << 52) - 1;
+/// Records of a segment, a gibibyte; `--segment-records` beyond is refused, and `DATA/format` is damaged that says more.
+pub const MAX_RECORDS_PER_SEGMENT: u64 = 1 << 23;
+
+/// Torn tails of the journal that are kept, one file for each segment that a tail was in; the oldest go.
+pub const MAX_TORN_TAILS: usize = 16;
+/// Bytes that are kept of one torn tail; what is more is named and not kept. The journal's ring, out of which a tail comes, has 8 MiB.
+pub const MAX_TORN_TAIL_BYTES: u64 = 64 << 20;
+
 const _: () = {
     assert!(RECEIVE_BYTES.is_power_of_two() && TRANSMIT_BYTES.is_power_of_two());
     assert!(RECEIVE_BYTES >= 2 * MAX_FRAME_BYTES, "a whole frame must fit behind a partly read one");

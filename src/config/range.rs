@@ -1,7 +1,7 @@
 //! The bounds of every numeric setting, each beside the name by which people write it.
 
 use super::ConfigError;
-use crate::limits::{MAX_ACCOUNTS, MAX_CONNECTIONS, MAX_QUEUE_DEPTH, MAX_WORKERS};
+use crate::limits::{MAX_ACCOUNTS, MAX_CONNECTIONS, MAX_QUEUE_DEPTH, MAX_RECORDS_PER_SEGMENT, MAX_WORKERS};
 
 /// The whole numbers that a setting may take, both ends included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,7 +58,7 @@ mod table {
     /// `--log-keep`.
     pub const LOG_KEEP: Range = range("log-keep", 1, 1_000, "files");
     /// `--segment-records`; from half a mebibyte to a gibibyte.
-    pub const SEGMENT_RECORDS: Range = range("segment-records", 4_096, 1 << 23, "records");
+    pub const SEGMENT_RECORDS: Range = range("segment-records", 4_096, MAX_RECORDS_PER_SEGMENT as i64, "records");
 }
 pub use table::*;
 

@@ -3,9 +3,12 @@
 //! A [`Directory`] holds segments of [`Record`]s and snapshots of all balances. Only one process, with a [`Writer`], adds to
 //! it; anybody may look with a [`Reader`]. Nothing here knows of accounts in memory, of other processes, or of sockets.
 
+mod aside;
+mod closed;
 mod directory;
 pub mod disk;
 mod error;
+mod flows;
 mod reader;
 pub mod record;
 mod recover;
@@ -15,10 +18,14 @@ mod room;
 pub mod segment;
 pub mod snapshot;
 mod sweep;
+mod text;
 mod writer;
 
+pub use aside::Kept;
+pub use closed::DamagedMark;
 pub use directory::{Directory, DirectoryError, Identity, Openings};
 pub use error::DiskError;
+pub use flows::Flows;
 pub use reader::{ReadError, Reader, Walk};
 pub use record::{Kind, RECORD_BYTES, Record, RecordBytes, RecordError, Verdict};
 pub use recover::{Recovered, Replay, StartError, recover};
@@ -29,6 +36,8 @@ pub use snapshot::{SnapshotError, SnapshotWriter};
 pub use sweep::{Swept, sweep};
 pub use writer::{Writer, WriterError};
 
+#[cfg(test)]
+mod closed_tests;
 #[cfg(test)]
 mod crash_tests;
 #[cfg(test)]

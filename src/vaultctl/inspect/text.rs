@@ -236,7 +236,11 @@ fn totals(out: &mut String, totals: &TotalsReport) -> fmt::Result {
         out,
         "\ntotals, not a consistent cut: read without locks while money may move (`client totals` takes a cut)"
     )?;
-    writeln!(out, "  {} accounts hold {} after operation {}", totals.accounts, Cents(totals.sum_cents), totals.lsn)?;
+    write!(out, "  {} accounts hold {} after operation {}", totals.accounts, Cents(totals.sum_cents), totals.lsn)?;
+    match totals.lsn - totals.durable_lsn {
+        0 => writeln!(out)?,
+        waiting => writeln!(out, "; the last {waiting} are not durable yet, and no client was told of them")?,
+    }
     let [opening, deposited, withdrawn, difference] =
         [totals.opening_cents, totals.deposited_cents, totals.withdrawn_cents, totals.difference_cents].map(Cents);
     writeln!(out, "  opening {opening}, deposited {deposited}, withdrawn {withdrawn}, unexplained {difference}")

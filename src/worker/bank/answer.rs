@@ -264,7 +264,7 @@ impl Counter {
                 let response = bank::response_to(operation, asked.opcode, bank::verdict_of(&first));
                 self.respond(guest, asked, response)
             }
-            Undone::Uncommitted(Uncommitted::Conflict) => self.refuse(guest, asked, Status::Conflict),
+            Undone::Uncommitted(Uncommitted::Conflict(_)) => self.refuse(guest, asked, Status::Conflict),
             Undone::Uncommitted(Uncommitted::NoSpace) => self.refuse(guest, asked, Status::Busy),
             Undone::Uncommitted(Uncommitted::Later) => {
                 Answered::NotYet(Postponed { room: MAX_REPLY_BYTES, lsn: self.order.now().lsn })
