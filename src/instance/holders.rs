@@ -69,6 +69,7 @@ pub enum Waited {
 pub fn wait_for(file: &File, mut is_free: impl FnMut() -> Result<bool, IpcError>) -> Result<Waited, IpcError> {
     let began = Instant::now();
     let mut search_at = began;
+    let mut said = false;
     loop {
         if is_free()? {
             return Ok(Waited::Free);
@@ -81,6 +82,11 @@ pub fn wait_for(file: &File, mut is_free: impl FnMut() -> Result<bool, IpcError>
                 Some(living) if waited >= ALIVE_FOR => return Ok(Waited::Lives(living.clone())),
                 _ if over => return Ok(Waited::Stuck(holders)),
                 _ => search_at = Instant::now() + SEARCH_EVERY,
+            }
+            if waited >= ALIVE_FOR && !said {
+                let who: Vec<_> = holders.iter().map(ToString::to_string).collect();
+                log::info!("waiting for what is left of a killed server to end: {}", who.join(", "));
+                said = true;
             }
         }
         std::thread::sleep(TRY_EVERY);

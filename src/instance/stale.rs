@@ -185,12 +185,14 @@ fn living(generation: &Generation) -> Result<Option<Living>, IpcError> {
     Ok(Some(Living { generation: generation.clone(), master_pid, data }))
 }
 
-/// Bytes of shared memory that this user's objects under that name take, which a start would remove. 0 where that cannot be told.
+/// How many objects under that name are this user's, and how many bytes of shared memory they take: what a start would remove.
+/// None where that cannot be told.
 #[must_use]
-pub fn reclaimable_bytes(instance: &str) -> u64 {
+pub fn reclaimable(instance: &str) -> (u64, u64) {
     let objects = names::objects_of(instance).unwrap_or_default();
     let ours = objects.iter().filter(|object| matches!(look_at(object), Looked::Ours));
-    ours.filter_map(|object| fs::symlink_metadata(object.path()).ok()).map(|metadata| metadata.blocks() * 512).sum()
+    let found = ours.filter_map(|object| fs::symlink_metadata(object.path()).ok());
+    found.fold((0, 0), |(count, bytes), metadata| (count + 1, bytes + metadata.blocks() * 512))
 }
 
 /// Removes stale objects, the control segment of each instance last.

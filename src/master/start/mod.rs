@@ -92,7 +92,7 @@ pub fn check(settings: &Settings, occasion: Occasion) -> Result<Plan, StartError
     }
     let mut there = There::look(&settings.instance, &places::nearest(&settings.data));
     if !fresh {
-        there = There { shared: None, memory: Vec::new(), tasks: Vec::new(), disk: None, ..there };
+        there = There { shared: None, names: None, memory: Vec::new(), tasks: Vec::new(), disk: None, ..there };
     }
     let warnings = Scales { settings, existing }.weigh(&there)?;
     if fresh {

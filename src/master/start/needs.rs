@@ -37,6 +37,8 @@ pub struct Existing {
 pub struct Needs {
     /// Bytes in the folder of shared memory, by what they are for.
     pub shared: [(&'static str, u64); 4],
+    /// Segments and semaphores.
+    pub names: u64,
     /// Bytes of memory that belong to single processes, as they are just started.
     pub private: u64,
     /// Bytes that they may grow to have more: caches of files, and passwords that are being hashed.
@@ -65,12 +67,15 @@ impl Needs {
             wanted.map(|(_, bytes)| bytes.next_multiple_of(PAGE_BYTES)).sum()
         };
         // Three for each lane, and one of the access log.
-        let semaphores = (3 * settings.workers as u64 + 1) * PAGE_BYTES;
+        let semaphores = 3 * settings.workers as u64 + u64::from(http);
         let shared = [
             ("connections", total_of(&["connections"])),
             ("keys", total_of(&["keys", "key-index"])),
             ("accounts", total_of(&["accounts"])),
-            ("the rest", total_of(&["control", "lanes", "intents", "journal", access_log::SEGMENT]) + semaphores),
+            (
+                "the rest",
+                total_of(&["control", "lanes", "intents", "journal", access_log::SEGMENT]) + semaphores * PAGE_BYTES,
+            ),
         ];
         let web_threads = if http { settings.http.threads as u64 + 1 } else { 0 };
         let worker_threads = 1 + BANK_THREADS as u64 + web_threads;
@@ -85,6 +90,7 @@ impl Needs {
         let largest = segments.iter().map(|(_, bytes)| *bytes).max().unwrap_or(0);
         let log = if http { settings.http.log_rotate_bytes + access_log::RING_BYTES as u64 } else { 0 };
         Needs {
+            names: segments.len() as u64 + semaphores,
             shared,
             private: (workers + 1 + u64::from(journaled)) * PROCESS_BYTES,
             growth: workers * (hashes + cache),

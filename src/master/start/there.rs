@@ -26,6 +26,8 @@ pub struct Room {
 pub struct There {
     /// Bytes in the folder of shared memory; `None` where it has no limit of its own.
     pub shared: Option<Room>,
+    /// Files that the folder of shared memory can have; `None` where that is not limited.
+    pub names: Option<Room>,
     /// Bytes of memory, by each limit that there is: control groups, and the machine itself.
     pub memory: Vec<Room>,
     /// Tasks, by each limit that there is.
@@ -45,11 +47,12 @@ impl There {
     /// that name has left counts as free: a start removes it first.
     #[must_use]
     pub fn look(instance: &str, volume: &Path) -> There {
-        let left = stale::reclaimable_bytes(instance);
+        let (objects, left) = stale::reclaimable(instance);
         let root = Path::new("/");
         let memory = cgroup::memory(root).into_iter().chain(machine());
         There {
             shared: room_in(Path::new(SHM_FOLDER)).map(|room| given_back(room, left)),
+            names: names_in(Path::new(SHM_FOLDER)).map(|room| given_back(room, objects)),
             memory: memory.map(|room| given_back(room, left)).collect(),
             tasks: cgroup::tasks(root).into_iter().chain(tasks_of_user()).collect(),
             descriptors: limit(Resource::RLIMIT_NOFILE).1,
@@ -60,8 +63,8 @@ impl There {
     }
 }
 
-fn given_back(room: Room, bytes: u64) -> Room {
-    Room { free: room.free.saturating_add(bytes), ..room }
+fn given_back(room: Room, amount: u64) -> Room {
+    Room { free: room.free.saturating_add(amount), ..room }
 }
 
 /// A limit of this process, soft and hard; none is the largest number.
@@ -76,6 +79,13 @@ fn room_in(path: &Path) -> Option<Room> {
     let what = path.display().to_string();
     // A tmpfs without a size has no blocks.
     (volume.blocks() > 0).then(|| Room { what, free: bytes(volume.blocks_available()), total: bytes(volume.blocks()) })
+}
+
+/// Files that the file system of `path` can have.
+fn names_in(path: &Path) -> Option<Room> {
+    let volume = statvfs(path).ok()?;
+    let what = path.display().to_string();
+    (volume.files() > 0).then(|| Room { what, free: volume.files_available(), total: volume.files() })
 }
 
 /// The machine's memory.

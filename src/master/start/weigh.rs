@@ -101,6 +101,9 @@ impl Scales<'_> {
         if let Some(room) = &there.shared {
             self.weigh_shared(&needs, room)?;
         }
+        if let Some(room) = &there.names {
+            Self::weigh_names(&needs, room)?;
+        }
         for room in &there.memory {
             self.weigh_memory(&needs, room)?;
         }
@@ -129,6 +132,18 @@ impl Scales<'_> {
             needed: format!("{} ({})", mebibytes(needed), parts(needs)),
             free: free_of(room),
             advice: either(fitting, &larger),
+        })
+    }
+
+    fn weigh_names(needs: &Needs, room: &Room) -> Result<(), Shortage> {
+        if needs.names <= room.free {
+            return Ok(());
+        }
+        Err(Shortage {
+            what: format!("files that {} can have are short (its mount option nr_inodes)", room.what),
+            needed: format!("{} segments and semaphores", needs.names),
+            free: format!("{} are free of {}", room.free, room.total),
+            advice: "fewer --workers take 3 less each, or raise it (mount -o remount,nr_inodes=1000)".to_owned(),
         })
     }
 
@@ -235,21 +250,28 @@ impl Scales<'_> {
     fn shrunk(&self, knobs: &[Knob], fits: &impl Fn(&Needs) -> bool) -> Option<String> {
         /// Each step takes a tenth off.
         const STEPS: i32 = 200;
-        (1..=STEPS).find_map(|step| {
+        let fitting = |settings: &Settings| fits(&Needs::of(settings, self.existing));
+        let knobs: Vec<Knob> = knobs.iter().copied().filter(|knob| self.matters(*knob)).collect();
+        let mut smaller = (1..=STEPS).find_map(|step| {
             let mut smaller = self.settings.clone();
-            let mut text = String::new();
-            for knob in knobs.iter().copied().filter(|knob| self.matters(*knob)) {
+            for knob in &knobs {
                 let now = knob.value(self.settings);
-                let value = rounded(scaled(now, step)).max(knob.least()).min(now);
-                if value < now {
-                    knob.set(&mut smaller, value);
-                    // Writing to a String cannot fail.
-                    _ = write!(text, "{} {value} ", knob.name());
-                }
+                knob.set(&mut smaller, rounded(scaled(now, step)).max(knob.least()).min(now));
             }
-            let done = !text.is_empty() && fits(&Needs::of(&smaller, self.existing));
-            done.then(|| text.trim_end().to_owned())
-        })
+            fitting(&smaller).then_some(smaller)
+        })?;
+        let mut text = String::new();
+        for knob in knobs {
+            let (as_it_was, value) = (knob.value(self.settings), knob.value(&smaller));
+            // What takes little need not be less.
+            knob.set(&mut smaller, as_it_was);
+            if value < as_it_was && !fitting(&smaller) {
+                knob.set(&mut smaller, value);
+                // Writing to a String cannot fail.
+                _ = write!(text, "{} {value} ", knob.name());
+            }
+        }
+        Some(text.trim_end().to_owned())
     }
 
     fn matters(&self, knob: Knob) -> bool {
@@ -322,6 +344,7 @@ mod tests {
     fn plenty() -> There {
         There {
             shared: None,
+            names: None,
             memory: vec![],
             tasks: vec![],
             descriptors: u64::MAX,
@@ -406,6 +429,20 @@ mod tests {
         let disk = There { disk: Some(room("/data", MIB)), ..plenty() };
         let text = Scales { settings: &settings, existing: decided }.weigh(&disk).unwrap_err().to_string();
         assert!(!text.contains("--segment-records") && text.contains("--data"), "{text}");
+    }
+
+    #[test]
+    fn what_takes_little_is_not_proposed_to_be_less() {
+        let settings = Settings { key_window: 1_000, ..default_of_two_workers() };
+        let text = shortage(&settings, &There { shared: Some(room("/dev/shm", 64 * MIB)), ..plenty() });
+        assert!(text.contains("--max-connections") && !text.contains("--key-window"), "{text}");
+    }
+
+    #[test]
+    fn names_can_be_short_too() {
+        let there = There { names: Some(room("/dev/shm", 5)), ..plenty() };
+        let text = shortage(&default_of_two_workers(), &there);
+        assert!(text.contains("nr_inodes") && text.contains("16 segments and semaphores"), "{text}");
     }
 
     #[test]
