@@ -239,10 +239,10 @@ fn a_volume_below_one_segment_is_refused_and_what_is_proposed_fits() {
     let server = Server::start_on(&data, &args.iter().map(String::as_str).collect::<Vec<_>>());
     does_an_operation(&server);
     assert!(server.stop().status.success());
-    fs::remove_dir_all(&data).unwrap();
-    // Room on the volume, and none for this user.
-    let quota = Wrapper::behind("prlimit --fsize=unlimited", Path::new(MASTER));
-    refused_on(&quota.path(), &data, &ARGS);
+    // Room on the volume, and none for this user: what a quota makes of it.
+    let inject = "strace -qq -o /dev/null -e trace=fallocate -e inject=fallocate:error=EDQUOT:when=1";
+    let said = refused(&Wrapper::behind(inject, Path::new(MASTER)).path(), &ARGS);
+    assert!(said.contains("9 MiB for the first segment") && said.contains("quota exceeded"), "{said}");
 }
 
 #[test]
@@ -431,7 +431,8 @@ fn who_lives_is_named_at_once() {
 #[test]
 fn a_start_at_once_after_all_were_killed_comes_up() {
     let port = unused_port().to_string();
-    let mut server = Server::start(&["--workers", "4", "--port", &port]);
+    let many = ["--workers", "16", "--max-connections", "8000", "--key-window", "1000000"];
+    let mut server = Server::start(&[&many[..], &["--port", &port]].concat());
     for round in 0..12 {
         does_an_operation(&server);
         let children: Vec<u32> = server.workers_now().into_iter().chain(server.journal_now()).collect();
