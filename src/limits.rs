@@ -43,8 +43,23 @@ pub const MAX_CONNECTIONS: u32 = 65_536;
 /// Tickets that a lane can hold; the socketpair beside it queues about 278 messages before it is full.
 pub const MAX_QUEUE_DEPTH: u32 = 256;
 
+/// Descriptors that the master has beside those of connections: standard ones, listeners, locks, and some per worker.
+pub const FILES_BESIDE_CONNECTIONS: u64 = 64 + 4 * MAX_WORKERS as u64;
+/// Files that a worker may keep open to send them again over HTTP.
+pub const CACHED_FILES: u64 = 1024;
+/// Threads of each worker for what may block in the bank's service: password hashing, TOTALS, HISTORY.
+pub const BANK_THREADS: usize = 2;
+/// Bytes of memory that a process takes when it has just started, beside what it shares; a start is refused without them.
+pub const PROCESS_BYTES: u64 = 4 << 20;
+/// Bytes of memory that hashing one password takes (Argon2id with its default parameters).
+pub const PASSWORD_HASH_BYTES: u64 = 19 << 20;
+/// Bytes of address space that a process needs for its program and for each thread: stack, guard pages, heap.
+pub const ADDRESS_BYTES_PER_THREAD: u64 = 16 << 20;
+
 /// Seconds that a begun frame may stay incomplete before its sender counts as slow and is dropped.
 pub const PARTIAL_FRAME_SECONDS: u64 = 10;
+/// Seconds that a start waits for the dying processes of a killed server to give back its locks; then it is refused.
+pub const DYING_SECONDS: u64 = 10;
 /// Seconds that an orderly stop may take before the remaining workers are killed.
 pub const STOP_DEADLINE_SECONDS: u64 = 10;
 

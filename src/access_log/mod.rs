@@ -117,6 +117,12 @@ impl AccessLog {
         }
     }
 
+    /// Bytes of the segment with a row for each of `workers`.
+    #[must_use]
+    pub fn bytes_for(workers: usize) -> usize {
+        Segment::<Head, Row>::bytes_for(workers)
+    }
+
     /// Opens the log of a running instance: to look at it, or to go on with it in another program of the same process.
     ///
     /// # Errors

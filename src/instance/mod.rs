@@ -6,7 +6,9 @@
 
 pub mod control;
 pub mod histogram;
+pub mod holders;
 pub mod life;
+pub mod lock_file;
 pub mod mailbox;
 pub mod stale;
 pub mod stats;
@@ -71,6 +73,27 @@ pub struct SegmentSummary<'a> {
     pub name: &'a str,
     /// Bytes, header included.
     pub bytes: usize,
+}
+
+/// The segments of an instance, each with its bytes, for accounts as `ledger` says and so many connection slots.
+#[must_use]
+pub fn segment_bytes(ledger: &Shape, connections: usize) -> [(&'static str, usize); 8] {
+    let control = Segment::<Control, WorkerRow>::bytes_for(MAX_WORKERS);
+    let lanes = Segment::<(), LaneRing>::bytes_for(MAX_WORKERS);
+    let [accounts, intents, journal, keys, index] = Table::bytes_for(ledger);
+    let connections = Segment::<(), ConnectionSlot>::bytes_for(connections);
+    let bytes = [control, lanes, accounts, intents, journal, keys, index, connections];
+    std::array::from_fn(|i| (SEGMENTS[i], bytes[i]))
+}
+
+/// Whether a version of this program makes objects of that name: the last part of a full one.
+#[must_use]
+pub fn makes_object(object: &str, semaphore: bool) -> bool {
+    if semaphore {
+        let lane = |worker: usize| lane::semaphore_names(worker).iter().any(|name| name == object);
+        return object == crate::access_log::SEMAPHORE || (0..MAX_WORKERS).any(lane);
+    }
+    object == crate::access_log::SEGMENT || SEGMENTS.contains(&object)
 }
 
 impl Instance {

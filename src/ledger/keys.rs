@@ -167,8 +167,18 @@ impl Keys {
             header.number_bits.store(bits.min(u32::BITS - 1).into(), Ordering::Relaxed);
             Ok(())
         })?;
-        let buckets = (2 * window as usize).div_ceil(SLOTS).next_power_of_two();
-        Ok(Keys { places, index: Segment::create(index, LAYOUT_VERSION, boot, buckets, |(), _| Ok(()))? })
+        let index = Segment::create(index, LAYOUT_VERSION, boot, Self::buckets(window), |(), _| Ok(()))?;
+        Ok(Keys { places, index })
+    }
+
+    fn buckets(window: u32) -> usize {
+        (2 * window as usize).div_ceil(SLOTS).next_power_of_two()
+    }
+
+    /// Bytes of the two segments of a table that remembers `window` keys.
+    pub(super) fn bytes_for(window: u32) -> [usize; 2] {
+        let places = Segment::<KeysHeader, Place>::bytes_for(Self::places(window.into()));
+        [places, Segment::<(), Bucket>::bytes_for(Self::buckets(window))]
     }
 
     /// Maps an existing table.

@@ -141,6 +141,12 @@ impl Sequencer {
         Ok(Sequencer { ring: made, keys: Keys::create([keys, index], boot, shape.key_window)? })
     }
 
+    /// Bytes of the three segments.
+    pub(super) fn bytes_for(shape: &Shape) -> [usize; 3] {
+        let [keys, index] = Keys::bytes_for(shape.key_window);
+        [Segment::<RingHeader, RecordPlace>::bytes_for(shape.ring as usize), keys, index]
+    }
+
     pub(super) fn open([ring, keys, index]: [&str; 3], access: Access) -> Result<Self, IpcError> {
         Ok(Sequencer { ring: Segment::open(ring, LAYOUT_VERSION, access)?, keys: Keys::open([keys, index], access)? })
     }

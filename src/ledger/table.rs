@@ -139,6 +139,14 @@ impl Table {
         made
     }
 
+    /// Bytes of the segments `accounts`, `intents`, `journal`, `keys`, `key-index` of a table of this shape.
+    #[must_use]
+    pub fn bytes_for(shape: &Shape) -> [usize; 5] {
+        let accounts = Segment::<TableHeader, AccountCell>::bytes_for(shape.accounts as usize);
+        let [ring, keys, index] = Sequencer::bytes_for(shape);
+        [accounts, Segment::<(), LedgerRow>::bytes_for(MAX_WORKERS), ring, keys, index]
+    }
+
     fn make([accounts_name, rows_name, sequencer @ ..]: [&str; 5], boot: u32, shape: &Shape) -> Result<Self, IpcError> {
         let (accounts, initial) = (shape.accounts, shape.initial_balance);
         let count = accounts as usize;

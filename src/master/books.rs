@@ -10,12 +10,10 @@ use crate::instance::Instance;
 use crate::instance::stats::WorkerStats;
 use crate::ipc::process;
 use crate::journal::{Directory, DirectoryError, Flows, Record, Replay, recover, segment};
-use crate::ledger::{Shape, Table, Totals, cut};
+use crate::ledger::{Table, Totals, cut};
 use crate::master::MasterError;
 use crate::vocab::{AccountId, Cents, Lsn};
 
-/// Places of the journal ring: 8 MiB, some 30 milliseconds of the highest load.
-const RING: u32 = 1 << 16;
 /// Who waits longer for the books to be read is shown how far that is.
 const PATIENCE: Duration = Duration::from_secs(1);
 
@@ -70,18 +68,6 @@ struct Unheard;
 impl Replay for Unheard {
     fn snapshot_account(&mut self, _: AccountId, _: Cents, _: Lsn) {}
     fn record(&mut self, _: &Record) {}
-}
-
-/// What the table of accounts is made for.
-#[must_use]
-pub fn shape(settings: &Settings, directory: Option<&Directory>) -> Shape {
-    Shape {
-        accounts: directory.map_or(settings.accounts, |directory| directory.openings().accounts()),
-        initial_balance: settings.initial_balance,
-        ring: if directory.is_some() { RING } else { 0 },
-        key_window: settings.key_window,
-        replies_wait: settings.durability == Durability::Sync,
-    }
 }
 
 /// Fills the table from the journal, and cuts what a loss of power left of operations that nobody was told of.

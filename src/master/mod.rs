@@ -7,47 +7,38 @@
 mod accept;
 mod books;
 mod children;
-mod claim;
 mod collect;
 mod dispatch;
 mod driver;
 mod notify;
 mod requests;
 mod signals;
+pub mod start;
 mod supervisor;
 mod upgrade;
 
 use std::io::{self, Write};
-use std::net::SocketAddr;
 use std::os::fd::AsFd;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
-
-use nix::errno::Errno;
 
 use crate::access_log::{self, AccessLog, LogError};
 use crate::config::{AcceptMode, ConfigError, Settings};
-use crate::connection::{PerService, Service};
+use crate::connection::Service;
 use crate::crash_point;
 use crate::defect;
 use crate::instance::{Blueprint, Instance};
 use crate::ipc::event::Nudge;
 use crate::ipc::names::{Generation, SHM_FOLDER};
-use crate::ipc::{IpcError, files, net, process};
+use crate::ipc::{IpcError, net, process};
 use crate::journal::{Directory, DirectoryError, DiskError, RecoveryError};
 use crate::limits::MAX_WORKERS;
-use crate::service::users::{Users, UsersError};
-use children::{Common, Listeners, WorkerSlot};
-pub use claim::ClaimError;
+use children::{Common, WorkerSlot};
 use dispatch::Connections;
 use driver::{Driver, EventSources};
+use start::{ClaimError, Needs, Occasion, Plan, PortError, StartError, claim, needs, ports, served};
 use supervisor::Supervisor;
 pub use upgrade::check as check_upgrade;
-
-/// Open files beside one per connection: standard ones, listeners, locks, and three per worker.
-const OTHER_FILES: u64 = 64 + 4 * MAX_WORKERS as u64 + FILES_ON_SHELF;
-/// Files that a worker may keep open to send them again.
-const FILES_ON_SHELF: u64 = 1024;
 
 /// Why the server did not start, or could not go on.
 #[derive(Debug, thiserror::Error)]
@@ -63,12 +54,15 @@ pub enum MasterError {
         /// Why.
         why: String,
     },
+    /// Something that it needs is not there.
+    #[error(transparent)]
+    Start(#[from] StartError),
     /// This master may not be the one.
     #[error(transparent)]
     Claim(#[from] ClaimError),
-    /// The users file cannot be used.
+    /// A port was taken since it was looked for.
     #[error(transparent)]
-    Users(#[from] UsersError),
+    Port(#[from] PortError),
     /// A kernel object cannot be made or used.
     #[error(transparent)]
     Ipc(#[from] IpcError),
@@ -81,17 +75,12 @@ pub enum MasterError {
         source: io::Error,
     },
     /// Not enough files may be open.
-    #[error(
-        "{needed} open files are needed for {connections} connections (--max-connections and --http-connections), the hard limit \
-         is {limit}: raise it (ulimit -Hn), or take fewer connections"
-    )]
+    #[error("{needed} files must be open at a time, and the limit of {limit} cannot be raised (RLIMIT_NOFILE)")]
     OpenFiles {
         /// How many are needed.
         needed: u64,
         /// How many may be.
         limit: u64,
-        /// What they are needed for.
-        connections: u32,
     },
     /// The data directory cannot be used.
     #[error(transparent)]
@@ -99,16 +88,6 @@ pub enum MasterError {
     /// The journal cannot be read.
     #[error(transparent)]
     Recovery(#[from] RecoveryError),
-    /// What nobody is to read lies where everybody may.
-    #[error("{what}, {path}, lies in the folder that --www serves, {folder}: serve another folder, or move it out")]
-    Served {
-        /// What it is.
-        what: &'static str,
-        /// Where it is.
-        path: String,
-        /// What is served.
-        folder: String,
-    },
     /// The access log cannot be written.
     #[error(transparent)]
     Log(#[from] LogError),
@@ -167,6 +146,7 @@ impl Drop for Unlinker {
 pub fn run(read_settings: impl Fn() -> Result<Settings, ConfigError> + 'static) -> Result<(), MasterError> {
     process::set_name("vault-master");
     process::open_standard_descriptors().map_err(|source| MasterError::Io { step: "open /dev/null", source })?;
+    process::ignore_file_size_signal().map_err(|errno| IpcError::system("ignore", "SIGXFSZ", errno))?;
     let left = upgrade::Left::announced()?;
     process::collect_own_children();
     // Before the first child, which takes the mask off again.
@@ -187,13 +167,14 @@ type ReadSettings = Box<dyn Fn() -> Result<Settings, ConfigError>>;
 
 fn start_anew(read_settings: ReadSettings) -> Result<(Driver, Unlinker), MasterError> {
     let settings: &'static Settings = Box::leak(Box::new(read_settings()?));
-    let users = Arc::new(read_users(settings)?);
-    check_environment(settings)?;
+    let Plan { users, needs, warnings } = start::check(settings, Occasion::Start)?;
+    warnings.iter().for_each(|warning| log::warn!("{warning}"));
+    check_environment(&needs)?;
+    let users = Arc::new(users);
     let program = upgrade::invoked_program().map_err(|source| MasterError::Io { step: "find this program", source })?;
     let data_lock = claim::lock_data(&settings.data, &settings.instance)?;
-    check_served_folder(settings)?;
     claim::clear_stale(&settings.instance)?;
-    let listeners = open_listeners(settings)?;
+    let listeners = ports::open(settings)?;
     let [bank, web] =
         listeners.each_ref().map(|socket| socket.as_ref().map(|socket| net::local_address(socket.as_fd())).transpose());
     let addresses = [bank?, web?];
@@ -221,15 +202,9 @@ fn start_anew(read_settings: ReadSettings) -> Result<(Driver, Unlinker), MasterE
     Ok((driver, unlinker))
 }
 
-/// Who may log in, by these settings.
-fn read_users(settings: &Settings) -> Result<Users, UsersError> {
-    settings.users.as_deref().map_or_else(|| Ok(Users::demo()), Users::load)
-}
-
-fn check_environment(settings: &Settings) -> Result<(), MasterError> {
-    let connections = connections_of(settings).iter().sum();
-    let needed = u64::from(connections) + OTHER_FILES;
-    process::raise_open_files(needed).map_err(|limit| MasterError::OpenFiles { needed, limit, connections })?;
+fn check_environment(needs: &Needs) -> Result<(), MasterError> {
+    let needed = needs.descriptors;
+    process::raise_open_files(needed).map_err(|limit| MasterError::OpenFiles { needed, limit })?;
     if let Ok(text) = std::env::var(crash_point::VARIABLE) {
         crash_point::armed_for(&text, "").map_err(MasterError::CrashPoint)?;
         log::warn!("{} is set: processes will die of it, or halt", crash_point::VARIABLE);
@@ -238,41 +213,6 @@ fn check_environment(settings: &Settings) -> Result<(), MasterError> {
         log::error!("THIS SERVER IS BROKEN ON PURPOSE ({defect:?}), as --break demands: do not believe it");
     }
     Ok(())
-}
-
-/// Connections at a time, for each service.
-fn connections_of(settings: &Settings) -> PerService<u32> {
-    [settings.max_connections, if settings.http.is_on() { settings.http.connections } else { 0 }]
-}
-
-/// A listening socket for each service that is on.
-fn open_listeners(settings: &Settings) -> Result<Listeners, MasterError> {
-    let several = settings.accept == AcceptMode::Reuseport;
-    let bank = net::listener(SocketAddr::new(settings.host, settings.port), several)?;
-    if !settings.http.is_on() {
-        return Ok([Some(bank), None]);
-    }
-    match net::listener(SocketAddr::new(settings.host, settings.http.port), several) {
-        Ok(web) => Ok([Some(bank), Some(web)]),
-        Err(error) if !settings.http.port_is_named && error.errno() == Some(Errno::EADDRINUSE) => {
-            log::warn!("no HTTP: {error}; name another port with --http-port, or 0 for none");
-            Ok([Some(bank), None])
-        }
-        Err(error) => Err(error.into()),
-    }
-}
-
-/// Who names a folder that is not there is told now; and nobody is to fetch the journal or the users over HTTP.
-fn check_served_folder(settings: &Settings) -> Result<(), MasterError> {
-    let Some(www) = settings.http.www.as_deref().filter(|_| settings.http.is_on()) else { return Ok(()) };
-    files::open_folder(www)?;
-    let folder = claim::full_path(www);
-    let private = [("the data directory", Some(&settings.data)), ("the users file", settings.users.as_ref())];
-    let private = private.into_iter().filter_map(|(what, path)| Some((what, claim::full_path(path?))));
-    match private.into_iter().find(|(_, path)| Path::new(path).starts_with(&folder)) {
-        Some((what, path)) => Err(MasterError::Served { what, path, folder }),
-        None => Ok(()),
-    }
 }
 
 /// Where HTTP requests are logged.
@@ -303,11 +243,14 @@ fn make_instance(settings: &Settings, directory: Option<&Directory>) -> Result<I
     let generation = Generation { instance: settings.instance.clone(), boot };
     Ok(Instance::create(&Blueprint {
         generation,
-        ledger: books::shape(settings, directory),
-        connections: connections_of(settings),
+        ledger: needs::shape(
+            settings,
+            directory.map_or(settings.accounts, |directory| directory.openings().accounts()),
+        ),
+        connections: needs::connections_of(settings),
         queue_depth: settings.queue_depth,
         accept_mode: settings.accept as u32,
-        data: &claim::full_path(&settings.data),
+        data: &served::full_path(&settings.data).display().to_string(),
     })?)
 }
 

@@ -7,7 +7,7 @@ use nix::sys::signal::{SigSet, Signal};
 use crate::access_log::AccessLog;
 use crate::config::Settings;
 use crate::master::driver::Driver;
-use crate::master::read_users;
+use crate::master::start::read_users;
 use crate::master::supervisor::{Event, Order, Request};
 
 /// The settings that SIGHUP can change.

@@ -24,7 +24,8 @@ use crate::journal::Directory;
 use crate::master::children::{Common, Listeners, WorkerProcess, WorkerSlot};
 use crate::master::dispatch::Connections;
 use crate::master::driver::{Driver, EventSources};
-use crate::master::{MasterError, Unlinker, check_environment, check_served_folder, log_target, read_users};
+use crate::master::start::{self, Occasion, Plan, StartError};
+use crate::master::{MasterError, Unlinker, check_environment, log_target};
 use crate::service::users::Users;
 
 /// What the program before this one has left.
@@ -83,9 +84,9 @@ pub fn prepare(
         (left.settings.clone(), Vec::new(), users_that_were_known(left)?)
     } else {
         let (settings, stay) = read_settings()?.upgraded_from(&left.settings);
-        let users = read_users(&settings)?;
-        check_environment(&settings)?;
-        check_served_folder(&settings)?;
+        let Plan { users, needs, warnings } = start::check(&settings, Occasion::Upgrade)?;
+        warnings.iter().for_each(|warning| log::warn!("{warning}"));
+        check_environment(&needs)?;
         (settings, stay, users)
     };
     let generation = Generation { instance: left.instance.clone(), boot: left.boot };
@@ -115,7 +116,7 @@ pub fn prepare(
 fn users_that_were_known(left: &HandOver) -> Result<Users, MasterError> {
     let Some(text) = &left.users else { return Ok(Users::demo()) };
     let path = left.settings.users.as_deref().unwrap_or(Path::new("users"));
-    Ok(Users::parse(path, text)?)
+    Ok(Users::parse(path, text).map_err(StartError::from)?)
 }
 
 /// Goes on with everything. If this program cannot, the one before it is executed again.
