@@ -17,6 +17,7 @@ pub mod start;
 mod supervisor;
 mod upgrade;
 
+use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::path::PathBuf;
@@ -33,7 +34,8 @@ use crate::ipc::names::{Generation, SHM_FOLDER};
 use crate::ipc::{IpcError, net, process};
 use crate::journal::{Directory, DirectoryError, DiskError, RecoveryError};
 use crate::limits::MAX_WORKERS;
-use children::{Common, WorkerSlot};
+use crate::service::users::Users;
+use children::{Common, Listeners, WorkerSlot};
 use dispatch::Connections;
 use driver::{Driver, EventSources};
 use start::{ClaimError, Needs, Occasion, Plan, PortError, StartError, claim, needs, ports, served};
@@ -170,36 +172,66 @@ fn start_anew(read_settings: ReadSettings) -> Result<(Driver, Unlinker), MasterE
     let Plan { users, needs, warnings } = start::check(settings, Occasion::Start)?;
     warnings.iter().for_each(|warning| log::warn!("{warning}"));
     check_environment(&needs)?;
-    let users = Arc::new(users);
     let program = upgrade::invoked_program().map_err(|source| MasterError::Io { step: "find this program", source })?;
     let data_lock = claim::lock_data(&settings.data, &settings.instance)?;
     claim::clear_stale(&settings.instance)?;
     let listeners = ports::open(settings)?;
-    let [bank, web] =
-        listeners.each_ref().map(|socket| socket.as_ref().map(|socket| net::local_address(socket.as_fd())).transpose());
-    let addresses = [bank?, web?];
-    let directory = books::open_directory(settings)?;
-    let instance: &'static Instance = Box::leak(Box::new(make_instance(settings, directory.as_ref())?));
-    let unlinker = Unlinker(instance);
-    if let Some(directory) = &directory {
-        books::read(instance, directory, settings.key_window)?;
+    Foundation { settings, read_settings, users: Arc::new(users), program, data_lock, listeners }.build()
+}
+
+/// What a server is built on: it is the only one of its name and its data directory, and has its ports.
+struct Foundation {
+    settings: &'static Settings,
+    read_settings: ReadSettings,
+    users: Arc<Users>,
+    program: PathBuf,
+    data_lock: File,
+    listeners: Listeners,
+}
+
+impl Foundation {
+    /// Makes shared memory, reads the books, and starts all children.
+    fn build(self) -> Result<(Driver, Unlinker), MasterError> {
+        let Foundation { settings, read_settings, users, program, data_lock, listeners } = self;
+        let [bank, web] = listeners
+            .each_ref()
+            .map(|socket| socket.as_ref().map(|socket| net::local_address(socket.as_fd())).transpose());
+        let addresses = [bank?, web?];
+        let directory = books::open_directory(settings)?;
+        let instance: &'static Instance = Box::leak(Box::new(make_instance(settings, directory.as_ref())?));
+        let unlinker = Unlinker(instance);
+        if let Some(directory) = &directory {
+            books::read(instance, directory, settings.key_window)?;
+        }
+        for (service, address) in Service::ALL.into_iter().zip(addresses) {
+            instance.control().set_address(service, &address.map_or_else(String::new, |address| address.to_string()));
+        }
+        instance.control().tune(settings.idle_timeout, settings.rate_limit);
+        let nudges = std::iter::repeat_with(|| Nudge::new().map(Arc::new)).take(MAX_WORKERS);
+        let nudges = nudges.collect::<Result<_, _>>()?;
+        let journal = Arc::new(Nudge::new()?);
+        let has_web = listeners[Service::Web.index()].is_some();
+        let access_log = has_web.then(|| make_access_log(instance, settings)).transpose()?;
+        let moves_connections = settings.accept == AcceptMode::Dispatch;
+        let supervisor =
+            Supervisor::new(process::monotonic_ns(), settings.workers, directory.is_some(), moves_connections);
+        let common = Common {
+            instance,
+            settings,
+            program,
+            read_settings,
+            users,
+            nudges,
+            journal,
+            access_log,
+            directory,
+            data_lock,
+        };
+        let mut driver = Driver::new(common, supervisor, EventSources::new()?, addresses, Connections::new(instance));
+        driver.begin(listeners)?;
+        announce(instance, settings, &driver.worker_pids());
+        Ok((driver, unlinker))
     }
-    for (service, address) in Service::ALL.into_iter().zip(addresses) {
-        instance.control().set_address(service, &address.map_or_else(String::new, |address| address.to_string()));
-    }
-    instance.control().tune(settings.idle_timeout, settings.rate_limit);
-    let nudges = std::iter::repeat_with(|| Nudge::new().map(Arc::new)).take(MAX_WORKERS).collect::<Result<_, _>>()?;
-    let journal = Arc::new(Nudge::new()?);
-    let access_log =
-        listeners[Service::Web.index()].as_ref().map(|_| make_access_log(instance, settings)).transpose()?;
-    let moves_connections = settings.accept == AcceptMode::Dispatch;
-    let supervisor = Supervisor::new(process::monotonic_ns(), settings.workers, directory.is_some(), moves_connections);
-    let common =
-        Common { instance, settings, program, read_settings, users, nudges, journal, access_log, directory, data_lock };
-    let mut driver = Driver::new(common, supervisor, EventSources::new()?, addresses, Connections::new(instance));
-    driver.begin(listeners)?;
-    announce(instance, settings, &driver.worker_pids());
-    Ok((driver, unlinker))
 }
 
 fn check_environment(needs: &Needs) -> Result<(), MasterError> {

@@ -6,12 +6,14 @@
 //! 2. *Execute* (`execute.rs`): descriptors lose CLOEXEC, their numbers and the supervisor's state go into a memfd ([`HandOver`]).
 //!    Workers and journal go on meanwhile, and who connects waits in the backlog.
 //! 3. *Resume* (`resume.rs`): the new program first does all that can fail, without touching what it was left. If something does
-//!    fail, it executes the old program again, whose file it was left open, and that goes on as before.
+//!    fail, it executes the old program again, whose file it was left open, and that goes on as before. If that cannot either, since shared
+//!    memory is gone, it starts anew from the journal (`start_over.rs`).
 //! 4. The supervisor replaces the children.
 
 mod ask;
 mod execute;
 mod resume;
+mod start_over;
 
 use std::fs;
 use std::os::fd::RawFd;

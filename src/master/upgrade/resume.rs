@@ -9,6 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::execute::go_back;
+use super::start_over::start_over;
 use super::{ChildLeft, HandOver, ListenersLeft, RETURNED, VARIABLE, layout};
 use crate::access_log::AccessLog;
 use crate::config::{ConfigError, Settings};
@@ -113,7 +114,7 @@ pub fn prepare(
 }
 
 /// The users file may be what the new program failed of.
-fn users_that_were_known(left: &HandOver) -> Result<Users, MasterError> {
+pub(super) fn users_that_were_known(left: &HandOver) -> Result<Users, MasterError> {
     let Some(text) = &left.users else { return Ok(Users::demo()) };
     let path = left.settings.users.as_deref().unwrap_or(Path::new("users"));
     Ok(Users::parse(path, text).map_err(StartError::from)?)
@@ -122,7 +123,7 @@ fn users_that_were_known(left: &HandOver) -> Result<Users, MasterError> {
 /// Goes on with everything. If this program cannot, the one before it is executed again.
 ///
 /// # Errors
-/// Neither this program nor the one before it can go on.
+/// Neither this program nor the one before it can go on, nor start anew.
 pub fn resume(
     left: Left,
     read_settings: Box<dyn Fn() -> Result<Settings, ConfigError>>,
@@ -132,7 +133,7 @@ pub fn resume(
     let complete = complete.map_err(|source| MasterError::Io { step: "find a descriptor that was left", source });
     match complete.and_then(|()| prepare(&hand_over, &read_settings, returned.as_deref())) {
         Ok(prepared) => take_over(prepared, inheritance, hand_over, returned, read_settings),
-        Err(error) if returned.is_some() => Err(error),
+        Err(error) if returned.is_some() => start_over(inheritance, hand_over, read_settings, error),
         Err(error) => {
             log::error!("upgrade: this program cannot go on, back to the one before: {error}");
             let source = go_back(&hand_over, inheritance.message(), &error.to_string());
@@ -210,19 +211,19 @@ fn take_over(
 }
 
 /// Descriptors that were left, to be owned.
-struct Descriptors<'a>(&'a mut Inheritance);
+pub(super) struct Descriptors<'a>(pub(super) &'a mut Inheritance);
 
 impl Descriptors<'_> {
-    fn take(&mut self, number: RawFd) -> Result<OwnedFd, MasterError> {
+    pub(super) fn take(&mut self, number: RawFd) -> Result<OwnedFd, MasterError> {
         self.0.take(number).map_err(|source| MasterError::Io { step: "take over a descriptor", source })
     }
 
-    fn take_listeners(&mut self, [bank, web]: ListenersLeft) -> Result<Listeners, MasterError> {
+    pub(super) fn take_listeners(&mut self, [bank, web]: ListenersLeft) -> Result<Listeners, MasterError> {
         let mut take = |number: Option<RawFd>| number.map(|number| self.take(number)).transpose();
         Ok([take(bank)?, take(web)?])
     }
 
-    fn take_child(&mut self, child: ChildLeft) -> Result<Child, MasterError> {
+    pub(super) fn take_child(&mut self, child: ChildLeft) -> Result<Child, MasterError> {
         Ok(Child::adopt(child.pid, self.take(child.pidfd)?))
     }
 }
