@@ -261,6 +261,11 @@ fn places_that_cannot_be_written_are_refused() {
     assert!(said.contains("--data"), "{said}");
     let said = refused_on(Path::new(MASTER), &home.path().join("new"), &["--www", "/nonexistent", "--http-port", "1"]);
     assert!(said.contains("/nonexistent"), "{said}");
+    for log in ["/nonexistent/access.log", "/dev/null", "/dev/shm"] {
+        let args = ["--access-log", log, "--http-port", "1"];
+        let said = refused_on(Path::new(MASTER), &home.path().join("new"), &args);
+        assert!(said.contains(log) && said.contains("--access-log"), "{said}");
+    }
 }
 
 /// A file, or something else, in /dev/shm under a name of an instance; it goes with this value.

@@ -82,6 +82,9 @@ pub enum StartError {
 pub fn check(settings: &Settings, occasion: Occasion) -> Result<Plan, StartError> {
     let users = read_users(settings)?;
     served::check(settings)?;
+    if let Some(log) = settings.http.access_log.as_deref().filter(|_| settings.http.is_on()) {
+        places::check_log(log)?;
+    }
     let existing = look_into(settings)?;
     let needs = Needs::of(settings, existing);
     let fresh = occasion == Occasion::Start;
