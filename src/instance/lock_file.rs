@@ -101,7 +101,8 @@ mod tests {
         assert!(matches!(open(home.path(), false), Err(LockFileError::Open { .. })), "there is none");
         assert_eq!(open(home.path(), true).unwrap().metadata().unwrap().mode() & 0o777, 0o600);
         open(home.path(), false).unwrap();
-        let cases: [(&str, fn(&Path)); 5] = [
+        type Preparation = (&'static str, fn(&Path));
+        let cases: [Preparation; 5] = [
             ("symbolic link", |home| {
                 fs::write(home.join("elsewhere"), "kept").unwrap();
                 symlink("elsewhere", home.join("lock")).unwrap();

@@ -2,11 +2,12 @@
 //!
 //! [`check`] changes nothing that lasts. What is needed is computed from the settings ([`needs`]); what is there is probed
 //! ([`there`], [`cgroup`], [`places`], [`ports`], [`claim::look`]); the two are held against each other by a pure function
-//! ([`weigh`]), which also computes the options with which it would fit. The start itself then claims data directory and name
+//! ([`weigh`]), which also says with which options it would fit ([`knobs`]). The start itself then claims data directory and name
 //! ([`claim`]) and opens its ports ([`ports::open`]): what somebody else took in between is an error there, in the same words.
 
 mod cgroup;
 pub mod claim;
+mod knobs;
 pub mod needs;
 mod places;
 pub mod ports;
@@ -82,6 +83,9 @@ pub enum StartError {
 pub fn check(settings: &Settings, occasion: Occasion) -> Result<Plan, StartError> {
     let users = read_users(settings)?;
     served::check(settings)?;
+    if let Some(log) = settings.http.access_log.as_deref().filter(|_| settings.http.is_on()) {
+        places::check_log(log)?;
+    }
     let existing = look_into(settings)?;
     let needs = Needs::of(settings, existing);
     let fresh = occasion == Occasion::Start;

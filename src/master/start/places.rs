@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use nix::fcntl::{FallocateFlags, fallocate};
 use nix::sys::statfs::{FsType, TMPFS_MAGIC, statfs};
+use nix::unistd::{AccessFlags, access};
 
 use crate::ipc::names::SHM_FOLDER;
 
@@ -55,6 +56,14 @@ pub enum PlaceError {
         data: PathBuf,
         /// It, or what of its path there is.
         folder: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// The access log cannot be written where it was asked for.
+    #[error("the access log {path} cannot be written: {source}; choose another with --access-log", path = path.display())]
+    Log {
+        /// The file.
+        path: PathBuf,
         /// What the kernel said.
         source: io::Error,
     },
@@ -111,13 +120,33 @@ fn check_data(data: &Path, disk: u64) -> Result<(), PlaceError> {
     }
 }
 
+/// Whether the access log can be written at a place of the operator's choice.
+///
+/// # Errors
+/// [`PlaceError::Log`].
+pub fn check_log(path: &Path) -> Result<(), PlaceError> {
+    let fail = |source| PlaceError::Log { path: path.to_owned(), source };
+    match path.metadata() {
+        Ok(found) if !found.is_file() => Err(fail(io::Error::other("it is no regular file"))),
+        Ok(_) => access(path, AccessFlags::W_OK).map_err(|errno| fail(errno.into())),
+        Err(_) => {
+            let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            nameless_file(folder).map(drop).map_err(fail)
+        }
+    }
+}
+
 /// A file in `folder` that has no name. `None` where the file system has no such files: then nothing is known.
 fn nameless_file(folder: &Path) -> io::Result<Option<File>> {
     let mut options = OpenOptions::new();
     options.write(true).mode(0o600).custom_flags(libc::O_TMPFILE);
     match options.open(folder) {
         Ok(file) => Ok(Some(file)),
-        Err(error) if matches!(error.raw_os_error(), Some(libc::EOPNOTSUPP | libc::EISDIR)) => Ok(None),
+        Err(error)
+            if matches!(error.raw_os_error(), Some(libc::EOPNOTSUPP | libc::EISDIR | libc::ENOSYS | libc::EINVAL)) =>
+        {
+            Ok(None)
+        }
         Err(error) => Err(error),
     }
 }

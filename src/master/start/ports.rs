@@ -21,13 +21,11 @@ use crate::ipc::{IpcError, net};
 #[derive(Debug, thiserror::Error)]
 pub enum PortError {
     /// Somebody listens there.
-    #[error(
-        "{address} is in use: somebody listens there already; stop that one, or choose another port with {option} (0: any that is free)"
-    )]
+    #[error("{address} is in use: somebody listens there already; stop that one, or choose another port with {option}")]
     InUse {
         /// Where.
         address: SocketAddr,
-        /// The option that says which port.
+        /// The option that says which port, and what 0 is to it.
         option: &'static str,
     },
     /// One port for two services.
@@ -40,7 +38,7 @@ pub enum PortError {
     Forbidden {
         /// Where.
         address: SocketAddr,
-        /// The option that says which port.
+        /// The option that says which port, and what 0 is to it.
         option: &'static str,
     },
     /// No such address.
@@ -56,13 +54,18 @@ pub enum PortError {
 /// # Errors
 /// See [`PortError`].
 pub fn open(settings: &Settings) -> Result<PerService<Option<OwnedFd>>, PortError> {
-    each(settings, |address| {
+    let opened = each(settings, |address| {
         let socket = net::listener(address, false)?;
         if settings.accept == AcceptMode::Reuseport {
             net::share_port(socket.as_fd())?;
         }
         Ok(socket)
-    })
+    });
+    let (sockets, given_up) = opened?;
+    if let Some(error) = given_up {
+        log::warn!("no HTTP: {error}");
+    }
+    Ok(sockets)
 }
 
 /// Whether [`open`] would succeed now. Nobody is listened to meanwhile.
@@ -73,30 +76,28 @@ pub fn check(settings: &Settings) -> Result<(), PortError> {
     each(settings, net::try_address).map(drop)
 }
 
-fn each<T>(
-    settings: &Settings,
-    open: impl Fn(SocketAddr) -> Result<T, IpcError>,
-) -> Result<PerService<Option<T>>, PortError> {
+/// What is opened for each service, and why HTTP was given up.
+type Opened<T> = (PerService<Option<T>>, Option<PortError>);
+
+fn each<T>(settings: &Settings, open: impl Fn(SocketAddr) -> Result<T, IpcError>) -> Result<Opened<T>, PortError> {
     let http = &settings.http;
-    let ports: PerService<(u16, &str)> = [(settings.port, "--port"), (http.port, "--http-port")];
+    let ports: PerService<(u16, &str)> =
+        [(settings.port, "--port (0: any that is free)"), (http.port, "--http-port (0: no HTTP)")];
     let open = |service: Service| {
         let (port, option) = ports[service.index()];
         let address = SocketAddr::new(settings.host, port);
         open(address).map_err(|error| explained(error, address, option))
     };
-    let bank = open(Service::Bank)?;
-    if !http.is_on() {
-        return Ok([Some(bank), None]);
-    }
-    if settings.port == http.port && http.port_is_named {
+    if http.is_on() && http.port_is_named && settings.port == http.port {
         return Err(PortError::Twice(http.port));
     }
+    let bank = open(Service::Bank)?;
+    if !http.is_on() {
+        return Ok(([Some(bank), None], None));
+    }
     match open(Service::Web) {
-        Ok(web) => Ok([Some(bank), Some(web)]),
-        Err(error @ PortError::InUse { .. }) if !http.port_is_named => {
-            log::warn!("no HTTP: {error}; 0 for none");
-            Ok([Some(bank), None])
-        }
+        Ok(web) => Ok(([Some(bank), Some(web)], None)),
+        Err(error @ PortError::InUse { .. }) if !http.port_is_named => Ok(([Some(bank), None], Some(error))),
         Err(error) => Err(error),
     }
 }

@@ -1,9 +1,8 @@
 //! What is needed held against what is there; pure. What is short is said in one line: how much is needed, how much is there, and
 //! which options, with which values, would make it fit.
 
-use std::fmt::Write;
-
-use super::needs::{Existing, LEAST_SEGMENT_RECORDS, Needs};
+use super::knobs::{self, Knob};
+use super::needs::{Existing, Needs};
 use super::there::{Room, There};
 use crate::config::Settings;
 
@@ -19,68 +18,6 @@ pub struct Shortage {
     pub free: String,
     /// What would make it fit.
     pub advice: String,
-}
-
-/// An option whose value says how much of something is taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Knob {
-    KeyWindow,
-    MaxConnections,
-    HttpConnections,
-    Accounts,
-    Workers,
-    HttpThreads,
-    SegmentRecords,
-    LogRotateMb,
-}
-
-impl Knob {
-    fn name(self) -> &'static str {
-        match self {
-            Knob::KeyWindow => "--key-window",
-            Knob::MaxConnections => "--max-connections",
-            Knob::HttpConnections => "--http-connections",
-            Knob::Accounts => "--accounts",
-            Knob::Workers => "--workers",
-            Knob::HttpThreads => "--http-threads",
-            Knob::SegmentRecords => "--segment-records",
-            Knob::LogRotateMb => "--log-rotate-mb",
-        }
-    }
-
-    fn value(self, settings: &Settings) -> u64 {
-        match self {
-            Knob::KeyWindow => settings.key_window.into(),
-            Knob::MaxConnections => settings.max_connections.into(),
-            Knob::HttpConnections => settings.http.connections.into(),
-            Knob::Accounts => settings.accounts.into(),
-            Knob::Workers => settings.workers as u64,
-            Knob::HttpThreads => settings.http.threads as u64,
-            Knob::SegmentRecords => settings.segment_records,
-            Knob::LogRotateMb => settings.http.log_rotate_bytes >> 20,
-        }
-    }
-
-    /// The option's least value.
-    fn least(self) -> u64 {
-        if self == Knob::SegmentRecords { LEAST_SEGMENT_RECORDS } else { 1 }
-    }
-
-    fn set(self, settings: &mut Settings, value: u64) {
-        // Never more than it was, so it fits.
-        let narrow = u32::try_from(value).unwrap_or(u32::MAX);
-        let count = usize::try_from(value).unwrap_or(usize::MAX);
-        match self {
-            Knob::KeyWindow => settings.key_window = narrow,
-            Knob::MaxConnections => settings.max_connections = narrow,
-            Knob::HttpConnections => settings.http.connections = narrow,
-            Knob::Accounts => settings.accounts = narrow,
-            Knob::Workers => settings.workers = count,
-            Knob::HttpThreads => settings.http.threads = count,
-            Knob::SegmentRecords => settings.segment_records = value,
-            Knob::LogRotateMb => settings.http.log_rotate_bytes = value << 20,
-        }
-    }
 }
 
 /// What is weighed: the settings, and what they are needed for.
@@ -244,54 +181,12 @@ impl Scales<'_> {
         let with_accounts: Vec<Knob> = knobs.iter().copied().chain([Knob::Accounts]).collect();
         let accounts_help = self.existing.accounts == 0 && knobs.contains(&Knob::KeyWindow);
         let tries = [Some(knobs.to_vec()), accounts_help.then_some(with_accounts)];
-        tries.into_iter().flatten().find_map(|knobs| self.shrunk(&knobs, &fits))
-    }
-
-    fn shrunk(&self, knobs: &[Knob], fits: &impl Fn(&Needs) -> bool) -> Option<String> {
-        /// Each step takes a tenth off.
-        const STEPS: i32 = 200;
-        let fitting = |settings: &Settings| fits(&Needs::of(settings, self.existing));
-        let knobs: Vec<Knob> = knobs.iter().copied().filter(|knob| self.matters(*knob)).collect();
-        let mut smaller = (1..=STEPS).find_map(|step| {
-            let mut smaller = self.settings.clone();
-            for knob in &knobs {
-                let now = knob.value(self.settings);
-                knob.set(&mut smaller, rounded(scaled(now, step)).max(knob.least()).min(now));
-            }
-            fitting(&smaller).then_some(smaller)
-        })?;
-        let mut text = String::new();
-        for knob in knobs {
-            let (as_it_was, value) = (knob.value(self.settings), knob.value(&smaller));
-            // What takes little need not be less.
-            knob.set(&mut smaller, as_it_was);
-            if value < as_it_was && !fitting(&smaller) {
-                knob.set(&mut smaller, value);
-                // Writing to a String cannot fail.
-                _ = write!(text, "{} {value} ", knob.name());
-            }
-        }
-        Some(text.trim_end().to_owned())
-    }
-
-    fn matters(&self, knob: Knob) -> bool {
-        let of_http = matches!(knob, Knob::HttpConnections | Knob::HttpThreads | Knob::LogRotateMb);
-        !of_http || self.settings.http.is_on()
+        let fits = |settings: &Settings| fits(&Needs::of(settings, self.existing));
+        tries.into_iter().flatten().find_map(|knobs| knobs::fitting(self.settings, &knobs, &fits))
     }
 }
 
 const MEMORY_KNOBS: [Knob; 3] = [Knob::KeyWindow, Knob::MaxConnections, Knob::HttpConnections];
-
-/// `value` less a tenth, `step` times.
-fn scaled(value: u64, step: i32) -> u64 {
-    (0..step).fold(value, |value, _| value - value.div_ceil(10).min(value))
-}
-
-/// The next number downward that has two digits and zeros.
-fn rounded(value: u64) -> u64 {
-    let unit = 10u64.pow(value.checked_ilog10().unwrap_or(0).saturating_sub(1));
-    value - value % unit
-}
 
 /// What would help, one or the other.
 fn either(fitting: Option<String>, other: &str) -> String {
