@@ -35,7 +35,7 @@ use crate::ipc::inherit::Inheritance;
 use crate::ipc::names::{Generation, SHM_FOLDER};
 use crate::ipc::segment::Access;
 use crate::ipc::{IpcError, files, net, process};
-use crate::journal::{Directory, DirectoryError, DiskError, RecoveryError};
+use crate::journal::{Directory, DirectoryError, DiskError, Principals, PrincipalsError, RecoveryError};
 use crate::limits::MAX_WORKERS;
 use crate::service::users::{Users, UsersError};
 pub use claim::ClaimError;
@@ -103,6 +103,9 @@ pub enum MasterError {
     /// A file of the journal cannot be read.
     #[error(transparent)]
     Disk(#[from] DiskError),
+    /// The users cannot be numbered.
+    #[error(transparent)]
+    Principals(#[from] PrincipalsError),
     /// There is a journal, and it is not to be read.
     #[error(
         "{0} holds a journal, which --durability none would ignore; choose another directory with --data, or another          durability"
@@ -159,7 +162,7 @@ pub fn run(
     process::set_name("vault-master");
     process::open_standard_descriptors().map_err(|source| MasterError::Io { step: "open /dev/null", source })?;
     let settings: &'static Settings = Box::leak(Box::new(settings));
-    let users = Arc::new(read_users(settings)?);
+    let users = read_users(settings)?;
     check_environment(settings)?;
     let program = std::env::current_exe().map_err(|source| MasterError::Io { step: "find this program", source })?;
     let inherited = Inheritance::announced_by(upgrade::VARIABLE)
@@ -185,7 +188,7 @@ pub fn run(
 struct Start {
     settings: &'static Settings,
     read_settings: Box<dyn Fn() -> Result<Settings, ConfigError>>,
-    users: Arc<Users>,
+    users: Users,
     program: PathBuf,
 }
 
@@ -198,9 +201,21 @@ impl Start {
         directory: Option<Directory>,
         access_log: Option<&'static AccessLog>,
         data_lock: File,
-    ) -> Common {
+    ) -> Result<Common, PrincipalsError> {
         let Start { settings, read_settings, users, program } = self;
-        Common { instance, settings, read_settings, users, program, nudges, journal, directory, access_log, data_lock }
+        let users = Arc::new(number_users(users, settings)?);
+        Ok(Common {
+            instance,
+            settings,
+            read_settings,
+            users,
+            program,
+            nudges,
+            journal,
+            directory,
+            access_log,
+            data_lock,
+        })
     }
 }
 
@@ -225,7 +240,7 @@ fn start_anew(start: Start) -> Result<(watch::Master, Unlinker), MasterError> {
     instance.control().tune(settings.idle_timeout, settings.rate_limit);
     let nudges = std::iter::repeat_with(|| Nudge::new().map(Arc::new)).take(MAX_WORKERS).collect::<Result<_, _>>()?;
     let access_log = doors[Service::Web.index()].as_ref().map(|_| make_access_log(instance, settings)).transpose()?;
-    let common = start.common(instance, nudges, Arc::new(Nudge::new()?), directory, access_log, data_lock);
+    let common = start.common(instance, nudges, Arc::new(Nudge::new()?), directory, access_log, data_lock)?;
     let master = watch::Master::new(common, doors, addresses)?;
     announce(instance, settings, &master.worker_pids());
     Ok((master, unlinker))
@@ -260,10 +275,16 @@ fn go_on(start: Start, mut inheritance: Inheritance, left: &[u8]) -> Result<(wat
         Ok::<_, IpcError>(&*Box::leak(Box::new(log)))
     });
     let access_log = access_log.transpose()?;
-    let common = start.common(instance, nudges, journal, directory, access_log, data_lock);
+    let common = start.common(instance, nudges, journal, directory, access_log, data_lock)?;
     let mut master = watch::Master::resume(common, addresses, left, &mut inheritance)?;
     master.replace_scribe();
     Ok((master, unlinker))
+}
+
+/// Gives each user a number of his own, durably: before any of them is let in, by who holds the data directory's lock.
+fn number_users(users: Users, settings: &Settings) -> Result<Users, PrincipalsError> {
+    let principals = Principals::admit(&settings.data, users.names())?;
+    Ok(users.numbered(|name| principals.of(name)))
 }
 
 /// Who may log in, by these settings.

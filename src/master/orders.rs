@@ -12,7 +12,7 @@ use crate::instance::control::Orders;
 use crate::limits::{MAX_WORKERS, STOP_DEADLINE_SECONDS};
 use crate::master::crew::Post;
 use crate::master::watch::{Master, SECOND_NS, Stopping};
-use crate::master::{MasterError, read_users};
+use crate::master::{MasterError, number_users, read_users};
 
 /// The settings that SIGHUP can change.
 const CHANGEABLE: &[&str] = &["idle-timeout", "rate-limit", "worker-timeout"];
@@ -71,7 +71,11 @@ impl Master {
     /// Reads settings and users again, and takes over what can change while the server runs. What cannot be read changes nothing.
     fn reload(&mut self) {
         let read = (self.common.read_settings)().map_err(|error| error.to_string());
-        let read = read.and_then(|settings| Ok((read_users(&settings).map_err(|error| error.to_string())?, settings)));
+        let read = read.and_then(|settings| {
+            let users = read_users(&settings).map_err(|error| error.to_string())?;
+            let users = number_users(users, self.common.settings).map_err(|error| error.to_string())?;
+            Ok((users, settings))
+        });
         let (users, new) = match read {
             Ok(read) => read,
             Err(why) => return log::error!("SIGHUP: all stays as it is: {why}"),
