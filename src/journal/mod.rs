@@ -20,6 +20,7 @@ pub mod segment;
 pub mod snapshot;
 mod sweep;
 mod text;
+mod trust;
 mod writer;
 
 pub use aside::Kept;
@@ -36,6 +37,7 @@ pub use repair::{Report, repair};
 pub use room::Room;
 pub use snapshot::{SnapshotError, SnapshotWriter};
 pub use sweep::{Swept, sweep};
+pub use trust::Distrust;
 pub use writer::{Writer, WriterError};
 
 #[cfg(test)]
