@@ -193,6 +193,33 @@ fn after_an_orderly_stop_a_flipped_bit_in_the_last_record_keeps_a_server_from_st
     must_not_start("after another start");
 }
 
+#[test]
+fn what_others_could_have_changed_is_refused_in_one_line() {
+    use std::os::unix::fs::PermissionsExt;
+    let left = Left::behind_a_server();
+    let refusal = |what: &str| {
+        let output = master(&unused_name(), &left.data(), &ARGS).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!((output.status.code(), said.lines().count()), (Some(2), 1), "{what}: {said}");
+        said
+    };
+    let allow = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    for path in [left.data(), left.data().join("journal"), left.segment.clone()] {
+        let before = fs::metadata(&path).unwrap().permissions().mode();
+        allow(&path, 0o777);
+        let said = refusal("mode");
+        assert!(said.contains(&format!("{} is not trusted", path.display())) && said.contains("chmod"), "{said}");
+        allow(&path, before);
+    }
+    let aside = left.home.path().join("aside");
+    fs::rename(&left.segment, &aside).unwrap();
+    std::os::unix::fs::symlink(&aside, &left.segment).unwrap();
+    let said = refusal("link");
+    assert!(said.contains(&format!("{} is not trusted: it is a symbolic link", left.segment.display())), "{said}");
+    fs::rename(&aside, &left.segment).unwrap();
+    assert!(Server::start_on(&left.data(), &ARGS).stop().status.success());
+}
+
 struct Nobody;
 
 impl Replay for Nobody {

@@ -21,6 +21,7 @@ use super::disk::{self, BLOCK_BYTES, Disk, RealDisk};
 use super::error::{DiskError, Step};
 use super::record::RECORD_BYTES;
 use super::text;
+use super::trust::{self, Distrust};
 use crate::limits::{MAX_ACCOUNTS, MAX_RECORDS_PER_SEGMENT};
 use crate::vocab::{AccountId, Cents, Lsn};
 
@@ -55,6 +56,14 @@ pub enum DirectoryError {
         path: PathBuf,
         /// What is wrong with it.
         why: &'static str,
+    },
+    /// Others can change it, or have put it there.
+    #[error("{} is not trusted: {why}", path.display())]
+    Untrusted {
+        /// The directory or file.
+        path: PathBuf,
+        /// Why.
+        why: Distrust,
     },
     /// There is no `format`, but there are files of a journal.
     #[error("{} is missing, but {} holds files; put it back from a copy, or move those files away", path.display(), folder.display())]
@@ -227,6 +236,7 @@ impl Directory {
         opening: Cents,
         records_per_segment: u64,
     ) -> Result<Self, DirectoryError> {
+        must_be_trusted(data, false)?;
         // Whole blocks, which writes past the page cache are made of.
         let records_per_segment = records_per_segment.next_multiple_of((BLOCK_BYTES / RECORD_BYTES) as u64);
         Self::open_or_create_on(Arc::new(RealDisk), data, accounts, opening, records_per_segment)
@@ -270,6 +280,7 @@ impl Directory {
     /// # Errors
     /// Every [`DirectoryError`] but those about accounts.
     pub fn open(data: &Path) -> Result<Self, DirectoryError> {
+        must_be_trusted(data, true)?;
         Self::open_on(Arc::new(RealDisk), data)
     }
 
@@ -349,6 +360,11 @@ impl Directory {
     pub(super) fn disk(&self) -> &dyn Disk {
         &*self.0.disk
     }
+}
+
+/// Refuses a directory that is not its server's own.
+fn must_be_trusted(data: &Path, is_tool: bool) -> Result<(), DirectoryError> {
+    trust::check(data, is_tool)?.map_err(|(path, why)| DirectoryError::Untrusted { path, why })
 }
 
 /// The text of `format`, if there is one.

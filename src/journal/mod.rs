@@ -9,6 +9,7 @@ mod directory;
 pub mod disk;
 mod error;
 mod flows;
+mod principals;
 mod reader;
 pub mod record;
 mod recover;
@@ -19,6 +20,7 @@ pub mod segment;
 pub mod snapshot;
 mod sweep;
 mod text;
+mod trust;
 mod writer;
 
 pub use aside::Kept;
@@ -26,6 +28,7 @@ pub use closed::DamagedMark;
 pub use directory::{Directory, DirectoryError, Identity, Openings};
 pub use error::DiskError;
 pub use flows::Flows;
+pub use principals::{Principals, PrincipalsError};
 pub use reader::{ReadError, Reader, Walk};
 pub use record::{Kind, RECORD_BYTES, Record, RecordBytes, RecordError, Verdict};
 pub use recover::{Recovered, Replay, StartError, recover};
@@ -34,6 +37,7 @@ pub use repair::{Report, repair};
 pub use room::Room;
 pub use snapshot::{SnapshotError, SnapshotWriter};
 pub use sweep::{Swept, sweep};
+pub use trust::Distrust;
 pub use writer::{Writer, WriterError};
 
 #[cfg(test)]

@@ -144,7 +144,7 @@ pub struct Record {
     pub kind: Kind,
     /// What became of it. Refusals are journaled only when they are keyed, so that a repeated request gets the same answer.
     pub verdict: Verdict,
-    /// Who asked: CRC-32 of the user name.
+    /// Who asked: the user's number, by `DATA/principals`.
     pub principal: u32,
     /// The accounts; a transfer, and nothing else, has a second one.
     pub accounts: (AccountId, Option<AccountId>),

@@ -8,7 +8,7 @@ use super::disk::Disk;
 use super::error::{DiskError, Step};
 
 /// No such file is larger.
-const MOST_BYTES: u64 = 1 << 20;
+const MOST_BYTES: u64 = 16 << 20;
 const CHECKSUM: &str = "crc32 ";
 
 /// Ends `lines`, each of which ends with a line feed, with their checksum.
@@ -35,7 +35,7 @@ pub(super) fn read(disk: &dyn Disk, path: &Path) -> Result<Option<Result<String,
     };
     let length = file.len().step("measure", path)?;
     if length > MOST_BYTES {
-        return Ok(Some(Err("it is larger than a mebibyte")));
+        return Ok(Some(Err("it is larger than 16 MiB")));
     }
     let mut bytes = vec![0; usize::try_from(length).unwrap_or(0)];
     let filled = file.read_at(&mut bytes, 0).step("read", path)?;

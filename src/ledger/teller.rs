@@ -36,7 +36,7 @@ impl<'a> Completion<'a> {
 /// Who asked, and the key by which the request is known when it comes again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Asker {
-    /// CRC-32 of the user's name: a key is the user's own.
+    /// The user's number: a key is the user's own.
     pub principal: u32,
     /// The idempotency key, if the request has one.
     pub key: Option<Key>,

@@ -32,7 +32,7 @@ use crate::instance::{Blueprint, Instance};
 use crate::ipc::event::Nudge;
 use crate::ipc::names::{Generation, SHM_FOLDER};
 use crate::ipc::{IpcError, net, process};
-use crate::journal::{Directory, DirectoryError, DiskError, RecoveryError};
+use crate::journal::{Directory, DirectoryError, DiskError, Principals, PrincipalsError, RecoveryError};
 use crate::limits::MAX_WORKERS;
 use crate::service::users::Users;
 use children::{Common, Listeners, WorkerSlot};
@@ -96,6 +96,9 @@ pub enum MasterError {
     /// A file of the journal cannot be read.
     #[error(transparent)]
     Disk(#[from] DiskError),
+    /// The users cannot be numbered.
+    #[error(transparent)]
+    Principals(#[from] PrincipalsError),
     /// There is a journal, and it is not to be read.
     #[error(
         "{0} holds a journal, which --durability none would ignore; choose another directory with --data, or another          durability"
@@ -176,14 +179,14 @@ fn start_anew(read_settings: ReadSettings) -> Result<(Driver, Unlinker), MasterE
     let data_lock = claim::lock_data(&settings.data, &settings.instance)?;
     claim::clear_stale(&settings.instance)?;
     let listeners = ports::open(settings)?;
-    Foundation { settings, read_settings, users: Arc::new(users), program, data_lock, listeners }.build()
+    Foundation { settings, read_settings, users, program, data_lock, listeners }.build()
 }
 
 /// What a server is built on: it is the only one of its name and its data directory, and has its ports.
 struct Foundation {
     settings: &'static Settings,
     read_settings: ReadSettings,
-    users: Arc<Users>,
+    users: Users,
     program: PathBuf,
     data_lock: File,
     listeners: Listeners,
@@ -198,6 +201,7 @@ impl Foundation {
             .map(|socket| socket.as_ref().map(|socket| net::local_address(socket.as_fd())).transpose());
         let addresses = [bank?, web?];
         let directory = books::open_directory(settings)?;
+        let users = Arc::new(number_users(users, settings)?);
         let instance: &'static Instance = Box::leak(Box::new(make_instance(settings, directory.as_ref())?));
         let unlinker = Unlinker(instance);
         if let Some(directory) = &directory {
@@ -232,6 +236,12 @@ impl Foundation {
         announce(instance, settings, &driver.worker_pids());
         Ok((driver, unlinker))
     }
+}
+
+/// Gives each user a number of his own, durably: before any of them is let in, by who holds the data directory's lock.
+fn number_users(users: Users, settings: &Settings) -> Result<Users, PrincipalsError> {
+    let principals = Principals::admit(&settings.data, users.names())?;
+    Ok(users.numbered(|name| principals.of(name)))
 }
 
 fn check_environment(needs: &Needs) -> Result<(), MasterError> {

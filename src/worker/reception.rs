@@ -12,6 +12,7 @@ use crate::connection::slot::{Claim, Holder};
 use crate::connection::{Connection, Service};
 use crate::instance::control::{Orders, WorkerState};
 use crate::ipc::{fdpass, net};
+use crate::journal::Principals;
 use crate::service::users::Users;
 use crate::worker::bank::{self, Allowance};
 use crate::worker::guest::Guest;
@@ -227,9 +228,11 @@ impl Worker {
                 guest.allowance = limit.map(|limit| Allowance::new(limit, now));
             }
         }
-        // Looked through by the master before; a file that has changed since is left alone.
-        if let Some(Ok(users)) = self.settings.users.as_deref().map(Users::load) {
-            self.office.replace_users(users);
+        // Looked through by the master before, and numbered; a file that has changed since is left alone.
+        if let Some(Ok(users)) = self.settings.users.as_deref().map(Users::load)
+            && let Ok(principals) = Principals::read(&self.settings.data)
+        {
+            self.office.replace_users(users.numbered(|name| principals.of(name)));
         }
     }
 

@@ -21,12 +21,12 @@ use crate::ipc::lane::LaneSemaphores;
 use crate::ipc::names::Generation;
 use crate::ipc::process::{Child, monotonic_ns};
 use crate::ipc::segment::Access;
-use crate::journal::Directory;
+use crate::journal::{Directory, Principals};
 use crate::master::children::{Common, Listeners, WorkerProcess, WorkerSlot};
 use crate::master::dispatch::Connections;
 use crate::master::driver::{Driver, EventSources};
 use crate::master::start::{self, Occasion, Plan, StartError};
-use crate::master::{MasterError, Unlinker, check_environment, log_target};
+use crate::master::{MasterError, Unlinker, check_environment, log_target, number_users};
 use crate::service::users::Users;
 
 /// What the program before this one has left.
@@ -64,15 +64,25 @@ pub struct Prepared {
     sources: EventSources,
 }
 
-/// Makes every check, and everything that this program needs of its own, to go on with what was left. With `returned`, this is the old
-/// program again, which goes on with the settings and the users that it had.
+/// What for everything is prepared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// To see whether it could be: nothing that lasts is changed.
+    Check,
+    /// To go on as the new program.
+    GoOn,
+    /// To go on as the old program again, with the settings and the users that it had.
+    Return,
+}
+
+/// Makes every check, and everything that this program needs of its own, to go on with what was left.
 ///
 /// # Errors
 /// Why it cannot go on.
 pub fn prepare(
     left: &HandOver,
     read_settings: &dyn Fn() -> Result<Settings, ConfigError>,
-    returned: Option<&str>,
+    purpose: Purpose,
 ) -> Result<Prepared, MasterError> {
     let unusable = |what: String| MasterError::Io {
         step: "use what the program before has left",
@@ -81,7 +91,7 @@ pub fn prepare(
     if left.layout != layout() {
         return Err(unusable(format!("it has `{}`, this program has `{}`", left.layout, layout())));
     }
-    let (settings, stay, users) = if returned.is_some() {
+    let (settings, stay, users) = if purpose == Purpose::Return {
         (left.settings.clone(), Vec::new(), users_that_were_known(left)?)
     } else {
         let (settings, stay) = read_settings()?.upgraded_from(&left.settings);
@@ -89,6 +99,11 @@ pub fn prepare(
         warnings.iter().for_each(|warning| log::warn!("{warning}"));
         check_environment(&needs)?;
         (settings, stay, users)
+    };
+    // Another process may only look at the users' numbers: the master may be giving out new ones.
+    let users = match purpose {
+        Purpose::Check => Principals::read(&settings.data).map(|_| users)?,
+        Purpose::GoOn | Purpose::Return => number_users(users, &settings)?,
     };
     let generation = Generation { instance: left.instance.clone(), boot: left.boot };
     let instance = Instance::open(generation, Access::Write)?;
@@ -131,7 +146,8 @@ pub fn resume(
     let Left { inheritance, hand_over, returned } = left;
     let complete = inheritance.check(hand_over.descriptors());
     let complete = complete.map_err(|source| MasterError::Io { step: "find a descriptor that was left", source });
-    match complete.and_then(|()| prepare(&hand_over, &read_settings, returned.as_deref())) {
+    let purpose = if returned.is_some() { Purpose::Return } else { Purpose::GoOn };
+    match complete.and_then(|()| prepare(&hand_over, &read_settings, purpose)) {
         Ok(prepared) => take_over(prepared, inheritance, hand_over, returned, read_settings),
         Err(error) if returned.is_some() => start_over(inheritance, hand_over, read_settings, error),
         Err(error) => {

@@ -3,7 +3,6 @@
 //! meanwhile; clients lose their connections and repeat what they were not answered, under its key.
 
 use std::fs::File;
-use std::sync::Arc;
 
 use super::HandOver;
 use super::resume::{Descriptors, users_that_were_known};
@@ -28,7 +27,7 @@ pub fn start_over(
     }
     log::error!("upgrade: the program before cannot go on either: {why}");
     log::error!("upgrade: starting anew from the journal; what was acknowledged is there, clients must connect again");
-    let users = Arc::new(users_that_were_known(&left)?);
+    let users = users_that_were_known(&left)?;
     let mut descriptors = Descriptors(&mut inheritance);
     let processes = left.workers.iter().filter_map(|worker| Some(worker.process.as_ref()?.child));
     for child in processes.chain(left.journal) {

@@ -27,6 +27,8 @@ pub(super) struct Entry {
     pub name: String,
     pub hash: PasswordHashString,
     pub role: Role,
+    /// The number by which records and keys know him.
+    pub principal: u32,
 }
 
 impl Entry {
@@ -81,7 +83,8 @@ pub(super) fn parse(text: &str) -> Result<Vec<Entry>, (usize, LineError)> {
         if let Some(first) = lines_by_name.insert(name, line) {
             return Err((line, LineError::Duplicate { name: name.to_owned(), first }));
         }
-        entries.push(Entry { line, name: name.to_owned(), hash, role });
+        let principal = crc32fast::hash(name.as_bytes());
+        entries.push(Entry { line, name: name.to_owned(), hash, role, principal });
     }
     Ok(entries)
 }

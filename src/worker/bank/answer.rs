@@ -290,7 +290,7 @@ impl Counter {
         let Some(Pending { bytes, seq, opcode, xor }) = guest.pending.take() else { return };
         let asked = Asked { bytes, seq, opcode, xor };
         let _answered = match finding {
-            Finding::Verified { user, role } => match role.and_then(|role| Session::begin(&user, role)) {
+            Finding::Verified { user, known } => match known.and_then(|known| Session::begin(&user, known)) {
                 Some(session) => {
                     session.keep(guest.connection.slot(), &user);
                     guest.session = Some(session);
