@@ -1,35 +1,31 @@
 //! `master`: the server.
 
-use std::io::Write;
 use std::process::ExitCode;
 
 use bank_vault::config::{Options, Settings};
-use bank_vault::master;
-use clap::Parser;
+use bank_vault::{logging, master, output};
 
 fn main() -> ExitCode {
-    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info"))
-        .format(|out, record| {
-            let role = std::fs::read_to_string("/proc/self/comm").unwrap_or_default();
-            writeln!(out, "{} [{}] {}: {}", role.trim_end(), std::process::id(), record.level(), record.args())
-        })
-        .init();
-    let options = Options::parse();
+    logging::begin();
+    let options: Options = match output::command_line("master") {
+        Ok(options) => options,
+        Err(code) => return code,
+    };
     let layout = options.layout;
     #[cfg(feature = "break-it")]
     options.defect.into_iter().for_each(bank_vault::defect::introduce);
     let read_settings = move || Settings::load(options.clone());
     let outcome = read_settings().map_err(|error| (error.to_string(), 2)).and_then(|settings| {
         if layout {
-            println!("{}", master::layout());
-            return Ok(());
+            let said = output::say(&format!("{}\n", master::layout())).and_then(|_| output::finish());
+            return said.map_err(|error| (error.to_string(), 2));
         }
         master::run(settings, read_settings).map_err(|error| (error.to_string(), error.exit_code()))
     });
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err((text, code)) => {
-            eprintln!("master: {text}");
+            logging::complain(&format!("master: {text}"));
             ExitCode::from(code)
         }
     }

@@ -22,6 +22,7 @@ pub mod lane;
 pub mod layout;
 pub mod names;
 pub mod net;
+pub mod output;
 pub mod process;
 pub mod robust;
 pub mod segment;

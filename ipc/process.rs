@@ -4,6 +4,7 @@ use std::ffi::CString;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::sync::{PoisonError, RwLock};
 
 use nix::errno::Errno;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -189,12 +190,26 @@ fn close_all_but(keep: &[RawFd]) -> Result<(), Errno> {
     Ok(())
 }
 
+/// The name that [`set_name`] gave; written while the process has one thread.
+static NAME: RwLock<String> = RwLock::new(String::new());
+
 /// Names the calling process as `ps` and `/proc/PID/comm` show it; what is over 15 bytes is cut (`prctl(2)`).
 pub fn set_name(name: &str) {
+    NAME.write().unwrap_or_else(PoisonError::into_inner).replace_range(.., name);
     if let Ok(name) = CString::new(name) {
         // It fails on an unreadable pointer only.
         let _ = nix::sys::prctl::set_name(&name);
     }
+}
+
+/// The name of this process, for every thread of it: that of [`set_name`], or the program's. No descriptor is needed.
+#[must_use]
+pub fn name() -> String {
+    let name = NAME.read().unwrap_or_else(PoisonError::into_inner).clone();
+    if !name.is_empty() {
+        return name;
+    }
+    nix::sys::prctl::get_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
 /// Makes sure that descriptors 0, 1 and 2 are open: one of ours in their place would be written to by every `eprintln!`, and

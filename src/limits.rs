@@ -43,6 +43,10 @@ pub const MAX_CONNECTIONS: u32 = 65_536;
 /// Tickets that a lane can hold; the socketpair beside it queues about 278 messages before it is full.
 pub const MAX_QUEUE_DEPTH: u32 = 256;
 
+/// Bytes of a line of the log, its end included; what is longer is cut, and ends with a mark. It is PIPE_BUF: so many bytes are
+/// written to a pipe whole or not at all (`pipe(7)`), so lines of several processes never mix.
+pub const MAX_LOG_LINE_BYTES: usize = 4096;
+
 /// Seconds that a begun frame may stay incomplete before its sender counts as slow and is dropped.
 pub const PARTIAL_FRAME_SECONDS: u64 = 10;
 /// Seconds that an orderly stop may take before the remaining workers are killed.

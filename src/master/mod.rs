@@ -15,7 +15,7 @@ mod upgrade;
 mod watch;
 
 use std::fs::File;
-use std::io::{self, Write};
+use std::io;
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
@@ -37,6 +37,7 @@ use crate::ipc::segment::Access;
 use crate::ipc::{IpcError, files, net, process};
 use crate::journal::{Directory, DirectoryError, DiskError, RecoveryError};
 use crate::limits::MAX_WORKERS;
+use crate::logging;
 use crate::service::users::{Users, UsersError};
 pub use claim::ClaimError;
 use crew::Common;
@@ -216,6 +217,7 @@ fn start_anew(start: Start) -> Result<(watch::Master, Unlinker), MasterError> {
     let directory = books::open_directory(settings)?;
     let instance: &'static Instance = Box::leak(Box::new(make_instance(settings, directory.as_ref())?));
     let unlinker = Unlinker(instance);
+    logging::share(&instance.control().log);
     if let Some(directory) = &directory {
         books::read(instance, directory, settings.key_window)?;
     }
@@ -247,6 +249,7 @@ fn go_on(start: Start, mut inheritance: Inheritance, left: &[u8]) -> Result<(wat
     let generation = Generation { instance: left.instance.clone(), boot: left.boot };
     let instance: &'static Instance = Box::leak(Box::new(Instance::adopt(generation, alive)?));
     let unlinker = Unlinker(instance);
+    logging::share(&instance.control().log);
     let mut addresses = [None, None];
     for service in Service::ALL {
         let address = instance.control().address(service);
@@ -373,7 +376,7 @@ fn announce(instance: &Instance, settings: &Settings, pids: &[i32]) {
         &objects[1..],
     );
     // Nobody may be listening; the server runs all the same.
-    let _ = writeln!(io::stdout(), "{line}");
+    logging::announce(&line);
 }
 
 /// The signals that the master reads instead of being interrupted by them.

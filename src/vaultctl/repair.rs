@@ -9,6 +9,7 @@ use super::source::holder;
 use super::{Failure, say};
 use crate::ipc::filelock;
 use crate::journal::{self, Directory, Record, RecoveryError, Replay, recover};
+use crate::output;
 use crate::vocab::{AccountId, Cents, Lsn};
 
 /// `vaultctl repair`.
@@ -64,7 +65,7 @@ pub(super) fn run(repair: &Repair) -> Result<(), Failure> {
         Err(RecoveryError::Disk(error)) => return Err(Failure::unavailable(error)),
         Err(damage) => damage,
     };
-    eprintln!("vaultctl: {damage}");
+    output::complain("vaultctl", &damage.to_string());
     if !repair.yes && !confirmed().map_err(Failure::unavailable)? {
         return Err(Failure::refused(Refused::NotConfirmed));
     }
