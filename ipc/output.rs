@@ -69,7 +69,18 @@ impl Output {
     /// # Errors
     /// EAGAIN when there is no room; else what `write(2)` gives. SIGPIPE must be ignored.
     pub fn write(&self, bytes: &[u8]) -> Result<usize, Errno> {
-        let once = |fd: BorrowedFd<'_>| match self.means {
+        loop {
+            match with(self.which, |fd| self.means.write(fd, bytes)) {
+                Err(Errno::EINTR) => {}
+                done => return done,
+            }
+        }
+    }
+}
+
+impl Means {
+    fn write(self, fd: BorrowedFd<'_>, bytes: &[u8]) -> Result<usize, Errno> {
+        match self {
             Means::Plain => write(fd, bytes),
             Means::Socket => send(fd.as_raw_fd(), bytes, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL),
             Means::Flagged => match write_without_waiting(fd, bytes) {
@@ -77,12 +88,6 @@ impl Output {
                 Err(Errno::EOPNOTSUPP | Errno::ENOSYS) => Err(Errno::EAGAIN),
                 done => done,
             },
-        };
-        loop {
-            match with(self.which, once) {
-                Err(Errno::EINTR) => {}
-                done => return done,
-            }
         }
     }
 }
@@ -121,4 +126,49 @@ fn write_without_waiting(fd: BorrowedFd<'_>, bytes: &[u8]) -> Result<usize, Errn
 fn has_room(fd: BorrowedFd<'_>) -> Result<bool, Errno> {
     let mut fds = [PollFd::new(fd, PollFlags::POLLOUT)];
     Ok(poll(&mut fds, PollTimeout::ZERO)? > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Read;
+    use std::os::unix::net::UnixStream;
+
+    use nix::pty::openpty;
+
+    /// Writes until there is no room, which must be said at once; then there is room again, and the next line comes whole.
+    fn fill(means: Means, writer: BorrowedFd<'_>, reader: &mut impl Read) {
+        let line = [b'x'; 1000];
+        let mut taken = 0;
+        let refusal = loop {
+            match means.write(writer, &line) {
+                Ok(count) => taken += count,
+                Err(errno) => break errno,
+            }
+        };
+        assert_eq!(refusal, Errno::EAGAIN, "{means:?}");
+        assert!(
+            taken >= line.len() && !is_non_blocking(writer),
+            "{means:?}: {taken}, and nobody else's flag is changed"
+        );
+        reader.read_exact(&mut vec![0; taken]).unwrap();
+        assert_eq!(means.write(writer, b"again"), Ok(5), "{means:?}");
+    }
+
+    #[test]
+    fn where_flags_of_each_write_keep_it_from_waiting() {
+        let (mut reader, writer) = io::pipe().unwrap();
+        fill(Means::Flagged, writer.as_fd(), &mut reader);
+        let (mut reader, writer) = UnixStream::pair().unwrap();
+        fill(Means::Socket, writer.as_fd(), &mut reader);
+        drop(reader);
+        assert_eq!(Means::Socket.write(writer.as_fd(), b"x"), Err(Errno::EPIPE));
+    }
+
+    #[test]
+    fn a_terminal_that_is_stopped_takes_nothing_and_does_not_wait() {
+        let pty = openpty(None, None).unwrap();
+        nix::sys::termios::tcflow(&pty.slave, nix::sys::termios::FlowArg::TCOOFF).unwrap();
+        assert_eq!(Means::Flagged.write(pty.slave.as_fd(), b"x"), Err(Errno::EAGAIN));
+    }
 }

@@ -173,6 +173,14 @@ fn settle_child_signals() -> Result<(), Errno> {
     SigSet::empty().thread_set_mask()
 }
 
+/// Has a signal do to this process what it does by itself, whatever was installed for it or inherited.
+pub fn reset_signal(signal: Signal) {
+    let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
+    // SAFETY: no handler function is installed, so nothing can run at a wrong moment. It fails on signals that cannot be handled,
+    // which have their default action anyway.
+    let _ = unsafe { sigaction(signal, &default) };
+}
+
 /// Closes every descriptor from 3 on that is not in `keep`.
 fn close_all_but(keep: &[RawFd]) -> Result<(), Errno> {
     let mut kept: Vec<u32> = keep.iter().filter_map(|&fd| u32::try_from(fd).ok()).collect();

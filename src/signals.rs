@@ -14,6 +14,8 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal, raise};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
+use crate::ipc::process::reset_signal;
+
 /// The signals that ask a process to end and that it can do something about.
 pub const ENDING: [Signal; 7] = [
     Signal::SIGHUP,
@@ -80,12 +82,14 @@ impl Signals {
 /// Ends the process by a signal, as if it had not been taken.
 pub fn die_of(signal: Signal) -> ! {
     obey(signal);
-    // It is ignored: a terminal that is gone ends also what runs under `nohup`.
+    // Not reached: each of these signals ends a process that does nothing about it.
     std::process::exit(128 + signal as i32)
 }
 
 /// Has the signal do to the process what it does by itself.
 fn obey(signal: Signal) {
+    // A library may have a handler for it, such as a line editor for SIGINT.
+    reset_signal(signal);
     let set = SigSet::from(signal);
     let raised = set.thread_unblock().and_then(|()| raise(signal)).and_then(|()| set.thread_block());
     // It fails on signals that do not exist.

@@ -11,13 +11,14 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("limits", &[]),
     ("calendar", &[]),
     ("defect", &[]),
-    // What tools owe whoever runs them: results written whole, signals obeyed.
+    // What tools owe whoever runs them: results written whole, or said not to be.
     ("output", &[]),
-    ("signals", &[]),
     // Floor 1: what the kernel gives. It knows nothing of a bank.
     ("ipc", &[]),
     ("crash_point", &["ipc"]),
     ("logging", &["limits", "ipc"]),
+    // And signals obeyed, after what must not be left undone.
+    ("signals", &["ipc"]),
     // Floor 2: pure rules.
     ("wire", &["vocab", "limits"]),
     ("http", &["limits"]),

@@ -150,13 +150,12 @@ fn hand_over(plan: &Plan, run: &Run, files: Files) -> Result<(), Trouble> {
 impl Run {
     /// What the run means for the exit code. That it was interrupted comes last: what it found until then counts.
     fn outcome(&self) -> Outcome {
-        let is_failure = |error: &&ClientError| !matches!(error, ClientError::Interrupted(_));
-        let failed = self.failures.iter().find(is_failure).is_some()
-            || self.verdict.as_ref().is_some_and(|verdict| !verdict.agrees())
-            || self.unverified.as_ref().filter(is_failure).is_some();
+        let failed = self.failures.iter().any(|error| !matches!(error, ClientError::Interrupted(_)))
+            || self.verdict.as_ref().is_some_and(|verdict| !verdict.agrees());
         match self.interrupted {
             _ if failed => Outcome::Refused,
             Some(signal) => Outcome::Interrupted(signal),
+            None if self.unverified.is_some() => Outcome::Refused,
             None => Outcome::Well,
         }
     }

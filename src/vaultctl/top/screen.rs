@@ -6,11 +6,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
-use ratatui::DefaultTerminal;
-use ratatui::crossterm::cursor::Hide;
+use ratatui::backend::CrosstermBackend;
+use ratatui::crossterm::cursor::{Hide, Show};
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyEventKind, KeyModifiers};
 use ratatui::crossterm::execute;
-use ratatui::crossterm::terminal::{EnterAlternateScreen, disable_raw_mode, enable_raw_mode};
+use ratatui::crossterm::terminal::{Clear, ClearType, EnterAlternateScreen, disable_raw_mode, enable_raw_mode};
+use ratatui::{DefaultTerminal, Terminal};
 
 use super::{Shown, draw, lives};
 use crate::instance::Instance;
@@ -38,6 +39,7 @@ pub(super) fn watch(instance: &Instance, interval: Duration) -> Result<End, Fail
     }
     // From here on a panic, too, gives the terminal back before it is told.
     let terminal = ratatui::try_init().map_err(Failure::unavailable)?;
+    show_cursor_on_panic();
     let terminal = Arc::new(Mutex::new(terminal));
     let end = guard(&terminal).and_then(|()| turns(&terminal, instance, interval));
     // Not while the other thread gives it back.
@@ -66,16 +68,33 @@ fn guard(terminal: &Arc<Mutex<DefaultTerminal>>) -> io::Result<()> {
             }
         };
         // Modes are set without waiting; what cannot be done to a terminal that has gone need not be.
-        let _ = if held.is_some() { ratatui::try_restore() } else { disable_raw_mode() };
+        let _ = match held {
+            Some(_) => execute!(io::stdout(), Show).and(ratatui::try_restore()),
+            None => disable_raw_mode(),
+        };
         act();
-        let _ = enable_raw_mode().and_then(|()| execute!(io::stdout(), EnterAlternateScreen, Hide));
-        let _ = held.map(|mut terminal| terminal.clear());
+        let _ =
+            enable_raw_mode().and_then(|()| execute!(io::stdout(), EnterAlternateScreen, Clear(ClearType::All), Hide));
+        // A new one takes nothing for drawn. (The old one's `clear` would ask the terminal where its cursor is, and read our keys.)
+        if let (Some(mut terminal), Ok(new)) = (held, Terminal::new(CrosstermBackend::new(io::stdout()))) {
+            *terminal = new;
+        }
         // The loop draws when it hears of a new size, which there may be.
-        let _ = raise_process(Signal::SIGWINCH);
+        let _ = signal_itself(Signal::SIGWINCH);
     })
 }
 
-fn raise_process(signal: Signal) -> nix::Result<()> {
+/// The library's own hook leaves the other screen, and expects destructors to run, which no panic of this program does.
+fn show_cursor_on_panic() {
+    let restore = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        let _ = execute!(io::stdout(), Show);
+        restore(panic);
+    }));
+}
+
+/// To the process and not to the thread that calls, which reads no signals.
+fn signal_itself(signal: Signal) -> nix::Result<()> {
     nix::sys::signal::kill(nix::unistd::getpid(), signal)
 }
 
@@ -90,7 +109,7 @@ fn turns(terminal: &Mutex<DefaultTerminal>, instance: &Instance, interval: Durat
             match event::read()? {
                 key if is_to_leave(&key) => return Ok(End::Left),
                 // In raw mode the terminal makes no signal of it.
-                key if is_control(&key, 'z') => raise_process(Signal::SIGTSTP)?,
+                key if is_control(&key, 'z') => signal_itself(Signal::SIGTSTP)?,
                 _ => {}
             }
         } else {
