@@ -11,22 +11,16 @@ fn main() -> ExitCode {
         Ok(options) => options,
         Err(code) => return code,
     };
-    let layout = options.layout;
+    let asked = options.check_upgrade;
     #[cfg(feature = "break-it")]
     options.defect.into_iter().for_each(bank_vault::defect::introduce);
     let read_settings = move || Settings::load(options.clone());
-    let outcome = read_settings().map_err(|error| (error.to_string(), 2)).and_then(|settings| {
-        if layout {
-            let said = output::say(&format!("{}\n", master::layout())).and_then(|_| output::finish());
-            return said.map_err(|error| (error.to_string(), 2));
-        }
-        master::run(settings, read_settings).map_err(|error| (error.to_string(), error.exit_code()))
-    });
+    let outcome = if asked { master::check_upgrade(&read_settings) } else { master::run(read_settings) };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
-        Err((text, code)) => {
-            logging::complain(&format!("master: {text}"));
-            ExitCode::from(code)
+        Err(error) => {
+            logging::complain(&format!("master: {error}"));
+            ExitCode::from(error.exit_code())
         }
     }
 }

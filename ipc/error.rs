@@ -38,6 +38,12 @@ impl IpcError {
         Self::system(step, object, Errno::last())
     }
 
+    /// An error of the standard library's, for `step` on `object`.
+    #[must_use]
+    pub fn io(step: &'static str, object: impl Into<String>, error: &std::io::Error) -> Self {
+        Self::system(step, object, error.raw_os_error().map_or(Errno::UnknownErrno, Errno::from_raw))
+    }
+
     /// The error number, where the kernel gave one.
     #[must_use]
     pub fn errno(&self) -> Option<Errno> {

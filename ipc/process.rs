@@ -4,12 +4,15 @@ use std::ffi::CString;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
 use std::sync::{PoisonError, RwLock};
 
 use nix::errno::Errno;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
-use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, kill, sigaction};
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
 use nix::unistd::{ForkResult, Pid, fork, getpid, getppid};
 
 use crate::ipc::error::IpcError;
@@ -53,40 +56,80 @@ impl Child {
     /// Sends a signal to this process; one that has ended already is not an error.
     ///
     /// # Errors
-    /// What `pidfd_send_signal(2)` gives else.
+    /// What `pidfd_send_signal(2)` and `kill(2)` give else.
     pub fn signal(&self, signal: Signal) -> Result<(), IpcError> {
         let none = std::ptr::null::<libc::siginfo_t>();
         // SAFETY: a system call on an open pidfd; a null siginfo asks for what kill(2) would send.
         let sent = unsafe {
             libc::syscall(libc::SYS_pidfd_send_signal, self.pidfd.as_raw_fd(), signal as libc::c_int, none, 0)
         };
-        match Errno::result(sent) {
-            Ok(_) | Err(Errno::ESRCH) => Ok(()),
+        // A sandbox may forbid the newer call. Until the child is collected its pid means nobody else.
+        match Errno::result(sent).map(drop).or_else(|_| kill(self.pid, signal)) {
+            Ok(()) | Err(Errno::ESRCH) => Ok(()),
             Err(errno) => Err(IpcError::system("signal", format!("process {}", self.pid), errno)),
         }
     }
 
+    /// Kills the child and waits until it has ended, which a process that was just forked does at once.
+    pub fn end(&self) {
+        end(self.pid);
+    }
+
     /// Collects the child if it has ended; `None` while it runs. After `Some`, deregister the descriptor: it stays ready.
-    ///
-    /// # Errors
-    /// What `waitid(2)` gives.
-    pub fn reap(&self) -> Result<Option<Ending>, IpcError> {
-        let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG;
-        let status = loop {
-            match waitid(Id::PIDFd(self.pidfd.as_fd()), flags) {
-                Ok(status) => break status,
-                Err(Errno::EINTR) => {}
-                Err(errno) => return Err(IpcError::system("wait for", format!("process {}", self.pid), errno)),
-            }
-        };
-        Ok(match status {
-            WaitStatus::Exited(_, code) => Some(Ending { text: format!("exit code {code}"), code: Some(code) }),
-            WaitStatus::Signaled(_, signal, _) => {
+    #[must_use]
+    pub fn reap(&self) -> Option<Ending> {
+        // A kernel or a sandbox without P_PIDFD has P_PID; until the child is collected its pid means nobody else.
+        let status = wait_without_waiting(Id::PIDFd(self.pidfd.as_fd()), WaitPidFlag::WEXITED)
+            .or_else(|_| wait_without_waiting(Id::Pid(self.pid), WaitPidFlag::WEXITED));
+        match status {
+            Ok(WaitStatus::Exited(_, code)) => Some(Ending { text: format!("exit code {code}"), code: Some(code) }),
+            Ok(WaitStatus::Signaled(_, signal, _)) => {
                 Some(Ending { text: format!("killed by {}", signal.as_str()), code: None })
             }
-            _ => None,
-        })
+            // It has ended, and somebody else has collected it.
+            Err(Errno::ECHILD) => Some(Ending { text: "ended, nobody knows how".to_owned(), code: None }),
+            Ok(_) | Err(_) => None,
+        }
     }
+}
+
+/// One `waitid(2)` that does not wait.
+fn wait_without_waiting(which: Id<'_>, what: WaitPidFlag) -> Result<WaitStatus, Errno> {
+    waitid(which, what | WaitPidFlag::WNOHANG)
+}
+
+/// The pid of a child that has ended and is not collected yet, whoever's it is: process 1 inherits orphans, and a program that was
+/// executed by a shell inherits the shell's children.
+#[must_use]
+pub fn ended_child() -> Option<i32> {
+    let seen = wait_without_waiting(Id::All, WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT).ok()?;
+    seen.pid().map(Pid::as_raw)
+}
+
+/// Collects a child that [`ended_child`] has seen; whether it did.
+#[must_use]
+pub fn collect(pid: i32) -> bool {
+    wait_without_waiting(Id::Pid(Pid::from_raw(pid)), WaitPidFlag::WEXITED).is_ok_and(|status| status.pid().is_some())
+}
+
+/// Has `command`, once it is started, killed when the calling thread dies (`PR_SET_PDEATHSIG`, `prctl(2)`).
+pub fn die_with_parent(command: &mut Command) {
+    let parent = getpid();
+    let set_up = move || {
+        nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
+        // The parent may have died before the call above; then nobody would ever send that signal.
+        if getppid() == parent { Ok(()) } else { Err(Errno::ESRCH.into()) }
+    };
+    // SAFETY: two system calls and no allocation, which are allowed between fork and exec.
+    unsafe { command.pre_exec(set_up) };
+}
+
+/// Undoes an ignored SIGCHLD, which a program may have inherited: the kernel would collect its children, and nobody would learn
+/// how they ended (`wait(2)`, notes).
+pub fn collect_own_children() {
+    let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
+    // SAFETY: no handler function is installed, so nothing can run at a wrong moment.
+    let _ = unsafe { sigaction(Signal::SIGCHLD, &default) };
 }
 
 impl AsFd for Child {
@@ -102,7 +145,8 @@ impl AsFd for Child {
 /// hold back its FIN, an inherited epoll would be shared with the parent.
 ///
 /// # Errors
-/// The caller has several threads (a fork would copy their locks in whatever state), or `fork(2)` fails.
+/// The caller has several threads (a fork would copy their locks in whatever state), or `fork(2)` fails, or `pidfd_open(2)`: a child
+/// that cannot be watched is ended at once.
 pub fn spawn(name: &str, keep: &[RawFd], body: impl FnOnce() -> i32) -> Result<Child, IpcError> {
     require_single_thread(name)?;
     let parent = getpid();
@@ -117,22 +161,37 @@ pub fn spawn(name: &str, keep: &[RawFd], body: impl FnOnce() -> i32) -> Result<C
     // The child cannot have been collected by anybody else, so the pid still means it.
     // SAFETY: a system call with two numbers.
     let opened = unsafe { libc::syscall(libc::SYS_pidfd_open, pid.as_raw(), 0) };
-    let raw = Errno::result(opened).map_err(|errno| IpcError::system("open a pidfd of", name, errno))?;
-    let raw = RawFd::try_from(raw).map_err(|_| IpcError::system("open a pidfd of", name, Errno::EBADF))?;
+    let opened = Errno::result(opened).and_then(|raw| RawFd::try_from(raw).map_err(|_| Errno::EBADF));
+    let raw = opened.map_err(|errno| {
+        end(pid);
+        IpcError::system("open a pidfd of", name, errno)
+    })?;
     // SAFETY: a descriptor that the kernel has just made for this process alone; it sets CLOEXEC by itself.
     let pidfd = unsafe { OwnedFd::from_raw_fd(raw) };
     Ok(Child { pid, pidfd })
 }
 
+/// Kills a child that was just forked, and collects it.
+fn end(pid: Pid) {
+    let _ = kill(pid, Signal::SIGKILL);
+    while waitpid(pid, None) == Err(Errno::EINTR) {}
+}
+
 fn require_single_thread(name: &str) -> Result<(), IpcError> {
-    let threads = std::fs::read_dir("/proc/self/task").map(Iterator::count);
-    match threads {
-        Ok(1) => Ok(()),
-        _ => Err(IpcError::Foreign {
+    if thread_count().is_some_and(|threads| threads > 1) {
+        return Err(IpcError::Foreign {
             object: format!("process {name}"),
             reason: "it cannot be forked from a process that has several threads".to_owned(),
-        }),
+        });
     }
+    Ok(())
+}
+
+/// The threads of this process; `None` where `/proc` is not there. It needs no descriptor, so it can be counted when there is none
+/// left: a directory has a link for itself, one for its name, and one for each directory in it (`inode(7)`), here for each thread.
+#[must_use]
+pub fn thread_count() -> Option<u64> {
+    std::fs::metadata("/proc/self/task").ok()?.nlink().checked_sub(2).filter(|&threads| threads > 0)
 }
 
 /// The child's side of the fork, all of it; on failure the child exits, since it must not run half set up.

@@ -52,6 +52,22 @@ pub const PARTIAL_FRAME_SECONDS: u64 = 10;
 /// Seconds that an orderly stop may take before the remaining workers are killed.
 pub const STOP_DEADLINE_SECONDS: u64 = 10;
 
+/// Milliseconds between two starts of one child process in the long run, so that one that ends again and again cannot keep the
+/// master busy.
+pub const RESPAWN_SPACING_MS: u64 = 100;
+/// Starts of one child process that may follow each other at once: several ends in a row can be chance.
+pub const RESPAWN_BURST: u32 = 5;
+/// Milliseconds of the wait after a start that failed, and after a process that ended before it did anything. It doubles with each …
+pub const RESPAWN_BACKOFF_FIRST_MS: u64 = 10;
+/// … and is never longer than so many milliseconds.
+pub const RESPAWN_BACKOFF_LONGEST_MS: u64 = 2000;
+/// Milliseconds until accepting is tried again when the master has no descriptor or no memory for a connection.
+pub const ACCEPT_BACKOFF_MS: u64 = 100;
+/// Seconds within which a new program must say whether it fits; after that the upgrade is refused, and the server goes on as it is.
+pub const UPGRADE_ANSWER_SECONDS: u64 = 10;
+/// Bytes that a new program may say when it is asked whether it fits; what is beyond them is not read.
+pub const UPGRADE_ANSWER_BYTES: usize = 16 * 1024;
+
 const _: () = {
     assert!(RECEIVE_BYTES.is_power_of_two() && TRANSMIT_BYTES.is_power_of_two());
     assert!(RECEIVE_BYTES >= 2 * MAX_FRAME_BYTES, "a whole frame must fit behind a partly read one");

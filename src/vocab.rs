@@ -16,7 +16,7 @@ impl fmt::Display for AccountId {
 }
 
 /// An amount of money in cents; negative only in differences and in requests that are refused.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 pub struct Cents(pub i64);
 
 impl Cents {

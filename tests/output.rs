@@ -80,7 +80,6 @@ fn calls(server: &Server, users: &Path) -> Vec<Call> {
         (VAULTCTL, "--help", ""),
         (VAULTCTL, "help audit", ""),
         (VAULTCTL, "--version", ""),
-        (MASTER, "--layout", ""),
         (MASTER, "--help", ""),
         (MASTER, "--version", ""),
     ];

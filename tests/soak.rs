@@ -8,14 +8,14 @@ mod checker;
 mod load;
 #[path = "support/server.rs"]
 mod server;
+#[path = "support/shift.rs"]
+mod shift;
 #[path = "support/turmoil.rs"]
 mod turmoil;
 
 use std::time::{Duration, Instant};
 
-use bank::{Bank, opening};
-use bank_vault::vocab::AccountId;
-use checker::{Ack, Kept, must_be_kept};
+use bank::Bank;
 use load::Load;
 use server::{Server, await_that, unused_port};
 use turmoil::{Lots, Turmoil};
@@ -69,43 +69,14 @@ fn shift(lots: &mut Lots, with_groups: bool, score: &mut Score) {
             await_that("one of them lives", || turmoil.kill_one(lots) || all_over());
         }
     }
-    let mut acks: Vec<Ack> = Vec::new();
-    for load in loads {
-        let brought = load.finish();
-        brought.must_have_all_answers();
-        let reconnects = brought.count("reconnects");
-        assert!(with_groups || reconnects == 0, "{}", brought.report);
-        score.reconnects += reconnects;
-        acks.extend(brought.acks);
-    }
-    let held = balances(&server);
-    assert!(server.end().status.success(), "{}", server.stderr());
-    let compared = must_be_kept(&server.data(), &acks);
-    assert_eq!(held, last_balances(&Kept::read(&server.data())), "what it said is what its records lead to");
-    assert_eq!(compared.acks, acks.len());
+    let closed = shift::close(&mut server, loads, ACCOUNTS, |server| Bank::demo(server.address));
+    assert!(with_groups || closed.reconnects == 0, "{closed:?}");
     score.shifts += 1;
     score.workers += turmoil.workers;
     score.journal += turmoil.journal;
-    score.answers += compared.acks;
-    score.records += compared.records;
-}
-
-fn balances(server: &Server) -> Vec<i64> {
-    let mut bank = Bank::demo(server.address);
-    assert_eq!(opening(&bank.totals()), i64::from(ACCOUNTS) * 100_000);
-    (0..ACCOUNTS).map(|account| bank.balance(account).0).collect()
-}
-
-fn last_balances(kept: &Kept) -> Vec<i64> {
-    let mut balances = kept.openings.clone();
-    for record in kept.records.iter().filter(|record| record.is_done()) {
-        let (AccountId(first), second) = record.accounts;
-        balances[first as usize] = record.balances[0].0;
-        if let Some(AccountId(second)) = second {
-            balances[second as usize] = record.balances[1].0;
-        }
-    }
-    balances
+    score.answers += closed.answers;
+    score.records += closed.records;
+    score.reconnects += closed.reconnects;
 }
 
 #[test]

@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
-# Kills workers, the journal process and whole servers at random under load, for MINUTES at least and until there were KILLS,
-# and holds everything that was acknowledged against what the servers kept.
+# Kills workers, the journal process and whole servers at random under load, for MINUTES at least and until there were KILLS; then has
+# the machine around a server fail under load, FAULTS times. It holds everything that was acknowledged against what the servers kept.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-if [[ ! ${1-} =~ ^[0-9]+$ || ! ${2-0} =~ ^[0-9]+$ ]]; then
-    echo "usage: tests/soak.sh MINUTES [KILLS, by default 10000]" >&2
+if [[ ! ${1-} =~ ^[0-9]+$ || ! ${2-0} =~ ^[0-9]+$ || ! ${3-0} =~ ^[0-9]+$ ]]; then
+    echo "usage: tests/soak.sh MINUTES [KILLS, by default 10000 [FAULTS, by default 1000]]" >&2
     exit 2
 fi
-export VAULT_SOAK_MINUTES=$1 VAULT_SOAK_KILLS=${2-10000}
-exec cargo test --release --locked --test soak -- --ignored --nocapture
+export VAULT_SOAK_MINUTES=$1 VAULT_SOAK_KILLS=${2-10000} VAULT_TEST_FAULTS=${3-1000}
+cargo test --release --locked --test soak -- --ignored --nocapture
+exec cargo test --release --locked --test environment -- --nocapture

@@ -8,6 +8,7 @@ mod options;
 mod range;
 #[cfg(test)]
 mod tests;
+mod upgrade;
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::num::{NonZeroU32, NonZeroU64};
@@ -18,6 +19,7 @@ pub use error::ConfigError;
 pub use http::Http;
 pub use options::{AcceptMode, Durability, Options, Values};
 pub use range::Range;
+use serde::{Deserialize, Serialize};
 
 use crate::limits::MAX_WORKERS;
 use crate::vocab::Cents;
@@ -26,7 +28,7 @@ use crate::vocab::Cents;
 const MAX_INSTANCE_CHARACTERS: usize = 32;
 
 /// The checked settings; `Default` gives what an empty command line gives.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Settings {
     /// Address to listen on; loopback when `users` is `None`.
     pub host: IpAddr,

@@ -6,7 +6,7 @@
 use std::path::PathBuf;
 
 use clap::ValueEnum;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::range;
 
@@ -19,9 +19,9 @@ pub struct Options {
     /// TOML file with settings
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Say which layout of shared memory this program knows, after checking the settings, and end
+    /// Read on standard input what a running server would hand over, say whether this program could go on with it, and end
     #[arg(long, hide = true)]
-    pub layout: bool,
+    pub check_upgrade: bool,
     /// Break a promise on purpose, for docs/LABS.md; never for money
     #[cfg(feature = "break-it")]
     #[arg(long = "break", value_name = "DEFECT")]
@@ -129,7 +129,7 @@ pub struct Values {
 }
 
 /// How an accepted connection reaches a worker.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum AcceptMode {
     /// The master accepts and hands each descriptor to the least busy worker (SCM_RIGHTS)
@@ -142,7 +142,7 @@ pub enum AcceptMode {
 }
 
 /// What an acknowledged operation survives.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Durability {
     /// Everything but the loss of the disk: no reply leaves before what it shows is on disk

@@ -29,7 +29,7 @@ fn names_in_help() -> Vec<String> {
     let mut names: Vec<_> = Options::command()
         .get_arguments()
         .filter_map(|argument| argument.get_long().map(str::to_owned))
-        .filter(|name| !["config", "layout", "break"].contains(&name.as_str()))
+        .filter(|name| !["config", "check-upgrade", "break"].contains(&name.as_str()))
         .collect();
     names.sort();
     names

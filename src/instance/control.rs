@@ -148,6 +148,12 @@ impl Control {
         self.bank_connections.load(Ordering::Relaxed) as usize
     }
 
+    /// What concerns the journal process.
+    #[must_use]
+    pub fn journal(&self) -> &JournalRow {
+        &self.journal
+    }
+
     /// The master's process id.
     #[must_use]
     pub fn master_pid(&self) -> u32 {

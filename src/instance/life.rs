@@ -16,7 +16,8 @@ shared_struct! {
         repairs: AtomicU32,
         /// How many of them ended without having been asked to.
         deaths: AtomicU32,
-        spare_word: AtomicU32,
+        /// How often a process could not be started for this place.
+        failed_starts: AtomicU32,
         spare: [AtomicU64; 5],
         /// When it last came by, nanoseconds of the monotonic clock. Writers: the master at birth, then the process.
         heartbeat_ns: AtomicU64,
@@ -30,6 +31,23 @@ impl Life {
         self.leaving.store(0, Ordering::Relaxed);
         self.lives.fetch_add(1, Ordering::Relaxed);
         self.beat(now_ns);
+    }
+
+    /// Takes back [`Life::begin_life`]: no process could be started. Only the master.
+    pub fn cancel_life(&self) {
+        self.lives.fetch_sub(1, Ordering::Relaxed);
+        self.set_pid(0);
+    }
+
+    /// Counts a start that failed. Only the master.
+    pub fn count_failed_start(&self) {
+        self.failed_starts.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How often a process could not be started for this place.
+    #[must_use]
+    pub fn failed_starts(&self) -> u32 {
+        self.failed_starts.load(Ordering::Relaxed)
     }
 
     /// The master's part of a birth, after the fork; and of a death, with 0.

@@ -25,7 +25,7 @@ use crate::limits::MAX_WORKERS;
 use control::{Control, JournalRow, WorkerRow};
 
 /// Version of the layout of the control, lanes and connections segments.
-pub const LAYOUT_VERSION: u32 = 5;
+pub const LAYOUT_VERSION: u32 = 6;
 
 /// The versions of all layouts, in words that two programs can compare.
 #[must_use]
@@ -127,12 +127,10 @@ impl Instance {
         })
     }
 
-    /// Goes on with a running instance in place of the program that made it; `alive` is the locked file that that one left.
-    ///
-    /// # Errors
-    /// As of [`Instance::open`].
-    pub fn adopt(generation: Generation, alive: File) -> Result<Self, IpcError> {
-        Ok(Instance { alive: Some(alive), ..Self::open(generation, Access::Write)? })
+    /// The same instance, which a new program goes on with, with the locked file that the program before has left.
+    #[must_use]
+    pub fn with_alive(self, alive: File) -> Self {
+        Instance { alive: Some(alive), ..self }
     }
 
     /// Opens the control segment of a running instance for writing, to put a letter into its mailbox.

@@ -68,6 +68,23 @@ pub enum JournaldError {
 
 /// The exit code of a journal process that cannot go on, nor can a successor.
 pub const EXIT_FAILED: i32 = 2;
+/// The exit code of a journal process that lacks what a successor may have.
+const EXIT_SHORT: i32 = 1;
+
+impl JournaldError {
+    /// Whether only a descriptor, memory or a thread was lacking, so that a successor may do better. After a failed sync nobody can:
+    /// the kernel may have dropped what was to be written.
+    fn is_shortage(&self) -> bool {
+        let source = match self {
+            JournaldError::Io { source, .. } | JournaldError::Writer(WriterError::Thread(source)) => source,
+            JournaldError::Writer(WriterError::Disk(error)) => &error.source,
+            JournaldError::Writer(WriterError::Failed(error)) if error.step != "sync" => &error.source,
+            JournaldError::Writer(_) => return false,
+        };
+        let errno = source.raw_os_error().map(Errno::from_raw);
+        matches!(errno, Some(Errno::EAGAIN | Errno::ENOMEM | Errno::EMFILE | Errno::ENFILE | Errno::ENOBUFS))
+    }
+}
 
 /// Keeps the journal until told to stop; the process' exit code.
 #[must_use]
@@ -75,6 +92,10 @@ pub fn run(seat: Seat) -> i32 {
     let instance = seat.instance;
     match Journald::new(seat).and_then(Journald::serve) {
         Ok(()) => 0,
+        Err(error) if error.is_shortage() => {
+            log::warn!("the journal process cannot go on, its successor may: {error}");
+            EXIT_SHORT
+        }
         Err(error) => {
             instance.table().sequencer().set_state(JournalState::Failed);
             log::error!("the journal cannot go on, nothing more is acknowledged: {error}");

@@ -9,7 +9,7 @@ use crate::instance::Instance;
 use crate::ipc::fdpass;
 use crate::ipc::lane::Ticket;
 use crate::ipc::process::monotonic_ns;
-use crate::master::crew::Post;
+use crate::master::children::WorkerSlot;
 use crate::worker::Farewell;
 
 /// A connection that no lane has room for.
@@ -132,7 +132,7 @@ impl Connections {
     }
 
     /// Takes a connection in and hands it over, or has it wait.
-    pub fn take_in(&mut self, service: Service, socket: OwnedFd, posts: &mut [Option<Post>]) {
+    pub fn take_in(&mut self, service: Service, socket: OwnedFd, workers: &mut [Option<WorkerSlot>]) {
         let accepted_ns = monotonic_ns();
         let place = self.free[service.index()].pop().and_then(|index| {
             let slot = &self.slots[index as usize];
@@ -151,16 +151,16 @@ impl Connections {
         };
         self.waiting.push_back(waiting);
         // If there is no room it waits, and the caller sees that.
-        let _ = self.hand_over_waiting(posts);
+        let _ = self.hand_over_waiting(workers);
     }
 
     /// Hands over those that wait, oldest first.
     ///
     /// # Errors
     /// [`NoRoom`] for those that are left.
-    pub fn hand_over_waiting(&mut self, posts: &mut [Option<Post>]) -> Result<(), NoRoom> {
+    pub fn hand_over_waiting(&mut self, workers: &mut [Option<WorkerSlot>]) -> Result<(), NoRoom> {
         while let Some(waiting) = self.waiting.pop_front() {
-            if let Err(NoRoom) = self.hand_over(&waiting, posts) {
+            if let Err(NoRoom) = self.hand_over(&waiting, workers) {
                 self.waiting.push_front(waiting);
                 return Err(NoRoom);
             }
@@ -169,18 +169,18 @@ impl Connections {
     }
 
     /// Hands one over to the worker with the fewest connections that has room.
-    fn hand_over(&mut self, waiting: &Waiting, posts: &mut [Option<Post>]) -> Result<(), NoRoom> {
-        let count = posts.len().max(1);
-        let mut candidates: Vec<(u32, usize, usize)> = posts
+    fn hand_over(&mut self, waiting: &Waiting, workers: &mut [Option<WorkerSlot>]) -> Result<(), NoRoom> {
+        let count = workers.len().max(1);
+        let mut candidates: Vec<(u32, usize, usize)> = workers
             .iter()
             .flatten()
-            .filter(|post| post.takes_connections())
-            .map(|post| (post.connections, (post.index + count - self.next % count) % count, post.index))
+            .filter(|worker| worker.takes_connections())
+            .map(|worker| (worker.connections, (worker.index + count - self.next % count) % count, worker.index))
             .collect();
         candidates.sort_unstable();
         for (_, _, index) in candidates {
-            if let Some(post) = posts[index].as_mut()
-                && self.hand_to(waiting, post)
+            if let Some(worker) = workers[index].as_mut()
+                && self.hand_to(waiting, worker)
             {
                 self.next = index + 1;
                 return Ok(());
@@ -189,27 +189,27 @@ impl Connections {
         Err(NoRoom)
     }
 
-    fn hand_to(&self, Waiting { ticket, slotless, resumed }: &Waiting, post: &mut Post) -> bool {
-        let Some(crewman) = &post.crewman else { return false };
+    fn hand_to(&self, Waiting { ticket, slotless, resumed }: &Waiting, worker: &mut WorkerSlot) -> bool {
+        let Some(process) = &worker.process else { return false };
         let duplicate = self.duplicates.get(ticket.slot as usize).and_then(Option::as_ref);
         let Some(socket) = slotless.as_ref().or(duplicate) else {
             log::error!("{ticket:?} has no socket; dropping it");
             return true;
         };
-        let number = u16::try_from(post.index).unwrap_or(NOBODY_YET);
+        let number = u16::try_from(worker.index).unwrap_or(NOBODY_YET);
         // Written before the ticket is, since the worker looks here as soon as it has both.
         self.assign(ticket.slot, *resumed, number);
-        if post.producer.push(*ticket).is_ok() {
-            match fdpass::send(crewman.lane.as_fd(), &ticket.to_bytes(), Some(socket.as_fd())) {
+        if worker.producer.push(*ticket).is_ok() {
+            match fdpass::send(process.lane.as_fd(), &ticket.to_bytes(), Some(socket.as_fd())) {
                 Ok(()) => {
-                    post.connections += u32::from(slotless.is_none());
+                    worker.connections += u32::from(slotless.is_none());
                     return true;
                 }
                 Err(error) => {
                     // WouldBlock: its socket is full. ETOOMANYREFS: this user has too many descriptors on their way. EPIPE: it
                     // is dead, and its lane will be emptied when it is collected.
-                    log::debug!("worker {}: a hand-over failed: {error}", post.index);
-                    post.producer.retract();
+                    log::debug!("worker {}: a hand-over failed: {error}", worker.index);
+                    worker.producer.retract();
                 }
             }
         }
@@ -225,10 +225,10 @@ impl Connections {
         }
     }
 
-    /// A worker has closed a connection, or gives it back to be handed on; `false` when it is not one that `post`'s worker
+    /// A worker has closed a connection, or gives it back to be handed on; `false` when it is not one that `slot`'s worker
     /// had.
-    pub fn part(&mut self, farewell: Farewell, post: &mut Post) -> bool {
-        let number = u16::try_from(post.index).unwrap_or(u16::MAX);
+    pub fn part(&mut self, farewell: Farewell, worker: &mut WorkerSlot) -> bool {
+        let number = u16::try_from(worker.index).unwrap_or(u16::MAX);
         let index = farewell.slot as usize;
         let Some(claim) = self.slots.get(index).map(ConnectionSlot::claim) else { return false };
         if claim.generation != farewell.generation {
@@ -239,7 +239,7 @@ impl Connections {
             Holder::Returned(worker) if worker == number => self.hand_on(index, claim, true),
             _ => return false,
         }
-        post.connections = post.connections.saturating_sub(1);
+        worker.connections = worker.connections.saturating_sub(1);
         true
     }
 

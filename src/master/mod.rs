@@ -1,20 +1,22 @@
-//! The master: accepts connections and hands them over; has the workers, and replaces those that die.
+//! The master: accepts connections and hands them over; has the child processes, and replaces those that die.
 //!
 //! It has one thread for ever (its forks must be safe), waits for nothing but its poll, and never reads a byte that a
-//! client sent.
+//! client sent. What is to be done the [`supervisor`] decides, a state machine without system calls; the [`driver`] is the loop
+//! around it.
 
+mod accept;
 mod books;
-mod care;
+mod children;
 mod claim;
-mod crew;
+mod collect;
 mod dispatch;
-mod mail;
-mod orders;
-mod scribe;
+mod driver;
+mod notify;
+mod requests;
+mod signals;
+mod supervisor;
 mod upgrade;
-mod watch;
 
-use std::fs::File;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
@@ -22,7 +24,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use nix::errno::Errno;
-use nix::sys::signal::{SigSet, Signal};
 
 use crate::access_log::{self, AccessLog, LogError};
 use crate::config::{AcceptMode, ConfigError, Settings};
@@ -31,18 +32,18 @@ use crate::crash_point;
 use crate::defect;
 use crate::instance::{Blueprint, Instance};
 use crate::ipc::event::Nudge;
-use crate::ipc::inherit::Inheritance;
 use crate::ipc::names::{Generation, SHM_FOLDER};
-use crate::ipc::segment::Access;
 use crate::ipc::{IpcError, files, net, process};
 use crate::journal::{Directory, DirectoryError, DiskError, RecoveryError};
 use crate::limits::MAX_WORKERS;
 use crate::logging;
 use crate::service::users::{Users, UsersError};
+use children::{Common, Listeners, WorkerSlot};
 pub use claim::ClaimError;
-use crew::Common;
-use upgrade::HandOver;
-pub use upgrade::layout;
+use dispatch::Connections;
+use driver::{Driver, EventSources};
+use supervisor::Supervisor;
+pub use upgrade::check as check_upgrade;
 
 /// Open files beside one per connection: standard ones, listeners, locks, and three per worker.
 const OTHER_FILES: u64 = 64 + 4 * MAX_WORKERS as u64 + FILES_ON_SHELF;
@@ -52,6 +53,17 @@ const FILES_ON_SHELF: u64 = 1024;
 /// Why the server did not start, or could not go on.
 #[derive(Debug, thiserror::Error)]
 pub enum MasterError {
+    /// The settings cannot be used.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// A child process cannot be started. Only a start of the server fails of that.
+    #[error("{what} cannot be started: {why}")]
+    NotStarted {
+        /// Which one.
+        what: String,
+        /// Why.
+        why: String,
+    },
     /// This master may not be the one.
     #[error(transparent)]
     Claim(#[from] ClaimError),
@@ -149,70 +161,42 @@ impl Drop for Unlinker {
     }
 }
 
-/// Runs a server until it is told to stop. `read_settings` reads the settings again, on SIGHUP.
+/// Runs a server until it is told to stop. `read_settings` reads the settings, now and again on SIGHUP.
 ///
 /// # Errors
 /// See [`MasterError`]. Nothing is left behind then either.
-pub fn run(
-    settings: Settings,
-    read_settings: impl Fn() -> Result<Settings, ConfigError> + 'static,
-) -> Result<(), MasterError> {
+pub fn run(read_settings: impl Fn() -> Result<Settings, ConfigError> + 'static) -> Result<(), MasterError> {
     process::set_name("vault-master");
     process::open_standard_descriptors().map_err(|source| MasterError::Io { step: "open /dev/null", source })?;
-    let settings: &'static Settings = Box::leak(Box::new(settings));
-    let users = Arc::new(read_users(settings)?);
-    check_environment(settings)?;
-    let program = std::env::current_exe().map_err(|source| MasterError::Io { step: "find this program", source })?;
-    let inherited = Inheritance::announced_by(upgrade::VARIABLE)
-        .map_err(|source| MasterError::Io { step: "read what the program before has left", source })?;
+    let left = upgrade::Left::announced()?;
+    process::collect_own_children();
     // Before the first child, which takes the mask off again.
-    watch::handled_signals()
-        .thread_block()
-        .map_err(|errno| IpcError::system("block", "the signals that are read", errno))?;
+    signals::handled().thread_block().map_err(|errno| IpcError::system("block", "the signals that are read", errno))?;
     let read_settings = Box::new(read_settings);
-    let start = Start { settings, read_settings, users, program };
-    let (mut master, unlinker) = match inherited {
-        None => start_anew(start)?,
-        Some((inheritance, left)) => go_on(start, inheritance, &left)?,
+    let (mut driver, unlinker) = match left {
+        None => start_anew(read_settings)?,
+        Some(left) => upgrade::resume(left, read_settings)?,
     };
-    master.watch()?;
-    if let Some(Err(error)) = master.common.access_log.map(AccessLog::drain) {
+    driver.run()?;
+    if let Some(Err(error)) = driver.common.access_log.map(AccessLog::drain) {
         log::error!("{error}");
     }
     books::close(unlinker.0)
 }
 
-/// What a master is started with.
-struct Start {
-    settings: &'static Settings,
-    read_settings: Box<dyn Fn() -> Result<Settings, ConfigError>>,
-    users: Arc<Users>,
-    program: PathBuf,
-}
+type ReadSettings = Box<dyn Fn() -> Result<Settings, ConfigError>>;
 
-impl Start {
-    fn common(
-        self,
-        instance: &'static Instance,
-        nudges: Vec<Arc<Nudge>>,
-        journal: Arc<Nudge>,
-        directory: Option<Directory>,
-        access_log: Option<&'static AccessLog>,
-        data_lock: File,
-    ) -> Common {
-        let Start { settings, read_settings, users, program } = self;
-        Common { instance, settings, read_settings, users, program, nudges, journal, directory, access_log, data_lock }
-    }
-}
-
-fn start_anew(start: Start) -> Result<(watch::Master, Unlinker), MasterError> {
-    let settings = start.settings;
+fn start_anew(read_settings: ReadSettings) -> Result<(Driver, Unlinker), MasterError> {
+    let settings: &'static Settings = Box::leak(Box::new(read_settings()?));
+    let users = Arc::new(read_users(settings)?);
+    check_environment(settings)?;
+    let program = upgrade::invoked_program().map_err(|source| MasterError::Io { step: "find this program", source })?;
     let data_lock = claim::lock_data(&settings.data, &settings.instance)?;
     check_served_folder(settings)?;
     claim::clear_stale(&settings.instance)?;
-    let doors = open_doors(settings)?;
+    let listeners = open_listeners(settings)?;
     let [bank, web] =
-        doors.each_ref().map(|door| door.as_ref().map(|door| net::local_address(door.as_fd())).transpose());
+        listeners.each_ref().map(|socket| socket.as_ref().map(|socket| net::local_address(socket.as_fd())).transpose());
     let addresses = [bank?, web?];
     let directory = books::open_directory(settings)?;
     let instance: &'static Instance = Box::leak(Box::new(make_instance(settings, directory.as_ref())?));
@@ -226,47 +210,17 @@ fn start_anew(start: Start) -> Result<(watch::Master, Unlinker), MasterError> {
     }
     instance.control().tune(settings.idle_timeout, settings.rate_limit);
     let nudges = std::iter::repeat_with(|| Nudge::new().map(Arc::new)).take(MAX_WORKERS).collect::<Result<_, _>>()?;
-    let access_log = doors[Service::Web.index()].as_ref().map(|_| make_access_log(instance, settings)).transpose()?;
-    let common = start.common(instance, nudges, Arc::new(Nudge::new()?), directory, access_log, data_lock);
-    let master = watch::Master::new(common, doors, addresses)?;
-    announce(instance, settings, &master.worker_pids());
-    Ok((master, unlinker))
-}
-
-/// Goes on where the program stopped that this process executed before.
-fn go_on(start: Start, mut inheritance: Inheritance, left: &[u8]) -> Result<(watch::Master, Unlinker), MasterError> {
-    let unreadable = |what: String| MasterError::Io {
-        step: "read what the program before has left",
-        source: io::Error::new(io::ErrorKind::InvalidData, what),
-    };
-    let left: HandOver = serde_json::from_slice(left).map_err(|error| unreadable(error.to_string()))?;
-    let mut take =
-        |number| inheritance.take(number).map_err(|source| MasterError::Io { step: "take over a descriptor", source });
-    let (data_lock, alive) = (File::from(take(left.data_lock)?), File::from(take(left.alive)?));
-    let nudges =
-        left.nudges.iter().map(|&fd| Ok(Arc::new(Nudge::adopt(take(fd)?)))).collect::<Result<_, MasterError>>()?;
-    let journal = Arc::new(Nudge::adopt(take(left.journal_nudge)?));
-    let generation = Generation { instance: left.instance.clone(), boot: left.boot };
-    let instance: &'static Instance = Box::leak(Box::new(Instance::adopt(generation, alive)?));
-    let unlinker = Unlinker(instance);
-    logging::share(&instance.control().log);
-    let mut addresses = [None, None];
-    for service in Service::ALL {
-        let address = instance.control().address(service);
-        let parsed = (!address.is_empty()).then(|| address.parse()).transpose();
-        addresses[service.index()] = parsed.map_err(|_| unreadable(format!("`{address}` is no address")))?;
-    }
-    let journaled = instance.table().sequencer().is_journaled();
-    let directory = journaled.then(|| Directory::open(&start.settings.data)).transpose()?;
-    let access_log = addresses[Service::Web.index()].map(|_| {
-        let log = AccessLog::open(instance.generation(), Access::Write, log_target(start.settings))?;
-        Ok::<_, IpcError>(&*Box::leak(Box::new(log)))
-    });
-    let access_log = access_log.transpose()?;
-    let common = start.common(instance, nudges, journal, directory, access_log, data_lock);
-    let mut master = watch::Master::resume(common, addresses, left, &mut inheritance)?;
-    master.replace_scribe();
-    Ok((master, unlinker))
+    let journal = Arc::new(Nudge::new()?);
+    let access_log =
+        listeners[Service::Web.index()].as_ref().map(|_| make_access_log(instance, settings)).transpose()?;
+    let moves_connections = settings.accept == AcceptMode::Dispatch;
+    let supervisor = Supervisor::new(process::monotonic_ns(), settings.workers, directory.is_some(), moves_connections);
+    let common =
+        Common { instance, settings, program, read_settings, users, nudges, journal, access_log, directory, data_lock };
+    let mut driver = Driver::new(common, supervisor, EventSources::new()?, addresses, Connections::new(instance));
+    driver.begin(listeners)?;
+    announce(instance, settings, &driver.worker_pids());
+    Ok((driver, unlinker))
 }
 
 /// Who may log in, by these settings.
@@ -294,7 +248,7 @@ fn connections_of(settings: &Settings) -> PerService<u32> {
 }
 
 /// A listening socket for each service that is on.
-fn open_doors(settings: &Settings) -> Result<watch::Doors, MasterError> {
+fn open_listeners(settings: &Settings) -> Result<Listeners, MasterError> {
     let several = settings.accept == AcceptMode::Reuseport;
     let bank = net::listener(SocketAddr::new(settings.host, settings.port), several)?;
     if !settings.http.is_on() {
@@ -377,9 +331,4 @@ fn announce(instance: &Instance, settings: &Settings, pids: &[i32]) {
     );
     // Nobody may be listening; the server runs all the same.
     logging::announce(&line);
-}
-
-/// The signals that the master reads instead of being interrupted by them.
-fn signal_set(signals: &[Signal]) -> SigSet {
-    signals.iter().copied().collect()
 }

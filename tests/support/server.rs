@@ -95,6 +95,13 @@ impl Server {
         Server::of(life, Path::new(PROGRAM), directory, data, &instance, args)
     }
 
+    /// Both: another program, and a data directory that is the caller's.
+    #[must_use]
+    pub fn start_program_on(program: &Path, data: &Path, args: &[&str]) -> Server {
+        let directory = tempfile::tempdir().unwrap();
+        Server::launch(program, directory, data.to_owned(), &unused_name(), args, &[])
+    }
+
     fn launch(
         program: &Path,
         directory: TempDir,
