@@ -4,11 +4,17 @@ use std::process::ExitCode;
 
 use bank_vault::client::error::Outcome;
 use bank_vault::client::{options::Options, run};
+use bank_vault::{output, signals};
 
 fn main() -> ExitCode {
-    match run(&Options::from_command_line()) {
+    let options = match Options::from_command_line() {
+        Ok(options) => options,
+        Err(error) => return output::explain("client", &error),
+    };
+    match run(&options) {
         Outcome::Well => ExitCode::SUCCESS,
         Outcome::Refused => ExitCode::from(1),
         Outcome::Unusable => ExitCode::from(2),
+        Outcome::Interrupted(signal) => signals::die_of(signal),
     }
 }

@@ -1,20 +1,16 @@
 //! `master`: the server.
 
-use std::io::Write;
 use std::process::ExitCode;
 
 use bank_vault::config::{Options, Settings};
-use bank_vault::master;
-use clap::Parser;
+use bank_vault::{logging, master, output};
 
 fn main() -> ExitCode {
-    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info"))
-        .format(|out, record| {
-            let role = std::fs::read_to_string("/proc/self/comm").unwrap_or_default();
-            writeln!(out, "{} [{}] {}: {}", role.trim_end(), std::process::id(), record.level(), record.args())
-        })
-        .init();
-    let options = Options::parse();
+    logging::begin();
+    let options: Options = match output::command_line("master") {
+        Ok(options) => options,
+        Err(code) => return code,
+    };
     let asked = options.check_upgrade;
     #[cfg(feature = "break-it")]
     options.defect.into_iter().for_each(bank_vault::defect::introduce);
@@ -23,7 +19,7 @@ fn main() -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("master: {error}");
+            logging::complain(&format!("master: {error}"));
             ExitCode::from(error.exit_code())
         }
     }

@@ -2,10 +2,9 @@
 
 use std::process::ExitCode;
 
-use bank_vault::vaultctl;
-use clap::Parser;
+use bank_vault::{output, vaultctl};
 
 fn main() -> ExitCode {
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn")).format_timestamp(None).init();
-    vaultctl::run(vaultctl::Cli::parse())
+    output::command_line("vaultctl").map_or_else(|code| code, vaultctl::run)
 }

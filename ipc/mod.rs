@@ -25,6 +25,7 @@ pub mod layout;
 pub mod model;
 pub mod names;
 pub mod net;
+pub mod output;
 pub mod process;
 pub mod robust;
 pub mod segment;

@@ -7,6 +7,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
+use std::sync::{PoisonError, RwLock};
 
 use nix::errno::Errno;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -244,6 +245,14 @@ pub fn ignore_file_size_signal() -> Result<(), Errno> {
     unsafe { sigaction(Signal::SIGXFSZ, &ignore) }.map(drop)
 }
 
+/// Has a signal do to this process what it does by itself, whatever was installed for it or inherited.
+pub fn reset_signal(signal: Signal) {
+    let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
+    // SAFETY: no handler function is installed, so nothing can run at a wrong moment. It fails on signals that cannot be handled,
+    // which have their default action anyway.
+    let _ = unsafe { sigaction(signal, &default) };
+}
+
 /// Closes every descriptor from 3 on that is not in `keep`.
 fn close_all_but(keep: &[RawFd]) -> Result<(), Errno> {
     let mut kept: Vec<u32> = keep.iter().filter_map(|&fd| u32::try_from(fd).ok()).collect();
@@ -261,12 +270,26 @@ fn close_all_but(keep: &[RawFd]) -> Result<(), Errno> {
     Ok(())
 }
 
+/// The name that [`set_name`] gave; written while the process has one thread.
+static NAME: RwLock<String> = RwLock::new(String::new());
+
 /// Names the calling process as `ps` and `/proc/PID/comm` show it; what is over 15 bytes is cut (`prctl(2)`).
 pub fn set_name(name: &str) {
+    NAME.write().unwrap_or_else(PoisonError::into_inner).replace_range(.., name);
     if let Ok(name) = CString::new(name) {
         // It fails on an unreadable pointer only.
         let _ = nix::sys::prctl::set_name(&name);
     }
+}
+
+/// The name of this process, for every thread of it: that of [`set_name`], or the program's. No descriptor is needed.
+#[must_use]
+pub fn name() -> String {
+    let name = NAME.read().unwrap_or_else(PoisonError::into_inner).clone();
+    if !name.is_empty() {
+        return name;
+    }
+    nix::sys::prctl::get_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
 /// Makes sure that descriptors 0, 1 and 2 are open: one of ours in their place would be written to by every `eprintln!`, and

@@ -56,6 +56,10 @@ pub const PASSWORD_HASH_BYTES: u64 = 19 << 20;
 /// Bytes of address space that a process needs for its program and for each thread: stack, guard pages, heap.
 pub const ADDRESS_BYTES_PER_THREAD: u64 = 16 << 20;
 
+/// Bytes of a line of the log, its end included; what is longer is cut, and ends with a mark. It is PIPE_BUF: so many bytes are
+/// written to a pipe whole or not at all (`pipe(7)`), so lines of several processes never mix.
+pub const MAX_LOG_LINE_BYTES: usize = 4096;
+
 /// Seconds that a begun frame may stay incomplete before its sender counts as slow and is dropped.
 pub const PARTIAL_FRAME_SECONDS: u64 = 10;
 /// Seconds that a start waits for the dying processes of a killed server to give back its locks; then it is refused.

@@ -11,9 +11,14 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("limits", &[]),
     ("calendar", &[]),
     ("defect", &[]),
+    // What tools owe whoever runs them: results written whole, or said not to be.
+    ("output", &[]),
     // Floor 1: what the kernel gives. It knows nothing of a bank.
     ("ipc", &[]),
     ("crash_point", &["ipc"]),
+    ("logging", &["limits", "ipc"]),
+    // And signals obeyed, after what must not be left undone.
+    ("signals", &["ipc"]),
     // Floor 2: pure rules.
     ("wire", &["vocab", "limits"]),
     ("http", &["limits"]),
@@ -25,7 +30,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("ledger", &["vocab", "limits", "ipc", "crash_point", "defect", "journal"]),
     ("connection", &["limits", "ipc", "crash_point"]),
     ("service", &["vocab", "limits", "wire", "journal", "ledger", "connection"]),
-    ("instance", &["vocab", "limits", "ipc", "ledger", "connection", "access_log"]),
+    ("instance", &["vocab", "limits", "ipc", "logging", "ledger", "connection", "access_log"]),
     // Neither HTTP nor connections: lines come in, a file comes out.
     ("access_log", &["calendar", "ipc", "crash_point"]),
     // It looks, and changes nothing.
@@ -77,6 +82,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "ipc",
             "crash_point",
             "defect",
+            "logging",
             "journal",
             "ledger",
             "connection",
@@ -88,13 +94,15 @@ const ALLOWED: &[(&str, &[&str])] = &[
         ],
     ),
     // It proves that the protocol document is enough.
-    ("client", &["vocab", "limits", "calendar", "wire"]),
+    ("client", &["vocab", "limits", "calendar", "output", "signals", "wire"]),
     (
         "vaultctl",
         &[
             "vocab",
             "limits",
             "calendar",
+            "output",
+            "signals",
             "config",
             "ipc",
             "crash_point",
@@ -109,9 +117,9 @@ const ALLOWED: &[(&str, &[&str])] = &[
         ],
     ),
     // Floor 5: doors.
-    ("bin/master", &["config", "defect", "master"]),
-    ("bin/client", &["client"]),
-    ("bin/vaultctl", &["vaultctl"]),
+    ("bin/master", &["config", "defect", "logging", "master", "output"]),
+    ("bin/client", &["client", "output", "signals"]),
+    ("bin/vaultctl", &["output", "vaultctl"]),
 ];
 
 /// Names by which the master must not reach into the ledger, although it may settle and sum up.

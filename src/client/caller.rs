@@ -6,8 +6,8 @@ use crate::client::backoff::Backoff;
 use crate::client::connection::{Connection, Server};
 use crate::client::error::ClientError;
 use crate::client::keys::{Key, Keys};
-use crate::client::load::plan::nanoseconds;
 use crate::client::prng::Prng;
+use crate::client::time::nanoseconds;
 use crate::vocab::{AccountId, Lsn};
 use crate::wire::{Request, Response, Statement, Status};
 

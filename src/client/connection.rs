@@ -1,12 +1,13 @@
 //! A blocking connection: connect, log in, ask one thing or many.
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::ops::Range;
 use std::time::Duration;
 
 use crate::client::error::{ClientError, ProtocolError};
 use crate::client::inbox::Inbox;
+use crate::client::interrupt;
 use crate::client::keys::Key;
 use crate::client::options::Target;
 use crate::vocab::{AccountId, Lsn, SessionId};
@@ -14,6 +15,8 @@ use crate::wire::{Flags, Header, Opcode, Request, Response, Statement, XorKey};
 
 /// The least time that each of many logins may take: a server hashes passwords slowly, on purpose, and a hundred at a time.
 const LOGIN_PATIENCE: Duration = Duration::from_secs(60);
+/// The longest that a read waits before it looks whether the user still wants it to.
+const SLICE: Duration = Duration::from_millis(100);
 /// Requests under way in [`Connection::call_all`]; their replies fit the kernel's buffers many times.
 const WINDOW: usize = 256;
 
@@ -46,7 +49,7 @@ impl Server {
     pub fn find(target: &Target) -> Result<Server, ClientError> {
         let failed = |source| ClientError::Resolve { host: target.host.clone(), source };
         let mut addresses = (target.host.as_str(), target.port).to_socket_addrs().map_err(failed)?;
-        let none = || std::io::Error::new(std::io::ErrorKind::NotFound, "it has no address");
+        let none = || io::Error::new(io::ErrorKind::NotFound, "it has no address");
         let timeout = target.timeout.max(Duration::from_millis(1));
         Ok(Server {
             address: addresses.next().ok_or_else(none).map_err(failed)?,
@@ -78,7 +81,7 @@ impl Server {
         self.xor.then(|| XorKey::derive(self.user.as_bytes(), session))
     }
 
-    /// Connects, without logging in. Reads and writes give up after [`Server::timeout`].
+    /// Connects, without logging in. Writes give up after [`Server::timeout`], reads are for [`read_patiently`].
     ///
     /// # Errors
     /// [`ClientError::Connect`].
@@ -86,11 +89,41 @@ impl Server {
         let prepare = || {
             let stream = TcpStream::connect_timeout(&self.address, self.timeout)?;
             stream.set_nodelay(true)?;
-            stream.set_read_timeout(Some(self.timeout))?;
+            stream.set_read_timeout(Some(slice(self.timeout)))?;
             stream.set_write_timeout(Some(self.timeout))?;
             Ok(stream)
         };
         prepare().map_err(|source| ClientError::Connect { address: self.address.to_string(), source })
+    }
+}
+
+/// What a socket's own read timeout is set to for [`read_patiently`].
+#[must_use]
+pub fn slice(patience: Duration) -> Duration {
+    patience.min(SLICE)
+}
+
+/// Reads once from a socket whose read timeout is the [`slice`] of `patience`, and waits as long as that, or until a run was
+/// interrupted and its answers were waited for.
+///
+/// # Errors
+/// As [`Inbox::read_from`]; `Interrupted` after an interruption.
+#[inline]
+pub fn read_patiently(inbox: &mut Inbox, stream: &mut TcpStream, patience: Duration) -> io::Result<(usize, bool)> {
+    let mut waited = Duration::ZERO;
+    loop {
+        match inbox.read_from(stream) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                if interrupt::is_over() {
+                    return Err(io::ErrorKind::Interrupted.into());
+                }
+                waited += slice(patience);
+                if waited >= patience {
+                    return Err(error);
+                }
+            }
+            done => return done,
+        }
     }
 }
 
@@ -224,7 +257,7 @@ impl Connection {
 
     fn wait_at_most(&mut self, timeout: Duration) -> Result<(), ClientError> {
         self.timeout = timeout;
-        let set = self.stream.set_read_timeout(Some(timeout));
+        let set = self.stream.set_read_timeout(Some(slice(timeout)));
         set.map_err(|source| ClientError::Lost { doing: "setting its timeout", source })
     }
 
@@ -251,7 +284,7 @@ impl Connection {
             if let Some(found) = self.inbox.next_frame()? {
                 return Ok(found);
             }
-            let read = self.inbox.read_from(&mut self.stream);
+            let read = read_patiently(&mut self.inbox, &mut self.stream, self.timeout);
             let (count, _) = read.map_err(|source| ClientError::from_io(DOING, self.timeout, source))?;
             if count == 0 {
                 return Err(ClientError::closed(DOING));

@@ -3,17 +3,22 @@
 use std::io;
 use std::time::Duration;
 
+use nix::sys::signal::Signal;
+
+use crate::output::Unwritten;
 use crate::wire::{BodyError, Opcode, Status};
 
 /// How a run ended, for the door to turn into an exit code.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// Everything was done and found right: exit code 0.
     Well,
     /// The server refused, or a check found something wrong: exit code 1.
     Refused,
-    /// The arguments make no sense, or there is nothing to talk to: exit code 2.
+    /// The arguments make no sense, there is nothing to talk to, or a result cannot be written: exit code 2.
     Unusable,
+    /// A signal ended it early, and all is well so far: the program dies of that signal.
+    Interrupted(Signal),
 }
 
 /// Why a request has no result.
@@ -53,6 +58,9 @@ pub enum ClientError {
         /// How long it waited.
         after: Duration,
     },
+    /// The user does not want to wait any longer.
+    #[error("interrupted while {0}")]
+    Interrupted(&'static str),
     /// The server's bytes break the protocol.
     #[error("the server broke the protocol: {0}")]
     Protocol(#[from] ProtocolError),
@@ -92,6 +100,7 @@ impl ClientError {
             | ClientError::Connect { .. }
             | ClientError::Lost { .. }
             | ClientError::Timeout { .. }
+            | ClientError::Interrupted(_)
             | ClientError::Random(_) => Outcome::Unusable,
         }
     }
@@ -107,15 +116,18 @@ impl ClientError {
             | ClientError::Refused { .. }
             | ClientError::NoRoom(_)
             | ClientError::InDoubt(_)
+            | ClientError::Interrupted(_)
             | ClientError::Random(_) => false,
         }
     }
 
-    /// Sorts an I/O error: the socket's own timeout is a [`ClientError::Timeout`], all else a lost connection.
+    /// Sorts an I/O error: the socket's own timeout is a [`ClientError::Timeout`], the end of all patience a
+    /// [`ClientError::Interrupted`], all else a lost connection.
     #[must_use]
     pub fn from_io(doing: &'static str, after: Duration, source: io::Error) -> ClientError {
         match source.kind() {
             io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => ClientError::Timeout { doing, after },
+            io::ErrorKind::Interrupted => ClientError::Interrupted(doing),
             _ => ClientError::Lost { doing, source },
         }
     }
@@ -125,6 +137,28 @@ impl ClientError {
     pub fn closed(doing: &'static str) -> ClientError {
         let source = io::Error::new(io::ErrorKind::UnexpectedEof, "the server closed it");
         ClientError::Lost { doing, source }
+    }
+}
+
+/// Why a command has not shown what was asked for.
+#[derive(Debug, thiserror::Error)]
+pub enum CommandError {
+    /// The server cannot be talked to, or refused.
+    #[error(transparent)]
+    Server(#[from] ClientError),
+    /// The standard output did not take the answer.
+    #[error(transparent)]
+    Output(#[from] Unwritten),
+}
+
+impl CommandError {
+    /// What the error means for the exit code.
+    #[must_use]
+    pub fn outcome(&self) -> Outcome {
+        match self {
+            CommandError::Server(error) => error.outcome(),
+            CommandError::Output(_) => Outcome::Unusable,
+        }
     }
 }
 

@@ -3,8 +3,8 @@
 use std::io::{self, Write};
 use std::net::{Shutdown, TcpStream};
 
-use crate::client::connection::{Connection, Server};
-use crate::client::error::ClientError;
+use crate::client::connection::{Connection, Server, read_patiently};
+use crate::client::error::{ClientError, CommandError};
 use crate::client::inbox::Inbox;
 use crate::client::say;
 use crate::limits::{HEADER_BYTES, MAX_FRAME_BYTES, MAX_STRIKES};
@@ -174,8 +174,8 @@ struct Heard {
 /// Runs every case and prints a line for each; true when all answers were right.
 ///
 /// # Errors
-/// [`ClientError`] when there is no server to judge.
-pub fn run(server: &Server) -> Result<bool, ClientError> {
+/// [`CommandError`] when there is no server to judge, or nobody can be told.
+pub fn run(server: &Server) -> Result<bool, CommandError> {
     let mut all_right = true;
     for case in framing_cases().into_iter().chain(request_cases()) {
         let heard = probe(server, &case)?;
@@ -188,7 +188,7 @@ pub fn run(server: &Server) -> Result<bool, ClientError> {
             format!("WRONG  {:<31} {said}; due: {}", case.name, describe(&case.answers, case.end))
         };
         // A reader that has gone does not change what the exit code tells.
-        let _ = say(&line);
+        say(&line)?;
     }
     Ok(all_right)
 }
@@ -242,7 +242,7 @@ fn listen(stream: &mut TcpStream, server: &Server) -> Result<Heard, ClientError>
             }
             answers.push(Answer { opcode: header.opcode, seq: header.seq, status });
         }
-        match inbox.read_from(stream) {
+        match read_patiently(&mut inbox, stream, server.timeout) {
             Ok((0, _)) => return Ok(Heard { answers, end: End::Closes }),
             // A server that closes with our bytes unread resets the connection.
             Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {

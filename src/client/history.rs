@@ -6,18 +6,19 @@ use serde::Serialize;
 
 use crate::calendar::iso_utc;
 use crate::client::caller::Caller;
-use crate::client::error::{ClientError, ProtocolError};
+use crate::client::error::{ClientError, CommandError, ProtocolError};
 use crate::client::options::HistoryOptions;
 use crate::client::say;
 use crate::limits::MAX_STATEMENT_ENTRIES;
+use crate::output::Reader;
 use crate::vocab::{AccountId, Cents, Lsn};
 use crate::wire::{Entry, Movement, Next, Statement};
 
 /// Asks for the pages and prints each as it comes.
 ///
 /// # Errors
-/// [`ClientError`], a refusal among them.
-pub fn show(caller: &mut Caller<'_>, options: &HistoryOptions) -> Result<(), ClientError> {
+/// [`CommandError`], a refusal among them.
+pub fn show(caller: &mut Caller<'_>, options: &HistoryOptions) -> Result<(), CommandError> {
     let mut before = options.before.unwrap_or(0);
     let mut left = if options.all { u64::MAX } else { options.limit };
     let mut is_first = true;
@@ -27,7 +28,7 @@ pub fn show(caller: &mut Caller<'_>, options: &HistoryOptions) -> Result<(), Cli
         #[allow(clippy::cast_possible_truncation)]
         let limit = most as u16;
         let page = caller.statement(AccountId(options.account), Lsn(before), limit)?;
-        check(&page, before, most)?;
+        check(&page, before, most).map_err(ClientError::from)?;
         left -= page.entries.len() as u64;
         let next = match page.next {
             Next::Before(lsn) if left > 0 => Some(lsn),
@@ -39,12 +40,10 @@ pub fn show(caller: &mut Caller<'_>, options: &HistoryOptions) -> Result<(), Cli
         }
         is_first = false;
         // A reader that has gone, as in `client history --all 12 | head`, wants no more pages.
-        if say(text.trim_end_matches('\n')).is_err() {
-            return Ok(());
-        }
+        let reader = say(text.trim_end_matches('\n'))?;
         match next {
-            Some(lsn) => before = lsn.0,
-            None => return Ok(()),
+            Some(lsn) if reader == Reader::Listens => before = lsn.0,
+            _ => return Ok(()),
         }
     }
 }

@@ -10,6 +10,7 @@ pub mod error;
 pub mod faults;
 pub mod history;
 pub mod inbox;
+pub mod interrupt;
 pub mod keys;
 pub mod latency;
 pub mod load;
@@ -20,12 +21,12 @@ pub mod prng;
 pub mod report;
 pub mod shell;
 pub mod skew;
+pub mod time;
 
-use std::io::{self, Write};
-
+use crate::output::{self, Reader, Unwritten};
 use caller::Caller;
 use connection::Server;
-use error::{ClientError, Outcome};
+use error::{ClientError, CommandError, Outcome};
 use oneshot::Question;
 use options::{Command, Options};
 
@@ -36,8 +37,9 @@ pub fn run(options: &Options) -> Outcome {
         None => load::run(&options.load, &options.target).map_err(|trouble| (trouble.to_string(), trouble.outcome())),
         Some(command) => obey(options, command),
     };
-    done.unwrap_or_else(|(why, outcome)| {
-        eprintln!("client: {why}");
+    let written = |outcome| output::finish().map(|()| outcome).map_err(|error| (error.to_string(), Outcome::Unusable));
+    done.and_then(written).unwrap_or_else(|(why, outcome)| {
+        output::complain("client", &why);
         outcome
     })
 }
@@ -45,35 +47,36 @@ pub fn run(options: &Options) -> Outcome {
 /// Does one of the commands; an error comes as its words and what they mean for the exit code.
 fn obey(options: &Options, command: &Command) -> Result<Outcome, (String, Outcome)> {
     let plain = |error: ClientError| (error.to_string(), error.outcome());
+    let of_command = |error: CommandError| (error.to_string(), error.outcome());
     let server = Server::find(&options.target).map_err(plain)?.for_one();
     if let Some(question) = Question::of(command) {
         let mut caller = Caller::open(&server).map_err(plain)?;
         let asked = question.ask(&mut caller);
         let answer = asked.map_err(|unanswered| (unanswered.explain(), unanswered.error.outcome()))?;
         // A reader that has gone does not make the operation fail.
-        let _ = say(&answer);
-        return Ok(Outcome::Well);
+        let said = say(&answer).map_err(|error| {
+            (format!("{error}. The server has answered: {} is done", question.request.opcode()), Outcome::Unusable)
+        });
+        return said.map(|_| Outcome::Well);
     }
     match command {
         Command::History(options) => {
             let mut caller = Caller::open(&server).map_err(plain)?;
-            history::show(&mut caller, options).map(|()| Outcome::Well).map_err(plain)
+            history::show(&mut caller, options).map(|()| Outcome::Well).map_err(of_command)
         }
         Command::Faults => {
-            let all_right = faults::run(&server).map_err(plain)?;
+            let all_right = faults::run(&server).map_err(of_command)?;
             Ok(if all_right { Outcome::Well } else { Outcome::Refused })
         }
         _ => match shell::run(&server) {
             Ok(()) => Ok(Outcome::Well),
-            Err(shell::ShellError::Server(error)) => Err(plain(error)),
+            Err(shell::ShellError::Command(error)) => Err(of_command(error)),
             Err(error) => Err((error.to_string(), Outcome::Unusable)),
         },
     }
 }
 
-/// Prints a line and sends it off at once, for whoever reads a pipe line by line.
-fn say(text: &str) -> io::Result<()> {
-    let mut out = io::stdout().lock();
-    writeln!(out, "{text}")?;
-    out.flush()
+/// Prints a line and sends it off at once.
+fn say(text: &str) -> Result<Reader, Unwritten> {
+    output::say(&format!("{text}\n"))
 }

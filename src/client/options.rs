@@ -206,10 +206,12 @@ pub enum Command {
 }
 
 impl Options {
-    /// Reads the command line; on a wrong one, prints why and exits with code 2.
-    #[must_use]
-    pub fn from_command_line() -> Options {
-        let matches = Options::command().get_matches();
+    /// Reads the command line.
+    ///
+    /// # Errors
+    /// A mistake in it, or that help or version is asked for.
+    pub fn from_command_line() -> Result<Options, clap::Error> {
+        let matches = Options::command().try_get_matches()?;
         if let Some((name, _)) = matches.subcommand() {
             // A load option beside a command would be ignored in silence.
             let given = |id: &&clap::Id| matches.value_source(id.as_str()) == Some(ValueSource::CommandLine);
@@ -217,10 +219,10 @@ impl Options {
             let stray = matches.ids().filter(given).find(|id| load.get_arguments().any(|arg| arg.get_id() == *id));
             if let Some(stray) = stray {
                 let why = format!("--{stray} belongs to the load generator and means nothing to `client {name}`");
-                Options::command().error(clap::error::ErrorKind::ArgumentConflict, why).exit();
+                return Err(Options::command().error(clap::error::ErrorKind::ArgumentConflict, why));
             }
         }
-        Options::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+        Options::from_arg_matches(&matches)
     }
 }
 

@@ -1,16 +1,17 @@
 //! What a run brought, for people (text), for programs (JSON) and for plotting (percentile log).
 
-use std::fs::File;
-use std::io::{self, BufWriter, Write};
-use std::path::{Path, PathBuf};
+use std::io::{self, Write};
+use std::path::Path;
 
 use hdrhistogram::Histogram;
+use nix::sys::signal::Signal;
 use serde::Serialize;
 
 use crate::client::books::Verdict;
 use crate::client::load::plan::{Drive, Plan};
 use crate::client::load::tally::Tally;
 use crate::client::load::{Run, Trouble};
+use crate::output::ResultFile;
 use crate::wire::{Opcode, Status};
 
 /// The percentiles that the tables show, in milliseconds.
@@ -48,11 +49,16 @@ fn brief(milliseconds: f64) -> String {
     if milliseconds < 1.0 { format!("{milliseconds:.3}") } else { format!("{milliseconds:.1}") }
 }
 
-/// Prints the result, the tables, and the verdict of the books.
-///
-/// # Errors
-/// What the writer says.
-pub fn print(out: &mut impl Write, run: &Run) -> io::Result<()> {
+/// The result, the tables, and the verdict of the books.
+#[must_use]
+pub fn text(run: &Run) -> String {
+    let mut text = Vec::new();
+    // Into memory it cannot fail.
+    let _ = print(&mut text, run);
+    String::from_utf8_lossy(&text).into_owned()
+}
+
+fn print(out: &mut impl Write, run: &Run) -> io::Result<()> {
     let tally = &run.tally;
     let (ok, err) = (tally.ok(), tally.err());
     let times = Percentiles::of(&tally.latencies().histogram());
@@ -64,6 +70,9 @@ pub fn print(out: &mut impl Write, run: &Run) -> io::Result<()> {
     writeln!(out, "reconnects={} timeouts={} retries={}", tally.reconnects, tally.timeouts, tally.retries)?;
     print_opcodes(out, tally)?;
     print_errors(out, tally)?;
+    if let Some(signal) = run.interrupted {
+        writeln!(out, "\nInterrupted: {signal} ended the run early")?;
+    }
     if let Some(failure) = run.failures.first() {
         writeln!(out, "\nGiven up: {} connections, the first because: {failure}", run.failures.len())?;
     }
@@ -72,6 +81,9 @@ pub fn print(out: &mut impl Write, run: &Run) -> io::Result<()> {
     }
     if let Some(verdict) = &run.verdict {
         print_verdict(out, verdict)?;
+    }
+    if let Some(error) = &run.unverified {
+        writeln!(out, "\nverify: NOT DONE, the server could not be asked: {error}")?;
     }
     Ok(())
 }
@@ -151,6 +163,8 @@ struct Json<'r> {
     errors: Vec<JsonError>,
     failures: Vec<String>,
     verify: Option<JsonVerify<'r>>,
+    unverified: Option<String>,
+    interrupted: Option<&'static str>,
 }
 
 #[derive(Serialize)]
@@ -251,8 +265,10 @@ pub fn write_json(file: ResultFile, plan: &Plan, run: &Run) -> Result<(), Troubl
             mismatches: &verdict.mismatches,
             unnamed_mismatches: verdict.unnamed,
         }),
+        unverified: run.unverified.as_ref().map(ToString::to_string),
+        interrupted: run.interrupted.map(Signal::as_str),
     };
-    file.fill(|file| {
+    fill(file, |file| {
         serde_json::to_writer_pretty(&mut *file, &json).map_err(io::Error::from)?;
         writeln!(file)
     })
@@ -264,7 +280,7 @@ pub fn write_json(file: ResultFile, plan: &Plan, run: &Run) -> Result<(), Troubl
 /// [`Trouble::System`] naming the file.
 pub fn write_hdr(file: ResultFile, run: &Run) -> Result<(), Trouble> {
     let histogram = run.tally.latencies().histogram();
-    file.fill(|file| {
+    fill(file, |file| {
         writeln!(file, "{:>12} {:>14} {:>10} {:>14}\n", "Value", "Percentile", "TotalCount", "1/(1-Percentile)")?;
         let mut counted = 0;
         for step in histogram.iter_quantiles(5) {
@@ -281,27 +297,15 @@ pub fn write_hdr(file: ResultFile, run: &Run) -> Result<(), Trouble> {
     })
 }
 
-/// A file for a result, made before the run: a path that cannot be written should not cost a run.
-#[derive(Debug)]
-pub struct ResultFile {
-    pub(super) path: PathBuf,
-    pub(super) file: File,
+/// A file for a result, tried before the run: a path that cannot be written should not cost a run.
+///
+/// # Errors
+/// [`Trouble::System`] naming the file.
+pub fn plan_file(path: &Path) -> Result<ResultFile, Trouble> {
+    ResultFile::plan(path).map_err(|source| Trouble::System { what: format!("create {}", path.display()), source })
 }
 
-impl ResultFile {
-    /// Creates the file, or empties it.
-    ///
-    /// # Errors
-    /// [`Trouble::System`] naming the file.
-    pub fn create(path: &Path) -> Result<ResultFile, Trouble> {
-        let file = File::create(path)
-            .map_err(|source| Trouble::System { what: format!("create {}", path.display()), source })?;
-        Ok(ResultFile { path: path.to_owned(), file })
-    }
-
-    fn fill(self, write: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>) -> Result<(), Trouble> {
-        let mut file = BufWriter::new(self.file);
-        let filled = write(&mut file).and_then(|()| file.flush());
-        filled.map_err(|source| Trouble::System { what: format!("write {}", self.path.display()), source })
-    }
+fn fill(file: ResultFile, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<(), Trouble> {
+    let what = format!("write {}", file.path().display());
+    file.fill(write).map_err(|source| Trouble::System { what, source })
 }

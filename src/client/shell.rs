@@ -1,18 +1,20 @@
 //! Talking to the server by hand: a numbered menu, and typed commands beside it.
 
-use std::io::{self, BufRead, IsTerminal, stdin};
+use std::io::{self, BufRead, IsTerminal, Write, stdin, stdout};
 
 use clap::Parser;
+use nix::sys::termios::{SetArg, tcgetattr, tcsetattr};
 use rustyline::DefaultEditor;
 use rustyline::error::ReadlineError;
 
 use crate::client::caller::Caller;
 use crate::client::connection::Server;
-use crate::client::error::ClientError;
+use crate::client::error::{ClientError, CommandError};
 use crate::client::history;
 use crate::client::oneshot::Question;
 use crate::client::options::Command;
 use crate::client::say;
+use crate::signals;
 use crate::vocab::{AccountId, Cents};
 use crate::wire::{Request, Status};
 
@@ -42,6 +44,9 @@ struct Typed {
     command: Command,
 }
 
+/// Takes back what the line editor asks of a terminal, and leaves its line.
+const BRACKETED_PASTE_OFF: &[u8] = b"\x1b[?2004l\r\n";
+
 /// Where lines come from: a terminal with editing and history, or a pipe.
 enum Input {
     Terminal(Box<DefaultEditor>),
@@ -53,6 +58,7 @@ impl Input {
         if !stdin().is_terminal() {
             return Ok(Input::Pipe(Vec::new()));
         }
+        guard_terminal()?;
         DefaultEditor::new().map(|editor| Input::Terminal(Box::new(editor))).map_err(io::Error::other)
     }
 
@@ -88,14 +94,32 @@ impl Input {
     }
 }
 
+/// While a line is edited the terminal is in raw mode: whatever ends or stops the shell then, it is set back.
+fn guard_terminal() -> io::Result<()> {
+    let plain = tcgetattr(stdin())?;
+    signals::guard_terminal(None, move |act| {
+        let edited = tcgetattr(stdin());
+        let is_raw = edited.as_ref().is_ok_and(|modes| modes.local_flags != plain.local_flags);
+        let set = |modes| tcsetattr(stdin(), SetArg::TCSANOW, modes);
+        // A terminal that has gone away cannot be set, and need not be.
+        if is_raw && set(&plain).is_ok() {
+            let _ = stdout().write_all(BRACKETED_PASTE_OFF);
+        }
+        act();
+        if let (true, Ok(edited)) = (is_raw, edited) {
+            let _ = set(&edited);
+        }
+    })
+}
+
 /// Why the shell ended early.
 #[derive(Debug, thiserror::Error)]
 pub enum ShellError {
-    /// No connection to begin with.
+    /// No connection to begin with, or nobody can be told.
     #[error(transparent)]
-    Server(#[from] ClientError),
+    Command(#[from] CommandError),
     /// The terminal or the pipe failed.
-    #[error("cannot read commands or write answers: {0}")]
+    #[error("cannot read commands: {0}")]
     Terminal(#[from] io::Error),
 }
 
@@ -110,8 +134,9 @@ enum Next {
 /// # Errors
 /// [`ShellError`].
 pub fn run(server: &Server) -> Result<(), ShellError> {
-    let mut shell = Shell { caller: Caller::open(server)?, input: Input::open()? };
-    say(&format!("Bank Vault at {}\n{MENU}", server.address))?;
+    let caller = Caller::open(server).map_err(CommandError::from)?;
+    let mut shell = Shell { caller, input: Input::open()? };
+    tell(&format!("Bank Vault at {}\n{MENU}", server.address))?;
     while let Some(line) = shell.input.line("> ")? {
         match shell.obey(line.trim())? {
             Next::GoOn => {}
@@ -134,12 +159,12 @@ impl Shell<'_> {
             "2" => self.move_money(|account, amount| Request::Withdraw { account, amount })?,
             "3" => self.move_money(|account, amount| Request::Deposit { account, amount })?,
             "4" | "quit" | "exit" => {
-                say("Goodbye")?;
+                tell("Goodbye")?;
                 return Ok(Next::End);
             }
-            "help" | "?" => say(HELP)?,
-            "menu" => say(MENU)?,
-            "history" => say(&self.input.history().join("\n"))?,
+            "help" | "?" => tell(HELP)?,
+            "menu" => tell(MENU)?,
+            "history" => tell(&self.input.history().join("\n"))?,
             command => self.typed(command)?,
         }
         Ok(Next::GoOn)
@@ -167,7 +192,7 @@ impl Shell<'_> {
         match parse(line.trim()) {
             Ok(value) => Ok(Some(value)),
             Err(why) => {
-                say(&why)?;
+                tell(&why)?;
                 Ok(None)
             }
         }
@@ -175,21 +200,19 @@ impl Shell<'_> {
 
     fn typed(&mut self, line: &str) -> Result<(), ShellError> {
         match Typed::try_parse_from(line.split_whitespace()) {
-            Ok(Typed { command: Command::History(options) }) => {
-                if let Err(error) = history::show(&mut self.caller, &options) {
-                    say(&error.to_string())?;
-                }
-                Ok(())
-            }
+            Ok(Typed { command: Command::History(options) }) => match history::show(&mut self.caller, &options) {
+                Err(CommandError::Server(error)) => tell(&error.to_string()),
+                done => Ok(done?),
+            },
             Ok(typed) => match Question::of(&typed.command) {
                 Some(question) => self.show(&question),
-                None => Ok(say("that is no command of the shell; `help` lists them")?),
+                None => tell("that is no command of the shell; `help` lists them"),
             },
             Err(error) => {
                 // Clap's first line says what is wrong; the rest is about a command line, which this is not.
                 let text = error.to_string();
                 let first = text.lines().next().unwrap_or_default();
-                Ok(say(&format!("{}; `help` lists the commands", first.trim_start_matches("error: ")))?)
+                tell(&format!("{}; `help` lists the commands", first.trim_start_matches("error: ")))
             }
         }
     }
@@ -202,8 +225,14 @@ impl Shell<'_> {
             }
             _ => unanswered.explain(),
         });
-        Ok(say(&answer)?)
+        tell(&answer)
     }
+}
+
+/// Shows an answer. A reader that has gone ends nothing: who types goes on, and so does a script that reads no answers.
+fn tell(text: &str) -> Result<(), ShellError> {
+    say(text).map_err(CommandError::from)?;
+    Ok(())
 }
 
 fn parse_account(text: &str) -> Result<AccountId, String> {

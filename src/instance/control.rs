@@ -13,12 +13,13 @@ use crate::instance::mailbox::Mailbox;
 use crate::instance::stats::WorkerStats;
 use crate::ipc::bytes::SharedBytes;
 use crate::ipc::layout::Counter;
+use crate::logging::LogLosses;
 use crate::shared_struct;
 use crate::vocab::Lsn;
 
 shared_struct! {
     /// What concerns all. Writer: the master.
-    pub struct Control, align 64, size 64 + 512 + 2 * 64 + 192 + 8 * (BUCKETS + 8) + 320; {
+    pub struct Control, align 64, size 64 + 512 + 2 * 64 + 192 + 8 * (BUCKETS + 8) + 320 + 64; {
         master_pid: AtomicU32,
         orders: AtomicU32,
         /// How connections reach workers, as `AcceptMode` is ordered.
@@ -44,6 +45,8 @@ shared_struct! {
         pub(super) journal: JournalRow,
         /// What tools ask of the master.
         pub mailbox: Mailbox,
+        /// Lines of the log that could not be written.
+        pub log: LogLosses,
     }
 }
 

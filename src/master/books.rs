@@ -1,6 +1,5 @@
 //! The books: taken out of the journal before the first worker, summed up behind the last.
 
-use std::io::{self, Write};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -11,6 +10,7 @@ use crate::instance::stats::WorkerStats;
 use crate::ipc::process;
 use crate::journal::{Directory, DirectoryError, Flows, Record, Replay, recover, segment};
 use crate::ledger::{Table, Totals, cut};
+use crate::logging;
 use crate::master::MasterError;
 use crate::vocab::{AccountId, Cents, Lsn};
 
@@ -167,7 +167,7 @@ pub fn close(instance: &Instance) -> Result<(), MasterError> {
         sum(|stats| stats.accepted.get()),
     );
     // Nobody may be listening.
-    let _ = writeln!(io::stdout(), "{line}");
+    logging::announce(&line);
     let (expected, found) = (instance.table().opening(), totals.opening());
     if expected == found { Ok(()) } else { Err(MasterError::Books { expected, found }) }
 }

@@ -17,6 +17,7 @@ use crate::instance::control::{Orders, WorkerState};
 use crate::ipc::process::monotonic_ns;
 use crate::ipc::{IpcError, net};
 use crate::limits::MAX_WORKERS;
+use crate::logging;
 use crate::master::accept::Accepting;
 use crate::master::children::{Common, JournalProcess, Listeners, WorkerSlot, duplicate};
 use crate::master::dispatch::Connections;
@@ -164,6 +165,8 @@ impl Driver {
             if now >= self.next_sweep_ns {
                 self.next_sweep_ns = now + TICK_NS;
                 self.collect_all(now);
+                // Somebody may read the log again, and nobody have anything else to say.
+                logging::tell_losses();
             }
             self.supervisor.observe(now, &self.observe());
             self.perform_all(now);

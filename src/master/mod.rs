@@ -18,7 +18,7 @@ mod supervisor;
 mod upgrade;
 
 use std::fs::File;
-use std::io::{self, Write};
+use std::io;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -34,6 +34,7 @@ use crate::ipc::names::{Generation, SHM_FOLDER};
 use crate::ipc::{IpcError, net, process};
 use crate::journal::{Directory, DirectoryError, DiskError, Principals, PrincipalsError, RecoveryError};
 use crate::limits::MAX_WORKERS;
+use crate::logging;
 use crate::service::users::Users;
 use children::{Common, Listeners, WorkerSlot};
 use dispatch::Connections;
@@ -204,6 +205,7 @@ impl Foundation {
         let users = Arc::new(number_users(users, settings)?);
         let instance: &'static Instance = Box::leak(Box::new(make_instance(settings, directory.as_ref())?));
         let unlinker = Unlinker(instance);
+        logging::share(&instance.control().log);
         if let Some(directory) = &directory {
             books::read(instance, directory, settings.key_window)?;
         }
@@ -313,5 +315,5 @@ fn announce(instance: &Instance, settings: &Settings, pids: &[i32]) {
         &objects[1..],
     );
     // Nobody may be listening; the server runs all the same.
-    let _ = writeln!(io::stdout(), "{line}");
+    logging::announce(&line);
 }

@@ -55,6 +55,8 @@ pub struct Summary {
     pub data: String,
     /// Time since the start.
     pub uptime_ms: u64,
+    /// Lines of the log that could not be written.
+    pub log_lines_dropped: u64,
 }
 
 /// One worker, and all that it and those before it in its place have counted.
@@ -241,6 +243,7 @@ impl Summary {
             accept_mode: mode.map_or_else(|| control.accept_mode().to_string(), |mode| mode.get_name().to_owned()),
             data: control.data(),
             uptime_ms: milliseconds(now_ns, control.started_ns()),
+            log_lines_dropped: control.log.dropped(),
         }
     }
 }

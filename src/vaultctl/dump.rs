@@ -1,7 +1,7 @@
 //! `vaultctl journal dump`: the records themselves, for people and for programs.
 
 use std::fmt::Write as _;
-use std::io::{self, BufWriter, ErrorKind, Write};
+use std::io::{self, BufWriter, Write};
 
 use serde::Serialize;
 
@@ -9,6 +9,7 @@ use super::Failure;
 use super::source::{Source, Which};
 use crate::calendar::iso_utc;
 use crate::journal::{Kind, ReadError, Reader, Record, Verdict};
+use crate::output;
 use crate::vocab::{AccountId, Lsn};
 
 /// `vaultctl journal`.
@@ -99,18 +100,16 @@ pub(super) fn run(journal: &Journal) -> Result<(), Failure> {
         };
         if dump.account.is_none_or(|account| accounts_of(&record).any(|of| of.0 == account)) {
             line(&mut text, &record, dump.json)?;
-            // A reader that has gone, as in `vaultctl journal dump | head`, wants no more.
-            match out.write_all(text.as_bytes()) {
-                Err(gone) if gone.kind() == ErrorKind::BrokenPipe => return Ok(()),
-                other => other.map_err(Failure::unavailable)?,
-            }
+            let written = out.write_all(text.as_bytes());
             text.clear();
+            // A reader that has gone, as in `vaultctl journal dump | head`, wants no more.
+            if output::judge(written).map_err(Failure::unavailable)? == output::Reader::Gone {
+                return Ok(());
+            }
         }
     }
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(gone) if gone.kind() != ErrorKind::BrokenPipe => Err(Failure::unavailable(gone)),
-        _ => Ok(()),
-    }
+    let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    output::judge(written).map(drop).map_err(Failure::unavailable)
 }
 
 fn line(text: &mut String, record: &Record, json: bool) -> Result<(), Failure> {

@@ -16,11 +16,11 @@ mod top;
 mod user;
 
 use std::error::Error;
-use std::io::{self, Write};
 use std::process::ExitCode;
 
 use crate::instance::mailbox::Errand;
 use crate::instance::{Instance, stale};
+use crate::output;
 
 /// The command line of `vaultctl`.
 #[derive(Debug, clap::Parser)]
@@ -120,10 +120,10 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Upgrade(ask) => errand::run(&ask, Errand::Upgrade),
         Command::CrashPoints => crash_points::run(),
     };
-    match done {
+    match done.and_then(|()| output::finish().map_err(Failure::unavailable)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("vaultctl: {failure}");
+            output::complain("vaultctl", &failure.to_string());
             failure.exit_code()
         }
     }
@@ -145,7 +145,7 @@ fn running(name: &InstanceName) -> Result<Instance, Failure> {
     stale::open_running(&name.name).map_err(|why| Failure::unavailable(Unavailable(why)))
 }
 
-/// Not `print!`, which panics when a pipe's reader has gone.
+/// Writes to the standard output. A reader that has gone, as in `vaultctl journal dump | head`, changes nothing.
 fn say(text: &str) -> Result<(), Failure> {
-    io::stdout().write_all(text.as_bytes()).map_err(Failure::unavailable)
+    output::say(text).map(drop).map_err(Failure::unavailable)
 }

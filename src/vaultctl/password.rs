@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use nix::sys::termios::{LocalFlags, SetArg, Termios, tcgetattr, tcsetattr};
 
 use crate::limits::MAX_CREDENTIAL_BYTES;
+use crate::signals;
 
 /// What a terminal sends for the keys that end or correct a line.
 const CONTROL_C: u8 = 0x03;
@@ -91,7 +92,8 @@ fn remove_character(line: &mut Vec<u8>) {
 
 /// While it lives, the terminal shows nothing, and gives keys one by one.
 ///
-/// Signals by key are off as well: a Control-C that killed this process would leave the terminal mute.
+/// Signals by key are off as well: a Control-C is a key like others here. Whatever signal ends or stops this process otherwise, the
+/// terminal is set back before.
 struct Unseen<'a> {
     terminal: BorrowedFd<'a>,
     before: Termios,
@@ -102,6 +104,13 @@ impl<'a> Unseen<'a> {
         let before = tcgetattr(terminal).map_err(PasswordError::Terminal)?;
         let mut unseen = before.clone();
         unseen.local_flags.remove(LocalFlags::ECHO | LocalFlags::ICANON | LocalFlags::ISIG | LocalFlags::IEXTEN);
+        let (shown, hidden) = (before.clone(), unseen.clone());
+        signals::guard_terminal(None, move |act| {
+            // A terminal that has gone away cannot be set, and need not be.
+            let _ = tcsetattr(io::stdin(), SetArg::TCSANOW, &shown);
+            act();
+            let _ = tcsetattr(io::stdin(), SetArg::TCSANOW, &hidden);
+        })?;
         // Flushing drops what was typed, and shown, before the prompt.
         tcsetattr(terminal, SetArg::TCSAFLUSH, &unseen).map_err(PasswordError::Terminal)?;
         Ok(Unseen { terminal, before })

@@ -11,6 +11,7 @@ use crate::instance::holders::{self, Waited};
 use crate::instance::lock_file;
 use crate::ipc::filelock;
 use crate::journal::{self, Directory, Record, RecoveryError, Replay, recover};
+use crate::output;
 use crate::vocab::{AccountId, Cents, Lsn};
 
 /// `vaultctl repair`.
@@ -66,7 +67,7 @@ pub(super) fn run(repair: &Repair) -> Result<(), Failure> {
         Err(RecoveryError::Disk(error)) => return Err(Failure::unavailable(error)),
         Err(damage) => damage,
     };
-    eprintln!("vaultctl: {damage}");
+    output::complain("vaultctl", &damage.to_string());
     if !repair.yes && !confirmed().map_err(Failure::unavailable)? {
         return Err(Failure::refused(Refused::NotConfirmed));
     }

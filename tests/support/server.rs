@@ -83,6 +83,18 @@ impl Server {
         Server::launch(Path::new(PROGRAM), directory, data.to_owned(), &unused_name(), args, &[])
     }
 
+    /// As [`Server::start`]; what it says goes to `stderr` and not to [`Server::stderr`].
+    #[must_use]
+    pub fn start_saying(stderr: impl Into<Stdio>, args: &[&str]) -> Server {
+        let directory = tempfile::tempdir().unwrap();
+        let data = directory.path().join("data");
+        fs::File::create(directory.path().join("stderr")).unwrap();
+        let instance = unused_name();
+        let command = master_of(Path::new(PROGRAM), &instance, &data, args);
+        let life = Life::begin_saying(stderr.into(), directory.path(), command, &[]);
+        Server::of(life, Path::new(PROGRAM), directory, data, &instance, args)
+    }
+
     /// Both: another program, and a data directory that is the caller's.
     #[must_use]
     pub fn start_program_on(program: &Path, data: &Path, args: &[&str]) -> Server {
@@ -100,6 +112,10 @@ impl Server {
     ) -> Server {
         let command = master_of(program, instance, &data, args);
         let life = Life::begin(directory.path(), command, environment);
+        Server::of(life, program, directory, data, instance, args)
+    }
+
+    fn of(life: Life, program: &Path, directory: TempDir, data: PathBuf, instance: &str, args: &[&str]) -> Server {
         let Life { address, master, workers, ready, process, stdout } = life;
         let (instance, args) = (instance.to_owned(), args.iter().map(ToString::to_string).collect());
         let program = program.to_owned();
@@ -265,9 +281,13 @@ struct Life {
 }
 
 impl Life {
-    fn begin(home: &Path, mut command: Command, environment: &[(&str, &str)]) -> Life {
+    fn begin(home: &Path, command: Command, environment: &[(&str, &str)]) -> Life {
         // A file, so that nobody has to read it while the server runs.
         let stderr = fs::File::options().create(true).append(true).open(home.join("stderr")).unwrap();
+        Life::begin_saying(stderr.into(), home, command, environment)
+    }
+
+    fn begin_saying(stderr: Stdio, home: &Path, mut command: Command, environment: &[(&str, &str)]) -> Life {
         let mut process =
             command.envs(environment.iter().copied()).stdout(Stdio::piped()).stderr(stderr).spawn().unwrap();
         let mut stdout = BufReader::new(process.stdout.take().unwrap());

@@ -4,8 +4,10 @@
 //! A thread of the load only formats its line into a page of its own; a scribe takes the pages to the file ten times a
 //! second, also while those threads wait for a server that does not answer.
 
+use std::fs::File;
 use std::io::{self, Write};
 use std::mem;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -13,7 +15,6 @@ use crossbeam_channel::{Receiver, RecvTimeoutError};
 
 use crate::client::load::Trouble;
 use crate::client::load::desk::Flight;
-use crate::client::report::ResultFile;
 use crate::wire::{Opcode, Response, Status};
 
 /// How often the pages are taken to the file.
@@ -33,20 +34,73 @@ impl Page {
     }
 }
 
+/// The file of a log. Unlike a report it stands under its own name while the run lasts: it is what is left when that is killed.
+#[derive(Debug)]
+pub struct AckFile {
+    path: PathBuf,
+    file: File,
+}
+
+impl AckFile {
+    /// Opens the file, or makes it; what stands in it stays until the run begins.
+    ///
+    /// # Errors
+    /// [`Trouble::System`] naming the file.
+    pub fn open(path: &Path) -> Result<AckFile, Trouble> {
+        let opened = File::options().write(true).create(true).truncate(false).open(path);
+        let what = || format!("open {}", path.display());
+        opened
+            .map(|file| AckFile { path: path.to_owned(), file })
+            .map_err(|source| Trouble::System { what: what(), source })
+    }
+
+    fn trouble(&self, source: io::Error) -> Trouble {
+        Trouble::System { what: format!("write {}", self.path.display()), source }
+    }
+
+    /// Whether it is a file on a disk, and no pipe.
+    fn is_regular(&self) -> bool {
+        self.file.metadata().is_ok_and(|file| file.is_file())
+    }
+
+    /// Adds whole lines. A disk that takes only a part of them is left with whole ones.
+    fn add(&self, lines: &[u8]) -> io::Result<()> {
+        let mut written = 0;
+        while written < lines.len() {
+            match (&self.file).write(&lines[written..]) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(count) => written += count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => {
+                    let behind_last_line = lines[..written].iter().rev().take_while(|&&byte| byte != b'\n').count();
+                    if behind_last_line > 0 && self.is_regular() {
+                        let end = self.file.metadata()?.len();
+                        self.file.set_len(end.saturating_sub(behind_last_line as u64))?;
+                    }
+                    return Err(error);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
 /// The log of a run.
 #[derive(Debug)]
 pub struct AckLog {
-    file: ResultFile,
+    file: AckFile,
     pages: Box<[Page]>,
     /// The first error of the file; nothing is written after it.
     failure: Mutex<Option<io::Error>>,
 }
 
 impl AckLog {
-    /// A log of this many threads in an empty file.
+    /// Begins the log of this many threads; what stood in the file goes.
     #[must_use]
-    pub fn new(file: ResultFile, threads: u32) -> AckLog {
-        let log = AckLog { file, pages: (0..threads).map(|_| Page::default()).collect(), failure: Mutex::new(None) };
+    pub fn begin(file: AckFile, threads: u32) -> AckLog {
+        let failure = if file.is_regular() { file.file.set_len(0).err() } else { None };
+        let pages = (0..threads).map(|_| Page::default()).collect();
+        let log = AckLog { file, pages, failure: Mutex::new(failure) };
         log.write(HEADING.as_bytes());
         log
     }
@@ -74,21 +128,20 @@ impl AckLog {
         }
     }
 
-    /// Ends the log.
+    /// Ends the log; it is on disk when this returns.
     ///
     /// # Errors
     /// [`Trouble::System`] when something could not be written: the log has a hole then.
     pub fn finish(self) -> Result<(), Trouble> {
-        match self.failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
-            None => Ok(()),
-            Some(source) => Err(Trouble::System { what: format!("write {}", self.file.path.display()), source }),
-        }
+        let failure = self.failure.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let sync = || if self.file.is_regular() { self.file.file.sync_all() } else { Ok(()) };
+        failure.map_or_else(sync, Err).map_err(|source| self.file.trouble(source))
     }
 
     fn write(&self, lines: &[u8]) {
         let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
         if failure.is_none() {
-            *failure = (&self.file.file).write_all(lines).err();
+            *failure = self.file.add(lines).err();
         }
     }
 }

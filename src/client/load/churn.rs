@@ -11,7 +11,7 @@ use nix::sys::socket::sockopt::{Linger, ReceiveTimeout, SendTimeout};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrStorage, connect, setsockopt, socket};
 use nix::sys::time::TimeVal;
 
-use crate::client::connection::Server;
+use crate::client::connection::{Server, read_patiently, slice};
 use crate::client::error::ClientError;
 use crate::client::load::desk::Desk;
 use crate::client::load::line::Line;
@@ -25,6 +25,7 @@ pub fn drive(desk: &mut Desk<'_>) -> Option<ClientError> {
         let now = desk.now();
         line.fill(1, now, desk);
         if line.under_way() == 0 {
+            line.finish(desk);
             return None;
         }
         if let Err(error) = visit(&mut line, desk) {
@@ -48,7 +49,7 @@ fn visit(line: &mut Line, desk: &mut Desk<'_>) -> Result<(), ClientError> {
     stream.write_all(&line.out).map_err(|source| ClientError::from_io(SENDING, timeout, source))?;
     line.out.clear();
     while line.under_way() > 0 {
-        let read = line.inbox.read_from(&mut stream);
+        let read = read_patiently(&mut line.inbox, &mut stream, timeout);
         let (count, _) = read.map_err(|source| ClientError::from_io(WAITING, timeout, source))?;
         if count == 0 {
             return Err(ClientError::closed(WAITING));
@@ -66,9 +67,8 @@ fn knock(server: &Server) -> nix::Result<TcpStream> {
     // Closing resets the connection. Else each would keep its port for a minute, and there are some ten thousands of them.
     setsockopt(&fd, Linger, &nix::libc::linger { l_onoff: 1, l_linger: 0 })?;
     // The time-out for sending holds for connect(2), too (socket(7)).
-    let timeout = time_val(server.timeout)?;
-    setsockopt(&fd, SendTimeout, &timeout)?;
-    setsockopt(&fd, ReceiveTimeout, &timeout)?;
+    setsockopt(&fd, SendTimeout, &time_val(server.timeout)?)?;
+    setsockopt(&fd, ReceiveTimeout, &time_val(slice(server.timeout))?)?;
     connect(fd.as_raw_fd(), &SockaddrStorage::from(server.address))?;
     Ok(TcpStream::from(fd))
 }

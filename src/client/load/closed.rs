@@ -9,11 +9,12 @@ use std::io::Write;
 use std::net::TcpStream;
 use std::time::Duration;
 
-use crate::client::connection::Connection;
+use crate::client::connection::{Connection, read_patiently};
 use crate::client::error::ClientError;
+use crate::client::interrupt;
 use crate::client::load::desk::Desk;
 use crate::client::load::line::Line;
-use crate::client::load::plan::nanoseconds;
+use crate::client::time::nanoseconds;
 use crate::wire::XorKey;
 
 /// Runs one connection to its end. Returns why it ended early, if it did.
@@ -22,12 +23,18 @@ pub fn drive(connection: Connection, desk: &mut Desk<'_>) -> Option<ClientError>
     let (mut stream, mut xor) = connection.into_parts();
     loop {
         line.begin(xor);
-        let Err(error) = converse(&mut stream, &mut line, desk) else { return None };
+        let Err(error) = converse(&mut stream, &mut line, desk) else {
+            line.finish(desk);
+            return None;
+        };
         line.lose(&error, desk);
         let back = if error.is_passing() { reconnect(&mut line, desk, error) } else { Err(error) };
         match back {
             Ok(Some(parts)) => (stream, xor) = parts,
-            Ok(None) => return None,
+            Ok(None) => {
+                line.finish(desk);
+                return None;
+            }
             Err(error) => {
                 line.abandon(desk);
                 return Some(error);
@@ -51,6 +58,9 @@ fn converse(stream: &mut TcpStream, line: &mut Line, desk: &mut Desk<'_>) -> Res
             let Some(until) = line.held_until() else { return Ok(()) };
             // Nothing tells when the server has room again.
             std::thread::sleep(Duration::from_nanos(until.saturating_sub(desk.now())));
+            if interrupt::is_over() {
+                return Err(ClientError::Interrupted("waiting for room"));
+            }
             now = desk.now();
             heard = now;
             line.fill(plan.depth, now, desk);
@@ -60,8 +70,8 @@ fn converse(stream: &mut TcpStream, line: &mut Line, desk: &mut Desk<'_>) -> Res
             stream.write_all(&line.out).map_err(|source| ClientError::from_io(SENDING, timeout, source))?;
             line.out.clear();
         }
-        let read = line.inbox.read_from(stream).map_err(|source| ClientError::from_io(WAITING, timeout, source));
-        let (count, _) = read?;
+        let read = read_patiently(&mut line.inbox, stream, timeout);
+        let (count, _) = read.map_err(|source| ClientError::from_io(WAITING, timeout, source))?;
         if count == 0 {
             return Err(ClientError::closed(WAITING));
         }
@@ -87,6 +97,9 @@ fn reconnect(
         let over = desk.now() >= desk.deadline() || line.unsent(desk.plan()) == 0 && desk.plan().ops.is_some();
         if over && !line.has_repeats() {
             return if attempts == 0 { Ok(None) } else { Err(why) };
+        }
+        if interrupt::is_over() {
+            return Err(ClientError::Interrupted("making the connection anew"));
         }
         attempts += 1;
         let Some(wait) = line.backoff.next_wait(desk.now(), desk.prng()) else { return Err(why) };

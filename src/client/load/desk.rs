@@ -3,12 +3,14 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::client::books::Books;
+use crate::client::interrupt;
 use crate::client::keys::{Key, Keys};
 use crate::client::latency::Bucket;
 use crate::client::load::ack_log::{self, Page};
-use crate::client::load::plan::{Clock, Plan, nanoseconds};
+use crate::client::load::plan::{Clock, Plan};
 use crate::client::load::tally::Tally;
 use crate::client::prng::{Prng, high, low, scale};
+use crate::client::time::nanoseconds;
 use crate::vocab::{AccountId, Cents};
 use crate::wire::{Opcode, Request, Response, Status};
 
@@ -107,7 +109,7 @@ pub struct Desk<'r> {
     clock: Clock,
     /// What is sent before this counts for nothing but the books.
     measure_from: u64,
-    /// Nothing new is sent from here on.
+    /// Nothing new is sent from here on, by the plan.
     deadline: u64,
     /// The time that most replies of a read have in common, and its bucket.
     latest: (u64, Bucket),
@@ -162,10 +164,11 @@ impl<'r> Desk<'r> {
         self.clock.now()
     }
 
-    /// Nothing new is sent from this time on.
+    /// Nothing new is sent from this time on: what the plan says, or when the run was interrupted.
+    #[inline]
     #[must_use]
     pub fn deadline(&self) -> u64 {
-        self.deadline
+        interrupt::time().map_or(self.deadline, |time| self.deadline.min(self.clock.relative(time)))
     }
 
     /// Random numbers for other choices, such as waits.
@@ -183,7 +186,7 @@ impl<'r> Desk<'r> {
     /// The next operation of a connection, which begins `now`, or `None` when it has sent all of them or the time is over.
     #[inline]
     pub fn next_flight(&mut self, budget: &mut Budget, now: u64) -> Option<Flight> {
-        if now >= self.deadline || budget.left == 0 {
+        if now >= self.deadline() || budget.left == 0 {
             return None;
         }
         if now >= self.measure_from {

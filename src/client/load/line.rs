@@ -6,8 +6,10 @@ use std::collections::VecDeque;
 use crate::client::backoff::Backoff;
 use crate::client::error::{ClientError, ProtocolError};
 use crate::client::inbox::Inbox;
+use crate::client::interrupt;
 use crate::client::load::desk::{Budget, Desk, Ending, Flight, Op};
-use crate::client::load::plan::{Plan, nanoseconds};
+use crate::client::load::plan::Plan;
+use crate::client::time::nanoseconds;
 use crate::wire::{Response, Status, XorKey};
 
 /// The state of one conversation.
@@ -198,6 +200,14 @@ impl Line {
                 flight.is_unsure = true;
                 self.again.push(flight);
             }
+        }
+    }
+
+    /// All that was sent is answered, and nothing more will be sent. After an interruption there may be more that the plan asked
+    /// for.
+    pub fn finish(&self, desk: &mut Desk<'_>) {
+        if interrupt::time().is_some() {
+            desk.tally.unsent += self.budget.unsent(desk.plan());
         }
     }
 

@@ -18,18 +18,22 @@ use std::sync::atomic::AtomicU64;
 use std::thread::{Builder, ScopedJoinHandle};
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
+use nix::sys::signal::Signal;
 
 use crate::client::backoff::Backoff;
 use crate::client::books::{self, Books, Verdict};
 use crate::client::connection::{Connection, Server};
 use crate::client::error::{ClientError, Outcome};
+use crate::client::interrupt;
 use crate::client::options::{LoadOptions, Target};
 use crate::client::prng::Prng;
-use crate::client::report::{self, ResultFile};
-use ack_log::{AckLog, Page};
+use crate::client::report;
+use crate::client::time::nanoseconds;
+use crate::output::{self, ResultFile, Unwritten};
+use ack_log::{AckFile, AckLog, Page};
 use desk::Desk;
 use gate::Gate;
-use plan::{Clock, Drive, Plan, nanoseconds};
+use plan::{Clock, Drive, Plan};
 use tally::Tally;
 
 /// A thread of the load needs little stack; a hundred of them should not ask for a hundred times the default.
@@ -44,9 +48,9 @@ pub enum Trouble {
     /// The server cannot be talked to, or refused.
     #[error(transparent)]
     Server(#[from] ClientError),
-    /// The server could not be asked for its totals and balances after the run.
-    #[error("cannot verify: {0}")]
-    Unverified(#[source] ClientError),
+    /// The standard output did not take the result.
+    #[error(transparent)]
+    Output(#[from] Unwritten),
     /// This machine did not give what the run needs.
     #[error("cannot {what}: {source}")]
     System {
@@ -63,8 +67,7 @@ impl Trouble {
     pub fn outcome(&self) -> Outcome {
         match self {
             Trouble::Server(error) => error.outcome(),
-            Trouble::Unverified(_) => Outcome::Refused,
-            Trouble::Arguments(_) | Trouble::System { .. } => Outcome::Unusable,
+            Trouble::Arguments(_) | Trouble::Output(_) | Trouble::System { .. } => Outcome::Unusable,
         }
     }
 }
@@ -78,8 +81,12 @@ pub struct Run {
     pub seconds: f64,
     /// Why connections ended early.
     pub failures: Vec<ClientError>,
-    /// What the books say, if they were kept.
+    /// What the books say, if they were kept and could be closed.
     pub verdict: Option<Verdict>,
+    /// Why they could not be closed.
+    pub unverified: Option<ClientError>,
+    /// The signal that ended the run early.
+    pub interrupted: Option<Signal>,
 }
 
 /// Runs the load as the options say, and reports it.
@@ -87,10 +94,11 @@ pub struct Run {
 /// # Errors
 /// [`Trouble`] when there is nothing to report.
 pub fn run(options: &LoadOptions, target: &Target) -> Result<Outcome, Trouble> {
+    interrupt::watch().map_err(|source| Trouble::System { what: "read signals".to_owned(), source })?;
     let server = Server::find(target)?;
-    let json = options.json.as_deref().map(ResultFile::create).transpose()?;
-    let hdr = options.hdr.as_deref().map(ResultFile::create).transpose()?;
-    let ack_log = options.ack_log.as_deref().map(ResultFile::create).transpose()?;
+    let json = options.json.as_deref().map(report::plan_file).transpose()?;
+    let hdr = options.hdr.as_deref().map(report::plan_file).transpose()?;
+    let ack_file = options.ack_log.as_deref().map(AckFile::open).transpose()?;
     let mut probe = Connection::open(&server)?;
     let accounts = match options.accounts {
         Some(range) => range.last.saturating_add(1),
@@ -101,31 +109,56 @@ pub fn run(options: &LoadOptions, target: &Target) -> Result<Outcome, Trouble> {
     let books = if options.verify { Some(Books::open(&mut probe, plan.accounts)?) } else { None };
     // Kept open, it would stand in the server's statistics as one more client, idle.
     drop(probe);
-    let ack_log = ack_log.map(|file| AckLog::new(file, plan.threads()));
+    let ack_log = ack_file.map(|file| AckLog::begin(file, plan.threads()));
     let mut run = perform(&plan, books.as_ref(), ack_log.as_ref())?;
     // A server that cannot be asked any more should not cost the rest of the result.
-    let judged = books.as_ref().map(|books| close(books, &plan)).transpose();
-    let (verdict, silent) = match judged {
-        Ok(verdict) => (verdict, None),
-        Err(error) => (None, Some(error)),
-    };
-    run.verdict = verdict;
-    // A reader that has gone, as in `client | head`, changes neither the files nor the exit code.
-    let _ = report::print(&mut io::stdout().lock(), &run);
-    if let Some(file) = json {
-        report::write_json(file, &plan, &run)?;
+    match books.as_ref().map(|books| close(books, &plan)).transpose() {
+        Ok(verdict) => run.verdict = verdict,
+        Err(error) => run.unverified = Some(error),
     }
-    if let Some(file) = hdr {
-        report::write_hdr(file, &run)?;
+    if let Some(error) = &run.unverified {
+        output::complain("client", &format!("cannot verify: {error}"));
     }
-    if let Some(log) = ack_log {
-        log.finish()?;
+    run.interrupted = interrupt::signal();
+    hand_over(&plan, &run, Files { json, hdr, ack_log })?;
+    Ok(run.outcome())
+}
+
+/// Where a result goes beside the standard output.
+struct Files {
+    json: Option<ResultFile>,
+    hdr: Option<ResultFile>,
+    ack_log: Option<AckLog>,
+}
+
+/// Gives out the result, everywhere; what goes wrong in one place keeps it from no other.
+fn hand_over(plan: &Plan, run: &Run, files: Files) -> Result<(), Trouble> {
+    let written = [
+        // A reader that has gone, as in `client | head`, changes neither the files nor the exit code.
+        output::say(&report::text(run)).map(drop).map_err(Trouble::Output),
+        files.json.map_or(Ok(()), |file| report::write_json(file, plan, run)),
+        files.hdr.map_or(Ok(()), |file| report::write_hdr(file, run)),
+        files.ack_log.map_or(Ok(()), AckLog::finish),
+    ];
+    let mut troubles = written.into_iter().filter_map(Result::err);
+    let Some(first) = troubles.next() else { return Ok(()) };
+    // The caller tells of one.
+    troubles.for_each(|trouble| output::complain("client", &trouble.to_string()));
+    Err(first)
+}
+
+impl Run {
+    /// What the run means for the exit code. That it was interrupted comes last: what it found until then counts.
+    fn outcome(&self) -> Outcome {
+        let failed = self.failures.iter().any(|error| !matches!(error, ClientError::Interrupted(_)))
+            || self.verdict.as_ref().is_some_and(|verdict| !verdict.agrees());
+        match self.interrupted {
+            _ if failed => Outcome::Refused,
+            Some(signal) => Outcome::Interrupted(signal),
+            None if self.unverified.is_some() => Outcome::Refused,
+            None => Outcome::Well,
+        }
     }
-    if let Some(error) = silent {
-        return Err(Trouble::Unverified(error));
-    }
-    let failed = !run.failures.is_empty() || run.verdict.as_ref().is_some_and(|verdict| !verdict.agrees());
-    Ok(if failed { Outcome::Refused } else { Outcome::Well })
 }
 
 /// Closes the books. A server that is just coming back after a crash is waited for.
@@ -135,7 +168,7 @@ fn close(books: &Books, plan: &Plan) -> Result<Verdict, ClientError> {
     let mut prng = Prng::new(plan.seed, u64::MAX);
     loop {
         match Connection::open(&plan.server).and_then(|mut connection| books.close(&mut connection)) {
-            Err(error) if error.is_passing() => {
+            Err(error) if error.is_passing() && !interrupt::is_over() => {
                 let Some(wait) = backoff.next_wait(clock.now(), &mut prng) else { return Err(error) };
                 std::thread::sleep(wait);
             }
@@ -251,6 +284,7 @@ fn release(gate: &Gate, heard: &Receiver<Result<(), ClientError>>, threads: u32)
             Err(_) => break,
         }
     }
+    interrupt::begin_run();
     gate.open();
     Ok(())
 }
@@ -271,7 +305,7 @@ fn gather(plan: &Plan, handles: Vec<ScopedJoinHandle<'_, Brought>>) -> Run {
     }
     let measured = tally.last_answer.saturating_sub(nanoseconds(plan.warmup));
     let seconds = std::time::Duration::from_nanos(measured).as_secs_f64();
-    Run { tally, seconds, failures, verdict: None }
+    Run { tally, seconds, failures, verdict: None, unverified: None, interrupted: None }
 }
 
 /// Thousands of connections need thousands of descriptors: takes what the system allows. Where it does not allow enough,

@@ -2,14 +2,13 @@
 
 use std::time::Duration;
 
-use nix::time::{ClockId, clock_gettime};
-
 use crate::client::connection::Server;
 use crate::client::keys::Keys;
 use crate::client::load::Trouble;
 use crate::client::mix::Mix;
 use crate::client::options::LoadOptions;
 use crate::client::skew::{AccountRange, Picker};
+use crate::client::time::monotonic;
 use crate::wire::Opcode;
 
 /// Operations per connection where neither --ops nor --duration says otherwise.
@@ -141,27 +140,20 @@ impl Clock {
     #[inline]
     #[must_use]
     pub fn now(self) -> u64 {
-        monotonic().saturating_sub(self.start)
+        self.relative(monotonic())
     }
 
-    /// A time of this clock as `CLOCK_MONOTONIC` tells it.
+    /// A time of CLOCK_MONOTONIC as this clock tells it.
+    #[inline]
+    #[must_use]
+    pub fn relative(self, time: u64) -> u64 {
+        time.saturating_sub(self.start)
+    }
+
+    /// A time of this clock as CLOCK_MONOTONIC tells it.
     #[inline]
     #[must_use]
     pub fn absolute(self, time: u64) -> u64 {
         self.start.saturating_add(time)
     }
-}
-
-/// Nanoseconds of `CLOCK_MONOTONIC`.
-#[inline]
-fn monotonic() -> u64 {
-    // Every Linux has this clock, and it counts from the boot.
-    clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(0, |time| nanoseconds(time.into()))
-}
-
-/// A length of time in nanoseconds; those beyond 584 years count as that.
-#[inline]
-#[must_use]
-pub fn nanoseconds(time: Duration) -> u64 {
-    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }

@@ -7,10 +7,12 @@ use mio::{Interest, Registry, Token};
 
 use crate::client::connection::judge;
 use crate::client::error::ClientError;
+use crate::client::interrupt;
 use crate::client::load::desk::Desk;
 use crate::client::load::line::Line;
 use crate::client::load::pace::Pace;
-use crate::client::load::plan::{Plan, nanoseconds};
+use crate::client::load::plan::Plan;
+use crate::client::time::nanoseconds;
 use crate::wire::{Opcode, Response};
 
 const LOGIN_SEQ: u32 = 1;
@@ -164,7 +166,7 @@ impl Seat {
         self.flush()?;
         if self.line.under_way() == 0 && self.is_done(turn, desk) {
             self.leave(turn.registry);
-            self.stage = Stage::Over;
+            self.retire(desk);
         }
         Ok(())
     }
@@ -227,11 +229,20 @@ impl Seat {
         Ok(())
     }
 
-    /// Looks after the clock: a rest that is over, a server that is silent for too long.
+    /// Ends a connection that has nothing left to do.
+    fn retire(&mut self, desk: &mut Desk<'_>) {
+        self.line.finish(desk);
+        self.stage = Stage::Over;
+    }
+
+    /// Looks after the clock: a rest that is over, a server that is silent for too long, a user who is.
     pub fn tick(&mut self, turn: Turn<'_>) -> Result<(), ClientError> {
         let (patience, login) = (turn.plan.server.timeout, turn.plan.server.login_patience);
         let late = |after| Err(ClientError::Timeout { doing: "waiting for replies", after });
         let silent = turn.now.saturating_sub(self.heard);
+        if self.stage != Stage::Over && interrupt::is_over() {
+            return Err(ClientError::Interrupted("waiting for replies"));
+        }
         match self.stage {
             Stage::Resting(until) if turn.now >= until => self.connect(turn),
             Stage::Ready if self.line.under_way() > 0 && silent > nanoseconds(patience) => late(patience),
@@ -247,7 +258,7 @@ impl Seat {
         self.leave(turn.registry);
         self.line.lose(&error, desk);
         if was_ready && self.is_done(turn, desk) {
-            self.stage = Stage::Over;
+            self.retire(desk);
             return Ok(());
         }
         let over = turn.now >= desk.deadline() && !self.line.has_repeats();

@@ -22,6 +22,7 @@ use crate::ipc::names::Generation;
 use crate::ipc::process::{Child, monotonic_ns};
 use crate::ipc::segment::Access;
 use crate::journal::{Directory, Principals};
+use crate::logging;
 use crate::master::children::{Common, Listeners, WorkerProcess, WorkerSlot};
 use crate::master::dispatch::Connections;
 use crate::master::driver::{Driver, EventSources};
@@ -176,6 +177,7 @@ fn take_over(
     let journal = Arc::new(Nudge::adopt(descriptors.take(left.journal_nudge)?));
     let instance: &'static Instance = Box::leak(Box::new(instance.with_alive(alive)));
     let unlinker = Unlinker(instance);
+    logging::share(&instance.control().log);
     let access_log = access_log.map(|log| &*Box::leak(Box::new(log)));
     let mut duplicates = Vec::new();
     for (slot, socket) in left.connections {

@@ -109,6 +109,8 @@ fn instance(out: &mut Exposition, sample: &Sample) {
     out.value(&[("instance", &about.name), ("boot", &about.boot), ("accept", &about.accept_mode)], 1);
     out.metric("vault_uptime_seconds", Gauge, "Time since the instance began.");
     out.value(&[], seconds(about.uptime_ms.saturating_mul(1_000_000)));
+    out.metric("vault_log_lines_dropped_total", Counter, "Lines of the log that could not be written.");
+    out.value(&[], about.log_lines_dropped);
     out.metric("vault_accept_paused", Gauge, "Whether the master waits for room in a lane.");
     out.value(&[], u64::from(sample.accept_paused));
     out.metric("vault_stopping", Gauge, "Whether the instance is on its way out.");

@@ -42,14 +42,16 @@ fn section(out: &mut String, title: &str, content: &dyn Display) -> fmt::Result 
 }
 
 fn summary(out: &mut String, report: &InstanceReport) -> fmt::Result {
-    let Summary { name, boot, address, http_address, accept_mode, data, uptime_ms, .. } = &report.summary;
+    let Summary { name, boot, address, http_address, accept_mode, data, uptime_ms, log_lines_dropped, .. } =
+        &report.summary;
     writeln!(out, "instance {name}, boot {boot}, up {} s", seconds(*uptime_ms))?;
     writeln!(out, "  master   {}", process(&report.master))?;
     writeln!(out, "  address  {address}, accept {accept_mode}")?;
     if let Some(address) = http_address {
         writeln!(out, "  http     {address}")?;
     }
-    writeln!(out, "  data     {data}")
+    writeln!(out, "  data     {data}")?;
+    writeln!(out, "  log      {log_lines_dropped} lines dropped")
 }
 
 fn access_log(out: &mut String, log: Option<&AccessLogReport>) -> fmt::Result {

@@ -23,7 +23,7 @@ const PAPER: (u16, u16) = (100, 44);
 /// `vaultctl top`.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "q, Escape or Ctrl-C ends it; it ends by itself when the instance does. It needs a terminal of 80 columns \
+    after_help = "q, Escape or Ctrl-C ends it, Ctrl-Z stops it; it ends by itself when the instance does. It needs a terminal of 80 columns \
                         and 24 lines and uses what there is more. It maps the memory read-only and takes no lock."
 )]
 pub(super) struct Top {
