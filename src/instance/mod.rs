@@ -25,7 +25,7 @@ use crate::limits::MAX_WORKERS;
 use control::{Control, JournalRow, WorkerRow};
 
 /// Version of the layout of the control, lanes and connections segments.
-pub const LAYOUT_VERSION: u32 = 4;
+pub const LAYOUT_VERSION: u32 = 5;
 
 /// The versions of all layouts, in words that two programs can compare.
 #[must_use]

@@ -88,14 +88,14 @@ impl Desk {
         let method = request.method;
         let near = guest.peer.to_canonical().is_loopback() && is_local(request.authority);
         if !self.board.public && !near {
-            return self.refuse(guest, asked, method, Status::Forbidden);
+            return self.refuse(guest, asked, method.into(), Status::Forbidden);
         }
         let policy;
         let (made, text);
         match page {
             b"" => match Place::of(request.target) {
                 Ok(place) => return self.redirect(guest, asked, request, &place),
-                Err(error) => return self.refuse(guest, asked, method, error.status()),
+                Err(error) => return self.refuse(guest, asked, method.into(), error.status()),
             },
             b"/events" if method == Method::Get => {
                 return self.begin_stream(guest, asked, &unread[..request.head_bytes]);
@@ -110,7 +110,7 @@ impl Desk {
                 made = Made { status: Status::Ok, content_type, fields: &policy, text };
             }
             page => match self.board.page(page) {
-                None => return self.refuse(guest, asked, method, Status::NotFound),
+                None => return self.refuse(guest, asked, method.into(), Status::NotFound),
                 Some((status, content_type, page)) => {
                     text = page;
                     made = Made { status, content_type, fields: "", text: Some(&text) };
@@ -119,7 +119,7 @@ impl Desk {
         }
         asked.status = made.status;
         let mut out = std::mem::take(&mut guest.spare);
-        http::write_made(&made, method, &self.tail(&asked, Some(request)), &mut out);
+        http::write_made(&made, method, &self.tail(&asked), &mut out);
         self.say(guest, asked, out)
     }
 
@@ -130,7 +130,7 @@ impl Desk {
         let fields = "X-Accel-Buffering: no\r\n";
         let made = Made { status: Status::Ok, content_type: EVENTS, fields, text: None };
         let mut text = Vec::new();
-        http::write_made(&made, Method::Get, &self.tail(&asked, None), &mut text);
+        http::write_made(&made, Method::Get, &self.tail(&asked), &mut text);
         text.extend_from_slice(b"retry: 1000\n\n");
         if self.board.watcher.is_none() {
             self.board.watcher = Some(Watcher::new(self.board.instance));

@@ -146,9 +146,9 @@ impl Desk {
                 guest.partial_since_ns.get_or_insert(self.now_ns);
                 None
             }
-            Err(Rejection { status, line }) => {
+            Err(Rejection { status, content, line }) => {
                 let line = place_in(unread, line);
-                self.refuse_all(guest, status, unread.len(), line);
+                self.refuse_all(guest, status, content, unread.len(), line);
                 Some(Step::Next)
             }
         }
@@ -175,8 +175,11 @@ impl Desk {
     /// Tells a client whose request did not come to its end in time so; a turn is to follow.
     pub fn time_out(&mut self, guest: &mut Guest) {
         guest.partial_since_ns = None;
-        let unread = guest.connection.unread();
-        self.refuse_all(guest, Status::RequestTimeout, unread, 0..0);
+        let Some(mut buffer) = self.unread.take() else { return };
+        let unread = guest.connection.copy_unread(&mut buffer);
+        let (content, bytes) = (http::content_for(unread), unread.len());
+        self.unread = Some(buffer);
+        self.refuse_all(guest, Status::RequestTimeout, content, bytes, 0..0);
     }
 
     /// Throws away a body.
