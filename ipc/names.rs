@@ -50,7 +50,9 @@ impl FoundObject {
         };
         let mut parts = rest.strip_prefix(PREFIX)?.strip_prefix('.')?.splitn(3, '.');
         let (instance, boot, object) = (parts.next()?, parts.next()?, parts.next()?);
-        let boot = u32::from_str_radix(boot, 16).ok().filter(|_| boot.len() == 8)?;
+        // Exactly as it is written: what is written otherwise is another name, and somebody else's.
+        let boot =
+            u32::from_str_radix(boot, 16).ok().filter(|&number| number != 0 && format!("{number:08x}") == boot)?;
         let generation = Generation { instance: instance.to_owned(), boot };
         Some(FoundObject { generation, object: object.to_owned(), semaphore })
     }
@@ -103,9 +105,18 @@ mod tests {
 
     #[test]
     fn strangers_are_not_taken_for_ours() {
-        for name in
-            ["vault", "vault.x", "vault.x.1", "vault.x.123.accounts", "vault.x.zzzzzzzz.a", "PostgreSQL.1", "sem.x"]
-        {
+        for name in [
+            "vault",
+            "vault.x",
+            "vault.x.1",
+            "vault.x.123.accounts",
+            "vault.x.zzzzzzzz.a",
+            "vault.x.+1234567.a",
+            "vault.x.ABCDEF01.a",
+            "vault.x.00000000.a",
+            "PostgreSQL.1",
+            "sem.x",
+        ] {
             assert_eq!(FoundObject::parse(name), None, "{name}");
         }
     }

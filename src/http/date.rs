@@ -109,7 +109,8 @@ struct Parts {
 
 /// The seconds since 1970 that a client wrote, in any of the three formats, if it is `now` (which decides the century of
 /// a two-digit year); `None`: it is no date.
-pub(super) fn parse(value: &[u8], now: i64) -> Option<i64> {
+#[must_use]
+pub fn parse_date(value: &[u8], now: i64) -> Option<i64> {
     let parts = match value.len() {
         29 if value[3] == b',' => fixdate(value),
         24 => asctime(value),

@@ -30,7 +30,7 @@ fn any_time_has_a_text_that_reads_the_same() {
     ] {
         let date = DateText::of(time);
         assert_eq!(str::from_utf8(date.as_bytes()), Ok(text));
-        assert_eq!(parse(date.as_bytes(), NOW), Some(date.seconds()), "{text}");
+        assert_eq!(parse_date(date.as_bytes(), NOW), Some(date.seconds()), "{text}");
     }
 }
 
@@ -58,7 +58,7 @@ fn every_valid_date_is_one() {
         // A name of a day that is another's is a valid name.
         ("Mon, 06 Nov 1994 08:49:37 GMT", 784_111_777),
     ] {
-        assert_eq!(parse(text.as_bytes(), NOW), Some(seconds), "{text}");
+        assert_eq!(parse_date(text.as_bytes(), NOW), Some(seconds), "{text}");
     }
 }
 
@@ -103,7 +103,7 @@ fn what_is_no_date_is_none() {
         "Sun, 06 Nov 1994 08:49:37 \u{e4}T",
         ", 06-Nov-94 08:49:37 GMT",
     ] {
-        assert_eq!(parse(none.as_bytes(), NOW), None, "{none}");
+        assert_eq!(parse_date(none.as_bytes(), NOW), None, "{none}");
     }
 }
 
@@ -127,8 +127,8 @@ fn two_digits_of_a_year_mean_the_nearest_that_is_not_far_ahead() {
         ("2000", "25-Nov-50 12:00:00", "2050"),
         ("2000", "25-Nov-51 12:00:00", "1951"),
     ] {
-        let now = parse(of(now).as_bytes(), NOW).unwrap();
-        let read = parse(format!("Wednesday, {date} GMT").as_bytes(), now).unwrap();
+        let now = parse_date(of(now).as_bytes(), NOW).unwrap();
+        let read = parse_date(format!("Wednesday, {date} GMT").as_bytes(), now).unwrap();
         let year = OffsetDateTime::from_unix_timestamp(read).unwrap().year();
         assert_eq!(year.to_string(), wanted, "{date} in {now}");
     }
@@ -137,7 +137,7 @@ fn two_digits_of_a_year_mean_the_nearest_that_is_not_far_ahead() {
 proptest! {
     #[test]
     fn no_bytes_are_a_panic(value: Vec<u8>, now in FIRST_SECOND..=LAST_SECOND) {
-        parse(&value, now);
+        parse_date(&value, now);
     }
 
     #[test]
@@ -145,12 +145,12 @@ proptest! {
         let text = httpdate::fmt_http_date(at(seconds));
         let own = DateText::of(at(seconds));
         prop_assert_eq!(own.as_str(), &text);
-        prop_assert_eq!(parse(text.as_bytes(), NOW), Some(seconds));
+        prop_assert_eq!(parse_date(text.as_bytes(), NOW), Some(seconds));
     }
 
     #[test]
     fn every_second_reads_as_it_was_written(seconds in FIRST_SECOND..=LAST_SECOND) {
-        prop_assert_eq!(parse(DateText::of(at(seconds)).as_bytes(), NOW), Some(seconds));
+        prop_assert_eq!(parse_date(DateText::of(at(seconds)).as_bytes(), NOW), Some(seconds));
     }
 
     /// Texts that are nearly dates: no other reader knows one that this one does not, but for its own rules of two-digit years.
@@ -160,7 +160,7 @@ proptest! {
     ) {
         if let Ok(theirs) = httpdate::parse_http_date(&text) {
             let theirs = i64::try_from(theirs.duration_since(UNIX_EPOCH).unwrap().as_secs()).unwrap();
-            prop_assert_eq!(parse(text.as_bytes(), NOW), Some(theirs), "{}", text);
+            prop_assert_eq!(parse_date(text.as_bytes(), NOW), Some(theirs), "{}", text);
         }
     }
 }

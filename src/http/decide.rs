@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::date::{self, DateText};
+use super::date::{DateText, parse_date};
 use super::entity::Sheet;
 use super::fields::{Line, List, digits, members, tags, trim};
 use super::request::{Conditions, Method};
@@ -66,7 +66,7 @@ fn is_known(conditions: &Conditions, sheet: &Sheet, date: &DateText) -> bool {
 
 /// The date of a field; what is none, or stands there twice, is no condition (RFC 9110, section 13.1.3 and 13.1.4).
 fn date_of(field: Line, date: &DateText) -> Option<i64> {
-    field.once().and_then(|value| date::parse(value, date.seconds()))
+    field.once().and_then(|value| parse_date(value, date.seconds()))
 }
 
 /// If-Range: the parts are wanted only of the file that the client has some of. A date must be the very one that was sent,
@@ -80,7 +80,7 @@ fn range_applies(if_range: Line, sheet: &Sheet, date: &DateText) -> bool {
         }
         Line::Once(value) => {
             let modified = sheet.modified_at(date);
-            modified < date.seconds() && date::parse(value, date.seconds()) == Some(modified)
+            modified < date.seconds() && parse_date(value, date.seconds()) == Some(modified)
         }
     }
 }

@@ -27,7 +27,7 @@ mod target;
 
 pub use answer::{Body, Piece, Tail};
 pub use cache::{Cache, Counters, Hold, Refused};
-pub use date::DateText;
+pub use date::{DateText, parse_date};
 pub use decide::{Answer, decide};
 pub use entity::{ContentType, ETag, Entity, Sheet};
 pub use fields::{Line, List};

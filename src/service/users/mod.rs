@@ -54,6 +54,14 @@ impl Users {
         Ok(Users::from_entries(file::read(path)?))
     }
 
+    /// The users of a file with this text.
+    ///
+    /// # Errors
+    /// The first line that is none, counted from 1, and what is wrong with it.
+    pub fn from_text(text: &str) -> Result<Users, (usize, LineError)> {
+        entry::parse(text).map(Users::from_entries)
+    }
+
     fn from_entries(entries: Vec<Entry>) -> Users {
         let stranger = hash_of_nobody(entries.iter().max_by_key(|entry| entry.work()));
         let users = entries.into_iter().map(|entry| (entry.name.clone().into_bytes(), entry)).collect();
