@@ -109,8 +109,6 @@ impl Request<'_> {
 pub struct Rejection<'b> {
     /// What to answer.
     pub status: Status,
-    /// What of a page goes with it, as of [`content_for`].
-    pub content: Content,
     /// The request line, or as much of it as there is, for a log. It may hold any byte but CR and LF.
     pub line: &'b [u8],
 }
@@ -129,7 +127,7 @@ pub fn parse(bytes: &[u8]) -> Result<Option<Request<'_>>, Rejection<'_>> {
     let input = &bytes[skipped..];
     let input = &input[..input.len().min(MAX_HEAD_BYTES)];
     let judged = if bytes == b"\r" { Ok(None) } else { judge(input, skipped) };
-    judged.map_err(|status| Rejection { status, content: content_for(bytes), line: first_line(input) })
+    judged.map_err(|status| Rejection { status, line: first_line(input) })
 }
 
 /// What of its page an error may carry that answers a request of which `bytes` are all that is known. A HEAD must be answered

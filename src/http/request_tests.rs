@@ -294,7 +294,7 @@ fn a_head_may_be_as_large_as_the_limits_and_no_larger() {
     assert_eq!(answer(&lines(MAX_HEADERS)), Ok(true));
     assert_eq!(answer(&lines(MAX_HEADERS + 1)), Err(HeadTooLarge));
     let method = |bytes: usize| [vec![b'G'; bytes].as_slice(), b" / HTTP/1.1\r\n"].concat();
-    assert_eq!(answer(&vec![b'G'; MAX_METHOD_BYTES]), Ok(false));
+    assert_eq!(answer(&[b'G'; MAX_METHOD_BYTES]), Ok(false));
     for bytes in [MAX_METHOD_BYTES, MAX_METHOD_BYTES + 1, MAX_HEAD_BYTES] {
         assert_eq!(answer(&method(bytes)), Err(NotImplemented));
     }
@@ -324,8 +324,8 @@ fn a_head_is_never_answered_with_a_page() {
     for (name, text, _) in HOSTILE.iter().filter(|(_, text, _)| text.starts_with('+') || text.starts_with("GET ")) {
         let get = bytes_of(text);
         let head = [b"HEAD", &get["GET".len()..]].concat();
-        assert_eq!(parse(&get).unwrap_err().content, Content::Sent, "{name}");
-        assert_eq!(parse(&head).unwrap_err().content, Content::Described, "{name}");
+        assert_eq!(content_for(&get), Content::Sent, "{name}");
+        assert_eq!((content_for(&head), parse(&head).is_err()), (Content::Described, true), "{name}");
     }
 }
 

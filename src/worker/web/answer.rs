@@ -28,7 +28,7 @@ impl Desk {
         };
         let place = match Place::of(request.target) {
             Ok(place) => place,
-            Err(error) => return self.refuse(guest, asked, request.method.into(), error.status()),
+            Err(error) => return self.refuse(guest, asked, request.method, error.status()),
         };
         if let Some(page) = Board::page_of(request.target) {
             return self.show(guest, asked, request, unread, page);
@@ -37,8 +37,8 @@ impl Desk {
             return match &*outcome {
                 Outcome::Found(item) => self.give(guest, asked, request, item, Source::Own(item.clone())),
                 Outcome::Folder => self.redirect(guest, asked, request, &place),
-                Outcome::Refused(status) => self.refuse(guest, asked, request.method.into(), *status),
-                Outcome::Same => self.refuse(guest, asked, request.method.into(), Status::InternalError),
+                Outcome::Refused(status) => self.refuse(guest, asked, request.method, *status),
+                Outcome::Same => self.refuse(guest, asked, request.method, Status::InternalError),
             };
         }
         self.key.clear();
@@ -54,7 +54,7 @@ impl Desk {
                 guest.stage = Stage::Awaiting;
                 Step::Wait
             }
-            Lookup::Overloaded => self.refuse(guest, asked, request.method.into(), Status::Unavailable),
+            Lookup::Overloaded => self.refuse(guest, asked, request.method, Status::Unavailable),
         }
     }
 
@@ -103,27 +103,26 @@ impl Desk {
     }
 
     /// Begins to send an error.
-    pub(super) fn refuse(&mut self, guest: &mut Guest, mut asked: Asked, content: Content, status: Status) -> Step {
+    pub(super) fn refuse(
+        &mut self,
+        guest: &mut Guest,
+        mut asked: Asked,
+        content: impl Into<Content>,
+        status: Status,
+    ) -> Step {
         asked.status = status;
         let mut text = std::mem::take(&mut guest.spare);
-        http::write_error(status, content, &self.tail(&asked), &mut text);
+        http::write_error(status, content.into(), &self.tail(&asked), &mut text);
         self.say(guest, asked, text)
     }
 
     /// Begins to send an error that is the last of this connection; whatever it has sent is thrown away.
-    pub(super) fn refuse_all(
-        &mut self,
-        guest: &mut Guest,
-        status: Status,
-        content: Content,
-        unread: usize,
-        line: Range<usize>,
-    ) {
+    pub(super) fn refuse_all(&mut self, guest: &mut Guest, status: Status, unread: &[u8], line: Range<usize>) {
         let since_ns = *guest.asked_ns.get_or_insert(self.now_ns);
         let (then, connection) = (Then::End, Connection::Ends);
-        let (referer, agent) = (0..0, 0..0);
-        let asked = Asked { head_bytes: unread, line, referer, agent, status, then, connection, since_ns };
-        self.refuse(guest, asked, content, status);
+        let (head_bytes, referer, agent) = (unread.len(), 0..0, 0..0);
+        let asked = Asked { head_bytes, line, referer, agent, status, then, connection, since_ns };
+        self.refuse(guest, asked, http::content_for(unread), status);
     }
 
     pub(super) fn say(&mut self, guest: &mut Guest, asked: Asked, text: Vec<u8>) -> Step {

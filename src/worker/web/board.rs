@@ -88,14 +88,14 @@ impl Desk {
         let method = request.method;
         let near = guest.peer.to_canonical().is_loopback() && is_local(request.authority);
         if !self.board.public && !near {
-            return self.refuse(guest, asked, method.into(), Status::Forbidden);
+            return self.refuse(guest, asked, method, Status::Forbidden);
         }
         let policy;
         let (made, text);
         match page {
             b"" => match Place::of(request.target) {
                 Ok(place) => return self.redirect(guest, asked, request, &place),
-                Err(error) => return self.refuse(guest, asked, method.into(), error.status()),
+                Err(error) => return self.refuse(guest, asked, method, error.status()),
             },
             b"/events" if method == Method::Get => {
                 return self.begin_stream(guest, asked, &unread[..request.head_bytes]);
@@ -110,7 +110,7 @@ impl Desk {
                 made = Made { status: Status::Ok, content_type, fields: &policy, text };
             }
             page => match self.board.page(page) {
-                None => return self.refuse(guest, asked, method.into(), Status::NotFound),
+                None => return self.refuse(guest, asked, method, Status::NotFound),
                 Some((status, content_type, page)) => {
                     text = page;
                     made = Made { status, content_type, fields: "", text: Some(&text) };

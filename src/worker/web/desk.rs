@@ -146,9 +146,9 @@ impl Desk {
                 guest.partial_since_ns.get_or_insert(self.now_ns);
                 None
             }
-            Err(Rejection { status, content, line }) => {
+            Err(Rejection { status, line }) => {
                 let line = place_in(unread, line);
-                self.refuse_all(guest, status, content, unread.len(), line);
+                self.refuse_all(guest, status, unread, line);
                 Some(Step::Next)
             }
         }
@@ -177,9 +177,8 @@ impl Desk {
         guest.partial_since_ns = None;
         let Some(mut buffer) = self.unread.take() else { return };
         let unread = guest.connection.copy_unread(&mut buffer);
-        let (content, bytes) = (http::content_for(unread), unread.len());
+        self.refuse_all(guest, Status::RequestTimeout, unread, 0..0);
         self.unread = Some(buffer);
-        self.refuse_all(guest, Status::RequestTimeout, content, bytes, 0..0);
     }
 
     /// Throws away a body.
