@@ -50,9 +50,9 @@ impl FoundObject {
         };
         let mut parts = rest.strip_prefix(PREFIX)?.strip_prefix('.')?.splitn(3, '.');
         let (instance, boot, object) = (parts.next()?, parts.next()?, parts.next()?);
-        // Only as `Generation::name` writes it: another spelling of the number would be another object's name.
-        let digits = |text: &str| text.len() == 8 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-        let boot = u32::from_str_radix(boot, 16).ok().filter(|_| digits(boot))?;
+        // Exactly as it is written: what is written otherwise is another name, and somebody else's.
+        let boot =
+            u32::from_str_radix(boot, 16).ok().filter(|&number| number != 0 && format!("{number:08x}") == boot)?;
         let generation = Generation { instance: instance.to_owned(), boot };
         Some(FoundObject { generation, object: object.to_owned(), semaphore })
     }
@@ -121,6 +121,7 @@ mod tests {
             "vault.x.zzzzzzzz.a",
             "vault.x.DEADBEEF.accounts",
             "vault.x.+1234567.accounts",
+            "vault.x.00000000.a",
             "PostgreSQL.1",
             "sem.x",
         ] {

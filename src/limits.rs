@@ -23,10 +23,14 @@ pub const RECEIVE_BYTES: usize = 16 * 1024;
 /// Bytes of a connection's transmit ring in shared memory; a power of two.
 pub const TRANSMIT_BYTES: usize = 16 * 1024;
 
-/// Bytes of the head of an HTTP request, request line and empty line included.
-pub const MAX_HEAD_BYTES: usize = 8 * 1024;
-/// Bytes of the target in a request line.
-pub const MAX_TARGET_BYTES: usize = 4 * 1024;
+/// Bytes of the head of an HTTP request, request line and empty line included; a longer one is answered 431.
+pub const MAX_HEAD_BYTES: usize = 12 * 1024;
+/// Bytes of the method in a request line; a longer one is answered 501, as every unknown method is. The longest that is
+/// registered has 17.
+pub const MAX_METHOD_BYTES: usize = 32;
+/// Bytes of the target in a request line; a longer one is answered 414. RFC 9112 (section 3) wants request lines of 8,000 bytes
+/// at least.
+pub const MAX_TARGET_BYTES: usize = 8_000;
 /// Header lines of an HTTP request.
 pub const MAX_HEADERS: usize = 64;
 /// Bytes of a request's body, which are read and thrown away: no resource of the file service takes any.
@@ -100,7 +104,10 @@ const _: () = {
     assert!(TRANSMIT_BYTES >= 2 * MAX_FRAME_BYTES, "a reply must fit while another is being sent");
     assert!(MAX_FRAME_BYTES >= HEADER_BYTES + 2 + 2 * MAX_CREDENTIAL_BYTES, "the longest LOGIN must be a legal frame");
     assert!(MAX_REPLY_BYTES >= HEADER_BYTES + 38, "TOTALS must fit");
-    assert!(MAX_TARGET_BYTES + 64 <= MAX_HEAD_BYTES, "the longest target must leave room for a line around it");
-    assert!(MAX_HEAD_BYTES <= RECEIVE_BYTES, "a whole request head must fit");
+    assert!(
+        MAX_METHOD_BYTES + MAX_TARGET_BYTES + 4096 <= MAX_HEAD_BYTES,
+        "the longest target must leave room for fields"
+    );
+    assert!(MAX_HEAD_BYTES + 2 <= RECEIVE_BYTES, "a whole request head must fit, and an empty line before it");
     assert!(MAX_STATEMENT_ENTRIES == 109, "docs/PROTOCOL.md names this number");
 };

@@ -242,7 +242,8 @@ fn turn_away(service: Service, socket: OwnedFd) -> Arrival {
         Service::Web => {
             let (mut told, date) = (Vec::new(), DateText::of(SystemTime::now()));
             let tail = http::Tail { date: &date, connection: http::Connection::Ends };
-            http::write_error(http::Status::Unavailable, http::Method::Get, &tail, &mut told);
+            // No page: its request was not read, and may be HEAD.
+            http::write_error(http::Status::Unavailable, http::Content::Absent, &tail, &mut told);
             told
         }
     };

@@ -5,7 +5,6 @@ use std::fs::File;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{OwnedFd, RawFd};
-use std::path::Path;
 use std::sync::Arc;
 
 use super::execute::go_back;
@@ -26,7 +25,7 @@ use crate::logging;
 use crate::master::children::{Common, Listeners, WorkerProcess, WorkerSlot};
 use crate::master::dispatch::Connections;
 use crate::master::driver::{Driver, EventSources};
-use crate::master::start::{self, Occasion, Plan, StartError};
+use crate::master::start::{self, Occasion, Plan};
 use crate::master::{MasterError, Unlinker, check_environment, log_target, number_users};
 use crate::service::users::Users;
 
@@ -132,8 +131,10 @@ pub fn prepare(
 /// The users file may be what the new program failed of.
 pub(super) fn users_that_were_known(left: &HandOver) -> Result<Users, MasterError> {
     let Some(text) = &left.users else { return Ok(Users::demo()) };
-    let path = left.settings.users.as_deref().unwrap_or(Path::new("users"));
-    Ok(Users::parse(path, text).map_err(StartError::from)?)
+    Users::from_text(text).map_err(|(line, why)| MasterError::Io {
+        step: "use the users that were known",
+        source: io::Error::new(io::ErrorKind::InvalidData, format!("line {line}: {why}")),
+    })
 }
 
 /// Goes on with everything. If this program cannot, the one before it is executed again.

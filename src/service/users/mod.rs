@@ -69,20 +69,20 @@ impl Users {
         Ok(Users::from_entries(file::read(path)?))
     }
 
-    /// Reads the text of a users file, which [`Users::to_text`] has given.
-    ///
-    /// # Errors
-    /// It is no such text; `path` is named in the error.
-    pub fn parse(path: &Path, text: &str) -> Result<Users, UsersError> {
-        Ok(Users::from_entries(file::parse(path, text)?))
-    }
-
     /// These users as the text of a users file, in no order; `None` in demo mode.
     #[must_use]
     pub fn to_text(&self) -> Option<String> {
         let Kind::File { users, .. } = &self.0 else { return None };
         let line = |Entry { name, hash, role, .. }: &Entry| format!("{name}:{}:{role}\n", hash.as_str());
         Some(users.values().map(line).collect())
+    }
+
+    /// The users of a file with this text.
+    ///
+    /// # Errors
+    /// The first line that is none, counted from 1, and what is wrong with it.
+    pub fn from_text(text: &str) -> Result<Users, (usize, LineError)> {
+        entry::parse(text).map(Users::from_entries)
     }
 
     fn from_entries(entries: Vec<Entry>) -> Users {

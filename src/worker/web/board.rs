@@ -119,7 +119,7 @@ impl Desk {
         }
         asked.status = made.status;
         let mut out = std::mem::take(&mut guest.spare);
-        http::write_made(&made, method, &self.tail(&asked, Some(request)), &mut out);
+        http::write_made(&made, method, &self.tail(&asked), &mut out);
         self.say(guest, asked, out)
     }
 
@@ -130,7 +130,7 @@ impl Desk {
         let fields = "X-Accel-Buffering: no\r\n";
         let made = Made { status: Status::Ok, content_type: EVENTS, fields, text: None };
         let mut text = Vec::new();
-        http::write_made(&made, Method::Get, &self.tail(&asked, None), &mut text);
+        http::write_made(&made, Method::Get, &self.tail(&asked), &mut text);
         text.extend_from_slice(b"retry: 1000\n\n");
         if self.board.watcher.is_none() {
             self.board.watcher = Some(Watcher::new(self.board.instance));

@@ -148,7 +148,7 @@ impl Desk {
             }
             Err(Rejection { status, line }) => {
                 let line = place_in(unread, line);
-                self.refuse_all(guest, status, unread.len(), line);
+                self.refuse_all(guest, status, unread, line);
                 Some(Step::Next)
             }
         }
@@ -175,8 +175,10 @@ impl Desk {
     /// Tells a client whose request did not come to its end in time so; a turn is to follow.
     pub fn time_out(&mut self, guest: &mut Guest) {
         guest.partial_since_ns = None;
-        let unread = guest.connection.unread();
+        let Some(mut buffer) = self.unread.take() else { return };
+        let unread = guest.connection.copy_unread(&mut buffer);
         self.refuse_all(guest, Status::RequestTimeout, unread, 0..0);
+        self.unread = Some(buffer);
     }
 
     /// Throws away a body.

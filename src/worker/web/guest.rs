@@ -6,7 +6,7 @@ use std::ops::{Deref, DerefMut, Range};
 use std::sync::Arc;
 
 use crate::connection::slot::Framing;
-use crate::http::{Hold, Piece, Status};
+use crate::http::{self, Hold, Piece, Status};
 use crate::limits::MAX_BODY_BYTES;
 use crate::worker::visit::Visit;
 use crate::worker::web::library::{Item, Outcome};
@@ -87,6 +87,8 @@ pub struct Asked {
     pub status: Status,
     /// What comes after the answer.
     pub then: Then,
+    /// What the answer says of the connection, unless it ends.
+    pub connection: http::Connection,
     /// When it was whole.
     pub since_ns: u64,
 }

@@ -6,7 +6,6 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use crate::http::{ContentType, ETag, Entity, Sheet, Status};
 use crate::ipc::files;
@@ -224,7 +223,7 @@ fn read(path: &[u8], file: File, metadata: &Metadata, form: Form, known: Option<
     let modified = metadata.modified()?;
     let entity = Entity {
         length: metadata.len(),
-        modified: modified.min(SystemTime::now()),
+        modified,
         etag: ETag::of(modified, metadata.len(), metadata.ino(), gzipped),
         content_type: ContentType::of(path),
         gzipped,
