@@ -1,4 +1,7 @@
 //! Every bound of the system in one place, with the relations between them checked at compile time.
+//!
+//! `docs/LIMITS.md` has a row for each public bound: its value, what happens there, and which counter shows it; `tests/limits.rs`
+//! holds the two against each other. Whatever a peer or a broken neighbour can make grow, wait or loop is to have its bound here.
 
 /// Bytes of a frame header on the wire.
 pub const HEADER_BYTES: usize = 18;
@@ -34,6 +37,59 @@ pub const MAX_BODY_BYTES: u64 = 64 * 1024;
 /// Ranges that one request may ask for; with more it gets the whole.
 pub const MAX_RANGES: usize = 16;
 
+/// Bytes that are still read, and thrown away, of a client that was told good-bye. Beyond it the connection is closed, and the kernel
+/// resets it.
+pub const LINGER_BYTES: usize = 1024 * 1024;
+/// Milliseconds that such a client has to close. Then the connection is closed.
+pub const LINGER_MILLISECONDS: u64 = 500;
+/// Receives of one connection before the others have their turn; each takes at most [`RECEIVE_BYTES`].
+pub const READS_PER_TURN: usize = 4;
+/// The same of a connection that has not logged in.
+pub const READS_PER_TURN_BEFORE_LOGIN: usize = 1;
+/// Bytes that the reader of a stream of events may send; a stream has no use for them. Beyond it the connection is closed.
+pub const STREAM_INPUT_BYTES: usize = 64 * 1024;
+/// Bytes of events that wait for one reader. Who has more to fetch does not look, and is closed.
+pub const STREAM_UNSENT_BYTES: usize = 256 * 1024;
+/// Streams of events may take one in so many of the places that HTTP has; one more is answered 503. They never end by themselves.
+pub const STREAM_SHARE: u64 = 4;
+
+/// Seconds from accept until a connection of the bank has logged in; PING does not prolong them. Then it is closed.
+pub const LOGIN_SECONDS: u64 = 30;
+/// LOGINs of one connection that may fail; with the last of these it is answered and closed.
+pub const MAX_FAILED_LOGINS: u8 = 3;
+/// Threads of each worker that check passwords, and do nothing else.
+pub const LOGIN_THREADS: usize = 1;
+/// LOGINs that wait for these threads, of each worker. When there are more, the peer with most of them has its last one answered
+/// ERR_BUSY.
+pub const MAX_WAITING_LOGINS: usize = 256;
+/// Threads of each worker that read statements and sum up all accounts.
+pub const LOOKUP_THREADS: usize = 2;
+/// HISTORYs and TOTALS that wait for these threads, of each worker. When there are more, the user with most of them has the last
+/// one answered ERR_BUSY.
+pub const MAX_WAITING_LOOKUPS: usize = 1024;
+/// Records of the journal that are looked at, one by one, for where a page of a statement begins. Beyond it the page has no entries
+/// and says where to go on.
+pub const MAX_SEARCHED_RECORDS: u64 = 4096;
+/// Files that wait for a thread, of each worker; a request for one more is answered 503.
+pub const MAX_WAITING_FILES: usize = 256;
+
+/// Places beside those that `--max-connections` and `--http-connections` name, for each of the two. Who comes to one of these has a
+/// silent connection closed; where there is none, it is told that there is no room, but for HTTP's `health` and `ready`.
+pub const RESERVED_CONNECTIONS: u32 = 32;
+/// Milliseconds of silence before a connection counts as silent when places run out; 0 once half of the reserved ones are taken.
+pub const SILENT_MILLISECONDS: u64 = 250;
+
+/// Bytes of lines for the access log that one worker has in shared memory. When they are full, requests wait until some are in
+/// the file.
+pub const LOG_RING_BYTES: usize = 64 * 1024;
+/// Bytes of lines that one worker keeps beside these, of connections that have ended meanwhile. What comes then is dropped.
+pub const LOG_HELD_BYTES: usize = 64 * 1024;
+/// Milliseconds that anybody waits for the access log. When it has taken no line for so long, or its file cannot be written, lines
+/// are dropped and nobody waits.
+pub const LOG_WAIT_MILLISECONDS: u64 = 1000;
+/// Bytes of one line of the access log, its newline included; longer fields are cut.
+pub const MAX_LOG_LINE_BYTES: usize = 2048;
+
 /// Workers that one instance can have at a time.
 pub const MAX_WORKERS: usize = 64;
 /// Accounts that one instance can have: the ids fit in 32 bits, the table in 64 GiB.
@@ -56,5 +112,7 @@ const _: () = {
     assert!(MAX_REPLY_BYTES >= HEADER_BYTES + 38, "TOTALS must fit");
     assert!(MAX_TARGET_BYTES + 64 <= MAX_HEAD_BYTES, "the longest target must leave room for a line around it");
     assert!(MAX_HEAD_BYTES <= RECEIVE_BYTES, "a whole request head must fit");
+    assert!(LINGER_BYTES >= RECEIVE_BYTES && STREAM_INPUT_BYTES >= RECEIVE_BYTES, "what one receive takes");
+    assert!(LOG_RING_BYTES >= 2 * MAX_LOG_LINE_BYTES && LOG_HELD_BYTES >= MAX_LOG_LINE_BYTES, "lines must fit");
     assert!(MAX_STATEMENT_ENTRIES == 109, "docs/PROTOCOL.md names this number");
 };

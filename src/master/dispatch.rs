@@ -1,6 +1,7 @@
 //! Handing connections over: which worker gets one, and the duplicates that the master keeps.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use crate::connection::slot::{Claim, ConnectionSlot, Holder, NOBODY_YET, Progress};
@@ -15,26 +16,17 @@ use crate::worker::Farewell;
 /// A connection that no lane has room for.
 struct Waiting {
     ticket: Ticket,
-    /// Held here when it has no slot, whose duplicate would hold it else.
-    slotless: Option<OwnedFd>,
     /// Whether another worker has served it.
     resumed: bool,
-}
-
-impl Waiting {
-    /// One that came for `service` and got no slot.
-    fn to_be_refused(service: Service, socket: OwnedFd) -> Self {
-        let generation = service as u32;
-        let ticket = Ticket { slot: Ticket::REFUSED, generation, accepted_ns: monotonic_ns() };
-        Waiting { ticket, slotless: Some(socket), resumed: false }
-    }
 }
 
 /// The connections of an instance, as the master sees them: sockets that it never reads a byte from.
 pub struct Connections {
     slots: &'static [ConnectionSlot],
-    /// Slots that nobody has, for each service.
+    /// Slots that nobody has, for each service: the last is given out first, a reserved one when there is no other.
     free: PerService<Vec<u32>>,
+    /// The slots of each service that are not reserved.
+    ordinary: PerService<Range<usize>>,
     /// The first slot that is not the bank's.
     bank_slots: usize,
     /// By slot: the duplicate that outlives the worker which serves it.
@@ -79,6 +71,7 @@ impl Connections {
         Connections {
             slots,
             free: Service::ALL.map(|service| slots_of(service).collect()),
+            ordinary: Service::ALL.map(|service| instance.ordinary_slots(service)),
             bank_slots: instance.slots_of(Service::Bank).end,
             duplicates: slots.iter().map(|_| None).collect(),
             suspicions: vec![Suspicion::default(); slots.len()],
@@ -87,9 +80,9 @@ impl Connections {
         }
     }
 
-    /// Those that another program had: by slot, and those that are to be turned away. Who has which, the slots say.
+    /// Those that another program had, by slot. Who has which, the slots say.
     #[must_use]
-    pub fn adopt(instance: &'static Instance, had: Vec<(u32, OwnedFd)>, refused: Vec<(Service, OwnedFd)>) -> Self {
+    pub fn adopt(instance: &'static Instance, had: Vec<(u32, OwnedFd)>) -> Self {
         let mut connections = Self::new(instance);
         let slots = connections.slots;
         for (slot, socket) in had {
@@ -106,23 +99,11 @@ impl Connections {
             }
         }
         connections
-            .waiting
-            .extend(refused.into_iter().map(|(service, socket)| Waiting::to_be_refused(service, socket)));
-        connections
     }
 
     /// The duplicates, with their slots.
     pub fn duplicates(&self) -> impl Iterator<Item = (u32, BorrowedFd<'_>)> {
         (0..).zip(&self.duplicates).filter_map(|(slot, socket)| Some((slot, socket.as_ref()?.as_fd())))
-    }
-
-    /// The connections that wait to be turned away.
-    pub fn refused(&self) -> impl Iterator<Item = (Service, BorrowedFd<'_>)> {
-        self.waiting.iter().filter_map(|waiting| {
-            let service =
-                Service::ALL.into_iter().find(|service| service.index() == waiting.ticket.generation as usize)?;
-            Some((service, waiting.slotless.as_ref()?.as_fd()))
-        })
     }
 
     /// Whether some wait for room in a lane; no others are accepted before them.
@@ -131,7 +112,14 @@ impl Connections {
         !self.waiting.is_empty()
     }
 
-    /// Takes a connection in and hands it over, or has it wait.
+    /// Whether a slot is free for one more connection of `service`. While there is none, connections wait in the kernel's queue:
+    /// workers close silent ones, and tell those for which there is no room, so that it is not for long.
+    #[must_use]
+    pub fn has_slot(&self, service: Service) -> bool {
+        !self.free[service.index()].is_empty()
+    }
+
+    /// Takes a connection in, for which there must be a slot, and hands it over, or has it wait.
     pub fn take_in(&mut self, service: Service, socket: OwnedFd, posts: &mut [Option<Post>]) {
         let accepted_ns = monotonic_ns();
         let place = self.free[service.index()].pop().and_then(|index| {
@@ -139,17 +127,13 @@ impl Connections {
             // The master alone gives out slots in this mode; whom it is handed to is not known yet.
             slot.begin(Holder::Handed(NOBODY_YET), accepted_ns).map(|claim| (index, claim))
         });
-        let waiting = match place {
-            Some((slot, claim)) => {
-                self.duplicates[slot as usize] = Some(socket);
-                self.suspicions[slot as usize] = Suspicion::default();
-                let ticket = Ticket { slot, generation: claim.generation, accepted_ns };
-                Waiting { ticket, slotless: None, resumed: false }
-            }
-            // A worker tells the client: the master never speaks with one.
-            None => Waiting::to_be_refused(service, socket),
+        let Some((slot, claim)) = place else {
+            return log::error!("a connection was accepted without a free slot; closing it");
         };
-        self.waiting.push_back(waiting);
+        self.duplicates[slot as usize] = Some(socket);
+        self.suspicions[slot as usize] = Suspicion::default();
+        let ticket = Ticket { slot, generation: claim.generation, accepted_ns };
+        self.waiting.push_back(Waiting { ticket, resumed: false });
         // If there is no room it waits, and the caller sees that.
         let _ = self.hand_over_waiting(posts);
     }
@@ -189,10 +173,9 @@ impl Connections {
         Err(NoRoom)
     }
 
-    fn hand_to(&self, Waiting { ticket, slotless, resumed }: &Waiting, post: &mut Post) -> bool {
+    fn hand_to(&self, Waiting { ticket, resumed }: &Waiting, post: &mut Post) -> bool {
         let Some(crewman) = &post.crewman else { return false };
-        let duplicate = self.duplicates.get(ticket.slot as usize).and_then(Option::as_ref);
-        let Some(socket) = slotless.as_ref().or(duplicate) else {
+        let Some(socket) = self.duplicates.get(ticket.slot as usize).and_then(Option::as_ref) else {
             log::error!("{ticket:?} has no socket; dropping it");
             return true;
         };
@@ -202,7 +185,7 @@ impl Connections {
         if post.producer.push(*ticket).is_ok() {
             match fdpass::send(crewman.lane.as_fd(), &ticket.to_bytes(), Some(socket.as_fd())) {
                 Ok(()) => {
-                    post.connections += u32::from(slotless.is_none());
+                    post.connections += 1;
                     return true;
                 }
                 Err(error) => {
@@ -248,14 +231,16 @@ impl Connections {
         let slot = u32::try_from(index).unwrap_or(u32::MAX);
         self.assign(slot, resumed, NOBODY_YET);
         let ticket = Ticket { slot, generation: claim.generation, accepted_ns: self.slots[index].opened_ns() };
-        self.waiting.push_back(Waiting { ticket, slotless: None, resumed });
+        self.waiting.push_back(Waiting { ticket, resumed });
     }
 
     fn release(&mut self, index: usize) {
         self.duplicates[index] = None;
         self.slots[index].free();
         let service = if index < self.bank_slots { Service::Bank } else { Service::Web };
-        self.free[service.index()].push(u32::try_from(index).unwrap_or(u32::MAX));
+        let (free, slot) = (&mut self.free[service.index()], u32::try_from(index).unwrap_or(u32::MAX));
+        let is_ordinary = self.ordinary[service.index()].contains(&index);
+        free.insert(if is_ordinary { free.len() } else { 0 }, slot);
     }
 
     /// Frees a slot; where workers claim slots by themselves, the master's own list has it all the time.

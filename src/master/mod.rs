@@ -36,7 +36,7 @@ use crate::ipc::names::{Generation, SHM_FOLDER};
 use crate::ipc::segment::Access;
 use crate::ipc::{IpcError, files, net, process};
 use crate::journal::{Directory, DirectoryError, DiskError, RecoveryError};
-use crate::limits::MAX_WORKERS;
+use crate::limits::{MAX_WORKERS, RESERVED_CONNECTIONS};
 use crate::service::users::{Users, UsersError};
 pub use claim::ClaimError;
 use crew::Common;
@@ -285,9 +285,10 @@ fn check_environment(settings: &Settings) -> Result<(), MasterError> {
     Ok(())
 }
 
-/// Connections at a time, for each service.
+/// Slots for connections, for each service: those that there may be at a time, and the reserved ones.
 fn connections_of(settings: &Settings) -> PerService<u32> {
-    [settings.max_connections, if settings.http.is_on() { settings.http.connections } else { 0 }]
+    let http = settings.http.is_on().then_some(settings.http.connections);
+    [Some(settings.max_connections), http].map(|allowed| allowed.map_or(0, |allowed| allowed + RESERVED_CONNECTIONS))
 }
 
 /// A listening socket for each service that is on.

@@ -17,7 +17,7 @@ use std::process::Command;
 use serde::{Deserialize, Serialize};
 
 use crate::config::AcceptMode;
-use crate::connection::{PerService, Service};
+use crate::connection::PerService;
 use crate::instance;
 use crate::instance::control::WorkerState;
 use crate::ipc::inherit::{self, Inheritance};
@@ -56,7 +56,6 @@ pub struct HandOver {
     /// Slot and descriptor of each connection.
     connections: Vec<(u32, RawFd)>,
     /// Connections that are to be turned away by a worker, by what they came for.
-    refused: PerService<Vec<RawFd>>,
     /// The letter that asked for the upgrade.
     letter: Option<u32>,
 }
@@ -170,10 +169,6 @@ impl Master {
                 .and_then(|scribe| scribe.child.as_ref())
                 .map(|child| ChildLeft { pid: child.pid(), pidfd: note(&mut kept, child.as_fd()) }),
             connections: self.connections.duplicates().map(|(slot, fd)| (slot, note(&mut kept, fd))).collect(),
-            refused: Service::ALL.map(|service| {
-                let refused = self.connections.refused().filter(|(came_for, _)| *came_for == service);
-                refused.map(|(_, fd)| note(&mut kept, fd)).collect()
-            }),
             letter,
         };
         (hand_over, kept)
@@ -192,19 +187,11 @@ impl Master {
         for (slot, number) in left.connections {
             duplicates.push((slot, take(number)?));
         }
-        let mut refused = Vec::new();
-        for (service, number) in Service::ALL
-            .into_iter()
-            .zip(left.refused)
-            .flat_map(|(service, numbers)| numbers.into_iter().map(move |number| (service, number)))
-        {
-            refused.push((service, take(number)?));
-        }
         let mut doors = |[bank, web]: DoorsLeft| -> Result<Doors, MasterError> {
             Ok([bank.map(&mut take).transpose()?, web.map(&mut take).transpose()?])
         };
         let mut master = Master::bare(common, addresses)?;
-        master.connections = Connections::adopt(master.common.instance, duplicates, refused);
+        master.connections = Connections::adopt(master.common.instance, duplicates);
         master.doors = doors(left.doors)?;
         master.shared_listeners = doors(left.shared_listeners)?;
         master.watch_doors()?;

@@ -283,6 +283,9 @@ impl Master {
             let mut came = false;
             for service in Service::ALL {
                 let Some(door) = &self.doors[service.index()] else { continue };
+                if !self.connections.has_slot(service) {
+                    continue;
+                }
                 match net::accept(door.as_fd()) {
                     Ok(Some(socket)) => {
                         came = true;

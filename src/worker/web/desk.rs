@@ -7,7 +7,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use crate::access_log;
 use crate::config;
 use crate::http::{self, DateText, Rejection, Status};
-use crate::instance::stats::WebStats;
+use crate::instance::stats::{BoundStats, WebStats, WorkerStats};
 use crate::limits::RECEIVE_BYTES;
 use crate::worker::visit::{Fate, Parting};
 use crate::worker::web::Librarians;
@@ -34,6 +34,8 @@ pub(super) enum Step {
     Part,
     /// The connection is broken, or of no use any more.
     Over,
+    /// Its client sends without end what nobody wants.
+    Flooded,
 }
 
 /// Serves connections of the web.
@@ -43,6 +45,7 @@ pub struct Desk {
     pub librarians: Librarians,
     pub(super) lines: Lines,
     pub(super) stats: &'static WebStats,
+    pub(super) bounds: &'static BoundStats,
     /// Nanoseconds of the monotonic clock.
     pub(super) now_ns: u64,
     pub(super) board: Board,
@@ -64,13 +67,14 @@ impl Desk {
         librarians: Librarians,
         log: access_log::Handle,
         board: Board,
-        stats: &'static WebStats,
+        stats: &'static WorkerStats,
     ) -> Self {
         Desk {
-            shelf: Shelf::new(settings.cache_bytes, stats),
+            shelf: Shelf::new(settings.cache_bytes, &stats.web),
             librarians,
-            lines: Lines::new(log),
-            stats,
+            lines: Lines::new(log, &stats.bounds),
+            stats: &stats.web,
+            bounds: &stats.bounds,
             now_ns: 0,
             board,
             closing: false,
@@ -83,7 +87,7 @@ impl Desk {
     /// Sets the time of this turn of the loop.
     pub fn set_time(&mut self, now_ns: u64, since_1970: Duration) {
         self.now_ns = now_ns;
-        self.lines.set_time(since_1970.as_millis().try_into().unwrap_or(u64::MAX));
+        self.lines.set_time(now_ns, since_1970.as_millis().try_into().unwrap_or(u64::MAX));
         if self.date.0 != since_1970.as_secs() {
             self.date = (since_1970.as_secs(), DateText::of(UNIX_EPOCH + since_1970));
         }
@@ -96,8 +100,8 @@ impl Desk {
 
     /// One turn of `guest`.
     pub fn turn(&mut self, guest: &mut Guest) -> Fate {
-        if matches!(guest.parting, Parting::Lingering { .. }) {
-            return guest.linger();
+        if let Parting::Lingering(budget) = guest.parting {
+            return guest.linger(budget);
         }
         for _ in 0..STEPS_PER_TURN {
             let step = match &guest.stage {
@@ -114,6 +118,7 @@ impl Desk {
                 Step::Later => break,
                 Step::Part => return guest.part(self.now_ns),
                 Step::Over => return Fate::Over,
+                Step::Flooded => return Fate::Flooded,
             }
         }
         Fate::Recalled
@@ -172,11 +177,12 @@ impl Desk {
         Reader { slot: guest.connection.index(), generation: guest.generation }
     }
 
-    /// Tells a client whose request did not come to its end in time so; a turn is to follow.
-    pub fn time_out(&mut self, guest: &mut Guest) {
+    /// Ends a connection with a status although there is no whole request: its end did not come in time, or there is no room for
+    /// the connection. A turn is to follow.
+    pub fn end_unasked(&mut self, guest: &mut Guest, status: Status) {
         guest.partial_since_ns = None;
         let unread = guest.connection.unread();
-        self.refuse_all(guest, Status::RequestTimeout, unread, 0..0);
+        self.refuse_all(guest, status, unread, 0..0);
     }
 
     /// Throws away a body.
@@ -212,6 +218,7 @@ impl Desk {
         let logged = self.lines.write(guest, head, asked, outcome);
         self.unread = Some(buffer);
         guest.asked_ns = None;
+        guest.has_asked = true;
         let head_bytes = asked.head_bytes.min(guest.connection.unread());
         if let Then::Next(body @ 1..) = asked.then {
             guest.keep_body_left(head_bytes, body);
@@ -306,6 +313,12 @@ impl Desk {
             }
             _ => {}
         }
+    }
+
+    /// Says, now and then, that lines of the access log are dropped; whether those who wait for it have waited long enough.
+    pub fn see_to_lines(&mut self) -> bool {
+        self.lines.report();
+        self.lines.is_wait_over()
     }
 
     /// Counts and logs an answer of which no more can be sent.
