@@ -53,7 +53,8 @@ pub const STREAM_UNSENT_BYTES: usize = 256 * 1024;
 /// Streams of events may take one in so many of the places that HTTP has; one more is answered 503. They never end by themselves.
 pub const STREAM_SHARE: u64 = 4;
 
-/// Seconds from accept until a connection of the bank has logged in; PING does not prolong them. Then it is closed.
+/// Seconds from accept until a connection of the bank must have logged in, unless `--login-timeout` says otherwise; PING does not
+/// prolong them. Then it is closed.
 pub const LOGIN_SECONDS: u64 = 30;
 /// LOGINs of one connection that may fail; with the last of these it is answered and closed.
 pub const MAX_FAILED_LOGINS: u8 = 3;
@@ -73,10 +74,14 @@ pub const MAX_SEARCHED_RECORDS: u64 = 4096;
 /// Files that wait for a thread, of each worker; a request for one more is answered 503.
 pub const MAX_WAITING_FILES: usize = 256;
 
-/// Places beside those that `--max-connections` and `--http-connections` name, for each of the two. Who comes to one of these has a
-/// silent connection closed; where there is none, it is told that there is no room, but for HTTP's `health` and `ready`.
-pub const RESERVED_CONNECTIONS: u32 = 32;
-/// Milliseconds of silence before a connection counts as silent when places run out; 0 once half of the reserved ones are taken.
+/// Slots beside those for the connections that `--max-connections` and `--http-connections` allow, for each of the two. Who comes when
+/// all places are taken has one of these, and has a silent connection closed; where there is none, it is told that there is no
+/// room, but HTTP's `health` and `ready` are answered. When all slots are taken, connections wait in the kernel's queue.
+pub const RESERVED_CONNECTIONS: u32 = 64;
+/// Seconds that the kernel keeps a connection of HTTP to itself, unless its client has sent something: one that speaks at once is
+/// never taken for a silent one.
+pub const HTTP_DEFER_SECONDS: i32 = 1;
+/// Milliseconds of silence before a connection is closed to make room; 0 once three quarters of the reserved slots are taken.
 pub const SILENT_MILLISECONDS: u64 = 250;
 
 /// Bytes of lines for the access log that one worker has in shared memory. When they are full, requests wait until some are in

@@ -91,10 +91,10 @@ impl Occupancy {
         self.open.saturating_sub(self.allowed)
     }
 
-    /// How many slots are taken beyond half of the reserved ones: soon there will be none.
+    /// How many slots are taken beyond three quarters of the reserved ones: soon there will be none.
     #[must_use]
     pub fn shortage(self) -> u64 {
-        (self.open + self.parting).saturating_sub(self.allowed + u64::from(RESERVED_CONNECTIONS) / 2)
+        (self.open + self.parting).saturating_sub(self.allowed + u64::from(RESERVED_CONNECTIONS) * 3 / 4)
     }
 }
 
@@ -255,20 +255,14 @@ impl Instance {
     /// How many connections of `service` there are, and how many there may be. Costs a load or two for each worker.
     #[must_use]
     pub fn occupancy(&self, service: Service) -> Occupancy {
-        let mut occupancy = Occupancy { allowed: self.ordinary_slots(service).len() as u64, ..Occupancy::default() };
+        let allowed = (self.slots_of(service).len() as u64).saturating_sub(RESERVED_CONNECTIONS.into());
+        let mut occupancy = Occupancy { allowed, ..Occupancy::default() };
         for row in self.workers().iter().filter(|row| row.pid() != 0) {
             let parting = row.stats.bounds.parting[service.index()].get();
             occupancy.parting += parting;
             occupancy.open += row.connections_of(service).saturating_sub(parting);
         }
         occupancy
-    }
-
-    /// The slots of `service` but for the last ones, which are reserved: they are given out when all others are taken.
-    #[must_use]
-    pub fn ordinary_slots(&self, service: Service) -> Range<usize> {
-        let slots = self.slots_of(service);
-        slots.start..slots.end.saturating_sub(RESERVED_CONNECTIONS as usize).max(slots.start)
     }
 
     /// The file whose lock says that the instance lives; children keep it open.

@@ -1,7 +1,6 @@
 //! Handing connections over: which worker gets one, and the duplicates that the master keeps.
 
 use std::collections::VecDeque;
-use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use crate::connection::slot::{Claim, ConnectionSlot, Holder, NOBODY_YET, Progress};
@@ -23,10 +22,8 @@ struct Waiting {
 /// The connections of an instance, as the master sees them: sockets that it never reads a byte from.
 pub struct Connections {
     slots: &'static [ConnectionSlot],
-    /// Slots that nobody has, for each service: the last is given out first, a reserved one when there is no other.
+    /// Slots that nobody has, for each service.
     free: PerService<Vec<u32>>,
-    /// The slots of each service that are not reserved.
-    ordinary: PerService<Range<usize>>,
     /// The first slot that is not the bank's.
     bank_slots: usize,
     /// By slot: the duplicate that outlives the worker which serves it.
@@ -71,7 +68,6 @@ impl Connections {
         Connections {
             slots,
             free: Service::ALL.map(|service| slots_of(service).collect()),
-            ordinary: Service::ALL.map(|service| instance.ordinary_slots(service)),
             bank_slots: instance.slots_of(Service::Bank).end,
             duplicates: slots.iter().map(|_| None).collect(),
             suspicions: vec![Suspicion::default(); slots.len()],
@@ -238,9 +234,7 @@ impl Connections {
         self.duplicates[index] = None;
         self.slots[index].free();
         let service = if index < self.bank_slots { Service::Bank } else { Service::Web };
-        let (free, slot) = (&mut self.free[service.index()], u32::try_from(index).unwrap_or(u32::MAX));
-        let is_ordinary = self.ordinary[service.index()].contains(&index);
-        free.insert(if is_ordinary { free.len() } else { 0 }, slot);
+        self.free[service.index()].push(u32::try_from(index).unwrap_or(u32::MAX));
     }
 
     /// Frees a slot; where workers claim slots by themselves, the master's own list has it all the time.

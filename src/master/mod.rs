@@ -17,7 +17,7 @@ mod watch;
 use std::fs::File;
 use std::io::{self, Write};
 use std::net::SocketAddr;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -36,7 +36,7 @@ use crate::ipc::names::{Generation, SHM_FOLDER};
 use crate::ipc::segment::Access;
 use crate::ipc::{IpcError, files, net, process};
 use crate::journal::{Directory, DirectoryError, DiskError, RecoveryError};
-use crate::limits::{MAX_WORKERS, RESERVED_CONNECTIONS};
+use crate::limits::{HTTP_DEFER_SECONDS, MAX_WORKERS, RESERVED_CONNECTIONS};
 use crate::service::users::{Users, UsersError};
 pub use claim::ClaimError;
 use crew::Common;
@@ -291,14 +291,23 @@ fn connections_of(settings: &Settings) -> PerService<u32> {
     [Some(settings.max_connections), http].map(|allowed| allowed.map_or(0, |allowed| allowed + RESERVED_CONNECTIONS))
 }
 
+/// A listening socket for a service. A client of HTTP speaks first.
+fn listen_for(service: Service, address: SocketAddr, several: bool) -> Result<OwnedFd, IpcError> {
+    let door = net::listener(address, several)?;
+    if service == Service::Web {
+        net::defer_accept(door.as_fd(), HTTP_DEFER_SECONDS)?;
+    }
+    Ok(door)
+}
+
 /// A listening socket for each service that is on.
 fn open_doors(settings: &Settings) -> Result<watch::Doors, MasterError> {
     let several = settings.accept == AcceptMode::Reuseport;
-    let bank = net::listener(SocketAddr::new(settings.host, settings.port), several)?;
+    let bank = listen_for(Service::Bank, SocketAddr::new(settings.host, settings.port), several)?;
     if !settings.http.is_on() {
         return Ok([Some(bank), None]);
     }
-    match net::listener(SocketAddr::new(settings.host, settings.http.port), several) {
+    match listen_for(Service::Web, SocketAddr::new(settings.host, settings.http.port), several) {
         Ok(web) => Ok([Some(bank), Some(web)]),
         Err(error) if !settings.http.port_is_named && error.errno() == Some(Errno::EADDRINUSE) => {
             log::warn!("no HTTP: {error}; name another port with --http-port, or 0 for none");

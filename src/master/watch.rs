@@ -219,7 +219,9 @@ impl Master {
         if self.common.settings.accept != AcceptMode::Reuseport {
             return duplicate(&self.shared_listeners);
         }
-        let [bank, web] = self.addresses.map(|address| address.map(|address| net::listener(address, true)).transpose());
+        let [bank, web] = Service::ALL.map(|service| {
+            self.addresses[service.index()].map(|address| super::listen_for(service, address, true)).transpose()
+        });
         Ok([bank?, web?])
     }
 

@@ -1,8 +1,8 @@
 //! Who goes when places run out: silent connections, the longest silent first; never one that waits for an answer or gets one, and
 //! never one that has logged in.
 //!
-//! A service has a few slots more than it may have connections (`RESERVED_CONNECTIONS`). Whoever comes to one of these while all
-//! places are taken has a silent connection closed. If this worker has none, but others have, they close some in their
+//! A service has a few slots more than it may have connections (`RESERVED_CONNECTIONS`), so whoever comes while all places are
+//! taken has a slot all the same, and has a silent connection closed. If this worker has none, but others have, they close some in their
 //! next rounds, which the newcomer waits for. If nobody has, it is told that there is no room; of HTTP, `health` and `ready` are
 //! answered all the same.
 
@@ -22,8 +22,8 @@ const REST_NS: u64 = 1_000_000;
 /// What a connection is at that may be closed to make room; the first of these go first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Silence {
-    /// It was told good-bye.
-    Parting,
+    /// It has no place: it was told good-bye, or there was none for it.
+    Placeless,
     /// Of HTTP: between two requests, or with an answer that waits for the access log.
     BetweenRequests,
     /// It has sent nothing; of the bank: has not logged in.
@@ -78,7 +78,7 @@ struct Aim {
 
 impl Want {
     fn takes(self, rank: Rank) -> bool {
-        (self == Want::Slot) == (rank.silence == Silence::Parting)
+        (self == Want::Slot) == (rank.silence == Silence::Placeless)
     }
 }
 
@@ -95,12 +95,13 @@ impl Candidates {
 fn rank_of(guest: &Guest) -> Option<Rank> {
     let visit = guest.visit();
     if matches!(visit.parting, Parting::Lingering(_)) {
-        return Some(Rank { silence: Silence::Parting, since_ns: visit.active_ns });
+        return Some(Rank { silence: Silence::Placeless, since_ns: visit.active_ns });
     }
-    match guest {
+    let rank = match guest {
         Guest::Bank(guest) => rank_of_bank(guest),
         Guest::Web(guest) => rank_of_web(guest),
-    }
+    }?;
+    Some(if visit.place == Place::Granted { rank } else { Rank { silence: Silence::Placeless, ..rank } })
 }
 
 /// PING is no LOGIN: what counts is since when it could have logged in.
@@ -136,9 +137,6 @@ impl Rank {
 impl Worker {
     /// Sees to it that there is a place for the newcomer in `slot`, or says that there is none.
     pub(super) fn find_place(&mut self, slot: u32) {
-        if !self.intake.is_reserved(slot) {
-            return;
-        }
         let service = self.intake.service_of(slot);
         let occupancy = self.instance.occupancy(service);
         let mut aim = Aim { want: Want::Slot, patience_ns: 0, newcomer: Some(slot) };
@@ -151,18 +149,19 @@ impl Worker {
         if occupancy.excess() == 0 || self.evict(service, aim) {
             return;
         }
-        let until_ns = self.desk.counter.now_ns + 2 * ROUND_NS;
         let others =
             (0..).zip(self.instance.workers()).filter(|(worker, row)| *worker != self.number && row.pid() != 0);
         let others_can = others.map(|(_, row)| row.stats.bounds.silent[service.index()].get()).sum::<u64>() > 0;
-        self.set_place(slot, if others_can { Place::Awaited { until_ns } } else { Place::Denied });
+        let until_ns = self.desk.counter.now_ns + 2 * ROUND_NS;
+        let may_wait = others_can && occupancy.shortage() == 0;
+        self.set_place(slot, if may_wait { Place::Awaited { until_ns } } else { Place::Denied });
     }
 
     /// Makes room where there are too many, and tells those who wait for it.
     pub(super) fn share_places(&mut self) {
         for service in Service::ALL {
             let mine = self.guests[self.instance.slots_of(service)].iter().flatten();
-            let silent = mine.filter_map(rank_of).filter(|rank| rank.silence != Silence::Parting);
+            let silent = mine.filter_map(rank_of).filter(|rank| Want::Place.takes(*rank));
             let now_ns = self.desk.counter.now_ns;
             let ripe = silent.filter(|rank| rank.is_ripe(now_ns, SILENT_NS)).count();
             self.row.stats.bounds.silent[service.index()].set(ripe as u64);
@@ -197,7 +196,6 @@ impl Worker {
         let Some(guest) = self.guests[slot as usize].as_mut() else { return };
         guest.visit_mut().place = place;
         if let (Guest::Bank(guest), Place::Denied) = (guest, place) {
-            self.row.stats.refused.add(1);
             self.desk.counter.turn_away(guest);
         }
     }
@@ -244,9 +242,11 @@ impl Worker {
     }
 
     fn send_away(&mut self, mut guest: Guest) {
-        let service = self.intake.service_of(guest.visit().connection.index());
-        if !matches!(guest.visit().parting, Parting::Lingering(_)) {
-            self.row.stats.bounds.evicted[service.index()].add(1);
+        let (service, visit) = (self.intake.service_of(guest.visit().connection.index()), guest.visit());
+        if visit.parting == Parting::No {
+            if visit.place == Place::Granted {
+                self.row.stats.bounds.evicted[service.index()].add(1);
+            }
             if let Guest::Bank(guest) = &mut guest {
                 self.desk.counter.turn_away(guest);
                 // Told if its socket takes that; it is closed now in any case.
@@ -269,16 +269,16 @@ mod tests {
 
     #[test]
     fn the_longest_silent_goes_first_and_what_it_is_at_counts_more() {
-        use Silence::{BetweenRequests, Parting, Stranger, Unfinished};
+        use Silence::{BetweenRequests, Placeless, Stranger, Unfinished};
         let ranks =
-            [(Stranger, 5), (Unfinished, 1), (BetweenRequests, 9), (Stranger, 3), (Parting, 8), (Unfinished, 0)];
+            [(Stranger, 5), (Unfinished, 1), (BetweenRequests, 9), (Stranger, 3), (Placeless, 8), (Unfinished, 0)];
         let mut list: Vec<Candidate> =
             (0..).zip(ranks).map(|(slot, (silence, since_ns))| (Rank { silence, since_ns }, slot, 0)).collect();
         first_to_go(&mut list);
         let order: Vec<_> = std::iter::from_fn(|| list.pop()).map(|(rank, ..)| (rank.silence, rank.since_ns)).collect();
         assert_eq!(
             order,
-            [(Parting, 8), (BetweenRequests, 9), (Stranger, 3), (Stranger, 5), (Unfinished, 0), (Unfinished, 1)]
+            [(Placeless, 8), (BetweenRequests, 9), (Stranger, 3), (Stranger, 5), (Unfinished, 0), (Unfinished, 1)]
         );
     }
 
@@ -294,7 +294,7 @@ mod tests {
     #[test]
     fn a_slot_is_had_of_those_that_leave_a_place_of_the_others() {
         let rank = |silence| Rank { silence, since_ns: 100 };
-        assert!(Want::Slot.takes(rank(Silence::Parting)) && !Want::Place.takes(rank(Silence::Parting)));
+        assert!(Want::Slot.takes(rank(Silence::Placeless)) && !Want::Place.takes(rank(Silence::Placeless)));
         for silence in [Silence::BetweenRequests, Silence::Stranger, Silence::Unfinished] {
             assert!(Want::Place.takes(rank(silence)) && !Want::Slot.takes(rank(silence)));
         }

@@ -61,8 +61,6 @@ pub struct Intake {
     listeners: PerService<Option<OwnedFd>>,
     /// The slots of each service.
     places: PerService<Range<usize>>,
-    /// The slots of each service that are not reserved.
-    ordinary: PerService<Range<usize>>,
     /// Where among them to look for a free one first.
     next_place: PerService<usize>,
     /// Whether no slot was free when it was last looked: nothing is accepted before [`Intake::look_again`].
@@ -80,23 +78,16 @@ impl Intake {
         listeners: PerService<Option<OwnedFd>>,
     ) -> Self {
         let places = Service::ALL.map(|service| instance.slots_of(service));
-        let ordinary = Service::ALL.map(|service| instance.ordinary_slots(service));
         let next_place = [usize::from(worker); 2];
         let slots = instance.connections();
         let full = [false; 2];
-        Intake { worker, slots, consumer, lane, held_back: None, listeners, places, ordinary, next_place, full }
+        Intake { worker, slots, consumer, lane, held_back: None, listeners, places, next_place, full }
     }
 
     /// What the connection in slot `index` came for.
     #[must_use]
     pub fn service_of(&self, index: u32) -> Service {
         if self.places[Service::Web.index()].contains(&(index as usize)) { Service::Web } else { Service::Bank }
-    }
-
-    /// Whether slot `index` is given out when the others of its service are taken only.
-    #[must_use]
-    pub fn is_reserved(&self, index: u32) -> bool {
-        !self.ordinary.iter().any(|slots| slots.contains(&(index as usize)))
     }
 
     /// A slot may be free again.
@@ -223,21 +214,19 @@ impl Intake {
         Ok(More::Maybe)
     }
 
-    /// Finds a free slot, a reserved one if there is no other; all workers look for them, each beginning somewhere else.
+    /// Finds a free slot; all workers look for them, each beginning somewhere else.
     fn claim_for(&mut self, service: Service) -> Option<(usize, Claim)> {
         let which = service.index();
         if self.full[which] {
             return None;
         }
-        let now = monotonic_ns();
-        let (all, ordinary) = (self.places[which].clone(), self.ordinary[which].clone());
-        let count = ordinary.len();
-        let rotated = (0..count).map(|offset| ordinary.start + (self.next_place[which] + offset) % count);
-        let claim = |index: usize| Some((index, self.slots[index].begin(Holder::Served(self.worker), now)?));
-        let claimed = rotated.chain(ordinary.end..all.end).find_map(claim);
+        let (now, places, next) = (monotonic_ns(), self.places[which].clone(), self.next_place[which]);
+        let count = places.len();
+        let mut rotated = (0..count).map(|offset| places.start + (next + offset) % count);
+        let claimed =
+            rotated.find_map(|index| Some((index, self.slots[index].begin(Holder::Served(self.worker), now)?)));
         match claimed {
-            Some((index, _)) if index < ordinary.end => self.next_place[which] = index + 1 - ordinary.start,
-            Some(_) => {}
+            Some((index, _)) => self.next_place[which] = (index + 1 - places.start) % count,
             None => self.full[which] = true,
         }
         claimed

@@ -286,6 +286,12 @@ impl Worker {
                 let visit = guest.visit_mut();
                 visit.hung_up |= event.is_read_closed() || event.is_error();
                 visit.readable |= event.is_readable() || visit.hung_up;
+                // Nobody reads what its password is checked for, or a sum is made.
+                if event.is_error()
+                    && let Some(guest) = self.guests[slot].take_if(|guest| guest.awaits_pool())
+                {
+                    self.close(guest);
+                }
                 self.give_turn(slot);
             }
         }

@@ -20,7 +20,7 @@ use crate::worker::bank::errands::{Finding, Job, Waiting};
 use crate::worker::bank::guest::{Guest, Pending, Postponed};
 use crate::worker::bank::held::Replies;
 use crate::worker::bank::pages::Page;
-use crate::worker::visit::Parting;
+use crate::worker::visit::{Parting, Place};
 
 /// No request has a longer body than the longest LOGIN.
 const LONGEST_BODY: usize = 2 + 2 * MAX_CREDENTIAL_BYTES;
@@ -290,9 +290,9 @@ impl Counter {
         }
     }
 
-    /// Tells a client, unasked, that there is no room for it; its connection ends. No request of it was answered yet.
+    /// Tells a client, unasked, that there is no room for it; its connection ends.
     pub fn turn_away(&mut self, guest: &mut Guest) {
-        self.stats.refused.add(1);
+        self.stats.refused.add(u64::from(guest.place != Place::Granted));
         // Like a connection with too many bad frames, for a successor of this worker as well.
         guest.strikes = MAX_STRIKES;
         guest.keep_framing(0);
