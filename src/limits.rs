@@ -46,6 +46,14 @@ pub const LINGER_MILLISECONDS: u64 = 500;
 pub const READS_PER_TURN: usize = 4;
 /// The same of a connection that has not logged in.
 pub const READS_PER_TURN_BEFORE_LOGIN: usize = 1;
+/// Steps of one connection of HTTP before the others have their turn, some two to a request.
+pub const HTTP_STEPS_PER_TURN: usize = 16;
+/// Bytes of one answer of HTTP that are sent before the others have their turn.
+pub const SENT_BYTES_PER_TURN: u64 = 512 * 1024;
+/// Connections that a worker takes in before those that are there have their turn.
+pub const ACCEPTS_PER_TURN: usize = 32;
+/// Answers of the threads that are delivered before others have their turn.
+pub const FINDINGS_PER_TURN: usize = 128;
 /// Bytes that the reader of a stream of events may send; a stream has no use for them. Beyond it the connection is closed.
 pub const STREAM_INPUT_BYTES: usize = 64 * 1024;
 /// Bytes of events that wait for one reader. Who has more to fetch does not look, and is closed.
@@ -73,6 +81,9 @@ pub const MAX_WAITING_LOOKUPS: usize = 1024;
 pub const MAX_SEARCHED_RECORDS: u64 = 4096;
 /// Files that wait for a thread, of each worker; a request for one more is answered 503.
 pub const MAX_WAITING_FILES: usize = 256;
+
+/// Bytes of a file that is kept in memory and in the cache; a larger one is sent from the open file.
+pub const MAX_CACHED_FILE_BYTES: u64 = 256 * 1024;
 
 /// Slots beside those for the connections that `--max-connections` and `--http-connections` allow, for each of the two. Who comes when
 /// all places are taken has one of these, and has a silent connection closed; where there is none, it is told that there is no
@@ -104,6 +115,9 @@ pub const MAX_CONNECTIONS: u32 = 65_536;
 /// Tickets that a lane can hold; the socketpair beside it queues about 278 messages before it is full.
 pub const MAX_QUEUE_DEPTH: u32 = 256;
 
+/// Workers that die while the same request of a connection waits; then the connection is closed, and named in the log: handed on, it
+/// would kill one worker after the other.
+pub const MAX_DEATHS_BY_ONE_REQUEST: u32 = 8;
 /// Seconds that a begun frame may stay incomplete before its sender counts as slow and is dropped.
 pub const PARTIAL_FRAME_SECONDS: u64 = 10;
 /// Seconds that an orderly stop may take before the remaining workers are killed.

@@ -9,6 +9,7 @@ use crate::instance::Instance;
 use crate::ipc::fdpass;
 use crate::ipc::lane::Ticket;
 use crate::ipc::process::monotonic_ns;
+use crate::limits::MAX_DEATHS_BY_ONE_REQUEST;
 use crate::master::crew::Post;
 use crate::worker::Farewell;
 
@@ -47,10 +48,6 @@ pub struct Orphans {
     /// They were closed.
     pub closed: usize,
 }
-
-/// A connection whose worker died so often while the same request of it waited is taken for the cause, and closed: handed
-/// on, it would kill one worker after the other.
-const DEATHS_BY_ONE_REQUEST: u32 = 8;
 
 /// How often a connection's worker died without it getting on.
 #[derive(Debug, Default, Clone, Copy)]
@@ -276,7 +273,7 @@ impl Connections {
         let suspicion = &mut self.suspicions[index];
         let stuck = received != progress.consumed && suspicion.progress == progress;
         *suspicion = Suspicion { progress, deaths: if stuck { suspicion.deaths + 1 } else { 1 } };
-        let guilty = suspicion.deaths >= DEATHS_BY_ONE_REQUEST;
+        let guilty = suspicion.deaths >= MAX_DEATHS_BY_ONE_REQUEST;
         if guilty {
             log::error!(
                 "connection {index}: {} workers died while one request of it waited; closing it",

@@ -10,9 +10,7 @@ use crate::instance::Instance;
 use crate::ipc::lane::{Consumer, Taken, Ticket};
 use crate::ipc::process::monotonic_ns;
 use crate::ipc::{fdpass, net};
-
-/// Connections taken in before those that are there have a turn.
-const PER_TURN: usize = 32;
+use crate::limits::ACCEPTS_PER_TURN;
 
 /// A connection that came in.
 pub enum Arrival {
@@ -122,7 +120,7 @@ impl Intake {
     /// # Errors
     /// The lane's socket cannot be read (`UnexpectedEof` when the master has closed it), or is out of step with the ring.
     pub fn take_from_lane(&mut self, mut welcome: impl FnMut(Arrival)) -> io::Result<More> {
-        for _ in 0..PER_TURN {
+        for _ in 0..ACCEPTS_PER_TURN {
             let (ticket, socket) = match self.held_back.take() {
                 Some(held_back) => held_back,
                 None => match self.receive()? {
@@ -184,7 +182,7 @@ impl Intake {
     /// # Errors
     /// See [`net::accept`].
     pub fn accept(&mut self, mut welcome: impl FnMut(Arrival)) -> io::Result<More> {
-        for _ in 0..PER_TURN {
+        for _ in 0..ACCEPTS_PER_TURN {
             let mut came = false;
             for service in Service::ALL {
                 if self.listeners[service.index()].is_none() {

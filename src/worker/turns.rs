@@ -1,12 +1,10 @@
 //! The turns: who is served next, of those that have something to be served for.
 
+use crate::limits::FINDINGS_PER_TURN;
 use crate::worker::bank;
 use crate::worker::guest::Guest;
 use crate::worker::visit::{Fate, Parting, Place};
 use crate::worker::{Worker, web};
-
-/// Answers of the pool that are delivered before others have their turn.
-const FINDINGS_PER_TURN: usize = 128;
 
 impl Worker {
     /// Gives the connection in `slot` a turn, if there is one.

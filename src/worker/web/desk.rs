@@ -8,7 +8,7 @@ use crate::access_log;
 use crate::config;
 use crate::http::{self, DateText, Rejection, Status};
 use crate::instance::stats::{BoundStats, WebStats, WorkerStats};
-use crate::limits::RECEIVE_BYTES;
+use crate::limits::{HTTP_STEPS_PER_TURN, RECEIVE_BYTES};
 use crate::worker::visit::{Fate, Parting};
 use crate::worker::web::Librarians;
 use crate::worker::web::answer::place_in;
@@ -17,9 +17,6 @@ use crate::worker::web::guest::{Asked, Guest, Sending, Source, Stage, Then};
 use crate::worker::web::library::{Done, Item, Job};
 use crate::worker::web::lines::{self, Lines};
 use crate::worker::web::shelf::{News, Reader, Shelf};
-
-/// Steps of one connection before the others have their turn: some two to a request.
-const STEPS_PER_TURN: usize = 16;
 
 /// What a step of a connection's turn leads to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,7 +100,7 @@ impl Desk {
         if let Parting::Lingering(budget) = guest.parting {
             return guest.linger(budget);
         }
-        for _ in 0..STEPS_PER_TURN {
+        for _ in 0..HTTP_STEPS_PER_TURN {
             let step = match &guest.stage {
                 Stage::Listening => self.listen(guest),
                 Stage::Awaiting => Step::Wait,
