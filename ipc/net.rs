@@ -63,6 +63,22 @@ pub fn share_port(listener: BorrowedFd<'_>) -> Result<(), IpcError> {
         .map_err(|errno| IpcError::system("set SO_REUSEPORT for", "a listening socket", errno))
 }
 
+/// Has the kernel keep connections of a listening socket to itself until the client has sent something, or for about `seconds`
+/// (TCP_DEFER_ACCEPT, tcp(7)): a client that speaks first and at once is never seen silent, however many others are.
+///
+/// # Errors
+/// What `setsockopt(2)` gives.
+pub fn defer_accept(listener: BorrowedFd<'_>, seconds: i32) -> Result<(), IpcError> {
+    let (value, length) = ((&raw const seconds).cast(), size_of::<i32>());
+    let length = libc::socklen_t::try_from(length).unwrap_or(0);
+    // SAFETY: `value` is an int of `length` bytes, which lives until the call is over; the kernel only reads it.
+    let set =
+        unsafe { libc::setsockopt(listener.as_raw_fd(), libc::IPPROTO_TCP, libc::TCP_DEFER_ACCEPT, value, length) };
+    Errno::result(set)
+        .map(drop)
+        .map_err(|errno| IpcError::system("set TCP_DEFER_ACCEPT for", "a listening socket", errno))
+}
+
 /// The address that a socket is bound to.
 ///
 /// # Errors

@@ -31,6 +31,8 @@ mod table {
     pub const CONNECTIONS: Range = range("max-connections", 1, MAX_CONNECTIONS as i64, "connections");
     /// `--idle-timeout`; the upper end is a year, above which 0 (never) is what people mean.
     pub const IDLE_TIMEOUT: Range = range("idle-timeout", 0, 31_536_000, "seconds; 0 means never");
+    /// `--login-timeout`.
+    pub const LOGIN_TIMEOUT: Range = range("login-timeout", 1, 3_600, "seconds");
     /// `--rate-limit`.
     pub const RATE_LIMIT: Range = range("rate-limit", 0, 1_000_000_000, "requests per second; 0 means no limit");
     /// `--queue-depth`.

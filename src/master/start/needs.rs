@@ -8,8 +8,8 @@ use crate::instance;
 use crate::journal::segment::bytes_of_segment;
 use crate::ledger::Shape;
 use crate::limits::{
-    ADDRESS_BYTES_PER_THREAD, BANK_THREADS, CACHED_FILES, FILES_BESIDE_CONNECTIONS, MAX_WORKERS, PASSWORD_HASH_BYTES,
-    PROCESS_BYTES,
+    ADDRESS_BYTES_PER_THREAD, CACHED_FILES, FILES_BESIDE_CONNECTIONS, LOGIN_THREADS, LOOKUP_THREADS, MAX_WORKERS,
+    PASSWORD_HASH_BYTES, PROCESS_BYTES, RESERVED_CONNECTIONS,
 };
 
 /// Places of the journal ring: 8 MiB, some 30 milliseconds of the highest load.
@@ -78,11 +78,11 @@ impl Needs {
             ),
         ];
         let web_threads = if http { settings.http.threads as u64 + 1 } else { 0 };
-        let worker_threads = 1 + BANK_THREADS as u64 + web_threads;
+        let worker_threads = 1 + (LOGIN_THREADS + LOOKUP_THREADS) as u64 + web_threads;
         let workers = settings.workers as u64;
         let journaled = settings.durability != Durability::None;
         let journal_threads = if journaled { JOURNAL_THREADS } else { 0 };
-        let hashes = BANK_THREADS as u64 * PASSWORD_HASH_BYTES;
+        let hashes = LOGIN_THREADS as u64 * PASSWORD_HASH_BYTES;
         let cache = if http { settings.http.cache_bytes } else { 0 };
         let all_shared: u64 = shared.iter().map(|(_, bytes)| bytes).sum();
         let records = existing.records_per_segment.unwrap_or(settings.segment_records);
@@ -121,10 +121,11 @@ pub fn shape(settings: &Settings, accounts: u32) -> Shape {
     }
 }
 
-/// Connections at a time, for each service.
+/// Slots for connections, for each service: those that there may be at a time, and the reserved ones.
 #[must_use]
 pub fn connections_of(settings: &Settings) -> PerService<u32> {
-    [settings.max_connections, if settings.http.is_on() { settings.http.connections } else { 0 }]
+    let http = settings.http.is_on().then_some(settings.http.connections);
+    [Some(settings.max_connections), http].map(|allowed| allowed.map_or(0, |allowed| allowed + RESERVED_CONNECTIONS))
 }
 
 /// Every segment that is made, by its object, with its bytes.

@@ -16,6 +16,7 @@ use nix::errno::Errno;
 use crate::config::{AcceptMode, Settings};
 use crate::connection::{PerService, Service};
 use crate::ipc::{IpcError, net};
+use crate::limits::HTTP_DEFER_SECONDS;
 
 /// A port cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -54,8 +55,8 @@ pub enum PortError {
 /// # Errors
 /// See [`PortError`].
 pub fn open(settings: &Settings) -> Result<PerService<Option<OwnedFd>>, PortError> {
-    let opened = each(settings, |address| {
-        let socket = net::listener(address, false)?;
+    let opened = each(settings, |service, address| {
+        let socket = listen_for(service, address, false)?;
         if settings.accept == AcceptMode::Reuseport {
             net::share_port(socket.as_fd())?;
         }
@@ -73,20 +74,40 @@ pub fn open(settings: &Settings) -> Result<PerService<Option<OwnedFd>>, PortErro
 /// # Errors
 /// As of [`open`].
 pub fn check(settings: &Settings) -> Result<(), PortError> {
-    each(settings, net::try_address).map(drop)
+    each(settings, |_, address| net::try_address(address)).map(drop)
+}
+
+/// A socket more for `service`, in `reuseport` mode, at an address that one of this server's listens at already.
+///
+/// # Errors
+/// What the kernel gives.
+pub fn join(service: Service, address: SocketAddr) -> Result<OwnedFd, IpcError> {
+    listen_for(service, address, true)
+}
+
+/// A client of HTTP speaks first, so the kernel keeps its connection until it does.
+fn listen_for(service: Service, address: SocketAddr, shared_port: bool) -> Result<OwnedFd, IpcError> {
+    let socket = net::listener(address, shared_port)?;
+    if service == Service::Web {
+        net::defer_accept(socket.as_fd(), HTTP_DEFER_SECONDS)?;
+    }
+    Ok(socket)
 }
 
 /// What is opened for each service, and why HTTP was given up.
 type Opened<T> = (PerService<Option<T>>, Option<PortError>);
 
-fn each<T>(settings: &Settings, open: impl Fn(SocketAddr) -> Result<T, IpcError>) -> Result<Opened<T>, PortError> {
+fn each<T>(
+    settings: &Settings,
+    open: impl Fn(Service, SocketAddr) -> Result<T, IpcError>,
+) -> Result<Opened<T>, PortError> {
     let http = &settings.http;
     let ports: PerService<(u16, &str)> =
         [(settings.port, "--port (0: any that is free)"), (http.port, "--http-port (0: no HTTP)")];
     let open = |service: Service| {
         let (port, option) = ports[service.index()];
         let address = SocketAddr::new(settings.host, port);
-        open(address).map_err(|error| explained(error, address, option))
+        open(service, address).map_err(|error| explained(error, address, option))
     };
     if http.is_on() && http.port_is_named && settings.port == http.port {
         return Err(PortError::Twice(http.port));

@@ -66,8 +66,6 @@ pub struct HandOver {
     journal: Option<ChildLeft>,
     /// Slot and descriptor of each connection.
     connections: Vec<(u32, RawFd)>,
-    /// Connections that are to be turned away by a worker, by what they came for.
-    refused: PerService<Vec<RawFd>>,
     supervisor: Supervisor,
 }
 
@@ -111,7 +109,6 @@ impl HandOver {
             .chain(workers)
             .chain(self.journal.iter().map(|child| child.pidfd))
             .chain(self.connections.iter().map(|(_, socket)| *socket))
-            .chain(self.refused.iter().flatten().copied())
     }
 }
 

@@ -184,12 +184,6 @@ fn take_over(
     for (slot, socket) in left.connections {
         duplicates.push((slot, descriptors.take(socket)?));
     }
-    let mut refused = Vec::new();
-    for (service, sockets) in Service::ALL.into_iter().zip(left.refused) {
-        for socket in sockets {
-            refused.push((service, descriptors.take(socket)?));
-        }
-    }
     let common = Common {
         instance,
         settings: Box::leak(Box::new(settings)),
@@ -202,7 +196,7 @@ fn take_over(
         directory,
         data_lock,
     };
-    let connections = Connections::adopt(instance, duplicates, refused);
+    let connections = Connections::adopt(instance, duplicates);
     let mut driver = Driver::new(common, left.supervisor, sources, addresses, connections);
     driver.shared_listeners = descriptors.take_listeners(left.shared_listeners)?;
     driver.accept_from(descriptors.take_listeners(left.listeners)?)?;

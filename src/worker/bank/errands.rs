@@ -6,6 +6,7 @@ use crate::journal::{Directory, ReadError};
 use crate::ledger::{Table, Totals, cut};
 use crate::service::users::{Known, Users};
 use crate::wire::{Next, Statement};
+use crate::worker::bank::guest::Guest;
 use crate::worker::bank::pages::Page;
 
 /// What is to be done.
@@ -36,6 +37,8 @@ pub enum Finding {
     Summed(Option<Totals>),
     /// The page.
     Read(Result<Statement, ReadError>),
+    /// It was not done: too many of its kind wait.
+    Refused,
 }
 
 /// Who waits for a job: a connection slot in one of its lives.
@@ -45,6 +48,14 @@ pub struct Waiting {
     pub slot: u32,
     /// Its life.
     pub generation: u32,
+}
+
+impl Waiting {
+    /// Who `guest` is.
+    #[must_use]
+    pub fn of(guest: &Guest) -> Self {
+        Waiting { slot: guest.connection.index(), generation: guest.generation }
+    }
 }
 
 /// A job, and who waits for it.

@@ -2,7 +2,8 @@
 
 use std::ops::Range;
 
-use crate::http::{self, Connection, Content, Place, Request, Status, Tail};
+use crate::http::{self, Connection, Content, Method, Place, Request, Status, Tail};
+use crate::worker::visit;
 use crate::worker::web::board::Board;
 use crate::worker::web::desk::{Desk, Step};
 use crate::worker::web::guest::{Asked, Guest, Sending, Source, Stage, Then};
@@ -30,7 +31,14 @@ impl Desk {
             Ok(place) => place,
             Err(error) => return self.refuse(guest, asked, request.method, error.status()),
         };
-        if let Some(page) = Board::page_of(request.target) {
+        let page = Board::page_of(request.target);
+        if guest.place != visit::Place::Granted && !page.is_some_and(Board::is_vital) {
+            if !self.board.has_room() {
+                return self.answer_without_place(guest, asked, request.method);
+            }
+            guest.place = visit::Place::Granted;
+        }
+        if let Some(page) = page {
             return self.show(guest, asked, request, unread, page);
         }
         if let Some(outcome) = guest.told.take() {
@@ -56,6 +64,16 @@ impl Desk {
             }
             Lookup::Overloaded => self.refuse(guest, asked, request.method, Status::Unavailable),
         }
+    }
+
+    /// Says that there is no room, as soon as that is known.
+    fn answer_without_place(&mut self, guest: &mut Guest, mut asked: Asked, method: Method) -> Step {
+        if let visit::Place::Awaited { .. } = guest.place {
+            return Step::Wait;
+        }
+        self.stats.refused.add(1);
+        asked.then = Then::End;
+        self.refuse(guest, asked, method, Status::Unavailable)
     }
 
     pub(super) fn tail(&self, asked: &Asked) -> Tail<'_> {
