@@ -327,7 +327,7 @@ fn http(criterion: &mut Criterion) {
                 black_box(place.path());
                 let hold = cache.acquire(black_box(key)).expect("it is there");
                 let sheet = cache.get(&hold);
-                let answer = decide(request.method, &request.conditions, sheet);
+                let answer = decide(request.method, &request.conditions, sheet, &date);
                 out.clear();
                 let tail = Tail { date: &date, connection: request.connection() };
                 let body = answer.write_head(request.method, sheet, &tail, &mut out);

@@ -23,10 +23,9 @@ pub const RING_PLACES: usize = 256;
 /// What is handed over: which connection slot, in which of its lives, and when it was accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ticket {
-    /// The connection slot; [`Ticket::REFUSED`] for a connection that got none and is to be turned away.
+    /// The connection slot.
     pub slot: u32,
-    /// The life of that slot, so that a late message about an earlier one is known as such; of a connection that got none, the
-    /// number of what it came for.
+    /// The life of that slot, so that a late message about an earlier one is known as such.
     pub generation: u32,
     /// When the connection was accepted, nanoseconds of the monotonic clock.
     pub accepted_ns: u64,
@@ -35,8 +34,6 @@ pub struct Ticket {
 impl Ticket {
     /// Bytes of a ticket in a message.
     pub const BYTES: usize = 16;
-    /// The slot number that stands for "no slot was free".
-    pub const REFUSED: u32 = u32::MAX;
 
     fn words(self) -> [u64; 2] {
         [u64::from(self.slot) | u64::from(self.generation) << 32, self.accepted_ns]

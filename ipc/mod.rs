@@ -10,6 +10,7 @@
 #![allow(unsafe_code)]
 
 pub mod bytes;
+pub mod cells;
 pub mod error;
 pub mod event;
 pub mod fdpass;
@@ -20,6 +21,8 @@ pub mod guard;
 pub mod inherit;
 pub mod lane;
 pub mod layout;
+#[cfg(feature = "model")]
+pub mod model;
 pub mod names;
 pub mod net;
 pub mod output;

@@ -4,7 +4,7 @@
 //! confused with the objects of the one that runs.
 
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The folder where Linux shows POSIX shared memory and named semaphores (`shm_overview(7)`, `sem_overview(7)`).
 pub const SHM_FOLDER: &str = "/dev/shm";
@@ -50,7 +50,9 @@ impl FoundObject {
         };
         let mut parts = rest.strip_prefix(PREFIX)?.strip_prefix('.')?.splitn(3, '.');
         let (instance, boot, object) = (parts.next()?, parts.next()?, parts.next()?);
-        let boot = u32::from_str_radix(boot, 16).ok().filter(|_| boot.len() == 8)?;
+        // Exactly as it is written: what is written otherwise is another name, and somebody else's.
+        let boot =
+            u32::from_str_radix(boot, 16).ok().filter(|&number| number != 0 && format!("{number:08x}") == boot)?;
         let generation = Generation { instance: instance.to_owned(), boot };
         Some(FoundObject { generation, object: object.to_owned(), semaphore })
     }
@@ -62,10 +64,18 @@ impl FoundObject {
     }
 }
 
+impl FoundObject {
+    /// Where its file is.
+    #[must_use]
+    pub fn path(&self) -> PathBuf {
+        let prefix = if self.semaphore { SEMAPHORE_PREFIX } else { "" };
+        Path::new(SHM_FOLDER).join(format!("{prefix}{}", &self.name()[1..]))
+    }
+}
+
 impl fmt::Display for FoundObject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let prefix = if self.semaphore { SEMAPHORE_PREFIX } else { "" };
-        write!(f, "{SHM_FOLDER}/{prefix}{}", &self.name()[1..])
+        self.path().display().fmt(f)
     }
 }
 
@@ -103,9 +113,18 @@ mod tests {
 
     #[test]
     fn strangers_are_not_taken_for_ours() {
-        for name in
-            ["vault", "vault.x", "vault.x.1", "vault.x.123.accounts", "vault.x.zzzzzzzz.a", "PostgreSQL.1", "sem.x"]
-        {
+        for name in [
+            "vault",
+            "vault.x",
+            "vault.x.1",
+            "vault.x.123.accounts",
+            "vault.x.zzzzzzzz.a",
+            "vault.x.DEADBEEF.accounts",
+            "vault.x.+1234567.accounts",
+            "vault.x.00000000.a",
+            "PostgreSQL.1",
+            "sem.x",
+        ] {
             assert_eq!(FoundObject::parse(name), None, "{name}");
         }
     }

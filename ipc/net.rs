@@ -25,6 +25,22 @@ const BACKLOG: i32 = 4096;
 /// The address is in use, not this machine's, or not allowed.
 pub fn listener(address: SocketAddr, shared_port: bool) -> Result<OwnedFd, IpcError> {
     let fail = |step| move |errno| IpcError::system(step, address.to_string(), errno);
+    let fd = bound(address, shared_port)?;
+    let backlog = Backlog::new(BACKLOG).map_err(fail("listen on"))?;
+    listen(&fd, backlog).map_err(fail("listen on"))?;
+    Ok(fd)
+}
+
+/// Whether a [`listener`] with a port of its own could be had now: binds a socket, and lets it go.
+///
+/// # Errors
+/// As of [`listener`].
+pub fn try_address(address: SocketAddr) -> Result<(), IpcError> {
+    bound(address, false).map(drop)
+}
+
+fn bound(address: SocketAddr, shared_port: bool) -> Result<OwnedFd, IpcError> {
+    let fail = |step| move |errno| IpcError::system(step, address.to_string(), errno);
     let family = if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
     let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
     let fd = socket(family, SockType::Stream, flags, None).map_err(fail("make a socket for"))?;
@@ -34,9 +50,33 @@ pub fn listener(address: SocketAddr, shared_port: bool) -> Result<OwnedFd, IpcEr
     }
     setsockopt(&fd, TcpNoDelay, &true).map_err(fail("set TCP_NODELAY for"))?;
     bind(fd.as_raw_fd(), &SockaddrStorage::from(address)).map_err(fail("bind"))?;
-    let backlog = Backlog::new(BACKLOG).map_err(fail("listen on"))?;
-    listen(&fd, backlog).map_err(fail("listen on"))?;
     Ok(fd)
+}
+
+/// Lets others of this user listen on the port of `listener`, which had it alone until now (SO_REUSEPORT). The kernel looks at the
+/// option when another socket is bound, so it may be set afterwards.
+///
+/// # Errors
+/// What `setsockopt(2)` gives.
+pub fn share_port(listener: BorrowedFd<'_>) -> Result<(), IpcError> {
+    setsockopt(&listener, ReusePort, &true)
+        .map_err(|errno| IpcError::system("set SO_REUSEPORT for", "a listening socket", errno))
+}
+
+/// Has the kernel keep connections of a listening socket to itself until the client has sent something, or for about `seconds`
+/// (TCP_DEFER_ACCEPT, tcp(7)): a client that speaks first and at once is never seen silent, however many others are.
+///
+/// # Errors
+/// What `setsockopt(2)` gives.
+pub fn defer_accept(listener: BorrowedFd<'_>, seconds: i32) -> Result<(), IpcError> {
+    let (value, length) = ((&raw const seconds).cast(), size_of::<i32>());
+    let length = libc::socklen_t::try_from(length).unwrap_or(0);
+    // SAFETY: `value` is an int of `length` bytes, which lives until the call is over; the kernel only reads it.
+    let set =
+        unsafe { libc::setsockopt(listener.as_raw_fd(), libc::IPPROTO_TCP, libc::TCP_DEFER_ACCEPT, value, length) };
+    Errno::result(set)
+        .map(drop)
+        .map_err(|errno| IpcError::system("set TCP_DEFER_ACCEPT for", "a listening socket", errno))
 }
 
 /// The address that a socket is bound to.
@@ -178,6 +218,30 @@ mod tests {
             left -= client.read(&mut vec![0; 65_536]).unwrap() as u64;
         }
         assert_eq!(moved(&server), Moved { consumed: 5_000, handed_over: written }, "all acknowledged");
+    }
+
+    #[test]
+    fn a_port_that_was_had_alone_first_is_shared_afterwards() {
+        for host in ["127.0.0.1:0", "0.0.0.0:0", "[::1]:0"] {
+            let first = listener(host.parse().unwrap(), false).unwrap();
+            let address = local_address(first.as_fd()).unwrap();
+            for shared in [false, true] {
+                assert_eq!(listener(address, shared).unwrap_err().errno(), Some(Errno::EADDRINUSE), "{address}");
+            }
+            assert_eq!(try_address(address).unwrap_err().errno(), Some(Errno::EADDRINUSE));
+            share_port(first.as_fd()).unwrap();
+            let second = listener(address, true).unwrap();
+            assert_eq!(try_address(address).unwrap_err().errno(), Some(Errno::EADDRINUSE), "but never to be had alone");
+            assert_eq!(listener(address, false).unwrap_err().errno(), Some(Errno::EADDRINUSE));
+            // The kernel deals connections out between the two: in 64 tries each gets some.
+            let target = SocketAddr::from(([127, 0, 0, 1], address.port()));
+            let target = if address.is_ipv6() { address } else { target };
+            let clients: Vec<_> = (0..64).map(|_| TcpStream::connect(target).unwrap()).collect();
+            let taken = |fd: &OwnedFd| std::iter::from_fn(|| accept(fd.as_fd()).unwrap()).count();
+            let (at_first, at_second) = (taken(&first), taken(&second));
+            assert_eq!(at_first + at_second, clients.len());
+            assert!(at_first > 0 && at_second > 0, "{at_first} and {at_second}");
+        }
     }
 
     #[test]

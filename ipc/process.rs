@@ -225,11 +225,24 @@ fn settle_child_signals() -> Result<(), Errno> {
         Signal::SIGTTOU,
         Signal::SIGUSR1,
         Signal::SIGUSR2,
+        // A write beyond RLIMIT_FSIZE then fails (EFBIG), like one on a full disk.
+        Signal::SIGXFSZ,
     ] {
         // SAFETY: no handler function is installed, so nothing can run at a wrong moment.
         unsafe { sigaction(signal, &ignore) }?;
     }
     SigSet::empty().thread_set_mask()
+}
+
+/// Has writes beyond the limit of a file's size (RLIMIT_FSIZE) fail with EFBIG instead of ending this process, as `settle_child_signals`
+/// does for children.
+///
+/// # Errors
+/// What `sigaction(2)` gives.
+pub fn ignore_file_size_signal() -> Result<(), Errno> {
+    let ignore = SigAction::new(SigHandler::SigIgn, SaFlags::empty(), SigSet::empty());
+    // SAFETY: no handler function is installed, so nothing can run at a wrong moment.
+    unsafe { sigaction(Signal::SIGXFSZ, &ignore) }.map(drop)
 }
 
 /// Has a signal do to this process what it does by itself, whatever was installed for it or inherited.

@@ -115,6 +115,12 @@ impl<Root: Shared, Element: Shared> Segment<Root, Element> {
         Plan { root, elements, bytes: elements + count * size_of::<Element>() }
     }
 
+    /// Bytes of a segment with room for `count` elements, header included.
+    #[must_use]
+    pub const fn bytes_for(count: usize) -> usize {
+        Self::plan(count).bytes
+    }
+
     /// Makes a zero-filled segment with room for `count` elements, lets `prepare` fill it, then publishes it.
     ///
     /// All its memory is reserved before it is touched, so that a full `/dev/shm` is an error here and not a SIGBUS later.
@@ -278,6 +284,32 @@ pub fn describe(name: &str) -> Result<SegmentDescription, IpcError> {
     check(name, &map(name, Access::Read)?)
 }
 
+/// What the first bytes of a file in the folder of shared memory say of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mark {
+    /// It is a finished segment of this program.
+    Ours,
+    /// It is empty, or begins with zeros: perhaps a segment whose maker died before it was finished.
+    Blank,
+    /// It is something else.
+    Other,
+}
+
+/// Reads a file's first bytes, without mapping it.
+///
+/// # Errors
+/// What reading gives.
+pub fn mark(file: &File) -> std::io::Result<Mark> {
+    use std::os::unix::fs::FileExt;
+    let mut first = [0; size_of::<u64>()];
+    let read = file.read_at(&mut first, 0)?;
+    Ok(match u64::from_ne_bytes(first) {
+        MAGIC => Mark::Ours,
+        0 if read == 0 || read == first.len() => Mark::Blank,
+        _ => Mark::Other,
+    })
+}
+
 /// Removes the name of a segment; the memory goes when the last process that maps it ends.
 ///
 /// # Errors
@@ -302,6 +334,23 @@ pub fn open_file(name: &str) -> Result<File, IpcError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_first_bytes_tell_what_is_ours() {
+        let name = format!("/vault-test.{}.marked", std::process::id());
+        let made = Segment::<(), AtomicU64>::create(&name, 1, 1, 1, |(), _| {
+            assert_eq!(mark(&open_file(&name).unwrap()).unwrap(), Mark::Blank, "it is not finished");
+            Ok(())
+        });
+        made.unwrap();
+        assert_eq!(mark(&open_file(&name).unwrap()).unwrap(), Mark::Ours);
+        unlink(&name).unwrap();
+        for (text, expected) in [(&b""[..], Mark::Blank), (b"GESTLUA", Mark::Other), (b"\0\0", Mark::Other)] {
+            let mut file = tempfile::tempfile().unwrap();
+            std::io::Write::write_all(&mut file, text).unwrap();
+            assert_eq!(mark(&file).unwrap(), expected, "{text:?}");
+        }
+    }
 
     #[test]
     fn who_only_looks_keeps_no_memory() {

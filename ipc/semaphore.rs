@@ -127,6 +127,9 @@ impl NamedSemaphore {
     }
 }
 
+/// Bytes of a semaphore's file in the folder of shared memory.
+pub const FILE_BYTES: u64 = size_of::<libc::sem_t>() as u64;
+
 /// Removes a semaphore's name; those who have it open keep it.
 ///
 /// # Errors

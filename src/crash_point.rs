@@ -142,6 +142,8 @@ static STOP: AtomicBool = AtomicBool::new(false);
 /// Dies, or halts, here if this point is armed.
 #[inline]
 pub fn crash_point(point: CrashPoint) {
+    #[cfg(feature = "model")]
+    crate::ipc::model::come_by(point as u8);
     if ARMED.load(Ordering::Relaxed) == point as u8 + 1 {
         hit();
     }
@@ -194,8 +196,9 @@ fn parse(entry: &str) -> Option<(&str, Charge)> {
     let (rest, stop) = rest.strip_suffix("/stop").map_or((rest, false), |rest| (rest, true));
     let (name, hit) = rest.split_once('#').unwrap_or((rest, "1"));
     let point = CrashPoint::ALL.iter().copied().find(|point| point.name() == name)?;
-    let known = who == "journal" || who.parse::<u16>().is_ok();
-    Some((who, Charge { point, hit: hit.parse().ok()?, stop })).filter(|_| known)
+    let number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse::<u32>().ok())?;
+    let known = who == "journal" || number(who).is_some_and(|worker| u16::try_from(worker).is_ok());
+    Some((who, Charge { point, hit: number(hit)?, stop })).filter(|(_, charge)| known && charge.hit > 0)
 }
 
 #[cfg(test)]
@@ -210,7 +213,17 @@ mod tests {
         assert_eq!(armed_for(text, "1"), charge(CrashPoint::Applied, 3, false));
         assert_eq!(armed_for(text, "2"), charge(CrashPoint::Decided, 1, true));
         assert_eq!(armed_for(text, "3"), Ok(None));
-        for bad in ["ledger.locked", "0:nowhere", "x:ledger.locked", "0:ledger.locked#x"] {
+        for bad in [
+            "ledger.locked",
+            "0:nowhere",
+            "x:ledger.locked",
+            "+0:ledger.locked",
+            "65536:ledger.locked",
+            "0:ledger.locked#x",
+            "0:ledger.locked#+1",
+            "0:ledger.locked#0",
+            "0:ledger.locked#4294967296",
+        ] {
             assert_eq!(armed_for(bad, "0"), Err(bad.to_owned()));
         }
     }

@@ -14,9 +14,47 @@ pub enum Defect {
     Order = 2,
     /// Replies leave before what they show is durable
     AckEarly = 3,
+    /// A dead worker's claim to a number that was not reached is not withdrawn
+    #[cfg_attr(feature = "break-it", value(skip))]
+    StaleClaim = 4,
+    /// The key of a dead worker's operation is not made known
+    #[cfg_attr(feature = "break-it", value(skip))]
+    LostKey = 5,
+    /// Whether a claim was reached is asked in the wrong order
+    #[cfg_attr(feature = "break-it", value(skip))]
+    ClaimFirst = 6,
 }
 
-#[cfg(not(feature = "break-it"))]
+/// In a model: the defect that the executions to come have. All threads of a model are one thread of the program.
+#[cfg(feature = "model")]
+mod state {
+    use std::cell::Cell;
+
+    use super::Defect;
+
+    thread_local! {
+        static INTRODUCED: Cell<Option<Defect>> = const { Cell::new(None) };
+    }
+
+    /// Whether this execution has the defect.
+    #[must_use]
+    pub fn is(defect: Defect) -> bool {
+        introduced() == Some(defect)
+    }
+
+    /// The defect that this execution has.
+    #[must_use]
+    pub fn introduced() -> Option<Defect> {
+        INTRODUCED.get()
+    }
+
+    /// Gives the executions to come a defect, or none.
+    pub fn introduce(defect: impl Into<Option<Defect>>) {
+        INTRODUCED.set(defect.into());
+    }
+}
+
+#[cfg(not(any(feature = "break-it", feature = "model")))]
 mod state {
     use super::Defect;
 
@@ -36,7 +74,7 @@ mod state {
     }
 }
 
-#[cfg(feature = "break-it")]
+#[cfg(all(feature = "break-it", not(feature = "model")))]
 mod state {
     use std::sync::OnceLock;
 

@@ -1,4 +1,7 @@
 //! Every bound of the system in one place, with the relations between them checked at compile time.
+//!
+//! `docs/LIMITS.md` has a row for each public bound: its value, what happens there, and which counter shows it; `tests/limits.rs`
+//! holds the two against each other. Whatever a peer or a broken neighbour can make grow, wait or loop is to have its bound here.
 
 /// Bytes of a frame header on the wire.
 pub const HEADER_BYTES: usize = 18;
@@ -23,16 +26,89 @@ pub const RECEIVE_BYTES: usize = 16 * 1024;
 /// Bytes of a connection's transmit ring in shared memory; a power of two.
 pub const TRANSMIT_BYTES: usize = 16 * 1024;
 
-/// Bytes of the head of an HTTP request, request line and empty line included.
-pub const MAX_HEAD_BYTES: usize = 8 * 1024;
-/// Bytes of the target in a request line.
-pub const MAX_TARGET_BYTES: usize = 4 * 1024;
+/// Bytes of the head of an HTTP request, request line and empty line included; a longer one is answered 431.
+pub const MAX_HEAD_BYTES: usize = 12 * 1024;
+/// Bytes of the method in a request line; a longer one is answered 501, as every unknown method is. The longest that is
+/// registered has 17.
+pub const MAX_METHOD_BYTES: usize = 32;
+/// Bytes of the target in a request line; a longer one is answered 414. RFC 9112 (section 3) wants request lines of 8,000 bytes
+/// at least.
+pub const MAX_TARGET_BYTES: usize = 8_000;
 /// Header lines of an HTTP request.
 pub const MAX_HEADERS: usize = 64;
 /// Bytes of a request's body, which are read and thrown away: no resource of the file service takes any.
 pub const MAX_BODY_BYTES: u64 = 64 * 1024;
 /// Ranges that one request may ask for; with more it gets the whole.
 pub const MAX_RANGES: usize = 16;
+
+/// Bytes that are still read, and thrown away, of a client that was told good-bye. Beyond it the connection is closed, and the kernel
+/// resets it.
+pub const LINGER_BYTES: usize = 1024 * 1024;
+/// Milliseconds that such a client has to close. Then the connection is closed.
+pub const LINGER_MILLISECONDS: u64 = 500;
+/// Receives of one connection before the others have their turn; each takes at most [`RECEIVE_BYTES`].
+pub const READS_PER_TURN: usize = 4;
+/// The same of a connection that has not logged in.
+pub const READS_PER_TURN_BEFORE_LOGIN: usize = 1;
+/// Steps of one connection of HTTP before the others have their turn, some two to a request.
+pub const HTTP_STEPS_PER_TURN: usize = 16;
+/// Bytes of one answer of HTTP that are sent before the others have their turn.
+pub const SENT_BYTES_PER_TURN: u64 = 512 * 1024;
+/// Connections that a worker takes in before those that are there have their turn.
+pub const ACCEPTS_PER_TURN: usize = 32;
+/// Answers of the threads that are delivered before others have their turn.
+pub const FINDINGS_PER_TURN: usize = 128;
+/// Bytes that the reader of a stream of events may send; a stream has no use for them. Beyond it the connection is closed.
+pub const STREAM_INPUT_BYTES: usize = 64 * 1024;
+/// Bytes of events that wait for one reader. Who has more to fetch does not look, and is closed.
+pub const STREAM_UNSENT_BYTES: usize = 256 * 1024;
+/// Streams of events may take one in so many of the places that HTTP has; one more is answered 503. They never end by themselves.
+pub const STREAM_SHARE: u64 = 4;
+
+/// Seconds from accept until a connection of the bank must have logged in, unless `--login-timeout` says otherwise; PING does not
+/// prolong them. Then it is closed.
+pub const LOGIN_SECONDS: u64 = 30;
+/// LOGINs of one connection that may fail; with the last of these it is answered and closed.
+pub const MAX_FAILED_LOGINS: u8 = 3;
+/// Threads of each worker that check passwords, and do nothing else.
+pub const LOGIN_THREADS: usize = 1;
+/// LOGINs that wait for these threads, of each worker. When there are more, the peer with most of them has its last one answered
+/// ERR_BUSY.
+pub const MAX_WAITING_LOGINS: usize = 256;
+/// Threads of each worker that read statements and sum up all accounts.
+pub const LOOKUP_THREADS: usize = 2;
+/// HISTORYs and TOTALS that wait for these threads, of each worker. When there are more, the user with most of them has the last
+/// one answered ERR_BUSY.
+pub const MAX_WAITING_LOOKUPS: usize = 1024;
+/// Records of the journal that are looked at, one by one, for where a page of a statement begins. Beyond it the page has no entries
+/// and says where to go on.
+pub const MAX_SEARCHED_RECORDS: u64 = 4096;
+/// Files that wait for a thread, of each worker; a request for one more is answered 503.
+pub const MAX_WAITING_FILES: usize = 256;
+
+/// Bytes of a file that is kept in memory and in the cache; a larger one is sent from the open file.
+pub const MAX_CACHED_FILE_BYTES: u64 = 256 * 1024;
+
+/// Slots beside those for the connections that `--max-connections` and `--http-connections` allow, for each of the two. Who comes when
+/// all places are taken has one of these, and has a silent connection closed; where there is none, it is told that there is no
+/// room, but HTTP's `health` and `ready` are answered. When all slots are taken, connections wait in the kernel's queue.
+pub const RESERVED_CONNECTIONS: u32 = 64;
+/// Seconds that the kernel keeps a connection of HTTP to itself, unless its client has sent something: one that speaks at once is
+/// never taken for a silent one.
+pub const HTTP_DEFER_SECONDS: i32 = 1;
+/// Milliseconds of silence before a connection is closed to make room; 0 once three quarters of the reserved slots are taken.
+pub const SILENT_MILLISECONDS: u64 = 250;
+
+/// Bytes of lines for the access log that one worker has in shared memory. When they are full, requests wait until some are in
+/// the file.
+pub const ACCESS_LOG_RING_BYTES: usize = 64 * 1024;
+/// Bytes of lines that one worker keeps beside these, of connections that have ended meanwhile. What comes then is dropped.
+pub const ACCESS_LOG_HELD_BYTES: usize = 64 * 1024;
+/// Milliseconds that anybody waits for the access log. When it has taken no line for so long, or its file cannot be written, lines
+/// are dropped and nobody waits.
+pub const ACCESS_LOG_WAIT_MILLISECONDS: u64 = 1000;
+/// Bytes of one line of the access log, its newline included; longer fields are cut.
+pub const MAX_ACCESS_LOG_LINE_BYTES: usize = 2048;
 
 /// Workers that one instance can have at a time.
 pub const MAX_WORKERS: usize = 64;
@@ -43,12 +119,28 @@ pub const MAX_CONNECTIONS: u32 = 65_536;
 /// Tickets that a lane can hold; the socketpair beside it queues about 278 messages before it is full.
 pub const MAX_QUEUE_DEPTH: u32 = 256;
 
+/// Descriptors that the master has beside those of connections: standard ones, listeners, locks, and some per worker.
+pub const FILES_BESIDE_CONNECTIONS: u64 = 64 + 4 * MAX_WORKERS as u64;
+/// Files that a worker may keep open to send them again over HTTP.
+pub const CACHED_FILES: u64 = 1024;
+/// Bytes of memory that a process takes when it has just started, beside what it shares; a start is refused without them.
+pub const PROCESS_BYTES: u64 = 4 << 20;
+/// Bytes of memory that hashing one password takes (Argon2id with its default parameters).
+pub const PASSWORD_HASH_BYTES: u64 = 19 << 20;
+/// Bytes of address space that a process needs for its program and for each thread: stack, guard pages, heap.
+pub const ADDRESS_BYTES_PER_THREAD: u64 = 16 << 20;
+
 /// Bytes of a line of the log, its end included; what is longer is cut, and ends with a mark. It is PIPE_BUF: so many bytes are
 /// written to a pipe whole or not at all (`pipe(7)`), so lines of several processes never mix.
 pub const MAX_LOG_LINE_BYTES: usize = 4096;
 
+/// Workers that die while the same request of a connection waits; then the connection is closed, and named in the log: handed on, it
+/// would kill one worker after the other.
+pub const MAX_DEATHS_BY_ONE_REQUEST: u32 = 8;
 /// Seconds that a begun frame may stay incomplete before its sender counts as slow and is dropped.
 pub const PARTIAL_FRAME_SECONDS: u64 = 10;
+/// Seconds that a start waits for the dying processes of a killed server to give back its locks; then it is refused.
+pub const DYING_SECONDS: u64 = 10;
 /// Seconds that an orderly stop may take before the remaining workers are killed.
 pub const STOP_DEADLINE_SECONDS: u64 = 10;
 
@@ -68,13 +160,32 @@ pub const UPGRADE_ANSWER_SECONDS: u64 = 10;
 /// Bytes that a new program may say when it is asked whether it fits; what is beyond them is not read.
 pub const UPGRADE_ANSWER_BYTES: usize = 16 * 1024;
 
+/// The number of the last operation that there can be: what the order word has bits for. At 3 million a second that is 47 years; what
+/// is said on disk to be of a later one is damaged, or no file of ours.
+pub const MAX_LSN: u64 = (1 << 52) - 1;
+/// Records of a segment, a gibibyte; `--segment-records` beyond is refused, and `DATA/format` is damaged that says more.
+pub const MAX_RECORDS_PER_SEGMENT: u64 = 1 << 23;
+
+/// Torn tails of the journal that are kept, one file for each segment that a tail was in; the oldest go.
+pub const MAX_TORN_TAILS: usize = 16;
+/// Bytes that are kept of one torn tail; what is more is named and not kept. The journal's ring, out of which a tail comes, has 8 MiB.
+pub const MAX_TORN_TAIL_BYTES: u64 = 64 << 20;
+
 const _: () = {
     assert!(RECEIVE_BYTES.is_power_of_two() && TRANSMIT_BYTES.is_power_of_two());
     assert!(RECEIVE_BYTES >= 2 * MAX_FRAME_BYTES, "a whole frame must fit behind a partly read one");
     assert!(TRANSMIT_BYTES >= 2 * MAX_FRAME_BYTES, "a reply must fit while another is being sent");
     assert!(MAX_FRAME_BYTES >= HEADER_BYTES + 2 + 2 * MAX_CREDENTIAL_BYTES, "the longest LOGIN must be a legal frame");
     assert!(MAX_REPLY_BYTES >= HEADER_BYTES + 38, "TOTALS must fit");
-    assert!(MAX_TARGET_BYTES + 64 <= MAX_HEAD_BYTES, "the longest target must leave room for a line around it");
-    assert!(MAX_HEAD_BYTES <= RECEIVE_BYTES, "a whole request head must fit");
+    assert!(
+        MAX_METHOD_BYTES + MAX_TARGET_BYTES + 4096 <= MAX_HEAD_BYTES,
+        "the longest target must leave room for fields"
+    );
+    assert!(MAX_HEAD_BYTES + 2 <= RECEIVE_BYTES, "a whole request head must fit, and an empty line before it");
+    assert!(LINGER_BYTES >= RECEIVE_BYTES && STREAM_INPUT_BYTES >= RECEIVE_BYTES, "what one receive takes");
+    assert!(
+        ACCESS_LOG_RING_BYTES >= 2 * MAX_ACCESS_LOG_LINE_BYTES && ACCESS_LOG_HELD_BYTES >= MAX_ACCESS_LOG_LINE_BYTES,
+        "lines must fit"
+    );
     assert!(MAX_STATEMENT_ENTRIES == 109, "docs/PROTOCOL.md names this number");
 };

@@ -54,6 +54,13 @@ impl Left {
         self.home.path().join("data")
     }
 
+    /// The same, had the power failed right after the last answer: without the mark of an orderly stop.
+    fn behind_a_loss_of_power() -> Left {
+        let left = Left::behind_a_server();
+        fs::remove_file(left.data().join("closed")).unwrap();
+        left
+    }
+
     /// Where record `lsn` begins.
     fn offset(&self, lsn: u64) -> usize {
         usize::try_from(offset_of(Lsn(lsn), Directory::open(&self.data()).unwrap().records_per_segment())).unwrap()
@@ -73,7 +80,7 @@ fn cuts(left: &Left) -> std::ops::RangeInclusive<usize> {
 
 #[test]
 fn a_journal_that_ends_at_any_byte_is_read_up_to_there() {
-    let left = Left::behind_a_server();
+    let left = Left::behind_a_loss_of_power();
     for cut in cuts(&left) {
         fs::write(&left.segment, &left.bytes[..cut]).unwrap();
         let kept = Kept::read(&left.data());
@@ -92,7 +99,7 @@ fn a_journal_that_ends_at_any_byte_is_read_up_to_there() {
 
 #[test]
 fn a_server_starts_behind_a_torn_end_and_goes_on() {
-    let left = Left::behind_a_server();
+    let left = Left::behind_a_loss_of_power();
     // A start costs a hundred times what reading does; `VAULT_TEST_ALL_BYTES` is for those who have the time.
     let step = if std::env::var_os("VAULT_TEST_ALL_BYTES").is_some() { 1 } else { 37 };
     for cut in cuts(&left).step_by(step) {
@@ -101,6 +108,12 @@ fn a_server_starts_behind_a_torn_end_and_goes_on() {
         let whole = (cut - left.offset(1)) / RECORD_BYTES;
         let reported = format!("a torn tail from record {} on", whole + 1);
         assert!(server.stderr().contains(&reported), "cut at byte {cut}: {}", server.stderr());
+        if cut > left.offset(whole as u64 + 1) {
+            let said = server.stderr();
+            let file = said.split("are kept in ").nth(1).unwrap().split_whitespace().next().unwrap();
+            let tail = &left.bytes[left.offset(whole as u64 + 1)..cut];
+            assert!(fs::read(file).unwrap() == tail, "cut at byte {cut}: {said}");
+        }
         assert_eq!(Bank::demo(server.address).totals().lsn.0, whole as u64, "cut at byte {cut}");
         let mut asker = Asker::new(server.address, 20, 78);
         asker.ask().unwrap();
@@ -152,6 +165,61 @@ fn a_flipped_bit_in_any_field_keeps_a_server_from_starting() {
     }
 }
 
+#[test]
+fn after_an_orderly_stop_a_flipped_bit_in_the_last_record_keeps_a_server_from_starting() {
+    let left = Left::behind_a_server();
+    let offset = left.offset(RECORDS);
+    let must_not_start = |what: &str| {
+        let output = master(&unused_name(), &left.data(), &ARGS).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{what}: {said}");
+        let named = said.contains(&format!("record {RECORDS}, byte {offset} of {}", left.segment.display()));
+        assert!(named && said.contains("the orderly stop after record 12"), "{what}: {said}");
+    };
+    let mut damaged = left.bytes.clone();
+    damaged[offset + 45] ^= 4;
+    fs::write(&left.segment, &damaged).unwrap();
+    must_not_start("a flipped bit");
+    fs::write(&left.segment, &left.bytes[..offset + 45]).unwrap();
+    must_not_start("a missing end");
+    damaged[offset..offset + RECORD_BYTES].fill(0);
+    fs::write(&left.segment, &damaged).unwrap();
+    must_not_start("zeros");
+    // Also when a run that did nothing was killed in between.
+    fs::write(&left.segment, &left.bytes).unwrap();
+    let mut server = Server::start_on(&left.data(), &ARGS);
+    server.kill_all();
+    fs::write(&left.segment, &damaged).unwrap();
+    must_not_start("after another start");
+}
+
+#[test]
+fn what_others_could_have_changed_is_refused_in_one_line() {
+    use std::os::unix::fs::PermissionsExt;
+    let left = Left::behind_a_server();
+    let refusal = |what: &str| {
+        let output = master(&unused_name(), &left.data(), &ARGS).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!((output.status.code(), said.lines().count()), (Some(2), 1), "{what}: {said}");
+        said
+    };
+    let allow = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    for path in [left.data(), left.data().join("journal"), left.segment.clone()] {
+        let before = fs::metadata(&path).unwrap().permissions().mode();
+        allow(&path, 0o777);
+        let said = refusal("mode");
+        assert!(said.contains(&format!("{} is not trusted", path.display())) && said.contains("chmod"), "{said}");
+        allow(&path, before);
+    }
+    let aside = left.home.path().join("aside");
+    fs::rename(&left.segment, &aside).unwrap();
+    std::os::unix::fs::symlink(&aside, &left.segment).unwrap();
+    let said = refusal("link");
+    assert!(said.contains(&format!("{} is not trusted: it is a symbolic link", left.segment.display())), "{said}");
+    fs::rename(&aside, &left.segment).unwrap();
+    assert!(Server::start_on(&left.data(), &ARGS).stop().status.success());
+}
+
 struct Nobody;
 
 impl Replay for Nobody {
@@ -167,15 +235,17 @@ fn complaint(data: &Path) -> Option<RecoveryError> {
 fn any_flipped_bit_is_named() {
     let left = Left::behind_a_server();
     let offset = left.offset(DAMAGED);
-    for bit in 0..8 * RECORD_BYTES {
-        let mut damaged = left.bytes.clone();
-        damaged[offset + bit / 8] ^= 1 << (bit % 8);
-        fs::write(&left.segment, &damaged).unwrap();
-        match complaint(&left.data()) {
-            Some(RecoveryError::Corrupt { path, offset: at, lsn, .. }) => {
-                assert_eq!((path, at, lsn), (left.segment.clone(), offset as u64, Lsn(DAMAGED)), "bit {bit}");
+    for (record, offset) in [(DAMAGED, offset), (RECORDS, left.offset(RECORDS))] {
+        for bit in 0..8 * RECORD_BYTES {
+            let mut damaged = left.bytes.clone();
+            damaged[offset + bit / 8] ^= 1 << (bit % 8);
+            fs::write(&left.segment, &damaged).unwrap();
+            match complaint(&left.data()) {
+                Some(RecoveryError::Corrupt { path, offset: at, lsn, .. }) => {
+                    assert_eq!((path, at, lsn), (left.segment.clone(), offset as u64, Lsn(record)), "bit {bit}");
+                }
+                other => panic!("bit {bit}: {other:?}"),
             }
-            other => panic!("bit {bit}: {other:?}"),
         }
     }
     fs::write(&left.segment, &left.bytes).unwrap();

@@ -1,9 +1,11 @@
 //! The dashboard in a real browser: Chromium without a window, driven over WebDriver (<https://www.w3.org/TR/webdriver2/>).
 //!
-//! Where `chromedriver` is not installed (Debian: chromium-driver) this says so and tests nothing.
+//! It wants `chromedriver` (Debian: chromium-driver).
 
 #[path = "support/server.rs"]
 mod server;
+#[path = "support/tools.rs"]
+mod tools;
 #[path = "support/visitor.rs"]
 mod visitor;
 
@@ -17,6 +19,7 @@ use nix::unistd::Pid;
 use serde_json::{Value, json};
 use server::{await_that, send};
 use tempfile::TempDir;
+use tools::tool;
 use visitor::{Site, Visitor};
 
 /// A browser with one page.
@@ -29,11 +32,11 @@ struct Browser {
 }
 
 impl Browser {
-    /// Starts one with a window of this size; `None` where there is none.
-    fn start(width: u32, height: u32) -> Option<Browser> {
-        let mut command = Command::new("chromedriver");
+    /// Starts one with a window of this size.
+    fn start(width: u32, height: u32) -> Browser {
+        let mut command = tool("chromedriver", "chromium-driver");
         command.arg("--port=0").stdout(Stdio::piped()).stderr(Stdio::null()).process_group(0);
-        let mut driver = command.spawn().ok()?;
+        let mut driver = command.spawn().unwrap();
         let said = BufReader::new(driver.stdout.take().unwrap());
         let port = said.lines().map_while(Result::ok).find_map(|line| {
             let (_, port) = line.split_once("started successfully on port ")?;
@@ -51,7 +54,7 @@ impl Browser {
         let asked = json!({ "capabilities": { "alwaysMatch": { "goog:chromeOptions": { "args": args } } } });
         let made = browser.command("POST", "/session", &asked);
         made["sessionId"].as_str().unwrap_or_else(|| panic!("{made}")).clone_into(&mut browser.session);
-        Some(browser)
+        browser
     }
 
     /// One command of the protocol; what it gives.
@@ -93,9 +96,7 @@ impl Drop for Browser {
 
 #[test]
 fn numbers_move_under_load_and_a_killed_worker_shows_up() {
-    let Some(browser) = Browser::start(1280, 900) else {
-        return println!("skipped: there is no chromedriver here");
-    };
+    let browser = Browser::start(1280, 900);
     let site = Site::with(&[("index.html", b"page")], &["--workers", "2", "--initial-balance", "1000.00"]);
     browser.open(&format!("http://{}/_vault/", site.address));
     await_that("it shows its instance", || browser.text("name") == site.server.instance);
@@ -126,9 +127,7 @@ fn numbers_move_under_load_and_a_killed_worker_shows_up() {
 
 #[test]
 fn a_phone_shows_all_of_it_and_a_lost_server_is_told() {
-    let Some(browser) = Browser::start(390, 844) else {
-        return println!("skipped: there is no chromedriver here");
-    };
+    let browser = Browser::start(390, 844);
     let mut site = Site::with(&[("index.html", b"page")], &["--workers", "2"]);
     browser.open(&format!("http://{}/_vault/", site.address));
     await_that("it shows its instance", || browser.text("name") == site.server.instance);

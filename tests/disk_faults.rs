@@ -10,13 +10,15 @@ mod checker;
 mod mount;
 #[path = "support/server.rs"]
 mod server;
+#[path = "support/tools.rs"]
+mod tools;
 #[path = "support/turmoil.rs"]
 mod turmoil;
 
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 
 use asker::Asker;
 use bank::{Bank, deposit};
@@ -26,6 +28,7 @@ use checker::{Ack, must_be_kept};
 use mount::Mount;
 use nix::sys::signal::Signal;
 use server::{Server, await_that};
+use tools::tool;
 use turmoil::Turmoil;
 
 const ARGS: [&str; 6] = ["--workers", "2", "--accounts", "20", "--initial-balance", "1000.00"];
@@ -53,7 +56,7 @@ struct Injector(Child);
 
 impl Injector {
     fn attach(pid: u32, log: &Path, inject: &str) -> Injector {
-        let child = Command::new("strace")
+        let child = tool("strace", "strace")
             .args(["-f", "-p", &pid.to_string(), "-e", "trace=fdatasync,fsync", "-e", inject, "-o"])
             .arg(log)
             .stdin(Stdio::null())
@@ -75,19 +78,8 @@ impl Drop for Injector {
     }
 }
 
-fn there_is_no_strace() -> bool {
-    let none = Command::new("strace").arg("-V").output().is_err();
-    if none {
-        println!("skipped: there is no strace here");
-    }
-    none
-}
-
 #[test]
 fn after_a_failed_sync_nothing_is_acknowledged_and_the_server_stops() {
-    if there_is_no_strace() {
-        return;
-    }
     for when in [1, 30] {
         let mut server = Server::start(&ARGS);
         let log = tempfile::NamedTempFile::new().unwrap();
@@ -114,9 +106,6 @@ fn after_a_failed_sync_nothing_is_acknowledged_and_the_server_stops() {
 /// A slow disk: the segment that is wanted next takes a minute to prepare, and what is prepared is used up.
 #[test]
 fn whoever_waits_for_a_segment_delays_nobody_else() {
-    if there_is_no_strace() {
-        return;
-    }
     const ROOM: u64 = 2 * 4_096;
     let server = Server::start(&["--workers", "1", "--accounts", "20"]);
     let turmoil = Turmoil::of(&server);
@@ -147,7 +136,7 @@ fn whoever_waits_for_a_segment_delays_nobody_else() {
 
 #[test]
 fn a_full_disk_refuses_operations_serves_reads_and_recovers() {
-    let Some(mount) = Mount::tmpfs(8).map_err(|why| println!("skipped: {why}")).ok() else { return };
+    let mount = Mount::tmpfs(8).unwrap();
     let mut server = Server::start_on(&mount.path.join("data"), &ARGS);
     let filler = mount.path.join("filler");
     let mut asker = Asker::new(server.address, 20, 5);
@@ -192,7 +181,7 @@ fn a_full_disk_refuses_operations_serves_reads_and_recovers() {
 #[test]
 fn a_machine_that_forgets_what_was_not_synced_loses_nothing_acknowledged() {
     for durability in ["sync", "async"] {
-        let Some(mount) = Mount::ext4(48).map_err(|why| println!("skipped: {why}")).ok() else { return };
+        let mount = Mount::ext4(48).unwrap();
         let args = [&ARGS[..], &["--durability", durability, "--flush-interval", "60000"]].concat();
         let mut server = Server::start_on(&mount.path.join("data"), &args);
         let acks = ask_to_the_end(&server, 3_000, || {

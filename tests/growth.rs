@@ -5,8 +5,9 @@ mod bank;
 #[path = "support/server.rs"]
 mod server;
 
-use bank::{Bank, deposit, opening};
-use bank_vault::wire::Response;
+use bank::{Bank, deposit, opening, withdraw};
+use bank_vault::vocab::Cents;
+use bank_vault::wire::{Request, Response, Status};
 use server::{Server, master};
 
 #[test]
@@ -38,6 +39,47 @@ fn more_accounts_grow_the_books_and_fewer_are_refused() {
     let server = Server::start_on(&data, &["--accounts", "20"]);
     assert_eq!(Bank::demo(server.address).balance(19).0, 701);
     assert!(server.stop().status.success());
+}
+
+#[test]
+fn all_that_was_ever_deposited_stays_within_63_bits_over_restarts_and_growth() {
+    let home = tempfile::tempdir().unwrap();
+    let data = home.path().join("data");
+    let server = Server::start_on(&data, &["--workers", "2", "--accounts", "1", "--initial-balance", "0.10"]);
+    let most = i64::MAX - 10;
+    let invalid = |request| Response::Error { opcode: Request::opcode(&request).code(), status: Status::Invalid };
+    let mut bank = Bank::demo(server.address);
+    for amount in [most - 5, 5] {
+        assert!(matches!(bank.call(&deposit(0, amount)).unwrap(), Response::Deposit { .. }));
+        assert!(matches!(bank.call(&withdraw(0, amount)).unwrap(), Response::Withdraw { .. }));
+    }
+    let mut other = Bank::demo(server.address);
+    for bank in [&mut bank, &mut other] {
+        assert_eq!(bank.call(&deposit(0, 1)).unwrap(), invalid(deposit(0, 1)));
+        // A refusal with a key stays one.
+        assert_eq!(bank.call_with_key(&deposit(0, 2), Some([3; 16])).unwrap(), invalid(deposit(0, 2)));
+        let totals = bank.totals();
+        assert_eq!((totals.sum, totals.deposited, totals.withdrawn), (Cents(10), Cents(most), Cents(most)));
+    }
+    assert!(server.stop().status.success());
+
+    let server = Server::start_on(&data, &["--accounts", "1"]);
+    let mut bank = Bank::demo(server.address);
+    assert_eq!(bank.call(&deposit(0, 1)).unwrap(), invalid(deposit(0, 1)));
+    assert_eq!(bank.balance(0), Cents(10));
+    assert!(server.stop().status.success());
+
+    // No account can open with anything, and the refusal leaves all as it was.
+    let refused = master("growth-beyond", &data, &["--accounts", "2", "--initial-balance", "0.01"]).output().unwrap();
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert_eq!(refused.status.code(), Some(2), "{said}");
+    assert!(said.contains("2 accounts with 0.01 each cannot be opened"), "{said}");
+    let server = Server::start_on(&data, &["--accounts", "2"]);
+    assert_eq!(Bank::demo(server.address).totals().deposited, Cents(most));
+    assert!(server.stop().status.success());
+    let audit =
+        assert_cmd::Command::cargo_bin("vaultctl").unwrap().args(["audit", "--data"]).arg(&data).output().unwrap();
+    assert!(audit.status.success(), "{audit:?}");
 }
 
 #[test]

@@ -283,12 +283,21 @@ fn a_full_queue_is_answered_503() {
 #[test]
 fn connections_beyond_the_bound_are_answered_503_and_leave_the_bank_alone() {
     let site = Site::with(&[("index.html", PAGE)], &["--http-connections", "3", "--workers", "1"]);
+    // More than the kernel takes for a client that does not read.
+    fs::File::create(site.path("large")).unwrap().set_len(64 << 20).unwrap();
     let mut guests: Vec<Visitor> = (0..3).map(|_| site.visit()).collect();
-    assert!(guests.iter_mut().all(|guest| guest.get("/").status == 200));
+    for guest in &mut guests {
+        guest.send(b"GET /large HTTP/1.1\r\nHost: vault\r\n\r\n");
+        assert_eq!(guest.line().unwrap(), "HTTP/1.1 200 OK");
+    }
+    // One that asks, and one that does not.
     let mut one_more = site.visit();
-    let refused = one_more.read(false).unwrap();
-    assert_eq!((refused.status, refused.field("retry-after")), (503, Some("1")));
-    assert!(one_more.is_closed());
+    one_more.send(b"GET / HTTP/1.1\r\nHost: vault\r\n\r\n");
+    for mut guest in [one_more, site.visit()] {
+        let refused = guest.read(false).unwrap();
+        assert_eq!((refused.status, refused.field("retry-after")), (503, Some("1")));
+        assert!(guest.is_closed());
+    }
     TcpStream::connect(site.server.address).unwrap();
     drop(guests.pop());
     await_that("there is room again", || {

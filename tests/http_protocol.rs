@@ -78,7 +78,7 @@ fn nobody_is_smuggled_in() {
             400,
         ),
         ("GET / HTTP/1.1\r\nHost: v\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n".to_owned(), 411),
-        ("GET / HTTP/1.1\r\nHost: v\r\nTransfer-Encoding: identity\r\n\r\n".to_owned(), 411),
+        ("GET / HTTP/1.1\r\nHost: v\r\nTransfer-Encoding: identity\r\n\r\n".to_owned(), 400),
         (format!("GET / HTTP/1.1\r\nHost: v\r\nContent-Length : {length}\r\n\r\n"), 400),
         (format!("GET / HTTP/1.1\r\nHost: v\r\nX: 1\r\n Content-Length: {length}\r\n\r\n"), 400),
         (format!("GET / HTTP/1.1\nHost: v\nContent-Length: {length}\n\n"), 400),
@@ -93,8 +93,8 @@ fn nobody_is_smuggled_in() {
         ("GET  / HTTP/1.1\r\nHost: v\r\n\r\n".to_owned(), 400),
         ("\r\n\r\nGET / HTTP/1.1\r\nHost: v\r\n\r\n".to_owned(), 400),
         ("\u{16}\u{3}\u{1}\u{2}\0".to_owned(), 400),
-        (format!("GET /{} HTTP/1.1\r\nHost: v\r\n\r\n", "a".repeat(5000)), 414),
-        (format!("GET / HTTP/1.1\r\nHost: v\r\nX: {}\r\n\r\n", "a".repeat(9000)), 431),
+        (format!("GET /{} HTTP/1.1\r\nHost: v\r\n\r\n", "a".repeat(8000)), 414),
+        (format!("GET / HTTP/1.1\r\nHost: v\r\nX: {}\r\n\r\n", "a".repeat(13_000)), 431),
         (format!("GET / HTTP/1.1\r\nHost: v\r\n{}\r\n", "X: 1\r\n".repeat(100)), 431),
     ] {
         let mut visitor = site.visit();

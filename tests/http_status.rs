@@ -4,6 +4,8 @@
 mod bank;
 #[path = "support/server.rs"]
 mod server;
+#[path = "support/tools.rs"]
+mod tools;
 #[path = "support/visitor.rs"]
 mod visitor;
 
@@ -14,6 +16,7 @@ use bank::{Bank, deposit};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 use server::{await_that, send};
+use tools::tool;
 use visitor::{Site, Visitor};
 
 fn site() -> Site {
@@ -152,18 +155,12 @@ fn others_than_this_machine_see_the_files_only() {
     const ADDRESS: &str = "192.0.2.1";
     if std::env::var_os(INSIDE).is_none() {
         let set_up = format!("ip link set lo up && ip address add {ADDRESS}/32 dev lo && exec \"$0\" \"$@\"");
-        let again = |script: &str| {
-            let mut command = Command::new("unshare");
-            command.args(["--net", "sh", "-c", script]).arg(std::env::current_exe().unwrap());
-            command.args(["--exact", "others_than_this_machine_see_the_files_only", "--nocapture"]);
-            command.env(INSIDE, "1").output()
-        };
-        match again("ip link set lo up") {
-            Ok(output) if output.status.success() => {}
-            other => return println!("skipped: no network namespace can be made here: {other:?}"),
-        }
-        let output = again(&set_up).unwrap();
-        assert!(output.status.success(), "{output:?}");
+        drop(tool("ip", "iproute2"));
+        let mut command = tool("unshare", "util-linux");
+        command.args(["--net", "sh", "-c", &set_up]).arg(std::env::current_exe().unwrap());
+        command.args(["--exact", "others_than_this_machine_see_the_files_only", "--nocapture"]);
+        let output = command.env(INSIDE, "1").output().unwrap();
+        assert!(output.status.success(), "it wants root, for a network namespace: {output:?}");
         return;
     }
     let users = tempfile::NamedTempFile::new().unwrap();

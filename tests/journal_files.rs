@@ -73,7 +73,7 @@ fn recover_all(directory: &Directory) -> Result<Recovered, RecoveryError> {
 fn what_is_written_is_recovered_and_read_across_segments() {
     let home = tempfile::tempdir().unwrap();
     let directory = open(home.path(), 64);
-    let mut writer = recover_all(&directory).unwrap().into_writer().unwrap();
+    let mut writer = recover_all(&directory).unwrap().into_writer(0).unwrap();
     for count in [1, 62, 1, 1, 30, 20] {
         append(&mut writer, count);
         assert_eq!(writer.sync().unwrap(), writer.last());
@@ -82,7 +82,7 @@ fn what_is_written_is_recovered_and_read_across_segments() {
     let directory = Directory::open(home.path()).unwrap();
     let recovered = recover_all(&directory).unwrap();
     assert_eq!((recovered.end, recovered.torn), (Lsn(115), None));
-    let mut writer = recovered.into_writer().unwrap();
+    let mut writer = recovered.into_writer(0).unwrap();
     append(&mut writer, 100);
     writer.sync().unwrap();
 
@@ -102,7 +102,7 @@ fn what_is_written_is_recovered_and_read_across_segments() {
 fn a_statement_is_a_walk_backwards() {
     let home = tempfile::tempdir().unwrap();
     let directory = open(home.path(), 64);
-    let mut writer = recover_all(&directory).unwrap().into_writer().unwrap();
+    let mut writer = recover_all(&directory).unwrap().into_writer(0).unwrap();
     append(&mut writer, 90);
     writer.sync().unwrap();
     let account = AccountId(5);
@@ -126,7 +126,7 @@ fn a_statement_is_a_walk_backwards() {
 fn a_reader_sees_every_flipped_bit() {
     let home = tempfile::tempdir().unwrap();
     let directory = open(home.path(), 8);
-    let mut writer = recover_all(&directory).unwrap().into_writer().unwrap();
+    let mut writer = recover_all(&directory).unwrap().into_writer(0).unwrap();
     append(&mut writer, 12);
     writer.sync().unwrap();
     for (lsn, offset) in [(1, 4096), (5, 4096 + 4 * 128), (9, 4096)] {
@@ -169,7 +169,7 @@ fn sealing_and_recovery_stay_quick() {
     let sealed = begun.elapsed();
     let home = tempfile::tempdir().unwrap();
     let directory = open(home.path(), 1 << 16);
-    let mut writer = recover_all(&directory).unwrap().into_writer().unwrap();
+    let mut writer = recover_all(&directory).unwrap().into_writer(0).unwrap();
     for _ in 0..100 {
         append(&mut writer, 1000);
     }

@@ -8,8 +8,8 @@
 # The ```sh blocks of a lab are run in order in one bash that has read tests/support/labs.bash. The lines of the ```text block
 # behind one must occur in that order in what the block printed: `…` stands for anything, a line of only `…` for any lines, blanks for
 # any blanks, and a number for any number, except in lines that begin with `▶`, where numbers must be the same.
-# A comment `<!-- needs: gdb ptrace -->` below a lab's heading names tools; where one is missing the lab is skipped, and says so.
-# Exit code: 0 all that could be run showed what it should, 1 a lab did not, 2 wrong usage.
+# A comment `<!-- needs: gdb ptrace -->` below a lab's heading names tools; a lab whose tool is missing is not run, which is a failure.
+# Exit code: 0 all showed what they should, 1 a lab did not, or could not be run, 2 wrong usage.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 exec </dev/null
@@ -101,7 +101,7 @@ run_lab() {
     part "$lab" | head -1 | sed 's/^## /=== /'
     for tool in $(part "$lab" | sed -n 's/^<!-- needs: \(.*\) -->$/\1/p'); do
         reason=$(lacks "$tool")
-        [[ -z $reason ]] || { echo "skipped: $reason"; return 0; }
+        [[ -z $reason ]] || { echo "NOT RUN: $reason"; return 3; }
     done
     take_apart "$lab"
     script "$folder" >"$folder/script"
@@ -132,7 +132,7 @@ if [[ -z ${BIN:-} ]]; then
     cargo build --locked --quiet --bins
     export BIN=${CARGO_TARGET_DIR:-target}/debug
 fi
-failed=()
+failed=() not_run=()
 if [[ " ${wanted[*]} " == *" 12 "* && -z ${BROKEN:-} ]]; then
     # The same three defects as tests; that they are built is what builds the server of lab 12.
     cargo test --locked --quiet --features break-it --target-dir target/break-it --test break_it || failed+=(tests)
@@ -140,7 +140,15 @@ if [[ " ${wanted[*]} " == *" 12 "* && -z ${BROKEN:-} ]]; then
 fi
 for lab in "${wanted[@]}"; do
     [[ " ${all[*]} " == *" $lab "* ]] || { echo "tests/labs.sh: $PAGE has no lab $lab" >&2; exit 2; }
-    run_lab "$lab" || failed+=("$lab")
+    code=0
+    run_lab "$lab" || code=$?
+    case $code in
+        0) ;;
+        3) not_run+=("$lab") ;;
+        *) failed+=("$lab") ;;
+    esac
 done
-((${#failed[@]} == 0)) || { echo "FAILED: ${failed[*]}"; exit 1; }
+((${#not_run[@]} == 0)) || echo "NOT RUN: ${not_run[*]}"
+((${#failed[@]} == 0)) || echo "FAILED: ${failed[*]}"
+((${#failed[@]} + ${#not_run[@]} == 0)) || exit 1
 echo "OK: ${#wanted[@]} labs"

@@ -177,17 +177,15 @@ fn ask_again(table: &Table, operation: Operation, asker: &Asker, wanted: [i64; 2
     let mut ask = || teller.carry_out(operation, asker, |_| Completion::UNATTENDED);
     let first = ask();
     assert_eq!(first.is_ok(), !happened, "{what}: asked again: {first:?}");
-    match ask() {
-        Err(Undone::Uncommitted(Uncommitted::Repeated(known))) => {
-            assert!(known.lsn.0 >= 1, "{what}: {known:?}");
-            let (account, _) = operation.accounts();
-            assert_eq!(known.balances[0].0, wanted[usize::from(account == B)], "{what}");
-        }
-        other => panic!("{what}: asked once more: {other:?}"),
-    }
+    let Err(Undone::Uncommitted(Uncommitted::Repeated(known))) = ask() else {
+        panic!("{what}: asked once more");
+    };
+    assert!(known.lsn.0 >= 1, "{what}: {known:?}");
+    let (account, _) = operation.accounts();
+    assert_eq!(known.balances[0].0, wanted[usize::from(account == B)], "{what}");
     let changed = Operation::Deposit { account: A, amount: Cents(1) };
     let conflict = teller.carry_out(changed, asker, |_| Completion::UNATTENDED);
-    assert_eq!(conflict, Err(Undone::Uncommitted(Uncommitted::Conflict)), "{what}");
+    assert_eq!(conflict, Err(Undone::Uncommitted(Uncommitted::Conflict(known.lsn))), "{what}");
     assert_eq!(balances(table), wanted, "{what}: done once");
 }
 

@@ -32,7 +32,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("service", &["vocab", "limits", "wire", "journal", "ledger", "connection"]),
     ("instance", &["vocab", "limits", "ipc", "logging", "ledger", "connection", "access_log"]),
     // Neither HTTP nor connections: lines come in, a file comes out.
-    ("access_log", &["calendar", "ipc", "crash_point"]),
+    ("access_log", &["calendar", "limits", "ipc", "crash_point"]),
     // It looks, and changes nothing.
     (
         "status",

@@ -170,7 +170,7 @@ fn a_port_in_use_and_a_bad_option_are_exit_code_2_and_leave_nothing() {
     let server = Server::start(&[]);
     let directory = tempfile::tempdir().unwrap();
     let port = server.address.port().to_string();
-    for (args, word) in [(["--port", port.as_str()], "bind"), (["--workers", "0"], "workers")] {
+    for (args, word) in [(["--port", port.as_str()], "is in use"), (["--workers", "0"], "workers")] {
         let name = unused_name();
         let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_master"));
         command.args(["--instance", &name, "--data"]).arg(directory.path().join("data")).args(args);

@@ -8,10 +8,12 @@ mod exposition;
 mod load;
 #[path = "support/server.rs"]
 mod server;
+#[path = "support/tools.rs"]
+mod tools;
 
 use std::collections::BTreeSet;
 use std::io::Write;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::Instant;
 
 use bank_vault::instance::{Instance, stale};
@@ -21,6 +23,7 @@ use load::Load;
 use nix::sys::signal::Signal;
 use serde_json::Value;
 use server::{Server, await_that};
+use tools::tool;
 
 const ACCOUNTS: [&str; 4] = ["--accounts", "100", "--initial-balance", "1000.00"];
 
@@ -158,11 +161,11 @@ fn documented_metrics() -> impl Iterator<Item = (String, String)> {
     })
 }
 
-/// Prometheus' own checker, where it is installed; its Debian package is `prometheus`.
+/// Prometheus' own checker.
 fn ask_promtool(text: &str) {
-    let mut command = Command::new("promtool");
+    let mut command = tool("promtool", "prometheus");
     command.args(["check", "metrics"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let Ok(mut promtool) = command.spawn() else { return };
+    let mut promtool = command.spawn().unwrap();
     promtool.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
     let output = promtool.wait_with_output().unwrap();
     assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");

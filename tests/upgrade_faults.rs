@@ -310,6 +310,39 @@ fn a_program_that_fails_after_it_was_executed_gives_way_to_the_old_one() {
     house.is_upgraded_at_last();
 }
 
+/// Shared memory goes between the question and the execution, so that not even the old program can go on with it.
+#[test]
+fn without_its_memory_the_server_starts_anew_from_the_journal_in_the_same_process() {
+    let mut house = House::new();
+    let new = house.path("new-master");
+    fs::copy(MASTER, &new).unwrap();
+    let accounts = house.server.objects().into_iter().find(|path| path.ends_with(".accounts")).unwrap();
+    let accounts = Path::new("/dev/shm").join(accounts.rsplit('/').next().unwrap());
+    house.replace(&format!(
+        "#!/bin/sh\ncase \"$*\" in *--check-upgrade*) ;; *) rm {};; esac\nexec {} \"$@\"\n",
+        accounts.display(),
+        new.display()
+    ));
+    house.goes_on_as_it_was("before");
+    let before = house.clients[0].totals();
+    house.server.signal(Signal::SIGUSR2);
+    await_that("it starts anew", || house.server.stderr().contains("starting anew from the journal"));
+    // Whoever connects meanwhile waits in the backlog.
+    let mut bank = login(&house.server);
+    assert_eq!(bank.totals(), before);
+    assert!(matches!(bank.call(&deposit(1, 1)).unwrap(), Response::Deposit { .. }));
+    assert!(lives(house.server.master) && house.children.iter().all(|&pid| !lives(pid)));
+    assert!(house.children_now().len() == 3);
+    let generation = accounts.file_stem().unwrap().to_string_lossy().into_owned();
+    assert!(
+        house.server.objects().iter().all(|object| !object.contains(&generation)),
+        "nothing is left of the old memory"
+    );
+    house.clients = vec![bank];
+    house.children = house.children_now();
+    house.is_upgraded_at_last();
+}
+
 #[test]
 fn the_path_that_was_invoked_is_followed_to_where_it_leads_now() {
     let mut house = House::with_program(|home| {

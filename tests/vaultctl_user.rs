@@ -56,7 +56,7 @@ fn what_is_added_can_log_in() {
     let (_directory, file) = in_new_directory();
     user(&file, &["add", "ada", "--role", "auditor"], "love lace\n");
     let users = bank_vault::service::users::Users::load(&file).unwrap();
-    assert_eq!(users.verify(b"ada", b"love lace"), Some(bank_vault::service::users::Role::Auditor));
+    assert_eq!(users.verify(b"ada", b"love lace").unwrap().role, bank_vault::service::users::Role::Auditor);
 }
 
 #[test]

@@ -13,9 +13,8 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::calendar;
+use crate::limits::MAX_ACCESS_LOG_LINE_BYTES as LONGEST_LINE;
 
-/// Bytes of the longest line, its newline included.
-pub const LONGEST_LINE: usize = 2048;
 /// Bytes of the request line, as it is written.
 const LONGEST_REQUEST: usize = 1024;
 /// Bytes of the referer, and of the agent, as they are written.

@@ -24,8 +24,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-pub use line::{Entry, LONGEST_LINE, Stamp};
-pub use shared::{FileId, Full, Plan, Planned, RING_BYTES, Row};
+pub use crate::limits::{ACCESS_LOG_RING_BYTES as RING_BYTES, MAX_ACCESS_LOG_LINE_BYTES as LONGEST_LINE};
+pub use line::{Entry, Stamp};
+pub use shared::{FileId, Full, Plan, Planned, Row};
 pub use sink::Sink;
 pub use writer::{Handle, Writer};
 
@@ -61,7 +62,9 @@ pub struct Target {
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
     /// A call on a file failed.
-    #[error("cannot {step} {path}: {source}; lines wait in memory until that works")]
+    #[error(
+        "cannot {step} {path}: {source}; lines wait in memory as long as there is room, then they are dropped and counted"
+    )]
     Io {
         /// What was being done, as a verb.
         step: &'static str,
@@ -115,6 +118,12 @@ impl AccessLog {
             Ok(semaphore) => Ok(AccessLog { segment, semaphore, target }),
             Err(error) => segment::unlink(&name).and(Err(error)),
         }
+    }
+
+    /// Bytes of the segment with a row for each of `workers`.
+    #[must_use]
+    pub fn bytes_for(workers: usize) -> usize {
+        Segment::<Head, Row>::bytes_for(workers)
     }
 
     /// Opens the log of a running instance: to look at it, or to go on with it in another program of the same process.

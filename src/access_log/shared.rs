@@ -7,10 +7,8 @@ use crate::ipc::bytes::SharedBytes;
 use crate::ipc::futex;
 use crate::ipc::guard::Held;
 use crate::ipc::layout::Counter;
+use crate::limits::ACCESS_LOG_RING_BYTES as RING_BYTES;
 use crate::shared_struct;
-
-/// Bytes of lines that one worker can have in memory.
-pub const RING_BYTES: usize = 64 * 1024;
 
 shared_struct! {
     /// What concerns all. Writers: `owner` whoever takes or ends the guard; all else its holder.

@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crate::access_log::shared::{Full, RING_BYTES, Row};
+use crate::access_log::shared::{Full, Row};
 use crate::access_log::sink::Sink;
-use crate::access_log::{AccessLog, LONGEST_LINE, LogError};
+use crate::access_log::{AccessLog, LONGEST_LINE, LogError, RING_BYTES};
 use crate::crash_point::{CrashPoint, crash_point};
 
 /// How soon it is tried again after a failure.
@@ -26,6 +26,7 @@ struct Signals {
 
 /// The event loop's end of a worker's row; its one appender.
 pub struct Handle {
+    log: &'static AccessLog,
     row: &'static Row,
     signals: Arc<Signals>,
     thread: JoinHandle<Result<(), LogError>>,
@@ -62,6 +63,12 @@ impl Handle {
                 Err(Full)
             }
         }
+    }
+
+    /// Whether the file could not be written when that was last tried.
+    #[must_use]
+    pub fn is_failing(&self) -> bool {
+        self.log.failures().1 != 0
     }
 
     /// Ends the thread when it has written all that was appended; waits for that. The worker's last act.
@@ -101,7 +108,7 @@ impl Writer {
         let sink = Sink::new(log, worker);
         let writer = Writer { log, worker: place, sink, signals: signals.clone(), sweep: Sweep::begin(log) };
         let thread = thread::Builder::new().name("vault-log".to_owned()).spawn(move || writer.run(&wake))?;
-        Ok(Handle { row, signals, thread, called_at: row.appended() })
+        Ok(Handle { log, row, signals, thread, called_at: row.appended() })
     }
 
     fn run(mut self, wake: &impl Fn()) -> Result<(), LogError> {

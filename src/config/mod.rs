@@ -21,7 +21,7 @@ pub use options::{AcceptMode, Durability, Options, Values};
 pub use range::Range;
 use serde::{Deserialize, Serialize};
 
-use crate::limits::MAX_WORKERS;
+use crate::limits::{LOGIN_SECONDS, MAX_WORKERS};
 use crate::vocab::Cents;
 
 /// The longest instance name, characters.
@@ -50,6 +50,8 @@ pub struct Settings {
     pub max_connections: u32,
     /// Silence after which a client is dropped; `None` is never.
     pub idle_timeout: Option<Duration>,
+    /// Time from accept after which a client that has not logged in is dropped; at least one second.
+    pub login_timeout: Duration,
     /// Requests per second that one connection may make; `None` is no limit.
     pub rate_limit: Option<NonZeroU32>,
     /// How connections reach the workers.
@@ -87,6 +89,7 @@ impl Default for Settings {
             users: None,
             max_connections: 2048,
             idle_timeout: Some(Duration::from_secs(60)),
+            login_timeout: Duration::from_secs(LOGIN_SECONDS),
             rate_limit: None,
             accept: AcceptMode::Dispatch,
             queue_depth: 128,
@@ -132,6 +135,10 @@ impl Settings {
                 Some(seconds) => seconds_unless_zero(seconds)?,
                 None => default.idle_timeout,
             },
+            login_timeout: match values.login_timeout {
+                Some(seconds) => Duration::from_secs(range::LOGIN_TIMEOUT.check(seconds)?),
+                None => default.login_timeout,
+            },
             rate_limit: NonZeroU32::new(number(range::RATE_LIMIT, values.rate_limit, 0)?),
             accept: values.accept.unwrap_or(default.accept),
             queue_depth: number(range::QUEUE_DEPTH, values.queue_depth, default.queue_depth)?,
@@ -171,6 +178,7 @@ impl Settings {
             users,
             max_connections,
             idle_timeout,
+            login_timeout,
             rate_limit,
             accept,
             queue_depth,
@@ -194,6 +202,7 @@ impl Settings {
             ("users", *users == other.users),
             ("max-connections", *max_connections == other.max_connections),
             ("idle-timeout", *idle_timeout == other.idle_timeout),
+            ("login-timeout", *login_timeout == other.login_timeout),
             ("rate-limit", *rate_limit == other.rate_limit),
             ("accept", *accept == other.accept),
             ("queue-depth", *queue_depth == other.queue_depth),

@@ -66,6 +66,9 @@ pub struct Values {
     /// Seconds without a request after which a client is dropped, 0 for never [default: 60]
     #[arg(long, value_name = "SECONDS", value_parser = |text: &str| range::IDLE_TIMEOUT.parse(text))]
     pub idle_timeout: Option<i64>,
+    /// Seconds after which a client that has not logged in is dropped [default: 30]
+    #[arg(long, value_name = "SECONDS", value_parser = |text: &str| range::LOGIN_TIMEOUT.parse(text))]
+    pub login_timeout: Option<i64>,
     /// Requests per second that one connection may make, 0 for no limit [default: 0]
     #[arg(long, value_name = "COUNT", value_parser = |text: &str| range::RATE_LIMIT.parse(text))]
     pub rate_limit: Option<i64>,
@@ -170,6 +173,7 @@ impl Values {
             users: self.users.or(weaker.users),
             max_connections: self.max_connections.or(weaker.max_connections),
             idle_timeout: self.idle_timeout.or(weaker.idle_timeout),
+            login_timeout: self.login_timeout.or(weaker.login_timeout),
             rate_limit: self.rate_limit.or(weaker.rate_limit),
             accept: self.accept.or(weaker.accept),
             queue_depth: self.queue_depth.or(weaker.queue_depth),

@@ -1,7 +1,7 @@
 //! The bounds of every numeric setting, each beside the name by which people write it.
 
 use super::ConfigError;
-use crate::limits::{MAX_ACCOUNTS, MAX_CONNECTIONS, MAX_QUEUE_DEPTH, MAX_WORKERS};
+use crate::limits::{MAX_ACCOUNTS, MAX_CONNECTIONS, MAX_QUEUE_DEPTH, MAX_RECORDS_PER_SEGMENT, MAX_WORKERS};
 
 /// The whole numbers that a setting may take, both ends included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +31,8 @@ mod table {
     pub const CONNECTIONS: Range = range("max-connections", 1, MAX_CONNECTIONS as i64, "connections");
     /// `--idle-timeout`; the upper end is a year, above which 0 (never) is what people mean.
     pub const IDLE_TIMEOUT: Range = range("idle-timeout", 0, 31_536_000, "seconds; 0 means never");
+    /// `--login-timeout`.
+    pub const LOGIN_TIMEOUT: Range = range("login-timeout", 1, 3_600, "seconds");
     /// `--rate-limit`.
     pub const RATE_LIMIT: Range = range("rate-limit", 0, 1_000_000_000, "requests per second; 0 means no limit");
     /// `--queue-depth`.
@@ -58,7 +60,7 @@ mod table {
     /// `--log-keep`.
     pub const LOG_KEEP: Range = range("log-keep", 1, 1_000, "files");
     /// `--segment-records`; from half a mebibyte to a gibibyte.
-    pub const SEGMENT_RECORDS: Range = range("segment-records", 4_096, 1 << 23, "records");
+    pub const SEGMENT_RECORDS: Range = range("segment-records", 4_096, MAX_RECORDS_PER_SEGMENT as i64, "records");
 }
 pub use table::*;
 

@@ -114,6 +114,8 @@ const REFUSED: &[(&str, &str, &str)] = &[
     ("max-connections", "65537", "1 to 65536"),
     ("idle-timeout", "-1", "0 to 31536000"),
     ("idle-timeout", "31536001", "0 to 31536000"),
+    ("login-timeout", "0", "1 to 3600"),
+    ("login-timeout", "3601", "1 to 3600"),
     ("rate-limit", "-1", "0 to 1000000000"),
     ("rate-limit", "1000000001", "0 to 1000000000"),
     ("queue-depth", "0", "1 to 256"),

@@ -10,7 +10,7 @@ use crate::shared_struct;
 
 shared_struct! {
     /// One connection. Writer of all but `claim`: the worker that owns it; after that worker's death, the master.
-    pub struct ConnectionSlot, align 64, size 320 + RECEIVE_BYTES + TRANSMIT_BYTES; {
+    pub struct ConnectionSlot, align 64, size 384 + RECEIVE_BYTES + TRANSMIT_BYTES; {
         /// Who has it, see [`Claim`]. Writers: whoever has it, and whoever claims a free one.
         claim: AtomicU64,
         /// See [`Progress`]: "this request is consumed and its reply is queued" is one store.
@@ -26,6 +26,9 @@ shared_struct! {
         session: AtomicU32,
         xor_key: AtomicU32,
         role: AtomicU64,
+        /// The user's number.
+        principal: AtomicU32,
+        spare: [AtomicU32; 15],
         user: SharedBytes<256>,
         pub(super) receive: SharedBytes<RECEIVE_BYTES>,
         pub(super) transmit: SharedBytes<TRANSMIT_BYTES>,
@@ -165,6 +168,8 @@ pub struct SessionWords {
     pub xor_key: u32,
     /// The role.
     pub role: u64,
+    /// The user's number.
+    pub principal: u32,
 }
 
 impl ConnectionSlot {
@@ -265,6 +270,7 @@ impl ConnectionSlot {
         self.user.store_text(user);
         self.xor_key.store(words.xor_key, Ordering::Relaxed);
         self.role.store(words.role, Ordering::Relaxed);
+        self.principal.store(words.principal, Ordering::Relaxed);
         self.session.store(words.session, Ordering::Release);
     }
 
@@ -276,6 +282,7 @@ impl ConnectionSlot {
             session,
             xor_key: self.xor_key.load(Ordering::Relaxed),
             role: self.role.load(Ordering::Relaxed),
+            principal: self.principal.load(Ordering::Relaxed),
         })
     }
 

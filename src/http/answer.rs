@@ -80,6 +80,9 @@ impl Answer {
     /// For [`Answer::Whole`] and [`Answer::NotModified`] these are copies of what was made beforehand; `out` is the only thing
     /// that may have to grow.
     pub fn write_head(&self, method: Method, sheet: &Sheet, tail: &Tail, out: &mut Vec<u8>) -> Body {
+        if let Some(sheet) = sheet.at(tail.date) {
+            return self.write_head(method, &sheet, tail, out);
+        }
         let length = sheet.entity.length;
         let body = match self {
             Answer::Whole => {
@@ -95,12 +98,12 @@ impl Answer {
             Answer::Part(part) => write_part(part, sheet, tail, out),
             Answer::Parts(parts) => write_parts(parts, sheet, tail, out),
             Answer::PreconditionFailed => {
-                page::write_error(Status::PreconditionFailed, method, tail, out);
+                page::write_error(Status::PreconditionFailed, method.into(), tail, out);
                 Body::Nothing
             }
             Answer::Unsatisfiable => {
                 let range = format!("Content-Range: bytes */{length}\r\n");
-                page::write(Status::RangeNotSatisfiable, &range, method, tail, out);
+                page::write(Status::RangeNotSatisfiable, &range, method.into(), tail, out);
                 Body::Nothing
             }
         };

@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, UNIX_EPOCH};
 
 use super::*;
-use crate::http::{ContentType, ETag, Entity, Place, decide, parse, write_error, write_redirect};
+use crate::http::{Content, ContentType, ETag, Entity, Place, decide, parse, write_error, write_redirect};
 
 const LENGTH: u64 = 1000;
 
@@ -46,7 +46,7 @@ fn take_apart(bytes: &[u8]) -> (String, BTreeMap<String, String>, Vec<u8>) {
 fn sent(request: &str, sheet: &Sheet) -> Vec<u8> {
     let bytes = format!("{request}\r\nHost: a\r\n\r\n");
     let request = parse(bytes.as_bytes()).unwrap().unwrap();
-    let answer = decide(request.method, &request.conditions, sheet);
+    let answer = decide(request.method, &request.conditions, sheet, &now());
     let mut out = Vec::new();
     let tail = Tail { date: &now(), connection: request.connection() };
     let body = answer.write_head(request.method, sheet, &tail, &mut out);
@@ -115,6 +115,29 @@ fn an_unchanged_file_is_a_head_alone() {
     }
 }
 
+/// RFC 9110, section 8.8.2.1.
+#[test]
+fn no_file_is_younger_than_the_answer() {
+    let mut entity = sheet(false).entity;
+    for (modified, wanted) in [
+        (951_782_399, "Mon, 28 Feb 2000 23:59:59 GMT"),
+        (951_782_400, "Tue, 29 Feb 2000 00:00:00 GMT"),
+        (951_782_401, "Tue, 29 Feb 2000 00:00:00 GMT"),
+        (32_503_680_000, "Tue, 29 Feb 2000 00:00:00 GMT"),
+    ] {
+        entity.modified = UNIX_EPOCH + Duration::from_secs(modified);
+        let sheet = Sheet::of(entity.clone());
+        for lines in ["", "\r\nRange: bytes=0-1", "\r\nRange: bytes=0-1,5-6"] {
+            let (_, fields, _) = take_apart(&sent(&format!("GET / HTTP/1.1{lines}"), &sheet));
+            assert_eq!(fields["Last-Modified"], wanted);
+            assert_eq!(fields["ETag"], entity.etag.quoted(), "which is of the file alone");
+        }
+    }
+    entity.modified = UNIX_EPOCH - Duration::from_secs(1);
+    let (_, fields, _) = take_apart(&sent("GET / HTTP/1.1", &Sheet::of(entity)));
+    assert_eq!(fields["Last-Modified"], "Wed, 31 Dec 1969 23:59:59 GMT");
+}
+
 #[test]
 fn one_part_is_its_bytes() {
     let (status, fields, body) = take_apart(&sent("GET / HTTP/1.1\r\nRange: bytes=26-77", &sheet(false)));
@@ -150,9 +173,13 @@ fn several_parts_can_be_taken_apart_again() {
 #[test]
 fn every_error_has_a_page() {
     for status in Status::ALL {
-        for (method, connection) in [(Method::Get, Connection::Ends), (Method::Head, Connection::Stays)] {
+        for (content, connection) in [
+            (Content::Sent, Connection::Ends),
+            (Content::Described, Connection::Stays),
+            (Content::Absent, Connection::Ends),
+        ] {
             let mut out = Vec::new();
-            write_error(status, method, &Tail { date: &now(), connection }, &mut out);
+            write_error(status, content, &Tail { date: &now(), connection }, &mut out);
             let (line, fields, body) = take_apart(&out);
             assert_eq!(line, status.text());
             assert_eq!(fields.get("Connection").is_some_and(|value| value == "close"), connection == Connection::Ends);
@@ -161,8 +188,10 @@ fn every_error_has_a_page() {
                 (status == Status::MethodNotAllowed).then_some("GET, HEAD")
             );
             assert_eq!(fields.get("Retry-After").map(String::as_str), (status == Status::Unavailable).then_some("1"));
-            if method == Method::Head {
+            if content != Content::Sent {
                 assert_eq!(body, b"");
+                assert_eq!(fields["Content-Length"] == "0", content == Content::Absent);
+                assert_eq!(fields.contains_key("Content-Type"), content == Content::Described);
                 continue;
             }
             assert_eq!(fields["Content-Length"], body.len().to_string());
@@ -192,7 +221,8 @@ fn errors_about_a_file_say_what_helps() {
 fn a_redirection_never_leaves_this_server() {
     for (target, location) in [
         ("/a", "/a/"),
-        ("/a%20b?c=d", "/a%20b/"),
+        ("/a%20b?c=d", "/a%20b/?c=d"),
+        ("/a?b=//evil.example", "/a/?b=//evil.example"),
         ("/a%C3%A4", "/a%C3%A4/"),
         ("/evil.example", "/evil.example/"),
         ("/@evil.example", "/@evil.example/"),

@@ -2,9 +2,9 @@
 
 use std::ops::Range;
 
-use super::date;
+use super::date::{DateText, parse_date};
 use super::entity::Sheet;
-use super::fields::{Line, digits, members, tags, trim};
+use super::fields::{Line, List, digits, members, tags, trim};
 use super::request::{Conditions, Method};
 use crate::limits::MAX_RANGES;
 
@@ -25,17 +25,18 @@ pub enum Answer {
     Unsatisfiable,
 }
 
-/// Decides, in the order that RFC 9110 (section 13.2.2) prescribes. No allocation, unless several ranges are asked for.
+/// Decides, in the order that RFC 9110 (section 13.2.2) prescribes, at the time of `date`, which is the answer's Date. No
+/// allocation, unless several ranges are asked for.
 #[must_use]
-pub fn decide(method: Method, conditions: &Conditions, sheet: &Sheet) -> Answer {
-    if !may_proceed(conditions, sheet) {
+pub fn decide(method: Method, conditions: &Conditions, sheet: &Sheet, date: &DateText) -> Answer {
+    if !may_proceed(conditions, sheet, date) {
         return Answer::PreconditionFailed;
     }
-    if is_known(conditions, sheet) {
+    if is_known(conditions, sheet, date) {
         return Answer::NotModified;
     }
     let answer = match (method, conditions.range) {
-        (Method::Get, Line::Once(range)) if range_applies(conditions.if_range, sheet) => {
+        (Method::Get, Line::Once(range)) if range_applies(conditions.if_range, sheet, date) => {
             cut(range, sheet.entity.length)
         }
         _ => Answer::Whole,
@@ -47,36 +48,40 @@ pub fn decide(method: Method, conditions: &Conditions, sheet: &Sheet) -> Answer 
     }
 }
 
-/// If-Match, or in its absence If-Unmodified-Since. Repeated lines of If-Match are held to be false: which of them a client
-/// relies on is not known, and nothing is lost by asking again.
-fn may_proceed(conditions: &Conditions, sheet: &Sheet) -> bool {
+/// If-Match, or in its absence If-Unmodified-Since.
+fn may_proceed(conditions: &Conditions, sheet: &Sheet, date: &DateText) -> bool {
     match (conditions.if_match, conditions.if_unmodified_since) {
-        (Line::Once(list), _) => matches(list, sheet, Comparison::Strong),
-        (Line::Repeated, _) => false,
-        (Line::Absent, since) => since.once().and_then(date::parse).is_none_or(|since| sheet.modified <= since),
+        (List::Absent, since) => date_of(since, date).is_none_or(|since| sheet.modified_at(date) <= since),
+        (list, _) => matches(list, sheet, Comparison::Strong),
     }
 }
 
-/// If-None-Match, or in its absence If-Modified-Since. Repeated lines of If-None-Match are held to match nothing, which costs
-/// bytes and is never wrong.
-fn is_known(conditions: &Conditions, sheet: &Sheet) -> bool {
+/// If-None-Match, or in its absence If-Modified-Since.
+fn is_known(conditions: &Conditions, sheet: &Sheet, date: &DateText) -> bool {
     match (conditions.if_none_match, conditions.if_modified_since) {
-        (Line::Once(list), _) => matches(list, sheet, Comparison::Weak),
-        (Line::Repeated, _) => false,
-        (Line::Absent, since) => since.once().and_then(date::parse).is_some_and(|since| sheet.modified <= since),
+        (List::Absent, since) => date_of(since, date).is_some_and(|since| sheet.modified_at(date) <= since),
+        (list, _) => matches(list, sheet, Comparison::Weak),
     }
+}
+
+/// The date of a field; what is none, or stands there twice, is no condition (RFC 9110, section 13.1.3 and 13.1.4).
+fn date_of(field: Line, date: &DateText) -> Option<i64> {
+    field.once().and_then(|value| parse_date(value, date.seconds()))
 }
 
 /// If-Range: the parts are wanted only of the file that the client has some of. A date must be the very one that was sent,
-/// and is then taken for a strong validator, as the second that it names is over in all but the rarest cases.
-fn range_applies(if_range: Line, sheet: &Sheet) -> bool {
+/// and is then taken for a strong validator if the second that it names is over.
+fn range_applies(if_range: Line, sheet: &Sheet, date: &DateText) -> bool {
     match if_range {
         Line::Absent => true,
         Line::Repeated => false,
         Line::Once(value) if value.starts_with(b"\"") || value.starts_with(b"W/") => {
             value == sheet.entity.etag.quoted().as_bytes()
         }
-        Line::Once(value) => date::parse(value) == Some(sheet.modified),
+        Line::Once(value) => {
+            let modified = sheet.modified_at(date);
+            modified < date.seconds() && parse_date(value, date.seconds()) == Some(modified)
+        }
     }
 }
 
@@ -87,9 +92,11 @@ enum Comparison {
     Weak,
 }
 
-fn matches(list: &[u8], sheet: &Sheet, comparison: Comparison) -> bool {
+fn matches(list: List, sheet: &Sheet, comparison: Comparison) -> bool {
     let own = sheet.entity.etag.quoted().as_bytes();
-    trim(list) == b"*" || tags(list).any(|tag| tag.opaque == own && (!tag.weak || comparison == Comparison::Weak))
+    let is_own = |value| tags(value).any(|tag| tag.opaque == own && (!tag.weak || comparison == Comparison::Weak));
+    // An asterisk stands alone, or is nothing.
+    matches!(list, List::Once(value) if trim(value) == b"*") || list.values().any(is_own)
 }
 
 /// The parts that a Range field asks for. What is no list of byte ranges is passed over, as RFC 9110 (section 14.2) wants it.

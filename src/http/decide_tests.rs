@@ -12,6 +12,11 @@ const DATE: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
 const EARLIER: &str = "Sun, 06 Nov 1994 08:49:36 GMT";
 const LATER: &str = "Sun, 06 Nov 1994 08:49:38 GMT";
 
+/// 2026-11-25, at noon.
+fn now() -> DateText {
+    DateText::of(UNIX_EPOCH + Duration::from_secs(1_795_608_000))
+}
+
 fn sheet(length: u64) -> Sheet {
     // Half a second behind the second that dates can tell.
     let modified = UNIX_EPOCH + Duration::from_millis(MODIFIED * 1000 + 500);
@@ -38,10 +43,17 @@ fn asked(sheet: &Sheet, lines: &[(&str, &str)]) -> Answer {
     let tag = sheet.entity.etag.quoted();
     let lines: Vec<_> = lines.iter().map(|(name, value)| (*name, value.replace("ETAG", tag))).collect();
     let mut conditions = Conditions::default();
+    let section: String = lines.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
     for (name, value) in &lines {
         let line = match *name {
-            "match" => &mut conditions.if_match,
-            "none" => &mut conditions.if_none_match,
+            "match" => {
+                conditions.if_match.add("match", value.as_bytes(), section.as_bytes());
+                continue;
+            }
+            "none" => {
+                conditions.if_none_match.add("none", value.as_bytes(), section.as_bytes());
+                continue;
+            }
             "since" => &mut conditions.if_modified_since,
             "unmodified" => &mut conditions.if_unmodified_since,
             "if-range" => &mut conditions.if_range,
@@ -50,7 +62,7 @@ fn asked(sheet: &Sheet, lines: &[(&str, &str)]) -> Answer {
         };
         line.add(value.as_bytes());
     }
-    decide(Method::Get, &conditions, sheet)
+    decide(Method::Get, &conditions, sheet, &now())
 }
 
 #[test]
@@ -65,7 +77,11 @@ fn conditions_take_precedence_as_prescribed() {
         (&[("match", "W/ETAG")], PreconditionFailed),
         (&[("match", "\"x\"")], PreconditionFailed),
         (&[("match", "")], PreconditionFailed),
-        (&[("match", "ETAG"), ("match", "ETAG")], PreconditionFailed),
+        (&[("match", "ETAG"), ("match", "\"x\"")], Whole),
+        (&[("match", "\"x\""), ("match", "ETAG")], Whole),
+        (&[("match", "\"x\""), ("match", "W/ETAG")], PreconditionFailed),
+        (&[("match", "\"x\""), ("match", "*")], PreconditionFailed),
+        (&[("match", "*, \"x\"")], PreconditionFailed),
         (&[("match", "ETAG"), ("unmodified", EARLIER)], Whole),
         (&[("match", "\"x\""), ("none", "ETAG")], PreconditionFailed),
         // If-Unmodified-Since.
@@ -82,7 +98,11 @@ fn conditions_take_precedence_as_prescribed() {
         (&[("none", "\"a,b\" ,, W/\"x\", ETAG")], NotModified),
         (&[("none", "\"x\"")], Whole),
         (&[("none", "x, ETAG")], Whole),
-        (&[("none", "ETAG"), ("none", "\"x\"")], Whole),
+        (&[("none", "ETAG"), ("none", "\"x\"")], NotModified),
+        (&[("none", "\"x\""), ("none", "\"y\", W/ETAG")], NotModified),
+        (&[("none", "\"x\""), ("none", "\"y\"")], Whole),
+        (&[("none", "\"x\""), ("none", "\"y\""), ("since", LATER)], Whole),
+        (&[("none", "*"), ("none", "\"x\"")], Whole),
         (&[("none", "\"x\""), ("since", LATER)], Whole),
         (&[("none", "ETAG"), ("since", EARLIER)], NotModified),
         (&[("none", "ETAG"), ("match", "ETAG")], NotModified),
@@ -94,6 +114,12 @@ fn conditions_take_precedence_as_prescribed() {
         (&[("since", LATER)], NotModified),
         (&[("since", EARLIER)], Whole),
         (&[("since", "1")], Whole),
+        (&[("since", "Sun, 06 Nov 1894 08:49:37 GMT")], Whole),
+        (&[("since", "Sat, 31 Dec 2016 23:59:60 GMT")], NotModified),
+        (&[("unmodified", "Sun, 06 Nov 1894 08:49:37 GMT")], PreconditionFailed),
+        (&[("unmodified", "Sat, 31 Dec 2016 23:59:60 GMT")], Whole),
+        (&[("unmodified", "Sunday, 06-Nov-95 08:49:37 GMT")], Whole),
+        (&[("unmodified", "Monday, 06-Nov-78 08:49:37 GMT")], PreconditionFailed),
         (&[("since", DATE), ("since", DATE)], Whole),
         (&[("since", EARLIER), ("range", "bytes=0-1")], part(0, 2)),
         // If-Range: strong.
@@ -114,6 +140,25 @@ fn conditions_take_precedence_as_prescribed() {
     for (lines, wanted) in table {
         assert_eq!(asked(&sheet, lines), *wanted, "{lines:?}");
     }
+}
+
+/// RFC 9110, section 8.8.2.1 and 8.8.2.2: a file that was changed in the future, by its server's clock, was changed now; and a
+/// second that is not over is no strong validator.
+#[test]
+fn no_file_is_younger_than_its_answer() {
+    let sheet = sheet(100);
+    let at = |seconds: u64| DateText::of(UNIX_EPOCH + Duration::from_secs(seconds));
+    let conditions =
+        |date| Conditions { if_range: Line::Once(date), range: Line::Once(b"bytes=0-1"), ..Conditions::default() };
+    let asked = |date: &'static str, seconds| decide(Method::Get, &conditions(date.as_bytes()), &sheet, &at(seconds));
+    assert_eq!(asked(DATE, MODIFIED + 1), part(0, 2));
+    assert_eq!(asked(DATE, MODIFIED), Whole);
+    assert_eq!(asked(EARLIER, MODIFIED - 1), Whole);
+    let since = |seconds| {
+        let conditions = Conditions { if_modified_since: Line::Once(EARLIER.as_bytes()), ..Conditions::default() };
+        decide(Method::Get, &conditions, &sheet, &at(seconds))
+    };
+    assert_eq!((since(MODIFIED), since(MODIFIED - 1)), (Whole, NotModified));
 }
 
 #[test]
@@ -179,7 +224,7 @@ fn ranges_are_cut_to_the_file() {
 #[test]
 fn head_knows_no_ranges() {
     let conditions = Conditions { range: Line::Once(b"bytes=0-1"), ..Conditions::default() };
-    assert_eq!(decide(Method::Head, &conditions, &sheet(100)), Whole);
+    assert_eq!(decide(Method::Head, &conditions, &sheet(100), &now()), Whole);
 }
 
 proptest! {
@@ -212,11 +257,13 @@ proptest! {
         for value in [value.as_slice(), text.as_bytes()] {
             let line = Line::Once(value);
             let conditions = Conditions {
-                if_match: Line::Absent, if_none_match: line, if_modified_since: line, if_unmodified_since: line,
+                if_match: List::Absent, if_none_match: List::Once(value), if_modified_since: line, if_unmodified_since: line,
                 if_range: Line::Absent, range: line,
             };
-            let _ = decide(Method::Get, &conditions, &sheet(length));
-            let _ = decide(Method::Get, &Conditions { if_match: line, if_range: line, ..conditions }, &sheet(length));
+            let _ = decide(Method::Get, &conditions, &sheet(length), &now());
+            let list = List::Several { name: "match", lines: value };
+            let conditions = Conditions { if_match: list, if_range: line, ..conditions };
+            let _ = decide(Method::Get, &conditions, &sheet(length), &now());
         }
     }
 }

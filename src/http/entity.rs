@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::date::{self, DateText};
+use super::date::DateText;
 
 /// A strong validator: two states of a file with the same tag have the same bytes, as far as a file system can tell.
 ///
@@ -38,6 +38,18 @@ impl ETag {
     }
 }
 
+/// Types that were registered anew, by RFC 8081 (fonts) and RFC 9239 (scripts), and that `mime_guess` has by older names.
+const REGISTERED: [(&str, &str); 8] = [
+    ("js", "text/javascript"),
+    ("mjs", "text/javascript"),
+    ("otf", "font/otf"),
+    ("sfnt", "font/sfnt"),
+    ("ttc", "font/collection"),
+    ("ttf", "font/ttf"),
+    ("woff", "font/woff"),
+    ("woff2", "font/woff2"),
+];
+
 /// The type of a file, by the extension of its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ContentType {
@@ -55,9 +67,10 @@ impl ContentType {
         let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
         let dot = name.iter().rposition(|byte| *byte == b'.').filter(|dot| *dot > 0);
         let extension = dot.and_then(|dot| str::from_utf8(&name[dot + 1..]).ok()).unwrap_or_default();
-        let essence = mime_guess::from_ext(extension).first_raw().unwrap_or("application/octet-stream");
-        let text = essence.starts_with("text/") || essence == "application/javascript";
-        ContentType { essence, text }
+        let registered = REGISTERED.iter().find(|(known, _)| known.eq_ignore_ascii_case(extension));
+        let essence = registered.map(|(_, essence)| *essence).or_else(|| mime_guess::from_ext(extension).first_raw());
+        let essence = essence.unwrap_or("application/octet-stream");
+        ContentType { essence, text: essence.starts_with("text/") }
     }
 
     /// What follows the type in its field.
@@ -71,8 +84,7 @@ impl ContentType {
 pub struct Entity {
     /// Bytes of the form that is sent.
     pub length: u64,
-    /// When the file was last changed. Not later than now: whoever makes an entity of a file from the future says now instead
-    /// (RFC 9110, section 8.8.2.1).
+    /// When the file was last changed, as the file system says it.
     pub modified: SystemTime,
     /// Its validator, of the form that is sent.
     pub etag: ETag,
@@ -88,8 +100,8 @@ pub struct Entity {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sheet {
     pub(super) entity: Entity,
-    /// Seconds since 1970, as in Last-Modified.
-    pub(super) modified: u64,
+    /// The Last-Modified that the heads have.
+    modified: DateText,
     /// From the status line of a 200 to its last field but Date and Connection.
     pub(super) whole: Box<str>,
     /// The same of a 304.
@@ -104,16 +116,33 @@ impl Sheet {
     /// Makes the heads.
     #[must_use]
     pub fn of(entity: Entity) -> Sheet {
+        let modified = DateText::of(entity.modified);
+        Sheet::with(entity, modified)
+    }
+
+    /// When the file was last changed, in seconds since 1970, for an answer with this Date: no later than that (RFC 9110, section
+    /// 8.8.2.1). Clocks of file servers differ from ours, and ours may be set back.
+    #[inline]
+    pub(super) fn modified_at(&self, date: &DateText) -> i64 {
+        self.modified.seconds().min(date.seconds())
+    }
+
+    /// The sheet for an answer with this Date, where it is another: that of a file that was last changed later than that.
+    #[inline]
+    pub(super) fn at(&self, date: &DateText) -> Option<Sheet> {
+        (self.modified.seconds() > date.seconds()).then(|| Sheet::with(self.entity.clone(), *date))
+    }
+
+    fn with(entity: Entity, modified: DateText) -> Sheet {
         let kind = entity.content_type;
         let content_type = format!("Content-Type: {}{}\r\n", kind.essence, kind.parameters());
         let encoding = if entity.gzipped { "Content-Encoding: gzip\r\n" } else { "" };
         let vary = if entity.varies { "Vary: Accept-Encoding\r\n" } else { "" };
         let etag = entity.etag.quoted();
-        let modified = DateText::of(entity.modified);
-        let modified = str::from_utf8(modified.as_bytes()).unwrap_or_default();
+        let date = modified.as_str();
         let mut common = String::new();
         // Writing to a String cannot fail.
-        let _ = write!(common, "{encoding}ETag: {etag}\r\nLast-Modified: {modified}\r\n{vary}");
+        let _ = write!(common, "{encoding}ETag: {etag}\r\nLast-Modified: {date}\r\n{vary}");
         common.push_str("Accept-Ranges: bytes\r\nX-Content-Type-Options: nosniff\r\n");
         let whole = format!(
             "HTTP/1.1 200 OK\r\n{SERVER}{content_type}Content-Length: {length}\r\n{common}",
@@ -121,7 +150,7 @@ impl Sheet {
         );
         let not_modified = format!("HTTP/1.1 304 Not Modified\r\n{SERVER}ETag: {etag}\r\n{vary}");
         Sheet {
-            modified: date::seconds(entity.modified),
+            modified,
             entity,
             whole: whole.into(),
             not_modified: not_modified.into(),
@@ -189,6 +218,13 @@ mod tests {
             ("a.svg", "image/svg+xml"),
             ("a.b.png", "image/png"),
             ("a.wasm", "application/wasm"),
+            ("a.mjs", "text/javascript; charset=utf-8"),
+            ("a.MJS", "text/javascript; charset=utf-8"),
+            ("a.ttf", "font/ttf"),
+            ("a.otf", "font/otf"),
+            ("a.ttc", "font/collection"),
+            ("a.sfnt", "font/sfnt"),
+            ("a.woff", "font/woff"),
             ("a.woff2", "font/woff2"),
             ("a.pdf", "application/pdf"),
             ("Makefile", "application/octet-stream"),

@@ -33,6 +33,48 @@ impl<'b> Line<'b> {
     }
 }
 
+/// A field whose value is a list, which may come in several lines that are one list together (RFC 9110, section 5.3).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum List<'b> {
+    /// It is not there.
+    #[default]
+    Absent,
+    /// Its only line.
+    Once(&'b [u8]),
+    /// It has several lines. They are looked for again when they are needed: that is rare, and needs no allocation.
+    Several {
+        /// The field.
+        name: &'static str,
+        /// All lines of the head behind the request line, which were found to be well-formed.
+        lines: &'b [u8],
+    },
+}
+
+impl<'b> List<'b> {
+    /// Takes note of one more line, of field `name`, among `lines`.
+    #[inline]
+    pub(super) fn add(&mut self, name: &'static str, value: &'b [u8], lines: &'b [u8]) {
+        *self = match self {
+            List::Absent => List::Once(value),
+            List::Once(_) | List::Several { .. } => List::Several { name, lines },
+        };
+    }
+
+    /// The value of each line.
+    pub fn values(self) -> impl Iterator<Item = &'b [u8]> {
+        let (once, name, lines) = match self {
+            List::Absent => (None, "", [].as_slice()),
+            List::Once(value) => (Some(value), "", [].as_slice()),
+            List::Several { name, lines } => (None, name, lines),
+        };
+        let value_of = move |line: &'b [u8]| {
+            let (known, value) = line.split_at(line.iter().position(|byte| *byte == b':')?);
+            known.eq_ignore_ascii_case(name.as_bytes()).then(|| trim(value[1..].trim_ascii_end()))
+        };
+        once.into_iter().chain(lines.split(|byte| *byte == b'\n').filter_map(value_of))
+    }
+}
+
 /// The members of a list without commas inside of them, spaces trimmed, empty ones left out.
 pub(super) fn members(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     value.split(|byte| *byte == b',').map(trim).filter(|member| !member.is_empty())
@@ -56,11 +98,25 @@ pub(super) fn digits(text: &[u8]) -> Option<Option<u64>> {
     Some(text.iter().try_fold(0, add))
 }
 
+/// Whether a text is a token (RFC 9110, section 5.6.2).
+pub(super) fn is_token(text: &[u8]) -> bool {
+    !text.is_empty() && text.iter().all(is_token_byte)
+}
+
+/// Whether a byte may stand in a token.
+pub(super) fn is_token_byte(byte: &u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte)
+}
+
+/// A weight in thousandths: what a client would like best has 1000, what it does not take has 0.
+type Weight = u16;
+
 /// What the lines of Accept-Encoding said so far.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Codings {
-    gzip: Option<bool>,
-    any: Option<bool>,
+    gzip: Option<Weight>,
+    identity: Option<Weight>,
+    any: Option<Weight>,
 }
 
 impl Codings {
@@ -68,33 +124,41 @@ impl Codings {
         for member in members(value) {
             let mut parts = member.split(|byte| *byte == b';').map(trim);
             let coding = parts.next().unwrap_or_default();
-            let wanted = parts.all(is_positive_weight);
+            let weight = parts.next().map_or(1000, |parameter| weight(parameter).unwrap_or(0));
             if coding.eq_ignore_ascii_case(b"gzip") || coding.eq_ignore_ascii_case(b"x-gzip") {
-                self.gzip = Some(wanted);
+                self.gzip = Some(weight);
+            } else if coding.eq_ignore_ascii_case(b"identity") {
+                self.identity = Some(weight);
             } else if coding == b"*" {
-                self.any = Some(wanted);
+                self.any = Some(weight);
             }
         }
     }
 
-    /// Whether an answer may come as gzip: it is named, or everything that is not named may come.
-    pub(super) fn accept_gzip(self) -> bool {
-        self.gzip.or(self.any).unwrap_or(false)
+    /// Whether an answer may come as gzip, and had better not come as it is: gzip is named, or everything that is not named may
+    /// come, and what is not coded has no greater weight (RFC 9110, section 12.5.3).
+    pub(super) fn prefer_gzip(self) -> bool {
+        let gzip = self.gzip.or(self.any).unwrap_or(0);
+        gzip > 0 && self.identity.is_none_or(|identity| gzip >= identity)
     }
 }
 
-/// Whether a parameter is a weight above zero: `q=1`, `q=0.001`. What is no weight is none.
-fn is_positive_weight(parameter: &[u8]) -> bool {
-    let [b'q' | b'Q', b'=', weight @ ..] = parameter else { return false };
+/// The weight that a parameter is (RFC 9110, section 12.4.2): `q=1`, `q=0.001`.
+fn weight(parameter: &[u8]) -> Option<Weight> {
+    let [b'q' | b'Q', b'=', weight @ ..] = parameter else { return None };
     let (whole, places) = match weight {
         [whole] => (*whole, [].as_slice()),
         [whole, b'.', places @ ..] if places.len() <= 3 => (*whole, places),
-        _ => return false,
+        _ => return None,
     };
-    match whole {
-        b'0' => places.iter().all(u8::is_ascii_digit) && places.iter().any(|digit| *digit != b'0'),
-        b'1' => places.iter().all(|digit| *digit == b'0'),
-        _ => false,
+    if !places.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    let places = (0..3).fold(0, |sum, at| sum * 10 + places.get(at).map_or(0, |digit| Weight::from(digit - b'0')));
+    match (whole, places) {
+        (b'0', places) => Some(places),
+        (b'1', 0) => Some(1000),
+        _ => None,
     }
 }
 
@@ -147,7 +211,8 @@ mod tests {
             (&["gzip;Q=0.5"], true),
             (&["deflate", "gzip"], true),
             (&["*"], true),
-            (&["identity, *;q=0.1"], true),
+            (&["identity, *;q=0.1"], false),
+            (&["identity;q=0.1, *"], true),
             (&[], false),
             (&[""], false),
             (&["identity"], false),
@@ -164,11 +229,28 @@ mod tests {
             (&["gzip;q"], false),
             (&["gzipped"], false),
             (&["br;q=1, not gzip"], false),
+            (&["gzip, identity"], true),
+            (&["identity", "gzip;q=0.9"], false),
+            (&["gzip;q=0.5, identity;q=0.499"], true),
+            (&["gzip;q=0.5, identity;q=0.501"], false),
+            (&["identity;q=0, *;q=0.001"], true),
+            (&["identity;q=0"], false),
         ] {
             let mut codings = Codings::default();
             lines.iter().for_each(|line| codings.add(line.as_bytes()));
-            assert_eq!(codings.accept_gzip(), accepted, "{lines:?}");
+            assert_eq!(codings.prefer_gzip(), accepted, "{lines:?}");
         }
+    }
+
+    #[test]
+    fn lines_of_one_list_are_found_again() {
+        let lines = b"Host: a\r\nx-list: 1, 2\r\nX-Other: 3\r\nX-LIST:\t4 \r\nX-List:\r\n\r\n";
+        let mut list = List::default();
+        assert_eq!(list.values().count(), 0);
+        list.add("x-list", b"1, 2", lines);
+        assert_eq!(list.values().collect::<Vec<_>>(), [b"1, 2"]);
+        list.add("x-list", b"4", lines);
+        assert_eq!(list.values().collect::<Vec<_>>(), [b"1, 2" as &[u8], b"4", b""]);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What the header lines of a request say, gathered line by line, and whether they say it in a way that can be trusted.
 
-use super::fields::{Codings, Line, digits, members};
+use super::authority::is_authority;
+use super::fields::{Codings, Line, digits, is_token, members, trim};
 use super::request::Conditions;
 use super::status::Status;
 use crate::limits::MAX_BODY_BYTES;
@@ -15,14 +16,23 @@ pub(super) struct Fields<'b> {
     pub(super) codings: Codings,
     pub(super) referer: &'b [u8],
     pub(super) agent: &'b [u8],
+    /// All lines, behind the request line.
+    lines: &'b [u8],
     host: Line<'b>,
     content_length: Line<'b>,
-    transfer_encoding: bool,
+    transfer: Transfer,
+    expects_continue: bool,
+    expects_else: bool,
     says_close: bool,
     says_keep_alive: bool,
 }
 
 impl<'b> Fields<'b> {
+    /// Nothing yet, of these lines.
+    pub(super) fn of(lines: &'b [u8]) -> Self {
+        Fields { lines, ..Fields::default() }
+    }
+
     /// Takes note of one line.
     pub(super) fn add(&mut self, name: &str, value: &'b [u8]) {
         let mut lower = [0; LONGEST_NAME];
@@ -32,11 +42,12 @@ impl<'b> Fields<'b> {
         match &*lower {
             b"host" => self.host.add(value),
             b"content-length" => self.content_length.add(value),
-            b"transfer-encoding" => self.transfer_encoding = true,
+            b"transfer-encoding" => self.transfer.add(value),
             b"connection" => self.add_connection(value),
+            b"expect" => self.add_expectation(value),
             b"accept-encoding" => self.codings.add(value),
-            b"if-match" => self.conditions.if_match.add(value),
-            b"if-none-match" => self.conditions.if_none_match.add(value),
+            b"if-match" => self.conditions.if_match.add("if-match", value, self.lines),
+            b"if-none-match" => self.conditions.if_none_match.add("if-none-match", value, self.lines),
             b"if-modified-since" => self.conditions.if_modified_since.add(value),
             b"if-unmodified-since" => self.conditions.if_unmodified_since.add(value),
             b"if-range" => self.conditions.if_range.add(value),
@@ -54,9 +65,21 @@ impl<'b> Fields<'b> {
         }
     }
 
+    fn add_expectation(&mut self, value: &[u8]) {
+        for expectation in members(value) {
+            let known = expectation.eq_ignore_ascii_case(b"100-continue");
+            self.expects_continue |= known;
+            self.expects_else |= !known;
+        }
+    }
+
     /// Whether another request may follow (RFC 9112, section 9.3).
-    pub(super) fn keep_alive(&self, minor_version: u8) -> bool {
-        !self.says_close && (minor_version == 1 || self.says_keep_alive)
+    ///
+    /// Not behind a body that the client keeps back until it is told to send it: the answer comes instead of that, and
+    /// whether the body comes then is up to the client (RFC 9110, section 10.1.1).
+    pub(super) fn keep_alive(&self, minor_version: u8, body_bytes: u64) -> bool {
+        let kept_back = minor_version == 1 && self.expects_continue && body_bytes > 0;
+        !self.says_close && !kept_back && (minor_version == 1 || self.says_keep_alive)
     }
 
     /// The value of Host (RFC 9112, section 3.2).
@@ -74,55 +97,80 @@ impl<'b> Fields<'b> {
     /// Bytes of the body behind the head (RFC 9112, section 6.3).
     ///
     /// # Errors
-    /// [`Status::BadRequest`] where readers could disagree, and [`Status::LengthRequired`] and [`Status::ContentTooLarge`].
+    /// [`Status::BadRequest`] where readers could disagree; [`Status::NotImplemented`] for a coding but chunked;
+    /// [`Status::LengthRequired`] for that; [`Status::ContentTooLarge`].
     pub(super) fn body_bytes(&self, minor_version: u8) -> Result<u64, Status> {
-        match (self.transfer_encoding, self.content_length) {
-            (false, Line::Absent) => Ok(0),
-            (false, Line::Once(value)) => match digits(value) {
+        match (self.transfer, self.content_length) {
+            (Transfer::Absent, Line::Absent) => Ok(0),
+            (Transfer::Absent, Line::Once(value)) => match digits(value) {
                 Some(Some(length)) if length <= MAX_BODY_BYTES => Ok(length),
                 Some(Some(_)) => Err(Status::ContentTooLarge),
                 Some(None) | None => Err(Status::BadRequest),
             },
-            (true, Line::Absent) if minor_version == 1 => Err(Status::LengthRequired),
-            (true, _) | (false, Line::Repeated) => Err(Status::BadRequest),
+            (Transfer::Chunked, Line::Absent) if minor_version == 1 => Err(Status::LengthRequired),
+            (Transfer::ChunkedOnTop, Line::Absent) if minor_version == 1 => Err(Status::NotImplemented),
+            // In HTTP/1.0 a coding means that somebody in between does not know it (RFC 9112, section 6.1).
+            _ => Err(Status::BadRequest),
+        }
+    }
+
+    /// Whether all that the client expects can be done (RFC 9110, section 10.1.1): to be told whether to go on, by the answer
+    /// itself. HTTP/1.0 has no expectations.
+    ///
+    /// # Errors
+    /// [`Status::ExpectationFailed`].
+    pub(super) fn expectations(&self, minor_version: u8) -> Result<(), Status> {
+        if minor_version == 1 && self.expects_else { Err(Status::ExpectationFailed) } else { Ok(()) }
+    }
+}
+
+/// What the lines of Transfer-Encoding say together (RFC 9112, section 6.1 and 7).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Transfer {
+    /// It is not there.
+    #[default]
+    Absent,
+    /// It is there, and names no coding.
+    Empty,
+    /// Chunked alone.
+    Chunked,
+    /// Chunked as the last of several codings.
+    ChunkedOnTop,
+    /// Other codings so far. If this is all, nobody knows where the body ends.
+    Open,
+    /// Something that is no coding, or stands behind chunked.
+    Malformed,
+}
+
+impl Transfer {
+    fn add(&mut self, value: &[u8]) {
+        if *self == Transfer::Absent {
+            *self = Transfer::Empty;
+        }
+        for member in members(value) {
+            let mut parts = member.split(|byte| *byte == b';').map(trim);
+            let name = parts.next().unwrap_or_default();
+            let is_chunked = name.eq_ignore_ascii_case(b"chunked");
+            // Chunked has no parameters.
+            let is_coding = is_token(name) && !(is_chunked && parts.next().is_some());
+            *self = match *self {
+                _ if !is_coding => Transfer::Malformed,
+                Transfer::Absent | Transfer::Empty if is_chunked => Transfer::Chunked,
+                Transfer::Open if is_chunked => Transfer::ChunkedOnTop,
+                Transfer::Absent | Transfer::Empty | Transfer::Open => Transfer::Open,
+                Transfer::Chunked | Transfer::ChunkedOnTop | Transfer::Malformed => Transfer::Malformed,
+            };
         }
     }
 }
 
-/// Whether every line feed has its carriage return, and the other way round. `head` ends with a line feed.
-pub(super) fn lines_end_properly(head: &[u8]) -> bool {
+/// Whether every line feed has its carriage return, and the other way round. `lines` ends with a line feed.
+pub(super) fn lines_end_properly(lines: &[u8]) -> bool {
     const CR: u8 = b'\r';
     const LF: u8 = b'\n';
     // Without a branch per byte, so that it is done sixteen bytes at a time.
-    let pairs = head.iter().zip(head.iter().skip(1));
-    head.first() != Some(&LF) && !pairs.fold(false, |bad, (one, next)| bad | ((*one == CR) != (*next == LF)))
-}
-
-/// Whether a text is `host` or `host:port`, without a user's name before it (RFC 3986, section 3.2).
-///
-/// An encoded character in a name is refused: no name that a resolver knows has one.
-pub(super) fn is_authority(text: &[u8]) -> bool {
-    let is_literal = |byte: &u8| byte.is_ascii_hexdigit() || matches!(byte, b':' | b'.');
-    let is_name = |byte: &u8| {
-        byte.is_ascii_alphanumeric()
-            || matches!(
-                byte,
-                b'-' | b'.' | b'_' | b'~' | b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*'..=b',' | b';' | b'='
-            )
-    };
-    let (host_is_right, port) = if let Some(rest) = text.strip_prefix(b"[") {
-        let Some(end) = rest.iter().position(|byte| *byte == b']') else { return false };
-        (end > 0 && rest[..end].iter().all(is_literal), &rest[end + 1..])
-    } else {
-        let end = text.iter().position(|byte| *byte == b':').unwrap_or(text.len());
-        (end > 0 && text[..end].iter().all(is_name), &text[end..])
-    };
-    host_is_right
-        && match port {
-            [] => true,
-            [b':', digits @ ..] => digits.len() <= 5 && digits.iter().all(u8::is_ascii_digit),
-            _ => false,
-        }
+    let pairs = lines.iter().zip(lines.iter().skip(1));
+    lines.first() != Some(&LF) && !pairs.fold(false, |bad, (one, next)| bad | ((*one == CR) != (*next == LF)))
 }
 
 #[cfg(test)]
@@ -130,25 +178,42 @@ mod tests {
     use super::*;
 
     #[test]
-    fn authorities_are_told_from_other_texts() {
-        for right in
-            ["a", "localhost", "localhost:8080", "127.0.0.1:80", "[::1]", "[::1]:8080", "a_b.c-d", "a:", "A.b."]
-        {
-            assert!(is_authority(right.as_bytes()), "{right}");
-        }
-        for wrong in [
-            "", ":80", "a:b", "a:123456", "a b", "a,b c", "a/b", "a@b", "u:p@b", "[::1", "[]", "[::1]a", "[::1]:x",
-            "[g::]", "a#", "a?b", "a\\b", "a\tb", "a%2fb", "<a>", "a\"", "\u{e4}", "a:1:2", "::1",
-        ] {
-            assert!(!is_authority(wrong.as_bytes()), "{wrong}");
+    fn a_line_ends_with_both() {
+        assert!(lines_end_properly(b"a\r\n\r\n") && lines_end_properly(b"\r\n"));
+        for wrong in [b"a\n\r\n" as &[u8], b"\n", b"a\r\n\n", b"a\rb\r\n", b"a\r\r\n", b"a\n\n"] {
+            assert!(!lines_end_properly(wrong), "{wrong:?}");
         }
     }
 
+    /// RFC 9112, section 6.1 and 6.3.
     #[test]
-    fn a_line_ends_with_both() {
-        assert!(lines_end_properly(b"a\r\n\r\n"));
-        for wrong in [b"a\n\r\n" as &[u8], b"\n", b"a\r\n\n", b"a\rb\r\n", b"a\r\r\n", b"a\n\n"] {
-            assert!(!lines_end_properly(wrong), "{wrong:?}");
+    fn transfer_codings_end_with_chunked_or_the_body_has_no_end() {
+        for (lines, wanted) in [
+            (&[] as &[&str], Transfer::Absent),
+            (&["chunked"], Transfer::Chunked),
+            (&[" CHUNKED ,"], Transfer::Chunked),
+            (&["", ",", "chunked"], Transfer::Chunked),
+            (&["gzip, chunked"], Transfer::ChunkedOnTop),
+            (&["gzip", "chunked"], Transfer::ChunkedOnTop),
+            (&["a;b=c;d=\"e\"", "chunked", ""], Transfer::ChunkedOnTop),
+            (&[""], Transfer::Empty),
+            (&["identity"], Transfer::Open),
+            (&["xchunked"], Transfer::Open),
+            (&["gzip", "deflate"], Transfer::Open),
+            (&["chunked, identity"], Transfer::Malformed),
+            (&["chunked", "gzip"], Transfer::Malformed),
+            (&["chunked, chunked"], Transfer::Malformed),
+            (&["chunked", "chunked"], Transfer::Malformed),
+            (&["chunked;q=1"], Transfer::Malformed),
+            (&["chunked;"], Transfer::Malformed),
+            (&["chu nked"], Transfer::Malformed),
+            (&["\"chunked\""], Transfer::Malformed),
+            (&["\u{b}chunked"], Transfer::Malformed),
+            (&["gzip/chunked", "chunked"], Transfer::Malformed),
+        ] {
+            let mut transfer = Transfer::default();
+            lines.iter().for_each(|line| transfer.add(line.as_bytes()));
+            assert_eq!(transfer, wanted, "{lines:?}");
         }
     }
 }

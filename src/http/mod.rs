@@ -12,6 +12,7 @@
 //! right is answered with 400, and the connection ends.
 
 mod answer;
+mod authority;
 mod cache;
 mod date;
 mod decide;
@@ -20,16 +21,17 @@ mod fields;
 mod head;
 mod page;
 mod request;
+mod start_line;
 mod status;
 mod target;
 
 pub use answer::{Body, Piece, Tail};
 pub use cache::{Cache, Counters, Hold, Refused};
-pub use date::DateText;
+pub use date::{DateText, parse_date};
 pub use decide::{Answer, decide};
 pub use entity::{ContentType, ETag, Entity, Sheet};
-pub use fields::Line;
-pub use page::{Made, write_error, write_made, write_redirect};
-pub use request::{Conditions, Connection, Method, Rejection, Request, parse};
+pub use fields::{Line, List};
+pub use page::{Content, Made, write_error, write_made, write_redirect};
+pub use request::{Conditions, Connection, Method, Rejection, Request, content_for, parse};
 pub use status::Status;
 pub use target::{Place, TargetError};

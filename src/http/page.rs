@@ -21,23 +21,40 @@ const BEFORE_HEADING: &str = "</title>\n<style>\n\
 const BEFORE_HINT: &str = "</h1>\n<p>";
 const AFTER_HINT: &str = "</p>\n<footer>bank-vault</footer>\n";
 
-/// Appends the whole answer to a request that failed: head and page, or only the head to a HEAD.
-///
-/// For a [`Rejection`](super::Rejection), whose method is not known, `method` is GET and the connection
-/// [`Ends`](super::Connection::Ends).
-pub fn write_error(status: Status, method: Method, tail: &Tail, out: &mut Vec<u8>) {
+/// What of its page an error is sent with (RFC 9110, section 9.3.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// All of it.
+    Sent,
+    /// Nothing, behind a head that describes it: the request was HEAD.
+    Described,
+    /// Nothing, behind a head that says so: the request may have been HEAD, for all that is known.
+    Absent,
+}
+
+impl From<Method> for Content {
+    fn from(method: Method) -> Content {
+        match method {
+            Method::Get => Content::Sent,
+            Method::Head => Content::Described,
+        }
+    }
+}
+
+/// Appends the whole answer to a request that failed.
+pub fn write_error(status: Status, content: Content, tail: &Tail, out: &mut Vec<u8>) {
     let more = match status {
         Status::MethodNotAllowed => "Allow: GET, HEAD\r\n",
         Status::Unavailable => "Retry-After: 1\r\n",
         _ => "",
     };
-    write(status, more, method, tail, out);
+    write(status, more, content, tail, out);
 }
 
-/// Appends the whole answer to a request for a directory without its slash: 301, to where the slash is.
+/// Appends the whole answer to a request for a directory without its slash: 301, to where the slash is, with the same query.
 pub fn write_redirect(place: &Place, method: Method, tail: &Tail, out: &mut Vec<u8>) {
     let location = format!("Location: {}\r\n", place.directory_address());
-    write(Status::MovedPermanently, &location, method, tail, out);
+    write(Status::MovedPermanently, &location, method.into(), tail, out);
 }
 
 /// What a program has made just now: its type, further fields, each with its line end, and the text itself.
@@ -69,14 +86,19 @@ pub fn write_made(made: &Made, method: Method, tail: &Tail, out: &mut Vec<u8>) {
 }
 
 /// Appends a page with any further fields, each with its line end.
-pub(super) fn write(status: Status, more: &str, method: Method, tail: &Tail, out: &mut Vec<u8>) {
+pub(super) fn write(status: Status, more: &str, content: Content, tail: &Tail, out: &mut Vec<u8>) {
+    // Writing to a Vec cannot fail.
+    let _ = write!(out, "HTTP/1.1 {status}\r\n{SERVER}");
+    if content == Content::Absent {
+        let _ = write!(out, "Content-Length: 0\r\n{more}");
+        return tail.write(out);
+    }
     let page = [BEFORE_TITLE, status.text(), BEFORE_HEADING, status.text(), BEFORE_HINT, status.hint(), AFTER_HINT];
     let length: usize = page.iter().map(|text| text.len()).sum();
-    // Writing to a Vec cannot fail.
-    let _ = write!(out, "HTTP/1.1 {status}\r\n{SERVER}Content-Type: text/html; charset=utf-8\r\n");
-    let _ = write!(out, "Content-Length: {length}\r\nX-Content-Type-Options: nosniff\r\n{more}");
+    let _ = write!(out, "Content-Type: text/html; charset=utf-8\r\nContent-Length: {length}\r\n");
+    let _ = write!(out, "X-Content-Type-Options: nosniff\r\n{more}");
     tail.write(out);
-    if method == Method::Get {
+    if content == Content::Sent {
         page.iter().for_each(|text| out.extend_from_slice(text.as_bytes()));
     }
 }

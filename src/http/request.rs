@@ -1,11 +1,12 @@
 //! The head of a request: where it ends, and what of it matters to a service of files (RFC 9112, section 2 to 6).
 
-use std::mem::MaybeUninit;
-
-use super::fields::Line;
-use super::head::{Fields, is_authority, lines_end_properly};
+use super::authority::is_authority;
+use super::fields::{Line, List, is_token_byte};
+use super::head::{Fields, lines_end_properly};
+use super::page::Content;
+use super::start_line::StartLine;
 use super::status::Status;
-use crate::limits::{MAX_HEAD_BYTES, MAX_HEADERS, MAX_TARGET_BYTES};
+use crate::limits::{MAX_HEAD_BYTES, MAX_HEADERS};
 
 /// What can be done with a file here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,9 +45,9 @@ impl Connection {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Conditions<'b> {
     /// If-Match.
-    pub if_match: Line<'b>,
+    pub if_match: List<'b>,
     /// If-None-Match.
-    pub if_none_match: Line<'b>,
+    pub if_none_match: List<'b>,
     /// If-Modified-Since.
     pub if_modified_since: Line<'b>,
     /// If-Unmodified-Since.
@@ -68,7 +69,8 @@ pub struct Request<'b> {
     pub authority: &'b [u8],
     /// The request line as sent, for a log. It may hold any byte from 0x80 on.
     pub line: &'b [u8],
-    /// 0 or 1: the version is HTTP/1.0 or HTTP/1.1.
+    /// 0 or 1: the version is HTTP/1.0, or HTTP/1.1 or one that says to be later and is the same for this service (RFC 9110,
+    /// section 2.5).
     pub minor_version: u8,
     /// Bytes from the first of the buffer to the end of the head.
     pub head_bytes: usize,
@@ -118,81 +120,84 @@ pub struct Rejection<'b> {
 ///
 /// # Errors
 /// A [`Rejection`], as soon as it is certain: for whatever is malformed or larger than [`limits`](crate::limits) allow, for
-/// every method but GET and HEAD, and for other versions.
+/// every method but GET and HEAD, and for other major versions than 1. Its status depends on the bytes alone: the first
+/// thing that is wrong decides, and how many bytes there were when it was looked for does not.
 pub fn parse(bytes: &[u8]) -> Result<Option<Request<'_>>, Rejection<'_>> {
-    let skipped = match bytes {
-        [b'\r'] => return Ok(None),
-        [b'\r', b'\n', ..] => 2,
-        _ => 0,
-    };
+    let skipped = empty_line_before(bytes);
     let input = &bytes[skipped..];
     let input = &input[..input.len().min(MAX_HEAD_BYTES)];
-    judge(input, skipped).map_err(|status| Rejection { status, line: first_line(input) })
+    let judged = if bytes == b"\r" { Ok(None) } else { judge(input, skipped) };
+    judged.map_err(|status| Rejection { status, line: first_line(input) })
 }
 
+/// What of its page an error may carry that answers a request of which `bytes` are all that is known. A HEAD must be answered
+/// without a page, so when not even the method is there, there is none.
+#[must_use]
+pub fn content_for(bytes: &[u8]) -> Content {
+    let input = &bytes[empty_line_before(bytes)..];
+    let end = input.iter().position(|byte| !is_token_byte(byte));
+    match (end, &input[..end.unwrap_or(input.len())]) {
+        (Some(_), b"HEAD") => Content::Described,
+        (None, begun) if b"HEAD".starts_with(begun) => Content::Absent,
+        _ => Content::Sent,
+    }
+}
+
+/// Bytes of the empty line that may stand before a request.
+fn empty_line_before(bytes: &[u8]) -> usize {
+    if bytes.starts_with(b"\r\n") { 2 } else { 0 }
+}
+
+/// Goes through the head from its first byte to its last, and stops at the first thing that is wrong.
 fn judge(input: &[u8], skipped: usize) -> Result<Option<Request<'_>>, Status> {
-    if matches!(input.first(), Some(b'\r' | b'\n')) {
+    let Some(start) = StartLine::read(input)? else { return Ok(None) };
+    let method = start.method()?;
+    let rest = &input[start.bytes..];
+    let mut lines = [httparse::EMPTY_HEADER; MAX_HEADERS];
+    let (length, parsed) = match httparse::parse_headers(rest, &mut lines) {
+        Ok(httparse::Status::Complete(complete)) => complete,
+        Ok(httparse::Status::Partial) if input.len() < MAX_HEAD_BYTES => return Ok(None),
+        Ok(httparse::Status::Partial) | Err(httparse::Error::TooManyHeaders) => return Err(Status::HeadTooLarge),
+        Err(_) => return Err(Status::BadRequest),
+    };
+    let lines = &rest[..length];
+    // The crate takes a line feed alone for a line end.
+    if !lines_end_properly(lines) {
         return Err(Status::BadRequest);
     }
-    let mut lines = [const { MaybeUninit::uninit() }; MAX_HEADERS];
-    let mut parsed = httparse::Request::new(&mut []);
-    match parsed.parse_with_uninit_headers(input, &mut lines) {
-        Ok(httparse::Status::Complete(length)) => {
-            let mut request = understand(&parsed, &input[..length])?;
-            request.head_bytes = skipped + length;
-            Ok(Some(request))
-        }
-        Ok(httparse::Status::Partial) => incomplete(input).map(|()| None),
-        Err(httparse::Error::Version) => other_version(input).map(|()| None),
-        Err(httparse::Error::TooManyHeaders) => Err(Status::HeadTooLarge),
-        Err(_) => Err(Status::BadRequest),
-    }
+    let mut fields = Fields::of(lines);
+    parsed.iter().for_each(|line| fields.add(line.name, line.value));
+    let mut request = understand(method, &start, &fields)?;
+    request.line = first_line(input);
+    request.head_bytes = skipped + start.bytes + length;
+    Ok(Some(request))
 }
 
-/// What a head says, whose lines have the right form for `httparse`, which is more lenient than this service.
-fn understand<'b>(parsed: &httparse::Request<'_, 'b>, head: &'b [u8]) -> Result<Request<'b>, Status> {
-    let (Some(method), Some(target), Some(minor_version)) = (parsed.method, parsed.path, parsed.version) else {
-        return Err(Status::BadRequest);
-    };
-    if !lines_end_properly(head) {
-        return Err(Status::BadRequest);
-    }
-    let mut fields = Fields::default();
-    for line in &*parsed.headers {
-        fields.add(line.name, line.value);
-    }
+/// What a head says whose lines have the right form.
+fn understand<'b>(method: Method, start: &StartLine<'b>, fields: &Fields<'b>) -> Result<Request<'b>, Status> {
+    let minor_version = start.minor_version;
     let host = fields.host(minor_version)?;
-    let body_bytes = fields.body_bytes(minor_version);
-    if body_bytes == Err(Status::BadRequest) {
-        return Err(Status::BadRequest);
-    }
-    let method = match method {
-        "GET" => Method::Get,
-        "HEAD" => Method::Head,
-        _ => return Err(Status::MethodNotAllowed),
-    };
-    if target.len() > MAX_TARGET_BYTES {
-        return Err(Status::UriTooLong);
-    }
-    let (authority, target) = split_target(target.as_bytes(), host)?;
+    let body_bytes = fields.body_bytes(minor_version)?;
+    fields.expectations(minor_version)?;
+    let (authority, target) = split_target(start.target, host)?;
     Ok(Request {
         method,
         target,
         authority,
-        line: first_line(head),
+        line: b"",
         minor_version,
-        head_bytes: head.len(),
-        body_bytes: body_bytes?,
-        keep_alive: fields.keep_alive(minor_version),
+        head_bytes: 0,
+        body_bytes,
+        keep_alive: fields.keep_alive(minor_version, body_bytes),
         conditions: fields.conditions,
-        accepts_gzip: fields.codings.accept_gzip(),
+        accepts_gzip: fields.codings.prefer_gzip(),
         referer: fields.referer,
         agent: fields.agent,
     })
 }
 
-/// Authority and path of a target in origin form or absolute form (RFC 9112, section 3.2). The other two forms are for
-/// CONNECT and OPTIONS.
+/// Authority and path of a target in origin form or absolute form (RFC 9112, section 3.2), where the authority of the target
+/// counts and Host does not. The other two forms are for CONNECT and OPTIONS.
 fn split_target<'b>(target: &'b [u8], host: &'b [u8]) -> Result<(&'b [u8], &'b [u8]), Status> {
     const SCHEME: &[u8] = b"http://";
     if target.first() == Some(&b'/') {
@@ -209,31 +214,6 @@ fn split_target<'b>(target: &'b [u8], host: &'b [u8]) -> Result<(&'b [u8], &'b [
     }
     // A query behind an empty path belongs to the root, and queries mean nothing to files.
     Ok((authority, if path.first() == Some(&b'/') { path } else { b"/" }))
-}
-
-/// Whether a head of which more is to come is too large already.
-fn incomplete(input: &[u8]) -> Result<(), Status> {
-    let ends = |byte: &u8| matches!(byte, b' ' | b'\r' | b'\n');
-    let target = first_line(input).splitn(2, ends).nth(1).unwrap_or_default();
-    if target.split(ends).next().is_some_and(|target| target.len() > MAX_TARGET_BYTES) {
-        return Err(Status::UriTooLong);
-    }
-    if input.len() == MAX_HEAD_BYTES { Err(Status::HeadTooLarge) } else { Ok(()) }
-}
-
-/// A line that does not end as one of HTTP/1.0 or HTTP/1.1 does. `Ok`: which way it is wrong can be said when it is whole.
-fn other_version(input: &[u8]) -> Result<(), Status> {
-    let line = first_line(input);
-    if line.len() == input.len() {
-        return incomplete(input);
-    }
-    let mut words = line.split(|byte| *byte == b' ').skip(2);
-    let is_version = |word: &[u8]| matches!(word, [b'H', b'T', b'T', b'P', b'/', b'0'..=b'9', b'.', b'0'..=b'9']);
-    let known = |word: &[u8]| matches!(word, b"HTTP/1.0" | b"HTTP/1.1");
-    match (words.next(), words.next()) {
-        (Some(word), None) if is_version(word) && !known(word) => Err(Status::VersionNotSupported),
-        _ => Err(Status::BadRequest),
-    }
 }
 
 /// Up to the first line end or what could be one.

@@ -2,10 +2,11 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::*;
-use crate::limits::MAX_BODY_BYTES;
+use crate::limits::{MAX_BODY_BYTES, MAX_METHOD_BYTES, MAX_TARGET_BYTES};
 
 use Status::{
-    BadRequest, ContentTooLarge, HeadTooLarge, LengthRequired, MethodNotAllowed, UriTooLong, VersionNotSupported,
+    BadRequest, ContentTooLarge, ExpectationFailed, HeadTooLarge, LengthRequired, MethodNotAllowed, NotImplemented,
+    UriTooLong, VersionNotSupported,
 };
 
 /// What is wrong, the bytes, the answer. Behind a `GET / HTTP/1.1` where the bytes begin with a `+`.
@@ -61,9 +62,26 @@ const HOSTILE: &[(&str, &str, Status)] = &[
     ("coding, then length", "+Host: a\r\nTransfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n", BadRequest),
     ("coding and a length of 0", "+Host: a\r\nTransfer-Encoding: identity\r\nContent-Length: 0\r\n\r\n", BadRequest),
     ("a coded body", "+Host: a\r\nTransfer-Encoding: chunked\r\n\r\n", LengthRequired),
-    ("an unknown coding", "+Host: a\r\nTransfer-Encoding: xchunked\r\n\r\n", LengthRequired),
-    ("a coding twice", "+Host: a\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: x\r\n\r\n", LengthRequired),
-    ("a coding of nothing", "+Host: a\r\nTransfer-Encoding:\r\n\r\n", LengthRequired),
+    ("an unknown coding", "+Host: a\r\nTransfer-Encoding: x, chunked\r\n\r\n", NotImplemented),
+    ("a coding that is known elsewhere", "+Host: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", NotImplemented),
+    (
+        "codings in two lines",
+        "+Host: a\r\nTransfer-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n\r\n",
+        NotImplemented,
+    ),
+    ("a coding without an end", "+Host: a\r\nTransfer-Encoding: xchunked\r\n\r\n", BadRequest),
+    ("gzip alone", "+Host: a\r\nTransfer-Encoding: gzip\r\n\r\n", BadRequest),
+    ("identity", "+Host: a\r\nTransfer-Encoding: identity\r\n\r\n", BadRequest),
+    ("chunked, and more", "+Host: a\r\nTransfer-Encoding: chunked, identity\r\n\r\n", BadRequest),
+    (
+        "chunked, and more in another line",
+        "+Host: a\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: x\r\n\r\n",
+        BadRequest,
+    ),
+    ("chunked twice", "+Host: a\r\nTransfer-Encoding: chunked, chunked\r\n\r\n", BadRequest),
+    ("chunked with a parameter", "+Host: a\r\nTransfer-Encoding: chunked;a=b\r\n\r\n", BadRequest),
+    ("a coding of nothing", "+Host: a\r\nTransfer-Encoding:\r\n\r\n", BadRequest),
+    ("a coding in quotes", "+Host: a\r\nTransfer-Encoding: \"chunked\"\r\n\r\n", BadRequest),
     ("a coded body in HTTP/1.0", "GET / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n", BadRequest),
     ("no host", "+\r\n", BadRequest),
     ("an empty host", "+Host:\r\n\r\n", BadRequest),
@@ -73,6 +91,12 @@ const HOSTILE: &[(&str, &str, Status)] = &[
     ("two hosts in a list", "+Host: a, b\r\n\r\n", BadRequest),
     ("a host with a path", "+Host: a/b\r\n\r\n", BadRequest),
     ("a host with a user", "+Host: u@a\r\n\r\n", BadRequest),
+    ("a host with a zone", "+Host: [fe80::1%25eth0]\r\n\r\n", BadRequest),
+    ("an address that is none", "+Host: [::g]\r\n\r\n", BadRequest),
+    ("an address without its end", "+Host: [::1\r\n\r\n", BadRequest),
+    ("an address of version 4 in brackets", "+Host: [127.0.0.1]\r\n\r\n", BadRequest),
+    ("a host in an absolute target that is none", "GET http://[::g]/ HTTP/1.1\r\nHost: a\r\n\r\n", BadRequest),
+    ("a malformed host beside an absolute target", "GET http://a/ HTTP/1.1\r\nHost: a b\r\n\r\n", BadRequest),
     ("a host with a port that is none", "+Host: a:b\r\n\r\n", BadRequest),
     ("no host beside an absolute target", "GET http://a/ HTTP/1.1\r\n\r\n", BadRequest),
     ("an absolute target without authority", "GET http:///a HTTP/1.1\r\nHost: a\r\n\r\n", BadRequest),
@@ -95,7 +119,8 @@ const HOSTILE: &[(&str, &str, Status)] = &[
     ("a version of many digits", "GET / HTTP/1.10\r\nHost: a\r\n\r\n", BadRequest),
     ("a version of one number", "GET / HTTP/2\r\nHost: a\r\n\r\n", BadRequest),
     ("a version of letters", "GET / HTTP/a.b\r\nHost: a\r\n\r\n", BadRequest),
-    ("a later minor version", "GET / HTTP/1.2\r\nHost: a\r\n\r\n", VersionNotSupported),
+    ("a later minor version without host", "GET / HTTP/1.2\r\n\r\n", BadRequest),
+    ("HTTP/3.0", "GET / HTTP/3.0\r\nHost: a\r\n\r\n", VersionNotSupported),
     ("HTTP/2.0", "GET / HTTP/2.0\r\nHost: a\r\n\r\n", VersionNotSupported),
     ("HTTP/0.9 by name", "GET / HTTP/0.9\r\n\r\n", VersionNotSupported),
     ("the preface of HTTP/2", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", VersionNotSupported),
@@ -104,14 +129,20 @@ const HOSTILE: &[(&str, &str, Status)] = &[
     (
         "POST, length and coding",
         "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
-        BadRequest,
+        MethodNotAllowed,
     ),
     ("DELETE", "DELETE / HTTP/1.1\r\nHost: a\r\n\r\n", MethodNotAllowed),
     ("TRACE", "TRACE / HTTP/1.1\r\nHost: a\r\n\r\n", MethodNotAllowed),
     ("OPTIONS *", "OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n", MethodNotAllowed),
     ("CONNECT", "CONNECT a:80 HTTP/1.1\r\nHost: a\r\n\r\n", MethodNotAllowed),
-    ("get in small letters", "get / HTTP/1.1\r\nHost: a\r\n\r\n", MethodNotAllowed),
-    ("a method that nobody knows", "BREW / HTTP/1.1\r\nHost: a\r\n\r\n", MethodNotAllowed),
+    ("PUT", "PUT / HTTP/1.1\r\nHost: a\r\n\r\n", MethodNotAllowed),
+    ("PATCH", "PATCH / HTTP/1.1\r\nHost: a\r\n\r\n", MethodNotAllowed),
+    ("get in small letters", "get / HTTP/1.1\r\nHost: a\r\n\r\n", NotImplemented),
+    ("a method that nobody knows", "BREW / HTTP/1.1\r\nHost: a\r\n\r\n", NotImplemented),
+    ("a method of others", "PROPFIND / HTTP/1.1\r\nHost: a\r\n\r\n", NotImplemented),
+    ("a method without an end", "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA", NotImplemented),
+    ("another expectation", "+Host: a\r\nExpect: 200-ok\r\n\r\n", ExpectationFailed),
+    ("one expectation too many", "+Host: a\r\nExpect: 100-continue\r\nExpect: x\r\n\r\n", ExpectationFailed),
     ("a method with a bracket", "GE(T / HTTP/1.1\r\nHost: a\r\n\r\n", BadRequest),
     ("a method with a NUL", "GE\0T / HTTP/1.1\r\nHost: a\r\n\r\n", BadRequest),
     ("a greeting of TLS", "\x16\x03\x01\x02\0\x01\0\x01\x7c\x03\x03", BadRequest),
@@ -155,7 +186,7 @@ const BROWSER: &str = "GET /pictures/a%20cat.png?size=2 HTTP/1.1\r\nHost: localh
 fn a_browsers_request_is_understood() {
     let request = accepted(BROWSER.as_bytes());
     let conditions =
-        Conditions { if_none_match: Line::Once(b"W/\"a\""), range: Line::Once(b"bytes=0-4"), ..Conditions::default() };
+        Conditions { if_none_match: List::Once(b"W/\"a\""), range: Line::Once(b"bytes=0-4"), ..Conditions::default() };
     let wanted = Request {
         method: Method::Get,
         target: b"/pictures/a%20cat.png?size=2",
@@ -189,6 +220,11 @@ fn what_is_unusual_but_right_is_accepted() {
         ("GET /\u{e4} HTTP/1.1\r\nHost: a\r\n\r\n", "/\u{e4}", "a", 0),
         ("+Host: a\r\nContent-Length: 00005\r\n\r\nhello", "/", "a", 5),
         ("+Host: a\r\nContent-Length: 65536\r\nExpect: 100-continue\r\n\r\n", "/", "a", MAX_BODY_BYTES),
+        ("GET / HTTP/1.2\r\nHost: a\r\n\r\n", "/", "a", 0),
+        ("GET / HTTP/1.9\r\nHost: a\r\n\r\n", "/", "a", 0),
+        ("GET / HTTP/1.0\r\nExpect: x\r\n\r\n", "/", "", 0),
+        ("+Host: a%20b:\r\n\r\n", "/", "a%20b:", 0),
+        ("GET http://[v1.a]:1/ HTTP/1.1\r\nHost: [::1]\r\n\r\n", "/", "[v1.a]:1", 0),
     ] {
         let bytes = bytes_of(text);
         let request = accepted(&bytes);
@@ -212,6 +248,10 @@ fn connection_is_a_list_of_words() {
         (0, "Connection: Keep-Alive\r\n", Connection::StaysSaid),
         (0, "Connection: x\r\nConnection: y, keep-alive\r\n", Connection::StaysSaid),
         (0, "Connection: keep-alive, close\r\n", Connection::Ends),
+        (1, "Content-Length: 5\r\n", Connection::Stays),
+        (1, "Expect: 100-continue\r\n", Connection::Stays),
+        (1, "Expect: 100-Continue\r\nContent-Length: 5\r\n", Connection::Ends),
+        (2, "", Connection::Stays),
     ] {
         let bytes = format!("GET / HTTP/1.{minor}\r\nHost: a\r\n{lines}\r\n");
         assert_eq!(accepted(bytes.as_bytes()).connection(), wanted, "{minor} {lines}");
@@ -219,11 +259,13 @@ fn connection_is_a_list_of_words() {
 }
 
 #[test]
-fn conditions_that_stand_twice_are_known_as_such() {
-    let bytes =
-        bytes_of("+Host: a\r\nRange: bytes=0-\r\nIf-Match: \"a\"\r\nrange: bytes=1-\r\nIF-MATCH: \"b\"\r\n\r\n");
-    let conditions = Conditions { range: Line::Repeated, if_match: Line::Repeated, ..Conditions::default() };
-    assert_eq!(accepted(&bytes).conditions, conditions);
+fn a_list_in_two_lines_is_one_and_what_is_no_list_is_known_to_stand_twice() {
+    let bytes = bytes_of(
+        "+Host: a\r\nRange: bytes=0-\r\nIf-Match: \"a\"\r\nrange: bytes=1-\r\nIF-MATCH:\t\"b\", \"c\" \r\n\r\n",
+    );
+    let conditions = accepted(&bytes).conditions;
+    assert_eq!((conditions.range, conditions.if_none_match), (Line::Repeated, List::Absent));
+    assert_eq!(conditions.if_match.values().collect::<Vec<_>>(), [b"\"a\"" as &[u8], b"\"b\", \"c\""]);
 }
 
 #[test]
@@ -251,7 +293,74 @@ fn a_head_may_be_as_large_as_the_limits_and_no_larger() {
     let lines = |count: usize| bytes_of(&format!("+Host: a\r\n{}\r\n", "X: y\r\n".repeat(count - 1)));
     assert_eq!(answer(&lines(MAX_HEADERS)), Ok(true));
     assert_eq!(answer(&lines(MAX_HEADERS + 1)), Err(HeadTooLarge));
-    assert_eq!(answer(&vec![b'G'; MAX_HEAD_BYTES]), Err(HeadTooLarge));
+    let method = |bytes: usize| [vec![b'G'; bytes].as_slice(), b" / HTTP/1.1\r\n"].concat();
+    assert_eq!(answer(&[b'G'; MAX_METHOD_BYTES]), Ok(false));
+    for bytes in [MAX_METHOD_BYTES, MAX_METHOD_BYTES + 1, MAX_HEAD_BYTES] {
+        assert_eq!(answer(&method(bytes)), Err(NotImplemented));
+    }
+}
+
+/// What a page goes with, by how much of the request is there: none of it before it is known not to be a HEAD.
+#[test]
+fn a_head_is_never_answered_with_a_page() {
+    for (bytes, wanted) in [
+        ("", Content::Absent),
+        ("\r\n", Content::Absent),
+        ("H", Content::Absent),
+        ("\r\nHEAD", Content::Absent),
+        ("HEAD ", Content::Described),
+        ("\r\nHEAD /", Content::Described),
+        ("HEAD\r\n", Content::Described),
+        ("HEAD\0", Content::Described),
+        ("HEADER", Content::Sent),
+        ("GET", Content::Sent),
+        ("G", Content::Sent),
+        ("head ", Content::Sent),
+        ("\x16\x03", Content::Sent),
+        (" HEAD / HTTP/1.1", Content::Sent),
+    ] {
+        assert_eq!(content_for(bytes.as_bytes()), wanted, "{bytes:?}");
+    }
+    for (name, text, _) in HOSTILE.iter().filter(|(_, text, _)| text.starts_with('+') || text.starts_with("GET ")) {
+        let get = bytes_of(text);
+        let head = [b"HEAD", &get["GET".len()..]].concat();
+        assert_eq!(content_for(&get), Content::Sent, "{name}");
+        assert_eq!((content_for(&head), parse(&head).is_err()), (Content::Described, true), "{name}");
+    }
+}
+
+/// Heads with two faults or more: which of them is answered does not depend on how much had come when it was looked for.
+#[test]
+fn no_cut_changes_the_answer() {
+    let long = |bytes: usize| "t".repeat(bytes);
+    let many = "X: y\r\n".repeat(MAX_HEADERS + 1);
+    let mut heads: Vec<String> =
+        HOSTILE.iter().map(|(_, text, _)| String::from_utf8(bytes_of(text)).unwrap()).collect();
+    heads.extend([
+        format!("GET /{} HTTP/1.1\r\nHost : a\r\n\r\n", long(MAX_TARGET_BYTES)),
+        format!("GET /{} HTTP/2.0\r\n\r\n", long(MAX_TARGET_BYTES)),
+        format!("BREW /{} HTTP/1.1\r\n\r\n", long(MAX_TARGET_BYTES)),
+        format!("GET /{}\n", long(MAX_TARGET_BYTES)),
+        format!("GET /{}\0 HTTP/1.1\r\n\r\n", long(MAX_TARGET_BYTES - 1)),
+        format!("GET /{}\0 HTTP/1.1\r\n\r\n", long(MAX_TARGET_BYTES)),
+        format!("GET / HTTP/1.1\r\nHost: a\r\n{many}Y : z\r\n\r\n"),
+        format!("GET / HTTP/1.1\r\nHost: a\n{many}\r\n"),
+        format!("GET / HTTP/1.1\r\nHost : a\r\n{many}\r\n"),
+        format!("GET / HTTP/1.1\r\nX: {}\nY : z\r\n\r\n", long(MAX_HEAD_BYTES)),
+        format!("GET / HTTP/1.1\r\nX: \0{}\r\n\r\n", long(MAX_HEAD_BYTES)),
+        format!("\r\nGET / HTTP/1.1\r\nX: {}\r\n\r\n", long(MAX_HEAD_BYTES)),
+    ]);
+    for head in heads {
+        let bytes = head.as_bytes();
+        let wanted = parse(bytes).map(|_| ()).map_err(|rejection| rejection.status);
+        assert!(wanted.is_err(), "{head}");
+        for first in 0..bytes.len() {
+            // Of each length on its own: a verdict there is the verdict of all that come later.
+            if let Err(rejection) = parse(&bytes[..first]) {
+                assert_eq!(Err(rejection.status), wanted, "{first} bytes of {head:?}");
+            }
+        }
+    }
 }
 
 /// Texts that requests are made of, so that random ones get far.
@@ -291,13 +400,27 @@ fn any_line() -> impl Strategy<Value = String> {
     let known =
         ["Range: bytes=0-1", "If-Match: *", "Connection: close", "Accept-Encoding: gzip;q=0", "Referer: http://b/"];
     let other = (name, "[ -~]{0,30}").prop_filter_map("a name that means something", |(name, value)| {
-        let means = ["host", "content-length", "transfer-encoding"];
+        let means = ["host", "content-length", "transfer-encoding", "expect"];
         (!means.contains(&name.to_ascii_lowercase().as_str())).then(|| format!("{name}: {value}"))
     });
     prop_oneof![proptest::sample::select(known.to_vec()).prop_map(str::to_owned), other]
 }
 
 proptest! {
+    #[test]
+    fn no_cut_changes_what_becomes_of_a_stream(pieces in vec(any_piece(), 0..24), long in 0usize..4, at in 0usize..24) {
+        let mut pieces = pieces;
+        let filler = [0, 100, MAX_TARGET_BYTES, MAX_HEAD_BYTES][long];
+        pieces.insert(at.min(pieces.len()), vec![b'x'; filler]);
+        let bytes = pieces.concat();
+        let wanted = parse(&bytes).map(|request| request.map(|request| request.head_bytes)).map_err(|it| it.status);
+        // Of a long filler, some cuts stand for all.
+        for first in (0..bytes.len()).filter(|cut| filler < 1000 || cut % 97 == 0 || bytes.len() - cut < 200 || *cut < 200) {
+            let seen = parse(&bytes[..first]).map(|request| request.map(|request| request.head_bytes)).map_err(|it| it.status);
+            prop_assert!(seen == Ok(None) || seen == wanted, "{seen:?} of {first} bytes, {wanted:?} of all: {}", bytes.escape_ascii());
+        }
+    }
+
     #[test]
     fn no_bytes_are_a_panic(pieces in vec(any_piece(), 0..24)) {
         let bytes = pieces.concat();

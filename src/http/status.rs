@@ -20,11 +20,11 @@ pub enum Status {
     Forbidden = 403,
     /// No such file, or a path that names none.
     NotFound = 404,
-    /// Neither GET nor HEAD.
+    /// A method that RFC 9110 or 5789 defines, and files do not have: neither GET nor HEAD.
     MethodNotAllowed = 405,
     /// The request did not come to its end in time.
     RequestTimeout = 408,
-    /// A body whose length only its coding tells.
+    /// A chunked body, whose length is not known beforehand.
     LengthRequired = 411,
     /// The file is not the one that the client's condition names.
     PreconditionFailed = 412,
@@ -34,19 +34,23 @@ pub enum Status {
     UriTooLong = 414,
     /// None of the ranges lies in the file.
     RangeNotSatisfiable = 416,
+    /// An expectation other than `100-continue`.
+    ExpectationFailed = 417,
     /// A head beyond [`MAX_HEAD_BYTES`](crate::limits::MAX_HEAD_BYTES) or with too many lines.
     HeadTooLarge = 431,
     /// Reading the file failed.
     InternalError = 500,
+    /// A method, or a transfer coding, that this service does not know.
+    NotImplemented = 501,
     /// No room for this request now.
     Unavailable = 503,
-    /// Neither HTTP/1.0 nor HTTP/1.1.
+    /// Another major version than 1.
     VersionNotSupported = 505,
 }
 
 impl Status {
     /// Every status, in the order of the numbers.
-    pub const ALL: [Status; 18] = [
+    pub const ALL: [Status; 20] = [
         Status::Ok,
         Status::PartialContent,
         Status::MovedPermanently,
@@ -61,8 +65,10 @@ impl Status {
         Status::ContentTooLarge,
         Status::UriTooLong,
         Status::RangeNotSatisfiable,
+        Status::ExpectationFailed,
         Status::HeadTooLarge,
         Status::InternalError,
+        Status::NotImplemented,
         Status::Unavailable,
         Status::VersionNotSupported,
     ];
@@ -92,8 +98,10 @@ impl Status {
             Status::ContentTooLarge => "413 Content Too Large",
             Status::UriTooLong => "414 URI Too Long",
             Status::RangeNotSatisfiable => "416 Range Not Satisfiable",
+            Status::ExpectationFailed => "417 Expectation Failed",
             Status::HeadTooLarge => "431 Request Header Fields Too Large",
             Status::InternalError => "500 Internal Server Error",
+            Status::NotImplemented => "501 Not Implemented",
             Status::Unavailable => "503 Service Unavailable",
             Status::VersionNotSupported => "505 HTTP Version Not Supported",
         }
@@ -115,8 +123,10 @@ impl Status {
             Status::ContentTooLarge => "The request's body is too large.",
             Status::UriTooLong => "The address is too long.",
             Status::RangeNotSatisfiable => "The file does not reach that far.",
+            Status::ExpectationFailed => "The server cannot do what the request expects of it.",
             Status::HeadTooLarge => "The request's head is too large.",
             Status::InternalError => "Reading the file failed.",
+            Status::NotImplemented => "The server does not know the method or the transfer coding of this request.",
             Status::Unavailable => "The server is busy. Please try again in a moment.",
             Status::VersionNotSupported => "This server speaks HTTP/1.0 and HTTP/1.1.",
         }

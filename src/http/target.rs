@@ -13,6 +13,8 @@ use super::status::Status;
 pub struct Place<'b> {
     path: Cow<'b, [u8]>,
     directory: bool,
+    /// What stands behind the path, with its question mark; means nothing to files.
+    query: &'b [u8],
 }
 
 /// Why a target points nowhere.
@@ -39,7 +41,7 @@ impl TargetError {
 }
 
 impl<'b> Place<'b> {
-    /// The place that a target in origin form (`/path?query`) points to. The query is dropped; escapes are decoded, once.
+    /// The place that a target in origin form (`/path?query`) points to. Escapes of the path are decoded, once.
     ///
     /// Borrows from the target, without an allocation, unless it has escapes.
     ///
@@ -61,7 +63,7 @@ impl<'b> Place<'b> {
         }
         let path = if raw.contains(&b'%') { Cow::Owned(decode(raw)?) } else { Cow::Borrowed(raw) };
         judge(&path)?;
-        Ok(Place { path, directory })
+        Ok(Place { path, directory, query: &target[end..] })
     }
 
     /// The path from the root on, without a slash at either end; empty for the root itself.
@@ -78,26 +80,33 @@ impl<'b> Place<'b> {
         self.directory
     }
 
-    /// The address of this place as a directory, for a Location field: escaped anew and with a slash at its end.
+    /// The address of this place as a directory, for a Location field: the path escaped anew and with a slash at its end, and
+    /// the query as it was sent, but for bytes that no address may hold (RFC 3986, section 3.4), which are escaped.
     ///
     /// It begins with exactly one slash, so it never leads to another server, as `//host/` would.
     #[must_use]
     pub fn directory_address(&self) -> String {
-        const HEX: &[u8; 16] = b"0123456789ABCDEF";
-        let mut address = String::with_capacity(self.path.len() + 2);
+        let mut address = String::with_capacity(self.path.len() + self.query.len() + 2);
         address.push('/');
-        for byte in &*self.path {
-            if byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@/".contains(byte) {
-                address.push(char::from(*byte));
-            } else {
-                let digit = |half: u8| char::from(HEX[usize::from(half)]);
-                address.extend(['%', digit(byte >> 4), digit(byte & 15)]);
-            }
-        }
+        push_escaped(&self.path, b"-._~!$&'()*+,;=:@/", &mut address);
         if !self.path.is_empty() {
             address.push('/');
         }
+        push_escaped(self.query, b"-._~!$&'()*+,;=:@/?%", &mut address);
         address
+    }
+}
+
+/// Appends a text with every byte escaped but letters, digits and those of `plain`.
+fn push_escaped(text: &[u8], plain: &[u8], address: &mut String) {
+    const HEX: &[u8; 16] = b"0123456789ABCDEF";
+    for byte in text {
+        if byte.is_ascii_alphanumeric() || plain.contains(byte) {
+            address.push(char::from(*byte));
+        } else {
+            let digit = |half: u8| char::from(HEX[usize::from(half)]);
+            address.extend(['%', digit(byte >> 4), digit(byte & 15)]);
+        }
     }
 }
 

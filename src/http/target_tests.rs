@@ -111,12 +111,12 @@ fn assert_harmless(place: &Place) {
     // What a redirection sends the client to is this very place, and no other server's.
     let address = place.directory_address();
     assert!(address.starts_with('/') && !address.starts_with("//"), "{address}");
-    assert!(
-        address.ends_with('/') && address.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\'),
-        "{address}"
-    );
+    let (before, query) = address.split_once('?').map_or((&*address, None), |(before, query)| (before, Some(query)));
+    assert!(before.ends_with('/') && address.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\'), "{address}");
+    assert_eq!(query.is_some(), !place.query.is_empty());
     let again = Place::of(address.as_bytes()).expect("an address of our own");
     assert_eq!((again.path(), again.is_directory()), (path, true));
+    assert_eq!(again.directory_address(), address);
 }
 
 #[test]
@@ -174,7 +174,11 @@ fn a_directory_is_sent_to_its_own_address() {
     for (target, address) in [
         ("/", "/"),
         ("/a", "/a/"),
-        ("/a/b?c", "/a/b/"),
+        ("/a/b?c", "/a/b/?c"),
+        ("/a?", "/a/?"),
+        ("/?a=b&c=%20d", "/?a=b&c=%20d"),
+        ("/a?b/../c?d%2F%%", "/a/?b/../c?d%2F%%"),
+        ("/a?\u{e4}<>\"^`{|}\\", "/a/?%C3%A4%3C%3E%22%5E%60%7B%7C%7D%5C"),
         ("/a%20b%3fc", "/a%20b%3Fc/"),
         ("/%25", "/%25/"),
         ("/\u{e4}", "/%C3%A4/"),
@@ -189,7 +193,7 @@ fn a_directory_is_sent_to_its_own_address() {
 proptest! {
     #[test]
     fn no_target_leaves_the_root(target in prop_oneof![
-        "/?([.]|/|%2e|%2F|%25|%5c|%00|\\\\|a|%c0%ae|[?#]){0,12}",
+        "/?([.]|/|%2e|%2F|%25|%5c|%00|\\\\|a|%c0%ae|[?#]|\u{e4}){0,12}",
         "/[ -~]{0,20}",
     ]) {
         if let Ok(place) = Place::of(target.as_bytes()) {

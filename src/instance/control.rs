@@ -391,4 +391,14 @@ impl WorkerRow {
     pub fn connections(&self) -> u32 {
         self.connections.load(Ordering::Relaxed)
     }
+
+    /// How many of them are of `service`, those that were told good-bye included.
+    #[must_use]
+    pub fn connections_of(&self, service: Service) -> u64 {
+        let web = self.stats.web.connections.get();
+        match service {
+            Service::Bank => u64::from(self.connections()).saturating_sub(web),
+            Service::Web => web,
+        }
+    }
 }

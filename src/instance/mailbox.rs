@@ -45,7 +45,9 @@ pub enum Errand {
 }
 
 impl Errand {
-    fn to_words(self) -> (u32, u32) {
+    /// As the mailbox holds it: what, and of which worker (0 where that means nothing).
+    #[must_use]
+    pub fn to_words(self) -> (u32, u32) {
         match self {
             Errand::Drain { worker } => (1, worker),
             Errand::Rebalance => (2, 0),
@@ -54,7 +56,9 @@ impl Errand {
         }
     }
 
-    fn from_words(errand: u32, argument: u32) -> Option<Self> {
+    /// What [`Errand::to_words`] gave; `None` for words of another version.
+    #[must_use]
+    pub fn from_words(errand: u32, argument: u32) -> Option<Self> {
         match errand {
             1 => Some(Errand::Drain { worker: argument }),
             2 => Some(Errand::Rebalance),

@@ -6,7 +6,9 @@
 
 pub mod control;
 pub mod histogram;
+pub mod holders;
 pub mod life;
+pub mod lock_file;
 pub mod mailbox;
 pub mod stale;
 pub mod stats;
@@ -21,11 +23,11 @@ use crate::ipc::names::Generation;
 use crate::ipc::segment::{Access, Segment};
 use crate::ipc::{IpcError, filelock, process, segment, semaphore};
 use crate::ledger::{Shape, Table};
-use crate::limits::MAX_WORKERS;
+use crate::limits::{MAX_WORKERS, RESERVED_CONNECTIONS};
 use control::{Control, JournalRow, WorkerRow};
 
 /// Version of the layout of the control, lanes and connections segments.
-pub const LAYOUT_VERSION: u32 = 6;
+pub const LAYOUT_VERSION: u32 = 7;
 
 /// The versions of all layouts, in words that two programs can compare.
 #[must_use]
@@ -44,7 +46,7 @@ pub struct Blueprint<'a> {
     pub generation: Generation,
     /// The accounts, and how their operations are kept.
     pub ledger: Shape,
-    /// How many connections at a time, for each service.
+    /// How many slots for connections, for each service that is on; the [`RESERVED_CONNECTIONS`] among them.
     pub connections: PerService<u32>,
     /// Tickets that a lane may hold.
     pub queue_depth: u32,
@@ -71,6 +73,52 @@ pub struct SegmentSummary<'a> {
     pub name: &'a str,
     /// Bytes, header included.
     pub bytes: usize,
+}
+
+/// The segments of an instance, each with its bytes, for accounts as `ledger` says and so many connection slots.
+#[must_use]
+pub fn segment_bytes(ledger: &Shape, connections: usize) -> [(&'static str, usize); 8] {
+    let control = Segment::<Control, WorkerRow>::bytes_for(MAX_WORKERS);
+    let lanes = Segment::<(), LaneRing>::bytes_for(MAX_WORKERS);
+    let [accounts, intents, journal, keys, index] = Table::bytes_for(ledger);
+    let connections = Segment::<(), ConnectionSlot>::bytes_for(connections);
+    let bytes = [control, lanes, accounts, intents, journal, keys, index, connections];
+    std::array::from_fn(|i| (SEGMENTS[i], bytes[i]))
+}
+
+/// Whether a version of this program makes objects of that name: the last part of a full one.
+#[must_use]
+pub fn makes_object(object: &str, semaphore: bool) -> bool {
+    if semaphore {
+        let lane = |worker: usize| lane::semaphore_names(worker).iter().any(|name| name == object);
+        return object == crate::access_log::SEMAPHORE || (0..MAX_WORKERS).any(lane);
+    }
+    object == crate::access_log::SEGMENT || SEGMENTS.contains(&object)
+}
+
+/// How many connections of a service there are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Occupancy {
+    /// Open connections.
+    pub open: u64,
+    /// Connections that were told good-bye and have not closed yet; they hold a slot, too.
+    pub parting: u64,
+    /// As many as may be open.
+    pub allowed: u64,
+}
+
+impl Occupancy {
+    /// How many are open beyond those that may be.
+    #[must_use]
+    pub fn excess(self) -> u64 {
+        self.open.saturating_sub(self.allowed)
+    }
+
+    /// How many slots are taken beyond three quarters of the reserved ones: soon there will be none.
+    #[must_use]
+    pub fn shortage(self) -> u64 {
+        (self.open + self.parting).saturating_sub(self.allowed + u64::from(RESERVED_CONNECTIONS) * 3 / 4)
+    }
 }
 
 impl Instance {
@@ -223,6 +271,19 @@ impl Instance {
             Service::Bank => 0..bank,
             Service::Web => bank..self.connections().len(),
         }
+    }
+
+    /// How many connections of `service` there are, and how many there may be. Costs a load or two for each worker.
+    #[must_use]
+    pub fn occupancy(&self, service: Service) -> Occupancy {
+        let allowed = (self.slots_of(service).len() as u64).saturating_sub(RESERVED_CONNECTIONS.into());
+        let mut occupancy = Occupancy { allowed, ..Occupancy::default() };
+        for row in self.workers().iter().filter(|row| row.pid() != 0) {
+            let parting = row.stats.bounds.parting[service.index()].get();
+            occupancy.parting += parting;
+            occupancy.open += row.connections_of(service).saturating_sub(parting);
+        }
+        occupancy
     }
 
     /// The file whose lock says that the instance lives; children keep it open.

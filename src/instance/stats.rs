@@ -13,7 +13,7 @@ pub const HTTP_STATUSES: usize = 32;
 
 shared_struct! {
     /// Counters of one worker since the instance began; a successor counts on. Writer: the worker.
-    pub struct WorkerStats, align 64, size 320 + 8 * (BUCKETS + 1) + WEB_BYTES; {
+    pub struct WorkerStats, align 64, size 320 + 8 * (BUCKETS + 1) + WEB_BYTES + BOUND_BYTES; {
         /// Connections of the bank taken over.
         pub accepted: Counter,
         /// Connections of the bank closed.
@@ -49,6 +49,46 @@ shared_struct! {
         pub answer_times: Histogram,
         /// What it served over HTTP.
         pub web: WebStats,
+        /// What happened at the bounds of `limits`.
+        pub bounds: BoundStats,
+    }
+}
+
+/// Bytes of [`BoundStats`].
+const BOUND_BYTES: usize = 8 * 24;
+
+shared_struct! {
+    /// What a worker counts at the bounds of `limits`. Writer: the worker.
+    pub struct BoundStats, align 8, size BOUND_BYTES; {
+        /// LOGINs that failed.
+        pub logins_failed: Counter,
+        /// Connections closed after too many of these.
+        pub guessers_closed: Counter,
+        /// Connections closed since they had not logged in in time.
+        pub strangers_closed: Counter,
+        /// LOGINs that wait for a thread now.
+        pub logins_waiting: Counter,
+        /// LOGINs answered ERR_BUSY since too many waited.
+        pub logins_refused: Counter,
+        /// HISTORYs and TOTALS that wait for a thread now.
+        pub lookups_waiting: Counter,
+        /// HISTORYs and TOTALS answered ERR_BUSY since too many waited.
+        pub lookups_refused: Counter,
+        /// Connections closed since they sent too much after they were told good-bye, or into a stream of events.
+        pub flooders_closed: Counter,
+        /// Silent connections closed to make room for others, by service.
+        pub evicted: [Counter; 2],
+        /// Connections that could be, now; by service.
+        pub silent: [Counter; 2],
+        /// Connections that were told good-bye and have not closed yet, by service.
+        pub parting: [Counter; 2],
+        /// Streams of events answered 503 since there were too many.
+        pub streams_refused: Counter,
+        /// Lines of the access log that were dropped.
+        pub log_dropped: Counter,
+        /// Bytes of lines that wait for room in the access log now, of connections that have ended.
+        pub log_held_bytes: Counter,
+        bound_spare: [Counter; 7],
     }
 }
 

@@ -20,7 +20,9 @@ use std::sync::Arc;
 use super::disk::{self, BLOCK_BYTES, Disk, RealDisk};
 use super::error::{DiskError, Step};
 use super::record::RECORD_BYTES;
-use crate::limits::MAX_ACCOUNTS;
+use super::text;
+use super::trust::{self, Distrust};
+use crate::limits::{MAX_ACCOUNTS, MAX_RECORDS_PER_SEGMENT};
 use crate::vocab::{AccountId, Cents, Lsn};
 
 /// The version of all that is under the directory.
@@ -55,6 +57,14 @@ pub enum DirectoryError {
         /// What is wrong with it.
         why: &'static str,
     },
+    /// Others can change it, or have put it there.
+    #[error("{} is not trusted: {why}", path.display())]
+    Untrusted {
+        /// The directory or file.
+        path: PathBuf,
+        /// Why.
+        why: Distrust,
+    },
     /// There is no `format`, but there are files of a journal.
     #[error("{} is missing, but {} holds files; put it back from a copy, or move those files away", path.display(), folder.display())]
     Missing {
@@ -75,7 +85,8 @@ pub enum DirectoryError {
     },
     /// The opening balances are beyond what 64 bits of cents can hold, or below zero, or there are too many accounts or none.
     #[error(
-        "{accounts} accounts with {opening} each cannot be opened: 1 to {MAX_ACCOUNTS} accounts, and a total of 0 to {}",
+        "{accounts} accounts with {opening} each cannot be opened: 1 to {MAX_ACCOUNTS} accounts, and a total of 0 to {}, all \
+         deposits so far included",
         Cents(i64::MAX)
     )]
     Opening {
@@ -158,16 +169,13 @@ struct Format {
 
 impl Format {
     fn to_text(&self) -> String {
-        let mut text = format!("{TITLE}{VERSION}\nidentity ");
+        let mut lines = format!("{TITLE}{VERSION}\nidentity {}\n", hexadecimal(&self.identity));
         // Writing to a String cannot fail.
-        self.identity.iter().for_each(|byte| _ = write!(text, "{byte:02x}"));
-        _ = writeln!(text, "\nrecords-per-segment {}", self.records_per_segment);
+        _ = writeln!(lines, "records-per-segment {}", self.records_per_segment);
         for Growth { accounts, opening } in &self.openings.0 {
-            _ = writeln!(text, "accounts {accounts} opening-cents {}", opening.0);
+            _ = writeln!(lines, "accounts {accounts} opening-cents {}", opening.0);
         }
-        let crc = crc32fast::hash(text.as_bytes());
-        _ = writeln!(text, "crc32 {crc:08x}");
-        text
+        text::seal(lines)
     }
 
     fn from_text(path: &Path, text: &str) -> Result<Self, DirectoryError> {
@@ -178,11 +186,7 @@ impl Format {
         if version != VERSION.to_string() {
             return Err(DirectoryError::Version { path: path.to_owned(), found: version.to_owned() });
         }
-        let end = text.rfind("crc32 ").ok_or_else(|| damaged("its checksum is missing"))?;
-        let (lines, crc) = text.split_at(end);
-        if crc != format!("crc32 {:08x}\n", crc32fast::hash(lines.as_bytes())) {
-            return Err(damaged("its checksum is wrong"));
-        }
+        let lines = text::unseal(text).map_err(damaged)?;
         Self::from_lines(lines).ok_or_else(|| damaged("a line is not as it should be, although its checksum is right"))
     }
 
@@ -197,16 +201,15 @@ impl Format {
             *byte = u8::from_str_radix(digits.get(2 * place..2 * place + 2)?, 16).ok()?;
         }
         let records_per_segment = lines.next()?.strip_prefix("records-per-segment ")?.parse().ok()?;
+        let within = (1..=MAX_RECORDS_PER_SEGMENT).contains(&records_per_segment);
         let mut openings = Openings(Vec::new());
         for line in lines {
             let (accounts, opening) = line.strip_prefix("accounts ")?.split_once(" opening-cents ")?;
             openings.grow(accounts.parse().ok()?, Cents(opening.parse().ok()?)).ok()?;
         }
-        (openings.accounts() > 0 && records_per_segment > 0).then_some(Format {
-            identity,
-            records_per_segment,
-            openings,
-        })
+        let format = Format { identity, records_per_segment, openings };
+        // Numbers can be written in other ways than ours, which nobody but a stranger would have.
+        (within && format.openings.accounts() > 0 && format.to_text().starts_with(text)).then_some(format)
     }
 }
 
@@ -233,6 +236,7 @@ impl Directory {
         opening: Cents,
         records_per_segment: u64,
     ) -> Result<Self, DirectoryError> {
+        must_be_trusted(data, false)?;
         // Whole blocks, which writes past the page cache are made of.
         let records_per_segment = records_per_segment.next_multiple_of((BLOCK_BYTES / RECORD_BYTES) as u64);
         Self::open_or_create_on(Arc::new(RealDisk), data, accounts, opening, records_per_segment)
@@ -276,6 +280,7 @@ impl Directory {
     /// # Errors
     /// Every [`DirectoryError`] but those about accounts.
     pub fn open(data: &Path) -> Result<Self, DirectoryError> {
+        must_be_trusted(data, true)?;
         Self::open_on(Arc::new(RealDisk), data)
     }
 
@@ -292,7 +297,8 @@ impl Directory {
     }
 
     fn new_format(disk: &dyn Disk, data: &Path, records_per_segment: u64) -> Result<Format, DirectoryError> {
-        assert!(records_per_segment > 0, "a segment has room for a record");
+        let within = (1..=MAX_RECORDS_PER_SEGMENT).contains(&records_per_segment);
+        assert!(within, "a segment has room for a record, and not for more than settings allow");
         for folder in [data.join("journal"), data.join("snapshot")] {
             if !disk.list(&folder).step("list", &folder)?.is_empty() {
                 return Err(DirectoryError::Missing { path: data.join("format"), folder });
@@ -356,19 +362,20 @@ impl Directory {
     }
 }
 
-/// The text of a small file, if there is one.
+/// Refuses a directory that is not its server's own.
+fn must_be_trusted(data: &Path, is_tool: bool) -> Result<(), DirectoryError> {
+    trust::check(data, is_tool)?.map_err(|(path, why)| DirectoryError::Untrusted { path, why })
+}
+
+/// The text of `format`, if there is one.
 fn read(disk: &dyn Disk, path: &Path) -> Result<Option<String>, DirectoryError> {
-    let file = match disk.open(path) {
-        Err(none) if none.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        other => other.step("open", path)?,
-    };
-    let length = file.len().step("measure", path)?;
     let damaged = |why| DirectoryError::Damaged { path: path.to_owned(), why };
-    let length = usize::try_from(length).ok().filter(|&length| length <= 1 << 20);
-    let mut bytes = vec![0; length.ok_or_else(|| damaged("it is larger than a mebibyte"))?];
-    let filled = file.read_at(&mut bytes, 0).step("read", path)?;
-    bytes.truncate(filled);
-    String::from_utf8(bytes).map(Some).map_err(|_| damaged("it is not text"))
+    text::read(disk, path)?.transpose().map_err(damaged)
+}
+
+/// Bytes as a person reads them.
+pub(super) fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]
@@ -429,6 +436,39 @@ mod tests {
         }
         std::fs::write(&path, String::from_utf8(text).unwrap().replace("data 1", "data 2")).unwrap();
         assert!(matches!(open(home.path(), 10, 500), Err(DirectoryError::Version { found, .. }) if found == "2"));
+    }
+
+    #[test]
+    fn a_format_of_right_checksum_that_says_what_cannot_be_is_damaged() {
+        let home = tempfile::tempdir().unwrap();
+        open(home.path(), 10, 500).unwrap();
+        let path = home.path().join("format");
+        let text = std::fs::read_to_string(&path).unwrap();
+        let lines = text::unseal(&text).unwrap();
+        let (most, per) = (MAX_RECORDS_PER_SEGMENT, format!("records-per-segment {RECORDS_PER_SEGMENT}"));
+        let accounts = "accounts 10 opening-cents 500";
+        for (from, to, good) in [
+            (&*per, format!("records-per-segment {most}"), true),
+            (&per, format!("records-per-segment {}", most + 1), false),
+            (&per, format!("records-per-segment {}", u64::MAX), false),
+            (&per, format!("records-per-segment {}0", u64::MAX), false),
+            (&per, "records-per-segment 0".to_owned(), false),
+            (&per, "records-per-segment -1".to_owned(), false),
+            (&per, format!("records-per-segment +{RECORDS_PER_SEGMENT}"), false),
+            (accounts, format!("accounts {MAX_ACCOUNTS} opening-cents 1"), true),
+            (accounts, format!("accounts {} opening-cents 1", MAX_ACCOUNTS + 1), false),
+            (accounts, "accounts 0 opening-cents 500".to_owned(), false),
+            (accounts, "accounts 10 opening-cents -1".to_owned(), false),
+            (accounts, format!("accounts 10 opening-cents {}", i64::MAX / 10), true),
+            (accounts, format!("accounts 10 opening-cents {}", i64::MAX / 10 + 1), false),
+            (accounts, format!("{accounts}\naccounts 10 opening-cents 1"), false),
+            (accounts, format!("{accounts}\naccounts 11 opening-cents {}", i64::MAX), false),
+            (accounts, format!("{accounts}\n"), false),
+        ] {
+            std::fs::write(&path, text::seal(lines.replace(from, &to))).unwrap();
+            let opened = Directory::open(home.path());
+            assert_eq!(opened.is_ok(), good, "{to}: {opened:?}");
+        }
     }
 
     #[test]

@@ -3,9 +3,13 @@
 //! A [`Directory`] holds segments of [`Record`]s and snapshots of all balances. Only one process, with a [`Writer`], adds to
 //! it; anybody may look with a [`Reader`]. Nothing here knows of accounts in memory, of other processes, or of sockets.
 
+mod aside;
+mod closed;
 mod directory;
 pub mod disk;
 mod error;
+mod flows;
+mod principals;
 mod reader;
 pub mod record;
 mod recover;
@@ -15,10 +19,16 @@ mod room;
 pub mod segment;
 pub mod snapshot;
 mod sweep;
+mod text;
+mod trust;
 mod writer;
 
+pub use aside::Kept;
+pub use closed::DamagedMark;
 pub use directory::{Directory, DirectoryError, Identity, Openings};
 pub use error::DiskError;
+pub use flows::Flows;
+pub use principals::{Principals, PrincipalsError};
 pub use reader::{ReadError, Reader, Walk};
 pub use record::{Kind, RECORD_BYTES, Record, RecordBytes, RecordError, Verdict};
 pub use recover::{Recovered, Replay, StartError, recover};
@@ -27,8 +37,11 @@ pub use repair::{Report, repair};
 pub use room::Room;
 pub use snapshot::{SnapshotError, SnapshotWriter};
 pub use sweep::{Swept, sweep};
+pub use trust::Distrust;
 pub use writer::{Writer, WriterError};
 
+#[cfg(test)]
+mod closed_tests;
 #[cfg(test)]
 mod crash_tests;
 #[cfg(test)]

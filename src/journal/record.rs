@@ -6,7 +6,7 @@
 
 use byteorder::{ByteOrder, LittleEndian};
 
-use crate::limits::KEY_BYTES;
+use crate::limits::{KEY_BYTES, MAX_LSN};
 use crate::vocab::{AccountId, Cents, Lsn};
 
 /// Bytes of a record.
@@ -144,7 +144,7 @@ pub struct Record {
     pub kind: Kind,
     /// What became of it. Refusals are journaled only when they are keyed, so that a repeated request gets the same answer.
     pub verdict: Verdict,
-    /// Who asked: CRC-32 of the user name.
+    /// Who asked: the user's number, by `DATA/principals`.
     pub principal: u32,
     /// The accounts; a transfer, and nothing else, has a second one.
     pub accounts: (AccountId, Option<AccountId>),
@@ -161,9 +161,9 @@ pub struct Record {
 /// Why 128 bytes are not a record, although their checksum may be right.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RecordError {
-    /// The LSN is 0.
-    #[error("LSN 0 is no place in the journal")]
-    Lsn,
+    /// The LSN is 0, or beyond all that there can be.
+    #[error("LSN {0} is no place in the journal")]
+    Lsn(Lsn),
     /// A kind that this version does not know.
     #[error("unknown kind {0}")]
     Kind(u8),
@@ -188,7 +188,7 @@ pub enum RecordError {
     /// An amount that cannot have been moved.
     #[error("amount {0} cannot have been moved")]
     Amount(Cents),
-    /// A balance below zero, or one of no account.
+    /// A balance below zero, below what the account has just been given, or one of no account.
     #[error("balance {0} cannot be")]
     Balance(Cents),
     /// A link to a record that is not earlier, or of no account.
@@ -299,8 +299,8 @@ impl Record {
     /// What the fields must be to each other.
     #[inline]
     fn check_sense(&self) -> Result<(), RecordError> {
-        if self.lsn == Lsn(0) {
-            return Err(RecordError::Lsn);
+        if self.lsn == Lsn(0) || self.lsn.0 > MAX_LSN {
+            return Err(RecordError::Lsn(self.lsn));
         }
         if !self.is_done() && self.key.is_none() {
             return Err(RecordError::UnkeyedRefusal);
@@ -314,7 +314,10 @@ impl Record {
         }
         for (place, there) in [self.is_done(), self.is_done() && second.is_some()].into_iter().enumerate() {
             let (balance, previous) = (self.balances[place], self.previous[place]);
-            if balance < Cents::ZERO || (!there && balance != Cents::ZERO) {
+            // Who was given money has at least that much.
+            let gains = there && (self.kind == Kind::Deposit || place == 1);
+            let least = if gains { self.amount } else { Cents::ZERO };
+            if balance < least || (!there && balance != Cents::ZERO) {
                 return Err(RecordError::Balance(balance));
             }
             if previous >= self.lsn || (!there && previous != Lsn(0)) {

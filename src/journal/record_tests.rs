@@ -12,11 +12,14 @@ fn any_record() -> impl Strategy<Value = Record> {
     ];
     let key = prop::option::of(any::<[u8; KEY_BYTES]>());
     let money = (1..=i64::MAX, any::<i64>(), 0..=i64::MAX, 0..=i64::MAX);
-    let head = (1..=u64::MAX, any::<u64>(), any::<u64>(), any::<u32>(), 0..u32::MAX - 1);
+    let head = (1..=MAX_LSN, any::<u64>(), any::<u64>(), any::<u32>(), 0..u32::MAX - 1);
     (head, kind, verdict, key, money, any::<[u64; 2]>()).prop_map(
         |((lsn, term, time_ns, principal, account), kind, verdict, key, (moved, asked, first, second), links)| {
             let done = verdict == Verdict::Done;
             let two = kind == Kind::Transfer;
+            // Who was given money has at least that much.
+            let first = if kind == Kind::Deposit { first.max(moved) } else { first };
+            let second = second.max(moved);
             let [a, b] = links.map(|link| Lsn(link % lsn));
             Record {
                 lsn: Lsn(lsn),
@@ -101,7 +104,10 @@ fn each_field_that_cannot_be_has_its_error() {
         change(&mut bytes);
         Record::decode(&bytes).unwrap_err()
     };
-    assert_eq!(wrong(&|b| b[AT_LSN] = 0), RecordError::Lsn);
+    assert_eq!(wrong(&|b| b[AT_LSN] = 0), RecordError::Lsn(Lsn(0)));
+    let last = |lsn: u64| move |b: &mut RecordBytes| LittleEndian::write_u64(&mut b[AT_LSN..], lsn);
+    assert_eq!(wrong(&last(MAX_LSN + 1)), RecordError::Lsn(Lsn(MAX_LSN + 1)));
+    assert_eq!(wrong(&last(u64::MAX)), RecordError::Lsn(Lsn(u64::MAX)));
     assert_eq!(wrong(&|b| b[AT_KIND] = 4), RecordError::Kind(4));
     assert_eq!(wrong(&|b| b[AT_KIND] = 3), RecordError::Second(u32::MAX), "a transfer that was done has two accounts");
     assert_eq!(wrong(&|b| b[AT_VERDICT] = 1), RecordError::Verdict(1));
@@ -110,6 +116,7 @@ fn each_field_that_cannot_be_has_its_error() {
     assert_eq!(wrong(&|b| b[AT_ACCOUNTS + 4] = 1), RecordError::Second(0xFFFF_FF01));
     assert_eq!(wrong(&|b| b[AT_AMOUNT + 7] = 0x80), RecordError::Amount(Cents(i64::MIN + 250)));
     assert_eq!(wrong(&|b| b[AT_BALANCES + 8] = 1), RecordError::Balance(Cents(1)));
+    assert_eq!(wrong(&|b| b[AT_BALANCES + 1] = 0), RecordError::Balance(Cents(1250 % 256)), "less than was put in");
     assert_eq!(wrong(&|b| b[AT_PREVIOUS] = 9), RecordError::Previous(Lsn(9)));
     assert_eq!(wrong(&|b| b[AT_PREVIOUS + 8] = 1), RecordError::Previous(Lsn(1)));
     assert_eq!(wrong(&|b| b[AT_KEY] = 1), RecordError::Key);

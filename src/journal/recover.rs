@@ -1,10 +1,13 @@
 //! From files to balances: the newest good snapshot, then the records behind it.
 
+use super::aside::Kept;
+use super::closed::{self, DamagedMark};
 use super::directory::Directory;
+use super::flows::Flows;
 use super::record::Record;
-use super::recovery::{self, Known, RecoveryError, TornTail};
+use super::recovery::{self, Damage, Known, RecoveryError, TornTail};
 use super::segment::{self, first_of};
-use super::snapshot::{self, Damaged};
+use super::snapshot::{self, Damaged, Snapshot};
 use super::writer::{Writer, WriterError};
 use crate::vocab::{AccountId, Cents, Lsn};
 
@@ -30,14 +33,14 @@ pub struct Recovered {
     pub snapshot: Lsn,
     /// Records that were handed on.
     pub records: u64,
-    /// What a power failure left of a batch that was never acknowledged. [`Recovered::into_writer`] cuts it.
+    /// What a power failure left of a batch that was never acknowledged. [`Recovered::cut_torn_tail`] cuts it.
     pub torn: Option<TornTail>,
     /// Snapshots that could not be used.
     pub damaged_snapshots: Vec<Damaged>,
-    /// All deposits up to the snapshot, and up to the end, modulo 2^64.
-    pub deposited: [Cents; 2],
-    /// All withdrawals up to the snapshot, and up to the end, modulo 2^64.
-    pub withdrawn: [Cents; 2],
+    /// The mark of the last orderly stop, where it could not be used.
+    pub damaged_mark: Option<DamagedMark>,
+    /// All deposits and withdrawals, up to the end.
+    pub flows: Flows,
 }
 
 /// Records between two calls of `progress`.
@@ -57,11 +60,16 @@ pub fn recover(
     mut progress: impl FnMut(Lsn),
 ) -> Result<Recovered, RecoveryError> {
     let found = snapshot::newest_good(directory)?;
-    let (cut, newest, deposited, withdrawn) = found.snapshot.as_ref().map_or_else(Default::default, |snapshot| {
-        let header = snapshot.header;
-        (header.lsn, snapshot.newest, header.deposited, header.withdrawn)
-    });
+    let opening = directory.openings().total();
+    let (cut, newest, flows) = match &found.snapshot {
+        None => (Lsn(0), Lsn(0), Flows::new(opening, Cents::ZERO, Cents::ZERO)),
+        Some(Snapshot { header, newest, .. }) => {
+            (header.lsn, *newest, Flows::new(opening, header.deposited, header.withdrawn))
+        }
+    };
+    let flows = flows.ok_or(RecoveryError::TooMuchOpened { opening })?;
     feed_accounts(directory, found.snapshot.as_ref(), replay)?;
+    let (closed, damaged_mark) = closed::read(directory)?.map_or_else(|mark| (Lsn(0), Some(mark)), |lsn| (lsn, None));
     let mut recovered = Recovered {
         directory: directory.clone(),
         chain: directory.first_chain(),
@@ -70,17 +78,20 @@ pub fn recover(
         records: 0,
         torn: None,
         damaged_snapshots: found.damaged,
-        deposited: [deposited; 2],
-        withdrawn: [withdrawn; 2],
+        damaged_mark,
+        flows,
     };
-    let Some(start) = start_of(directory, cut, from_at_most, &recovered.damaged_snapshots)? else {
+    let Some(start) = start_of(directory, [cut, closed], from_at_most, &recovered.damaged_snapshots)? else {
         return Ok(recovered);
     };
-    let scanned = recovery::scan(directory, start, Known { snapshotted: newest, durable: None }, |record| {
+    let known = Known { snapshotted: newest, closed, durable: None };
+    let mut beyond = None;
+    let scanned = recovery::scan(directory, start, known, |record| {
         if record.lsn > cut {
-            let (came, went) = record.flows();
-            recovered.deposited[1].0 = recovered.deposited[1].0.wrapping_add(came.0);
-            recovered.withdrawn[1].0 = recovered.withdrawn[1].0.wrapping_add(went.0);
+            match recovered.flows.after(record) {
+                Some(flows) => recovered.flows = flows,
+                None => _ = beyond.get_or_insert(record.lsn),
+            }
         }
         if record.lsn > cut || record.lsn >= from_at_most {
             recovered.records += 1;
@@ -90,6 +101,9 @@ pub fn recover(
             progress(record.lsn);
         }
     })?;
+    if let Some(lsn) = beyond {
+        return Err(recovery::corrupt(directory, lsn, Damage::Flows));
+    }
     (recovered.end, recovered.chain, recovered.torn) = (scanned.end, scanned.chain, scanned.torn);
     Ok(recovered)
 }
@@ -97,7 +111,7 @@ pub fn recover(
 /// Every account once: from the snapshot, or as it was opened.
 fn feed_accounts(
     directory: &Directory,
-    snapshot: Option<&snapshot::Snapshot>,
+    snapshot: Option<&Snapshot>,
     replay: &mut impl Replay,
 ) -> Result<(), RecoveryError> {
     let mut next = 0;
@@ -120,7 +134,7 @@ fn feed_accounts(
 /// there is no journal and there never was.
 fn start_of(
     directory: &Directory,
-    cut: Lsn,
+    [cut, closed]: [Lsn; 2],
     from_at_most: Lsn,
     damaged: &[Damaged],
 ) -> Result<Option<Lsn>, RecoveryError> {
@@ -131,8 +145,9 @@ fn start_of(
     let wanted = first_of(Lsn(from_at_most.0.max(1)), per_segment).min(needed);
     let gone = |oldest| RecoveryError::BeginningGone { oldest, wanted: needed, damaged: damaged.to_vec() };
     let Some(&oldest) = segments.first() else {
-        // A damaged snapshot shows that there was a journal.
-        return if cut == Lsn(0) && damaged.is_empty() { Ok(None) } else { Err(gone(Lsn(0))) };
+        // A damaged snapshot shows that there was a journal, and so does an orderly stop after a record.
+        let never = cut == Lsn(0) && closed == Lsn(0) && damaged.is_empty();
+        return if never { Ok(None) } else { Err(gone(Lsn(0))) };
     };
     if oldest > needed {
         return Err(gone(oldest));
@@ -141,20 +156,21 @@ fn start_of(
 }
 
 impl Recovered {
-    /// Cuts the torn tail, if there is one: afterwards any process may go on behind [`Recovered::end`], by [`Writer::resume`].
+    /// Cuts the torn tail, if there is one, and keeps what it was, under the time `now`, in seconds since 1970. Afterwards any process
+    /// may go on behind [`Recovered::end`], by [`Writer::resume`].
     ///
     /// # Errors
-    /// The tail cannot be cut.
-    pub fn cut_torn_tail(&mut self) -> Result<(), RecoveryError> {
-        self.torn.take().map_or(Ok(()), |torn| recovery::cut(&self.directory, torn.from))
+    /// The tail cannot be kept, or cannot be cut.
+    pub fn cut_torn_tail(&mut self, now: u64) -> Result<Option<Kept>, RecoveryError> {
+        self.torn.take().map(|torn| recovery::cut(&self.directory, torn.from, now)).transpose()
     }
 
-    /// Cuts the torn tail, and goes on writing behind the last good record.
+    /// [`Recovered::cut_torn_tail`], and goes on writing behind the last good record.
     ///
     /// # Errors
-    /// The tail cannot be cut, or [`Writer::resume`]'s.
-    pub fn into_writer(mut self) -> Result<Writer, StartError> {
-        self.cut_torn_tail()?;
+    /// The tail cannot be kept or cut, or [`Writer::resume`]'s.
+    pub fn into_writer(mut self, now: u64) -> Result<Writer, StartError> {
+        self.cut_torn_tail(now)?;
         Ok(Writer::go_on(&self.directory, self.end, self.chain)?)
     }
 }

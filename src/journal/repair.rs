@@ -2,18 +2,15 @@
 //! moved aside, and nothing is thrown away.
 
 use std::fmt;
-use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
+use super::aside::Aside;
+use super::closed;
 use super::directory::Directory;
-use super::disk::DiskFile;
 use super::error::{DiskError, Step};
 use super::record::{self, RECORD_BYTES, RecordBytes};
 use super::recovery::{self, Damage, Known, RecoveryError};
-use super::segment::{
-    self, CHUNK_BYTES, HEADER_BYTES, HeaderError, Segment, State, bytes_of_segment, first_of, offset_of,
-};
+use super::segment::{self, HEADER_BYTES, HeaderError, Segment, State, bytes_of_segment, first_of, offset_of};
 use super::snapshot::{self, Snapshot};
 use crate::vocab::Lsn;
 
@@ -43,37 +40,57 @@ impl fmt::Display for Report {
 /// # Errors
 /// [`RecoveryError::Disk`]; and [`RecoveryError::Corrupt`] where not even the beginning of the journal can be relied on.
 pub fn repair(directory: &Directory, now: u64) -> Result<Report, RecoveryError> {
-    let folder = directory.path().join(format!("removed-{now}"));
-    let mut repair = Repair { directory, folder, report: Report::default() };
-    repair.rebuild_headers()?;
-    let Some(&start) = segment::list(directory)?.first() else {
-        repair.move_snapshots()?;
-        return Ok(repair.report);
-    };
-    let end = match recovery::scan(directory, start, Known::default(), |_| ()) {
-        Ok(scanned) => scanned.end,
-        Err(corrupt @ RecoveryError::Corrupt { lsn, .. }) if lsn == start && start > Lsn(1) => return Err(corrupt),
-        Err(RecoveryError::Corrupt { path, offset, lsn, damage }) => {
-            repair.say(format!("record {lsn}, byte {offset} of {}: {damage}", path.display()));
-            repair.cut(lsn, &damage)?;
-            recovery::scan(directory, start, Known::default(), |_| ())?.end
-        }
-        Err(other) => return Err(other),
-    };
-    repair.report.end = end;
-    repair.move_snapshots()?;
-    Ok(repair.report)
+    let aside = Aside::new(directory, &format!("removed-{now}"));
+    let mut repair = Repair { directory, aside, report: Report::default() };
+    repair.run()?;
+    let removed = repair.aside.made().map(Path::to_owned);
+    Ok(Report { removed, ..repair.report })
 }
 
 struct Repair<'a> {
     directory: &'a Directory,
-    folder: PathBuf,
+    aside: Aside<'a>,
     report: Report,
 }
 
 impl Repair<'_> {
     fn say(&mut self, line: String) {
         self.report.done.push(line);
+    }
+
+    fn run(&mut self) -> Result<(), RecoveryError> {
+        self.rebuild_headers()?;
+        let closed = match closed::read(self.directory)? {
+            Ok(closed) => closed,
+            Err(damaged) => {
+                self.say(damaged.to_string());
+                Lsn(0)
+            }
+        };
+        let segments = segment::list(self.directory)?;
+        if let Some(&start) = segments.first() {
+            self.report.end = self.cut_at_damage(start, closed)?;
+        }
+        // When all that it speaks of is cut: begun again after an interruption, the damage would else look like a torn tail.
+        if self.report.end < closed {
+            self.move_aside(&closed::path_of(self.directory))?;
+        }
+        self.move_snapshots()
+    }
+
+    /// Cuts the journal, which begins with record `start`, where it is damaged; the last record that is left.
+    fn cut_at_damage(&mut self, start: Lsn, closed: Lsn) -> Result<Lsn, RecoveryError> {
+        let known = Known { closed, ..Known::default() };
+        match recovery::scan(self.directory, start, known, |_| ()) {
+            Ok(scanned) => Ok(scanned.end),
+            Err(corrupt @ RecoveryError::Corrupt { lsn, .. }) if lsn == start && start > Lsn(1) => Err(corrupt),
+            Err(RecoveryError::Corrupt { path, offset, lsn, damage }) => {
+                self.say(format!("record {lsn}, byte {offset} of {}: {damage}", path.display()));
+                self.cut(lsn, &damage)?;
+                Ok(recovery::scan(self.directory, start, Known::default(), |_| ())?.end)
+            }
+            Err(other) => Err(other),
+        }
     }
 
     /// Writes damaged headers anew where the records say what stood there: the checksum that the first record continues
@@ -126,7 +143,7 @@ impl Repair<'_> {
         }
         let Some(segment) = Segment::open(self.directory, here)?.filter(|_| !whole) else { return Ok(()) };
         let offset = offset_of(lsn, per_segment);
-        let end = self.end_of_contents(&segment, lsn)?;
+        let end = recovery::end_of_contents(self.directory, &segment, lsn)?;
         self.save(&segment, offset, end, "tail")?;
         let lost = (end - offset).div_ceil(RECORD_BYTES as u64);
         self.say(format!("{}: {lost} records from byte {offset} on were cut", segment.path.display()));
@@ -135,22 +152,6 @@ impl Repair<'_> {
         }
         recovery::wipe(&segment, offset, bytes_of_segment(per_segment))?;
         Ok(())
-    }
-
-    /// The byte behind the last slot from `lsn` on that is not zero.
-    fn end_of_contents(&self, segment: &Segment, lsn: Lsn) -> Result<u64, DiskError> {
-        let per_segment = self.directory.records_per_segment();
-        let mut end = offset_of(lsn, per_segment);
-        let ended: ControlFlow<()> = recovery::read_slots(self.directory, segment, lsn, |at, contents| {
-            if contents.is_some_and(|bytes| *bytes != [0; RECORD_BYTES]) {
-                end = offset_of(at, per_segment) + RECORD_BYTES as u64;
-            }
-            ControlFlow::Continue(())
-        })?;
-        debug_assert!(ended.is_continue());
-        // In a file that is too short, the last bytes may be part of a slot.
-        let length = segment.file.len().step("measure", &segment.path)?;
-        Ok(if length < bytes_of_segment(per_segment) { end.max(length) } else { end })
     }
 
     /// Moves snapshots aside that hold what the journal no longer does; damaged ones stay.
@@ -167,23 +168,8 @@ impl Repair<'_> {
         Ok(())
     }
 
-    fn folder(&mut self) -> Result<&Path, DiskError> {
-        if self.report.removed.is_none() {
-            self.directory.disk().create_dir(&self.folder).step("make the directory", &self.folder)?;
-            let parent = self.directory.path();
-            self.directory.disk().sync_dir(parent).step("sync the directory", parent)?;
-            self.report.removed = Some(self.folder.clone());
-        }
-        Ok(&self.folder)
-    }
-
     fn move_aside(&mut self, path: &Path) -> Result<(), DiskError> {
-        let to = self.folder()?.join(path.file_name().unwrap_or_default());
-        let disk = self.directory.disk();
-        disk.rename(path, &to).step("move aside", path)?;
-        disk.sync_dir(&self.folder).step("sync the directory", &self.folder)?;
-        let from = path.parent().unwrap_or(path);
-        disk.sync_dir(from).step("sync the directory", from)?;
+        let to = self.aside.move_here(path)?;
         self.say(format!("{} was moved to {}", path.display(), to.display()));
         Ok(())
     }
@@ -194,21 +180,7 @@ impl Repair<'_> {
             return Ok(());
         }
         let name = format!("{:020}.{what}-from-byte-{from}", segment.first.0);
-        let path = self.folder()?.join(name);
-        let file: Arc<dyn DiskFile> = self.directory.disk().create(&path).step("make", &path)?;
-        let mut buffer = vec![0; CHUNK_BYTES];
-        let mut at = from;
-        while at < to {
-            let length = usize::try_from(to - at).unwrap_or(CHUNK_BYTES).min(CHUNK_BYTES);
-            let filled = segment.file.read_at(&mut buffer[..length], at).step("read", &segment.path)?;
-            if filled == 0 {
-                break;
-            }
-            file.write_at(&buffer[..filled], at - from).step("write", &path)?;
-            at += filled as u64;
-        }
-        file.sync_all().step("sync", &path)?;
-        self.directory.disk().sync_dir(&self.folder).step("sync the directory", &self.folder)?;
+        let path = self.aside.copy_here(segment, from, to, &name)?;
         self.say(format!("bytes {from} to {to} of {} were saved as {}", segment.path.display(), path.display()));
         Ok(())
     }

@@ -18,6 +18,7 @@ use super::directory::{Directory, IDENTITY_BYTES, Identity};
 use super::disk::{Blocks, DiskFile};
 use super::error::{DiskError, Step};
 use super::record::RECORD_BYTES;
+use crate::limits::MAX_LSN;
 use crate::vocab::Lsn;
 
 /// Records of a segment, where the data directory does not say otherwise: 64 MiB.
@@ -197,19 +198,44 @@ impl Segment {
     }
 }
 
-/// The first records of all segments, in order. Other files of the folder are passed over.
+/// The first records of all segments, in order. Other files of the folder are passed over; see [`strangers`].
 ///
 /// # Errors
 /// The folder cannot be listed.
 pub fn list(directory: &Directory) -> Result<Vec<Lsn>, DiskError> {
-    let folder = directory.journal();
-    let names = directory.disk().list(&folder).step("list", &folder)?;
-    let first =
-        |name: &String| name.strip_suffix(".segment").filter(|digits| digits.len() == 20)?.parse().ok().map(Lsn);
-    let ours = |&first: &Lsn| first.0 > 0 && first_of(first, directory.records_per_segment()) == first;
-    let mut found: Vec<_> = names.iter().filter_map(first).filter(ours).collect();
+    let mut found: Vec<_> = names(directory)?.iter().filter_map(|name| first_by_name(directory, name)).collect();
     found.sort_unstable();
     Ok(found)
+}
+
+/// Files that are named like segments, and begin with a record that no segment begins with, or that there can never be.
+///
+/// # Errors
+/// The folder cannot be listed.
+pub fn strangers(directory: &Directory) -> Result<Vec<PathBuf>, DiskError> {
+    let mut names = names(directory)?;
+    names.retain(|name| name.ends_with(SUFFIX) && first_by_name(directory, name).is_none());
+    Ok(names.into_iter().map(|name| directory.journal().join(name)).collect())
+}
+
+const SUFFIX: &str = ".segment";
+
+fn names(directory: &Directory) -> Result<Vec<String>, DiskError> {
+    let folder = directory.journal();
+    directory.disk().list(&folder).step("list", &folder)
+}
+
+/// The first record of the segment of that name, where it is one. All that is computed from it is far from the end of 64 bits.
+fn first_by_name(directory: &Directory, name: &str) -> Option<Lsn> {
+    let first = lsn_by_name(name, SUFFIX)?;
+    (first.0 > 0 && first_of(first, directory.records_per_segment()) == first).then_some(first)
+}
+
+/// The record that a file is named after: 20 digits, then `suffix`.
+pub(super) fn lsn_by_name(name: &str, suffix: &str) -> Option<Lsn> {
+    let digits = name.strip_suffix(suffix).filter(|digits| digits.len() == 20)?;
+    let digits = digits.bytes().all(|byte| byte.is_ascii_digit()).then_some(digits)?;
+    digits.parse().ok().filter(|&lsn| lsn <= MAX_LSN).map(Lsn)
 }
 
 /// Where a segment stands until it is whole.
@@ -286,6 +312,33 @@ mod tests {
         assert_eq!(all[4..8], block(5));
         assert_eq!(all[8], (9, 4096));
         assert_eq!(bytes_of_segment(RECORDS_PER_SEGMENT), (64 << 20) + 4096);
+    }
+
+    #[test]
+    fn only_names_that_a_segment_can_have_are_taken_for_one() {
+        let home = tempfile::tempdir().unwrap();
+        let directory = directory(home.path());
+        let last = MAX_LSN - (MAX_LSN - 1) % 8;
+        let names = [
+            ("00000000000000000001.segment".to_owned(), true),
+            (format!("{last:020}.segment"), true),
+            (format!("{:020}.segment", last + 8), false),
+            ("18446744073709551609.segment".to_owned(), false),
+            ("18446744073709551615.segment".to_owned(), false),
+            ("99999999999999999999.segment".to_owned(), false),
+            ("00000000000000000000.segment".to_owned(), false),
+            ("00000000000000000002.segment".to_owned(), false),
+            ("+0000000000000000009.segment".to_owned(), false),
+            ("0000000000000000009.segment".to_owned(), false),
+        ];
+        names.iter().for_each(|(name, _)| std::fs::write(directory.journal().join(name), b"").unwrap());
+        std::fs::write(directory.journal().join("notes"), b"").unwrap();
+        assert_eq!(list(&directory).unwrap(), [Lsn(1), Lsn(last)]);
+        let strange = strangers(&directory).unwrap();
+        let mut wanted: Vec<_> =
+            names.iter().filter(|(_, ours)| !ours).map(|(name, _)| directory.journal().join(name)).collect();
+        wanted.sort();
+        assert_eq!(strange, wanted);
     }
 
     #[test]

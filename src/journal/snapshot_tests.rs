@@ -4,6 +4,7 @@ use super::disk::forgetful::Forgetful;
 use super::snapshot::{Header, SnapshotError, SnapshotWriter, keep_newest, newest_good};
 use super::test_support::{ACCOUNTS, Taken, directory_on, one_by_one, record, recover_on};
 use super::*;
+use crate::limits::MAX_LSN;
 use crate::vocab::{AccountId, Cents, Lsn};
 
 /// A snapshot of the test journal after record `lsn`; `ahead`: the last account was read so many records later.
@@ -32,10 +33,10 @@ fn recovery_starts_from_the_snapshot_and_takes_the_records_behind_it() {
     let (recovered, taken) = recover_on(&disk);
     let recovered = recovered.unwrap();
     assert_eq!((recovered.end, recovered.snapshot, recovered.records), (Lsn(35), Lsn(22), 35), "all are still there");
-    assert_eq!(recovered.deposited, [Cents(22), Cents(35)]);
+    assert_eq!(recovered.flows.deposited, Cents(35));
     assert_eq!(taken.accounts, [(0, 1020, 20), (1, 1021, 21), (2, 1022, 22), (3, 1023, 23)]);
     // Without the first segments, and without a wish for what was before.
-    let mut writer = recovered.into_writer().unwrap();
+    let mut writer = recovered.into_writer(0).unwrap();
     assert_eq!(writer.remove_before(Lsn(22), 0).unwrap(), 2);
     drop(writer);
     let mut taken = Taken::default();
@@ -84,6 +85,56 @@ fn every_flipped_bit_and_every_cut_of_a_snapshot_is_seen_and_the_one_before_is_t
         disk.tamper(&snapshot_file(8), |bytes| bytes.clone_from(&good));
     }
     assert_eq!(recover_on(&disk).0.unwrap().snapshot, Lsn(8));
+}
+
+#[test]
+fn a_snapshot_of_right_checksums_that_says_what_cannot_be_is_not_believed() {
+    let good = Header { lsn: Lsn(8), accounts: ACCOUNTS, deposited: Cents(8), withdrawn: Cents::ZERO };
+    let account = (Cents(1000), Lsn(8));
+    let cents = |deposited, withdrawn| Header { deposited: Cents(deposited), withdrawn: Cents(withdrawn), ..good };
+    let of = |lsn| Header { lsn: Lsn(lsn), ..good };
+    let opening = 1000 * i64::from(ACCOUNTS);
+    for (header, (balance, lsn), believed) in [
+        (good, account, true),
+        (good, (Cents(-1), Lsn(8)), false),
+        (good, (Cents(i64::MIN), Lsn(8)), false),
+        (good, (Cents(1000), Lsn(MAX_LSN + 1)), false),
+        (good, (Cents(1000), Lsn(u64::MAX)), false),
+        (cents(-1, 0), account, false),
+        (cents(0, -1), account, false),
+        (cents(0, opening), account, true),
+        (cents(0, opening + 1), account, false),
+        (cents(i64::MAX - opening - 1, 0), account, true),
+        (cents(i64::MAX - opening + 1, 0), account, false),
+        (cents(i64::MAX, i64::MAX), account, false),
+        (of(MAX_LSN + 1), account, false),
+        (of(u64::MAX), account, false),
+    ] {
+        let disk = one_by_one(9);
+        let mut writer = SnapshotWriter::begin(&directory_on(&disk), header).unwrap();
+        (1..ACCOUNTS).for_each(|_| writer.push(account.0, account.1).unwrap());
+        writer.push(balance, lsn).unwrap();
+        writer.finish(Lsn(u64::MAX)).unwrap();
+        let recovered = recover_on(&disk).0.unwrap();
+        let what = format!("{header:?} {balance} {lsn}");
+        assert_eq!(recovered.snapshot, if believed { Lsn(8) } else { Lsn(0) }, "{what}");
+        // One with a name that is none is not even looked at.
+        let named = header.lsn.0 <= MAX_LSN;
+        assert_eq!(recovered.damaged_snapshots.len(), usize::from(!believed && named), "{what}");
+        assert_eq!(recovered.end, Lsn(9));
+    }
+}
+
+#[test]
+fn a_record_with_which_more_was_deposited_than_there_can_be_is_damage() {
+    let disk = one_by_one(9);
+    let deposited = Cents(i64::MAX - 1000 * i64::from(ACCOUNTS));
+    let header = Header { lsn: Lsn(8), accounts: ACCOUNTS, deposited, withdrawn: Cents::ZERO };
+    let mut writer = SnapshotWriter::begin(&directory_on(&disk), header).unwrap();
+    (0..ACCOUNTS).for_each(|_| writer.push(Cents(1), Lsn(8)).unwrap());
+    writer.finish(Lsn(8)).unwrap();
+    let error = recover_on(&disk).0.unwrap_err();
+    assert!(matches!(error, RecoveryError::Corrupt { lsn: Lsn(9), damage: recovery::Damage::Flows, .. }), "{error}");
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Reading all that there is, in order, for those who audit; also while somebody writes.
 
+use super::closed;
 use super::directory::Directory;
 use super::record::Record;
 use super::recovery::{self, Known, RecoveryError, TornTail};
@@ -32,11 +33,12 @@ pub fn sweep(
     each: impl FnMut(&Record),
 ) -> Result<Swept, RecoveryError> {
     let segments = segment::list(directory)?;
+    let closed = closed::read(directory)?.unwrap_or_default();
     let oldest = segments.first().copied().unwrap_or(Lsn(1));
     let last = durable.unwrap_or(Lsn(if segments.is_empty() { snapshotted.0 } else { u64::MAX }));
     if last < oldest {
         return Ok(Swept { oldest, end: Lsn(oldest.0 - 1), torn: None });
     }
-    let scanned = recovery::scan(directory, oldest, Known { snapshotted, durable }, each)?;
+    let scanned = recovery::scan(directory, oldest, Known { snapshotted, closed, durable }, each)?;
     Ok(Swept { oldest, end: scanned.end, torn: scanned.torn })
 }

@@ -8,6 +8,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::closed;
 use super::directory::Directory;
 use super::disk::{BLOCK_BYTES, Blocks};
 use super::error::{DiskError, Step};
@@ -158,6 +159,16 @@ impl Writer {
         }
         self.durable = self.last;
         Ok(self.durable)
+    }
+
+    /// The orderly end: says, durably, up to where the journal is durable, so that damage up to there can be told from a torn tail
+    /// for ever.
+    ///
+    /// # Errors
+    /// [`WriterError::Failed`] of an earlier call; [`WriterError::Disk`]: the mark of an earlier stop stays, and is still right.
+    pub fn close(self) -> Result<(), WriterError> {
+        self.still_good()?;
+        Ok(closed::write(&self.directory, self.durable)?)
     }
 
     /// The last record that was written.

@@ -164,14 +164,26 @@ impl Journald {
             if waiting > 0 && (stopping || self.is_due(waiting)) {
                 if self.write_group()? == Group::NoSpace && stopping {
                     log::warn!("there is no space for {waiting} records, of which nobody was told");
-                    return Ok(());
+                    return self.close();
                 }
                 continue;
             }
             if stopping {
-                return Ok(());
+                return self.close();
             }
             self.sleep()?;
+        }
+    }
+
+    /// The orderly end.
+    fn close(self) -> Result<(), JournaldError> {
+        match self.writer.close() {
+            Err(WriterError::Disk(error)) => {
+                // All is durable; only damage to its end would not be told from a torn tail.
+                log::warn!("that the journal was closed in order cannot be noted: {error}");
+                Ok(())
+            }
+            closed => Ok(closed?),
         }
     }
 

@@ -9,10 +9,9 @@
 //! A worker that dies may have counted an account and not marked it. Its lock is inherited by whoever comes to the account
 //! next, so a cut during which any lock was inherited is thrown away and taken again.
 
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use crate::ipc::robust::{Acquired, Held};
+use crate::ipc::cells::{Acquired, Held, Ordering};
 use crate::ledger::intent::Tally;
 use crate::ledger::order::EPOCHS;
 use crate::ledger::table::{LockedCell, Table};
@@ -25,9 +24,9 @@ pub struct Totals {
     pub accounts: u32,
     /// What all accounts hold together.
     pub sum: Cents,
-    /// All deposits, modulo 2^64.
+    /// All deposits.
     pub deposited: Cents,
-    /// All withdrawals, modulo 2^64.
+    /// All withdrawals.
     pub withdrawn: Cents,
     /// The last operation counted in.
     pub lsn: Lsn,
@@ -98,6 +97,7 @@ fn attempt(table: &Table) -> Option<Totals> {
     let inherited = table.inherited();
     let epoch = unused_epoch(table);
     let lsn = table.order().begin_cut(epoch);
+    // The sums of a cut fit; in one that is thrown away an account may be counted twice.
     let mut totals = [0i64; 3];
     let mut sum = 0i64;
     for account in (0..table.accounts()).map(AccountId) {

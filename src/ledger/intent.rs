@@ -1,8 +1,6 @@
 //! What a worker is about to do, written where the others can read it after its death.
 
-use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
-
-use crate::shared_struct;
+use crate::ipc::cells::{AtomicI64, AtomicU32, AtomicU64, Ordering, shared_struct};
 use crate::vocab::{AccountId, Cents, Lsn};
 
 /// The account number that stands for "no account".
@@ -40,7 +38,7 @@ shared_struct! {
 shared_struct! {
     /// What came in and went out through one worker, and the same as of the last cut that it took part in.
     /// Writer: the worker, holding the lock of an account that the operation touches; after its death, whoever repairs.
-    /// Counted modulo 2^64, like the two's complement sums that TOTALS compares.
+    /// The sums over all workers stay within 63 bits: see `headroom`.
     pub struct Tally, align 64, size 64; {
         pub(super) deposited: AtomicI64,
         pub(super) withdrawn: AtomicI64,
@@ -51,7 +49,9 @@ shared_struct! {
         pub(super) cut_withdrawn: AtomicI64,
         /// Balances that this worker counted into the cut before it changed them.
         pub(super) cut_sum: AtomicI64,
-        spare: [AtomicU64; 2],
+        /// How far `deposited` may rise before the worker must ask for more. Writer: the worker.
+        pub(super) deposit_limit: AtomicI64,
+        spare: AtomicU64,
     }
 }
 

@@ -7,21 +7,18 @@
 //!
 //! Everything here is read and written under the sequencer's lock.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-
 use crate::ipc::IpcError;
-use crate::ipc::layout::expect_to_write;
-use crate::ipc::segment::{Access, Segment};
+use crate::ipc::cells::{AtomicU32, AtomicU64, Ordering, Segment, expect_to_write, random, shared_struct};
+use crate::ipc::segment::Access;
 use crate::journal::record::{Kind, Record, Verdict};
 use crate::limits::KEY_BYTES;
-use crate::shared_struct;
 use crate::vocab::{AccountId, Cents, Lsn};
 
 /// Version of the layout.
 pub const LAYOUT_VERSION: u32 = 1;
 /// Slots of a bucket: one cache line. Half of them are in use when the window is full; with two buckets to choose from, both
 /// are full about never.
-const SLOTS: usize = 16;
+const SLOTS: usize = if cfg!(feature = "model") { 2 } else { 16 };
 /// Words of a remembered key.
 const WORDS: usize = 8;
 /// A slot has so many bits more of a key's number than the window has numbers, so that few of the slots that are out of the
@@ -162,7 +159,7 @@ impl Keys {
         let count = Self::places(window.into());
         let places = Segment::create(places, LAYOUT_VERSION, boot, count, |header: &KeysHeader, _| {
             for seed in &header.seeds {
-                let random = getrandom::u64().map_err(|_| IpcError::system("seed", places, nix::errno::Errno::EIO))?;
+                let random = random().map_err(|_| IpcError::system("seed", places, nix::errno::Errno::EIO))?;
                 seed.store(random, Ordering::Relaxed);
             }
             header.window.store(window.into(), Ordering::Relaxed);
@@ -170,8 +167,18 @@ impl Keys {
             header.number_bits.store(bits.min(u32::BITS - 1).into(), Ordering::Relaxed);
             Ok(())
         })?;
-        let buckets = (2 * window as usize).div_ceil(SLOTS).next_power_of_two();
-        Ok(Keys { places, index: Segment::create(index, LAYOUT_VERSION, boot, buckets, |(), _| Ok(()))? })
+        let index = Segment::create(index, LAYOUT_VERSION, boot, Self::buckets(window), |(), _| Ok(()))?;
+        Ok(Keys { places, index })
+    }
+
+    fn buckets(window: u32) -> usize {
+        (2 * window as usize).div_ceil(SLOTS).next_power_of_two()
+    }
+
+    /// Bytes of the two segments of a table that remembers `window` keys.
+    pub(super) fn bytes_for(window: u32) -> [usize; 2] {
+        let places = Segment::<KeysHeader, Place>::bytes_for(Self::places(window.into()));
+        [places, Segment::<(), Bucket>::bytes_for(Self::buckets(window))]
     }
 
     /// Maps an existing table.
@@ -309,7 +316,7 @@ impl Keys {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(feature = "model")))]
 mod tests {
     use super::*;
 

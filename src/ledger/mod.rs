@@ -6,6 +6,7 @@
 //! all accounts are read as one consistent cut while traffic flows ([`cut`]).
 
 pub mod cut;
+pub mod headroom;
 pub mod intent;
 pub mod keys;
 pub mod order;
@@ -14,6 +15,9 @@ pub mod rules;
 pub mod sequencer;
 pub mod table;
 pub mod teller;
+
+#[cfg(all(test, feature = "model"))]
+mod model_tests;
 
 /// The versions of the layouts: accounts and intents, journal ring, keys.
 pub const LAYOUT_VERSIONS: [u32; 3] = [table::LAYOUT_VERSION, sequencer::LAYOUT_VERSION, keys::LAYOUT_VERSION];

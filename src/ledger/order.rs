@@ -1,14 +1,17 @@
 //! The one order of all operations: a word in shared memory that gives each its number.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
+use crate::defect::{self, Defect};
+use crate::ipc::cells::{AtomicU64, Ordering};
 use crate::ledger::intent::{Intent, Phase};
+use crate::limits::MAX_LSN;
 use crate::vocab::Lsn;
 
 /// Bits of the word that count cuts; the other 52 count operations: 47 years at 3 million a second.
 const EPOCH_BITS: u32 = 12;
 /// How many cut numbers there are before they begin anew.
 pub const EPOCHS: u32 = 1 << EPOCH_BITS;
+
+const _: () = assert!(MAX_LSN == u64::MAX >> EPOCH_BITS, "the bits that are left");
 
 /// An operation's place: its number, and the cut that it comes after.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,8 +77,9 @@ impl Order<'_> {
     pub fn happened(&self, intent: &Intent) -> Option<Lsn> {
         // The order first. A number that a dead worker had claimed and not reached goes to another operation, but only after
         // the claim was withdrawn: whoever still sees the claim afterwards saw the order from before.
+        let early = defect::is(Defect::ClaimFirst).then(|| intent.phase());
         let last = self.now().lsn;
-        match intent.phase() {
+        match early.unwrap_or_else(|| intent.phase()) {
             Phase::Committed(lsn) => Some(lsn),
             Phase::Claimed(lsn) => (lsn <= last).then_some(lsn),
             Phase::Idle | Phase::Prepared => None,

@@ -6,10 +6,8 @@
 //! repaired by the next. Each repairer mends only the account whose lock it holds; the intent stays until the master has
 //! seen all of its accounts mended ([`settle`]), and only then may a successor use its place.
 
-use std::sync::atomic::{AtomicI64, Ordering};
-
 use crate::crash_point::{CrashPoint, crash_point};
-use crate::ipc::robust::Busy;
+use crate::ipc::cells::{AtomicI64, Busy, Ordering};
 use crate::ledger::intent::{LedgerRow, Phase, Plan};
 use crate::ledger::table::{AccountCell, Table};
 use crate::vocab::{AccountId, Cents, Lsn};

@@ -39,7 +39,8 @@ pub enum Refusal {
     /// The account holds less than is to be taken.
     #[error("insufficient funds")]
     Insufficient,
-    /// The amount is not positive, the two accounts are one, or a balance would pass the cap.
+    /// The amount is not positive, the two accounts are one, a balance would pass the cap, or all deposits
+    /// together would pass 63 bits.
     #[error("invalid operation")]
     Invalid,
 }

@@ -9,19 +9,18 @@
 //!
 //! Without a journal the ring has no places. Operations without a key then take their number without the lock.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
-
 use crate::crash_point::{CrashPoint, crash_point};
 use crate::defect::{self, Defect};
 use crate::ipc::IpcError;
-use crate::ipc::robust::{Acquired, Busy, Held, RobustMutex};
-use crate::ipc::segment::{Access, Segment};
+use crate::ipc::cells::{
+    Acquired, AtomicU32, AtomicU64, Busy, Held, Ordering, RobustMutex, Segment, fence, shared_struct,
+};
+use crate::ipc::segment::Access;
 use crate::journal::record::{RECORD_BYTES, Record, RecordBytes};
 use crate::ledger::intent::{Intent, Phase};
 use crate::ledger::keys::{Found, Keys, Remembered, Spot};
 use crate::ledger::order::{Order, Stamp};
 use crate::ledger::table::{PATIENCE, Table};
-use crate::shared_struct;
 use crate::vocab::Lsn;
 
 /// Version of the ring's layout.
@@ -102,12 +101,24 @@ pub struct Shape {
 pub enum Uncommitted {
     /// Its key is known with the same request, and this became of it.
     Repeated(Remembered),
-    /// Its key is known with another request.
-    Conflict,
+    /// Its key is known with another request, which is operation so-and-so: to say so shows that this has happened.
+    Conflict(Lsn),
     /// The ring is full: ask again when more is durable.
     Later,
     /// The disk is full; ask again much later.
     NoSpace,
+}
+
+impl Uncommitted {
+    /// The operation whose having happened shows in an answer that says this; 0 for none.
+    #[must_use]
+    pub fn shows(&self) -> Lsn {
+        match self {
+            Uncommitted::Repeated(first) => first.lsn,
+            Uncommitted::Conflict(first) => *first,
+            Uncommitted::Later | Uncommitted::NoSpace => Lsn(0),
+        }
+    }
 }
 
 /// The ring and the keys.
@@ -128,6 +139,12 @@ impl Sequencer {
             header.lock.init(ring)
         })?;
         Ok(Sequencer { ring: made, keys: Keys::create([keys, index], boot, shape.key_window)? })
+    }
+
+    /// Bytes of the three segments.
+    pub(super) fn bytes_for(shape: &Shape) -> [usize; 3] {
+        let [keys, index] = Keys::bytes_for(shape.key_window);
+        [Segment::<RingHeader, RecordPlace>::bytes_for(shape.ring as usize), keys, index]
     }
 
     pub(super) fn open([ring, keys, index]: [&str; 3], access: Access) -> Result<Self, IpcError> {
@@ -308,7 +325,7 @@ impl Table {
         record.lsn = Lsn(self.order().now().lsn.0 + 1);
         let slot = match spot.map(|spot| keys.find(spot)) {
             Some(Found::Known(known)) if known.is_same_request(record) => return Err(Uncommitted::Repeated(known)),
-            Some(Found::Known(_)) => return Err(Uncommitted::Conflict),
+            Some(Found::Known(known)) => return Err(Uncommitted::Conflict(known.lsn)),
             Some(Found::Crowded) => return Err(Uncommitted::NoSpace),
             Some(Found::Free(slot)) => Some(slot),
             None => None,
@@ -393,10 +410,14 @@ impl Table {
         let keys = self.sequencer().keys();
         for row in self.rows() {
             if matches!(row.intent.phase(), Phase::Claimed(lsn) if lsn > last) {
+                if defect::is(Defect::StaleClaim) {
+                    continue;
+                }
                 row.intent.withdraw_claim();
                 crash_point(CrashPoint::RepairWithdrawn);
             } else if let Some(lsn) = self.order().happened(&row.intent)
                 && row.intent.key_number() == keys.known() + 1
+                && !defect::is(Defect::LostKey)
             {
                 keys.make_known(row.intent.key_number(), lsn);
                 crash_point(CrashPoint::RepairKeyKnown);

@@ -1,24 +1,28 @@
 //! The account table: one 64-byte cell per account in shared memory, each under its own robust lock.
 
-use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::defect::{self, Defect};
 use crate::ipc::IpcError;
-use crate::ipc::robust::{Acquired, Busy, Held, RobustMutex};
-use crate::ipc::segment::{Access, Segment};
+use crate::ipc::cells::{
+    Acquired, AtomicI64, AtomicU32, AtomicU64, Busy, Held, Ordering, RobustMutex, Segment, shared_struct, unlink,
+};
+use crate::ipc::segment::Access;
 use crate::journal::record::Record;
+use crate::ledger::headroom::Headroom;
 use crate::ledger::intent::LedgerRow;
 use crate::ledger::keys::Found;
 use crate::ledger::order::Order;
 use crate::ledger::repair;
 use crate::ledger::sequencer::{Sequencer, Shape};
 use crate::limits::MAX_WORKERS;
-use crate::shared_struct;
 use crate::vocab::{AccountId, Cents, Lsn};
 
 /// Version of the layout of both segments; goes up with every change of a structure in them.
-pub const LAYOUT_VERSION: u32 = 2;
+pub const LAYOUT_VERSION: u32 = 3;
+
+/// Rows: one for each worker that there can be, or as many as a model looks at.
+const ROWS: usize = if cfg!(feature = "model") { 3 } else { MAX_WORKERS };
 
 /// How long a taker of a lock waits before it shows that it is alive and waits on.
 pub(super) const PATIENCE: Duration = Duration::from_millis(20);
@@ -33,7 +37,9 @@ shared_struct! {
         opening: AtomicI64,
         /// The largest balance that an account may have, in cents. The master, before the first worker.
         cap: AtomicI64,
-        spare: [AtomicU64; 5],
+        /// See `Headroom`. Workers, now and then, by compare-and-swap.
+        headroom: AtomicI64,
+        spare: [AtomicU64; 4],
         /// See `Order`. Every worker, by atomic addition.
         sequence: AtomicU64,
         sequence_line: [AtomicU64; 7],
@@ -128,9 +134,17 @@ impl Table {
     pub fn create(names: [&str; 5], boot: u32, shape: &Shape) -> Result<Self, IpcError> {
         let made = Self::make(names, boot, shape);
         if made.is_err() {
-            names.iter().try_for_each(|name| crate::ipc::segment::unlink(name))?;
+            names.iter().try_for_each(|name| unlink(name))?;
         }
         made
+    }
+
+    /// Bytes of the segments `accounts`, `intents`, `journal`, `keys`, `key-index` of a table of this shape.
+    #[must_use]
+    pub fn bytes_for(shape: &Shape) -> [usize; 5] {
+        let accounts = Segment::<TableHeader, AccountCell>::bytes_for(shape.accounts as usize);
+        let [ring, keys, index] = Sequencer::bytes_for(shape);
+        [accounts, Segment::<(), LedgerRow>::bytes_for(MAX_WORKERS), ring, keys, index]
     }
 
     fn make([accounts_name, rows_name, sequencer @ ..]: [&str; 5], boot: u32, shape: &Shape) -> Result<Self, IpcError> {
@@ -138,8 +152,10 @@ impl Table {
         let count = accounts as usize;
         let cells = Segment::create(accounts_name, LAYOUT_VERSION, boot, count, |header: &TableHeader, cells| {
             header.accounts.store(accounts, Ordering::Relaxed);
-            header.opening.store(initial.0 * i64::from(accounts), Ordering::Relaxed);
-            // So that the sum over all accounts can never overflow.
+            // Settings see to it that this fits, but where accounts are there already and opened otherwise, which `begin_after` tells.
+            let opening = Cents(initial.0.saturating_mul(accounts.into()));
+            header.opening.store(opening.0, Ordering::Relaxed);
+            Headroom(&header.headroom).begin(opening, Cents::ZERO);
             header.cap.store(i64::MAX / i64::from(accounts), Ordering::Relaxed);
             header.cut_lock.init(accounts_name)?;
             cells.iter().try_for_each(|cell: &AccountCell| {
@@ -147,7 +163,7 @@ impl Table {
                 cell.lock.init(accounts_name)
             })
         })?;
-        let rows = Segment::create(rows_name, LAYOUT_VERSION, boot, MAX_WORKERS, |(), _| Ok(()))?;
+        let rows = Segment::create(rows_name, LAYOUT_VERSION, boot, ROWS, |(), _| Ok(()))?;
         Ok(Table { accounts: cells, rows, sequencer: Sequencer::create(sequencer, boot, shape)? })
     }
 
@@ -185,6 +201,12 @@ impl Table {
     #[must_use]
     pub fn cap(&self) -> Cents {
         Cents(self.header().cap.load(Ordering::Relaxed))
+    }
+
+    /// What may yet be deposited.
+    #[inline]
+    pub(super) fn headroom(&self) -> Headroom<'_> {
+        Headroom(&self.header().headroom)
     }
 
     /// The order of operations.
@@ -318,6 +340,8 @@ impl Table {
         // Any row will do: only the sums over all rows mean something.
         let tally = &self.rows()[0].tally;
         tally.deposited.store(deposited.0, Ordering::Relaxed);
+        tally.deposit_limit.store(deposited.0, Ordering::Relaxed);
+        self.headroom().begin(opening, deposited);
         tally.withdrawn.store(withdrawn.0, Ordering::Relaxed);
         self.order().begin_after(lsn);
         self.sequencer.begin_after(lsn);

@@ -36,7 +36,7 @@ impl<'a> Completion<'a> {
 /// Who asked, and the key by which the request is known when it comes again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Asker {
-    /// CRC-32 of the user's name: a key is the user's own.
+    /// The user's number: a key is the user's own.
     pub principal: u32,
     /// The idempotency key, if the request has one.
     pub key: Option<Key>,
@@ -146,6 +146,11 @@ impl<'a> Teller<'a> {
                 return self.refuse(operation, asker, refusal, reply);
             }
         };
+        if outcome.deposited > Cents::ZERO && !self.row.tally.has_room_for(outcome.deposited, &self.table.headroom()) {
+            // It tells something about all deposits so far.
+            self.see(self.table.order().now().lsn);
+            return self.refuse(operation, asker, Refusal::Invalid, reply);
+        }
         crash_point(CrashPoint::Decided);
         let completion = reply(Ok(&outcome));
         crash_point(CrashPoint::ReplyWritten);
@@ -200,9 +205,7 @@ impl<'a> Teller<'a> {
                 Ok(stamp)
             }
             Err(uncommitted) => {
-                if let Uncommitted::Repeated(first) = &uncommitted {
-                    self.see(first.lsn);
-                }
+                self.see(uncommitted.shows());
                 self.row.intent.clear();
                 Err(Undone::Uncommitted(uncommitted))
             }
@@ -273,8 +276,8 @@ impl<'a> Teller<'a> {
     #[inline]
     fn plan(&self, operation: Operation, outcome: &Outcome, completion: Completion<'_>) -> Plan {
         let tally = &self.row.tally;
-        // Two's complement: the sums that TOTALS compares are equal modulo 2^64 also after a wrap.
-        let moved = |from: i64, by: Cents| [Cents(from), Cents(from.wrapping_add(by.0))];
+        // Deposits stay below the tally's limit, and no more goes out than came in.
+        let moved = |from: i64, by: Cents| [Cents(from), Cents(from + by.0)];
         Plan {
             accounts: [Some(operation.accounts().0), operation.accounts().1],
             balances: outcome.balances,

@@ -90,6 +90,9 @@ impl Driver {
         let mut more = false;
         for service in Service::ALL {
             let Some(listener) = &self.accepting.listeners[service.index()] else { continue };
+            if !self.connections.has_slot(service) {
+                continue;
+            }
             match net::accept(listener.as_fd()) {
                 Ok(Some(socket)) => {
                     more = true;

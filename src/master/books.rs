@@ -1,6 +1,6 @@
 //! The books: taken out of the journal before the first worker, summed up behind the last.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -8,14 +8,12 @@ use crate::config::{Durability, Settings};
 use crate::instance::Instance;
 use crate::instance::stats::WorkerStats;
 use crate::ipc::process;
-use crate::journal::{Directory, Record, Replay, recover, segment};
-use crate::ledger::{Shape, Table, Totals, cut};
+use crate::journal::{Directory, DirectoryError, Flows, Record, Replay, recover, segment};
+use crate::ledger::{Table, Totals, cut};
 use crate::logging;
 use crate::master::MasterError;
 use crate::vocab::{AccountId, Cents, Lsn};
 
-/// Places of the journal ring: 8 MiB, some 30 milliseconds of the highest load.
-const RING: u32 = 1 << 16;
 /// Who waits longer for the books to be read is shown how far that is.
 const PATIENCE: Duration = Duration::from_secs(1);
 
@@ -36,6 +34,7 @@ pub fn open_directory(settings: &Settings) -> Result<Option<Directory>, MasterEr
             settings.flush_interval.as_millis()
         );
     }
+    check_growth(settings)?;
     Ok(Some(Directory::open_or_create(
         &settings.data,
         settings.accounts,
@@ -44,16 +43,31 @@ pub fn open_directory(settings: &Settings) -> Result<Option<Directory>, MasterEr
     )?))
 }
 
-/// What the table of accounts is made for.
-#[must_use]
-pub fn shape(settings: &Settings, directory: Option<&Directory>) -> Shape {
-    Shape {
-        accounts: directory.map_or(settings.accounts, |directory| directory.openings().accounts()),
-        initial_balance: settings.initial_balance,
-        ring: if directory.is_some() { RING } else { 0 },
-        key_window: settings.key_window,
-        replies_wait: settings.durability == Durability::Sync,
+/// Before accounts are added, which cannot be taken back: whether what they open with and all that was ever deposited is within what
+/// there can be.
+fn check_growth(settings: &Settings) -> Result<(), MasterError> {
+    let (accounts, opening) = (settings.accounts, settings.initial_balance);
+    // Where there is none yet, or it cannot be used, `open_or_create` says so.
+    let Ok(directory) = Directory::open(&settings.data) else { return Ok(()) };
+    let added = accounts.saturating_sub(directory.openings().accounts());
+    if added == 0 || opening == Cents::ZERO {
+        return Ok(());
     }
+    let flows = recover(&directory, Lsn(u64::MAX), &mut Unheard, |_| ())?.flows;
+    let added = opening.0.checked_mul(added.into()).map(Cents);
+    let opened = added.and_then(|added| flows.opening.checked_add(added));
+    match opened.and_then(|opened| Flows::new(opened, flows.deposited, flows.withdrawn)) {
+        Some(_) => Ok(()),
+        None => Err(DirectoryError::Opening { accounts, opening }.into()),
+    }
+}
+
+/// Takes in nothing: the sums are enough.
+struct Unheard;
+
+impl Replay for Unheard {
+    fn snapshot_account(&mut self, _: AccountId, _: Cents, _: Lsn) {}
+    fn record(&mut self, _: &Record) {}
 }
 
 /// Fills the table from the journal, and cuts what a loss of power left of operations that nobody was told of.
@@ -78,12 +92,22 @@ pub fn read(instance: &Instance, directory: &Directory, key_window: u32) -> Resu
     for damaged in &recovered.damaged_snapshots {
         log::warn!("{damaged}; it is kept, and the one before is used");
     }
-    if let Some(torn) = &recovered.torn {
-        log::warn!("{torn}");
+    for path in segment::strangers(directory)? {
+        log::warn!(
+            "{} is named like a segment, and no segment can have that name; it was left where it is",
+            path.display()
+        );
+    }
+    if let Some(damaged) = &recovered.damaged_mark {
+        log::warn!("{damaged}");
     }
     let (end, snapshot, records) = (recovered.end, recovered.snapshot, recovered.records);
-    let flows = [recovered.deposited[1], recovered.withdrawn[1]];
-    recovered.cut_torn_tail()?;
+    let flows = [recovered.flows.deposited, recovered.flows.withdrawn];
+    if let Some(torn) = recovered.torn {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let kept = recovered.cut_torn_tail(now)?.unwrap_or_default();
+        log::warn!("{torn}; it was cut, and {kept}");
+    }
     table.begin_after(end, directory.openings().total(), flows);
     instance.journal_row().set_snapshot(snapshot);
     if end > Lsn(0) {

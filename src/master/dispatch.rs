@@ -9,25 +9,15 @@ use crate::instance::Instance;
 use crate::ipc::fdpass;
 use crate::ipc::lane::Ticket;
 use crate::ipc::process::monotonic_ns;
+use crate::limits::MAX_DEATHS_BY_ONE_REQUEST;
 use crate::master::children::WorkerSlot;
 use crate::worker::Farewell;
 
 /// A connection that no lane has room for.
 struct Waiting {
     ticket: Ticket,
-    /// Held here when it has no slot, whose duplicate would hold it else.
-    slotless: Option<OwnedFd>,
     /// Whether another worker has served it.
     resumed: bool,
-}
-
-impl Waiting {
-    /// One that came for `service` and got no slot.
-    fn to_be_refused(service: Service, socket: OwnedFd) -> Self {
-        let generation = service as u32;
-        let ticket = Ticket { slot: Ticket::REFUSED, generation, accepted_ns: monotonic_ns() };
-        Waiting { ticket, slotless: Some(socket), resumed: false }
-    }
 }
 
 /// The connections of an instance, as the master sees them: sockets that it never reads a byte from.
@@ -59,10 +49,6 @@ pub struct Orphans {
     pub closed: usize,
 }
 
-/// A connection whose worker died so often while the same request of it waited is taken for the cause, and closed: handed
-/// on, it would kill one worker after the other.
-const DEATHS_BY_ONE_REQUEST: u32 = 8;
-
 /// How often a connection's worker died without it getting on.
 #[derive(Debug, Default, Clone, Copy)]
 struct Suspicion {
@@ -87,9 +73,9 @@ impl Connections {
         }
     }
 
-    /// Those that another program had: by slot, and those that are to be turned away. Who has which, the slots say.
+    /// Those that another program had, by slot. Who has which, the slots say.
     #[must_use]
-    pub fn adopt(instance: &'static Instance, had: Vec<(u32, OwnedFd)>, refused: Vec<(Service, OwnedFd)>) -> Self {
+    pub fn adopt(instance: &'static Instance, had: Vec<(u32, OwnedFd)>) -> Self {
         let mut connections = Self::new(instance);
         let slots = connections.slots;
         for (slot, socket) in had {
@@ -106,23 +92,11 @@ impl Connections {
             }
         }
         connections
-            .waiting
-            .extend(refused.into_iter().map(|(service, socket)| Waiting::to_be_refused(service, socket)));
-        connections
     }
 
     /// The duplicates, with their slots.
     pub fn duplicates(&self) -> impl Iterator<Item = (u32, BorrowedFd<'_>)> {
         (0..).zip(&self.duplicates).filter_map(|(slot, socket)| Some((slot, socket.as_ref()?.as_fd())))
-    }
-
-    /// The connections that wait to be turned away.
-    pub fn refused(&self) -> impl Iterator<Item = (Service, BorrowedFd<'_>)> {
-        self.waiting.iter().filter_map(|waiting| {
-            let service =
-                Service::ALL.into_iter().find(|service| service.index() == waiting.ticket.generation as usize)?;
-            Some((service, waiting.slotless.as_ref()?.as_fd()))
-        })
     }
 
     /// Whether some wait for room in a lane; no others are accepted before them.
@@ -131,7 +105,14 @@ impl Connections {
         !self.waiting.is_empty()
     }
 
-    /// Takes a connection in and hands it over, or has it wait.
+    /// Whether a slot is free for one more connection of `service`. While there is none, connections wait in the kernel's queue:
+    /// workers close silent ones, and tell those for which there is no room, so that it is not for long.
+    #[must_use]
+    pub fn has_slot(&self, service: Service) -> bool {
+        !self.free[service.index()].is_empty()
+    }
+
+    /// Takes a connection in, for which there must be a slot, and hands it over, or has it wait.
     pub fn take_in(&mut self, service: Service, socket: OwnedFd, workers: &mut [Option<WorkerSlot>]) {
         let accepted_ns = monotonic_ns();
         let place = self.free[service.index()].pop().and_then(|index| {
@@ -139,17 +120,13 @@ impl Connections {
             // The master alone gives out slots in this mode; whom it is handed to is not known yet.
             slot.begin(Holder::Handed(NOBODY_YET), accepted_ns).map(|claim| (index, claim))
         });
-        let waiting = match place {
-            Some((slot, claim)) => {
-                self.duplicates[slot as usize] = Some(socket);
-                self.suspicions[slot as usize] = Suspicion::default();
-                let ticket = Ticket { slot, generation: claim.generation, accepted_ns };
-                Waiting { ticket, slotless: None, resumed: false }
-            }
-            // A worker tells the client: the master never speaks with one.
-            None => Waiting::to_be_refused(service, socket),
+        let Some((slot, claim)) = place else {
+            return log::error!("a connection was accepted without a free slot; closing it");
         };
-        self.waiting.push_back(waiting);
+        self.duplicates[slot as usize] = Some(socket);
+        self.suspicions[slot as usize] = Suspicion::default();
+        let ticket = Ticket { slot, generation: claim.generation, accepted_ns };
+        self.waiting.push_back(Waiting { ticket, resumed: false });
         // If there is no room it waits, and the caller sees that.
         let _ = self.hand_over_waiting(workers);
     }
@@ -189,10 +166,9 @@ impl Connections {
         Err(NoRoom)
     }
 
-    fn hand_to(&self, Waiting { ticket, slotless, resumed }: &Waiting, worker: &mut WorkerSlot) -> bool {
+    fn hand_to(&self, Waiting { ticket, resumed }: &Waiting, worker: &mut WorkerSlot) -> bool {
         let Some(process) = &worker.process else { return false };
-        let duplicate = self.duplicates.get(ticket.slot as usize).and_then(Option::as_ref);
-        let Some(socket) = slotless.as_ref().or(duplicate) else {
+        let Some(socket) = self.duplicates.get(ticket.slot as usize).and_then(Option::as_ref) else {
             log::error!("{ticket:?} has no socket; dropping it");
             return true;
         };
@@ -202,7 +178,7 @@ impl Connections {
         if worker.producer.push(*ticket).is_ok() {
             match fdpass::send(process.lane.as_fd(), &ticket.to_bytes(), Some(socket.as_fd())) {
                 Ok(()) => {
-                    worker.connections += u32::from(slotless.is_none());
+                    worker.connections += 1;
                     return true;
                 }
                 Err(error) => {
@@ -248,7 +224,7 @@ impl Connections {
         let slot = u32::try_from(index).unwrap_or(u32::MAX);
         self.assign(slot, resumed, NOBODY_YET);
         let ticket = Ticket { slot, generation: claim.generation, accepted_ns: self.slots[index].opened_ns() };
-        self.waiting.push_back(Waiting { ticket, slotless: None, resumed });
+        self.waiting.push_back(Waiting { ticket, resumed });
     }
 
     fn release(&mut self, index: usize) {
@@ -297,7 +273,7 @@ impl Connections {
         let suspicion = &mut self.suspicions[index];
         let stuck = received != progress.consumed && suspicion.progress == progress;
         *suspicion = Suspicion { progress, deaths: if stuck { suspicion.deaths + 1 } else { 1 } };
-        let guilty = suspicion.deaths >= DEATHS_BY_ONE_REQUEST;
+        let guilty = suspicion.deaths >= MAX_DEATHS_BY_ONE_REQUEST;
         if guilty {
             log::error!(
                 "connection {index}: {} workers died while one request of it waited; closing it",

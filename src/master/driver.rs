@@ -12,16 +12,17 @@ use mio::{Events, Interest, Poll, Token};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 use crate::config::AcceptMode;
-use crate::connection::PerService;
+use crate::connection::{PerService, Service};
 use crate::instance::control::{Orders, WorkerState};
+use crate::ipc::IpcError;
 use crate::ipc::process::monotonic_ns;
-use crate::ipc::{IpcError, net};
 use crate::limits::MAX_WORKERS;
 use crate::logging;
 use crate::master::accept::Accepting;
 use crate::master::children::{Common, JournalProcess, Listeners, WorkerSlot, duplicate};
 use crate::master::dispatch::Connections;
 use crate::master::notify::ServiceManager;
+use crate::master::start::ports;
 use crate::master::supervisor::{Action, Event, Observation, SlotId, Supervisor, TICK_NS, WorkerSeen};
 use crate::master::upgrade::NewProgram;
 use crate::master::{MasterError, signals};
@@ -304,7 +305,8 @@ impl Driver {
         if self.common.settings.accept != AcceptMode::Reuseport {
             return duplicate(&self.shared_listeners);
         }
-        let [bank, web] = self.addresses.map(|address| address.map(|address| net::listener(address, true)).transpose());
+        let [bank, web] = Service::ALL
+            .map(|service| self.addresses[service.index()].map(|address| ports::join(service, address)).transpose());
         Ok([bank?, web?])
     }
 

@@ -7,48 +7,41 @@
 mod accept;
 mod books;
 mod children;
-mod claim;
 mod collect;
 mod dispatch;
 mod driver;
 mod notify;
 mod requests;
 mod signals;
+pub mod start;
 mod supervisor;
 mod upgrade;
 
+use std::fs::File;
 use std::io;
-use std::net::SocketAddr;
 use std::os::fd::AsFd;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
-
-use nix::errno::Errno;
 
 use crate::access_log::{self, AccessLog, LogError};
 use crate::config::{AcceptMode, ConfigError, Settings};
-use crate::connection::{PerService, Service};
+use crate::connection::Service;
 use crate::crash_point;
 use crate::defect;
 use crate::instance::{Blueprint, Instance};
 use crate::ipc::event::Nudge;
 use crate::ipc::names::{Generation, SHM_FOLDER};
-use crate::ipc::{IpcError, files, net, process};
-use crate::journal::{Directory, DirectoryError, DiskError, RecoveryError};
+use crate::ipc::{IpcError, net, process};
+use crate::journal::{Directory, DirectoryError, DiskError, Principals, PrincipalsError, RecoveryError};
 use crate::limits::MAX_WORKERS;
 use crate::logging;
-use crate::service::users::{Users, UsersError};
+use crate::service::users::Users;
 use children::{Common, Listeners, WorkerSlot};
-pub use claim::ClaimError;
 use dispatch::Connections;
 use driver::{Driver, EventSources};
+use start::{ClaimError, Needs, Occasion, Plan, PortError, StartError, claim, needs, ports, served};
 use supervisor::Supervisor;
 pub use upgrade::check as check_upgrade;
-
-/// Open files beside one per connection: standard ones, listeners, locks, and three per worker.
-const OTHER_FILES: u64 = 64 + 4 * MAX_WORKERS as u64 + FILES_ON_SHELF;
-/// Files that a worker may keep open to send them again.
-const FILES_ON_SHELF: u64 = 1024;
 
 /// Why the server did not start, or could not go on.
 #[derive(Debug, thiserror::Error)]
@@ -64,12 +57,15 @@ pub enum MasterError {
         /// Why.
         why: String,
     },
+    /// Something that it needs is not there.
+    #[error(transparent)]
+    Start(#[from] StartError),
     /// This master may not be the one.
     #[error(transparent)]
     Claim(#[from] ClaimError),
-    /// The users file cannot be used.
+    /// A port was taken since it was looked for.
     #[error(transparent)]
-    Users(#[from] UsersError),
+    Port(#[from] PortError),
     /// A kernel object cannot be made or used.
     #[error(transparent)]
     Ipc(#[from] IpcError),
@@ -82,17 +78,12 @@ pub enum MasterError {
         source: io::Error,
     },
     /// Not enough files may be open.
-    #[error(
-        "{needed} open files are needed for {connections} connections (--max-connections and --http-connections), the hard limit \
-         is {limit}: raise it (ulimit -Hn), or take fewer connections"
-    )]
+    #[error("{needed} files must be open at a time, and the limit of {limit} cannot be raised (RLIMIT_NOFILE)")]
     OpenFiles {
         /// How many are needed.
         needed: u64,
         /// How many may be.
         limit: u64,
-        /// What they are needed for.
-        connections: u32,
     },
     /// The data directory cannot be used.
     #[error(transparent)]
@@ -100,22 +91,15 @@ pub enum MasterError {
     /// The journal cannot be read.
     #[error(transparent)]
     Recovery(#[from] RecoveryError),
-    /// What nobody is to read lies where everybody may.
-    #[error("{what}, {path}, lies in the folder that --www serves, {folder}: serve another folder, or move it out")]
-    Served {
-        /// What it is.
-        what: &'static str,
-        /// Where it is.
-        path: String,
-        /// What is served.
-        folder: String,
-    },
     /// The access log cannot be written.
     #[error(transparent)]
     Log(#[from] LogError),
     /// A file of the journal cannot be read.
     #[error(transparent)]
     Disk(#[from] DiskError),
+    /// The users cannot be numbered.
+    #[error(transparent)]
+    Principals(#[from] PrincipalsError),
     /// There is a journal, and it is not to be read.
     #[error(
         "{0} holds a journal, which --durability none would ignore; choose another directory with --data, or another          durability"
@@ -168,6 +152,7 @@ impl Drop for Unlinker {
 pub fn run(read_settings: impl Fn() -> Result<Settings, ConfigError> + 'static) -> Result<(), MasterError> {
     process::set_name("vault-master");
     process::open_standard_descriptors().map_err(|source| MasterError::Io { step: "open /dev/null", source })?;
+    process::ignore_file_size_signal().map_err(|errno| IpcError::system("ignore", "SIGXFSZ", errno))?;
     let left = upgrade::Left::announced()?;
     process::collect_own_children();
     // Before the first child, which takes the mask off again.
@@ -188,50 +173,82 @@ type ReadSettings = Box<dyn Fn() -> Result<Settings, ConfigError>>;
 
 fn start_anew(read_settings: ReadSettings) -> Result<(Driver, Unlinker), MasterError> {
     let settings: &'static Settings = Box::leak(Box::new(read_settings()?));
-    let users = Arc::new(read_users(settings)?);
-    check_environment(settings)?;
+    let Plan { users, needs, warnings } = start::check(settings, Occasion::Start)?;
+    warnings.iter().for_each(|warning| log::warn!("{warning}"));
+    check_environment(&needs)?;
     let program = upgrade::invoked_program().map_err(|source| MasterError::Io { step: "find this program", source })?;
     let data_lock = claim::lock_data(&settings.data, &settings.instance)?;
-    check_served_folder(settings)?;
     claim::clear_stale(&settings.instance)?;
-    let listeners = open_listeners(settings)?;
-    let [bank, web] =
-        listeners.each_ref().map(|socket| socket.as_ref().map(|socket| net::local_address(socket.as_fd())).transpose());
-    let addresses = [bank?, web?];
-    let directory = books::open_directory(settings)?;
-    let instance: &'static Instance = Box::leak(Box::new(make_instance(settings, directory.as_ref())?));
-    let unlinker = Unlinker(instance);
-    logging::share(&instance.control().log);
-    if let Some(directory) = &directory {
-        books::read(instance, directory, settings.key_window)?;
-    }
-    for (service, address) in Service::ALL.into_iter().zip(addresses) {
-        instance.control().set_address(service, &address.map_or_else(String::new, |address| address.to_string()));
-    }
-    instance.control().tune(settings.idle_timeout, settings.rate_limit);
-    let nudges = std::iter::repeat_with(|| Nudge::new().map(Arc::new)).take(MAX_WORKERS).collect::<Result<_, _>>()?;
-    let journal = Arc::new(Nudge::new()?);
-    let access_log =
-        listeners[Service::Web.index()].as_ref().map(|_| make_access_log(instance, settings)).transpose()?;
-    let moves_connections = settings.accept == AcceptMode::Dispatch;
-    let supervisor = Supervisor::new(process::monotonic_ns(), settings.workers, directory.is_some(), moves_connections);
-    let common =
-        Common { instance, settings, program, read_settings, users, nudges, journal, access_log, directory, data_lock };
-    let mut driver = Driver::new(common, supervisor, EventSources::new()?, addresses, Connections::new(instance));
-    driver.begin(listeners)?;
-    announce(instance, settings, &driver.worker_pids());
-    Ok((driver, unlinker))
+    let listeners = ports::open(settings)?;
+    Foundation { settings, read_settings, users, program, data_lock, listeners }.build()
 }
 
-/// Who may log in, by these settings.
-fn read_users(settings: &Settings) -> Result<Users, UsersError> {
-    settings.users.as_deref().map_or_else(|| Ok(Users::demo()), Users::load)
+/// What a server is built on: it is the only one of its name and its data directory, and has its ports.
+struct Foundation {
+    settings: &'static Settings,
+    read_settings: ReadSettings,
+    users: Users,
+    program: PathBuf,
+    data_lock: File,
+    listeners: Listeners,
 }
 
-fn check_environment(settings: &Settings) -> Result<(), MasterError> {
-    let connections = connections_of(settings).iter().sum();
-    let needed = u64::from(connections) + OTHER_FILES;
-    process::raise_open_files(needed).map_err(|limit| MasterError::OpenFiles { needed, limit, connections })?;
+impl Foundation {
+    /// Makes shared memory, reads the books, and starts all children.
+    fn build(self) -> Result<(Driver, Unlinker), MasterError> {
+        let Foundation { settings, read_settings, users, program, data_lock, listeners } = self;
+        let [bank, web] = listeners
+            .each_ref()
+            .map(|socket| socket.as_ref().map(|socket| net::local_address(socket.as_fd())).transpose());
+        let addresses = [bank?, web?];
+        let directory = books::open_directory(settings)?;
+        let users = Arc::new(number_users(users, settings)?);
+        let instance: &'static Instance = Box::leak(Box::new(make_instance(settings, directory.as_ref())?));
+        let unlinker = Unlinker(instance);
+        logging::share(&instance.control().log);
+        if let Some(directory) = &directory {
+            books::read(instance, directory, settings.key_window)?;
+        }
+        for (service, address) in Service::ALL.into_iter().zip(addresses) {
+            instance.control().set_address(service, &address.map_or_else(String::new, |address| address.to_string()));
+        }
+        instance.control().tune(settings.idle_timeout, settings.rate_limit);
+        let nudges = std::iter::repeat_with(|| Nudge::new().map(Arc::new)).take(MAX_WORKERS);
+        let nudges = nudges.collect::<Result<_, _>>()?;
+        let journal = Arc::new(Nudge::new()?);
+        let has_web = listeners[Service::Web.index()].is_some();
+        let access_log = has_web.then(|| make_access_log(instance, settings)).transpose()?;
+        let moves_connections = settings.accept == AcceptMode::Dispatch;
+        let supervisor =
+            Supervisor::new(process::monotonic_ns(), settings.workers, directory.is_some(), moves_connections);
+        let common = Common {
+            instance,
+            settings,
+            program,
+            read_settings,
+            users,
+            nudges,
+            journal,
+            access_log,
+            directory,
+            data_lock,
+        };
+        let mut driver = Driver::new(common, supervisor, EventSources::new()?, addresses, Connections::new(instance));
+        driver.begin(listeners)?;
+        announce(instance, settings, &driver.worker_pids());
+        Ok((driver, unlinker))
+    }
+}
+
+/// Gives each user a number of his own, durably: before any of them is let in, by who holds the data directory's lock.
+fn number_users(users: Users, settings: &Settings) -> Result<Users, PrincipalsError> {
+    let principals = Principals::admit(&settings.data, users.names())?;
+    Ok(users.numbered(|name| principals.of(name)))
+}
+
+fn check_environment(needs: &Needs) -> Result<(), MasterError> {
+    let needed = needs.descriptors;
+    process::raise_open_files(needed).map_err(|limit| MasterError::OpenFiles { needed, limit })?;
     if let Ok(text) = std::env::var(crash_point::VARIABLE) {
         crash_point::armed_for(&text, "").map_err(MasterError::CrashPoint)?;
         log::warn!("{} is set: processes will die of it, or halt", crash_point::VARIABLE);
@@ -240,41 +257,6 @@ fn check_environment(settings: &Settings) -> Result<(), MasterError> {
         log::error!("THIS SERVER IS BROKEN ON PURPOSE ({defect:?}), as --break demands: do not believe it");
     }
     Ok(())
-}
-
-/// Connections at a time, for each service.
-fn connections_of(settings: &Settings) -> PerService<u32> {
-    [settings.max_connections, if settings.http.is_on() { settings.http.connections } else { 0 }]
-}
-
-/// A listening socket for each service that is on.
-fn open_listeners(settings: &Settings) -> Result<Listeners, MasterError> {
-    let several = settings.accept == AcceptMode::Reuseport;
-    let bank = net::listener(SocketAddr::new(settings.host, settings.port), several)?;
-    if !settings.http.is_on() {
-        return Ok([Some(bank), None]);
-    }
-    match net::listener(SocketAddr::new(settings.host, settings.http.port), several) {
-        Ok(web) => Ok([Some(bank), Some(web)]),
-        Err(error) if !settings.http.port_is_named && error.errno() == Some(Errno::EADDRINUSE) => {
-            log::warn!("no HTTP: {error}; name another port with --http-port, or 0 for none");
-            Ok([Some(bank), None])
-        }
-        Err(error) => Err(error.into()),
-    }
-}
-
-/// Who names a folder that is not there is told now; and nobody is to fetch the journal or the users over HTTP.
-fn check_served_folder(settings: &Settings) -> Result<(), MasterError> {
-    let Some(www) = settings.http.www.as_deref().filter(|_| settings.http.is_on()) else { return Ok(()) };
-    files::open_folder(www)?;
-    let folder = claim::full_path(www);
-    let private = [("the data directory", Some(&settings.data)), ("the users file", settings.users.as_ref())];
-    let private = private.into_iter().filter_map(|(what, path)| Some((what, claim::full_path(path?))));
-    match private.into_iter().find(|(_, path)| Path::new(path).starts_with(&folder)) {
-        Some((what, path)) => Err(MasterError::Served { what, path, folder }),
-        None => Ok(()),
-    }
 }
 
 /// Where HTTP requests are logged.
@@ -305,11 +287,14 @@ fn make_instance(settings: &Settings, directory: Option<&Directory>) -> Result<I
     let generation = Generation { instance: settings.instance.clone(), boot };
     Ok(Instance::create(&Blueprint {
         generation,
-        ledger: books::shape(settings, directory),
-        connections: connections_of(settings),
+        ledger: needs::shape(
+            settings,
+            directory.map_or(settings.accounts, |directory| directory.openings().accounts()),
+        ),
+        connections: needs::connections_of(settings),
         queue_depth: settings.queue_depth,
         accept_mode: settings.accept as u32,
-        data: &claim::full_path(&settings.data),
+        data: &served::full_path(&settings.data).display().to_string(),
     })?)
 }
 

@@ -7,7 +7,8 @@ use nix::sys::signal::{SigSet, Signal};
 use crate::access_log::AccessLog;
 use crate::config::Settings;
 use crate::master::driver::Driver;
-use crate::master::read_users;
+use crate::master::number_users;
+use crate::master::start::read_users;
 use crate::master::supervisor::{Event, Order, Request};
 
 /// The settings that SIGHUP can change.
@@ -68,7 +69,11 @@ impl Driver {
     /// Reads settings and users again, and takes over what can change while the server runs. What cannot be read changes nothing.
     fn reload(&mut self) {
         let read = (self.common.read_settings)().map_err(|error| error.to_string());
-        let read = read.and_then(|settings| Ok((read_users(&settings).map_err(|error| error.to_string())?, settings)));
+        let read = read.and_then(|settings| {
+            let users = read_users(&settings).map_err(|error| error.to_string())?;
+            let users = number_users(users, self.common.settings).map_err(|error| error.to_string())?;
+            Ok((users, settings))
+        });
         let (users, new) = match read {
             Ok(read) => read,
             Err(why) => return log::error!("SIGHUP: all stays as it is: {why}"),

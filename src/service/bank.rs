@@ -124,11 +124,11 @@ pub fn totals_response(totals: Option<Totals>, opcode: u16) -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::service::users::{AccountRange, Role};
+    use crate::service::users::{AccountRange, Known, Role};
     use crate::vocab::Cents;
 
     fn session(role: Role) -> Session {
-        Session::begin(b"somebody", role).unwrap()
+        Session::begin(b"somebody", Known { role, principal: 1 }).unwrap()
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Who is at the other end of a connection, once it has logged in.
 
 use crate::connection::slot::{ConnectionSlot, SessionWords};
-use crate::service::users::Role;
+use crate::service::users::{Known, Role};
 use crate::vocab::SessionId;
 use crate::wire::XorKey;
 
@@ -14,14 +14,14 @@ pub struct Session {
     pub xor: XorKey,
     /// What the user may do.
     pub role: Role,
-    /// Who the user is, for idempotency keys and the journal: CRC-32 of the name.
+    /// Who the user is, for idempotency keys and the journal.
     pub principal: u32,
 }
 
 impl Session {
-    /// A new session for `user`; `None` when the kernel gives no random number.
+    /// A new session for `user`, known by that number; `None` when the kernel gives no random number.
     #[must_use]
-    pub fn begin(user: &[u8], role: Role) -> Option<Session> {
+    pub fn begin(user: &[u8], Known { role, principal }: Known) -> Option<Session> {
         // From the kernel, not from a generator of this process: forked siblings would give out the same numbers.
         let id = loop {
             match getrandom::u32().ok()? {
@@ -29,12 +29,13 @@ impl Session {
                 number => break SessionId(number),
             }
         };
-        Some(Session { id, xor: XorKey::derive(user, id), role, principal: crc32fast::hash(user) })
+        Some(Session { id, xor: XorKey::derive(user, id), role, principal })
     }
 
     /// Keeps the session where it outlives this process.
     pub fn keep(&self, slot: &ConnectionSlot, user: &[u8]) {
-        let words = SessionWords { session: self.id.0, xor_key: self.xor.to_bits(), role: self.role.to_bits() };
+        let Session { id, xor, role, principal } = *self;
+        let words = SessionWords { session: id.0, xor_key: xor.to_bits(), role: role.to_bits(), principal };
         slot.set_session(words, &String::from_utf8_lossy(user));
     }
 
@@ -43,7 +44,7 @@ impl Session {
     pub fn kept(slot: &ConnectionSlot) -> Option<Session> {
         let words = slot.session()?;
         let role = Role::from_bits(words.role)?;
-        let principal = crc32fast::hash(slot.user().as_bytes());
-        Some(Session { id: SessionId(words.session), xor: XorKey::from_bits(words.xor_key), role, principal })
+        let (id, xor) = (SessionId(words.session), XorKey::from_bits(words.xor_key));
+        Some(Session { id, xor, role, principal: words.principal })
     }
 }

@@ -23,6 +23,7 @@ pub(super) fn between(before: &Sample, after: &Sample) -> Vec<String> {
         }
     }
     events.extend(of_journal(&before.journal, &after.journal));
+    events.extend(of_bounds(&before.workers, &after.workers));
     match (before.accept_paused, after.accept_paused) {
         (false, true) => events.push("all lanes are full: the master accepts no more".to_owned()),
         (true, false) => events.push("there is room in the lanes again".to_owned()),
@@ -51,6 +52,22 @@ fn of_journal(before: &Journal, after: &Journal) -> Vec<String> {
     events
 }
 
+/// What happened at bounds of which people want to know why somebody was sent away, or something is missing.
+fn of_bounds(before: &[Worker], after: &[Worker]) -> Vec<String> {
+    let since = |count: fn(&Worker) -> u64| {
+        let sum = |workers: &[Worker]| workers.iter().map(count).sum::<u64>();
+        Some(sum(after).saturating_sub(sum(before))).filter(|&count| count > 0)
+    };
+    let evicted = since(|worker| worker.bounds.evicted.bank + worker.bounds.evicted.web);
+    let evicted = evicted.map(|count| format!("{} closed to make room", plural(count, "silent connection")));
+    let refused = since(|worker| worker.refused + worker.web.refused);
+    let refused = refused.map(|count| format!("{} turned away: there was no room", plural(count, "connection")));
+    let dropped = since(|worker| worker.bounds.log_dropped);
+    let dropped =
+        dropped.map(|count| format!("{} of the access log dropped: it cannot be written", plural(count, "line")));
+    [evicted, refused, dropped].into_iter().flatten().collect()
+}
+
 /// What became of a process: its pid and lives, those later, and whether one died in between.
 fn of_process((pid, lives): (u32, u32), (now, lives_now): (u32, u32), died: bool) -> Option<String> {
     let ended = if died { "died" } else { "left as it was asked to" };
@@ -74,6 +91,21 @@ fn plural(count: u64, noun: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_happened_at_bounds_is_summed_up_over_all_workers() {
+        let worker = |evicted, dropped| {
+            let mut worker = Worker::default();
+            (worker.bounds.evicted.web, worker.bounds.log_dropped) = (evicted, dropped);
+            worker
+        };
+        let told = |after: [Worker; 2]| of_bounds(&[worker(5, 0), worker(1, 2)], &after);
+        assert_eq!(told([worker(5, 0), worker(1, 2)]), Vec::<String>::new());
+        assert_eq!(
+            told([worker(6, 7), worker(4, 2)]),
+            ["4 silent connections closed to make room", "7 lines of the access log dropped: it cannot be written"]
+        );
+    }
 
     #[test]
     fn a_process_is_told_of_once_for_what_became_of_it() {

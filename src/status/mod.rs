@@ -4,6 +4,7 @@
 //! never holds anybody up. `docs/STATUS.md` describes what is shown, field by field.
 
 pub mod activity;
+pub mod bounds;
 mod dashboard;
 mod events;
 pub mod metrics;

@@ -3,6 +3,7 @@
 use clap::ValueEnum;
 use serde::Serialize;
 
+use super::bounds::Bounds;
 use super::numbers::{self, ByCode, ByOpcode, ByStatus, milliseconds};
 use crate::config::AcceptMode;
 use crate::connection::Service;
@@ -123,6 +124,8 @@ pub struct Worker {
     pub answer_times: Times,
     /// What it did for HTTP.
     pub web: Web,
+    /// What happened at its bounds.
+    pub bounds: Bounds,
 }
 
 /// What one worker has counted of HTTP.
@@ -289,6 +292,7 @@ impl Worker {
             lane_capacity: instance.control().queue_depth(),
             answer_times: stats.answer_times.read(),
             web: Web::of(&stats.web),
+            bounds: Bounds::of(&stats.bounds),
         }
     }
 }

@@ -1,7 +1,8 @@
 //! `vaultctl clean`: removes what an instance left whose processes were killed.
 
-use super::{Failure, InstanceName, say};
-use crate::instance::stale::{self, Living};
+use super::{Failure, InstanceName, say, warn};
+use crate::instance::holders::Waited;
+use crate::instance::stale;
 
 /// `vaultctl clean`.
 #[derive(Debug, clap::Args)]
@@ -16,22 +17,25 @@ pub(super) struct Clean {
 
 /// The instance lives.
 #[derive(Debug, thiserror::Error)]
-#[error(
-    "instance `{name}` runs (master pid {pid}, data {data}) and was not touched; to stop it and have it clean up by itself: \
-     kill -INT {pid}"
-)]
+#[error("instance `{name}` runs ({holder}) and was not touched; {remedy}")]
 struct Lives {
     name: String,
-    pid: u32,
-    data: String,
+    holder: String,
+    remedy: String,
 }
 
 /// Removes what dead processes of an instance left; refuses when one of its processes lives.
 pub(super) fn run(clean: &Clean) -> Result<(), Failure> {
     let name = &clean.instance.name;
-    let census = stale::census(name).map_err(Failure::unavailable)?;
-    if let Some(Living { master_pid: pid, data, .. }) = census.living.into_iter().next() {
-        return Err(Failure::refused(Lives { name: name.clone(), pid, data }));
+    let (census, living) = stale::census_of_the_settled(name).map_err(Failure::unavailable)?;
+    warn(&census);
+    if let Some((living, waited)) = living {
+        let remedy = match &waited {
+            Waited::Stuck(_) => "clean up when they are gone".to_owned(),
+            _ => format!("to stop it and have it clean up by itself: kill -INT {}", living.master_pid),
+        };
+        let holder = stale::name_holder(&living, &waited);
+        return Err(Failure::refused(Lives { name: name.clone(), holder, remedy }));
     }
     if census.stale.is_empty() {
         return say(&format!("nothing to remove: no instance `{name}` left anything here\n"));

@@ -19,6 +19,7 @@ use std::error::Error;
 use std::process::ExitCode;
 
 use crate::instance::mailbox::Errand;
+use crate::instance::{Instance, stale};
 use crate::output;
 
 /// The command line of `vaultctl`.
@@ -126,6 +127,22 @@ pub fn run(cli: Cli) -> ExitCode {
             failure.exit_code()
         }
     }
+}
+
+/// Says on the standard error which objects bear an instance's name and are none of its own.
+fn warn(census: &stale::Census) {
+    census.warnings().iter().for_each(|warning| eprintln!("vaultctl: warning: {warning}"));
+}
+
+/// Opens the one running instance of that name for reading.
+fn running(name: &InstanceName) -> Result<Instance, Failure> {
+    // What cannot be listed is the error of the next line.
+    if let Ok(census) = stale::census(&name.name)
+        && !census.living.is_empty()
+    {
+        warn(&census);
+    }
+    stale::open_running(&name.name).map_err(|why| Failure::unavailable(Unavailable(why)))
 }
 
 /// Writes to the standard output. A reader that has gone, as in `vaultctl journal dump | head`, changes nothing.

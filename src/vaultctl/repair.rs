@@ -1,12 +1,14 @@
 //! `vaultctl repair`: goes on with a damaged journal, when somebody has decided to.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::source::holder;
 use super::{Failure, say};
+use crate::instance::holders::{self, Waited};
+use crate::instance::lock_file;
 use crate::ipc::filelock;
 use crate::journal::{self, Directory, Record, RecoveryError, Replay, recover};
 use crate::output;
@@ -88,12 +90,10 @@ fn check(directory: &Directory) -> Result<(), RecoveryError> {
 
 /// Takes the lock of a server, without writing into its file, which says who had it.
 fn lock(data: &Path) -> Result<File, Failure> {
-    let path = data.join("lock");
-    let mut options = OpenOptions::new();
-    options.read(true).write(true).create(true).truncate(false);
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let file = options.open(&path).map_err(Failure::unavailable)?;
-    if filelock::try_lock(&file, &path.display().to_string()).map_err(Failure::unavailable)? {
+    let file = lock_file::open(data, true).map_err(Failure::unavailable)?;
+    let name = lock_file::path_in(data).display().to_string();
+    // Of a server that was just killed, processes may still be dying.
+    if holders::wait_for(&file, || filelock::try_lock(&file, &name)).map_err(Failure::unavailable)? == Waited::Free {
         return Ok(file);
     }
     let holder = holder(data).unwrap_or_else(|| "a server".to_owned());

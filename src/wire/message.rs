@@ -41,6 +41,9 @@ pub enum BodyError {
         /// The counterparty as sent.
         counterparty: u32,
     },
+    /// An entry of a statement that moved nothing, or less.
+    #[error("a statement's entry of {} cents", .0.0)]
+    Amount(Cents),
 }
 
 /// Room for any message but LOGIN: header, key, and the longest body.

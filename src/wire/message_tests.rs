@@ -72,7 +72,7 @@ fn any_statement() -> impl Strategy<Value = Statement> {
         other().prop_map(|to| Movement::TransferOut { to }),
         other().prop_map(|from| Movement::TransferIn { from }),
     ];
-    let entry = (any::<u64>(), any::<u64>(), movement, any::<i64>(), any::<i64>()).prop_map(
+    let entry = (any::<u64>(), any::<u64>(), movement, 1..=i64::MAX, any::<i64>()).prop_map(
         |(lsn, time_ms, movement, amount, balance)| Entry {
             lsn: Lsn(lsn),
             time_ms,
@@ -208,6 +208,15 @@ fn an_entry_must_make_sense() {
         body[4 + 25..4 + 29].copy_from_slice(&counterparty.to_be_bytes());
         Statement::decode(&body).map(|statement| statement.entries[0].movement)
     };
+    let of = |amount: i64| {
+        let mut body = body.to_vec();
+        body[4 + 17..4 + 25].copy_from_slice(&amount.to_be_bytes());
+        Statement::decode(&body).map(|statement| statement.entries[0].amount.0)
+    };
+    assert_eq!(of(i64::MAX), Ok(i64::MAX));
+    for amount in [0, -1, i64::MIN] {
+        assert_eq!(of(amount), Err(BodyError::Amount(Cents(amount))), "it would be shown with its sign turned round");
+    }
     let nobody = u32::MAX;
     assert_eq!(with(4, 7), Ok(movement));
     assert_eq!(with(1, nobody), Ok(Movement::Deposit));

@@ -179,11 +179,15 @@ impl Statement {
 }
 
 fn decode_entry(bytes: &[u8]) -> Result<Entry, BodyError> {
+    let amount = cents_at(bytes, 17);
+    if amount <= Cents::ZERO {
+        return Err(BodyError::Amount(amount));
+    }
     Ok(Entry {
         lsn: Lsn(BigEndian::read_u64(bytes)),
         time_ms: BigEndian::read_u64(&bytes[8..]),
         movement: Movement::of(bytes[16], account_at(bytes, 25))?,
-        amount: cents_at(bytes, 17),
+        amount,
         balance_after: cents_at(bytes, 29),
     })
 }

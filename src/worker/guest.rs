@@ -40,6 +40,12 @@ impl Guest {
         }
     }
 
+    /// Whether the threads work for it, or are to.
+    #[must_use]
+    pub fn awaits_pool(&self) -> bool {
+        matches!(self, Guest::Bank(guest) if guest.pending.is_some())
+    }
+
     /// Whether all there is to know about it stands in its slot, so that another worker can go on with it.
     #[must_use]
     pub fn may_move(&self) -> bool {

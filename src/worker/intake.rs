@@ -2,23 +2,15 @@
 
 use std::io;
 use std::ops::Range;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::time::SystemTime;
-
-use nix::sys::socket::{MsgFlags, Shutdown, recv, send, shutdown};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use crate::connection::slot::{Claim, ConnectionSlot, Holder};
 use crate::connection::{Connection, PerService, Service};
-use crate::http::{self, DateText};
 use crate::instance::Instance;
 use crate::ipc::lane::{Consumer, Taken, Ticket};
 use crate::ipc::process::monotonic_ns;
 use crate::ipc::{fdpass, net};
-use crate::limits::MAX_REPLY_BYTES;
-use crate::wire::{Response, Status};
-
-/// Connections taken in before those that are there have a turn.
-const PER_TURN: usize = 32;
+use crate::limits::ACCEPTS_PER_TURN;
 
 /// A connection that came in.
 pub enum Arrival {
@@ -45,8 +37,6 @@ pub enum Arrival {
         /// The slot's life.
         generation: u32,
     },
-    /// No slot was free for this service: it was told so and closed.
-    TurnedAway(Service),
 }
 
 /// Whether there may be more.
@@ -71,6 +61,8 @@ pub struct Intake {
     places: PerService<Range<usize>>,
     /// Where among them to look for a free one first.
     next_place: PerService<usize>,
+    /// Whether no slot was free when it was last looked: nothing is accepted before [`Intake::look_again`].
+    full: PerService<bool>,
 }
 
 impl Intake {
@@ -86,13 +78,19 @@ impl Intake {
         let places = Service::ALL.map(|service| instance.slots_of(service));
         let next_place = [usize::from(worker); 2];
         let slots = instance.connections();
-        Intake { worker, slots, consumer, lane, held_back: None, listeners, places, next_place }
+        let full = [false; 2];
+        Intake { worker, slots, consumer, lane, held_back: None, listeners, places, next_place, full }
     }
 
     /// What the connection in slot `index` came for.
     #[must_use]
     pub fn service_of(&self, index: u32) -> Service {
         if self.places[Service::Web.index()].contains(&(index as usize)) { Service::Web } else { Service::Bank }
+    }
+
+    /// A slot may be free again.
+    pub fn look_again(&mut self) {
+        self.full = [false; 2];
     }
 
     /// The worker's end of the socketpair.
@@ -122,7 +120,7 @@ impl Intake {
     /// # Errors
     /// The lane's socket cannot be read (`UnexpectedEof` when the master has closed it), or is out of step with the ring.
     pub fn take_from_lane(&mut self, mut welcome: impl FnMut(Arrival)) -> io::Result<More> {
-        for _ in 0..PER_TURN {
+        for _ in 0..ACCEPTS_PER_TURN {
             let (ticket, socket) = match self.held_back.take() {
                 Some(held_back) => held_back,
                 None => match self.receive()? {
@@ -157,11 +155,6 @@ impl Intake {
     }
 
     fn admit(&self, ticket: Ticket, socket: OwnedFd) -> io::Result<Arrival> {
-        if ticket.slot == Ticket::REFUSED {
-            let came_for = |service: &Service| *service as u32 == ticket.generation;
-            let service = Service::ALL.into_iter().find(came_for).unwrap_or(Service::Bank);
-            return Ok(turn_away(service, socket));
-        }
         let slots = self.slots;
         let generation = ticket.generation;
         let from = |holder: fn(u16) -> Holder| Claim { holder: holder(self.worker), generation };
@@ -184,18 +177,32 @@ impl Intake {
         })
     }
 
-    /// Accepts from the listening sockets.
+    /// Accepts from the listening sockets. Whom no slot is free for waits in the kernel's queue.
     ///
     /// # Errors
     /// See [`net::accept`].
     pub fn accept(&mut self, mut welcome: impl FnMut(Arrival)) -> io::Result<More> {
-        for _ in 0..PER_TURN {
+        for _ in 0..ACCEPTS_PER_TURN {
             let mut came = false;
             for service in Service::ALL {
-                let Some(listener) = &self.listeners[service.index()] else { continue };
-                if let Some(socket) = net::accept(listener.as_fd())? {
-                    came = true;
-                    welcome(self.claim_for(service, socket));
+                if self.listeners[service.index()].is_none() {
+                    continue;
+                }
+                // First the slot: what was accepted could not be put back.
+                let Some((index, claim)) = self.claim_for(service) else { continue };
+                let slot = &self.slots[index];
+                let accepted =
+                    self.listeners[service.index()].as_ref().map_or(Ok(None), |from| net::accept(from.as_fd()));
+                match accepted {
+                    Ok(Some(socket)) => {
+                        came = true;
+                        let connection = Connection::new(socket, slot, u32::try_from(index).unwrap_or(u32::MAX));
+                        welcome(Arrival::Admitted { connection, generation: claim.generation, waited_ns: 0 });
+                    }
+                    nobody => {
+                        slot.free();
+                        nobody?;
+                    }
                 }
             }
             if !came {
@@ -206,21 +213,21 @@ impl Intake {
     }
 
     /// Finds a free slot; all workers look for them, each beginning somewhere else.
-    fn claim_for(&mut self, service: Service, socket: OwnedFd) -> Arrival {
-        let now = monotonic_ns();
-        let (places, next) = (self.places[service.index()].clone(), &mut self.next_place[service.index()]);
-        let count = places.len();
-        for place in (0..count).map(|offset| (*next + offset) % count) {
-            let index = places.start + place;
-            let slot = &self.slots[index];
-            if let Some(claim) = slot.begin(Holder::Served(self.worker), now) {
-                *next = (place + 1) % count;
-                let index = u32::try_from(index).unwrap_or(u32::MAX);
-                let connection = Connection::new(socket, slot, index);
-                return Arrival::Admitted { connection, generation: claim.generation, waited_ns: 0 };
-            }
+    fn claim_for(&mut self, service: Service) -> Option<(usize, Claim)> {
+        let which = service.index();
+        if self.full[which] {
+            return None;
         }
-        turn_away(service, socket)
+        let (now, places, next) = (monotonic_ns(), self.places[which].clone(), self.next_place[which]);
+        let count = places.len();
+        let mut rotated = (0..count).map(|offset| places.start + (next + offset) % count);
+        let claimed =
+            rotated.find_map(|index| Some((index, self.slots[index].begin(Holder::Served(self.worker), now)?)));
+        match claimed {
+            Some((index, _)) => self.next_place[which] = (index + 1 - places.start) % count,
+            None => self.full[which] = true,
+        }
+        claimed
     }
 }
 
@@ -228,27 +235,4 @@ impl Intake {
 /// this one's connections.
 fn out_of_step(what: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, format!("the lane is out of step: {what}"))
-}
-
-/// Says, unasked, that there is no room, and closes. What the client has sent already is read first: closing with unread bytes
-/// would reset the connection.
-fn turn_away(service: Service, socket: OwnedFd) -> Arrival {
-    let mut scratch = [0; MAX_REPLY_BYTES];
-    let told = match service {
-        Service::Bank => {
-            let length = Response::Error { opcode: 0, status: Status::Busy }.write(0, None, &mut scratch);
-            scratch[..length].to_vec()
-        }
-        Service::Web => {
-            let (mut told, date) = (Vec::new(), DateText::of(SystemTime::now()));
-            let tail = http::Tail { date: &date, connection: http::Connection::Ends };
-            http::write_error(http::Status::Unavailable, http::Method::Get, &tail, &mut told);
-            told
-        }
-    };
-    // A client that cannot be told is closed all the same.
-    let _ = send(socket.as_raw_fd(), &told, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL);
-    let _ = shutdown(socket.as_raw_fd(), Shutdown::Write);
-    while matches!(recv(socket.as_raw_fd(), &mut scratch, MsgFlags::MSG_DONTWAIT), Ok(1..)) {}
-    Arrival::TurnedAway(service)
 }

@@ -1,9 +1,13 @@
 //! A worker: an event loop that serves the connections handed to it.
 //!
-//! `intake` takes connections in, `reception` gives them a place and lets them go, `turns` says who is next, `bank` serves those of the bank and `web` the others,
-//! `pool` does what may block, `rounds` sees to those that are idle or slow and to the worker's own leaving.
+//! `intake` takes connections in, `reception` welcomes them and lets them go, `eviction` makes room for them, `turns` says who is next,
+//! `bank` serves those of the bank and `web` the others, `pool` does what may block, `rounds` sees to those that are idle or slow and
+//! to the worker's own leaving.
 
 mod bank;
+mod budget;
+mod eviction;
+mod fair;
 mod farewell;
 mod guest;
 mod intake;
@@ -26,7 +30,7 @@ use mio::{Events, Interest, Poll, Token, Waker};
 
 use crate::access_log::AccessLog;
 use crate::config::Settings;
-use crate::connection::PerService;
+use crate::connection::{PerService, Service};
 use crate::crash_point;
 use crate::instance::Instance;
 use crate::instance::control::{WorkerRow, WorkerState};
@@ -37,11 +41,11 @@ use crate::journal::Directory;
 use crate::ledger::Teller;
 use crate::service::users::Users;
 use crate::vocab::Lsn;
-use bank::{Counter, Desk, Line, Office};
+use bank::{Clerks, Counter, Desk, Line, Office};
+use eviction::Candidates;
 pub use farewell::Farewell;
 use guest::Guest;
 use intake::Intake;
-use pool::Pool;
 
 const LANE: Token = Token(usize::MAX);
 const NUDGE: Token = Token(usize::MAX - 1);
@@ -52,9 +56,6 @@ const LISTENER: Token = Token(usize::MAX - 3);
 const ROUND_NS: u64 = 250_000_000;
 /// How soon operations are tried again that the journal had no place for, should nobody say that it has.
 const ROOM_PATIENCE: Duration = Duration::from_millis(1);
-/// Threads for what may block of the bank's business, and how much may wait for them; a connection has at most one thing at a time,
-/// so this is far from the usual.
-const OFFICE: (usize, usize) = (2, 1024);
 /// Events taken from the kernel at once.
 const EVENTS: usize = 1024;
 
@@ -104,6 +105,10 @@ struct Worker {
     count: u32,
     recalled: VecDeque<u32>,
     line: Line,
+    /// Whether more of the pool's findings lie there than one turn takes.
+    findings_more: bool,
+    /// Whom to close when places run out.
+    candidates: PerService<Candidates>,
     /// Connections that were closed or given back and the master has not been told of.
     farewells: Vec<Farewell>,
     next_round_ns: u64,
@@ -151,9 +156,7 @@ impl Worker {
             let _ = waker.wake();
         };
         let office = Arc::new(Office::new(instance.table(), users, directory));
-        let clerks = office.clone();
-        let work = move |errand| clerks.run(errand);
-        let pool = Pool::start("vault-pool", OFFICE.0, OFFICE.1, work, wake.clone())?;
+        let clerks = Clerks::start(&office, &row.stats.bounds, wake.clone())?;
         let web = access_log.map(|log| web::open(instance, settings, log, index, wake)).transpose()?;
         let teller = Teller::new(instance.table(), index, move || row.beat(monotonic_ns()));
         // Its copy of the users is as old as the master's last look at the file.
@@ -166,9 +169,13 @@ impl Worker {
         for listener in intake.listeners() {
             watch(&poll, listener, LISTENER, Interest::READABLE)?;
         }
+        for service in Service::ALL {
+            row.stats.bounds.parting[service.index()].set(0);
+            row.stats.bounds.silent[service.index()].set(0);
+        }
         let slots = instance.connections().len();
         Ok(Worker {
-            desk: Desk::new(Counter::new(instance.table(), teller, pool, &row.stats)),
+            desk: Desk::new(Counter::new(instance.table(), teller, clerks, &row.stats)),
             web,
             office,
             guests: std::iter::repeat_with(|| None).take(slots).collect(),
@@ -184,6 +191,8 @@ impl Worker {
             count: 0,
             recalled: VecDeque::new(),
             line: Line::default(),
+            findings_more: false,
+            candidates: PerService::default(),
             farewells: Vec::new(),
             next_round_ns: 0,
             reloads,
@@ -209,6 +218,9 @@ impl Worker {
             self.take_in()?;
             self.serve_recalled();
             self.serve_durable();
+            if self.has_findings() {
+                self.deliver_findings();
+            }
             if self.desk.counter.now_ns >= self.next_round_ns {
                 self.make_rounds();
             }
@@ -239,7 +251,7 @@ impl Worker {
         if durable && self.first_waits_for_room() {
             return ROOM_PATIENCE;
         }
-        let urgent = durable || !self.recalled.is_empty() || self.intake_more;
+        let urgent = durable || !self.recalled.is_empty() || self.intake_more || self.has_findings();
         let now = self.desk.counter.now_ns;
         Duration::from_nanos(if urgent { 0 } else { self.next_round_ns.saturating_sub(now) })
     }
@@ -274,6 +286,12 @@ impl Worker {
                 let visit = guest.visit_mut();
                 visit.hung_up |= event.is_read_closed() || event.is_error();
                 visit.readable |= event.is_readable() || visit.hung_up;
+                // Nobody reads what its password is checked for, or a sum is made.
+                if event.is_error()
+                    && let Some(guest) = self.guests[slot].take_if(|guest| guest.awaits_pool())
+                {
+                    self.close(guest);
+                }
                 self.give_turn(slot);
             }
         }

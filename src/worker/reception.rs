@@ -12,6 +12,7 @@ use crate::connection::slot::{Claim, Holder};
 use crate::connection::{Connection, Service};
 use crate::instance::control::{Orders, WorkerState};
 use crate::ipc::{fdpass, net};
+use crate::journal::Principals;
 use crate::service::users::Users;
 use crate::worker::bank::{self, Allowance};
 use crate::worker::guest::Guest;
@@ -53,7 +54,12 @@ impl Worker {
                 stats.dispatch_wait_ns.add(waited_ns);
                 stats.dispatch_wait_most_ns.add(waited_ns.saturating_sub(stats.dispatch_wait_most_ns.get()));
                 let guest = self.enter(connection, generation);
-                self.admit(guest);
+                let slot = guest.visit().connection.index();
+                if self.admit(guest) {
+                    self.find_place(slot);
+                    // It may have sent bytes before it was watched; the edge that tells of them is still to come, but why wait.
+                    self.give_turn(slot as usize);
+                }
             }
             Arrival::Resumed { connection, generation } => {
                 stats.resumed.add(1);
@@ -61,14 +67,15 @@ impl Worker {
                 if let Guest::Bank(guest) = &mut guest {
                     self.desk.hold_what_was_left(guest);
                 }
-                self.admit(guest);
+                let slot = guest.visit().connection.index() as usize;
+                if self.admit(guest) {
+                    self.give_turn(slot);
+                }
             }
             Arrival::Broken { connection, generation } => {
                 let guest = self.enter(connection, generation);
                 self.close(guest);
             }
-            Arrival::TurnedAway(Service::Bank) => stats.refused.add(1),
-            Arrival::TurnedAway(Service::Web) => stats.web.refused.add(1),
         }
     }
 
@@ -89,21 +96,18 @@ impl Worker {
         }
     }
 
-    fn admit(&mut self, guest: Guest) {
+    /// Watches a connection; whether it is to be served now.
+    fn admit(&mut self, guest: Guest) -> bool {
         let connection = &guest.visit().connection;
         let slot = connection.index() as usize;
         let interest = Interest::READABLE.add(Interest::WRITABLE);
         if let Err(error) = watch(&self.poll, connection.as_fd(), Token(slot), interest) {
             log::error!("cannot watch a new connection: {error}; closing it");
-            return self.close(guest);
+            self.close(guest);
+            return false;
         }
         self.guests[slot] = Some(guest);
-        if self.row.is_to_leave() {
-            self.give_back(slot);
-            return;
-        }
-        // It may have sent bytes before it was watched; the edge that tells of them is still to come, but why wait for it.
-        self.give_turn(slot);
+        !self.row.is_to_leave() || !self.give_back(slot)
     }
 
     /// Closes a connection.
@@ -111,7 +115,16 @@ impl Worker {
         if let (Some(web), Guest::Web(guest)) = (&mut self.web, &mut guest) {
             web.let_go(guest);
         }
-        let Visit { connection, generation, .. } = guest.into_visit();
+        if let Guest::Bank(guest) = &guest
+            && guest.pending.is_some()
+        {
+            self.desk.counter.clerks.forget(bank::Waiting::of(guest));
+        }
+        let Visit { connection, generation, counted_out, .. } = guest.into_visit();
+        if counted_out {
+            let parting = &self.row.stats.bounds.parting[self.intake.service_of(connection.index()).index()];
+            parting.set(parting.get().saturating_sub(1));
+        }
         self.unwatch(&connection);
         connection.shut_down();
         let (slot, index) = (connection.slot(), connection.index());
@@ -122,6 +135,7 @@ impl Worker {
             self.farewells.push(Farewell { slot: index, generation });
         } else {
             slot.free();
+            self.intake.look_again();
         }
         if self.intake.service_of(index) == Service::Bank {
             self.row.stats.closed.add(1);
@@ -227,9 +241,11 @@ impl Worker {
                 guest.allowance = limit.map(|limit| Allowance::new(limit, now));
             }
         }
-        // Looked through by the master before; a file that has changed since is left alone.
-        if let Some(Ok(users)) = self.settings.users.as_deref().map(Users::load) {
-            self.office.replace_users(users);
+        // Looked through by the master before, and numbered; a file that has changed since is left alone.
+        if let Some(Ok(users)) = self.settings.users.as_deref().map(Users::load)
+            && let Ok(principals) = Principals::read(&self.settings.data)
+        {
+            self.office.replace_users(users.numbered(|name| principals.of(name)));
         }
     }
 

@@ -1,10 +1,13 @@
 //! The rounds: connections that are idle or slow, and the worker's own leaving.
 
+use std::time::Duration;
+
+use crate::http::Status;
 use crate::instance::control::WorkerState;
 use crate::limits::{PARTIAL_FRAME_SECONDS, STOP_DEADLINE_SECONDS};
 use crate::worker::bank;
 use crate::worker::guest::Guest;
-use crate::worker::visit::Parting;
+use crate::worker::visit::{Parting, Place};
 use crate::worker::web::{self, Stage};
 use crate::worker::{ROUND_NS, Worker};
 
@@ -21,6 +24,21 @@ enum Overdue {
     Slow,
     /// It began a request of the web and did not end it, which it is told.
     SlowHead,
+    /// It has not logged in.
+    Stranger,
+    /// There is no room for it, and it has asked for nothing that is answered all the same.
+    NoPlace,
+}
+
+/// How long connections are waited for.
+#[derive(Clone, Copy)]
+struct Patience {
+    /// With one that is silent; `None` is for ever.
+    idle_ns: Option<u64>,
+    /// With one of the bank that has not logged in.
+    login_ns: u64,
+    /// With a head, and with a client that fetches an answer.
+    web_ns: u64,
 }
 
 impl Worker {
@@ -28,25 +46,38 @@ impl Worker {
     pub(super) fn make_rounds(&mut self) {
         let now = self.desk.counter.now_ns;
         self.next_round_ns = now + ROUND_NS;
-        let idle_ns = self.instance.control().idle_timeout_ns();
         self.push_events();
+        self.share_places();
+        // In other modes than dispatch: slots may be free that other workers had.
+        self.intake.look_again();
+        self.intake_more |= self.intake.listeners().next().is_some();
+        if self.web.as_mut().is_some_and(web::Desk::see_to_lines) {
+            self.deliver_files();
+        }
         let stats = &self.row.stats;
-        let patience_ns = u64::try_from(self.settings.http.timeout.as_nanos()).unwrap_or(u64::MAX);
+        let nanoseconds = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        let patience = Patience {
+            idle_ns: self.instance.control().idle_timeout_ns(),
+            login_ns: nanoseconds(self.settings.login_timeout),
+            web_ns: nanoseconds(self.settings.http.timeout),
+        };
         for slot in 0..self.guests.len() {
-            let Some(why) = self.guests[slot].as_ref().and_then(|guest| overdue(guest, now, idle_ns, patience_ns))
-            else {
+            let Some(why) = self.guests[slot].as_ref().and_then(|guest| overdue(guest, now, patience)) else {
                 continue;
             };
             match why {
                 Overdue::Lingering => {}
                 Overdue::Idle => stats.idle_dropped.add(1),
                 Overdue::Slow => stats.slow_dropped.add(1),
+                Overdue::Stranger => stats.bounds.strangers_closed.add(1),
                 Overdue::SlowHead => {
                     stats.slow_dropped.add(1);
-                    if let (Some(web), Some(Guest::Web(guest))) = (&mut self.web, &mut self.guests[slot]) {
-                        web.time_out(guest);
-                    }
-                    self.give_turn(slot);
+                    self.end_unasked(slot, Status::RequestTimeout);
+                    continue;
+                }
+                Overdue::NoPlace => {
+                    stats.web.refused.add(1);
+                    self.end_unasked(slot, Status::Unavailable);
                     continue;
                 }
             }
@@ -54,6 +85,14 @@ impl Worker {
                 self.close(guest);
             }
         }
+    }
+
+    /// Tells a client of the web, which has not asked for anything whole, why its connection ends.
+    fn end_unasked(&mut self, slot: usize, status: Status) {
+        if let (Some(web), Some(Guest::Web(guest))) = (&mut self.web, &mut self.guests[slot]) {
+            web.end_unasked(guest, status);
+        }
+        self.give_turn(slot);
     }
 
     /// Has those who watch see what happened.
@@ -102,22 +141,25 @@ impl Worker {
     }
 }
 
-fn overdue(guest: &Guest, now_ns: u64, idle_ns: Option<u64>, web_patience_ns: u64) -> Option<Overdue> {
-    if let Parting::Lingering { until_ns } = guest.visit().parting {
-        return (now_ns >= until_ns).then_some(Overdue::Lingering);
+fn overdue(guest: &Guest, now_ns: u64, patience: Patience) -> Option<Overdue> {
+    if let Parting::Lingering(budget) = guest.visit().parting {
+        return budget.is_over(now_ns).then_some(Overdue::Lingering);
     }
     match guest {
-        Guest::Bank(guest) => bank_overdue(guest, now_ns, idle_ns),
-        Guest::Web(guest) => web_overdue(guest, now_ns, idle_ns, web_patience_ns),
+        Guest::Bank(guest) => bank_overdue(guest, now_ns, patience),
+        Guest::Web(guest) => web_overdue(guest, now_ns, patience),
     }
 }
 
-fn web_overdue(guest: &web::Guest, now_ns: u64, idle_ns: Option<u64>, patience_ns: u64) -> Option<Overdue> {
-    let partial = guest.partial_since_ns.is_some_and(|since| late(now_ns, since, patience_ns));
-    let stuck = late(now_ns, guest.active_ns, patience_ns);
+fn web_overdue(guest: &web::Guest, now_ns: u64, patience: Patience) -> Option<Overdue> {
+    let partial = guest.partial_since_ns.is_some_and(|since| late(now_ns, since, patience.web_ns));
+    let stuck = late(now_ns, guest.active_ns, patience.web_ns);
     match guest.stage {
+        Stage::Listening if guest.place == Place::Denied && late(now_ns, guest.active_ns, SECOND_NS) => {
+            Some(Overdue::NoPlace)
+        }
         Stage::Listening if partial => Some(Overdue::SlowHead),
-        Stage::Listening => idle_ns.filter(|&idle| late(now_ns, guest.active_ns, idle)).map(|_| Overdue::Idle),
+        Stage::Listening => patience.idle_ns.filter(|&idle| late(now_ns, guest.active_ns, idle)).map(|_| Overdue::Idle),
         Stage::Skipping(_) => partial.then_some(Overdue::Slow),
         Stage::Sending(ref sending) if !sending.fetching => stuck.then_some(Overdue::Slow),
         Stage::Streaming(_) => stuck.then_some(Overdue::Slow),
@@ -126,12 +168,16 @@ fn web_overdue(guest: &web::Guest, now_ns: u64, idle_ns: Option<u64>, patience_n
     }
 }
 
-fn bank_overdue(guest: &bank::Guest, now_ns: u64, idle_ns: Option<u64>) -> Option<Overdue> {
+fn bank_overdue(guest: &bank::Guest, now_ns: u64, patience: Patience) -> Option<Overdue> {
     if guest.partial_since_ns.is_some_and(|since| late(now_ns, since, PARTIAL_FRAME_SECONDS * SECOND_NS)) {
         return Some(Overdue::Slow);
     }
+    let opened_ns = guest.connection.slot().opened_ns();
+    if guest.session.is_none() && guest.pending.is_none() && late(now_ns, opened_ns, patience.login_ns) {
+        return Some(Overdue::Stranger);
+    }
     // Who waits for this server is not idle.
-    let idle = guest.pending.is_none() && idle_ns.is_some_and(|patience| late(now_ns, guest.active_ns, patience));
+    let idle = guest.pending.is_none() && patience.idle_ns.is_some_and(|idle| late(now_ns, guest.active_ns, idle));
     idle.then_some(Overdue::Idle)
 }
 

@@ -1,15 +1,19 @@
 //! The turns: who is served next, of those that have something to be served for.
 
+use crate::limits::FINDINGS_PER_TURN;
 use crate::worker::bank;
 use crate::worker::guest::Guest;
-use crate::worker::visit::{Fate, Parting};
+use crate::worker::visit::{Fate, Parting, Place};
 use crate::worker::{Worker, web};
 
 impl Worker {
     /// Gives the connection in `slot` a turn, if there is one.
     pub(super) fn give_turn(&mut self, slot: usize) {
-        // Out of its place while it is served, so that the desk can have it for itself.
-        let Some(mut guest) = self.guests[slot].take() else { return };
+        // Out of its place while it is served, so that the desk can have it for itself. Nothing is read of a client of the bank that
+        // may have to be told that there is no room.
+        let may_be_served =
+            |guest: &mut Guest| !matches!((guest.visit().place, guest), (Place::Awaited { .. }, Guest::Bank(_)));
+        let Some(mut guest) = self.guests[slot].take_if(may_be_served) else { return };
         let fate = match &mut guest {
             Guest::Bank(guest) => self.serve_bank(guest),
             Guest::Web(guest) => self.web.as_mut().map_or(Fate::Over, |web| web.turn(guest)),
@@ -17,11 +21,20 @@ impl Worker {
         let visit = guest.visit_mut();
         match fate {
             Fate::Over => return self.close(guest),
+            Fate::Flooded => {
+                self.row.stats.bounds.flooders_closed.add(1);
+                return self.close(guest);
+            }
             Fate::Recalled if !visit.recalled => {
                 visit.recalled = true;
                 self.recalled.push_back(visit.connection.index());
             }
             Fate::Recalled | Fate::Stays => {}
+        }
+        let visit = guest.visit_mut();
+        if matches!(visit.parting, Parting::Lingering(_)) && !visit.counted_out {
+            visit.counted_out = true;
+            self.row.stats.bounds.parting[self.intake.service_of(visit.connection.index()).index()].add(1);
         }
         let between_requests = matches!(guest, Guest::Web(_)) && self.row.is_to_leave();
         self.guests[slot] = Some(guest);
@@ -64,8 +77,19 @@ impl Worker {
         }
     }
 
+    /// Whether there are findings although no thread has called.
+    pub(super) fn has_findings(&self) -> bool {
+        self.findings_more || self.desk.counter.clerks.has_refused()
+    }
+
+    /// Answers requests that the threads have worked for; some of them, since whoever is answered may have sent the next one.
     pub(super) fn deliver_findings(&mut self) {
-        while let Some((waiting, finding)) = self.desk.counter.pool.finding() {
+        self.findings_more = true;
+        for _ in 0..FINDINGS_PER_TURN {
+            let Some((waiting, finding)) = self.desk.counter.clerks.finding() else {
+                self.findings_more = false;
+                return;
+            };
             let slot = waiting.slot as usize;
             // Its connection may have ended in the meantime.
             let Some(Guest::Bank(guest)) = self.guests[slot].as_mut() else { continue };

@@ -1,6 +1,8 @@
 //! What a worker remembers of every connection, whichever service it came for.
 
 use crate::connection::{Connection, Received};
+use crate::limits::{LINGER_BYTES, LINGER_MILLISECONDS, READS_PER_TURN};
+use crate::worker::budget::Budget;
 
 /// How a connection is on its way out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -9,12 +11,23 @@ pub enum Parting {
     No,
     /// Once what is queued is sent.
     AfterSending,
-    /// All is sent and said; what the client still sends is thrown away until it closes too. Closing with unread bytes would
-    /// make the kernel send a reset, which can overtake the last reply.
-    Lingering {
-        /// When to wait no longer.
+    /// All is sent and said; what the client still sends is thrown away until it closes too, as far as this budget goes. Closing
+    /// with unread bytes would make the kernel send a reset, which can overtake the last reply.
+    Lingering(Budget),
+}
+
+/// Whether there is room for a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// There is.
+    Granted,
+    /// All places are taken, and others have silent connections, of which one is closed by then or not.
+    Awaited {
+        /// When it is known.
         until_ns: u64,
     },
+    /// There is not.
+    Denied,
 }
 
 /// What becomes of a connection after its turn.
@@ -26,6 +39,8 @@ pub enum Fate {
     Recalled,
     /// It is over: close it.
     Over,
+    /// Its client sends without end what nobody wants: close it.
+    Flooded,
 }
 
 /// A connection that this worker serves.
@@ -44,13 +59,13 @@ pub struct Visit {
     pub recalled: bool,
     /// On its way out?
     pub parting: Parting,
+    /// Whether it is counted among those that were told good-bye.
+    pub counted_out: bool,
+    /// Whether there is room for it.
+    pub place: Place,
     /// When bytes last came or went.
     pub active_ns: u64,
 }
-
-/// Reads before others have their turn, and how long a client that was told good-bye may take to close.
-pub const READS_PER_TURN: usize = 4;
-const LINGER_NS: u64 = 500_000_000;
 
 impl Visit {
     /// A connection that has just been taken over, new or from another worker.
@@ -64,6 +79,8 @@ impl Visit {
             ended: false,
             recalled: false,
             parting: Parting::No,
+            counted_out: false,
+            place: Place::Granted,
             active_ns: now_ns,
         }
     }
@@ -94,18 +111,36 @@ impl Visit {
             return Fate::Over;
         }
         self.connection.finish_sending();
-        self.parting = Parting::Lingering { until_ns: now_ns + LINGER_NS };
-        self.linger()
+        self.linger(Budget::new(LINGER_BYTES, now_ns + LINGER_MILLISECONDS * 1_000_000))
     }
 
-    /// Throws away what a client sends that was told good-bye.
-    pub fn linger(&mut self) -> Fate {
+    /// Throws away what a client sends that was told good-bye, within `budget`; the rounds see to its time.
+    pub fn linger(&mut self, mut budget: Budget) -> Fate {
+        let fate = self.discard(&mut budget);
+        self.parting = Parting::Lingering(budget);
+        if self.ended { Fate::Over } else { fate }
+    }
+
+    /// Receives and throws away, some for one turn, within `budget`.
+    pub fn discard(&mut self, budget: &mut Budget) -> Fate {
         for _ in 0..READS_PER_TURN {
             self.connection.discard_unread();
-            match self.connection.receive() {
-                Received::Bytes(_) => {}
-                Received::Drained(_) => return Fate::Stays,
-                Received::End | Received::Broken => return Fate::Over,
+            let (count, drained) = match self.connection.receive() {
+                Received::Bytes(count) => (count, false),
+                // As in `receive`: an end whose edge came before will not come again.
+                Received::Drained(count) => (count, count == 0 || !self.hung_up),
+                Received::End => {
+                    self.ended = true;
+                    (0, true)
+                }
+                Received::Broken => return Fate::Over,
+            };
+            if !budget.spend(count) {
+                return Fate::Flooded;
+            }
+            if drained {
+                self.readable = false;
+                return Fate::Stays;
             }
         }
         Fate::Recalled

@@ -37,10 +37,14 @@ impl Bank {
 
     /// Connects, to a server that may be busy or gone.
     pub fn try_connect(address: SocketAddr) -> io::Result<Bank> {
-        let stream = TcpStream::connect_timeout(&address, PATIENCE)?;
-        stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        Ok(Bank { stream, key: None, xored: false, next_seq: 0, unread: Vec::new() })
+        TcpStream::connect_timeout(&address, PATIENCE).map(Bank::over)
+    }
+
+    /// Speaks over this connection.
+    pub fn over(stream: TcpStream) -> Bank {
+        stream.set_nodelay(true).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        Bank { stream, key: None, xored: false, next_seq: 0, unread: Vec::new() }
     }
 
     /// Connects and logs in as the demo user.

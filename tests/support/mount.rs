@@ -1,4 +1,4 @@
-//! File systems of a test's own, where it may make them; small enough to be full, or to be shut down as by a loss of power.
+//! File systems of a test's own, which only root can make; small enough to be full, or to be shut down as by a loss of power.
 //!
 //! Include it with `#[path = "support/mount.rs"] mod mount;`.
 #![allow(unsafe_code)] // EXT4_IOC_SHUTDOWN has no wrapper.
@@ -86,7 +86,7 @@ fn text(path: &Path) -> &str {
 
 fn run(program: &str, args: &[&str]) -> Result<(), String> {
     let output = Command::new(program).args(args).stdin(Stdio::null()).output();
-    let output = output.map_err(|error| format!("{program}: {error}"))?;
+    let output = output.map_err(|error| format!("{program} is needed (Debian: mount, e2fsprogs): {error}"))?;
     let said = String::from_utf8_lossy(&output.stderr);
-    if output.status.success() { Ok(()) } else { Err(format!("{program} {args:?}: {}", said.trim())) }
+    if output.status.success() { Ok(()) } else { Err(format!("{program} {args:?}, which wants root: {}", said.trim())) }
 }

@@ -231,6 +231,16 @@ impl Server {
         self.wait();
     }
 
+    /// Kills every process of the server at once, and starts it again while they are still dying, as a supervisor would.
+    pub fn kill_all_and_start_again(&mut self) {
+        let children = self.children_now();
+        for pid in std::iter::once(self.master).chain(children.into_iter().map(|(pid, _)| pid)) {
+            let _ = kill(Pid::from_raw(i32::try_from(pid).unwrap()), Signal::SIGKILL);
+        }
+        self.process.wait().unwrap();
+        self.start_again(&[]);
+    }
+
     /// Waits until the master and all workers are gone, whatever ends them.
     pub fn wait(&mut self) -> Output {
         let workers = self.workers_now();

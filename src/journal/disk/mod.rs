@@ -138,7 +138,7 @@ impl Blocks {
     }
 }
 
-/// The machine's own file systems.
+/// The machine's own file systems. What it opens is the file of that name, never one that a symbolic link leads to.
 #[derive(Debug)]
 pub struct RealDisk;
 
@@ -181,15 +181,16 @@ impl DiskFile for File {
 impl Disk for RealDisk {
     fn create(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
         let mut options = OpenOptions::new();
-        Ok(Arc::new(options.read(true).write(true).create(true).truncate(true).mode(FILE_MODE).open(path)?))
+        options.read(true).write(true).create(true).truncate(true);
+        Ok(Arc::new(options.mode(FILE_MODE).custom_flags(libc::O_NOFOLLOW).open(path)?))
     }
 
     fn open(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
-        Ok(Arc::new(OpenOptions::new().read(true).write(true).open(path)?))
+        Ok(Arc::new(OpenOptions::new().read(true).write(true).custom_flags(libc::O_NOFOLLOW).open(path)?))
     }
 
     fn open_direct(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
-        match OpenOptions::new().read(true).write(true).custom_flags(libc::O_DIRECT).open(path) {
+        match OpenOptions::new().read(true).write(true).custom_flags(libc::O_DIRECT | libc::O_NOFOLLOW).open(path) {
             Ok(file) => Ok(Arc::new(file)),
             // A file system that cannot do it.
             Err(failed) if failed.raw_os_error() == Some(libc::EINVAL) => self.open(path),

@@ -1,19 +1,29 @@
-//! Cutting off what no journal goes on with: zeros in its place, made durable before anything is written there.
+//! Cutting off what no journal goes on with: zeros in its place, made durable before anything is written there. What stood there
+//! is kept before that: it may be an acknowledged batch that was damaged later, which nobody can tell from a torn one.
 
-use super::scan::layout;
+use std::ops::ControlFlow;
+
+use super::scan::{layout, read_slots};
 use super::{DiskError, RecoveryError};
+use crate::journal::aside::{Aside, Kept};
 use crate::journal::directory::Directory;
 use crate::journal::error::Step;
+use crate::journal::record::RECORD_BYTES;
 use crate::journal::segment::{CHUNK_BYTES, Segment, State, bytes_of_segment, first_of, offset_of};
+use crate::limits::{MAX_TORN_TAIL_BYTES, MAX_TORN_TAILS};
 use crate::vocab::Lsn;
 
-/// Makes zeros of everything from record `from` on. May be interrupted anywhere and begun again: it only takes away what is
-/// no witness of anything.
-pub fn cut(directory: &Directory, from: Lsn) -> Result<(), RecoveryError> {
+/// The folder under the data directory where torn tails are kept.
+const FOLDER: &str = "torn";
+
+/// Makes zeros of everything from record `from` on, and keeps what stood there; `now` is in seconds since 1970. May be interrupted
+/// anywhere and begun again: it only takes away what is no witness of anything, and that only once it is kept.
+pub fn cut(directory: &Directory, from: Lsn, now: u64) -> Result<Kept, RecoveryError> {
     let per_segment = directory.records_per_segment();
-    let here = first_of(from, per_segment);
+    let segments = layout(directory, first_of(from, per_segment), Lsn(u64::MAX))?;
+    let kept = keep(directory, &segments, from, now)?;
     // The later segments first: what is cut must not be reachable from records that are written over the first cut one.
-    for (first, state) in layout(directory, here, Lsn(u64::MAX))?.into_iter().rev() {
+    for (first, state) in segments.into_iter().rev() {
         let Some(segment) = Segment::open(directory, first)? else { continue };
         let start = first.max(from);
         if start == first && state != State::Prepared {
@@ -21,7 +31,47 @@ pub fn cut(directory: &Directory, from: Lsn) -> Result<(), RecoveryError> {
         }
         wipe(&segment, offset_of(start, per_segment), bytes_of_segment(per_segment))?;
     }
-    Ok(())
+    Ok(kept)
+}
+
+/// Copies what is not zero from record `from` on into files of their own, durably, as much of it as is kept at most.
+fn keep(directory: &Directory, segments: &[(Lsn, State)], from: Lsn, now: u64) -> Result<Kept, DiskError> {
+    let mut aside = Aside::new(directory, FOLDER);
+    let mut kept = Kept::default();
+    for &(first, _) in segments {
+        let Some(segment) = Segment::open(directory, first)? else { continue };
+        let start = first.max(from);
+        let offset = offset_of(start, directory.records_per_segment());
+        let bytes = end_of_contents(directory, &segment, start)? - offset;
+        let fits = bytes.min(MAX_TORN_TAIL_BYTES - kept.bytes);
+        if fits > 0 {
+            // The time first, and as many digits as it will ever have: the names come in order.
+            let name = format!("{now:012}-from-record-{start:020}", start = start.0);
+            kept.files.push(aside.copy_here(&segment, offset, offset + fits, &name)?);
+        }
+        kept.bytes += fits;
+        kept.left_out += bytes - fits;
+    }
+    if aside.made().is_some() {
+        aside.keep_last(MAX_TORN_TAILS.max(kept.files.len()))?;
+    }
+    Ok(kept)
+}
+
+/// The byte behind the last slot from record `from` on that is not zero; in a file that is too short, its end may be behind that.
+pub fn end_of_contents(directory: &Directory, segment: &Segment, from: Lsn) -> Result<u64, DiskError> {
+    let per_segment = directory.records_per_segment();
+    let mut end = offset_of(from, per_segment);
+    let ended: ControlFlow<()> = read_slots(directory, segment, from, |at, contents| {
+        if contents.is_some_and(|bytes| *bytes != [0; RECORD_BYTES]) {
+            end = offset_of(at, per_segment) + RECORD_BYTES as u64;
+        }
+        ControlFlow::Continue(())
+    })?;
+    debug_assert!(ended.is_continue());
+    // The last bytes may be part of a slot.
+    let length = segment.file.len().step("measure", &segment.path)?;
+    Ok(if length < bytes_of_segment(per_segment) { end.max(length) } else { end })
 }
 
 /// Writes zeros over what is not zero from byte `from` on, fills the file up to `end`, and syncs it.

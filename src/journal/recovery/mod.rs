@@ -5,11 +5,12 @@
 //! nobody was told of. What proves something is the `synced` field: each record carries the highest LSN that was durable when
 //! it was written. So a slot that is not good, although a later record says that it had been durable, was damaged *after* it
 //! had been acknowledged; without such a witness it is the torn end of the journal, and cutting it loses nothing that
-//! anybody was promised. A snapshot is a witness too, for it is finished only when all that it holds is durable.
+//! anybody was promised. A snapshot is a witness too, for it is finished only when all that it holds is durable, and so is the
+//! mark of an orderly stop.
 //!
 //! A witness must be a record in its own place whose checksum is right behind the one that stands before it, or, right behind
 //! the slot in question, behind the checksum that its contents should have. What remains undecidable is damage to the very
-//! last batch: it looks like a tear.
+//! last batch where there was no orderly stop: it looks like a tear. So what is cut as a torn tail is kept.
 //!
 //! [`decide`] is the whole decision. Beside it, three things are never the work of a power failure, and so always damage:
 //! a header that does not check (it lies within one sector), a missing segment before an existing one (they are made in order
@@ -21,14 +22,14 @@ mod scan;
 
 use std::path::PathBuf;
 
-pub(super) use cut::{cut, wipe};
-pub(super) use scan::{Known, read_slots, scan};
+pub(super) use cut::{cut, end_of_contents, wipe};
+pub(super) use scan::{Known, corrupt, scan};
 
 use super::error::DiskError;
 use super::record::RecordError;
 use super::segment::HeaderError;
 use super::snapshot::Damaged;
-use crate::vocab::Lsn;
+use crate::vocab::{Cents, Lsn};
 
 /// What stands in the first slot that is no good record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,6 +84,13 @@ pub enum Damage {
     /// A record of an account that was never opened.
     #[error("the record's checksum is right, but it changes account {0}, which was never opened")]
     Account(u32),
+    /// A record with which the sums over all accounts cannot be.
+    #[error(
+        "the record's checksum is right, but with it more was deposited, or withdrawn, than there can be: all openings and \
+         deposits together come to {} at most, and no more can go out",
+        Cents(i64::MAX)
+    )]
+    Flows,
     /// The header of the segment.
     #[error("{0}")]
     Header(HeaderError),
@@ -103,6 +111,9 @@ pub enum Witness {
     /// A snapshot that holds it.
     #[error("a snapshot that holds record {0}")]
     Snapshot(Lsn),
+    /// The mark of an orderly stop.
+    #[error("the orderly stop after record {0}, which DATA/closed tells of,")]
+    Stop(Lsn),
     /// The server, which runs.
     #[error("the running server, which made record {0} durable,")]
     Server(Lsn),
@@ -138,6 +149,15 @@ pub enum RecoveryError {
         lsn: Lsn,
         /// What is wrong.
         damage: Damage,
+    },
+    /// The sums of a snapshot do not go with accounts that were opened later.
+    #[error(
+        "the accounts opened with {opening}, and with what was deposited that is more than {}; put `format` back from a copy",
+        Cents(i64::MAX)
+    )]
+    TooMuchOpened {
+        /// What all accounts opened with together.
+        opening: Cents,
     },
     /// A snapshot was good when it was looked at first, and is not any more.
     #[error("{0}; somebody writes to it")]

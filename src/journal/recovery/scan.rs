@@ -98,6 +98,8 @@ pub fn corrupt(directory: &Directory, lsn: Lsn, damage: Damage) -> RecoveryError
 pub struct Known {
     /// Up to where a snapshot shows that it had been durable.
     pub snapshotted: Lsn,
+    /// Up to where the mark of an orderly stop says that it had been durable.
+    pub closed: Lsn,
     /// Up to where its writer, which is at work, says that it is durable. What is behind that is in motion, and not read.
     pub durable: Option<Lsn>,
 }
@@ -182,7 +184,8 @@ fn conclude(
     let behind: Behind = look_behind(directory, segments, broken)?;
     let by_server = known.durable.filter(|&durable| durable >= broken.lsn).map(Witness::Server);
     let by_snapshot = (known.snapshotted >= broken.lsn).then_some(Witness::Snapshot(known.snapshotted));
-    let witness = by_server.or(behind.witness.map(Witness::Record)).or(by_snapshot);
+    let by_stop = (known.closed >= broken.lsn).then_some(Witness::Stop(known.closed));
+    let witness = by_server.or(behind.witness.map(Witness::Record)).or(by_snapshot).or(by_stop);
     let torn = match decide(broken.slot, witness.is_some(), behind.leftovers > 0) {
         Verdict::CleanEnd => None,
         Verdict::TornTail => {

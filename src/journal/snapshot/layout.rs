@@ -3,6 +3,8 @@
 use byteorder::{ByteOrder, LittleEndian};
 
 use crate::journal::directory::{Directory, IDENTITY_BYTES};
+use crate::journal::flows::Flows;
+use crate::limits::MAX_LSN;
 use crate::vocab::{Cents, Lsn};
 
 pub const HEADER_BYTES: usize = 96;
@@ -38,9 +40,9 @@ pub struct Header {
     pub lsn: Lsn,
     /// How many accounts there were.
     pub accounts: u32,
-    /// All deposits up to the cut, modulo 2^64.
+    /// All deposits up to the cut.
     pub deposited: Cents,
-    /// All withdrawals up to the cut, modulo 2^64.
+    /// All withdrawals up to the cut.
     pub withdrawn: Cents,
 }
 
@@ -105,6 +107,11 @@ impl Header {
         if header.accounts > directory.openings().accounts() || header.encode(directory).0 != *bytes {
             return Err("its header does not fit the accounts that the data directory was opened with");
         }
+        let opening = directory.openings().total_of(header.accounts);
+        let flows = Flows::new(opening, header.deposited, header.withdrawn);
+        if header.lsn.0 > MAX_LSN || flows.is_none() {
+            return Err("its header's checksum is right, but it says what cannot be");
+        }
         Ok((header, crc))
     }
 }
@@ -116,8 +123,10 @@ pub fn encode_account(balance: Cents, lsn: Lsn) -> [u8; ACCOUNT_BYTES] {
     bytes
 }
 
-pub fn decode_account(bytes: &[u8]) -> (Cents, Lsn) {
-    (Cents(LittleEndian::read_i64(bytes)), Lsn(LittleEndian::read_u64(&bytes[8..])))
+/// An account's balance and the record that it is of; `None` where it is no balance, or no record.
+pub fn decode_account(bytes: &[u8]) -> Option<(Cents, Lsn)> {
+    let (balance, lsn) = (LittleEndian::read_i64(bytes), LittleEndian::read_u64(&bytes[8..]));
+    (balance >= 0 && lsn <= MAX_LSN).then_some((Cents(balance), Lsn(lsn)))
 }
 
 /// The end mark behind a block of checksum `chain`; `newest` is the newest record in the snapshot.

@@ -20,6 +20,7 @@ pub use writer::SnapshotWriter;
 
 use super::directory::Directory;
 use super::error::{DiskError, Step};
+use super::segment::lsn_by_name;
 use crate::vocab::Lsn;
 
 /// Why a snapshot could not be made or read.
@@ -53,8 +54,7 @@ pub enum SnapshotError {
 pub fn list(directory: &Directory) -> Result<Vec<Lsn>, DiskError> {
     let folder = directory.snapshots();
     let names = directory.disk().list(&folder).step("list", &folder)?;
-    let lsn = |name: &String| name.strip_suffix(".snapshot").filter(|digits| digits.len() == 20)?.parse().ok().map(Lsn);
-    let mut found: Vec<_> = names.iter().filter_map(lsn).collect();
+    let mut found: Vec<_> = names.iter().filter_map(|name| lsn_by_name(name, ".snapshot")).collect();
     found.sort_unstable();
     Ok(found)
 }

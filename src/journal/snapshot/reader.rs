@@ -115,7 +115,9 @@ impl Snapshot {
                 return Ok(Err("the checksum of a block is wrong"));
             }
             for (account, id) in payload.chunks_exact(ACCOUNT_BYTES).zip(ids.by_ref()) {
-                let (balance, lsn) = decode_account(account);
+                let Some((balance, lsn)) = decode_account(account) else {
+                    return Ok(Err("the checksum of a block is right, but an account in it holds what cannot be"));
+                };
                 each(id, balance, lsn);
             }
             at += block.len() as u64;

@@ -12,6 +12,7 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
+use super::resume::Purpose;
 use super::{ASK, HandOver, Introduction, RETURNED, VARIABLE, layout};
 use crate::config::{ConfigError, Settings};
 use crate::ipc::{inherit, process};
@@ -164,7 +165,7 @@ pub fn check(read_settings: &dyn Fn() -> Result<Settings, ConfigError>) -> Resul
     let read = io::stdin().lock().read_to_end(&mut question);
     read.map_err(|source| MasterError::Io { step: "read what would be handed over", source })?;
     let stay = match serde_json::from_slice::<HandOver>(&question) {
-        Ok(left) if left.layout == layout() => upgrade::resume::prepare(&left, read_settings, None)?.stay,
+        Ok(left) if left.layout == layout() => upgrade::resume::prepare(&left, read_settings, Purpose::Check)?.stay,
         // Whoever has asked sees by the layout that this cannot be.
         _ => Vec::new(),
     };

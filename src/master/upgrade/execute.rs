@@ -8,7 +8,6 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 
 use super::{ChildLeft, HandOver, ListenersLeft, ProcessLeft, RETURNED, VARIABLE, WorkerLeft, layout};
-use crate::connection::Service;
 use crate::ipc::inherit;
 use crate::ipc::process::Child;
 use crate::master::children::Listeners;
@@ -119,10 +118,6 @@ impl Driver {
                 .and_then(|journal| journal.child.as_ref())
                 .map(|child| kept.note_child(child)),
             connections: self.connections.duplicates().map(|(slot, fd)| (slot, kept.note(fd))).collect(),
-            refused: Service::ALL.map(|service| {
-                let refused = self.connections.refused().filter(|(came_for, _)| *came_for == service);
-                refused.map(|(_, fd)| kept.note(fd)).collect()
-            }),
             supervisor: self.supervisor.clone(),
         };
         (hand_over, kept.0)

@@ -6,12 +6,14 @@
 //! 2. *Execute* (`execute.rs`): descriptors lose CLOEXEC, their numbers and the supervisor's state go into a memfd ([`HandOver`]).
 //!    Workers and journal go on meanwhile, and who connects waits in the backlog.
 //! 3. *Resume* (`resume.rs`): the new program first does all that can fail, without touching what it was left. If something does
-//!    fail, it executes the old program again, whose file it was left open, and that goes on as before.
+//!    fail, it executes the old program again, whose file it was left open, and that goes on as before. If that cannot either, since shared
+//!    memory is gone, it starts anew from the journal (`start_over.rs`).
 //! 4. The supervisor replaces the children.
 
 mod ask;
 mod execute;
 mod resume;
+mod start_over;
 
 use std::fs;
 use std::os::fd::RawFd;
@@ -64,8 +66,6 @@ pub struct HandOver {
     journal: Option<ChildLeft>,
     /// Slot and descriptor of each connection.
     connections: Vec<(u32, RawFd)>,
-    /// Connections that are to be turned away by a worker, by what they came for.
-    refused: PerService<Vec<RawFd>>,
     supervisor: Supervisor,
 }
 
@@ -109,7 +109,6 @@ impl HandOver {
             .chain(workers)
             .chain(self.journal.iter().map(|child| child.pidfd))
             .chain(self.connections.iter().map(|(_, socket)| *socket))
-            .chain(self.refused.iter().flatten().copied())
     }
 }
 

@@ -5,10 +5,10 @@ use std::fs::File;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{OwnedFd, RawFd};
-use std::path::Path;
 use std::sync::Arc;
 
 use super::execute::go_back;
+use super::start_over::start_over;
 use super::{ChildLeft, HandOver, ListenersLeft, RETURNED, VARIABLE, layout};
 use crate::access_log::AccessLog;
 use crate::config::{ConfigError, Settings};
@@ -20,12 +20,13 @@ use crate::ipc::lane::LaneSemaphores;
 use crate::ipc::names::Generation;
 use crate::ipc::process::{Child, monotonic_ns};
 use crate::ipc::segment::Access;
-use crate::journal::Directory;
+use crate::journal::{Directory, Principals};
 use crate::logging;
 use crate::master::children::{Common, Listeners, WorkerProcess, WorkerSlot};
 use crate::master::dispatch::Connections;
 use crate::master::driver::{Driver, EventSources};
-use crate::master::{MasterError, Unlinker, check_environment, check_served_folder, log_target, read_users};
+use crate::master::start::{self, Occasion, Plan};
+use crate::master::{MasterError, Unlinker, check_environment, log_target, number_users};
 use crate::service::users::Users;
 
 /// What the program before this one has left.
@@ -63,15 +64,25 @@ pub struct Prepared {
     sources: EventSources,
 }
 
-/// Makes every check, and everything that this program needs of its own, to go on with what was left. With `returned`, this is the old
-/// program again, which goes on with the settings and the users that it had.
+/// What for everything is prepared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// To see whether it could be: nothing that lasts is changed.
+    Check,
+    /// To go on as the new program.
+    GoOn,
+    /// To go on as the old program again, with the settings and the users that it had.
+    Return,
+}
+
+/// Makes every check, and everything that this program needs of its own, to go on with what was left.
 ///
 /// # Errors
 /// Why it cannot go on.
 pub fn prepare(
     left: &HandOver,
     read_settings: &dyn Fn() -> Result<Settings, ConfigError>,
-    returned: Option<&str>,
+    purpose: Purpose,
 ) -> Result<Prepared, MasterError> {
     let unusable = |what: String| MasterError::Io {
         step: "use what the program before has left",
@@ -80,14 +91,19 @@ pub fn prepare(
     if left.layout != layout() {
         return Err(unusable(format!("it has `{}`, this program has `{}`", left.layout, layout())));
     }
-    let (settings, stay, users) = if returned.is_some() {
+    let (settings, stay, users) = if purpose == Purpose::Return {
         (left.settings.clone(), Vec::new(), users_that_were_known(left)?)
     } else {
         let (settings, stay) = read_settings()?.upgraded_from(&left.settings);
-        let users = read_users(&settings)?;
-        check_environment(&settings)?;
-        check_served_folder(&settings)?;
+        let Plan { users, needs, warnings } = start::check(&settings, Occasion::Upgrade)?;
+        warnings.iter().for_each(|warning| log::warn!("{warning}"));
+        check_environment(&needs)?;
         (settings, stay, users)
+    };
+    // Another process may only look at the users' numbers: the master may be giving out new ones.
+    let users = match purpose {
+        Purpose::Check => Principals::read(&settings.data).map(|_| users)?,
+        Purpose::GoOn | Purpose::Return => number_users(users, &settings)?,
     };
     let generation = Generation { instance: left.instance.clone(), boot: left.boot };
     let instance = Instance::open(generation, Access::Write)?;
@@ -113,16 +129,18 @@ pub fn prepare(
 }
 
 /// The users file may be what the new program failed of.
-fn users_that_were_known(left: &HandOver) -> Result<Users, MasterError> {
+pub(super) fn users_that_were_known(left: &HandOver) -> Result<Users, MasterError> {
     let Some(text) = &left.users else { return Ok(Users::demo()) };
-    let path = left.settings.users.as_deref().unwrap_or(Path::new("users"));
-    Ok(Users::parse(path, text)?)
+    Users::from_text(text).map_err(|(line, why)| MasterError::Io {
+        step: "use the users that were known",
+        source: io::Error::new(io::ErrorKind::InvalidData, format!("line {line}: {why}")),
+    })
 }
 
 /// Goes on with everything. If this program cannot, the one before it is executed again.
 ///
 /// # Errors
-/// Neither this program nor the one before it can go on.
+/// Neither this program nor the one before it can go on, nor start anew.
 pub fn resume(
     left: Left,
     read_settings: Box<dyn Fn() -> Result<Settings, ConfigError>>,
@@ -130,9 +148,10 @@ pub fn resume(
     let Left { inheritance, hand_over, returned } = left;
     let complete = inheritance.check(hand_over.descriptors());
     let complete = complete.map_err(|source| MasterError::Io { step: "find a descriptor that was left", source });
-    match complete.and_then(|()| prepare(&hand_over, &read_settings, returned.as_deref())) {
+    let purpose = if returned.is_some() { Purpose::Return } else { Purpose::GoOn };
+    match complete.and_then(|()| prepare(&hand_over, &read_settings, purpose)) {
         Ok(prepared) => take_over(prepared, inheritance, hand_over, returned, read_settings),
-        Err(error) if returned.is_some() => Err(error),
+        Err(error) if returned.is_some() => start_over(inheritance, hand_over, read_settings, error),
         Err(error) => {
             log::error!("upgrade: this program cannot go on, back to the one before: {error}");
             let source = go_back(&hand_over, inheritance.message(), &error.to_string());
@@ -165,12 +184,6 @@ fn take_over(
     for (slot, socket) in left.connections {
         duplicates.push((slot, descriptors.take(socket)?));
     }
-    let mut refused = Vec::new();
-    for (service, sockets) in Service::ALL.into_iter().zip(left.refused) {
-        for socket in sockets {
-            refused.push((service, descriptors.take(socket)?));
-        }
-    }
     let common = Common {
         instance,
         settings: Box::leak(Box::new(settings)),
@@ -183,7 +196,7 @@ fn take_over(
         directory,
         data_lock,
     };
-    let connections = Connections::adopt(instance, duplicates, refused);
+    let connections = Connections::adopt(instance, duplicates);
     let mut driver = Driver::new(common, left.supervisor, sources, addresses, connections);
     driver.shared_listeners = descriptors.take_listeners(left.shared_listeners)?;
     driver.accept_from(descriptors.take_listeners(left.listeners)?)?;
@@ -211,19 +224,19 @@ fn take_over(
 }
 
 /// Descriptors that were left, to be owned.
-struct Descriptors<'a>(&'a mut Inheritance);
+pub(super) struct Descriptors<'a>(pub(super) &'a mut Inheritance);
 
 impl Descriptors<'_> {
-    fn take(&mut self, number: RawFd) -> Result<OwnedFd, MasterError> {
+    pub(super) fn take(&mut self, number: RawFd) -> Result<OwnedFd, MasterError> {
         self.0.take(number).map_err(|source| MasterError::Io { step: "take over a descriptor", source })
     }
 
-    fn take_listeners(&mut self, [bank, web]: ListenersLeft) -> Result<Listeners, MasterError> {
+    pub(super) fn take_listeners(&mut self, [bank, web]: ListenersLeft) -> Result<Listeners, MasterError> {
         let mut take = |number: Option<RawFd>| number.map(|number| self.take(number)).transpose();
         Ok([take(bank)?, take(web)?])
     }
 
-    fn take_child(&mut self, child: ChildLeft) -> Result<Child, MasterError> {
+    pub(super) fn take_child(&mut self, child: ChildLeft) -> Result<Child, MasterError> {
         Ok(Child::adopt(child.pid, self.take(child.pidfd)?))
     }
 }

@@ -27,6 +27,8 @@ pub(super) struct Entry {
     pub name: String,
     pub hash: PasswordHashString,
     pub role: Role,
+    /// The number by which records and keys know him.
+    pub principal: u32,
 }
 
 impl Entry {
@@ -81,7 +83,8 @@ pub(super) fn parse(text: &str) -> Result<Vec<Entry>, (usize, LineError)> {
         if let Some(first) = lines_by_name.insert(name, line) {
             return Err((line, LineError::Duplicate { name: name.to_owned(), first }));
         }
-        entries.push(Entry { line, name: name.to_owned(), hash, role });
+        let principal = crc32fast::hash(name.as_bytes());
+        entries.push(Entry { line, name: name.to_owned(), hash, role, principal });
     }
     Ok(entries)
 }
@@ -114,13 +117,19 @@ fn parse_hash(text: &str) -> Result<PasswordHashString, String> {
     if hash.salt.is_none() || hash.hash.is_none() {
         return Err("its salt or its output is missing".to_owned());
     }
-    let params = Params::try_from(&hash).map_err(|e| e.to_string())?;
-    let (memory, passes, lanes) = (params.m_cost(), params.t_cost(), params.p_cost());
-    if memory > MAX_MEMORY_KIB || passes > MAX_PASSES || lanes > MAX_LANES {
-        return Err(format!(
-            "m={memory},t={passes},p={lanes} is beyond m={MAX_MEMORY_KIB},t={MAX_PASSES},p={MAX_LANES}"
-        ));
+    // Before the crate calculates with them, which overflows from 2^29 lanes on.
+    for (name, value) in hash.params.iter() {
+        let most = match name.as_str() {
+            "m" => MAX_MEMORY_KIB,
+            "t" => MAX_PASSES,
+            "p" => MAX_LANES,
+            _ => continue,
+        };
+        if value.decimal().is_ok_and(|value| value > most) {
+            return Err(format!("{name}={value} is beyond {name}={most}"));
+        }
     }
+    Params::try_from(&hash).map_err(|e| e.to_string())?;
     Ok(hash.serialize())
 }
 
@@ -163,6 +172,13 @@ mod tests {
             ("$argon2id$v=19$m=4194304,t=1,p=1$c29tZXNhbHRzb21l$YWJjZGVmZ2hpamtsbW5vcA", "m=4194304"),
             ("$argon2id$v=19$m=8,t=65,p=1$c29tZXNhbHRzb21l$YWJjZGVmZ2hpamtsbW5vcA", "t=65"),
             ("$argon2id$v=19$m=8,t=0,p=1$c29tZXNhbHRzb21l$YWJjZGVmZ2hpamtsbW5vcA", ""),
+            ("$argon2id$v=19$m=1048576,t=1,p=65$c29tZXNhbHRzb21l$YWJjZGVmZ2hpamtsbW5vcA", "p=65"),
+            ("$argon2id$v=19$m=8,t=1,p=536870912$c29tZXNhbHRzb21l$YWJjZGVmZ2hpamtsbW5vcA", "p=536870912"),
+            ("$argon2id$v=19$m=8,t=1,p=4294967295$c29tZXNhbHRzb21l$YWJjZGVmZ2hpamtsbW5vcA", "p=4294967295"),
+            ("$argon2id$v=19$m=8,t=1,p=4294967296$c29tZXNhbHRzb21l$YWJjZGVmZ2hpamtsbW5vcA", ""),
+            ("$argon2id$v=19$m=8,t=1,p=1,p=536870912$c29tZXNhbHRzb21l$YWJjZGVmZ2hpamtsbW5vcA", ""),
+            ("$argon2id$v=19$p=536870912,m=8,t=1$c29tZXNhbHRzb21l$YWJjZGVmZ2hpamtsbW5vcA", "p=536870912"),
+            ("$argon2id$v=19$m=4294967295,t=1,p=536870911$c29tZXNhbHRzb21l$YWJjZGVmZ2hpamtsbW5vcA", "m=4294967295"),
         ] {
             let (_, LineError::Hash { name, reason: told }) = refusal(&format!("ada:{hash}:teller")) else {
                 panic!("{hash} was not refused as a hash");

@@ -97,7 +97,7 @@ fn read_text(path: &Path, mut file: File) -> Result<String, UsersError> {
     Ok(text)
 }
 
-pub(super) fn parse(path: &Path, text: &str) -> Result<Vec<Entry>, UsersError> {
+fn parse(path: &Path, text: &str) -> Result<Vec<Entry>, UsersError> {
     entry::parse(text).map_err(|(line, source)| UsersError::Line { path: path.to_owned(), line, source })
 }
 

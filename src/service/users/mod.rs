@@ -23,18 +23,33 @@ pub use file::{add, list, remove};
 pub use role::{AccountRange, Role, RoleError};
 
 /// The one user of demo mode.
-const DEMO_NAME: &[u8] = b"demo";
+const DEMO: &str = "demo";
+/// The same in bytes.
+const DEMO_NAME: &[u8] = DEMO.as_bytes();
 /// That user's password.
 const DEMO_PASSWORD: &[u8] = b"demo";
 /// A hash of nobody's password with the costs that [`add`] uses; its salt and output are zeros.
 const HASH_OF_NOBODY: &str =
     "$argon2id$v=19$m=19456,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
-/// The users that a server knows, fixed from its start to its end.
+/// The users that a server knows, as their file was when it was read.
+///
+/// Until they are [`numbered`](Users::numbered), each is known by the CRC-32 of the name, which two could share.
 pub struct Users(Kind);
 
+/// A user who has shown the right password.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Known {
+    /// What he may do.
+    pub role: Role,
+    /// The number by which records and keys know him.
+    pub principal: u32,
+}
+
 enum Kind {
-    Demo,
+    Demo {
+        principal: u32,
+    },
     File {
         users: HashMap<Vec<u8>, Entry>,
         /// What a stranger's password is compared with: as costly as a user's, and equal to nothing.
@@ -46,20 +61,12 @@ impl Users {
     /// Demo mode: the teller `demo` with the password `demo`. Only for servers that listen on loopback.
     #[must_use]
     pub fn demo() -> Users {
-        Users(Kind::Demo)
+        Users(Kind::Demo { principal: crc32fast::hash(DEMO_NAME) })
     }
 
     /// Reads a users file; logs a warning if others may read it, and refuses it if others may write it.
     pub fn load(path: &Path) -> Result<Users, UsersError> {
         Ok(Users::from_entries(file::read(path)?))
-    }
-
-    /// Reads the text of a users file, which [`Users::to_text`] has given.
-    ///
-    /// # Errors
-    /// It is no such text; `path` is named in the error.
-    pub fn parse(path: &Path, text: &str) -> Result<Users, UsersError> {
-        Ok(Users::from_entries(file::parse(path, text)?))
     }
 
     /// These users as the text of a users file, in no order; `None` in demo mode.
@@ -68,6 +75,14 @@ impl Users {
         let Kind::File { users, .. } = &self.0 else { return None };
         let line = |Entry { name, hash, role, .. }: &Entry| format!("{name}:{}:{role}\n", hash.as_str());
         Some(users.values().map(line).collect())
+    }
+
+    /// The users of a file with this text.
+    ///
+    /// # Errors
+    /// The first line that is none, counted from 1, and what is wrong with it.
+    pub fn from_text(text: &str) -> Result<Users, (usize, LineError)> {
+        entry::parse(text).map(Users::from_entries)
     }
 
     fn from_entries(entries: Vec<Entry>) -> Users {
@@ -79,15 +94,45 @@ impl Users {
     /// Whether this is demo mode.
     #[must_use]
     pub fn is_demo(&self) -> bool {
-        matches!(self.0, Kind::Demo)
+        matches!(self.0, Kind::Demo { .. })
     }
 
-    /// The role of the user, if there is such a user with such a password.
+    /// All names, in the order of the file.
+    #[must_use]
+    pub fn names(&self) -> Vec<&str> {
+        match &self.0 {
+            Kind::Demo { .. } => vec![DEMO],
+            Kind::File { users, .. } => {
+                let mut entries: Vec<_> = users.values().collect();
+                entries.sort_unstable_by_key(|entry| entry.line);
+                entries.into_iter().map(|entry| entry.name.as_str()).collect()
+            }
+        }
+    }
+
+    /// The same users, known by the numbers that `number_of` gives. Who has none is let in by the next reading of the file: he was added
+    /// to it after the numbers had been given out.
+    #[must_use]
+    pub fn numbered(mut self, number_of: impl Fn(&str) -> Option<u32>) -> Users {
+        match &mut self.0 {
+            Kind::Demo { principal } => *principal = number_of(DEMO).unwrap_or(*principal),
+            Kind::File { users, .. } => users.retain(|_, entry| match number_of(&entry.name) {
+                Some(number) => {
+                    entry.principal = number;
+                    true
+                }
+                None => false,
+            }),
+        }
+        self
+    }
+
+    /// The role and the number of the user, if there is such a user with such a password.
     ///
     /// A wrong password and an unknown user get the same answer after the same work, so neither answer nor time tell
     /// which names exist. Where a file mixes parameters, unknown users cost as much as its costliest user.
     #[must_use]
-    pub fn verify(&self, name: &[u8], password: &[u8]) -> Option<Role> {
+    pub fn verify(&self, name: &[u8], password: &[u8]) -> Option<Known> {
         self.verify_with(name, password, argon2_matches)
     }
 
@@ -97,17 +142,17 @@ impl Users {
         name: &[u8],
         password: &[u8],
         matches: impl Fn(&PasswordHashString, &[u8]) -> bool,
-    ) -> Option<Role> {
+    ) -> Option<Known> {
         match &self.0 {
-            Kind::Demo => {
+            Kind::Demo { principal } => {
                 // `&` and not `&&`: both are compared whatever the first says.
                 let right = equal_in_constant_time(name, DEMO_NAME) & equal_in_constant_time(password, DEMO_PASSWORD);
-                right.then_some(Role::Teller)
+                right.then_some(Known { role: Role::Teller, principal: *principal })
             }
             Kind::File { users, stranger } => {
                 let user = users.get(name);
                 let right = matches(user.map_or(stranger, |user| &user.hash), password);
-                user.filter(|_| right).map(|user| user.role)
+                user.filter(|_| right).map(|user| Known { role: user.role, principal: user.principal })
             }
         }
     }
@@ -117,7 +162,7 @@ impl Users {
 impl fmt::Debug for Users {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
-            Kind::Demo => f.write_str("Users(demo)"),
+            Kind::Demo { .. } => f.write_str("Users(demo)"),
             Kind::File { users, .. } => write!(f, "Users({} from a file)", users.len()),
         }
     }

@@ -5,6 +5,7 @@ mod exposition;
 use std::fmt::Display;
 
 use super::HTTP_CODES;
+use super::bounds::{Bounds, OfService};
 use super::sample::{Journal, Sample, Worker};
 use crate::instance::histogram::Times;
 use crate::wire::{Opcode, Status};
@@ -52,6 +53,22 @@ const OF_WORKER: &[OfWorker] = &[
     ("vault_http_overloaded_total", Counter, "Requests refused because too many waited.", |w| w.web.overloaded),
     ("vault_http_log_waits_total", Counter, "Lines that waited for room in the access log.", |w| w.web.log_waits),
     ("vault_http_event_streams", Gauge, "Streams of the dashboard.", |w| w.web.streams),
+    ("vault_http_event_streams_refused_total", Counter, "Streams refused because there were too many.", |w| {
+        w.bounds.streams_refused
+    }),
+    ("vault_http_log_dropped_lines_total", Counter, "Lines of the access log that were dropped.", |w| {
+        w.bounds.log_dropped
+    }),
+    ("vault_http_log_held_bytes", Gauge, "Bytes of lines that wait, of connections that have ended.", |w| {
+        w.bounds.log_held_bytes
+    }),
+    ("vault_logins_failed_total", Counter, "LOGINs that failed.", |w| w.bounds.logins_failed),
+    ("vault_logins_waiting", Gauge, "LOGINs that wait for a thread.", |w| w.bounds.logins_waiting),
+    ("vault_logins_refused_total", Counter, "LOGINs refused because too many waited.", |w| w.bounds.logins_refused),
+    ("vault_lookups_waiting", Gauge, "HISTORYs and TOTALS that wait for a thread.", |w| w.bounds.lookups_waiting),
+    ("vault_lookups_refused_total", Counter, "HISTORYs and TOTALS refused because too many waited.", |w| {
+        w.bounds.lookups_refused
+    }),
 ];
 
 const OF_JOURNAL: &[OfJournal] = &[
@@ -128,13 +145,50 @@ fn worker_tables(out: &mut Exposition, workers: &[Worker]) {
     }
     out.metric("vault_connections_dropped_total", Counter, "Connections dropped, by the reason.");
     for worker in workers {
-        for (reason, count) in [("idle", worker.idle_dropped), ("slow", worker.slow_dropped)] {
+        let bounds = &worker.bounds;
+        let reasons = [
+            ("idle", worker.idle_dropped),
+            ("slow", worker.slow_dropped),
+            ("login", bounds.closed_without_login),
+            ("password", bounds.closed_guessing),
+            ("flood", bounds.closed_flooding),
+        ];
+        for (reason, count) in reasons {
             out.value(&[("worker", &worker.worker), ("reason", &reason)], count);
         }
     }
+    by_service(
+        out,
+        "vault_connections_evicted_total",
+        Counter,
+        "Silent ones closed to make room.",
+        workers,
+        |bounds| bounds.evicted,
+    );
+    by_service(out, "vault_connections_silent", Gauge, "Connections that could be, now.", workers, |bounds| {
+        bounds.silent
+    });
     table(out, ("vault_requests_total", "opcode", "Requests to the bank."), workers, &Opcode::ALL, |w| &w.requests);
     table(out, ("vault_answers_total", "status", "Answers of the bank."), workers, &Status::ALL, |w| &w.answers);
     table(out, ("vault_http_answers_total", "code", "Answers over HTTP."), workers, &HTTP_CODES, |w| &w.web.answers);
+}
+
+/// What each worker has one value of for each service, at its bounds.
+fn by_service(
+    out: &mut Exposition,
+    name: &'static str,
+    kind: Type,
+    help: &'static str,
+    workers: &[Worker],
+    value: fn(&Bounds) -> OfService,
+) {
+    out.metric(name, kind, help);
+    for worker in workers {
+        let OfService { bank, web } = value(&worker.bounds);
+        for (service, count) in [("bank", bank), ("web", web)] {
+            out.value(&[("worker", &worker.worker), ("service", &service)], count);
+        }
+    }
 }
 
 fn table<L: Display, const N: usize>(

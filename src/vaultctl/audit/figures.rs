@@ -49,7 +49,7 @@ pub(super) struct Figures {
     pub(super) memory_agrees: u64,
     /// Accounts in the server's memory that are newer than what was audited, or were being changed.
     pub(super) memory_skipped: u64,
-    /// What a power failure left of a batch that was never acknowledged; the next start removes it.
+    /// What a power failure left of a batch that was never acknowledged; the next start cuts it, and keeps it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) torn_tail: Option<String>,
     pub(super) seconds: f64,
@@ -110,7 +110,7 @@ impl fmt::Display for Figures {
             )?;
         }
         if let Some(torn) = &self.torn_tail {
-            writeln!(f, "  tail       {torn}; the next start removes it")?;
+            writeln!(f, "  tail       {torn}; the next start cuts it, and keeps it in DATA/torn")?;
         }
         writeln!(f, "  took       {:.3} s", self.seconds)
     }

@@ -29,7 +29,7 @@ impl Keys {
     /// Takes in a record; an offence if its key should have been known.
     pub(super) fn take(&mut self, record: &Record) -> Result<(), What> {
         let Some(key) = record.key else { return Ok(()) };
-        while let Some(&(lsn, owned)) = self.ages.front().filter(|(lsn, _)| lsn.0 + self.window <= record.lsn.0) {
+        while let Some(&(lsn, owned)) = self.ages.front().filter(|(lsn, _)| record.lsn.0 - lsn.0 >= self.window) {
             self.ages.pop_front();
             debug_assert!(self.known.get(&owned).is_some_and(|&(of, _)| of == lsn));
             self.known.remove(&owned);

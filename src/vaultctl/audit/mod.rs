@@ -149,8 +149,8 @@ fn examine(source: &Source, key_window: u64, figures: &mut Figures) -> Result<()
     let swept = sweep(directory, newest, durable, |record| examiner.take(source, record, figures));
     let Examiner { proof, snapshots, ended } = examiner;
     figures.accounts = directory.openings().accounts();
-    (figures.opening_cents, figures.sum_cents) = (proof.opening().0, proof.sum.0);
-    (figures.deposited_cents, figures.withdrawn_cents) = (proof.deposited.0, proof.withdrawn.0);
+    (figures.opening_cents, figures.sum_cents) = (proof.flows.opening.0, proof.sum.0);
+    (figures.deposited_cents, figures.withdrawn_cents) = (proof.flows.deposited.0, proof.flows.withdrawn.0);
     figures.from_snapshot = proof.base.0;
     figures.snapshots = snapshots.compared;
     figures.snapshot_accounts_skipped = snapshots.left().0;

@@ -59,6 +59,9 @@ pub(super) enum What {
         /// What they should.
         expected: Cents,
     },
+    /// More came in, or went out, than there can be.
+    #[error("with it more was deposited, or withdrawn, than there can be")]
+    TooMuch,
     /// A key that was known.
     #[error("its key is that of record {earlier}, of the same user, {}", if *.same { "and so is its request: it was done twice" } else { "with another request" })]
     Key {

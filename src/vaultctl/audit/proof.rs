@@ -3,7 +3,7 @@
 use super::keys::Keys;
 use super::offence::What;
 use crate::journal::snapshot::Snapshot;
-use crate::journal::{Directory, DiskError, Kind, Record};
+use crate::journal::{Directory, DiskError, Flows, Kind, Record};
 use crate::vocab::{AccountId, Cents, Lsn};
 
 /// What an account holds by the records so far.
@@ -17,10 +17,8 @@ pub(super) struct Account {
 /// The books, kept once more from nothing but kinds and amounts.
 pub(super) struct Proof {
     accounts: Vec<Account>,
-    opening: Cents,
-    /// All deposits and withdrawals so far, modulo 2^64.
-    pub(super) deposited: Cents,
-    pub(super) withdrawn: Cents,
+    /// All deposits and withdrawals so far.
+    pub(super) flows: Flows,
     /// The sum of the balances that the records say, modulo 2^64.
     pub(super) sum: Cents,
     /// The record that the books began after.
@@ -41,20 +39,19 @@ impl Proof {
         let mut accounts: Vec<Account> = (0..openings.accounts())
             .map(|account| Account { balance: openings.of(AccountId(account)).unwrap_or_default(), last: Lsn(0) })
             .collect();
-        let mut flows = [Cents::ZERO; 2];
+        let mut flows = Flows::new(openings.total(), Cents::ZERO, Cents::ZERO);
         if let Some(snapshot) = base {
             let read = snapshot.accounts(|id, balance, last| accounts[id.0 as usize] = Account { balance, last })?;
             if let Err(why) = read {
                 return Ok(Err(why));
             }
-            flows = [snapshot.header.deposited, snapshot.header.withdrawn];
+            flows = Flows::new(openings.total(), snapshot.header.deposited, snapshot.header.withdrawn);
         }
+        let Some(flows) = flows else { return Ok(Err("its sums do not go with what the accounts opened with")) };
         Ok(Ok(Proof {
             sum: Cents(accounts.iter().fold(0, |sum: i64, account| sum.wrapping_add(account.balance.0))),
             accounts,
-            opening: openings.total(),
-            deposited: flows[0],
-            withdrawn: flows[1],
+            flows,
             base: base.map_or(Lsn(0), |snapshot| snapshot.header.lsn),
             settled: base.map_or(Lsn(0), |snapshot| snapshot.newest),
             keys: Keys::of_last(key_window),
@@ -64,10 +61,6 @@ impl Proof {
     /// What `account` holds by the records so far.
     pub(super) fn account(&self, account: AccountId) -> Account {
         self.accounts[account.0 as usize]
-    }
-
-    pub(super) fn opening(&self) -> Cents {
-        self.opening
     }
 
     /// Takes in the next record. Its accounts are known to be there, and its amount to be above zero where it was done.
@@ -83,9 +76,7 @@ impl Proof {
                 let Some(account) = account else { continue };
                 self.take_side(record, side, account, gains[side])?;
             }
-            let (came, went) = record.flows();
-            self.deposited.0 = self.deposited.0.wrapping_add(came.0);
-            self.withdrawn.0 = self.withdrawn.0.wrapping_add(went.0);
+            self.flows = self.flows.after(record).ok_or(What::TooMuch)?;
         }
         self.check_sum(record.lsn)
     }
@@ -115,7 +106,7 @@ impl Proof {
 
     /// All that is there is all that was there and came, less what went.
     pub(super) fn check_sum(&self, lsn: Lsn) -> Result<(), What> {
-        let expected = Cents(self.opening.0.wrapping_add(self.deposited.0).wrapping_sub(self.withdrawn.0));
+        let expected = self.flows.sum();
         if lsn < self.settled || self.sum == expected { Ok(()) } else { Err(What::Sum { sum: self.sum, expected }) }
     }
 }

@@ -69,7 +69,7 @@ impl Snapshots {
     fn compare_at_cut(&mut self, snapshot: &Snapshot, proof: &Proof) -> Result<Result<(), What>, DiskError> {
         let path = || snapshot.path().to_owned();
         let (says_in, says_out) = (snapshot.header.deposited, snapshot.header.withdrawn);
-        let (came, went) = (proof.deposited, proof.withdrawn);
+        let (came, went) = (proof.flows.deposited, proof.flows.withdrawn);
         if (says_in, says_out) != (came, went) {
             return Ok(Err(What::Flows { path: path(), says_in, says_out, came, went }));
         }

@@ -181,12 +181,15 @@ fn connection(
 }
 
 fn totals(table: &Table) -> TotalsReport {
-    // Two's complement throughout, as in TOTALS: the running sums are counted modulo 2^64.
+    // First, so that it is never too much.
+    let durable = table.sequencer().replies_wait().then(|| table.sequencer().durable());
+    // The sums of balances that change while they are read may be anything.
     let sum = |values: &mut dyn Iterator<Item = i64>| values.fold(0, i64::wrapping_add);
     let held = sum(&mut (0..table.accounts()).filter_map(|id| table.peek(AccountId(id))).map(|balance| balance.0));
     let deposited = sum(&mut table.rows().iter().map(|row| row.tally.deposited().0));
     let withdrawn = sum(&mut table.rows().iter().map(|row| row.tally.withdrawn().0));
     let opening = table.opening().0;
+    let lsn = table.order().now().lsn;
     TotalsReport {
         consistent_cut: false,
         accounts: table.accounts(),
@@ -195,7 +198,8 @@ fn totals(table: &Table) -> TotalsReport {
         deposited_cents: deposited,
         withdrawn_cents: withdrawn,
         difference_cents: held.wrapping_sub(deposited).wrapping_add(withdrawn).wrapping_sub(opening),
-        lsn: table.order().now().lsn.0,
+        lsn: lsn.0,
+        durable_lsn: durable.map_or(lsn, |durable| durable.min(lsn)).0,
     }
 }
 

@@ -6,8 +6,7 @@ mod gather;
 mod report;
 mod text;
 
-use super::{Failure, InstanceName, Unavailable, say};
-use crate::instance::stale;
+use super::{Failure, InstanceName, running, say};
 
 /// `vaultctl inspect`.
 #[derive(Debug, clap::Args)]
@@ -28,7 +27,7 @@ pub(super) struct Inspect {
 
 /// Shows a running instance.
 pub(super) fn run(inspect: &Inspect) -> Result<(), Failure> {
-    let instance = stale::open_running(&inspect.instance.name).map_err(|why| Failure::unavailable(Unavailable(why)))?;
+    let instance = running(&inspect.instance)?;
     let report = gather::gather(&instance, inspect.connections).map_err(Failure::unavailable)?;
     if inspect.json {
         let json = serde_json::to_string_pretty(&report).map_err(Failure::unavailable)?;

@@ -177,4 +177,7 @@ pub(super) struct TotalsReport {
     pub difference_cents: i64,
     /// The last operation.
     pub lsn: u64,
+    /// The last operation that is on disk for good, as of a moment before the sums were read; those behind it may yet be lost, and
+    /// no client was told of them. Without a journal, and where replies do not wait, the last operation.
+    pub durable_lsn: u64,
 }

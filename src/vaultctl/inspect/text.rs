@@ -24,6 +24,7 @@ pub(super) fn text(report: &Report) -> Result<String, fmt::Error> {
     section(&mut out, "lanes: the master pushes tickets, the worker takes them", &lanes(&report.lanes))?;
     section(&mut out, "workers", &workers(&report.workers))?;
     section(&mut out, "traffic", &traffic(&report.workers))?;
+    section(&mut out, "bounds: what was closed, waits, was refused or dropped", &bounds(&report.workers))?;
     if report.workers.iter().any(|worker| !worker.answers.iter().all(|&count| count == 0)) {
         section(&mut out, "requests", &requests(&report.workers))?;
         section(&mut out, "answers", &answers(&report.workers))?;
@@ -106,6 +107,38 @@ fn workers(workers: &[Worker]) -> Table {
             &worker.accepted,
             &worker.closed,
             &worker.refused,
+        ]);
+    }
+    table
+}
+
+fn bounds(workers: &[Worker]) -> Table {
+    let headings = [
+        "worker",
+        "evicted",
+        "no login",
+        "guessing",
+        "flooding",
+        "silent",
+        "waiting",
+        "refused",
+        "streams",
+        "log lines",
+    ];
+    let mut table = Table::new(headings);
+    for worker in workers {
+        let bounds = &worker.bounds;
+        table.row([
+            &worker.worker as &dyn Display,
+            &(bounds.evicted.bank + bounds.evicted.web),
+            &bounds.closed_without_login,
+            &bounds.closed_guessing,
+            &bounds.closed_flooding,
+            &(bounds.silent.bank + bounds.silent.web),
+            &(bounds.logins_waiting + bounds.lookups_waiting),
+            &(bounds.logins_refused + bounds.lookups_refused),
+            &bounds.streams_refused,
+            &bounds.log_dropped,
         ]);
     }
     table
@@ -238,7 +271,11 @@ fn totals(out: &mut String, totals: &TotalsReport) -> fmt::Result {
         out,
         "\ntotals, not a consistent cut: read without locks while money may move (`client totals` takes a cut)"
     )?;
-    writeln!(out, "  {} accounts hold {} after operation {}", totals.accounts, Cents(totals.sum_cents), totals.lsn)?;
+    write!(out, "  {} accounts hold {} after operation {}", totals.accounts, Cents(totals.sum_cents), totals.lsn)?;
+    match totals.lsn - totals.durable_lsn {
+        0 => writeln!(out)?,
+        waiting => writeln!(out, "; the last {waiting} are not durable yet, and no client was told of them")?,
+    }
     let [opening, deposited, withdrawn, difference] =
         [totals.opening_cents, totals.deposited_cents, totals.withdrawn_cents, totals.difference_cents].map(Cents);
     writeln!(out, "  opening {opening}, deposited {deposited}, withdrawn {withdrawn}, unexplained {difference}")

@@ -9,7 +9,7 @@ mod screen;
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::{Failure, InstanceName, Unavailable, say};
+use super::{Failure, InstanceName, running, say};
 use crate::instance::{Instance, stale};
 use crate::status::{View, Watcher};
 
@@ -48,7 +48,7 @@ fn seconds(text: &str) -> Result<Duration, String> {
 
 /// Shows a running instance until it ends or somebody has seen enough.
 pub(super) fn run(top: &Top) -> Result<(), Failure> {
-    let instance = stale::open_running(&top.instance.name).map_err(|why| Failure::unavailable(Unavailable(why)))?;
+    let instance = running(&top.instance)?;
     if top.once {
         return once(top, &instance);
     }

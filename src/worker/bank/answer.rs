@@ -8,16 +8,19 @@ use crate::ipc::process::monotonic_ns;
 use crate::ledger::sequencer::Uncommitted;
 use crate::ledger::teller::{Asker, Undone};
 use crate::ledger::{Completion, Operation, Sequencer, Table, Teller};
-use crate::limits::{KEY_BYTES, MAX_CREDENTIAL_BYTES, MAX_FRAME_BYTES, MAX_REPLY_BYTES};
+use crate::limits::{
+    KEY_BYTES, MAX_CREDENTIAL_BYTES, MAX_FAILED_LOGINS, MAX_FRAME_BYTES, MAX_REPLY_BYTES, MAX_STRIKES,
+};
 use crate::service::bank::{self, Task};
 use crate::service::session::Session;
 use crate::vocab::{AccountId, Lsn};
 use crate::wire::{Flags, Frame, Request, Response, Status, XorKey};
-use crate::worker::bank::errands::{Errand, Finding, Job, Waiting};
+use crate::worker::bank::clerks::Clerks;
+use crate::worker::bank::errands::{Finding, Job, Waiting};
 use crate::worker::bank::guest::{Guest, Pending, Postponed};
 use crate::worker::bank::held::Replies;
 use crate::worker::bank::pages::Page;
-use crate::worker::pool::{Overloaded, Pool};
+use crate::worker::visit::{Parting, Place};
 
 /// No request has a longer body than the longest LOGIN.
 const LONGEST_BODY: usize = 2 + 2 * MAX_CREDENTIAL_BYTES;
@@ -31,7 +34,7 @@ pub struct Counter {
     /// The last operation whose number was taken when it was last looked, for those that must wait.
     pub order: crate::ledger::order::Order<'static>,
     /// The threads for what may block.
-    pub pool: Pool<Errand, (Waiting, Finding)>,
+    pub clerks: Clerks,
     /// The worker's counters.
     pub stats: &'static WorkerStats,
     /// The time of this turn of the loop, nanoseconds of the monotonic clock.
@@ -76,18 +79,13 @@ impl From<Status> for Refused {
 impl Counter {
     /// The counter of worker `worker`; its clock stands at zero.
     #[must_use]
-    pub fn new(
-        table: &'static Table,
-        teller: Teller<'static>,
-        pool: Pool<Errand, (Waiting, Finding)>,
-        stats: &'static WorkerStats,
-    ) -> Self {
+    pub fn new(table: &'static Table, teller: Teller<'static>, clerks: Clerks, stats: &'static WorkerStats) -> Self {
         let (sequencer, order) = (table.sequencer(), table.order());
         Counter {
             teller,
             sequencer,
             order,
-            pool,
+            clerks,
             stats,
             now_ns: 0,
             replies: Replies::default(),
@@ -264,7 +262,7 @@ impl Counter {
                 let response = bank::response_to(operation, asked.opcode, bank::verdict_of(&first));
                 self.respond(guest, asked, response)
             }
-            Undone::Uncommitted(Uncommitted::Conflict) => self.refuse(guest, asked, Status::Conflict),
+            Undone::Uncommitted(Uncommitted::Conflict(_)) => self.refuse(guest, asked, Status::Conflict),
             Undone::Uncommitted(Uncommitted::NoSpace) => self.refuse(guest, asked, Status::Busy),
             Undone::Uncommitted(Uncommitted::Later) => {
                 Answered::NotYet(Postponed { room: MAX_REPLY_BYTES, lsn: self.order.now().lsn })
@@ -272,32 +270,53 @@ impl Counter {
         }
     }
 
+    /// Has the threads do a job; should there be too much to do for them, that is what they find.
     fn hand_in(&mut self, guest: &mut Guest, asked: Asked, job: Job) -> Answered {
-        let waiting = Waiting { slot: guest.connection.index(), generation: guest.generation };
-        match self.pool.submit((waiting, job)) {
-            Ok(()) => {
-                let Asked { bytes, seq, opcode, xor } = asked;
-                guest.pending = Some(Pending { bytes, seq, opcode, xor });
-                guest.asked_ns.get_or_insert(self.now_ns);
-                Answered::Yes
-            }
-            Err(Overloaded(_)) => self.refuse(guest, asked, Status::Busy),
+        let Asked { bytes, seq, opcode, xor } = asked;
+        guest.pending = Some(Pending { bytes, seq, opcode, xor });
+        guest.asked_ns.get_or_insert(self.now_ns);
+        self.clerks.submit(Waiting::of(guest), job, guest);
+        Answered::Yes
+    }
+
+    /// Counts a LOGIN that failed; with too many the connection ends.
+    fn count_failure(&mut self, guest: &mut Guest) {
+        let bounds = &self.stats.bounds;
+        bounds.logins_failed.add(1);
+        guest.failed_logins = guest.failed_logins.saturating_add(1);
+        if guest.failed_logins >= MAX_FAILED_LOGINS {
+            bounds.guessers_closed.add(1);
+            guest.parting = Parting::AfterSending;
         }
     }
 
-    /// Answers the request that the pool worked for.
+    /// Tells a client, unasked, that there is no room for it; its connection ends.
+    pub fn turn_away(&mut self, guest: &mut Guest) {
+        self.stats.refused.add(u64::from(guest.place != Place::Granted));
+        // Like a connection with too many bad frames, for a successor of this worker as well.
+        guest.strikes = MAX_STRIKES;
+        guest.keep_framing(0);
+        guest.parting = Parting::AfterSending;
+        let _answered = self.refuse(guest, Asked { bytes: 0, seq: 0, opcode: 0, xor: None }, Status::Busy);
+    }
+
+    /// Answers the request that the threads worked for.
     pub fn deliver(&mut self, guest: &mut Guest, finding: Finding) {
         let Some(Pending { bytes, seq, opcode, xor }) = guest.pending.take() else { return };
         let asked = Asked { bytes, seq, opcode, xor };
         let _answered = match finding {
-            Finding::Verified { user, role } => match role.and_then(|role| Session::begin(&user, role)) {
+            Finding::Verified { user, known } => match known.and_then(|known| Session::begin(&user, known)) {
                 Some(session) => {
                     session.keep(guest.connection.slot(), &user);
                     guest.session = Some(session);
                     self.respond(guest, asked, Response::Login { session: session.id })
                 }
-                None => self.refuse(guest, asked, Status::Auth),
+                None => {
+                    self.count_failure(guest);
+                    self.refuse(guest, asked, Status::Auth)
+                }
             },
+            Finding::Refused => self.refuse(guest, asked, Status::Busy),
             Finding::Summed(totals) => {
                 self.teller.see(totals.map_or(Lsn(0), |totals| totals.lsn));
                 self.respond(guest, asked, bank::totals_response(totals, opcode))

@@ -1,13 +1,13 @@
 //! The desk: one turn of one connection, from the bytes that came to the bytes that go.
 
 use crate::connection::Sent;
-use crate::limits::{MAX_STRIKES, RECEIVE_BYTES};
+use crate::limits::{MAX_STRIKES, READS_PER_TURN, READS_PER_TURN_BEFORE_LOGIN, RECEIVE_BYTES};
 use crate::vocab::Lsn;
 use crate::wire::Step;
 use crate::worker::bank::answer::{Answered, Counter};
 use crate::worker::bank::guest::Guest;
 use crate::worker::bank::held::Replies;
-use crate::worker::visit::{Fate, Parting, READS_PER_TURN};
+use crate::worker::visit::{Fate, Parting};
 
 /// Why no further request of a connection was looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,11 +35,12 @@ impl Desk {
 
     /// One turn of `guest`: receive, answer, send, until there is nothing to do or others should have a turn.
     pub fn turn(&mut self, guest: &mut Guest) -> Fate {
-        if matches!(guest.parting, Parting::Lingering { .. }) {
-            return guest.linger();
+        if let Parting::Lingering(budget) = guest.parting {
+            return guest.linger(budget);
         }
         guest.blocked = None;
-        for _ in 0..READS_PER_TURN {
+        let reads = if guest.session.is_some() { READS_PER_TURN } else { READS_PER_TURN_BEFORE_LOGIN };
+        for _ in 0..reads {
             if guest.takes_bytes() && !self.receive(guest) {
                 return Fate::Over;
             }

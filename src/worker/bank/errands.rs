@@ -4,8 +4,9 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::journal::{Directory, ReadError};
 use crate::ledger::{Table, Totals, cut};
-use crate::service::users::{Role, Users};
+use crate::service::users::{Known, Users};
 use crate::wire::{Next, Statement};
+use crate::worker::bank::guest::Guest;
 use crate::worker::bank::pages::Page;
 
 /// What is to be done.
@@ -25,17 +26,19 @@ pub enum Job {
 
 /// What came of it.
 pub enum Finding {
-    /// The role of a user whose password it is.
+    /// Who it is whose password it is.
     Verified {
         /// The name as sent.
         user: Vec<u8>,
         /// `None` for a wrong password or an unknown user.
-        role: Option<Role>,
+        known: Option<Known>,
     },
     /// The sums; `None` when no cut could be taken.
     Summed(Option<Totals>),
     /// The page.
     Read(Result<Statement, ReadError>),
+    /// It was not done: too many of its kind wait.
+    Refused,
 }
 
 /// Who waits for a job: a connection slot in one of its lives.
@@ -45,6 +48,14 @@ pub struct Waiting {
     pub slot: u32,
     /// Its life.
     pub generation: u32,
+}
+
+impl Waiting {
+    /// Who `guest` is.
+    #[must_use]
+    pub fn of(guest: &Guest) -> Self {
+        Waiting { slot: guest.connection.index(), generation: guest.generation }
+    }
 }
 
 /// A job, and who waits for it.
@@ -74,9 +85,9 @@ impl Office {
     pub fn run(&self, (waiting, job): Errand) -> (Waiting, Finding) {
         let finding = match job {
             Job::Verify { user, pass } => {
-                let known = self.users.read().unwrap_or_else(PoisonError::into_inner).clone();
-                let role = known.verify(&user, &pass);
-                Finding::Verified { user, role }
+                let users = self.users.read().unwrap_or_else(PoisonError::into_inner).clone();
+                let known = users.verify(&user, &pass);
+                Finding::Verified { user, known }
             }
             Job::SumUp => Finding::Summed(cut::take(self.table)),
             Job::Read(page) => Finding::Read(self.read(page)),

@@ -43,6 +43,8 @@ pub struct Guest {
     pub decoder: Decoder,
     /// Bad frames so far.
     pub strikes: u8,
+    /// LOGINs of it that failed.
+    pub failed_logins: u8,
     /// Replies that are not to be seen yet.
     pub held: Held,
     /// Set when a request could not be carried out yet: it is looked at again once this operation is durable.
@@ -127,6 +129,7 @@ impl Guest {
             in_line: false,
             decoder: Decoder::from_bits(framing.decoder),
             strikes: framing.strikes,
+            failed_logins: 0,
             pending: None,
             asked_ns: None,
             partial_since_ns: None,

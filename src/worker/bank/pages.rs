@@ -1,13 +1,10 @@
 //! Pages of statements, out of the journal's files: a walk along the links from each record to the one before it.
 
 use crate::journal::{Directory, ReadError, Reader};
+use crate::limits::MAX_SEARCHED_RECORDS;
 use crate::service::statement::entry_of;
 use crate::vocab::{AccountId, Lsn};
 use crate::wire::{Entry, Next, Statement};
-
-/// Records that are looked at, one by one, for where a page begins. More would keep a thread of the pool from the others: a
-/// page without entries, which says where to go on, is an answer as well.
-const LONGEST_SEARCH: u64 = 4096;
 
 /// What a client asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,7 +79,7 @@ impl Page {
 
     fn start_from_head(&self, reader: &mut Reader) -> Result<Option<Start>, ReadError> {
         let mut walk = reader.walk(self.account, self.head);
-        for _ in 0..LONGEST_SEARCH {
+        for _ in 0..MAX_SEARCHED_RECORDS {
             if walk.next_lsn() < self.before {
                 return Ok(Some(Start::At(walk.next_lsn())));
             }
@@ -94,7 +91,7 @@ impl Page {
     }
 
     fn start_from_before(&self, reader: &mut Reader) -> Result<Start, ReadError> {
-        let lowest = self.before.0.saturating_sub(LONGEST_SEARCH).max(1);
+        let lowest = self.before.0.saturating_sub(MAX_SEARCHED_RECORDS).max(1);
         for lsn in (lowest..self.before.0).rev().map(Lsn) {
             match reader.get(lsn)? {
                 Some(record) if entry_of(&record, self.account).is_some() => return Ok(Start::At(lsn)),

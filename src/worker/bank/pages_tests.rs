@@ -84,8 +84,8 @@ fn a_long_search_ends_with_where_to_go_on() {
     let busy = |lsn| lsn <= 10 || lsn > 5000;
     let (_home, directory, _writer) = journal(9200, 4096, |lsn| if busy(lsn) { 0 } else { 2 });
     let (entries, next) = page(&directory, 0, 9200, 5000, 20);
-    assert_eq!((entries, next), (vec![], Next::Before(Lsn(5000 - LONGEST_SEARCH))));
-    assert_eq!(page(&directory, 0, 9200, 5000 - LONGEST_SEARCH, 3), (vec![10, 9, 8], Next::Before(Lsn(8))));
+    assert_eq!((entries, next), (vec![], Next::Before(Lsn(5000 - MAX_SEARCHED_RECORDS))));
+    assert_eq!(page(&directory, 0, 9200, 5000 - MAX_SEARCHED_RECORDS, 3), (vec![10, 9, 8], Next::Before(Lsn(8))));
     assert_eq!(
         page(&directory, 0, 9200, 5002, 2),
         (vec![5001, 10], Next::Before(Lsn(10))),

@@ -2,7 +2,8 @@
 
 use std::ops::Range;
 
-use crate::http::{self, Connection, Method, Place, Request, Status, Tail};
+use crate::http::{self, Connection, Content, Method, Place, Request, Status, Tail};
+use crate::worker::visit;
 use crate::worker::web::board::Board;
 use crate::worker::web::desk::{Desk, Step};
 use crate::worker::web::guest::{Asked, Guest, Sending, Source, Stage, Then};
@@ -23,13 +24,21 @@ impl Desk {
             agent: place_in(unread, request.agent),
             status: Status::Ok,
             then: if ends { Then::End } else { Then::Next(request.body_bytes) },
+            connection: request.connection(),
             since_ns,
         };
         let place = match Place::of(request.target) {
             Ok(place) => place,
             Err(error) => return self.refuse(guest, asked, request.method, error.status()),
         };
-        if let Some(page) = Board::page_of(request.target) {
+        let page = Board::page_of(request.target);
+        if guest.place != visit::Place::Granted && !page.is_some_and(Board::is_vital) {
+            if !self.board.has_room() {
+                return self.answer_without_place(guest, asked, request.method);
+            }
+            guest.place = visit::Place::Granted;
+        }
+        if let Some(page) = page {
             return self.show(guest, asked, request, unread, page);
         }
         if let Some(outcome) = guest.told.take() {
@@ -57,10 +66,20 @@ impl Desk {
         }
     }
 
-    pub(super) fn tail(&self, asked: &Asked, request: Option<&Request<'_>>) -> Tail<'_> {
+    /// Says that there is no room, as soon as that is known.
+    fn answer_without_place(&mut self, guest: &mut Guest, mut asked: Asked, method: Method) -> Step {
+        if let visit::Place::Awaited { .. } = guest.place {
+            return Step::Wait;
+        }
+        self.stats.refused.add(1);
+        asked.then = Then::End;
+        self.refuse(guest, asked, method, Status::Unavailable)
+    }
+
+    pub(super) fn tail(&self, asked: &Asked) -> Tail<'_> {
         let connection = match asked.then {
             Then::End => Connection::Ends,
-            Then::Next(_) => request.map_or(Connection::Stays, Request::connection),
+            Then::Next(_) => asked.connection,
         };
         Tail { date: &self.date.1, connection }
     }
@@ -74,9 +93,9 @@ impl Desk {
         item: &Item,
         source: Source,
     ) -> Step {
-        let answer = http::decide(request.method, &request.conditions, &item.sheet);
+        let tail = self.tail(&asked);
+        let answer = http::decide(request.method, &request.conditions, &item.sheet, tail.date);
         let mut text = std::mem::take(&mut guest.spare);
-        let tail = self.tail(&asked, Some(request));
         let body = answer.write_head(request.method, &item.sheet, &tail, &mut text);
         asked.status = answer.status();
         let (range, more) = match body {
@@ -97,23 +116,31 @@ impl Desk {
     ) -> Step {
         asked.status = Status::MovedPermanently;
         let mut text = std::mem::take(&mut guest.spare);
-        http::write_redirect(place, request.method, &self.tail(&asked, Some(request)), &mut text);
+        http::write_redirect(place, request.method, &self.tail(&asked), &mut text);
         self.say(guest, asked, text)
     }
 
     /// Begins to send an error.
-    pub(super) fn refuse(&mut self, guest: &mut Guest, mut asked: Asked, method: Method, status: Status) -> Step {
+    pub(super) fn refuse(
+        &mut self,
+        guest: &mut Guest,
+        mut asked: Asked,
+        content: impl Into<Content>,
+        status: Status,
+    ) -> Step {
         asked.status = status;
         let mut text = std::mem::take(&mut guest.spare);
-        http::write_error(status, method, &self.tail(&asked, None), &mut text);
+        http::write_error(status, content.into(), &self.tail(&asked), &mut text);
         self.say(guest, asked, text)
     }
 
     /// Begins to send an error that is the last of this connection; whatever it has sent is thrown away.
-    pub(super) fn refuse_all(&mut self, guest: &mut Guest, status: Status, unread: usize, line: Range<usize>) {
+    pub(super) fn refuse_all(&mut self, guest: &mut Guest, status: Status, unread: &[u8], line: Range<usize>) {
         let since_ns = *guest.asked_ns.get_or_insert(self.now_ns);
-        let asked = Asked { head_bytes: unread, line, referer: 0..0, agent: 0..0, status, then: Then::End, since_ns };
-        self.refuse(guest, asked, Method::Get, status);
+        let (then, connection) = (Then::End, Connection::Ends);
+        let (head_bytes, referer, agent) = (unread.len(), 0..0, 0..0);
+        let asked = Asked { head_bytes, line, referer, agent, status, then, connection, since_ns };
+        self.refuse(guest, asked, http::content_for(unread), status);
     }
 
     pub(super) fn say(&mut self, guest: &mut Guest, asked: Asked, text: Vec<u8>) -> Step {

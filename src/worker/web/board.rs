@@ -4,11 +4,14 @@ use std::io::IoSlice;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::os::fd::AsFd;
 
+use crate::connection::Service;
 use crate::http::{self, Made, Method, Place, Request, Status};
 use crate::instance::Instance;
 use crate::instance::stats::WebStats;
 use crate::ipc::files;
+use crate::limits::{STREAM_SHARE, STREAM_UNSENT_BYTES};
 use crate::status::{self, Sample, Watcher};
+use crate::worker::visit::Fate;
 use crate::worker::web::desk::{Desk, Step, is_full};
 use crate::worker::web::guest::{Asked, Guest, Stage, Stream, Then};
 
@@ -18,8 +21,6 @@ const ROOT: &[u8] = b"/_vault";
 const EVENTS: &str = "text/event-stream";
 /// How often those who watch are told what happened.
 const EVENT_NS: u64 = 1_000_000_000;
-/// A client that has so much to fetch does not watch.
-const MOST_UNSENT: usize = 512 << 10;
 
 /// What is on the board, and how many watch it.
 pub struct Board {
@@ -44,6 +45,24 @@ impl Board {
         let page = target.strip_prefix(ROOT)?;
         let page = page.split(|byte| *byte == b'?').next().unwrap_or_default();
         (page.is_empty() || page.starts_with(b"/")).then_some(page)
+    }
+
+    /// Whether a page says how the instance is, so that it is answered also when there is no room for anything else.
+    #[must_use]
+    pub fn is_vital(page: &[u8]) -> bool {
+        matches!(page, b"/health" | b"/ready")
+    }
+
+    /// Whether there are fewer connections of HTTP than there may be.
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        self.instance.occupancy(Service::Web).excess() == 0
+    }
+
+    /// Whether no more streams may begin: they never end by themselves, and each takes a place.
+    fn has_enough_streams(&self) -> bool {
+        let streams: u64 = self.instance.workers().iter().map(|row| row.stats.web.streams.get()).sum();
+        streams >= (self.instance.occupancy(Service::Web).allowed / STREAM_SHARE).max(1)
     }
 
     /// Somebody watches no more.
@@ -97,6 +116,10 @@ impl Desk {
                 Ok(place) => return self.redirect(guest, asked, request, &place),
                 Err(error) => return self.refuse(guest, asked, method, error.status()),
             },
+            b"/events" if method == Method::Get && self.board.has_enough_streams() => {
+                self.bounds.streams_refused.add(1);
+                return self.refuse(guest, asked, method, Status::Unavailable);
+            }
             b"/events" if method == Method::Get => {
                 return self.begin_stream(guest, asked, &unread[..request.head_bytes]);
             }
@@ -119,7 +142,7 @@ impl Desk {
         }
         asked.status = made.status;
         let mut out = std::mem::take(&mut guest.spare);
-        http::write_made(&made, method, &self.tail(&asked, Some(request)), &mut out);
+        http::write_made(&made, method, &self.tail(&asked), &mut out);
         self.say(guest, asked, out)
     }
 
@@ -130,14 +153,14 @@ impl Desk {
         let fields = "X-Accel-Buffering: no\r\n";
         let made = Made { status: Status::Ok, content_type: EVENTS, fields, text: None };
         let mut text = Vec::new();
-        http::write_made(&made, Method::Get, &self.tail(&asked, None), &mut text);
+        http::write_made(&made, Method::Get, &self.tail(&asked), &mut text);
         text.extend_from_slice(b"retry: 1000\n\n");
         if self.board.watcher.is_none() {
             self.board.watcher = Some(Watcher::new(self.board.instance));
             self.board.next_event_ns = self.now_ns + EVENT_NS;
         }
         self.board.stats.streams.add(1);
-        guest.stage = Stage::Streaming(Box::new(Stream { head: head.to_vec(), asked, text, text_sent: 0, sent: 0 }));
+        guest.stage = Stage::Streaming(Box::new(Stream::new(asked, head, text)));
         Step::Next
     }
 
@@ -152,14 +175,18 @@ impl Desk {
     /// Sends what there is to be seen.
     pub(super) fn stream(&mut self, guest: &mut Guest) -> Step {
         // Whatever the client still says is thrown away; what counts is its end.
-        while guest.readable && !guest.ended {
-            guest.connection.discard_unread();
-            if guest.visit.receive(self.now_ns).is_none() {
-                return Step::Over;
-            }
-        }
         let Stage::Streaming(stream) = &mut guest.stage else { return Step::Over };
-        if guest.visit.ended || self.closing || stream.text.len() - stream.text_sent > MOST_UNSENT {
+        let heard = if guest.visit.readable && !guest.visit.ended {
+            guest.visit.discard(&mut stream.input)
+        } else {
+            Fate::Stays
+        };
+        match heard {
+            Fate::Stays | Fate::Recalled => {}
+            Fate::Over => return Step::Over,
+            Fate::Flooded => return Step::Flooded,
+        }
+        if guest.visit.ended || self.closing || stream.text.len() - stream.text_sent > STREAM_UNSENT_BYTES {
             return Step::Over;
         }
         while stream.text_sent < stream.text.len() {
@@ -173,7 +200,7 @@ impl Desk {
                 Err(_) => return Step::Over,
             }
         }
-        Step::Wait
+        if heard == Fate::Recalled { Step::Later } else { Step::Wait }
     }
 }
 

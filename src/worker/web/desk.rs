@@ -7,8 +7,8 @@ use std::time::{Duration, UNIX_EPOCH};
 use crate::access_log;
 use crate::config;
 use crate::http::{self, DateText, Rejection, Status};
-use crate::instance::stats::WebStats;
-use crate::limits::RECEIVE_BYTES;
+use crate::instance::stats::{BoundStats, WebStats, WorkerStats};
+use crate::limits::{HTTP_STEPS_PER_TURN, RECEIVE_BYTES};
 use crate::worker::visit::{Fate, Parting};
 use crate::worker::web::Librarians;
 use crate::worker::web::answer::place_in;
@@ -17,9 +17,6 @@ use crate::worker::web::guest::{Asked, Guest, Sending, Source, Stage, Then};
 use crate::worker::web::library::{Done, Item, Job};
 use crate::worker::web::lines::{self, Lines};
 use crate::worker::web::shelf::{News, Reader, Shelf};
-
-/// Steps of one connection before the others have their turn: some two to a request.
-const STEPS_PER_TURN: usize = 16;
 
 /// What a step of a connection's turn leads to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +31,8 @@ pub(super) enum Step {
     Part,
     /// The connection is broken, or of no use any more.
     Over,
+    /// Its client sends without end what nobody wants.
+    Flooded,
 }
 
 /// Serves connections of the web.
@@ -43,6 +42,7 @@ pub struct Desk {
     pub librarians: Librarians,
     pub(super) lines: Lines,
     pub(super) stats: &'static WebStats,
+    pub(super) bounds: &'static BoundStats,
     /// Nanoseconds of the monotonic clock.
     pub(super) now_ns: u64,
     pub(super) board: Board,
@@ -64,13 +64,14 @@ impl Desk {
         librarians: Librarians,
         log: access_log::Handle,
         board: Board,
-        stats: &'static WebStats,
+        stats: &'static WorkerStats,
     ) -> Self {
         Desk {
-            shelf: Shelf::new(settings.cache_bytes, stats),
+            shelf: Shelf::new(settings.cache_bytes, &stats.web),
             librarians,
-            lines: Lines::new(log),
-            stats,
+            lines: Lines::new(log, &stats.bounds),
+            stats: &stats.web,
+            bounds: &stats.bounds,
             now_ns: 0,
             board,
             closing: false,
@@ -83,7 +84,7 @@ impl Desk {
     /// Sets the time of this turn of the loop.
     pub fn set_time(&mut self, now_ns: u64, since_1970: Duration) {
         self.now_ns = now_ns;
-        self.lines.set_time(since_1970.as_millis().try_into().unwrap_or(u64::MAX));
+        self.lines.set_time(now_ns, since_1970.as_millis().try_into().unwrap_or(u64::MAX));
         if self.date.0 != since_1970.as_secs() {
             self.date = (since_1970.as_secs(), DateText::of(UNIX_EPOCH + since_1970));
         }
@@ -96,10 +97,10 @@ impl Desk {
 
     /// One turn of `guest`.
     pub fn turn(&mut self, guest: &mut Guest) -> Fate {
-        if matches!(guest.parting, Parting::Lingering { .. }) {
-            return guest.linger();
+        if let Parting::Lingering(budget) = guest.parting {
+            return guest.linger(budget);
         }
-        for _ in 0..STEPS_PER_TURN {
+        for _ in 0..HTTP_STEPS_PER_TURN {
             let step = match &guest.stage {
                 Stage::Listening => self.listen(guest),
                 Stage::Awaiting => Step::Wait,
@@ -114,6 +115,7 @@ impl Desk {
                 Step::Later => break,
                 Step::Part => return guest.part(self.now_ns),
                 Step::Over => return Fate::Over,
+                Step::Flooded => return Fate::Flooded,
             }
         }
         Fate::Recalled
@@ -148,7 +150,7 @@ impl Desk {
             }
             Err(Rejection { status, line }) => {
                 let line = place_in(unread, line);
-                self.refuse_all(guest, status, unread.len(), line);
+                self.refuse_all(guest, status, unread, line);
                 Some(Step::Next)
             }
         }
@@ -172,11 +174,14 @@ impl Desk {
         Reader { slot: guest.connection.index(), generation: guest.generation }
     }
 
-    /// Tells a client whose request did not come to its end in time so; a turn is to follow.
-    pub fn time_out(&mut self, guest: &mut Guest) {
+    /// Ends a connection with a status although there is no whole request: its end did not come in time, or there is no room for
+    /// the connection. A turn is to follow.
+    pub fn end_unasked(&mut self, guest: &mut Guest, status: Status) {
         guest.partial_since_ns = None;
-        let unread = guest.connection.unread();
-        self.refuse_all(guest, Status::RequestTimeout, unread, 0..0);
+        let Some(mut buffer) = self.unread.take() else { return };
+        let unread = guest.connection.copy_unread(&mut buffer);
+        self.refuse_all(guest, status, unread, 0..0);
+        self.unread = Some(buffer);
     }
 
     /// Throws away a body.
@@ -212,6 +217,7 @@ impl Desk {
         let logged = self.lines.write(guest, head, asked, outcome);
         self.unread = Some(buffer);
         guest.asked_ns = None;
+        guest.has_asked = true;
         let head_bytes = asked.head_bytes.min(guest.connection.unread());
         if let Then::Next(body @ 1..) = asked.then {
             guest.keep_body_left(head_bytes, body);
@@ -306,6 +312,12 @@ impl Desk {
             }
             _ => {}
         }
+    }
+
+    /// Says, now and then, that lines of the access log are dropped; whether those who wait for it have waited long enough.
+    pub fn see_to_lines(&mut self) -> bool {
+        self.lines.report();
+        self.lines.is_wait_over()
     }
 
     /// Counts and logs an answer of which no more can be sent.

@@ -5,9 +5,10 @@ use std::net::IpAddr;
 use std::ops::{Deref, DerefMut, Range};
 use std::sync::Arc;
 
-use crate::connection::slot::Framing;
-use crate::http::{Hold, Piece, Status};
-use crate::limits::MAX_BODY_BYTES;
+use crate::connection::slot::{Framing, Progress};
+use crate::http::{self, Hold, Piece, Status};
+use crate::limits::{MAX_BODY_BYTES, STREAM_INPUT_BYTES};
+use crate::worker::budget::Budget;
 use crate::worker::visit::Visit;
 use crate::worker::web::library::{Item, Outcome};
 
@@ -18,6 +19,8 @@ pub struct Guest {
     pub peer: IpAddr,
     /// What it is at.
     pub stage: Stage,
+    /// Whether it has had an answer.
+    pub has_asked: bool,
     /// What the library has found for the request that is to be looked at next.
     pub told: Option<Arc<Outcome>>,
     /// Since when a begun request has been waiting for its end.
@@ -61,6 +64,17 @@ pub struct Stream {
     pub text_sent: usize,
     /// Bytes that were sent before.
     pub sent: u64,
+    /// What its reader may send.
+    pub input: Budget,
+}
+
+impl Stream {
+    /// A stream that begins with `text`, its head.
+    #[must_use]
+    pub fn new(asked: Asked, head: &[u8], text: Vec<u8>) -> Self {
+        let input = Budget::new(STREAM_INPUT_BYTES, u64::MAX);
+        Stream { head: head.to_vec(), asked, text, text_sent: 0, sent: 0, input }
+    }
 }
 
 /// What comes after an answer.
@@ -87,6 +101,8 @@ pub struct Asked {
     pub status: Status,
     /// What comes after the answer.
     pub then: Then,
+    /// What the answer says of the connection, unless it ends.
+    pub connection: http::Connection,
     /// When it was whole.
     pub since_ns: u64,
 }
@@ -129,11 +145,13 @@ impl Guest {
     /// A connection that has just been taken over, new or from another worker.
     #[must_use]
     pub fn new(visit: Visit, peer: IpAddr) -> Self {
-        let body_left = visit.connection.slot().framing().decoder;
+        let slot = visit.connection.slot();
+        let (body_left, has_asked) = (slot.framing().decoder, slot.progress() != Progress::default());
         Guest {
             visit,
             peer,
             stage: if body_left > 0 { Stage::Skipping(body_left.into()) } else { Stage::Listening },
+            has_asked,
             told: None,
             partial_since_ns: None,
             asked_ns: None,

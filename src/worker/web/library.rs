@@ -6,10 +6,10 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use crate::http::{ContentType, ETag, Entity, Sheet, Status};
 use crate::ipc::files;
+use crate::limits::MAX_CACHED_FILE_BYTES;
 use crate::worker::web::built_in;
 use crate::worker::web::shelf::Reader;
 
@@ -17,8 +17,6 @@ use crate::worker::web::shelf::Reader;
 /// path below the folder.
 pub type Key = Arc<[u8]>;
 
-/// Larger files are not kept in memory but sent from the kernel's copy of them.
-const LARGEST_KEPT: u64 = 256 << 10;
 /// What an open file is counted as on the shelf: descriptors are what it costs, and there are at most a thousand to 64 MiB.
 const OPEN_FILE_BYTES: usize = 64 << 10;
 /// What stands for a folder.
@@ -224,14 +222,17 @@ fn read(path: &[u8], file: File, metadata: &Metadata, form: Form, known: Option<
     let modified = metadata.modified()?;
     let entity = Entity {
         length: metadata.len(),
-        modified: modified.min(SystemTime::now()),
+        modified,
         etag: ETag::of(modified, metadata.len(), metadata.ino(), gzipped),
         content_type: ContentType::of(path),
         gzipped,
         varies,
     };
-    let content =
-        if metadata.len() > LARGEST_KEPT { Content::Open(file) } else { Content::Bytes(read_whole(file, metadata)?) };
+    let content = if metadata.len() > MAX_CACHED_FILE_BYTES {
+        Content::Open(file)
+    } else {
+        Content::Bytes(read_whole(file, metadata)?)
+    };
     Ok(Outcome::Found(Arc::new(Item { sheet: Sheet::of(entity), content, stamp })))
 }
 

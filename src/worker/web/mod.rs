@@ -23,10 +23,8 @@ use std::io;
 use crate::access_log::{AccessLog, Writer};
 use crate::config::Settings;
 use crate::instance::Instance;
+use crate::limits::MAX_WAITING_FILES;
 use crate::worker::pool::Pool;
-
-/// Files that may wait for a thread; who asks for one more is answered 503.
-const WAITING_FOR_FILES: usize = 256;
 
 /// The threads that find files.
 pub type Librarians = Pool<Job, Done>;
@@ -46,11 +44,11 @@ pub fn open(
     let (http, row) = (&settings.http, &instance.workers()[index]);
     let library = Library::new(http.www.clone());
     let find = move |job| library.run(job);
-    let librarians = Pool::start("vault-files", http.threads, WAITING_FOR_FILES, find, wake.clone())?;
+    let librarians = Pool::start("vault-files", http.threads, MAX_WAITING_FILES, find, wake.clone())?;
     let number = u32::try_from(index).map_err(|_| io::ErrorKind::InvalidInput)?;
     let log = Writer::start(log, number, wake)?;
     row.stats.web.connections.set(0);
     row.stats.web.streams.set(0);
     let board = Board::new(instance, http.status_public, &row.stats.web);
-    Ok(Desk::new(http, librarians, log, board, &row.stats.web))
+    Ok(Desk::new(http, librarians, log, board, &row.stats))
 }

@@ -9,13 +9,12 @@ use std::sync::Arc;
 
 use crate::http::Piece;
 use crate::ipc::files;
+use crate::limits::SENT_BYTES_PER_TURN;
 use crate::worker::visit::Visit;
 use crate::worker::web::desk::{Desk, Step, is_full};
 use crate::worker::web::guest::{Asked, Guest, Sending, Source, Stage};
 use crate::worker::web::library::{Content, Item};
 
-/// Bytes that one connection sends before the others have their turn.
-const TURN_BYTES: u64 = 512 << 10;
 /// How much of a file is asked after at once whether it is in memory, and is read if it is not.
 const WINDOW: u64 = 1 << 20;
 
@@ -76,7 +75,7 @@ impl Sending {
 impl Desk {
     /// Sends as much of the answer as the socket takes.
     pub(super) fn send(&mut self, guest: &mut Guest) -> Step {
-        let mut budget = TURN_BYTES;
+        let mut budget = SENT_BYTES_PER_TURN;
         loop {
             let Stage::Sending(sending) = &mut guest.stage else { return Step::Over };
             if sending.fetching {

@@ -1,0 +1,206 @@
+//! The places that a server works in: `/proc`, the folder of shared memory, the volume of the data directory. What is wrong with
+//! one is found out by trying, in a file without a name (O_TMPFILE, `open(2)`), which nobody sees and which is gone when closed.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::fcntl::{FallocateFlags, fallocate};
+use nix::sys::statfs::{FsType, TMPFS_MAGIC, statfs};
+use nix::unistd::{AccessFlags, access};
+
+use crate::ipc::names::SHM_FOLDER;
+
+/// `RAMFS_MAGIC` of `linux/magic.h`.
+const RAMFS_MAGIC: FsType = FsType(0x8584_58f6);
+
+/// Why a place cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum PlaceError {
+    /// Processes cannot be looked at.
+    #[error(
+        "/proc is not mounted, and a server needs it to know its program and its processes: mount -t proc proc /proc"
+    )]
+    NoProc,
+    /// Shared memory has no place.
+    #[error(
+        "{folder}, where shared memory and semaphores are, cannot be used: {source}; mount -t tmpfs -o mode=1777 tmpfs {folder}",
+        folder = SHM_FOLDER
+    )]
+    NoSharedMemory {
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// Shared memory would be written to a disk.
+    #[error(
+        "{folder}, where shared memory and semaphores are, is no tmpfs: mount -t tmpfs -o mode=1777 tmpfs {folder}",
+        folder = SHM_FOLDER
+    )]
+    NotInMemory,
+    /// Shared memory may not be made.
+    #[error(
+        "no file can be made in {folder}, where shared memory and semaphores are: {source}; it must be writable (mode 1777, not \
+         mounted read-only)",
+        folder = SHM_FOLDER
+    )]
+    SharedMemory {
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// The data directory may not be made, or not be written to.
+    #[error("no file can be made in {folder} for the data directory {data}: {source}; choose another place with --data", data = data.display(), folder = folder.display())]
+    Data {
+        /// The data directory.
+        data: PathBuf,
+        /// It, or what of its path there is.
+        folder: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// The access log cannot be written where it was asked for.
+    #[error("the access log {path} cannot be written: {source}; choose another with --access-log", path = path.display())]
+    Log {
+        /// The file.
+        path: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// The first segment of the journal cannot be made.
+    #[error(
+        "{mebibytes} MiB for the first segment of the journal cannot be had in {folder}: {source}; make room there, choose another place \
+         with --data, or take smaller segments with --segment-records (4096 are 0.5 MiB)",
+        folder = folder.display()
+    )]
+    Space {
+        /// How much is needed.
+        mebibytes: u64,
+        /// Where.
+        folder: PathBuf,
+        /// What the kernel said; EDQUOT for a quota.
+        source: io::Error,
+    },
+}
+
+/// Looks at all places. `disk` bytes are tried to be had where the data directory is, or will be.
+///
+/// # Errors
+/// The first that cannot be used.
+pub fn check(data: &Path, disk: u64) -> Result<(), PlaceError> {
+    check_proc(Path::new("/proc"))?;
+    check_shared_memory(Path::new(SHM_FOLDER))?;
+    check_data(data, disk)
+}
+
+fn check_proc(proc: &Path) -> Result<(), PlaceError> {
+    if proc.join("self/exe").symlink_metadata().is_ok() { Ok(()) } else { Err(PlaceError::NoProc) }
+}
+
+fn check_shared_memory(folder: &Path) -> Result<(), PlaceError> {
+    let place = statfs(folder).map_err(|errno| PlaceError::NoSharedMemory { source: errno.into() })?;
+    if ![TMPFS_MAGIC, RAMFS_MAGIC].contains(&place.filesystem_type()) {
+        return Err(PlaceError::NotInMemory);
+    }
+    nameless_file(folder).map(drop).map_err(|source| PlaceError::SharedMemory { source })
+}
+
+fn check_data(data: &Path, disk: u64) -> Result<(), PlaceError> {
+    let folder = nearest(data);
+    let fail = |source| PlaceError::Data { data: data.to_owned(), folder: folder.clone(), source };
+    let Some(file) = nameless_file(&folder).map_err(fail)? else { return Ok(()) };
+    let Some(length) = i64::try_from(disk).ok().filter(|&length| length > 0) else { return Ok(()) };
+    match fallocate(&file, FallocateFlags::empty(), 0, length) {
+        // Not every file system can reserve space; then it shows when the segment is written.
+        Ok(()) | Err(Errno::EOPNOTSUPP | Errno::ENOSYS) => Ok(()),
+        Err(errno) => {
+            let mebibytes = disk.div_ceil(1 << 20);
+            Err(PlaceError::Space { mebibytes, folder: folder.clone(), source: errno.into() })
+        }
+    }
+}
+
+/// Whether the access log can be written at a place of the operator's choice.
+///
+/// # Errors
+/// [`PlaceError::Log`].
+pub fn check_log(path: &Path) -> Result<(), PlaceError> {
+    let fail = |source| PlaceError::Log { path: path.to_owned(), source };
+    match path.metadata() {
+        Ok(found) if !found.is_file() => Err(fail(io::Error::other("it is no regular file"))),
+        Ok(_) => access(path, AccessFlags::W_OK).map_err(|errno| fail(errno.into())),
+        Err(_) => {
+            let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            nameless_file(folder).map(drop).map_err(fail)
+        }
+    }
+}
+
+/// A file in `folder` that has no name. `None` where the file system has no such files: then nothing is known.
+fn nameless_file(folder: &Path) -> io::Result<Option<File>> {
+    let mut options = OpenOptions::new();
+    options.write(true).mode(0o600).custom_flags(libc::O_TMPFILE);
+    match options.open(folder) {
+        Ok(file) => Ok(Some(file)),
+        Err(error)
+            if matches!(error.raw_os_error(), Some(libc::EOPNOTSUPP | libc::EISDIR | libc::ENOSYS | libc::EINVAL)) =>
+        {
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// The data directory, or as much of its path as there is.
+#[must_use]
+pub fn nearest(data: &Path) -> PathBuf {
+    let mut ancestors = data.ancestors().filter(|path| !path.as_os_str().is_empty());
+    // Whatever is there, also a link that leads nowhere: it is what would be in the way.
+    let there = ancestors.find(|path| path.symlink_metadata().is_ok());
+    there.unwrap_or(Path::new(".")).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_of_a_path_there_is_is_what_is_tried() {
+        let home = tempfile::tempdir().unwrap();
+        assert_eq!(nearest(&home.path().join("a/b/c")), home.path());
+        assert_eq!(nearest(home.path()), home.path());
+        assert_eq!(nearest(Path::new("surely-not-there/b")), Path::new("."));
+        check_data(&home.path().join("a/b"), 4096).unwrap();
+        assert_eq!(std::fs::read_dir(home.path()).unwrap().count(), 0, "nothing is left");
+    }
+
+    #[test]
+    fn what_is_in_the_way_is_named() {
+        let home = tempfile::tempdir().unwrap();
+        let file = home.path().join("file");
+        std::fs::write(&file, "").unwrap();
+        std::os::unix::fs::symlink("nowhere", home.path().join("link")).unwrap();
+        for data in [file.clone(), file.join("data"), home.path().join("link/data")] {
+            let text = check_data(&data, 0).unwrap_err().to_string();
+            assert!(text.contains("--data") && text.contains(home.path().to_str().unwrap()), "{text}");
+        }
+    }
+
+    #[test]
+    fn more_than_a_volume_has_is_refused_by_trying() {
+        let home = tempfile::tempdir().unwrap();
+        let error = check_data(home.path(), 1 << 60).unwrap_err();
+        assert!(matches!(error, PlaceError::Space { .. }), "{error}");
+    }
+
+    #[test]
+    fn places_that_are_none_are_told_apart() {
+        let home = tempfile::tempdir().unwrap();
+        let none = home.path().join("none");
+        assert!(matches!(check_proc(&none), Err(PlaceError::NoProc)));
+        assert!(matches!(check_shared_memory(&none), Err(PlaceError::NoSharedMemory { .. })));
+        assert!(matches!(check_shared_memory(Path::new("/proc")), Err(PlaceError::NotInMemory)));
+        check_proc(Path::new("/proc")).unwrap();
+        check_shared_memory(Path::new(SHM_FOLDER)).unwrap();
+    }
+}

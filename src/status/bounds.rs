@@ -1,0 +1,76 @@
+//! What happened at the bounds of `limits`; `docs/LIMITS.md` says which counter is of which bound.
+
+use serde::Serialize;
+
+use crate::connection::{PerService, Service};
+use crate::instance::stats::BoundStats;
+use crate::ipc::layout::Counter;
+
+/// What one worker has counted at its bounds.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Bounds {
+    /// LOGINs that failed.
+    pub logins_failed: u64,
+    /// Connections closed after too many of these.
+    pub closed_guessing: u64,
+    /// Connections closed since they had not logged in in time.
+    pub closed_without_login: u64,
+    /// Connections closed since they sent without end what nobody wants.
+    pub closed_flooding: u64,
+    /// LOGINs that wait for a thread now.
+    pub logins_waiting: u64,
+    /// LOGINs refused since too many waited.
+    pub logins_refused: u64,
+    /// HISTORYs and TOTALS that wait for a thread now.
+    pub lookups_waiting: u64,
+    /// HISTORYs and TOTALS refused since too many waited.
+    pub lookups_refused: u64,
+    /// Silent connections closed to make room.
+    pub evicted: OfService,
+    /// Connections that could be, now.
+    pub silent: OfService,
+    /// Streams of events refused since there were too many.
+    pub streams_refused: u64,
+    /// Lines of the access log that were dropped.
+    pub log_dropped: u64,
+    /// Bytes of lines that wait for room in the access log now, of connections that have ended.
+    pub log_held_bytes: u64,
+}
+
+/// A number for each service.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct OfService {
+    /// Of the bank.
+    pub bank: u64,
+    /// Of HTTP.
+    pub web: u64,
+}
+
+impl OfService {
+    fn read(counters: &PerService<Counter>) -> Self {
+        let [bank, web] = Service::ALL.map(|service| counters[service.index()].get());
+        OfService { bank, web }
+    }
+}
+
+impl Bounds {
+    /// Reads what a worker has counted.
+    #[must_use]
+    pub fn of(stats: &BoundStats) -> Self {
+        Bounds {
+            logins_failed: stats.logins_failed.get(),
+            closed_guessing: stats.guessers_closed.get(),
+            closed_without_login: stats.strangers_closed.get(),
+            closed_flooding: stats.flooders_closed.get(),
+            logins_waiting: stats.logins_waiting.get(),
+            logins_refused: stats.logins_refused.get(),
+            lookups_waiting: stats.lookups_waiting.get(),
+            lookups_refused: stats.lookups_refused.get(),
+            evicted: OfService::read(&stats.evicted),
+            silent: OfService::read(&stats.silent),
+            streams_refused: stats.streams_refused.get(),
+            log_dropped: stats.log_dropped.get(),
+            log_held_bytes: stats.log_held_bytes.get(),
+        }
+    }
+}

@@ -1,0 +1,19 @@
+//! Records of the journal: what is read is written as it was.
+#![no_main]
+
+use bank_vault::journal::record::{check, lsn_of, seal};
+use bank_vault::journal::{RECORD_BYTES, Record};
+use bank_vault::vocab::Lsn;
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|data: &[u8]| {
+    let Some(bytes) = data.first_chunk::<RECORD_BYTES>() else { return };
+    let mut sealed = *bytes;
+    let crc = seal(&mut sealed, Lsn(0), 7);
+    assert!(check(&sealed, 7) && !check(&sealed, 8), "{crc:x}");
+    let Ok(record) = Record::decode(bytes) else { return };
+    assert_eq!(lsn_of(bytes), record.lsn);
+    let _ = (record.flows(), record.is_done());
+    let written = record.encode();
+    assert_eq!(Record::decode(&written), Ok(record));
+});

@@ -1,0 +1,28 @@
+//! Words that stand in shared memory, which is input: roles, framing, progress, errands. No word is a panic, and what one means is
+//! written as the same.
+#![no_main]
+
+use bank_vault::connection::slot::Progress;
+use bank_vault::instance::mailbox::Errand;
+use bank_vault::service::users::Role;
+use bank_vault::wire::{Decoder, XorKey};
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|data: &[u8]| {
+    let Some((word, rest)) = data.split_first_chunk() else { return };
+    let word = u64::from_le_bytes(*word);
+    let [low, high] = [word as u32, (word >> 32) as u32];
+    if let Some(role) = Role::from_bits(word) {
+        assert_eq!(role.to_bits(), word);
+        assert_eq!(role.to_string().parse(), Ok(role));
+    }
+    assert_eq!(Progress::from_word(word).to_word(), word);
+    assert_eq!(XorKey::from_bits(low).to_bits(), low);
+    if let Some(errand) = Errand::from_words(low, high) {
+        assert_eq!(Errand::from_words(errand.to_words().0, errand.to_words().1), Some(errand));
+    }
+    let mut decoder = Decoder::from_bits(low);
+    assert_eq!(Decoder::from_bits(decoder.to_bits()), decoder);
+    let (used, _) = decoder.step(rest);
+    assert!(used <= rest.len());
+});
