@@ -1,0 +1,54 @@
+#!/usr/bin/env python3
+"""Copies the books of a Bank Vault beside a running server:  backup.py DATA DESTINATION
+
+DESTINATION must not exist. The copy holds every operation that was acknowledged before the copying began, and is a data directory: prove it
+with `vaultctl audit --data DESTINATION`, and start a server on it.
+
+The order is what makes it right. Snapshots come first: what they show is on disk already, so the journal that is copied after them holds
+it. Of the journal the newest bytes come first, and the oldest last. Records are only ever added at the end, so whatever record is in the
+copy, those before it were there when their bytes were read, later. Copied forwards, the end of a busy journal could have
+a hole in it.
+"""
+import os
+import shutil
+import sys
+
+PAGE = 4096  # a record never crosses a page, and a page is read whole
+
+
+def copy_backwards(source, destination):
+    with open(source, 'rb') as old, open(destination, 'xb') as new:
+        size = os.fstat(old.fileno()).st_size
+        os.truncate(new.fileno(), size)
+        for at in range((size - 1) // PAGE * PAGE, -1, -PAGE):
+            page = os.pread(old.fileno(), PAGE, at)
+            if page.strip(b'\0'):  # what was never written stays a hole
+                os.pwrite(new.fileno(), page, at)
+        os.fsync(new.fileno())
+
+
+def main(data, destination):
+    os.umask(0o077)
+    os.mkdir(destination)
+    for folder in ('snapshot', 'journal'):
+        os.mkdir(os.path.join(destination, folder))
+    shutil.copy(os.path.join(data, 'format'), destination)
+    for name in sorted(os.listdir(os.path.join(data, 'snapshot')), reverse=True):
+        if name.endswith('.snapshot'):
+            shutil.copy(os.path.join(data, 'snapshot', name), os.path.join(destination, 'snapshot'))
+    for name in sorted(os.listdir(os.path.join(data, 'journal')), reverse=True):
+        if name.endswith('.segment'):
+            copy_backwards(os.path.join(data, 'journal', name), os.path.join(destination, 'journal', name))
+    os.sync()
+
+
+if __name__ == '__main__':
+    if len(sys.argv) != 3:
+        sys.exit(__doc__)
+    try:
+        main(*sys.argv[1:])
+    except FileNotFoundError as gone:
+        # The server removes segments that no snapshot needs any more.
+        sys.exit(f'{gone}: the server removed it meanwhile; remove {sys.argv[2]} and begin again')
+    except OSError as error:
+        sys.exit(str(error))
