@@ -32,7 +32,7 @@ pub const VARIABLE: &str = "VAULT_UPGRADE";
 /// The option by which a program is asked for its [`layout`].
 const ASK: &str = "--layout";
 /// Goes up with every change of [`HandOver`].
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
 /// What two programs must agree on for one to go on where the other was.
 #[must_use]
@@ -55,7 +55,6 @@ pub struct HandOver {
     scribe: Option<ChildLeft>,
     /// Slot and descriptor of each connection.
     connections: Vec<(u32, RawFd)>,
-    /// Connections that are to be turned away by a worker, by what they came for.
     /// The letter that asked for the upgrade.
     letter: Option<u32>,
 }
