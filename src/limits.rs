@@ -120,7 +120,7 @@ pub const MAX_CONNECTIONS: u32 = 65_536;
 pub const MAX_QUEUE_DEPTH: u32 = 256;
 
 /// Descriptors that the master has beside those of connections: standard ones, listeners, locks, and some per worker.
-pub const FILES_BESIDE_CONNECTIONS: u64 = 64 + 4 * MAX_WORKERS as u64;
+pub const FILES_BESIDE_CONNECTIONS: u64 = 4 * MAX_WORKERS as u64 + 64;
 /// Files that a worker may keep open to send them again over HTTP.
 pub const CACHED_FILES: u64 = 1024;
 /// Bytes of memory that a process takes when it has just started, beside what it shares; a start is refused without them.

@@ -69,7 +69,7 @@ fn shift(lots: &mut Lots, with_groups: bool, score: &mut Score) {
             await_that("one of them lives", || turmoil.kill_one(lots) || all_over());
         }
     }
-    let closed = shift::close(&mut server, loads, ACCOUNTS, |server| Bank::demo(server.address));
+    let closed = shift::close(&mut server, loads, ACCOUNTS, |server| Bank::demo(server.address), &["ERR_INSUFFICIENT"]);
     assert!(with_groups || closed.reconnects == 0, "{closed:?}");
     score.shifts += 1;
     score.workers += turmoil.workers;

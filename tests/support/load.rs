@@ -100,8 +100,17 @@ impl Brought {
     /// # Panics
     /// Something else became of one.
     pub fn must_have_all_answers(&self) {
+        self.must_have_answers(&["ERR_INSUFFICIENT"]);
+    }
+
+    /// Holds that every operation was answered, by its result or by one of these errors.
+    ///
+    /// # Panics
+    /// Something else became of one.
+    pub fn must_have_answers(&self, expected: &[&str]) {
         let errors = self.report["errors"].as_array().unwrap();
-        assert!(errors.iter().all(|error| error["error"] == "ERR_INSUFFICIENT"), "{}", self.report);
+        let all_expected = errors.iter().all(|error| expected.contains(&error["error"].as_str().unwrap()));
+        assert!(all_expected, "{}", self.report);
         assert_eq!(self.report["failures"].as_array().map(Vec::len), Some(0), "{}", self.report);
         assert_eq!(self.count("total_ops"), self.acks.len() as u64, "a line for each answer");
     }
