@@ -88,6 +88,7 @@ const BODIES: &str = "
 9112 6.1 :: as is one beside a length :: GET /page HTTP/1.1|Host: a|Transfer-Encoding: chunked|Content-Length: 0 :: 400; closes
 9112 6.1 :: on either side of it :: GET /page HTTP/1.1|Host: a|Content-Length: 0|Transfer-Encoding: chunked :: 400; closes
 9112 6.3 :: chunked must be the last coding :: GET /page HTTP/1.1|Host: a|Transfer-Encoding: chunked, identity :: 400; closes
+9112 6.3 :: whatever the method :: POST /page HTTP/1.1|Host: a|Transfer-Encoding: chunked, identity :: 400; closes
 9112 6.3 :: also in two lines :: GET /page HTTP/1.1|Host: a|Transfer-Encoding: chunked|Transfer-Encoding: gzip :: 400; closes
 9112 6.3 :: or there is no end :: GET /page HTTP/1.1|Host: a|Transfer-Encoding: gzip :: 400; closes
 9112 7.1 :: chunked is applied once :: GET /page HTTP/1.1|Host: a|Transfer-Encoding: chunked, chunked :: 400; closes

@@ -120,8 +120,8 @@ pub struct Rejection<'b> {
 ///
 /// # Errors
 /// A [`Rejection`], as soon as it is certain: for whatever is malformed or larger than [`limits`](crate::limits) allow, for
-/// every method but GET and HEAD, and for other major versions than 1. Its status depends on the bytes alone: the first
-/// thing that is wrong decides, and how many bytes there were when it was looked for does not.
+/// every method but GET and HEAD, and for other major versions than 1. Its status depends on the bytes alone, and not on how
+/// many of them there were when it was asked for.
 pub fn parse(bytes: &[u8]) -> Result<Option<Request<'_>>, Rejection<'_>> {
     let skipped = empty_line_before(bytes);
     let input = &bytes[skipped..];
@@ -148,10 +148,10 @@ fn empty_line_before(bytes: &[u8]) -> usize {
     if bytes.starts_with(b"\r\n") { 2 } else { 0 }
 }
 
-/// Goes through the head from its first byte to its last, and stops at the first thing that is wrong.
+/// Goes through the head from its first byte to its last, and stops at the first that no head can have there; then asks what
+/// the whole means.
 fn judge(input: &[u8], skipped: usize) -> Result<Option<Request<'_>>, Status> {
     let Some(start) = StartLine::read(input)? else { return Ok(None) };
-    let method = start.method()?;
     let rest = &input[start.bytes..];
     let mut lines = [httparse::EMPTY_HEADER; MAX_HEADERS];
     let (length, parsed) = match httparse::parse_headers(rest, &mut lines) {
@@ -167,17 +167,23 @@ fn judge(input: &[u8], skipped: usize) -> Result<Option<Request<'_>>, Status> {
     }
     let mut fields = Fields::of(lines);
     parsed.iter().for_each(|line| fields.add(line.name, line.value));
-    let mut request = understand(method, &start, &fields)?;
+    let mut request = understand(&start, &fields)?;
     request.line = first_line(input);
     request.head_bytes = skipped + start.bytes + length;
     Ok(Some(request))
 }
 
 /// What a head says whose lines have the right form.
-fn understand<'b>(method: Method, start: &StartLine<'b>, fields: &Fields<'b>) -> Result<Request<'b>, Status> {
+fn understand<'b>(start: &StartLine<'b>, fields: &Fields<'b>) -> Result<Request<'b>, Status> {
     let minor_version = start.minor_version;
     let host = fields.host(minor_version)?;
-    let body_bytes = fields.body_bytes(minor_version)?;
+    let body_bytes = fields.body_bytes(minor_version);
+    // Whatever the method: that nobody knows where the request ends is worse than that it cannot be done.
+    if body_bytes == Err(Status::BadRequest) {
+        return Err(Status::BadRequest);
+    }
+    let method = start.method()?;
+    let body_bytes = body_bytes?;
     fields.expectations(minor_version)?;
     let (authority, target) = split_target(start.target, host)?;
     Ok(Request {
