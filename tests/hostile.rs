@@ -113,12 +113,14 @@ fn a_flood_of_pings_or_of_connections_delays_nobody() {
     }
 }
 
-/// A server with a users file, in which the teller is alice.
+/// A server with a users file, in which the tellers are alice and bob.
 fn with_users(args: &[&str]) -> (Server, tempfile::TempDir) {
     let home = tempfile::tempdir().unwrap();
     let path: PathBuf = home.path().join("users");
-    users::add(&path, "alice", b"pw123456", Role::Teller).unwrap();
-    let own = ["--users", path.to_str().unwrap(), "--workers", "1", "--accounts", "100"];
+    for name in ["alice", "bob"] {
+        users::add(&path, name, b"pw123456", Role::Teller).unwrap();
+    }
+    let own = ["--users", path.to_str().unwrap(), "--workers", "1"];
     (Server::start(&[&own, args].concat()), home)
 }
 
@@ -151,6 +153,31 @@ fn logins_under_way_delay_nobody_who_is_logged_in() {
     }
     assert!(counted(&server, |bounds| &bounds.logins_waiting) > 0, "LOGINs have been waiting all the time");
     drop(crowd);
+}
+
+#[test]
+fn totals_of_one_user_keep_no_other_user_waiting() {
+    let (server, _home) = with_users(&["--accounts", "100000", "--durability", "none"]);
+    let login = |user: &str| {
+        let mut bank = Bank::connect(server.address);
+        bank.login(user, "pw123456").unwrap().unwrap();
+        bank
+    };
+    let (mut bob, mut alice) = (login("bob"), login("alice"));
+    let mut others: Vec<Bank> = (0..30).map(|_| login("alice")).collect();
+    for other in &mut others {
+        // More than are answered before the test is over.
+        (0..200).for_each(|_| assert!(other.send(&Request::Totals).is_ok()));
+    }
+    await_that("they wait", || counted(&server, |bounds| &bounds.lookups_waiting) > 20);
+    let took = |bank: &mut Bank| {
+        let begin = Instant::now();
+        assert!(matches!(bank.call(&Request::Totals).unwrap(), Response::Totals(_)));
+        begin.elapsed()
+    };
+    // Alice has to wait for her own others, and bob for none of them but those that have been begun.
+    let (of_alice, of_bob) = (took(&mut alice), took(&mut bob));
+    assert!(2 * of_bob < of_alice, "{of_bob:?} for bob's, {of_alice:?} for one more of alice's");
 }
 
 #[test]
