@@ -209,6 +209,10 @@ fn what_others_could_have_changed_is_refused_in_one_line() {
         allow(&path, 0o777);
         let said = refusal("mode");
         assert!(said.contains(&format!("{} is not trusted", path.display())) && said.contains("chmod"), "{said}");
+        let args = [&ARGS[..], &["--durability", "none"]].concat();
+        let output = master(&unused_name(), &left.data(), &args).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.code() == Some(2) && said.contains("is not trusted"), "also where it is ignored: {said}");
         allow(&path, before);
     }
     let aside = left.home.path().join("aside");

@@ -207,7 +207,7 @@ impl Machine {
         match fault {
             Fault::Kill => await_that("somebody is killed", || self.turmoil.kill_one(lots)),
             Fault::NoFork => {
-                self.pids.admit(0);
+                self.pids.set("pids.max", "0");
                 self.with_failing_starts(lots);
                 self.pids.set("pids.max", "max");
             }

@@ -92,6 +92,15 @@ fn async_is_said_plainly_and_loses_nothing_when_it_is_stopped() {
     // It is answered at once, although the next flush is a minute away.
     assert!(matches!(Bank::demo(server.address).call(&deposit(3, 100)).unwrap(), Response::Deposit { .. }));
     assert!(server.stop().status.success());
+    // Damage to that one record is no torn tail.
+    let segment = data.join("journal/00000000000000000001.segment");
+    let good = std::fs::read(&segment).unwrap();
+    let mut damaged = good.clone();
+    damaged[4096 + 45] ^= 1;
+    std::fs::write(&segment, damaged).unwrap();
+    let refused = master("growth-async", &data, &args).output().unwrap();
+    assert_eq!(refused.status.code(), Some(2), "{refused:?}");
+    std::fs::write(&segment, good).unwrap();
     let server = Server::start_on(&data, &args);
     assert_eq!(Bank::demo(server.address).balance(3).0, 100);
     assert!(server.stop().status.success());

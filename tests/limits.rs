@@ -36,7 +36,7 @@ fn first_number(text: &str) -> Option<i128> {
 
 /// The value of a constant's expression: numbers and constants, combined from left to right.
 fn value_of(expression: &str, known: &BTreeMap<String, i128>) -> i128 {
-    let words = expression.replace(['(', ')'], "");
+    let words = expression.replace(['(', ')'], "").replace(" as u64", "");
     let number = |word: &str| {
         let number = known.get(word).copied().or_else(|| word.replace('_', "").parse().ok());
         number.unwrap_or_else(|| panic!("`{word}` in {expression}"))

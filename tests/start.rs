@@ -123,8 +123,8 @@ fn a_memory_control_group_that_is_too_small_is_refused_and_what_is_proposed_fits
 
 #[test]
 fn too_few_tasks_are_refused_and_what_is_proposed_fits() {
-    // Two workers take ten, one takes seven.
-    let group = Group::of_tasks(8);
+    // Two workers take twelve, one takes eight.
+    let group = Group::of_tasks(10);
     refused_and_then_served(&Wrapper::grouped(&group, Path::new(MASTER)), &["pids control group", "--workers 1"]);
 }
 
@@ -170,7 +170,7 @@ fn as_much_shared_memory_is_computed_as_is_taken() {
 #[test]
 fn too_few_descriptors_are_refused_and_what_is_proposed_fits() {
     let wrapper = Wrapper::behind("prlimit --nofile=1000:1000", Path::new(MASTER));
-    refused_and_then_served(&wrapper, &["RLIMIT_NOFILE", "hard limit is 1000", "ulimit -Hn 2368"]);
+    refused_and_then_served(&wrapper, &["RLIMIT_NOFILE", "hard limit is 1000", "ulimit -Hn 2432"]);
 }
 
 #[test]
@@ -194,7 +194,7 @@ fn a_user_who_may_have_too_few_processes_is_refused() {
     fs::copy(MASTER, &program).unwrap();
     let as_user = "prlimit --nproc=4:4 setpriv --reuid=54321 --regid=54321 --clear-groups";
     let said = refused(&Wrapper::behind(as_user, &program).path(), &ARGS);
-    assert!(said.contains("RLIMIT_NPROC") && said.contains("10 processes and threads"), "{said}");
+    assert!(said.contains("RLIMIT_NPROC") && said.contains("12 processes and threads"), "{said}");
     let low = Wrapper::behind("setpriv --reuid=54321 --regid=54321 --clear-groups", &program);
     let said = refused(&low.path(), &["--http-port", "0", "--port", "7"]);
     assert!(said.contains("127.0.0.1:7 ") && said.contains("CAP_NET_BIND_SERVICE"), "{said}");

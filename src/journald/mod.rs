@@ -163,7 +163,8 @@ impl Journald {
             let waiting = self.order.now().lsn.0 - self.writer.durable().0;
             if waiting > 0 && (stopping || self.is_due(waiting)) {
                 if self.write_group()? == Group::NoSpace && stopping {
-                    log::warn!("there is no space for {waiting} records, of which nobody was told");
+                    let told = if self.sequencer.replies_wait() { "nobody was" } else { "clients were" };
+                    log::warn!("there is no space for {waiting} records, of which {told} told; they are gone");
                     return self.close();
                 }
                 continue;

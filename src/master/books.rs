@@ -23,10 +23,12 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// It cannot be used, or it is there and is not to be.
 pub fn open_directory(settings: &Settings) -> Result<Option<Directory>, MasterError> {
     if settings.durability == Durability::None {
-        if Directory::open(&settings.data).is_ok() {
-            return Err(MasterError::JournalIgnored(settings.data.clone()));
-        }
-        return Ok(None);
+        return match Directory::open(&settings.data) {
+            Ok(_) => Err(MasterError::JournalIgnored(settings.data.clone())),
+            // Whether there is a journal is not even looked at then.
+            Err(untrusted @ DirectoryError::Untrusted { .. }) => Err(untrusted.into()),
+            Err(_) => Ok(None),
+        };
     }
     if settings.durability == Durability::Async {
         log::warn!(
@@ -166,8 +168,16 @@ pub fn close(instance: &Instance) -> Result<(), MasterError> {
          {held}, deposited {deposited}, withdrawn {withdrawn}",
         sum(|stats| stats.accepted.get()),
     );
+    // Only where a disk without space took no more: what was not written is gone.
+    let sequencer = instance.table().sequencer();
+    let lost = match lsn.0.saturating_sub(sequencer.durable().0) {
+        lost if lost > 0 && sequencer.is_journaled() => {
+            format!("; the last {lost} operations are not on disk, and gone")
+        }
+        _ => String::new(),
+    };
     // Nobody may be listening.
-    logging::announce(&line);
+    logging::announce(&format!("{line}{lost}"));
     let (expected, found) = (instance.table().opening(), totals.opening());
     if expected == found { Ok(()) } else { Err(MasterError::Books { expected, found }) }
 }

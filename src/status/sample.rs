@@ -75,6 +75,8 @@ pub struct Worker {
     pub lives: u32,
     /// How many of these ended without having been asked to.
     pub deaths: u32,
+    /// How often none could be started in its place.
+    pub failed_starts: u32,
     /// Operations that dead processes of its place had begun, and that were finished or dropped.
     pub repairs: u32,
     /// Time since it last came by.
@@ -178,6 +180,8 @@ pub struct Journal {
     pub lives: u32,
     /// How many of these ended without having been asked to.
     pub deaths: u32,
+    /// How often none could be started.
+    pub failed_starts: u32,
     /// Whether it was asked to write what is left, and end.
     pub leaving: bool,
     /// Time since it last came by; 0 without a journal.
@@ -269,6 +273,7 @@ impl Worker {
             leaving: row.is_to_leave(),
             lives: row.lives(),
             deaths: row.deaths(),
+            failed_starts: row.failed_starts(),
             repairs: row.repairs(),
             heartbeat_age_ms: milliseconds(now_ns, row.heartbeat_ns()),
             connections: row.connections(),
@@ -335,6 +340,7 @@ impl Journal {
             pid: row.pid(),
             lives: row.lives(),
             deaths: row.deaths(),
+            failed_starts: row.failed_starts(),
             leaving: row.is_to_leave(),
             heartbeat_age_ms: if journaled { milliseconds(now_ns, row.heartbeat_ns()) } else { 0 },
             replies_wait: sequencer.replies_wait(),

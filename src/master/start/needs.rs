@@ -149,9 +149,9 @@ mod tests {
         settings.http.port = 0;
         settings.durability = Durability::None;
         let least = Needs::of(&settings, Existing::default());
-        assert_eq!((least.tasks, all.tasks), (1 + 2 * 3, 1 + 3 + 2 * 6));
+        assert_eq!((least.tasks, all.tasks), (1 + 2 * 4, 1 + 3 + 2 * 7));
         assert_eq!(least.disk, 0);
-        assert_eq!(all.descriptors - least.descriptors, 512 + CACHED_FILES);
+        assert_eq!(all.descriptors - least.descriptors, 512 + 64 + CACHED_FILES);
         assert!(least.shared_bytes() + (8 << 20) < all.shared_bytes(), "neither ring nor log nor HTTP's connections");
     }
 

@@ -285,7 +285,7 @@ mod tests {
 
     /// Each resource that can be short, and so little of it that the default settings do not fit.
     fn short_ones() -> [(&'static str, There); 9] {
-        let pids = room("the pids control group /x", 9);
+        let pids = room("the pids control group /x", 11);
         [
             ("/dev/shm", There { shared: Some(room("/dev/shm", 64 * MIB)), ..plenty() }),
             ("control group", There { memory: vec![room("the memory control group /x", 100 * MIB)], ..plenty() }),

@@ -27,6 +27,9 @@ const OF_WORKER: &[OfWorker] = &[
     ("vault_worker_deaths_total", Counter, "Processes of its place that ended without having been asked to.", |w| {
         w.deaths.into()
     }),
+    ("vault_worker_failed_starts_total", Counter, "Processes that could not be started in its place.", |w| {
+        w.failed_starts.into()
+    }),
     ("vault_worker_repairs_total", Counter, "Operations of dead processes of its place that were settled.", |w| {
         w.repairs.into()
     }),
@@ -76,6 +79,9 @@ const OF_JOURNAL: &[OfJournal] = &[
     ("vault_journal_starts_total", Counter, "Journal processes started.", |j| j.lives.into()),
     ("vault_journal_deaths_total", Counter, "Journal processes that ended without having been asked to.", |j| {
         j.deaths.into()
+    }),
+    ("vault_journal_failed_starts_total", Counter, "Journal processes that could not be started.", |j| {
+        j.failed_starts.into()
     }),
     ("vault_journal_last_lsn", Gauge, "The last operation.", |j| j.last_lsn),
     ("vault_journal_durable_lsn", Gauge, "The last operation that is on disk.", |j| j.durable_lsn),
