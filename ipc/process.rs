@@ -270,6 +270,13 @@ fn close_all_but(keep: &[RawFd]) -> Result<(), Errno> {
     Ok(())
 }
 
+/// Has the calling thread, and it alone, give way to others that have something to do: its niceness becomes `niceness`, up to 19
+/// (`setpriority(2)`; on Linux the priority is a thread's own).
+pub fn give_way(niceness: i32) {
+    // SAFETY: three numbers; 0 is the calling thread. It fails only for who may not become nicer, and nobody is kept from that.
+    let _ = unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, niceness) };
+}
+
 /// The name that [`set_name`] gave; written while the process has one thread.
 static NAME: RwLock<String> = RwLock::new(String::new());
 

@@ -273,12 +273,13 @@ impl Instance {
         }
     }
 
-    /// How many connections of `service` there are, and how many there may be. Costs a load or two for each worker.
+    /// How many connections of `service` there are, and how many there may be. Costs some loads for each worker that there ever was:
+    /// a new one gets the first row that is free.
     #[must_use]
     pub fn occupancy(&self, service: Service) -> Occupancy {
         let allowed = (self.slots_of(service).len() as u64).saturating_sub(RESERVED_CONNECTIONS.into());
         let mut occupancy = Occupancy { allowed, ..Occupancy::default() };
-        for row in self.workers().iter().filter(|row| row.pid() != 0) {
+        for row in self.workers().iter().take_while(|row| row.lives() > 0).filter(|row| row.pid() != 0) {
             let parting = row.stats.bounds.parting[service.index()].get();
             occupancy.parting += parting;
             occupancy.open += row.connections_of(service).saturating_sub(parting);

@@ -7,11 +7,14 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use crate::instance::stats::BoundStats;
-use crate::ipc::net;
+use crate::ipc::{net, process};
 use crate::limits::{LOGIN_THREADS, LOOKUP_THREADS, MAX_WAITING_LOGINS, MAX_WAITING_LOOKUPS};
 use crate::worker::bank::errands::{Errand, Finding, Job, Office, Waiting};
 use crate::worker::bank::guest::Guest;
 use crate::worker::pool::{Done, FairPool};
+
+/// The niceness of threads that check passwords: they keep a core busy as long as any LOGIN waits, and are to have what others leave.
+const LOGIN_NICENESS: i32 = 10;
 
 type Findings = (Waiting, Finding);
 
@@ -33,12 +36,15 @@ impl Clerks {
         stats: &'static BoundStats,
         wake: impl Fn() + Clone + Send + Sync + 'static,
     ) -> io::Result<Self> {
-        let work = || {
-            let office = office.clone();
-            move |errand| office.run(errand)
+        let (verifier, reader) = (office.clone(), office.clone());
+        let verify = move |errand| {
+            // Each time, which is nothing beside the work: the first time is not told from others.
+            process::give_way(LOGIN_NICENESS);
+            verifier.run(errand)
         };
-        let logins = FairPool::start("vault-login", LOGIN_THREADS, MAX_WAITING_LOGINS, work(), wake.clone())?;
-        let lookups = FairPool::start("vault-lookup", LOOKUP_THREADS, MAX_WAITING_LOOKUPS, work(), wake)?;
+        let look_up = move |errand| reader.run(errand);
+        let logins = FairPool::start("vault-login", LOGIN_THREADS, MAX_WAITING_LOGINS, verify, wake.clone())?;
+        let lookups = FairPool::start("vault-lookup", LOOKUP_THREADS, MAX_WAITING_LOOKUPS, look_up, wake)?;
         stats.logins_waiting.set(0);
         stats.lookups_waiting.set(0);
         Ok(Clerks { logins, lookups, stats })
