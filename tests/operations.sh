@@ -125,46 +125,46 @@ for name in null zero full random urandom tty; do cp -a "/dev/$name" "$new/"; do
 mount --move "$new" /dev && exec "$@"
 END
 
+read -r -d '' OWN_PROCESSES <<'END' || true
+mount --make-rprivate / && mount -t proc -o hidepid=invisible,subset=pid proc /proc && exec "$@"
+END
+
+# A life under one restriction, as the unit's user.
+alone() {
+    local name=$1
+    shift
+    under=("$@" "${as_user[@]}")
+    live
+    echo "  $name"
+}
 drill_sandbox() {
-    local name
-    declare -A alone=(
-        [User+NoNewPrivileges+CapabilityBoundingSet]=""
-        [ProtectSystem]="unshare -m sh -c \$READ_ONLY sh"
-        [PrivateDevices]="unshare -m sh -c \$PRIVATE_DEVICES sh"
-        [PrivateIPC]="unshare -i"
-        [ProtectHostname]="unshare -u"
-        [PrivateUsers]="${as_user[*]} unshare -U --map-current-user"
-        [ProtectProc+ProcSubset]="unshare -m sh -c PROC sh"
-        [RestrictAddressFamilies]="$CONFINED families=AF_UNIX,AF_INET,AF_INET6 --"
-        [MemoryDenyWriteExecute]="$CONFINED mdwe --"
-        [SystemCallFilter]="$CONFINED filter=@system-service --"
-        [LimitNOFILE+LimitCORE]="prlimit --nofile=20000 --core=0"
-    )
-    export READ_ONLY PRIVATE_DEVICES
-    for name in "${!alone[@]}"; do
-        read -ra words <<<"${alone[$name]}"
-        under=()
-        local word
-        for word in "${words[@]}"; do
-            case $word in
-                '$READ_ONLY') under+=("$READ_ONLY") ;;
-                '$PRIVATE_DEVICES') under+=("$PRIVATE_DEVICES") ;;
-                PROC) under+=('mount --make-rprivate / && mount -t proc -o hidepid=invisible,subset=pid proc /proc && exec "$@"') ;;
-                *) under+=("$word") ;;
-            esac
-        done
-        [[ $name == PrivateUsers ]] || under+=("${as_user[@]}")
-        DATA=$WORK live
-        echo "  $name"
-    done
+    export DATA=$WORK
+    # The filters do filter.
+    ! "$CONFINED" filter=@system-service -- mount -t tmpfs none "$WORK" 2>/dev/null || fail "mount(2) is let through"
+    ! "$CONFINED" families=AF_UNIX,AF_INET,AF_INET6 -- python3 -c 'import socket; socket.socket(socket.AF_NETLINK)' 2>/dev/null ||
+        fail "AF_NETLINK is let through"
+    ! "$CONFINED" mdwe -- python3 -c 'import mmap; mmap.mmap(-1, 4096, prot=7)' 2>/dev/null || fail "PROT_EXEC with PROT_WRITE is"
+    alone "User= NoNewPrivileges= CapabilityBoundingSet="
+    alone "LimitNOFILE= LimitCORE=" prlimit --nofile=20000 --core=0
+    alone "ProtectSystem= ProtectKernelTunables= ProtectControlGroups=" unshare -m sh -c "$READ_ONLY" sh
+    alone "PrivateDevices=" unshare -m sh -c "$PRIVATE_DEVICES" sh
+    alone "PrivateIPC=" unshare -i
+    alone "ProtectHostname=" unshare -u
+    alone "ProtectProc= ProcSubset=" unshare -m sh -c "$OWN_PROCESSES" sh
+    alone "RestrictAddressFamilies=" "$CONFINED" families=AF_UNIX,AF_INET,AF_INET6 --
+    alone "MemoryDenyWriteExecute=" "$CONFINED" mdwe --
+    alone "SystemCallFilter=" "$CONFINED" filter=@system-service --
+    under=("${as_user[@]}" unshare -U --map-current-user)
+    live
+    echo "  PrivateUsers="
 }
 
 # All of it at once.
 drill_together() {
-    export READ_ONLY PRIVATE_DEVICES
+    export DATA=$WORK
     under=(prlimit --nofile=20000 --core=0 unshare -m -i -u sh -c "$PRIVATE_DEVICES" sh sh -c "$READ_ONLY" sh
         "${as_user[@]}" "$CONFINED" families=AF_UNIX,AF_INET,AF_INET6 mdwe filter=@system-service --)
-    DATA=$WORK live
+    live
 }
 
 # A container: process 1 of its own process tree, its own /dev/shm of a given size.
@@ -178,7 +178,7 @@ drill_container() {
         servers+=($!)
         if [[ $size == 64m ]]; then
             ! wait $! || fail "it starts in $size"
-            grep -q '^master: ' "$home/err" || fail "it does not say why"
+            grep -q '^master: .*MiB' "$home/err" || fail "it does not say what it needs"
             grep '^master: ' "$home/err" | cut -c1-150
         else
             await_ready $!
