@@ -31,6 +31,13 @@ pub struct Ack {
     pub balances: [i64; 2],
 }
 
+impl Ack {
+    /// Whether it tells what became of the operation, so that a record must stand for it.
+    pub fn tells_a_result(&self) -> bool {
+        !NO_RESULT.contains(&self.status)
+    }
+}
+
 /// Statuses that say nothing about a key, so that no record stands for them: ERR_BUSY and ERR_TIMEOUT.
 const NO_RESULT: [u16; 2] = [6, 7];
 
@@ -149,7 +156,7 @@ pub fn judge(kept: &Kept, acks: &[Ack]) -> Result<Compared, Vec<Broken>> {
             broken.push(Broken::Twice(first.key.unwrap_or_default(), [first.lsn, record.lsn]));
         }
     }
-    let results = acks.iter().filter(|ack| !NO_RESULT.contains(&ack.status));
+    let results = acks.iter().filter(|ack| ack.tells_a_result());
     let mut compared = Compared { acks: 0, records: kept.records.len() };
     let mut spans: HashMap<Lsn, (u64, u64)> = HashMap::new();
     for ack in results {

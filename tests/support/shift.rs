@@ -49,7 +49,7 @@ pub fn close(
     assert!(server.end().status.success(), "{}", server.stderr());
     let compared = must_be_kept(&server.data(), &acks);
     assert_eq!(held, last_balances(&Kept::read(&server.data())), "what it said is what its records lead to");
-    assert_eq!(compared.acks, acks.len());
+    assert_eq!(compared.acks, acks.iter().filter(|ack| ack.tells_a_result()).count());
     (closed.answers, closed.records) = (compared.acks, compared.records);
     closed
 }
