@@ -6,6 +6,8 @@ mod asker;
 mod bank;
 #[path = "support/checker.rs"]
 mod checker;
+#[path = "support/injector.rs"]
+mod injector;
 #[path = "support/mount.rs"]
 mod mount;
 #[path = "support/server.rs"]
@@ -17,18 +19,16 @@ mod turmoil;
 
 use std::fs::{self, File};
 use std::io::Write;
-use std::path::Path;
-use std::process::{Child, Stdio};
 
 use asker::Asker;
 use bank::{Bank, deposit};
 use bank_vault::vocab::Cents;
 use bank_vault::wire::{Request, Response, Status};
 use checker::{Ack, must_be_kept};
+use injector::Injector;
 use mount::Mount;
 use nix::sys::signal::Signal;
 use server::{Server, await_that};
-use tools::tool;
 use turmoil::Turmoil;
 
 const ARGS: [&str; 6] = ["--workers", "2", "--accounts", "20", "--initial-balance", "1000.00"];
@@ -51,48 +51,18 @@ fn ask_to_the_end(server: &Server, at_least: usize, then: impl FnOnce()) -> Vec<
     })
 }
 
-/// `strace`, attached to a process of the server.
-struct Injector(Child);
-
-impl Injector {
-    fn attach(pid: u32, log: &Path, inject: &str) -> Injector {
-        let child = tool("strace", "strace")
-            .args(["-f", "-p", &pid.to_string(), "-e", "trace=fdatasync,fsync", "-e", inject, "-o"])
-            .arg(log)
-            .stdin(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        await_that("strace is attached", || {
-            // It may have ended of what was injected already, which the log shows.
-            let Ok(status) = fs::read_to_string(format!("/proc/{pid}/status")) else { return true };
-            status.lines().any(|line| line == format!("TracerPid:\t{}", child.id()))
-        });
-        Injector(child)
-    }
-}
-
-impl Drop for Injector {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 #[test]
 fn after_a_failed_sync_nothing_is_acknowledged_and_the_server_stops() {
     for when in [1, 30] {
         let mut server = Server::start(&ARGS);
-        let log = tempfile::NamedTempFile::new().unwrap();
-        let inject = format!("inject=fdatasync:error=EIO:when={when}");
+        let inject = format!("fdatasync:error=EIO:when={when}");
         // What is under way when the sync fails is never answered, so everybody asks until the connection ends.
         let mut injector = None;
         let acks = ask_to_the_end(&server, 100, || {
-            injector = Some(Injector::attach(server.journal_now().unwrap(), log.path(), &inject));
+            injector = Some(Injector::attach(server.journal_now().unwrap(), &inject));
         });
         let output = server.wait();
-        drop(injector);
-        assert!(fs::read_to_string(log.path()).unwrap().contains("EIO"), "the sync did fail");
+        assert!(injector.is_some_and(|injector| injector.seen().contains("EIO")), "the sync did fail");
         let said = server.stderr();
         assert_eq!(output.status.code(), Some(2), "{said}");
         let named = said.contains("cannot sync ") && said.contains("0000000000000001.segment");
@@ -114,9 +84,7 @@ fn whoever_waits_for_a_segment_delays_nobody_else() {
     waiting.call(&deposit(1, 1)).unwrap();
     let sequencer = turmoil.instance.table().sequencer();
     await_that("one segment is ahead", || sequencer.limit().0 == ROOM);
-    let log = tempfile::NamedTempFile::new().unwrap();
-    let minute = "inject=fsync:delay_enter=60000000";
-    let injector = Injector::attach(server.journal_now().unwrap(), log.path(), minute);
+    let injector = Injector::attach(server.journal_now().unwrap(), "fsync:delay_enter=60000000");
     // One more than there is room for.
     for _ in 0..ROOM / 64 {
         for _ in 0..64 {

@@ -16,6 +16,8 @@ mod mount;
 mod server;
 #[path = "support/shift.rs"]
 mod shift;
+#[path = "support/tools.rs"]
+mod tools;
 #[path = "support/turmoil.rs"]
 mod turmoil;
 
@@ -36,6 +38,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use server::{Server, await_that, lives};
 use tempfile::TempDir;
+use tools::tool;
 use turmoil::{Lots, Turmoil};
 
 const ACCOUNTS: u32 = 300;
@@ -225,7 +228,7 @@ impl Machine {
             }
             Fault::NoMemory => {
                 // Whoever needs one more page is killed by the kernel.
-                self.memory.set("memory.limit_in_bytes", "4096");
+                self.memory.set_memory(4096);
                 let added = self.any_child(lots).is_some_and(|pid| self.memory.try_add(pid));
                 if added {
                     self.await_some(200);
@@ -293,8 +296,8 @@ impl Machine {
 /// Sets a process' limit of descriptors (`prlimit(1)`); what it was.
 fn descriptors(pid: u32, limit: &str) -> String {
     let prlimit = |args: &[&str]| {
-        let output = Command::new("prlimit").args(["--pid", &pid.to_string()]).args(args).output();
-        String::from_utf8(output.expect("prlimit is needed (package util-linux)").stdout).unwrap()
+        let output = tool("prlimit", "util-linux").args(["--pid", &pid.to_string()]).args(args).output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
     };
     let before = prlimit(&["--nofile", "-o", "SOFT", "--noheadings"]).trim().to_owned() + ":";
     prlimit(&[&format!("--nofile={limit}")]);

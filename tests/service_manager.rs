@@ -4,6 +4,8 @@
 mod bank;
 #[path = "support/server.rs"]
 mod server;
+#[path = "support/tools.rs"]
+mod tools;
 
 use std::fs;
 use std::os::linux::net::SocketAddrExt;
@@ -15,6 +17,7 @@ use bank::Bank;
 use bank_vault::wire::{Request, Response};
 use nix::sys::signal::Signal;
 use server::{Server, await_that, lives, send};
+use tools::tool;
 
 const ARGS: [&str; 4] = ["--workers", "2", "--accounts", "100"];
 
@@ -143,9 +146,9 @@ fn as_process_1_it_collects_orphans() {
     };
     let master = children(outer.id())[0].0;
     let enter = |script: &str| {
-        let mut enter = Command::new("nsenter");
+        let mut enter = tool("nsenter", "util-linux");
         enter.args(["--target", &master.to_string(), "--pid", "sh", "-c", script]);
-        assert!(enter.status().expect("nsenter is needed (package util-linux)").success());
+        assert!(enter.status().unwrap().success());
     };
     for _ in 0..20 {
         enter("(true &) ; (sleep 0.05 &)");

@@ -8,6 +8,8 @@ mod group;
 mod injector;
 #[path = "support/server.rs"]
 mod server;
+#[path = "support/tools.rs"]
+mod tools;
 
 use std::fs;
 
@@ -17,6 +19,7 @@ use group::Group;
 use injector::Injector;
 use nix::sys::signal::Signal;
 use server::{Server, await_that, lives, send};
+use tools::tool;
 
 const ARGS: [&str; 4] = ["--workers", "2", "--accounts", "100"];
 
@@ -178,8 +181,7 @@ fn every_call_of_the_table_is_in_a_test() {
 
 /// The limits of a running process (`prlimit(1)`).
 fn limit(pid: u32, what: &str) {
-    let done = std::process::Command::new("prlimit").args(["--pid", &pid.to_string(), what]).status();
-    assert!(done.expect("prlimit is needed (package util-linux)").success());
+    assert!(tool("prlimit", "util-linux").args(["--pid", &pid.to_string(), what]).status().unwrap().success());
 }
 
 #[test]

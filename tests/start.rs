@@ -3,6 +3,8 @@
 
 #[path = "support/bank.rs"]
 mod bank;
+#[path = "support/group.rs"]
+mod group;
 #[path = "support/mount.rs"]
 mod mount;
 #[path = "support/narrow.rs"]
@@ -18,8 +20,9 @@ use std::path::Path;
 
 use bank::{Bank, deposit};
 use bank_vault::wire::Response;
+use group::Group;
 use mount::Mount;
-use narrow::{Group, Wrapper};
+use narrow::Wrapper;
 use refusal::{refused, refused_on};
 use server::{Server, await_that, unused_port};
 

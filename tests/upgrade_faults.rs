@@ -4,6 +4,8 @@
 mod bank;
 #[path = "support/server.rs"]
 mod server;
+#[path = "support/tools.rs"]
+mod tools;
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -15,6 +17,7 @@ use bank_vault::wire::{Request, Response};
 use nix::sys::signal::Signal;
 use server::{Server, await_that, lives, send};
 use tempfile::TempDir;
+use tools::tool;
 
 const MASTER: &str = env!("CARGO_BIN_EXE_master");
 const VAULTCTL: &str = env!("CARGO_BIN_EXE_vaultctl");
@@ -90,14 +93,14 @@ impl House {
         assert_eq!(self.children_now(), self.children, "{case}: nobody was replaced: {}", self.server.stderr());
     }
 
-    fn is_refused(&mut self, case: &str, wanted: &str) {
+    fn must_be_refused(&mut self, case: &str, wanted: &str) {
         let (code, text) = self.upgrade();
         assert!(code == 1 && text.contains(wanted), "{case}: {code} {text} {}", self.server.stderr());
         self.goes_on_as_it_was(case);
     }
 
     /// With everything in order again, the same server is upgraded, and its clients do not notice.
-    fn is_upgraded_at_last(mut self) {
+    fn must_be_upgraded_at_last(mut self) {
         put(&self.path("master"), &fs::read(MASTER).unwrap());
         let (code, text) = self.upgrade();
         assert!(code == 0, "{text} {}", self.server.stderr());
@@ -129,23 +132,23 @@ fn settings_and_users_that_cannot_be_read_are_refused() {
     let mut house = House::new();
     let (users, away) = (house.path("users"), house.path("away"));
     fs::rename(&users, &away).unwrap();
-    house.is_refused("the users file is gone", "users");
+    house.must_be_refused("the users file is gone", "users");
     fs::write(&users, "nonsense\n").unwrap();
-    house.is_refused("the users file is nonsense", "users");
+    house.must_be_refused("the users file is nonsense", "users");
     fs::remove_file(&users).unwrap();
     fs::create_dir(&users).unwrap();
-    house.is_refused("the users file is a folder", "users");
+    house.must_be_refused("the users file is a folder", "users");
     fs::remove_dir(&users).unwrap();
     fs::rename(&away, &users).unwrap();
     let (settings, good) = (house.path("vault.toml"), fs::read_to_string(house.path("vault.toml")).unwrap());
     fs::write(&settings, "nonsense").unwrap();
-    house.is_refused("the settings are nonsense", "vault.toml");
+    house.must_be_refused("the settings are nonsense", "vault.toml");
     fs::write(&settings, format!("{good}no-such-setting = 1\n")).unwrap();
-    house.is_refused("a setting is unknown", "no-such-setting");
+    house.must_be_refused("a setting is unknown", "no-such-setting");
     fs::remove_file(&settings).unwrap();
-    house.is_refused("the settings are gone", "vault.toml");
+    house.must_be_refused("the settings are gone", "vault.toml");
     fs::write(&settings, good).unwrap();
-    house.is_upgraded_at_last();
+    house.must_be_upgraded_at_last();
 }
 
 #[test]
@@ -165,22 +168,22 @@ fn programs_that_are_none_are_refused() {
         ("its interpreter is gone", "#!/nonexistent\n", "cannot be asked"),
     ] {
         house.replace(script);
-        house.is_refused(case, wanted);
+        house.must_be_refused(case, wanted);
     }
     fs::set_permissions(house.path("master"), Permissions::from_mode(0o644)).unwrap();
-    house.is_refused("it may not be executed", "cannot be asked");
+    house.must_be_refused("it may not be executed", "cannot be asked");
     fs::remove_file(house.path("master")).unwrap();
-    house.is_refused("it is gone", "cannot be asked");
-    house.is_upgraded_at_last();
+    house.must_be_refused("it is gone", "cannot be asked");
+    house.must_be_upgraded_at_last();
 }
 
 #[test]
 fn limits_that_do_not_fit_are_refused() {
     let mut house = House::new();
-    let mut prlimit = Command::new("prlimit");
+    let mut prlimit = tool("prlimit", "util-linux");
     prlimit.args(["--pid", &house.server.master.to_string(), "--nofile=500:500"]);
-    assert!(prlimit.status().expect("prlimit is needed (package util-linux)").success());
-    house.is_refused("too few descriptors", "open files");
+    assert!(prlimit.status().unwrap().success());
+    house.must_be_refused("too few descriptors", "open files");
     house.clients.clear();
     assert!(house.server.stop().status.success());
 }
@@ -199,7 +202,7 @@ fn shared_objects_that_are_gone_are_refused_by_name() {
             house.server.signal(Signal::SIGUSR2);
             await_that("it is refused", || house.server.stderr().contains("no upgrade, the server goes on"));
         } else {
-            house.is_refused(object, object);
+            house.must_be_refused(object, object);
         }
         for bank in &mut house.clients {
             assert!(matches!(bank.call(&deposit(1, 1)).unwrap(), Response::Deposit { .. }), "{object}");
@@ -216,7 +219,7 @@ fn semaphores_that_are_gone_are_refused_by_name() {
     let objects = house.server.objects();
     let path = objects.into_iter().find(|path| path.ends_with(".lane0.items")).unwrap();
     fs::remove_file(Path::new("/dev/shm").join(path.trim_start_matches('/').rsplit('/').next().unwrap())).unwrap();
-    house.is_refused("a semaphore", "lane0.items");
+    house.must_be_refused("a semaphore", "lane0.items");
     house.server.signal(Signal::SIGTERM);
     assert!(house.server.wait().status.success());
 }
@@ -244,7 +247,7 @@ fn settings_that_cannot_change_stay_and_are_named() {
     }
     assert_eq!(house.clients[0].totals().accounts, 100);
     house.children = house.children_now();
-    house.is_upgraded_at_last();
+    house.must_be_upgraded_at_last();
 }
 
 #[test]
@@ -285,7 +288,7 @@ fn a_program_that_fails_after_it_was_executed_gives_way_to_the_old_one() {
         "#!/bin/sh\ncase \"$*\" in *--check-upgrade*) ;; *) mv {users_path} {away_path};; esac\nexec {new_path} \"$@\"\n"
     ));
     for round in 0..2 {
-        house.is_refused("the users file goes between the question and the execution", "users");
+        house.must_be_refused("the users file goes between the question and the execution", "users");
         let said = house.server.stderr();
         assert_eq!(said.matches("this program cannot go on, back to the one before").count(), round + 1, "{said}");
         // Also a worker that is started now knows the users, although their file is gone.
@@ -303,11 +306,11 @@ fn a_program_that_fails_after_it_was_executed_gives_way_to_the_old_one() {
     }
     let open_files = || fs::read_dir(format!("/proc/{}/fd", house.server.master)).unwrap().count();
     let before = open_files();
-    house.is_refused("once more", "users");
+    house.must_be_refused("once more", "users");
     let open_files = || fs::read_dir(format!("/proc/{}/fd", house.server.master)).unwrap().count();
     assert_eq!(open_files(), before, "no descriptor is left over");
     fs::rename(&away, &users).unwrap();
-    house.is_upgraded_at_last();
+    house.must_be_upgraded_at_last();
 }
 
 /// Shared memory goes between the question and the execution, so that not even the old program can go on with it.
@@ -340,7 +343,7 @@ fn without_its_memory_the_server_starts_anew_from_the_journal_in_the_same_proces
     );
     house.clients = vec![bank];
     house.children = house.children_now();
-    house.is_upgraded_at_last();
+    house.must_be_upgraded_at_last();
 }
 
 #[test]
@@ -381,8 +384,8 @@ fn a_program_that_changes_while_it_is_asked_is_not_executed() {
         house.path("master").display(),
         new.display()
     ));
-    house.is_refused("its file is touched", "has changed while it was asked");
-    house.is_upgraded_at_last();
+    house.must_be_refused("its file is touched", "has changed while it was asked");
+    house.must_be_upgraded_at_last();
 }
 
 /// What a tool has asked for and is not done goes through an upgrade.

@@ -103,7 +103,7 @@ pub fn slice(patience: Duration) -> Duration {
     patience.min(SLICE)
 }
 
-/// Reads once from a socket whose read timeout is the [`slice`] of `patience`, and waits as long as that, or until a run was
+/// Reads once from a socket whose read timeout is the `slice` of `patience`, and waits as long as that, or until a run was
 /// interrupted and its answers were waited for.
 ///
 /// # Errors

@@ -1,7 +1,7 @@
 //! The master: accepts connections and hands them over; has the child processes, and replaces those that die.
 //!
 //! It has one thread for ever (its forks must be safe), waits for nothing but its poll, and never reads a byte that a
-//! client sent. What is to be done the [`supervisor`] decides, a state machine without system calls; the [`driver`] is the loop
+//! client sent. What is to be done the `supervisor` decides, a state machine without system calls; the `driver` is the loop
 //! around it.
 
 mod accept;

@@ -5,7 +5,8 @@
 #![allow(dead_code, reason = "each test program that includes this file uses another part of it")]
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::server::unused_name;
 
@@ -21,13 +22,45 @@ impl Group {
     /// # Panics
     /// None can be made: root is needed, and the controller.
     pub fn new(controller: &str) -> Group {
-        let roots = [format!("/sys/fs/cgroup/{controller}"), "/sys/fs/cgroup".to_owned()];
-        let root = roots.into_iter().find(|root| fs::exists(format!("{root}/cgroup.procs")).unwrap());
-        let root = PathBuf::from(root.unwrap_or_else(|| panic!("a {controller} cgroup is needed")));
+        let own = fs::read_to_string("/proc/self/cgroup").unwrap();
+        let line = own.lines().find_map(|line| line.split_once(&format!(":{controller}:")));
+        // Version 2 lets only the root have both processes and groups beneath it.
+        let root = line.map_or_else(
+            || PathBuf::from("/sys/fs/cgroup"),
+            |(_, path)| PathBuf::from(format!("/sys/fs/cgroup/{controller}{path}")),
+        );
         let path = root.join(unused_name());
-        fs::create_dir(&path)
-            .unwrap_or_else(|error| panic!("a {controller} cgroup, for which root is needed: {error}"));
+        let made = fs::create_dir(&path);
+        made.unwrap_or_else(|error| panic!("a {controller} control group is needed, in {}: {error}", root.display()));
         Group { path, root }
+    }
+
+    /// A group that may have so many bytes of memory.
+    #[must_use]
+    pub fn of_memory(bytes: u64) -> Group {
+        let group = Group::new("memory");
+        group.set_memory(bytes);
+        group
+    }
+
+    /// A group that may have so many processes and threads.
+    #[must_use]
+    pub fn of_tasks(count: u64) -> Group {
+        let group = Group::new("pids");
+        group.set("pids.max", &count.to_string());
+        group
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Of a memory group: admits so many bytes.
+    pub fn set_memory(&self, bytes: u64) {
+        let legacy = self.path.join("memory.limit_in_bytes").exists();
+        self.set(if legacy { "memory.limit_in_bytes" } else { "memory.max" }, &bytes.to_string());
     }
 
     /// Puts a process in.
@@ -63,6 +96,12 @@ impl Group {
 impl Drop for Group {
     fn drop(&mut self) {
         self.clear();
-        let _ = fs::remove_dir(&self.path);
+        // Busy as long as a process in it is being collected.
+        for _ in 0..500 {
+            if fs::remove_dir(&self.path).is_ok() {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
     }
 }

@@ -1,15 +1,16 @@
 //! `strace`, attached to one process of a server: it has system calls fail, or take their time.
 //!
-//! Include it with `#[path = "support/injector.rs"] mod injector;`; it uses the `server` module.
+//! Include it with `#[path = "support/injector.rs"] mod injector;`, beside `server` and `tools`.
 
 #![allow(dead_code, reason = "each test program that includes this file uses another part of it")]
 
 use std::fs;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 
 use tempfile::TempPath;
 
 use crate::server::await_that;
+use crate::tools::tool;
 
 /// Attached until it is dropped.
 pub struct Injector {
@@ -18,28 +19,21 @@ pub struct Injector {
 }
 
 impl Injector {
-    /// Attaches to process `pid`, to the threads that it has now, and does what `inject` says (`strace(1)`, option `-e inject`).
+    /// Attaches to process `pid` and its threads, and does what `inject` says (`strace(1)`, option `-e inject`).
     ///
     /// # Panics
-    /// There is no `strace`, or it may not trace that process.
+    /// It may not trace that process.
     pub fn attach(pid: u32, inject: &str) -> Injector {
         let log = tempfile::NamedTempFile::new().unwrap().into_temp_path();
         let syscalls = inject.split(':').next().unwrap();
-        let mut strace = Command::new("strace");
-        strace.args([
-            "-qq",
-            "-p",
-            &pid.to_string(),
-            "-e",
-            &format!("trace={syscalls}"),
-            "-e",
-            &format!("inject={inject}"),
-        ]);
-        strace.arg("-o").arg(&log).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        let strace = strace.spawn().expect("strace is needed (package strace)");
-        let injector = Injector { strace, log };
+        let mut strace = tool("strace", "strace");
+        strace.args(["-f", "-qq", "-p", &pid.to_string(), "-e", &format!("trace={syscalls}")]);
+        strace.args(["-e", &format!("inject={inject}"), "-o"]).arg(&log);
+        strace.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let injector = Injector { strace: strace.spawn().unwrap(), log };
         await_that("strace is attached", || {
-            let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+            // It may have ended of what was injected already, which the log shows.
+            let Ok(status) = fs::read_to_string(format!("/proc/{pid}/status")) else { return true };
             status.lines().any(|line| line == format!("TracerPid:\t{}", injector.strace.id()))
         });
         injector

@@ -1,9 +1,9 @@
 //! Whether a server with certain settings can start here: found out before anything is made, and said in one line.
 //!
-//! [`check`] changes nothing that lasts. What is needed is computed from the settings ([`needs`]); what is there is probed
-//! ([`there`], [`cgroup`], [`places`], [`ports`], [`claim::look`]); the two are held against each other by a pure function
-//! ([`weigh`]), which also says with which options it would fit ([`knobs`]). The start itself then claims data directory and name
-//! ([`claim`]) and opens its ports ([`ports::open`]): what somebody else took in between is an error there, in the same words.
+//! `check` changes nothing that lasts. What is needed is computed from the settings (`needs`); what is there is probed
+//! (`there`, `cgroup`, `places`, `ports`, `claim::look`); the two are held against each other by a pure function
+//! (`weigh`), which also says with which options it would fit (`knobs`). The start itself then claims data directory and name
+//! (`claim`) and opens its ports (`ports::open`): what somebody else took in between is an error there, in the same words.
 
 mod cgroup;
 pub mod claim;

@@ -227,14 +227,17 @@ impl World {
     }
 }
 
-/// Each state that the world can be in when an action fails, by how to get there from a world that serves.
-fn states() -> Vec<(&'static str, fn(&mut World))> {
+/// How to get into a state from a world that serves.
+type Reach = fn(&mut World);
+
+/// Each state that the world can be in when an action fails.
+fn states() -> Vec<(&'static str, Reach)> {
     vec![
         ("serving", |_| {}),
         ("a worker has died", |world| world.end(SlotId::Worker(1), Ended::Crashed, false)),
         ("a worker was stillborn", |world| world.end(SlotId::Worker(1), Ended::Crashed, true)),
         ("all workers have died", |world| {
-            (0..WORKERS).for_each(|i| world.end(SlotId::Worker(i), Ended::Crashed, false))
+            (0..WORKERS).for_each(|i| world.end(SlotId::Worker(i), Ended::Crashed, false));
         }),
         ("the journal process has died", |world| world.end(SlotId::Journal, Ended::Crashed, false)),
         ("everybody has died", |world| {
