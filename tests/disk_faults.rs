@@ -59,7 +59,7 @@ fn after_a_failed_sync_nothing_is_acknowledged_and_the_server_stops() {
         // What is under way when the sync fails is never answered, so everybody asks until the connection ends.
         let mut injector = None;
         let acks = ask_to_the_end(&server, 100, || {
-            injector = Some(Injector::attach(server.journal_now().unwrap(), &inject));
+            injector = Some(Injector::attach_to_threads(server.journal_now().unwrap(), &inject));
         });
         let output = server.wait();
         assert!(injector.is_some_and(|injector| injector.seen().contains("EIO")), "the sync did fail");
@@ -84,7 +84,7 @@ fn whoever_waits_for_a_segment_delays_nobody_else() {
     waiting.call(&deposit(1, 1)).unwrap();
     let sequencer = turmoil.instance.table().sequencer();
     await_that("one segment is ahead", || sequencer.limit().0 == ROOM);
-    let injector = Injector::attach(server.journal_now().unwrap(), "fsync:delay_enter=60000000");
+    let injector = Injector::attach_to_threads(server.journal_now().unwrap(), "fsync:delay_enter=60000000");
     // One more than there is room for.
     for _ in 0..ROOM / 64 {
         for _ in 0..64 {

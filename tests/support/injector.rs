@@ -19,15 +19,28 @@ pub struct Injector {
 }
 
 impl Injector {
-    /// Attaches to process `pid` and its threads, and does what `inject` says (`strace(1)`, option `-e inject`).
+    /// Attaches to process `pid`, which has one thread, and does what `inject` says (`strace(1)`, option `-e inject`). Its children are
+    /// not traced: calls are counted for each process by itself, so in each of them the first ones would fail.
     ///
     /// # Panics
     /// It may not trace that process.
     pub fn attach(pid: u32, inject: &str) -> Injector {
+        Injector::attach_with(pid, inject, &[])
+    }
+
+    /// The same with all threads that the process has, and whatever they start.
+    ///
+    /// # Panics
+    /// It may not trace that process.
+    pub fn attach_to_threads(pid: u32, inject: &str) -> Injector {
+        Injector::attach_with(pid, inject, &["-f"])
+    }
+
+    fn attach_with(pid: u32, inject: &str, options: &[&str]) -> Injector {
         let log = tempfile::NamedTempFile::new().unwrap().into_temp_path();
         let syscalls = inject.split(':').next().unwrap();
         let mut strace = tool("strace", "strace");
-        strace.args(["-f", "-qq", "-p", &pid.to_string(), "-e", &format!("trace={syscalls}")]);
+        strace.args(options).args(["-qq", "-p", &pid.to_string(), "-e", &format!("trace={syscalls}")]);
         strace.args(["-e", &format!("inject={inject}"), "-o"]).arg(&log);
         strace.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let injector = Injector { strace: strace.spawn().unwrap(), log };
