@@ -1,7 +1,7 @@
 //! Command lines of all three programs, one argument in each line: no argument is a panic.
 #![no_main]
 
-use bank_vault::client::load::plan::nanoseconds;
+use bank_vault::client::time::nanoseconds;
 use bank_vault::{client, config, vaultctl};
 use bank_vault_fuzz::text;
 use clap::Parser;
