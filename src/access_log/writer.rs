@@ -107,7 +107,9 @@ impl Writer {
         let signals = Arc::new(Signals::default());
         let sink = Sink::new(log, worker);
         let writer = Writer { log, worker: place, sink, signals: signals.clone(), sweep: Sweep::begin(log) };
-        let thread = thread::Builder::new().name("vault-log".to_owned()).spawn(move || writer.run(&wake))?;
+        let thread = thread::Builder::new().name("vault-log".to_owned()).spawn(move || writer.run(&wake));
+        let named = |error: std::io::Error| format!("cannot start the thread vault-log: {error}");
+        let thread = thread.map_err(|error| std::io::Error::new(error.kind(), named(error)))?;
         Ok(Handle { log, row, signals, thread, called_at: row.appended() })
     }
 

@@ -48,7 +48,9 @@ impl<J: Send + 'static, F: Send + 'static> Pool<J, F> {
                     wake();
                 }
             };
-            std::thread::Builder::new().name(format!("{name}-{number}")).spawn(serve)?;
+            let started = std::thread::Builder::new().name(format!("{name}-{number}")).spawn(serve);
+            let named = |error: io::Error| format!("cannot start the thread {name}-{number}: {error}");
+            started.map_err(|error| io::Error::new(error.kind(), named(error)))?;
         }
         Ok(Pool { jobs, findings })
     }
