@@ -185,11 +185,11 @@ impl Supervisor {
         }
     }
 
-    /// All slots, with their names.
+    /// All slots, with their names. The journal process comes first: what workers do waits for it.
     fn slots_mut(&mut self) -> impl Iterator<Item = (SlotId, &mut Slot)> {
         let workers = self.workers.iter_mut().enumerate();
         let workers = workers.filter_map(|(index, slot)| Some((SlotId::Worker(index), slot.as_mut()?)));
-        workers.chain(self.journal.as_mut().map(|slot| (SlotId::Journal, slot)))
+        self.journal.as_mut().map(|slot| (SlotId::Journal, slot)).into_iter().chain(workers)
     }
 
     fn act(&mut self, action: Action) {
