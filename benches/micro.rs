@@ -9,21 +9,21 @@ use std::os::fd::AsFd;
 use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
-use bank_vault::access_log::{AccessLog, Entry, Full, LONGEST_LINE, Target, Writer};
-use bank_vault::http::{
-    Answer, Cache, Connection, ContentType, DateText, ETag, Entity, Method, Place, Sheet, Tail, decide, parse,
-};
+use bank_vault::base::limits::MAX_REPLY_BYTES;
+use bank_vault::base::vocab::{AccountId, Cents, Lsn};
 use bank_vault::ipc::fdpass;
 use bank_vault::ipc::lane::{Consumer, LaneRing, LaneSemaphores, Producer, Taken, Ticket, semaphore_names};
 use bank_vault::ipc::names::Generation;
 use bank_vault::ipc::robust::{Acquired, RobustMutex};
 use bank_vault::ipc::segment::{self, Segment};
 use bank_vault::ipc::semaphore;
-use bank_vault::ledger::teller::Asker;
-use bank_vault::ledger::{Completion, Operation, Shape, Table, Teller, cut};
-use bank_vault::limits::MAX_REPLY_BYTES;
-use bank_vault::vocab::{AccountId, Cents, Lsn};
-use bank_vault::wire::{Decoder, Frame, Opcode, Request, Response, Step, checksum};
+use bank_vault::service::bank::wire::{Decoder, Frame, Opcode, Request, Response, Step, checksum};
+use bank_vault::service::http::rules::{
+    Answer, Cache, Connection, ContentType, DateText, ETag, Entity, Method, Place, Sheet, Tail, decide, parse,
+};
+use bank_vault::store::access_log::{AccessLog, Entry, Full, LONGEST_LINE, Target, Writer};
+use bank_vault::store::ledger::teller::Asker;
+use bank_vault::store::ledger::{Completion, Operation, Shape, Table, Teller, cut};
 use criterion::Criterion;
 
 /// The server's default.
@@ -252,7 +252,7 @@ fn access_log(criterion: &mut Criterion) {
         path: home.path().join("access.log"),
         rotate_bytes: 10 << 20,
         keep: 1,
-        interval: bank_vault::access_log::INTERVAL,
+        interval: bank_vault::store::access_log::INTERVAL,
     };
     let log = AccessLog::create(&generation(), 1, target).expect("there is room in /dev/shm");
     AccessLog::unlink(&generation()).expect("it was just made");

@@ -2,9 +2,9 @@
 
 use std::process::ExitCode;
 
-use bank_vault::client::error::Outcome;
-use bank_vault::client::{options::Options, run};
-use bank_vault::{output, signals};
+use bank_vault::tool::client::error::Outcome;
+use bank_vault::tool::client::{options::Options, run};
+use bank_vault::tool::{output, signals};
 
 fn main() -> ExitCode {
     let options = match Options::from_command_line() {

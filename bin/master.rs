@@ -2,8 +2,10 @@
 
 use std::process::ExitCode;
 
-use bank_vault::config::{Options, Settings};
-use bank_vault::{logging, master, output};
+use bank_vault::base::config::{Options, Settings};
+use bank_vault::base::logging;
+use bank_vault::process::master;
+use bank_vault::tool::output;
 
 fn main() -> ExitCode {
     logging::begin();
@@ -13,7 +15,7 @@ fn main() -> ExitCode {
     };
     let asked = options.check_upgrade;
     #[cfg(feature = "break-it")]
-    options.defect.into_iter().for_each(bank_vault::defect::introduce);
+    options.defect.into_iter().for_each(bank_vault::base::defect::introduce);
     let read_settings = move || Settings::load(options.clone());
     let outcome = if asked { master::check_upgrade(&read_settings) } else { master::run(read_settings) };
     match outcome {

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use bank_vault::{output, vaultctl};
+use bank_vault::tool::{output, vaultctl};
 
 fn main() -> ExitCode {
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn")).format_timestamp(None).init();

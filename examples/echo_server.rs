@@ -7,9 +7,9 @@ use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 
-use bank_vault::limits::HEADER_BYTES;
-use bank_vault::vocab::{Cents, Lsn, SessionId};
-use bank_vault::wire::{Opcode, Response, Status, Totals};
+use bank_vault::base::limits::HEADER_BYTES;
+use bank_vault::base::vocab::{Cents, Lsn, SessionId};
+use bank_vault::service::bank::wire::{Opcode, Response, Status, Totals};
 use byteorder::{BigEndian, ByteOrder};
 use clap::Parser;
 use crossbeam_channel::{Receiver, Sender, unbounded};

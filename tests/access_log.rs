@@ -5,10 +5,10 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use bank_vault::access_log::{AccessLog, Full, RING_BYTES, Sink, Target, Writer};
-use bank_vault::crash_point::CrashPoint;
+use bank_vault::base::crash_point::CrashPoint;
 use bank_vault::ipc::names::Generation;
 use bank_vault::ipc::segment::Access;
+use bank_vault::store::access_log::{AccessLog, Full, RING_BYTES, Sink, Target, Writer};
 
 #[path = "support/log_life.rs"]
 mod log_life;

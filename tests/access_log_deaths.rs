@@ -6,8 +6,8 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
-use bank_vault::access_log::AccessLog;
-use bank_vault::crash_point::{self, Charge, CrashPoint};
+use bank_vault::base::crash_point::{self, Charge, CrashPoint};
+use bank_vault::store::access_log::AccessLog;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;

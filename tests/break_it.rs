@@ -14,10 +14,10 @@ use std::io::ErrorKind;
 
 use asker::Asker;
 use bank::{Bank, deposit, opening, transfer};
-use bank_vault::crash_point::{CrashPoint, VARIABLE};
-use bank_vault::instance::{Instance, stale};
-use bank_vault::vocab::AccountId;
-use bank_vault::wire::{Opcode, Response};
+use bank_vault::base::crash_point::{CrashPoint, VARIABLE};
+use bank_vault::base::vocab::AccountId;
+use bank_vault::service::bank::wire::{Opcode, Response};
+use bank_vault::store::instance::{Instance, stale};
 use checker::{Broken, Kept, judge};
 use nix::sys::signal::Signal;
 use server::{Server, await_that, send, unused_name};

@@ -3,8 +3,8 @@
 #[path = "support/checker.rs"]
 mod checker;
 
-use bank_vault::journal::{Kind, Record, Verdict};
-use bank_vault::vocab::{AccountId, Cents, Lsn};
+use bank_vault::base::vocab::{AccountId, Cents, Lsn};
+use bank_vault::store::journal::{Kind, Record, Verdict};
 use checker::{Ack, Broken, Compared, Kept, acks_of, judge};
 
 const OPENING: i64 = 1_000;

@@ -342,7 +342,7 @@ fn every_acknowledgement_is_logged() {
             lines.iter().filter(|line| line[4] == name && line[8] == "0").map(|line| sum(line[7])).sum::<i64>()
         };
         let [deposited, withdrawn] =
-            ["deposit", "withdraw"].map(|name| bank_vault::vocab::Cents(done(name)).to_string());
+            ["deposit", "withdraw"].map(|name| bank_vault::base::vocab::Cents(done(name)).to_string());
         let totals = well(&server, "totals");
         assert!(totals.contains(&format!("\ndeposited: {deposited}\n")), "{drive}: {totals} {deposited}");
         assert!(totals.contains(&format!("\nwithdrawn: {withdrawn}\n")), "{drive}: {totals} {withdrawn}");

@@ -15,9 +15,9 @@ use std::path::{Path, PathBuf};
 
 use asker::Asker;
 use bank::Bank;
-use bank_vault::journal::segment::offset_of;
-use bank_vault::journal::{Directory, RECORD_BYTES, RecoveryError, Replay, recover};
-use bank_vault::vocab::{AccountId, Cents, Lsn};
+use bank_vault::base::vocab::{AccountId, Cents, Lsn};
+use bank_vault::store::journal::segment::offset_of;
+use bank_vault::store::journal::{Directory, RECORD_BYTES, RecoveryError, Replay, recover};
 use checker::{Kept, judge};
 use server::{Server, master, unused_name};
 use tempfile::TempDir;
@@ -232,7 +232,7 @@ struct Nobody;
 
 impl Replay for Nobody {
     fn snapshot_account(&mut self, _: AccountId, _: Cents, _: Lsn) {}
-    fn record(&mut self, _: &bank_vault::journal::Record) {}
+    fn record(&mut self, _: &bank_vault::store::journal::Record) {}
 }
 
 fn complaint(data: &Path) -> Option<RecoveryError> {

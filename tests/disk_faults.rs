@@ -22,8 +22,8 @@ use std::io::Write;
 
 use asker::Asker;
 use bank::{Bank, deposit};
-use bank_vault::vocab::Cents;
-use bank_vault::wire::{Request, Response, Status};
+use bank_vault::base::vocab::Cents;
+use bank_vault::service::bank::wire::{Request, Response, Status};
 use checker::{Ack, must_be_kept};
 use injector::Injector;
 use mount::Mount;

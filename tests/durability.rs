@@ -20,9 +20,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use asker::{Asker, ack};
 use bank::{Bank, deposit, transfer, withdraw};
-use bank_vault::crash_point::{CrashPoint, VARIABLE};
+use bank_vault::base::crash_point::{CrashPoint, VARIABLE};
 use bank_vault::ipc::process::monotonic_ns;
-use bank_vault::wire::{Request, Response};
+use bank_vault::service::bank::wire::{Request, Response};
 use checker::{Ack, Kept, Key, judge, must_be_kept};
 use load::{Brought, Load};
 use server::{Server, await_that, unused_name, unused_port};
@@ -255,7 +255,7 @@ mod defects {
         let mut bank = Bank::demo(server.address);
         let turmoil = Turmoil::of(&server);
         let held = || -> i64 {
-            let peek = |account| turmoil.instance.table().peek(bank_vault::vocab::AccountId(account)).unwrap().0;
+            let peek = |account| turmoil.instance.table().peek(bank_vault::base::vocab::AccountId(account)).unwrap().0;
             (0..10).map(peek).sum()
         };
         let worker = server.workers[0];

@@ -9,10 +9,10 @@ mod server;
 use std::io::ErrorKind;
 
 use bank::{Bank, deposit};
-use bank_vault::crash_point::{CrashPoint, VARIABLE};
-use bank_vault::instance::stale;
-use bank_vault::vocab::Cents;
-use bank_vault::wire::{Request, Response};
+use bank_vault::base::crash_point::{CrashPoint, VARIABLE};
+use bank_vault::base::vocab::Cents;
+use bank_vault::service::bank::wire::{Request, Response};
+use bank_vault::store::instance::stale;
 use nix::sys::signal::Signal;
 use server::{Server, await_that, send, unused_name};
 

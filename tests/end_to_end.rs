@@ -72,7 +72,7 @@ fn killed_workers_cost_no_connection_and_no_cent() {
         .stderr(std::process::Stdio::piped())
         .spawn()
         .unwrap();
-    let running = bank_vault::instance::stale::open_running(&server.instance).unwrap();
+    let running = bank_vault::store::instance::stale::open_running(&server.instance).unwrap();
     for _ in 0..3 {
         let before = running.table().order().now().lsn.0;
         server::await_that("there is traffic", || running.table().order().now().lsn.0 > before + 500);

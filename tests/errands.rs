@@ -8,7 +8,7 @@ mod server;
 use std::process::{Child, Command, Output, Stdio};
 
 use bank::Bank;
-use bank_vault::instance::{Instance, stale};
+use bank_vault::store::instance::{Instance, stale};
 use nix::sys::signal::Signal;
 use server::{Server, await_that};
 

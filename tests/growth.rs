@@ -6,8 +6,8 @@ mod bank;
 mod server;
 
 use bank::{Bank, deposit, opening, withdraw};
-use bank_vault::vocab::Cents;
-use bank_vault::wire::{Request, Response, Status};
+use bank_vault::base::vocab::Cents;
+use bank_vault::service::bank::wire::{Request, Response, Status};
 use server::{Server, master};
 
 #[test]

@@ -14,13 +14,13 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use bank::Bank;
-use bank_vault::connection::Service;
-use bank_vault::instance::stats::BoundStats;
+use bank_vault::base::limits::{LINGER_BYTES, MAX_FAILED_LOGINS, MAX_WAITING_LOGINS};
+use bank_vault::base::vocab::{AccountId, Lsn};
 use bank_vault::ipc::layout::Counter;
-use bank_vault::limits::{LINGER_BYTES, MAX_FAILED_LOGINS, MAX_WAITING_LOGINS};
-use bank_vault::service::users::{self, Role};
-use bank_vault::vocab::{AccountId, Lsn};
-use bank_vault::wire::{Request, Response, Status};
+use bank_vault::service::bank::users::{self, Role};
+use bank_vault::service::bank::wire::{Request, Response, Status};
+use bank_vault::store::connection::Service;
+use bank_vault::store::instance::stats::BoundStats;
 use crowd::{Crowd, connect_from, flood, flood_over, is_closed, longest, memory, reset};
 use server::{Server, await_that};
 

@@ -14,14 +14,14 @@ use std::io::Write;
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-use bank_vault::access_log::{AccessLog, INTERVAL, Target};
-use bank_vault::connection::Service;
-use bank_vault::instance::stats::BoundStats;
-use bank_vault::ipc::layout::Counter;
-use bank_vault::ipc::segment::Access;
-use bank_vault::limits::{
+use bank_vault::base::limits::{
     ACCESS_LOG_RING_BYTES, ACCESS_LOG_WAIT_MILLISECONDS, MAX_WORKERS, STREAM_INPUT_BYTES, STREAM_SHARE,
 };
+use bank_vault::ipc::layout::Counter;
+use bank_vault::ipc::segment::Access;
+use bank_vault::store::access_log::{AccessLog, INTERVAL, Target};
+use bank_vault::store::connection::Service;
+use bank_vault::store::instance::stats::BoundStats;
 use crowd::{Crowd, flood, flood_over, longest, memory, reset};
 use server::await_that;
 use visitor::{Answer, Site, Visitor};

@@ -9,8 +9,8 @@ use std::collections::HashMap;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use bank_vault::connection::slot::ConnectionSlot;
-use bank_vault::crash_point::{CrashPoint, VARIABLE};
+use bank_vault::base::crash_point::{CrashPoint, VARIABLE};
+use bank_vault::store::connection::slot::ConnectionSlot;
 use nix::sys::signal::Signal;
 use server::{await_that, send};
 use visitor::{Site, Visitor};

@@ -4,12 +4,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bank_vault::journal::disk::RealDisk;
-use bank_vault::journal::record::seal;
-use bank_vault::journal::{
+use bank_vault::base::vocab::{AccountId, Cents, Lsn};
+use bank_vault::store::journal::disk::RealDisk;
+use bank_vault::store::journal::record::seal;
+use bank_vault::store::journal::{
     Directory, Kind, ReadError, Reader, Record, RecordBytes, Recovered, RecoveryError, Replay, Verdict, Writer, recover,
 };
-use bank_vault::vocab::{AccountId, Cents, Lsn};
 
 const ACCOUNTS: u32 = 10;
 

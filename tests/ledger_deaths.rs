@@ -6,14 +6,14 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use bank_vault::crash_point::{self, Charge, CrashPoint};
+use bank_vault::base::crash_point::{self, Charge, CrashPoint};
+use bank_vault::base::vocab::{AccountId, Cents, Lsn};
 use bank_vault::ipc::segment::Segment;
-use bank_vault::journal::Verdict;
-use bank_vault::ledger::repair::{self, Settled};
-use bank_vault::ledger::sequencer::Uncommitted;
-use bank_vault::ledger::teller::{Asker, Undone};
-use bank_vault::ledger::{Completion, Operation, Outcome, Refusal, Shape, Table, Teller, cut};
-use bank_vault::vocab::{AccountId, Cents, Lsn};
+use bank_vault::store::journal::Verdict;
+use bank_vault::store::ledger::repair::{self, Settled};
+use bank_vault::store::ledger::sequencer::Uncommitted;
+use bank_vault::store::ledger::teller::{Asker, Undone};
+use bank_vault::store::ledger::{Completion, Operation, Outcome, Refusal, Shape, Table, Teller, cut};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, fork};

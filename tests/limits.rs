@@ -55,7 +55,7 @@ fn value_of(expression: &str, known: &BTreeMap<String, i128>) -> i128 {
 /// The public constants of `limits.rs`, with their values.
 fn bounds() -> BTreeMap<String, i128> {
     let mut known = BTreeMap::new();
-    for line in read("src/limits.rs").lines() {
+    for line in read("src/base/limits.rs").lines() {
         let Some((name, rest)) = line.strip_prefix("pub const ").and_then(|rest| rest.split_once(": ")) else {
             continue;
         };
@@ -83,7 +83,7 @@ fn every_bound_is_on_the_page_with_its_value_and_nothing_else() {
             (name, number)
         })
         .collect();
-    assert_eq!(told, bounds, "docs/LIMITS.md and src/limits.rs");
+    assert_eq!(told, bounds, "docs/LIMITS.md and src/base/limits.rs");
 }
 
 #[test]

@@ -15,8 +15,8 @@ use std::os::unix::net::UnixStream;
 use std::process::{Child, Command, Stdio};
 
 use bank::Bank;
-use bank_vault::connection::Service;
-use bank_vault::instance::{Instance, stale};
+use bank_vault::store::connection::Service;
+use bank_vault::store::instance::{Instance, stale};
 use mount::Mount;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};

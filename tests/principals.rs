@@ -9,9 +9,9 @@ use std::path::Path;
 use std::process::Command;
 
 use bank::{Bank, deposit};
-use bank_vault::service::users::{self, Role};
-use bank_vault::vocab::Cents;
-use bank_vault::wire::Response;
+use bank_vault::base::vocab::Cents;
+use bank_vault::service::bank::users::{self, Role};
+use bank_vault::service::bank::wire::Response;
 use nix::sys::signal::Signal;
 use server::{Server, await_that, master, send, unused_name};
 

@@ -2,10 +2,10 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use bank_vault::base::vocab::{AccountId, Cents, Lsn};
 use bank_vault::ipc::segment;
-use bank_vault::ledger::teller::Asker;
-use bank_vault::ledger::{Completion, Operation, Shape, Table, Teller};
-use bank_vault::vocab::{AccountId, Cents, Lsn};
+use bank_vault::store::ledger::teller::Asker;
+use bank_vault::store::ledger::{Completion, Operation, Shape, Table, Teller};
 
 const ACCOUNT: AccountId = AccountId(1);
 const RING: u64 = 64;

@@ -9,9 +9,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bank::{Bank, deposit, opening, transfer, withdraw};
-use bank_vault::crash_point::{CrashPoint, VARIABLE};
-use bank_vault::vocab::Cents;
-use bank_vault::wire::{Request, Response};
+use bank_vault::base::crash_point::{CrashPoint, VARIABLE};
+use bank_vault::base::vocab::Cents;
+use bank_vault::service::bank::wire::{Request, Response};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use server::{Server, await_that, send, unused_name};
@@ -198,7 +198,7 @@ fn a_connection_that_no_worker_had_looked_at_goes_to_the_successor() {
     for bank in &mut banks {
         bank.send(&Request::Ping).unwrap();
     }
-    let lane = || bank_vault::instance::stale::open_running(&server.instance).unwrap().lane_ring(0).depth();
+    let lane = || bank_vault::store::instance::stale::open_running(&server.instance).unwrap().lane_ring(0).depth();
     await_that("all are in the lane", || lane() == 20);
     send(worker, Signal::SIGKILL);
     for bank in &mut banks {
@@ -253,7 +253,7 @@ fn who_waits_for_a_lock_of_one_that_stands_still_is_not_taken_for_dead() {
     // Until the journal is open a worker locks, and gives back, what it cannot commit yet.
     assert!(matches!(waiting.call(&deposit(5, 1)).unwrap(), Response::Deposit { .. }));
     halting.send(&transfer(1, 2, 250)).unwrap();
-    let running = bank_vault::instance::stale::open_running(&server.instance).unwrap();
+    let running = bank_vault::store::instance::stale::open_running(&server.instance).unwrap();
     await_that("it halts with two locks", || running.table().holders().count() == 2);
     // Its answer needs both locks, so it comes when the halted worker is killed, and shows what that had committed.
     let answer = waiting.call(&transfer(2, 1, 50)).unwrap();

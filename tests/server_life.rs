@@ -9,7 +9,7 @@ use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bank::{Bank, deposit, opening};
-use bank_vault::wire::{Request, Response};
+use bank_vault::service::bank::wire::{Request, Response};
 use nix::sys::signal::Signal;
 use server::{Server, await_that, lives, send, unused_name};
 
@@ -67,9 +67,9 @@ fn a_client_that_does_not_read_cannot_hold_up_a_stop_and_a_second_signal_hurries
     deaf.stuff(&Request::Ping);
     let start = std::time::Instant::now();
     server.signal(Signal::SIGINT);
-    let control = || bank_vault::instance::stale::open_running(&server.instance).unwrap();
+    let control = || bank_vault::store::instance::stale::open_running(&server.instance).unwrap();
     await_that("it is stopping", || {
-        control().workers()[0].state() == bank_vault::instance::control::WorkerState::Stopping
+        control().workers()[0].state() == bank_vault::store::instance::control::WorkerState::Stopping
     });
     let output = server.stop();
     assert!(output.status.success(), "{output:?}");
@@ -127,8 +127,8 @@ fn children_hold_no_descriptor_that_is_not_theirs() {
             .count()
     };
     await_that("it serves", || {
-        let running = bank_vault::instance::stale::open_running(&server.instance).unwrap();
-        running.workers()[1].state() == bank_vault::instance::control::WorkerState::Serving
+        let running = bank_vault::store::instance::stale::open_running(&server.instance).unwrap();
+        running.workers()[1].state() == bank_vault::store::instance::control::WorkerState::Serving
     });
     // Its lane, and the connections of the dead one, which are handed on; none of the other worker's.
     await_that("it has what is its own", || sockets() == 1 + 3);
@@ -160,8 +160,8 @@ fn closed_connections_give_back_every_descriptor() {
 
 /// Connections that hold a slot.
 fn server_connections(server: &Server) -> usize {
-    use bank_vault::connection::slot::Holder;
-    let running = bank_vault::instance::stale::open_running(&server.instance).unwrap();
+    use bank_vault::store::connection::slot::Holder;
+    let running = bank_vault::store::instance::stale::open_running(&server.instance).unwrap();
     running.connections().iter().filter(|slot| slot.claim().holder != Holder::Free).count()
 }
 

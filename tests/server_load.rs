@@ -10,8 +10,8 @@ use std::io::Write;
 use std::time::{Duration, Instant};
 
 use bank::{Bank, deposit, opening, transfer};
-use bank_vault::limits::{RECEIVE_BYTES, TRANSMIT_BYTES};
-use bank_vault::wire::{Request, Response};
+use bank_vault::base::limits::{RECEIVE_BYTES, TRANSMIT_BYTES};
+use bank_vault::service::bank::wire::{Request, Response};
 use server::Server;
 
 /// Transfers on `connections` connections at once; each checks its own answers.
@@ -46,7 +46,7 @@ fn a_hundred_connections_conserve_money_in_every_accept_mode() {
 fn dispatch_spreads_connections_evenly() {
     let server = Server::start(&["--workers", "4"]);
     let _banks: Vec<_> = (0..40).map(|_| Bank::demo(server.address)).collect();
-    let running = bank_vault::instance::stale::open_running(&server.instance).unwrap();
+    let running = bank_vault::store::instance::stale::open_running(&server.instance).unwrap();
     let counts: Vec<_> = running.workers()[..4].iter().map(|worker| worker.connections()).collect();
     assert_eq!(counts, [10; 4]);
 }
@@ -97,7 +97,7 @@ fn slow_clients_delay_nobody() {
         slowest = slowest.max(start.elapsed());
     }
     assert!(slowest < Duration::from_secs(1), "{slowest:?}");
-    let running = bank_vault::instance::stale::open_running(&server.instance).unwrap();
+    let running = bank_vault::store::instance::stale::open_running(&server.instance).unwrap();
     let held: HashMap<_, _> = (0..).zip(running.connections()).filter(|(_, slot)| slot.session().is_some()).collect();
     for (slot, connection) in held {
         let (progress, (received, sent)) = (connection.progress(), connection.moved());

@@ -10,9 +10,9 @@ use std::net::Shutdown;
 use std::time::{Duration, Instant};
 
 use bank::{Bank, deposit, opening, transfer, withdraw};
-use bank_vault::limits::{HEADER_BYTES, MAX_FRAME_BYTES};
-use bank_vault::vocab::{AccountId, Cents, Lsn};
-use bank_vault::wire::{Opcode, Request, Response, Status};
+use bank_vault::base::limits::{HEADER_BYTES, MAX_FRAME_BYTES};
+use bank_vault::base::vocab::{AccountId, Cents, Lsn};
+use bank_vault::service::bank::wire::{Opcode, Request, Response, Status};
 use server::{Server, await_that};
 
 const RICH: [&str; 6] = ["--accounts", "100", "--initial-balance", "1000.00", "--workers", "2"];
@@ -114,7 +114,7 @@ fn a_spoiled_frame_is_named_and_the_next_is_served() {
     let bad_opcode = |opcode: u16, status| Response::Error { opcode, status };
     let mut unknown = ping.clone();
     unknown[8..10].copy_from_slice(&0x7777u16.to_be_bytes());
-    let crc = bank_vault::wire::checksum(&unknown);
+    let crc = bank_vault::service::bank::wire::checksum(&unknown);
     unknown[14..18].copy_from_slice(&crc.to_be_bytes());
     let table = [
         (spoil(17, 1), 9, bad_opcode(Opcode::Ping.code(), Status::BadCrc)),
@@ -221,7 +221,7 @@ fn idle_clients_are_dropped_and_a_ping_is_life() {
 
 #[test]
 fn roles_hold_and_hashed_passwords_are_checked() {
-    use bank_vault::service::users::{self, Role};
+    use bank_vault::service::bank::users::{self, Role};
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("users");
     users::add(&path, "tina", b"till", Role::Teller).unwrap();

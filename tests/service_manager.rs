@@ -14,7 +14,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use bank::Bank;
-use bank_vault::wire::{Request, Response};
+use bank_vault::service::bank::wire::{Request, Response};
 use nix::sys::signal::Signal;
 use server::{Server, await_that, lives, send};
 use tools::tool;

@@ -14,7 +14,7 @@ mod tools;
 use std::fs;
 
 use bank::{Bank, deposit};
-use bank_vault::wire::{Request, Response};
+use bank_vault::service::bank::wire::{Request, Response};
 use group::Group;
 use injector::Injector;
 use nix::sys::signal::Signal;

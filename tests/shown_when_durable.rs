@@ -12,10 +12,10 @@ use std::io::ErrorKind;
 use std::process::Command;
 
 use bank::Bank;
-use bank_vault::instance::Instance;
-use bank_vault::service::users::{self, Role};
-use bank_vault::vocab::{AccountId, Cents, Lsn};
-use bank_vault::wire::{Opcode, Request, Response, Status};
+use bank_vault::base::vocab::{AccountId, Cents, Lsn};
+use bank_vault::service::bank::users::{self, Role};
+use bank_vault::service::bank::wire::{Opcode, Request, Response, Status};
+use bank_vault::store::instance::Instance;
 use nix::sys::signal::Signal;
 use server::{await_that, send};
 use visitor::Site;

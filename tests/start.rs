@@ -19,7 +19,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use bank::{Bank, deposit};
-use bank_vault::wire::Response;
+use bank_vault::service::bank::wire::Response;
 use group::Group;
 use mount::Mount;
 use narrow::Wrapper;
@@ -133,8 +133,8 @@ fn too_few_tasks_are_refused_and_what_is_proposed_fits() {
 
 #[test]
 fn as_many_tasks_are_counted_as_there_are() {
-    use bank_vault::config::Settings;
-    use bank_vault::master::start::needs::{Existing, Needs};
+    use bank_vault::base::config::Settings;
+    use bank_vault::process::master::start::needs::{Existing, Needs};
     for http in [false, true] {
         let args = ["--workers", "3", "--http-threads", "4"];
         let site = ["--http-port", &unused_port().to_string()].map(str::to_owned);
@@ -158,8 +158,8 @@ fn as_many_tasks_are_counted_as_there_are() {
 
 #[test]
 fn as_much_shared_memory_is_computed_as_is_taken() {
-    use bank_vault::config::Settings;
-    use bank_vault::master::start::needs::{Existing, Needs};
+    use bank_vault::base::config::Settings;
+    use bank_vault::process::master::start::needs::{Existing, Needs};
     let server = Server::start(&["--workers", "3", "--accounts", "777", "--http-port", &unused_port().to_string()]);
     let mut settings = Settings { workers: 3, accounts: 777, key_window: 10_000, ..Settings::default() };
     settings.http.port = 1;

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use bank::{Bank, deposit};
 use bank_vault::ipc::{filelock, names, net};
-use bank_vault::wire::Response;
+use bank_vault::service::bank::wire::Response;
 use nix::sys::signal::Signal;
 use refusal::{refused, refused_on};
 use server::{Server, await_that, lives, unused_name, unused_port};
@@ -319,9 +319,9 @@ fn a_server_whose_standard_descriptors_are_closed_starts() {
     let mut command = Command::new("sh");
     command.args(["-c", script, MASTER, "--instance", &name, "--http-port", "0", "--key-window", "1000", "--data"]);
     let mut process = command.arg(&data).args(["--port", "0", "--segment-records", "4096"]).spawn().unwrap();
-    let running = || bank_vault::instance::stale::open_running(&name).ok();
-    let address = |running: &bank_vault::instance::Instance| {
-        running.control().address(bank_vault::connection::Service::Bank).parse().ok()
+    let running = || bank_vault::store::instance::stale::open_running(&name).ok();
+    let address = |running: &bank_vault::store::instance::Instance| {
+        running.control().address(bank_vault::store::connection::Service::Bank).parse().ok()
     };
     let mut found = None;
     await_that("it serves", || {

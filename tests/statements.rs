@@ -10,10 +10,10 @@ use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bank::{Bank, deposit, transfer, withdraw};
-use bank_vault::crash_point::VARIABLE;
-use bank_vault::limits::MAX_STATEMENT_ENTRIES;
-use bank_vault::vocab::{AccountId, Cents, Lsn};
-use bank_vault::wire::{Entry, Movement, Next, Request, Response, Statement, Status};
+use bank_vault::base::crash_point::VARIABLE;
+use bank_vault::base::limits::MAX_STATEMENT_ENTRIES;
+use bank_vault::base::vocab::{AccountId, Cents, Lsn};
+use bank_vault::service::bank::wire::{Entry, Movement, Next, Request, Response, Statement, Status};
 use nix::sys::signal::Signal;
 use server::{Server, unused_name};
 
@@ -178,7 +178,7 @@ fn pages_that_do_not_fit_the_buffers_wait_until_they_are_read() {
 
 /// Whether the one connection has so much queued that no page fits behind it, and requests that wait.
 fn is_stuck(server: &Server) -> bool {
-    let running = bank_vault::instance::stale::open_running(&server.instance).unwrap();
+    let running = bank_vault::store::instance::stale::open_running(&server.instance).unwrap();
     let slots = running.connections().iter();
     slots.map(|slot| (slot.progress(), slot.moved())).any(|(progress, (received, sent))| {
         let (unsent, unread) = (progress.queued.wrapping_sub(sent), received.wrapping_sub(progress.consumed));

@@ -16,9 +16,9 @@ use std::io::Write;
 use std::process::Stdio;
 use std::time::Instant;
 
-use bank_vault::instance::{Instance, stale};
 use bank_vault::status::numbers::{Percentiles, Rate};
 use bank_vault::status::{Sample, Unready, View, Watcher, metrics, readiness};
+use bank_vault::store::instance::{Instance, stale};
 use load::Load;
 use nix::sys::signal::Signal;
 use serde_json::Value;

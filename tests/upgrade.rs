@@ -11,8 +11,8 @@ use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
 use bank::{Bank, deposit};
-use bank_vault::instance::{Instance, stale};
-use bank_vault::wire::Response;
+use bank_vault::service::bank::wire::Response;
+use bank_vault::store::instance::{Instance, stale};
 use nix::sys::signal::Signal;
 use server::{Server, await_that, lives};
 

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use bank::{Bank, deposit};
-use bank_vault::wire::{Request, Response};
+use bank_vault::service::bank::wire::{Request, Response};
 use nix::sys::signal::Signal;
 use server::{Server, await_that, lives, send};
 use tempfile::TempDir;

@@ -8,9 +8,9 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::process::Output;
 
-use bank_vault::limits::HEADER_BYTES;
-use bank_vault::vocab::{AccountId, Cents};
-use bank_vault::wire::Request;
+use bank_vault::base::limits::HEADER_BYTES;
+use bank_vault::base::vocab::{AccountId, Cents};
+use bank_vault::service::bank::wire::Request;
 use nix::sys::signal::Signal;
 use serde_json::Value;
 use server::{Server, await_that};
@@ -230,7 +230,7 @@ fn every_crash_point_is_listed() {
     let output = assert_cmd::Command::cargo_bin("vaultctl").unwrap().arg("crash-points").output().unwrap();
     let (code, out, _) = told(&output);
     assert!(code == 0 && out.contains("VAULT_CRASH_POINT=WHO:NAME[#HIT]"), "{out}");
-    for point in bank_vault::crash_point::CrashPoint::ALL {
+    for point in bank_vault::base::crash_point::CrashPoint::ALL {
         assert!(out.contains(&format!("  {} ", point.name())), "{} in {out}", point.name());
     }
 }

@@ -12,10 +12,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bank::{Bank, deposit, transfer, withdraw};
-use bank_vault::journal::record::{seal, stored_crc, synced_of};
-use bank_vault::journal::snapshot::Header;
-use bank_vault::journal::{Directory, Kind, Record, RecordBytes, SnapshotWriter, Verdict, Writer};
-use bank_vault::vocab::{AccountId, Cents, Lsn};
+use bank_vault::base::vocab::{AccountId, Cents, Lsn};
+use bank_vault::store::journal::record::{seal, stored_crc, synced_of};
+use bank_vault::store::journal::snapshot::Header;
+use bank_vault::store::journal::{Directory, Kind, Record, RecordBytes, SnapshotWriter, Verdict, Writer};
 use serde_json::Value;
 use server::{Server, master, unused_name};
 
@@ -490,5 +490,5 @@ impl<F: Fn()> Drop for OnDrop<F> {
 }
 
 fn server_lsn(server: &Server) -> u64 {
-    bank_vault::instance::stale::open_running(&server.instance).unwrap().table().sequencer().durable().0
+    bank_vault::store::instance::stale::open_running(&server.instance).unwrap().table().sequencer().durable().0
 }

@@ -1,6 +1,8 @@
-//! What the server offers, and to whom.
+//! What the server offers to clients, and what is common to all of it.
 
 pub mod bank;
-pub mod session;
-pub mod statement;
-pub mod users;
+pub mod budget;
+pub mod fair;
+pub mod http;
+pub mod pool;
+pub mod visit;

@@ -4,10 +4,10 @@ use std::collections::HashMap;
 
 use serde::Serialize;
 
-use crate::calendar::iso_utc;
-use crate::instance::Instance;
-use crate::journal::record::{Kind, Record};
-use crate::vocab::{AccountId, Lsn};
+use crate::base::calendar::iso_utc;
+use crate::base::vocab::{AccountId, Lsn};
+use crate::store::instance::Instance;
+use crate::store::journal::record::{Kind, Record};
 
 /// Records that are looked at most: half a megabyte, a fraction of a millisecond.
 const LOOKED_AT: u64 = 4096;
@@ -168,8 +168,8 @@ fn name(kind: Kind) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::journal::record::Verdict;
-    use crate::vocab::Cents;
+    use crate::base::vocab::Cents;
+    use crate::store::journal::record::Verdict;
 
     fn transfer(lsn: u64, from: u32, to: u32, verdict: Verdict) -> Record {
         Record {

@@ -2,9 +2,9 @@
 
 use serde::Serialize;
 
-use crate::connection::{PerService, Service};
-use crate::instance::stats::BoundStats;
 use crate::ipc::layout::Counter;
+use crate::store::connection::{PerService, Service};
+use crate::store::instance::stats::BoundStats;
 
 /// What one worker has counted at its bounds.
 #[derive(Clone, Debug, Default, Serialize)]

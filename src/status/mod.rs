@@ -19,7 +19,7 @@ pub use readiness::{Unready, readiness};
 pub use sample::Sample;
 pub use view::{View, Watcher};
 
-use crate::http::Status;
+use crate::service::http::rules::Status;
 
 /// The statuses of HTTP, in the order in which `instance::stats::WebStats` counts them.
 pub const HTTP_CODES: [u16; Status::ALL.len()] = {
@@ -32,4 +32,4 @@ pub const HTTP_CODES: [u16; Status::ALL.len()] = {
     codes
 };
 
-const _: () = assert!(HTTP_CODES.len() <= crate::instance::stats::HTTP_STATUSES);
+const _: () = assert!(HTTP_CODES.len() <= crate::store::instance::stats::HTTP_STATUSES);

@@ -5,8 +5,8 @@ use std::time::Duration;
 use serde::{Serialize, Serializer};
 
 use super::HTTP_CODES;
-use crate::instance::histogram::Times;
-use crate::wire::{Opcode, Status};
+use crate::service::bank::wire::{Opcode, Status};
+use crate::store::instance::histogram::Times;
 
 /// Counters per opcode, in the order of [`Opcode::ALL`].
 pub type ByOpcode<T> = [T; Opcode::ALL.len()];

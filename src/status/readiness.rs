@@ -3,10 +3,10 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::instance::Instance;
-use crate::instance::control::{Orders, WorkerState};
 use crate::ipc::process::monotonic_ns;
-use crate::ledger::sequencer::JournalState;
+use crate::store::instance::Instance;
+use crate::store::instance::control::{Orders, WorkerState};
+use crate::store::ledger::sequencer::JournalState;
 
 /// A journal process that came by so long ago hangs, or its disk does; at rest it comes by four times a second.
 const FRESH: Duration = Duration::from_secs(5);

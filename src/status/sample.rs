@@ -5,14 +5,14 @@ use serde::Serialize;
 
 use super::bounds::Bounds;
 use super::numbers::{self, ByCode, ByOpcode, ByStatus, milliseconds};
-use crate::config::AcceptMode;
-use crate::connection::Service;
-use crate::instance::Instance;
-use crate::instance::control::{Orders, WorkerRow};
-use crate::instance::histogram::Times;
-use crate::instance::stats::WebStats;
+use crate::base::config::AcceptMode;
 use crate::ipc::layout::Counter;
 use crate::ipc::process::monotonic_ns;
+use crate::store::connection::Service;
+use crate::store::instance::Instance;
+use crate::store::instance::control::{Orders, WorkerRow};
+use crate::store::instance::histogram::Times;
+use crate::store::instance::stats::WebStats;
 
 /// An instance at one moment; also the schema of `/_vault/stats.json`.
 ///

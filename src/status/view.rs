@@ -6,9 +6,9 @@ use super::activity::Activity;
 use super::events;
 use super::numbers::{self, ByCode, ByOpcode, ByStatus, Percentiles, Rate, ratio};
 use super::sample::{Journal, Sample, Summary, Worker};
-use crate::instance::Instance;
-use crate::instance::histogram::Times;
-use crate::vocab::Lsn;
+use crate::base::vocab::Lsn;
+use crate::store::instance::Instance;
+use crate::store::instance::histogram::Times;
 
 /// An instance in one interval; also the schema of each event of `/_vault/events`.
 #[derive(Clone, Debug, Serialize)]

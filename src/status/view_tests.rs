@@ -1,6 +1,6 @@
-use crate::instance::histogram::Histogram;
+use crate::service::bank::wire::{Opcode, Status};
 use crate::status::sample::Web;
-use crate::wire::{Opcode, Status};
+use crate::store::instance::histogram::Histogram;
 
 use super::*;
 

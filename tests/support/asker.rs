@@ -8,8 +8,8 @@ use std::io;
 use std::net::SocketAddr;
 
 use bank_vault::ipc::process::monotonic_ns;
-use bank_vault::journal::Kind;
-use bank_vault::wire::{Request, Response};
+use bank_vault::service::bank::wire::{Request, Response};
+use bank_vault::store::journal::Kind;
 
 use crate::bank::{Bank, deposit, transfer, withdraw};
 use crate::checker::{Ack, Key};

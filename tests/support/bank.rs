@@ -9,9 +9,11 @@ use std::net::{SocketAddr, TcpStream};
 use std::os::fd::AsFd;
 use std::time::Duration;
 
-use bank_vault::limits::{HEADER_BYTES, KEY_BYTES};
-use bank_vault::vocab::{AccountId, Cents};
-use bank_vault::wire::{Decoder, Flags, Header, Request, Response, Statement, Status, Step, Totals, XorKey};
+use bank_vault::base::limits::{HEADER_BYTES, KEY_BYTES};
+use bank_vault::base::vocab::{AccountId, Cents};
+use bank_vault::service::bank::wire::{
+    Decoder, Flags, Header, Request, Response, Statement, Status, Step, Totals, XorKey,
+};
 use nix::poll::{PollFd, PollFlags, poll};
 
 /// No answer takes longer, also on a busy machine.

@@ -9,8 +9,8 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use bank_vault::journal::{Directory, Kind, Record, Replay, TornTail, Verdict, recover};
-use bank_vault::vocab::{AccountId, Cents, Lsn};
+use bank_vault::base::vocab::{AccountId, Cents, Lsn};
+use bank_vault::store::journal::{Directory, Kind, Record, Replay, TornTail, Verdict, recover};
 
 /// An idempotency key.
 pub type Key = [u8; 16];

@@ -9,9 +9,9 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use bank_vault::access_log::{AccessLog, Full, Handle, Target, Writer};
-use bank_vault::crash_point::{self, Charge, CrashPoint};
+use bank_vault::base::crash_point::{self, Charge, CrashPoint};
 use bank_vault::ipc::names::Generation;
+use bank_vault::store::access_log::{AccessLog, Full, Handle, Target, Writer};
 use nix::sys::signal::Signal;
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, fork};

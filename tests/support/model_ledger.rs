@@ -2,9 +2,9 @@
 
 use std::collections::HashMap;
 
-use bank_vault::limits::{KEY_BYTES, MAX_STATEMENT_ENTRIES};
-use bank_vault::vocab::{AccountId, Cents, Lsn};
-use bank_vault::wire::{Entry, Movement, Next, Request, Response, Statement, Status, Totals};
+use bank_vault::base::limits::{KEY_BYTES, MAX_STATEMENT_ENTRIES};
+use bank_vault::base::vocab::{AccountId, Cents, Lsn};
+use bank_vault::service::bank::wire::{Entry, Movement, Next, Request, Response, Statement, Status, Totals};
 
 /// Which of the ledger's operations go wrong.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -6,9 +6,11 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use bank_vault::limits::{KEY_BYTES, MAX_STRIKES};
-use bank_vault::vocab::SessionId;
-use bank_vault::wire::{Decoder, Flags, Frame, Header, Request, Response, Statement, Status, Step, Totals, XorKey};
+use bank_vault::base::limits::{KEY_BYTES, MAX_STRIKES};
+use bank_vault::base::vocab::SessionId;
+use bank_vault::service::bank::wire::{
+    Decoder, Flags, Frame, Header, Request, Response, Statement, Status, Step, Totals, XorKey,
+};
 use model_ledger::{Faults, Ledger};
 
 #[path = "model_ledger.rs"]

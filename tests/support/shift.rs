@@ -4,7 +4,7 @@
 
 #![allow(dead_code, reason = "each test program that includes this file uses another part of it")]
 
-use bank_vault::vocab::AccountId;
+use bank_vault::base::vocab::AccountId;
 
 use crate::bank::{Bank, opening};
 use crate::checker::{Ack, Kept, must_be_kept};

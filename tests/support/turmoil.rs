@@ -4,7 +4,7 @@
 
 #![allow(dead_code, reason = "each test program that includes this file uses another part of it")]
 
-use bank_vault::instance::{Instance, stale};
+use bank_vault::store::instance::{Instance, stale};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 

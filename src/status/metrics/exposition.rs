@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Display, Write};
 
-use crate::instance::histogram::{BUCKETS, Times, longest_of};
+use crate::store::instance::histogram::{BUCKETS, Times, longest_of};
 
 /// Buckets of ours to one that is shown: half a doubling.
 const STEP: usize = 4;

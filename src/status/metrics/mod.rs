@@ -7,8 +7,8 @@ use std::fmt::Display;
 use super::HTTP_CODES;
 use super::bounds::{Bounds, OfService};
 use super::sample::{Journal, Sample, Worker};
-use crate::instance::histogram::Times;
-use crate::wire::{Opcode, Status};
+use crate::service::bank::wire::{Opcode, Status};
+use crate::store::instance::histogram::Times;
 use exposition::{Exposition, Label, Type, seconds};
 
 /// The media type of what [`metrics`] gives.

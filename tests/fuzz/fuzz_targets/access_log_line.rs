@@ -4,7 +4,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-use bank_vault::access_log::{Entry, LONGEST_LINE, Stamp};
+use bank_vault::store::access_log::{Entry, LONGEST_LINE, Stamp};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {

@@ -1,11 +1,11 @@
 //! Words of the client's options: amounts, keys, mixes, ranges, skews. What is read is written, and read again, the same.
 #![no_main]
 
-use bank_vault::client::keys::Key;
-use bank_vault::client::mix::Mix;
-use bank_vault::client::prng::Prng;
-use bank_vault::client::skew::{AccountRange, Picker, Skew};
-use bank_vault::vocab::Cents;
+use bank_vault::tool::client::keys::Key;
+use bank_vault::tool::client::mix::Mix;
+use bank_vault::tool::client::prng::Prng;
+use bank_vault::tool::client::skew::{AccountRange, Picker, Skew};
+use bank_vault::base::vocab::Cents;
 use bank_vault_fuzz::text;
 use libfuzzer_sys::fuzz_target;
 

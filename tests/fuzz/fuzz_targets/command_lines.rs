@@ -1,8 +1,9 @@
 //! Command lines of all three programs, one argument in each line: no argument is a panic.
 #![no_main]
 
-use bank_vault::client::time::nanoseconds;
-use bank_vault::{client, config, vaultctl};
+use bank_vault::tool::client::time::nanoseconds;
+use bank_vault::base::config;
+use bank_vault::tool::{client, vaultctl};
 use bank_vault_fuzz::text;
 use clap::Parser;
 use libfuzzer_sys::fuzz_target;

@@ -1,7 +1,7 @@
 //! The variable that arms crash points.
 #![no_main]
 
-use bank_vault::crash_point::armed_for;
+use bank_vault::base::crash_point::armed_for;
 use bank_vault_fuzz::text;
 use libfuzzer_sys::fuzz_target;
 

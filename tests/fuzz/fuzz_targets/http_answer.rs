@@ -3,7 +3,7 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
-use bank_vault::http::{
+use bank_vault::service::http::rules::{
     Answer, Body, ContentType, DateText, ETag, Entity, Method, Piece, Sheet, Status, Tail, decide, parse,
 };
 use libfuzzer_sys::fuzz_target;

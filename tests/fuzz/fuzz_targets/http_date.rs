@@ -3,7 +3,7 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
-use bank_vault::http::{DateText, parse_date};
+use bank_vault::service::http::rules::{DateText, parse_date};
 use bank_vault_fuzz::text;
 use libfuzzer_sys::fuzz_target;
 

@@ -1,7 +1,7 @@
 //! Targets: no place lies outside of the root, and a folder's own address leads to it.
 #![no_main]
 
-use bank_vault::http::{ContentType, Place};
+use bank_vault::service::http::rules::{ContentType, Place};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {

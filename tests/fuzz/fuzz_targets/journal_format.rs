@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use bank_vault::journal::Directory;
+use bank_vault::store::journal::Directory;
 use bank_vault_fuzz::{MemoryDisk, text};
 use libfuzzer_sys::fuzz_target;
 
@@ -16,6 +16,6 @@ fuzz_target!(|data: &[u8]| {
         assert!(directory.records_per_segment() > 0 && directory.openings().accounts() > 0);
         assert!(directory.openings().total().0 >= 0);
         // Its segments have a size.
-        let _ = bank_vault::journal::segment::bytes_of_segment(directory.records_per_segment());
+        let _ = bank_vault::store::journal::segment::bytes_of_segment(directory.records_per_segment());
     }
 });

@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use bank_vault::config::{Settings, Values};
-use bank_vault::limits::{MAX_ACCOUNTS, MAX_CONNECTIONS, MAX_QUEUE_DEPTH, MAX_WORKERS};
+use bank_vault::base::config::{Settings, Values};
+use bank_vault::base::limits::{MAX_ACCOUNTS, MAX_CONNECTIONS, MAX_QUEUE_DEPTH, MAX_WORKERS};
 use bank_vault_fuzz::text;
 use libfuzzer_sys::fuzz_target;
 

@@ -1,8 +1,8 @@
 //! Requests: what is read is written as it was.
 #![no_main]
 
-use bank_vault::limits::MAX_CREDENTIAL_BYTES;
-use bank_vault::wire::{Decoder, Opcode, Request, Step, XorKey};
+use bank_vault::base::limits::MAX_CREDENTIAL_BYTES;
+use bank_vault::service::bank::wire::{Decoder, Opcode, Request, Step, XorKey};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {

@@ -1,8 +1,8 @@
 //! Responses: what is read is written as it was.
 #![no_main]
 
-use bank_vault::limits::MAX_REPLY_BYTES;
-use bank_vault::wire::{Decoder, Flags, Header, Response, Step};
+use bank_vault::base::limits::MAX_REPLY_BYTES;
+use bank_vault::service::bank::wire::{Decoder, Flags, Header, Response, Step};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {

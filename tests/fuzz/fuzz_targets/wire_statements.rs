@@ -1,8 +1,8 @@
 //! Pages of a statement: what is read is written as it was.
 #![no_main]
 
-use bank_vault::limits::MAX_FRAME_BYTES;
-use bank_vault::wire::{Decoder, Statement, Step};
+use bank_vault::base::limits::MAX_FRAME_BYTES;
+use bank_vault::service::bank::wire::{Decoder, Statement, Step};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {

@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use bank_vault::journal::disk::{Disk, DiskFile};
+use bank_vault::store::journal::disk::{Disk, DiskFile};
 
 /// Cuts `bytes` into pieces of 1 to `most` bytes, as the first byte says.
 pub fn pieces(bytes: &[u8], most: usize) -> impl Iterator<Item = &[u8]> {

@@ -1,0 +1,86 @@
+//! The bounds of every numeric setting, each beside the name by which people write it.
+
+use super::ConfigError;
+use crate::base::limits::{MAX_ACCOUNTS, MAX_CONNECTIONS, MAX_QUEUE_DEPTH, MAX_RECORDS_PER_SEGMENT, MAX_WORKERS};
+
+/// The whole numbers that a setting may take, both ends included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Range {
+    /// The setting's name, the same on the command line and in the file.
+    pub name: &'static str,
+    /// The least value allowed.
+    pub least: i64,
+    /// The greatest value allowed.
+    pub most: i64,
+    /// What is counted, for the refusal: "seconds", "connections".
+    pub unit: &'static str,
+}
+
+// The casts below widen or are far below i64::MAX; `as` because `From` is not const.
+#[allow(clippy::cast_lossless, clippy::cast_possible_wrap)]
+mod table {
+    use super::*;
+
+    /// `--port`; 0 lets the kernel choose a free one.
+    pub const PORT: Range = range("port", 0, u16::MAX as i64, "as a TCP port; 0 lets the kernel choose");
+    /// `--workers`.
+    pub const WORKERS: Range = range("workers", 1, MAX_WORKERS as i64, "processes");
+    /// `--accounts`.
+    pub const ACCOUNTS: Range = range("accounts", 1, MAX_ACCOUNTS as i64, "accounts");
+    /// `--max-connections`.
+    pub const CONNECTIONS: Range = range("max-connections", 1, MAX_CONNECTIONS as i64, "connections");
+    /// `--idle-timeout`; the upper end is a year, above which 0 (never) is what people mean.
+    pub const IDLE_TIMEOUT: Range = range("idle-timeout", 0, 31_536_000, "seconds; 0 means never");
+    /// `--login-timeout`.
+    pub const LOGIN_TIMEOUT: Range = range("login-timeout", 1, 3_600, "seconds");
+    /// `--rate-limit`.
+    pub const RATE_LIMIT: Range = range("rate-limit", 0, 1_000_000_000, "requests per second; 0 means no limit");
+    /// `--queue-depth`.
+    pub const QUEUE_DEPTH: Range = range("queue-depth", 1, MAX_QUEUE_DEPTH as i64, "tickets");
+    /// `--worker-timeout`; at least a second, because workers beat more often than that but not much.
+    pub const WORKER_TIMEOUT: Range = range("worker-timeout", 1, 3_600, "seconds");
+    /// `--flush-interval`.
+    pub const FLUSH_INTERVAL: Range = range("flush-interval", 1, 60_000, "milliseconds");
+    /// `--key-window`; the upper end is ten gigabytes of memory.
+    pub const KEY_WINDOW: Range = range("key-window", 1, 100_000_000, "operations");
+    /// `--snapshot-every`.
+    pub const SNAPSHOT_EVERY: Range = range("snapshot-every", 0, 1 << 40, "records; 0 means never");
+    /// `--http-port`.
+    pub const HTTP_PORT: Range = range("http-port", 0, u16::MAX as i64, "as a TCP port; 0 means no HTTP");
+    /// `--http-connections`.
+    pub const HTTP_CONNECTIONS: Range = range("http-connections", 1, MAX_CONNECTIONS as i64, "connections");
+    /// `--http-threads`.
+    pub const HTTP_THREADS: Range = range("http-threads", 1, 64, "threads of each worker");
+    /// `--cache-mb`.
+    pub const CACHE_MB: Range = range("cache-mb", 0, 1 << 20, "mebibytes of each worker; 0 means no cache");
+    /// `--http-timeout`.
+    pub const HTTP_TIMEOUT: Range = range("http-timeout", 1, 3_600, "seconds");
+    /// `--log-rotate-mb`.
+    pub const LOG_ROTATE_MB: Range = range("log-rotate-mb", 1, 1 << 20, "mebibytes");
+    /// `--log-keep`.
+    pub const LOG_KEEP: Range = range("log-keep", 1, 1_000, "files");
+    /// `--segment-records`; from half a mebibyte to a gibibyte.
+    pub const SEGMENT_RECORDS: Range = range("segment-records", 4_096, MAX_RECORDS_PER_SEGMENT as i64, "records");
+}
+pub use table::*;
+
+const fn range(name: &'static str, least: i64, most: i64, unit: &'static str) -> Range {
+    Range { name, least, most, unit }
+}
+
+impl Range {
+    /// The value in the type that the program uses, if it is within the range (and within that type).
+    pub fn check<T: TryFrom<i64>>(self, value: i64) -> Result<T, ConfigError> {
+        let outside = || ConfigError::OutOfRange { range: self, value: value.to_string() };
+        if value < self.least || value > self.most {
+            return Err(outside());
+        }
+        T::try_from(value).map_err(|_| outside())
+    }
+
+    /// Reads a command-line word; what is not a whole number gets the same refusal as one out of range.
+    pub fn parse(self, text: &str) -> Result<i64, ConfigError> {
+        let number = text.parse().map_err(|_| ConfigError::OutOfRange { range: self, value: text.to_owned() })?;
+        self.check(number)
+    }
+}

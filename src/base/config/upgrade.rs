@@ -1,0 +1,91 @@
+//! Which settings of a running instance a new program takes over, and which may differ.
+
+use super::{Http, Settings};
+
+impl Settings {
+    /// The settings with which a program that was started with these goes on where one with `running` was: what shared memory, the
+    /// journal and the listening sockets were made for stays, the rest is new. The names of those that stay although they differ.
+    #[must_use]
+    pub fn upgraded_from(self, running: &Settings) -> (Settings, Vec<&'static str>) {
+        let Settings { http, .. } = &self;
+        let http = Http {
+            www: http.www.clone(),
+            threads: http.threads,
+            cache_bytes: http.cache_bytes,
+            timeout: http.timeout,
+            access_log: http.access_log.clone(),
+            log_rotate_bytes: http.log_rotate_bytes,
+            log_keep: http.log_keep,
+            status_public: http.status_public,
+            ..running.http.clone()
+        };
+        let settings = Settings {
+            users: self.users.clone(),
+            idle_timeout: self.idle_timeout,
+            rate_limit: self.rate_limit,
+            worker_timeout: self.worker_timeout,
+            flush_interval: self.flush_interval,
+            snapshot_every: self.snapshot_every,
+            keep_journal: self.keep_journal,
+            http,
+            ..running.clone()
+        };
+        let stay = self.differences(&settings);
+        (settings, stay)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{IpAddr, Ipv4Addr};
+    use std::time::Duration;
+
+    use super::*;
+    use crate::base::config::{AcceptMode, Durability};
+
+    #[test]
+    fn what_the_memory_was_made_for_stays_and_the_rest_is_new() {
+        let running = Settings::default();
+        let new = Settings {
+            host: IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2)),
+            port: 1,
+            workers: running.workers + 1,
+            accounts: 5,
+            instance: "other".to_owned(),
+            data: "elsewhere".into(),
+            max_connections: 3,
+            accept: AcceptMode::Shared,
+            queue_depth: 3,
+            durability: Durability::None,
+            key_window: 12_345,
+            segment_records: 4096,
+            users: Some("users".into()),
+            idle_timeout: None,
+            worker_timeout: Duration::from_secs(77),
+            http: Http { port: 81, connections: 7, cache_bytes: 0, log_keep: 9, ..Http::default() },
+            ..running.clone()
+        };
+        let (settings, stay) = new.clone().upgraded_from(&running);
+        assert_eq!(
+            stay,
+            [
+                "host",
+                "port",
+                "workers",
+                "accounts",
+                "instance",
+                "data",
+                "max-connections",
+                "accept",
+                "queue-depth",
+                "durability",
+                "key-window",
+                "segment-records",
+                "http-port",
+                "http-connections"
+            ]
+        );
+        assert_eq!(running.differences(&settings), ["users", "idle-timeout", "worker-timeout", "cache-mb", "log-keep"]);
+        assert_eq!(new.differences(&settings), stay);
+    }
+}

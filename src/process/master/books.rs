@@ -1,0 +1,183 @@
+//! The books: taken out of the journal before the first worker, summed up behind the last.
+
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::base::config::{Durability, Settings};
+use crate::base::logging;
+use crate::base::vocab::{AccountId, Cents, Lsn};
+use crate::ipc::process;
+use crate::process::master::MasterError;
+use crate::store::instance::Instance;
+use crate::store::instance::stats::WorkerStats;
+use crate::store::journal::{Directory, DirectoryError, Flows, Record, Replay, recover, segment};
+use crate::store::ledger::{Table, Totals, cut};
+
+/// Who waits longer for the books to be read is shown how far that is.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// The journal's directory; `None` where the books are in memory only.
+///
+/// # Errors
+/// It cannot be used, or it is there and is not to be.
+pub fn open_directory(settings: &Settings) -> Result<Option<Directory>, MasterError> {
+    if settings.durability == Durability::None {
+        return match Directory::open(&settings.data) {
+            Ok(_) => Err(MasterError::JournalIgnored(settings.data.clone())),
+            // Whether there is a journal is not even looked at then.
+            Err(untrusted @ DirectoryError::Untrusted { .. }) => Err(untrusted.into()),
+            Err(_) => Ok(None),
+        };
+    }
+    if settings.durability == Durability::Async {
+        log::warn!(
+            "--durability async: replies do not wait for the disk; a loss of power may cost what was acknowledged in the last {} ms",
+            settings.flush_interval.as_millis()
+        );
+    }
+    check_growth(settings)?;
+    Ok(Some(Directory::open_or_create(
+        &settings.data,
+        settings.accounts,
+        settings.initial_balance,
+        settings.segment_records,
+    )?))
+}
+
+/// Before accounts are added, which cannot be taken back: whether what they open with and all that was ever deposited is within what
+/// there can be.
+fn check_growth(settings: &Settings) -> Result<(), MasterError> {
+    let (accounts, opening) = (settings.accounts, settings.initial_balance);
+    // Where there is none yet, or it cannot be used, `open_or_create` says so.
+    let Ok(directory) = Directory::open(&settings.data) else { return Ok(()) };
+    let added = accounts.saturating_sub(directory.openings().accounts());
+    if added == 0 || opening == Cents::ZERO {
+        return Ok(());
+    }
+    let flows = recover(&directory, Lsn(u64::MAX), &mut Unheard, |_| ())?.flows;
+    let added = opening.0.checked_mul(added.into()).map(Cents);
+    let opened = added.and_then(|added| flows.opening.checked_add(added));
+    match opened.and_then(|opened| Flows::new(opened, flows.deposited, flows.withdrawn)) {
+        Some(_) => Ok(()),
+        None => Err(DirectoryError::Opening { accounts, opening }.into()),
+    }
+}
+
+/// Takes in nothing: the sums are enough.
+struct Unheard;
+
+impl Replay for Unheard {
+    fn snapshot_account(&mut self, _: AccountId, _: Cents, _: Lsn) {}
+    fn record(&mut self, _: &Record) {}
+}
+
+/// Fills the table from the journal, and cuts what a loss of power left of operations that nobody was told of.
+///
+/// # Errors
+/// The journal is damaged, or cannot be read.
+pub fn read(instance: &Instance, directory: &Directory, key_window: u32) -> Result<(), MasterError> {
+    let began = Instant::now();
+    let table = instance.table();
+    // A key is remembered for so many operations. Where they end is not known yet, but not more than a segment before the last
+    // one, which may have been prepared only. A record too many does no harm: what is older goes as newer ones come.
+    let last = segment::list(directory)?.last().map_or(0, |first| first.0);
+    let reach = directory.records_per_segment() + u64::from(key_window);
+    let keys_from = Lsn(last.saturating_sub(reach).max(1));
+    let bar = progress_bar();
+    let mut recovered = recover(directory, keys_from, &mut Restoring { table, keys_from }, |lsn| {
+        if began.elapsed() >= PATIENCE {
+            bar.set_position(lsn.0);
+        }
+    })?;
+    bar.finish_and_clear();
+    for damaged in &recovered.damaged_snapshots {
+        log::warn!("{damaged}; it is kept, and the one before is used");
+    }
+    for path in segment::strangers(directory)? {
+        log::warn!(
+            "{} is named like a segment, and no segment can have that name; it was left where it is",
+            path.display()
+        );
+    }
+    if let Some(damaged) = &recovered.damaged_mark {
+        log::warn!("{damaged}");
+    }
+    let (end, snapshot, records) = (recovered.end, recovered.snapshot, recovered.records);
+    let flows = [recovered.flows.deposited, recovered.flows.withdrawn];
+    if let Some(torn) = recovered.torn {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let kept = recovered.cut_torn_tail(now)?.unwrap_or_default();
+        log::warn!("{torn}; it was cut, and {kept}");
+    }
+    table.begin_after(end, directory.openings().total(), flows);
+    instance.journal_row().set_snapshot(snapshot);
+    if end > Lsn(0) {
+        log::info!(
+            "the books are read: {end} operations, snapshot of {snapshot}, {records} records in {} ms",
+            began.elapsed().as_millis()
+        );
+    }
+    Ok(())
+}
+
+fn progress_bar() -> ProgressBar {
+    let style = ProgressStyle::with_template("reading the journal: record {pos}, {per_sec}, {elapsed}");
+    ProgressBar::no_length().with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+}
+
+/// Puts what the journal holds into the table.
+struct Restoring<'a> {
+    table: &'a Table,
+    /// Keys of older records are out of the window.
+    keys_from: Lsn,
+}
+
+impl Replay for Restoring<'_> {
+    fn snapshot_account(&mut self, account: AccountId, balance: Cents, lsn: Lsn) {
+        self.table.restore(account, balance, lsn);
+    }
+
+    fn record(&mut self, record: &Record) {
+        if record.lsn >= self.keys_from {
+            self.table.restore_key(record);
+        }
+        if record.is_done() {
+            let (first, second) = record.accounts;
+            for (account, balance) in [Some(first), second].into_iter().flatten().zip(record.balances) {
+                self.table.restore(account, balance, record.lsn);
+            }
+        }
+    }
+}
+
+/// Sums up when all workers are gone, and says what happened.
+///
+/// # Errors
+/// The books do not balance.
+pub fn close(instance: &Instance) -> Result<(), MasterError> {
+    let rows = instance.workers();
+    let sum = |counter: fn(&WorkerStats) -> u64| -> u64 { rows.iter().map(|row| counter(&row.stats)).sum() };
+    let requests = sum(|stats| stats.requests.iter().map(|counter| counter.get()).sum());
+    let seconds = (process::monotonic_ns() - instance.control().started_ns()) / 1_000_000_000;
+    // No worker is left that could die under it.
+    let Some(totals) = cut::take(instance.table()) else { return Ok(()) };
+    let Totals { accounts, sum: held, deposited, withdrawn, lsn } = totals;
+    let line = format!(
+        "stopped: after {seconds} s, {} connections, {requests} requests, {lsn} operations; {accounts} accounts hold \
+         {held}, deposited {deposited}, withdrawn {withdrawn}",
+        sum(|stats| stats.accepted.get()),
+    );
+    // Only where a disk without space took no more: what was not written is gone.
+    let sequencer = instance.table().sequencer();
+    let lost = match lsn.0.saturating_sub(sequencer.durable().0) {
+        lost if lost > 0 && sequencer.is_journaled() => {
+            format!("; the last {lost} operations are not on disk, and gone")
+        }
+        _ => String::new(),
+    };
+    // Nobody may be listening.
+    logging::announce(&format!("{line}{lost}"));
+    let (expected, found) = (instance.table().opening(), totals.opening());
+    if expected == found { Ok(()) } else { Err(MasterError::Books { expected, found }) }
+}

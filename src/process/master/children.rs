@@ -1,0 +1,208 @@
+//! The child processes, and what connects the master with them: made, forked, collected. When, the supervisor says.
+
+use std::fs::File;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::base::config::{ConfigError, Settings};
+use crate::ipc::event::Nudge;
+use crate::ipc::lane::{LaneSemaphores, Producer};
+use crate::ipc::process::{self, Child};
+use crate::ipc::{IpcError, fdpass};
+use crate::process::journal;
+use crate::process::worker;
+use crate::service::bank::users::Users;
+use crate::store::access_log::AccessLog;
+use crate::store::connection::PerService;
+use crate::store::instance::Instance;
+use crate::store::journal::Directory;
+
+/// A listening socket for each service that is on.
+pub type Listeners = PerService<Option<OwnedFd>>;
+
+/// What all children of an instance are given, and the master's own share of it.
+pub struct Common {
+    /// The instance's memory.
+    pub instance: &'static Instance,
+    /// The settings.
+    pub settings: &'static Settings,
+    /// The program that an upgrade executes: the path by which this one was invoked.
+    pub program: PathBuf,
+    /// Reads the settings again.
+    pub read_settings: Box<dyn Fn() -> Result<Settings, ConfigError>>,
+    /// Who may log in.
+    pub users: Arc<Users>,
+    /// How each worker is woken up, by its number; made once, so that the journal process has them for all lives of a worker.
+    pub nudges: Vec<Arc<Nudge>>,
+    /// How the journal process is woken up.
+    pub journal: Arc<Nudge>,
+    /// Where HTTP requests are logged; `None` where there is no HTTP.
+    pub access_log: Option<&'static AccessLog>,
+    /// Where the journal is; `None` where the books are in memory only.
+    pub directory: Option<Directory>,
+    /// The lock of the data directory; held on by every child, so that it shows that one lives.
+    pub data_lock: File,
+}
+
+/// Further descriptors of the same sockets.
+///
+/// # Errors
+/// There are too many descriptors.
+pub fn duplicate(listeners: &Listeners) -> Result<Listeners, IpcError> {
+    let [bank, web] = listeners.each_ref().map(|socket| socket.as_ref().map(OwnedFd::try_clone).transpose());
+    let failed = |error| IpcError::io("duplicate", "a listening socket", &error);
+    Ok([bank.map_err(failed)?, web.map_err(failed)?])
+}
+
+/// A worker process and the master's end of what connects them.
+pub struct WorkerProcess {
+    /// The process.
+    pub child: Child,
+    /// The master's end of the socketpair.
+    pub lane: OwnedFd,
+    /// How often the loop of this slot's workers had turned before this one.
+    pub turns_before: u64,
+}
+
+/// The master's share of one worker: what outlives its processes, and the process that there is.
+pub struct WorkerSlot {
+    /// Its number.
+    pub index: usize,
+    /// The master's end of the lane.
+    pub producer: Producer<'static>,
+    semaphores: LaneSemaphores,
+    /// What its worker accepts from by itself, if it does; kept here, so that connections that wait in it survive the worker.
+    pub listeners: Listeners,
+    /// The process, if there is one.
+    pub process: Option<WorkerProcess>,
+    /// Whether the process was asked to leave, so that no connection is to be handed to it.
+    pub leaving: bool,
+    /// Connections that its worker has.
+    pub connections: u32,
+}
+
+impl WorkerSlot {
+    /// A slot without a process, with a lane of its own.
+    ///
+    /// # Errors
+    /// Its semaphores cannot be made.
+    pub fn new(instance: &'static Instance, index: usize, listeners: Listeners) -> Result<Self, IpcError> {
+        let semaphores = instance.make_lane(index)?;
+        let producer = Producer::new(instance.lane_ring(index), semaphores.clone(), instance.control().queue_depth());
+        Ok(Self::with(index, listeners, semaphores, producer))
+    }
+
+    /// A slot that the program before this one has made, with its semaphores; its process is to be put in.
+    #[must_use]
+    pub fn adopt(
+        instance: &'static Instance,
+        index: usize,
+        listeners: Listeners,
+        semaphores: LaneSemaphores,
+        owes_retraction: bool,
+    ) -> Self {
+        let (ring, depth) = (instance.lane_ring(index), instance.control().queue_depth());
+        let producer = Producer::adopt(ring, semaphores.clone(), depth, owes_retraction);
+        Self::with(index, listeners, semaphores, producer)
+    }
+
+    fn with(index: usize, listeners: Listeners, semaphores: LaneSemaphores, producer: Producer<'static>) -> Self {
+        WorkerSlot { index, producer, semaphores, listeners, process: None, leaving: false, connections: 0 }
+    }
+
+    /// Whether connections can be handed to its worker.
+    #[must_use]
+    pub fn takes_connections(&self) -> bool {
+        self.process.is_some() && !self.leaving
+    }
+
+    /// Forks a worker.
+    ///
+    /// # Errors
+    /// The socketpair, a descriptor or the process cannot be made. Nothing is left of the attempt.
+    pub fn start(&mut self, common: &Common) -> Result<(), IpcError> {
+        let Common { instance, settings, access_log, .. } = *common;
+        let (index, users, semaphores) = (self.index, common.users.clone(), self.semaphores.clone());
+        let row = &instance.workers()[index];
+        self.producer.reset();
+        let (ours, theirs) = fdpass::pair()?;
+        let (nudge, journal, directory) =
+            (common.nudges[index].clone(), common.journal.clone(), common.directory.clone());
+        let listeners = duplicate(&self.listeners)?;
+        let mut keep = vec![theirs.as_raw_fd(), common.data_lock.as_raw_fd()];
+        keep.extend([&nudge, &journal].map(|nudge| nudge.as_fd().as_raw_fd()));
+        keep.extend(listeners.iter().flatten().map(AsRawFd::as_raw_fd));
+        keep.extend(instance.alive().map(AsRawFd::as_raw_fd));
+        let turns_before = row.stats.turns.get();
+        row.begin_life(process::monotonic_ns());
+        let child = process::spawn(&format!("vault-worker-{index}"), &keep, move || {
+            let lane = theirs;
+            worker::run(worker::Seat {
+                index,
+                instance,
+                settings,
+                users,
+                semaphores,
+                lane,
+                nudge,
+                journal,
+                directory,
+                access_log,
+                listeners,
+            })
+        });
+        let child = child.inspect_err(|_| {
+            row.cancel_life();
+            row.end_life();
+        })?;
+        row.set_pid(u32::try_from(child.pid()).unwrap_or(0));
+        self.leaving = false;
+        self.process = Some(WorkerProcess { child, lane: ours, turns_before });
+        Ok(())
+    }
+}
+
+/// The journal process and what it is started with.
+pub struct JournalProcess {
+    directory: Directory,
+    /// The process, if there is one.
+    pub child: Option<Child>,
+    /// When it was started, nanoseconds of the monotonic clock.
+    pub started_ns: u64,
+}
+
+impl JournalProcess {
+    /// None yet, for the journal in `directory`.
+    #[must_use]
+    pub fn new(directory: Directory) -> Self {
+        JournalProcess { directory, child: None, started_ns: 0 }
+    }
+
+    /// Forks a journal process.
+    ///
+    /// # Errors
+    /// It cannot be made. Nothing is left of the attempt.
+    pub fn start(&mut self, common: &Common) -> Result<(), IpcError> {
+        let Common { instance, settings, .. } = *common;
+        let row = instance.journal_row();
+        let (directory, nudge, workers) = (self.directory.clone(), common.journal.clone(), common.nudges.clone());
+        let seat = journal::Seat { instance, settings, directory, nudge, workers };
+        let mut keep = journal::descriptors(&seat);
+        keep.push(common.data_lock.as_raw_fd());
+        keep.extend(instance.alive().map(AsRawFd::as_raw_fd));
+        self.started_ns = process::monotonic_ns();
+        row.begin_life(self.started_ns);
+        let child = process::spawn("vault-journal", &keep, move || journal::run(seat));
+        let child = child.inspect_err(|_| row.cancel_life())?;
+        row.set_pid(u32::try_from(child.pid()).unwrap_or(0));
+        self.child = Some(child);
+        Ok(())
+    }
+
+    /// Whether the process has come by in its loop since it was started.
+    #[must_use]
+    pub fn has_turned(&self, instance: &Instance) -> bool {
+        instance.journal_row().heartbeat_ns() > self.started_ns
+    }
+}

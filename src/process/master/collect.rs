@@ -1,0 +1,164 @@
+//! Children that have ended, or are to: collected, settled, asked to leave, killed.
+
+use std::os::fd::AsFd;
+use std::sync::atomic::Ordering;
+
+use nix::sys::signal::Signal;
+
+use crate::ipc::IpcError;
+use crate::ipc::process::{self, Child, Ending};
+use crate::process::journal;
+use crate::process::master::driver::Driver;
+use crate::process::master::supervisor::{End, Ended, Event, SlotId};
+use crate::store::ledger::repair::{self, Settled};
+
+/// Children of others that are collected in one turn at most.
+const STRANGERS_PER_TURN: usize = 64;
+
+impl Driver {
+    fn child(&self, id: SlotId) -> Option<&Child> {
+        match id {
+            SlotId::Worker(index) => Some(&self.workers.get(index)?.as_ref()?.process.as_ref()?.child),
+            SlotId::Journal => self.journal.as_ref()?.child.as_ref(),
+        }
+    }
+
+    /// The process of a slot may have ended.
+    pub(super) fn collect(&mut self, id: SlotId, now: u64) {
+        let Some((pid, ending)) = self.child(id).and_then(|child| Some((child.pid(), child.reap()?))) else { return };
+        let stillborn = match id {
+            SlotId::Worker(index) => self.forget_worker(index),
+            SlotId::Journal => self.forget_journal(),
+        };
+        let Ending { text, code } = ending;
+        let how = match (id, code) {
+            (_, Some(0)) => Ended::Orderly,
+            (SlotId::Journal, Some(journal::EXIT_FAILED)) => Ended::JournalFailed,
+            _ => Ended::Crashed,
+        };
+        self.supervisor.handle(now, Event::Ended(id, End { pid, text, how, stillborn }));
+    }
+
+    /// Forgets a worker process that was collected; whether its loop never turned.
+    fn forget_worker(&mut self, index: usize) -> bool {
+        let row = &self.common.instance.workers()[index];
+        let Some(process) = self.workers[index].as_mut().and_then(|slot| slot.process.take()) else { return false };
+        self.sources.unwatch(process.child.as_fd());
+        self.sources.unwatch(process.lane.as_fd());
+        row.end_life();
+        if let (Some(log), Ok(number)) = (self.common.access_log, u32::try_from(index)) {
+            log.relinquish(number);
+        }
+        row.stats.turns.get() == process.turns_before
+    }
+
+    fn forget_journal(&mut self) -> bool {
+        let instance = self.common.instance;
+        let Some(journal) = self.journal.as_mut() else { return false };
+        if let Some(child) = journal.child.take() {
+            self.sources.unwatch(child.as_fd());
+        }
+        instance.journal_row().set_pid(0);
+        !journal.has_turned(instance)
+    }
+
+    /// Ends a worker that was started and cannot be watched.
+    pub(super) fn abandon_worker(&mut self, index: usize) {
+        if let Some(child) = self.child(SlotId::Worker(index)) {
+            child.end();
+        }
+        self.forget_worker(index);
+        self.common.instance.workers()[index].cancel_life();
+    }
+
+    /// Ends a journal process that was started and cannot be watched.
+    pub(super) fn abandon_journal(&mut self) {
+        if let Some(child) = self.child(SlotId::Journal) {
+            child.end();
+        }
+        self.forget_journal();
+        self.common.instance.journal_row().cancel_life();
+    }
+
+    /// Collects whatever has ended: children whose descriptor has not told yet, a new program that was asked something, and
+    /// children of others, which process 1 inherits.
+    pub(super) fn collect_all(&mut self, now: u64) {
+        for _ in 0..STRANGERS_PER_TURN {
+            let Some(pid) = process::ended_child() else { break };
+            let workers = (0..self.workers.len()).map(SlotId::Worker);
+            let own =
+                workers.chain([SlotId::Journal]).find(|&id| self.child(id).is_some_and(|child| child.pid() == pid));
+            match own {
+                Some(id) => self.collect(id, now),
+                None if self.new_program.as_ref().is_some_and(|program| program.pid() == pid) => {
+                    self.hear_new_program(now);
+                }
+                None => {
+                    if !process::collect(pid) {
+                        break;
+                    }
+                    log::debug!("process {pid}, which was left to this one, has ended");
+                }
+            }
+        }
+    }
+
+    /// Sees to what a dead worker left: its operation first, then its connections. `false` while a living worker is mending one of the
+    /// operation's accounts: then this is to be tried again in a moment.
+    pub(super) fn settle(&mut self, index: usize) -> bool {
+        let instance = self.common.instance;
+        let Ok(settled) = repair::settle(instance.table(), index) else { return false };
+        match settled {
+            Settled::Idle => {}
+            Settled::Dropped => log::warn!("worker {index}: the operation it had begun is dropped"),
+            Settled::Finished { lsn, connection, progress } => {
+                log::warn!("worker {index}: operation {lsn}, which it had committed, is finished");
+                if let Some(slot) = instance.connections().get(connection as usize) {
+                    slot.progress_word().store(progress, Ordering::Release);
+                }
+            }
+        }
+        if settled != Settled::Idle {
+            instance.workers()[index].count_repair();
+        }
+        if let Some(slot) = self.workers[index].as_mut() {
+            slot.connections = 0;
+        }
+        let orphans = self.connections.see_to_orphans(index, self.supervisor.is_stopping());
+        if orphans.rehanded + orphans.closed > 0 {
+            let (rehanded, closed) = (orphans.rehanded, orphans.closed);
+            log::warn!("worker {index}: its connections: {rehanded} handed on, {closed} closed");
+        }
+        self.accepting.may_be_ready();
+        true
+    }
+
+    pub(super) fn kill(&self, id: SlotId) -> Result<(), IpcError> {
+        self.child(id).map_or(Ok(()), |child| child.signal(Signal::SIGKILL))
+    }
+
+    pub(super) fn ask_to_leave(&mut self, id: SlotId) {
+        let common = &self.common;
+        match id {
+            SlotId::Worker(index) => {
+                if let Some(slot) = self.workers[index].as_mut() {
+                    slot.leaving = true;
+                    common.instance.workers()[index].ask_to_leave();
+                    common.nudges[index].send();
+                }
+            }
+            SlotId::Journal => {
+                common.instance.journal_row().ask_to_leave();
+                common.journal.send();
+            }
+        }
+    }
+
+    /// A worker has left for good.
+    pub(super) fn close_lane(&mut self, index: usize) {
+        self.workers[index] = None;
+        if let Err(error) = self.common.instance.unmake_lane(index) {
+            log::warn!("worker {index} has left; {error}");
+        }
+    }
+}

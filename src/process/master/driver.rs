@@ -1,0 +1,329 @@
+//! The driver: the master's loop. It waits for events, tells the supervisor, and performs what that wants done.
+//!
+//! Nothing but a failing `poll` leads out of the loop: what cannot be done is reported to the supervisor or said in the log.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::time::Duration;
+
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Token};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+
+use crate::base::config::AcceptMode;
+use crate::base::limits::MAX_WORKERS;
+use crate::base::logging;
+use crate::ipc::IpcError;
+use crate::ipc::process::monotonic_ns;
+use crate::process::master::accept::Accepting;
+use crate::process::master::children::{Common, JournalProcess, Listeners, WorkerSlot, duplicate};
+use crate::process::master::dispatch::Connections;
+use crate::process::master::notify::ServiceManager;
+use crate::process::master::start::ports;
+use crate::process::master::supervisor::{Action, Event, Observation, SlotId, Supervisor, TICK_NS, WorkerSeen};
+use crate::process::master::upgrade::NewProgram;
+use crate::process::master::{MasterError, signals};
+use crate::store::connection::{PerService, Service};
+use crate::store::instance::control::{Orders, WorkerState};
+
+const SIGNALS: Token = Token(0);
+/// Of whatever connections are accepted from.
+pub(super) const LISTENER: Token = Token(1);
+const JOURNAL: Token = Token(usize::MAX);
+/// Tokens of the workers' pidfds begin here, in steps of two; those of their lanes lie between.
+const WORKERS: usize = 2;
+
+/// The kernel's side of the loop: what is waited in, and what signals come from.
+pub struct EventSources {
+    poll: Poll,
+    pub(super) signals: SignalFd,
+}
+
+impl EventSources {
+    /// Makes both. The signals must be blocked already.
+    ///
+    /// # Errors
+    /// There are too many descriptors.
+    pub fn new() -> Result<Self, MasterError> {
+        let poll = Poll::new().map_err(|source| MasterError::Io { step: "make an epoll", source })?;
+        let flags = SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC;
+        let signals = SignalFd::with_flags(&signals::handled(), flags)
+            .map_err(|errno| IpcError::system("make", "a signalfd", errno))?;
+        let sources = EventSources { poll, signals };
+        sources.watch(sources.signals.as_fd(), SIGNALS)?;
+        Ok(sources)
+    }
+
+    /// Watches `fd`, edge-triggered as all of mio is.
+    ///
+    /// # Errors
+    /// What `epoll_ctl(2)` gives.
+    pub fn watch(&self, fd: BorrowedFd<'_>, token: Token) -> Result<(), IpcError> {
+        let watched = self.poll.registry().register(&mut SourceFd(&fd.as_raw_fd()), token, Interest::READABLE);
+        watched.map_err(|error| IpcError::io("watch", "a descriptor (epoll_ctl)", &error))
+    }
+
+    /// Watches `fd` no more. A pidfd stays ready after its process was collected.
+    pub fn unwatch(&self, fd: BorrowedFd<'_>) {
+        // It fails for one that is not watched.
+        let _ = self.poll.registry().deregister(&mut SourceFd(&fd.as_raw_fd()));
+    }
+}
+
+/// The master at work.
+pub struct Driver {
+    pub(super) common: Common,
+    pub(super) supervisor: Supervisor,
+    pub(super) sources: EventSources,
+    pub(super) addresses: PerService<Option<SocketAddr>>,
+    /// What connections are accepted from; nothing in the modes where workers accept by themselves.
+    pub(super) accepting: Accepting,
+    /// What workers of `shared` mode accept from.
+    pub(super) shared_listeners: Listeners,
+    /// What the first worker of `reuseport` mode accepts from: the sockets that told which addresses are free.
+    pub(super) first_listeners: Option<Listeners>,
+    pub(super) workers: Vec<Option<WorkerSlot>>,
+    pub(super) journal: Option<JournalProcess>,
+    pub(super) connections: Connections,
+    /// The new program that is being asked whether it fits.
+    pub(super) new_program: Option<NewProgram>,
+    pub(super) manager: ServiceManager,
+    /// When to look for ended children next, should the event that told of one have come to nothing.
+    next_sweep_ns: u64,
+}
+
+impl Driver {
+    /// Without a socket, a connection, or a child.
+    pub(super) fn new(
+        common: Common,
+        supervisor: Supervisor,
+        sources: EventSources,
+        addresses: PerService<Option<SocketAddr>>,
+        connections: Connections,
+    ) -> Self {
+        Driver {
+            supervisor,
+            sources,
+            addresses,
+            accepting: Accepting::default(),
+            shared_listeners: [None, None],
+            first_listeners: None,
+            workers: std::iter::repeat_with(|| None).take(MAX_WORKERS).collect(),
+            journal: common.directory.clone().map(JournalProcess::new),
+            connections,
+            new_program: None,
+            manager: ServiceManager::from_environment(),
+            next_sweep_ns: 0,
+            common,
+        }
+    }
+
+    /// Begins to accept from `listeners`, as the accept mode has it, and starts all children.
+    ///
+    /// # Errors
+    /// A child cannot be started. Only a start may fail of that.
+    pub(super) fn begin(&mut self, listeners: Listeners) -> Result<(), MasterError> {
+        match self.common.settings.accept {
+            AcceptMode::Dispatch => self.accept_from(listeners)?,
+            AcceptMode::Shared => self.shared_listeners = listeners,
+            AcceptMode::Reuseport => self.first_listeners = Some(listeners),
+        }
+        let now = monotonic_ns();
+        self.supervisor.observe(now, &self.observe());
+        while let Some(action) = self.supervisor.next_action() {
+            if let Some(event) = self.perform(action) {
+                if let Event::NotStarted(id, why) = event {
+                    return Err(MasterError::NotStarted { what: id.to_string(), why });
+                }
+                self.supervisor.handle(now, event);
+            }
+        }
+        Ok(())
+    }
+
+    /// The loop.
+    pub(super) fn run(&mut self) -> Result<(), MasterError> {
+        self.manager.ready();
+        let mut events = Events::with_capacity(256);
+        while !self.supervisor.is_over() {
+            match self.sources.poll.poll(&mut events, Some(self.patience())) {
+                Err(source) if source.kind() != io::ErrorKind::Interrupted => {
+                    return Err(MasterError::Io { step: "wait for events", source });
+                }
+                _ => {}
+            }
+            let now = monotonic_ns();
+            for event in &events {
+                match event.token() {
+                    SIGNALS => self.take_signals(now),
+                    LISTENER => self.accepting.may_be_ready(),
+                    JOURNAL => self.collect(SlotId::Journal, now),
+                    Token(token) if token % 2 == 0 => self.collect(SlotId::Worker((token - WORKERS) / 2), now),
+                    Token(token) => self.hear((token - WORKERS) / 2),
+                }
+            }
+            if now >= self.next_sweep_ns {
+                self.next_sweep_ns = now + TICK_NS;
+                self.collect_all(now);
+                // Somebody may read the log again, and nobody have anything else to say.
+                logging::tell_losses();
+            }
+            self.supervisor.observe(now, &self.observe());
+            self.perform_all(now);
+            self.accept(now);
+            self.manager.turn(now);
+        }
+        if self.supervisor.journal_failed() { Err(MasterError::JournalFailed) } else { Ok(()) }
+    }
+
+    /// How long nothing needs to be done unless something happens.
+    fn patience(&self) -> Duration {
+        let now = monotonic_ns();
+        let look = self.supervisor.next_look_ns(now);
+        let accept = self.accepting.next_try_ns(now, self.connections.any_waiting());
+        let next = [accept, self.manager.next_turn_ns()].into_iter().flatten().fold(look, u64::min);
+        Duration::from_nanos(next.saturating_sub(now))
+    }
+
+    fn observe(&self) -> Observation {
+        let instance = self.common.instance;
+        let mut workers = [WorkerSeen::default(); MAX_WORKERS];
+        for (seen, row) in workers.iter_mut().zip(instance.workers()) {
+            *seen = WorkerSeen { heartbeat_ns: row.heartbeat_ns(), serving: row.state() == WorkerState::Serving };
+        }
+        let journal = instance.journal_row();
+        Observation {
+            workers,
+            journal_heartbeat_ns: journal.heartbeat_ns(),
+            snapshots_done: journal.snapshots_done(),
+            snapshot: journal.snapshot().0,
+            worker_timeout_ns: u64::try_from(self.common.settings.worker_timeout.as_nanos()).unwrap_or(u64::MAX),
+        }
+    }
+
+    fn perform_all(&mut self, now: u64) {
+        while let Some(action) = self.supervisor.next_action() {
+            if let Some(event) = self.perform(action) {
+                self.supervisor.handle(now, event);
+            }
+        }
+    }
+
+    /// Performs one action; what is to be reported of it.
+    fn perform(&mut self, action: Action) -> Option<Event> {
+        let control = self.common.instance.control();
+        match action {
+            Action::Start(id) => {
+                return Some(match self.start(id) {
+                    Ok(()) => Event::Started(id),
+                    Err(error) => Event::NotStarted(id, error.to_string()),
+                });
+            }
+            Action::Kill(id) => {
+                let failed = self.kill(id).err()?;
+                return Some(Event::NotKilled(id, failed.to_string()));
+            }
+            Action::Settle(index) => return self.settle(index).then_some(Event::Settled(index)),
+            Action::AskToLeave(id) => self.ask_to_leave(id),
+            Action::CloseLane(index) => self.close_lane(index),
+            Action::CountDeath(SlotId::Worker(index)) => self.common.instance.workers()[index].count_death(),
+            Action::CountDeath(SlotId::Journal) => control.journal().count_death(),
+            Action::CountFailedStart(SlotId::Worker(index)) => {
+                self.common.instance.workers()[index].count_failed_start();
+            }
+            Action::CountFailedStart(SlotId::Journal) => control.journal().count_failed_start(),
+            Action::TellWorkersToStop => {
+                self.manager.stopping();
+                self.order(Orders::Stop);
+            }
+            Action::TellWorkersToHurry => self.order(Orders::Hurry),
+            Action::CloseListeners => self.close_listeners(),
+            Action::CheckNewProgram => return self.check_new_program(),
+            Action::AbandonCheck => self.new_program = None,
+            Action::Execute => {
+                self.manager.reloading();
+                let why = self.execute();
+                self.manager.ready();
+                return Some(Event::NotExecuted(why));
+            }
+            Action::Answer(letter, answer) => control.mailbox.answer(letter, &answer),
+            Action::Say(level, text) => log::log!(level, "{text}"),
+        }
+        None
+    }
+
+    /// Makes what a slot needs, if it has it not yet, and forks its process.
+    fn start(&mut self, id: SlotId) -> Result<(), IpcError> {
+        match id {
+            SlotId::Worker(index) => self.start_worker(index),
+            SlotId::Journal => self.start_journal(),
+        }
+    }
+
+    fn start_worker(&mut self, index: usize) -> Result<(), IpcError> {
+        if self.workers[index].is_none() {
+            let listeners = self.own_listeners()?;
+            self.workers[index] = Some(WorkerSlot::new(self.common.instance, index, listeners)?);
+            self.first_listeners = None;
+        }
+        let Some(slot) = self.workers[index].as_mut() else { return Ok(()) };
+        slot.start(&self.common)?;
+        if let Err(error) = self.watch_worker(index) {
+            self.abandon_worker(index);
+            return Err(error);
+        }
+        // Connections may have been waiting for a worker.
+        self.accepting.may_be_ready();
+        Ok(())
+    }
+
+    fn start_journal(&mut self) -> Result<(), IpcError> {
+        let Some(journal) = self.journal.as_mut() else { return Ok(()) };
+        journal.start(&self.common)?;
+        self.watch_journal().inspect_err(|_| self.abandon_journal())
+    }
+
+    /// Watches the process of a worker and its lane.
+    pub(super) fn watch_worker(&self, index: usize) -> Result<(), IpcError> {
+        let Some(process) = self.workers[index].as_ref().and_then(|slot| slot.process.as_ref()) else { return Ok(()) };
+        self.sources.watch(process.child.as_fd(), Token(WORKERS + 2 * index))?;
+        self.sources.watch(process.lane.as_fd(), Token(WORKERS + 2 * index + 1))
+    }
+
+    /// Watches the journal process.
+    pub(super) fn watch_journal(&self) -> Result<(), IpcError> {
+        let child = self.journal.as_ref().and_then(|journal| journal.child.as_ref());
+        child.map_or(Ok(()), |child| self.sources.watch(child.as_fd(), JOURNAL))
+    }
+
+    /// What a worker that accepts by itself accepts from: with `reuseport` sockets of its own.
+    fn own_listeners(&self) -> Result<Listeners, IpcError> {
+        if let Some(first) = &self.first_listeners {
+            return duplicate(first);
+        }
+        if self.common.settings.accept != AcceptMode::Reuseport {
+            return duplicate(&self.shared_listeners);
+        }
+        let [bank, web] = Service::ALL
+            .map(|service| self.addresses[service.index()].map(|address| ports::join(service, address)).transpose());
+        Ok([bank?, web?])
+    }
+
+    fn order(&self, orders: Orders) {
+        self.common.instance.control().order(orders);
+        self.wake_workers();
+    }
+
+    pub(super) fn wake_workers(&self) {
+        let running = self.workers.iter().flatten().filter(|slot| slot.process.is_some());
+        running.for_each(|slot| self.common.nudges[slot.index].send());
+    }
+
+    /// The process ids of the workers.
+    #[must_use]
+    pub fn worker_pids(&self) -> Vec<i32> {
+        let processes = self.workers.iter().flatten().filter_map(|slot| slot.process.as_ref());
+        processes.map(|process| process.child.pid()).collect()
+    }
+}

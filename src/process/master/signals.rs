@@ -1,0 +1,100 @@
+//! Signals: what an operator orders by them, and what the kernel tells.
+
+use std::sync::Arc;
+
+use nix::sys::signal::{SigSet, Signal};
+
+use crate::base::config::Settings;
+use crate::process::master::driver::Driver;
+use crate::process::master::number_users;
+use crate::process::master::start::read_users;
+use crate::process::master::supervisor::{Event, Order, Request};
+use crate::store::access_log::AccessLog;
+
+/// The settings that SIGHUP can change.
+const CHANGEABLE: &[&str] = &["idle-timeout", "rate-limit", "worker-timeout"];
+
+/// The signals that the master reads instead of being interrupted by them.
+pub fn handled() -> SigSet {
+    use Signal::{SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGTTIN, SIGTTOU, SIGUSR1, SIGUSR2};
+    [SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGTTIN, SIGTTOU, SIGUSR1, SIGUSR2].into_iter().collect()
+}
+
+/// Names in words.
+fn list(names: &[&str]) -> String {
+    if names.is_empty() { "nothing".to_owned() } else { names.join(", ") }
+}
+
+impl Driver {
+    /// Reads the signals that came.
+    pub(super) fn take_signals(&mut self, now: u64) {
+        while let Ok(Some(info)) = self.sources.signals.read_signal() {
+            let number = i32::try_from(info.ssi_signo).unwrap_or(0);
+            let Ok(signal) = Signal::try_from(number) else { continue };
+            let event = match signal {
+                Signal::SIGINT | Signal::SIGTERM => Event::Ordered(Order::Stop { signal: signal.as_str() }),
+                Signal::SIGTTIN => Event::Ordered(Order::OneMore),
+                Signal::SIGTTOU => {
+                    let connections =
+                        |slot: &Option<_>| slot.as_ref().map_or(0, |slot: &super::WorkerSlot| slot.connections);
+                    Event::Ordered(Order::OneLess { connections: self.workers.iter().map(connections).collect() })
+                }
+                Signal::SIGUSR2 => Event::Asked { letter: None, request: Request::Upgrade },
+                other => {
+                    self.take_other_signal(other, now);
+                    continue;
+                }
+            };
+            self.supervisor.handle(now, event);
+        }
+    }
+
+    fn take_other_signal(&mut self, signal: Signal, now: u64) {
+        match signal {
+            Signal::SIGCHLD => self.collect_all(now),
+            Signal::SIGHUP => {
+                self.manager.reloading();
+                self.reload();
+                self.manager.ready();
+            }
+            Signal::SIGUSR1 => {
+                self.take_letter(now);
+                // Also the word of who has moved the access log away; who has not is not bothered.
+                self.common.access_log.into_iter().for_each(AccessLog::announce_reopen);
+            }
+            other => log::warn!("{other}: nothing is done on this signal"),
+        }
+    }
+
+    /// Reads settings and users again, and takes over what can change while the server runs. What cannot be read changes nothing.
+    fn reload(&mut self) {
+        let read = (self.common.read_settings)().map_err(|error| error.to_string());
+        let read = read.and_then(|settings| {
+            let users = read_users(&settings).map_err(|error| error.to_string())?;
+            let users = number_users(users, self.common.settings).map_err(|error| error.to_string())?;
+            Ok((users, settings))
+        });
+        let (users, new) = match read {
+            Ok(read) => read,
+            Err(why) => return log::error!("SIGHUP: all stays as it is: {why}"),
+        };
+        let old = self.common.settings;
+        let (now, later): (Vec<_>, Vec<_>) =
+            old.differences(&new).into_iter().partition(|name| CHANGEABLE.contains(name));
+        let Settings { idle_timeout, rate_limit, worker_timeout, .. } = new;
+        // One more for each change, for the rest of the process' life.
+        self.common.settings =
+            Box::leak(Box::new(Settings { idle_timeout, rate_limit, worker_timeout, ..old.clone() }));
+        if !later.contains(&"users") {
+            self.common.users = Arc::new(users);
+        }
+        let control = self.common.instance.control();
+        control.tune(idle_timeout, rate_limit);
+        control.announce_reload();
+        self.wake_workers();
+        log::info!("SIGHUP: users read again; changed: {}", list(&now));
+        if !later.is_empty() {
+            log::warn!("SIGHUP: these change with the next start only: {}", list(&later));
+        }
+    }
+}

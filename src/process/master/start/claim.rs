@@ -1,0 +1,130 @@
+//! Making sure that this master is the only one: of its data directory, and of its instance name.
+
+use std::fs::{self, DirBuilder, File};
+use std::io::{self, Read, Seek, Write};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use crate::ipc::{IpcError, filelock};
+use crate::store::instance::holders::{self, Waited};
+use crate::store::instance::lock_file::{self, LockFileError};
+use crate::store::instance::stale::{self, StaleError};
+
+/// Why this master may not be the one.
+#[derive(Debug, thiserror::Error)]
+pub enum ClaimError {
+    /// The data directory cannot be used.
+    #[error("cannot {step} {path}: {source}; choose another directory with --data")]
+    Io {
+        /// What was being done.
+        step: &'static str,
+        /// On which file.
+        path: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// The lock file cannot be opened, or is not to be trusted.
+    #[error(transparent)]
+    LockFile(#[from] LockFileError),
+    /// Somebody else has it.
+    #[error("the data directory {path} is in use by {holder}; stop that one, or choose another directory with --data")]
+    InUse {
+        /// The data directory.
+        path: PathBuf,
+        /// Who has it: as it wrote into the lock file, or as `/proc` tells.
+        holder: String,
+    },
+    /// An instance of that name runs already, with another data directory.
+    #[error("an instance named `{name}` runs already ({holder}); choose another name with --instance")]
+    NameTaken {
+        /// The instance's name.
+        name: String,
+        /// Its master, with pid and data directory.
+        holder: String,
+    },
+    /// The lock itself failed.
+    #[error(transparent)]
+    Lock(#[from] IpcError),
+    /// What dead instances left could not be looked at or removed.
+    #[error(transparent)]
+    Stale(#[from] StaleError),
+}
+
+/// Looks whether data directory and name can be claimed, and waits until those are gone who are just dying. Changes nothing.
+///
+/// # Errors
+/// See [`ClaimError`].
+pub fn look(data: &Path, instance: &str) -> Result<(), ClaimError> {
+    // Who has neither directory nor lock file yet makes them.
+    if fs::symlink_metadata(lock_file::path_in(data)).is_ok() {
+        let file = lock_file::open(data, false)?;
+        let name = lock_file::path_in(data).display().to_string();
+        await_lock(&file, data, || filelock::is_locked(&file, &name).map(|locked| !locked))?;
+    }
+    let (_, holder) = stale::census_of_the_settled(instance)?;
+    holder.map_or(Ok(()), |(living, waited)| Err(taken(instance, &living, &waited)))
+}
+
+/// Locks the data directory, made if it is not there; the lock is held as long as the file is open in any process.
+///
+/// # Errors
+/// See [`ClaimError`].
+pub fn lock_data(data: &Path, instance: &str) -> Result<File, ClaimError> {
+    let path = lock_file::path_in(data);
+    let fail = |step, path: &Path| {
+        let path = path.to_owned();
+        move |source| ClaimError::Io { step, path, source }
+    };
+    DirBuilder::new().recursive(true).mode(0o700).create(data).map_err(fail("make", data))?;
+    // Not truncated: while it cannot be locked it says who has it.
+    let mut file = lock_file::open(data, true)?;
+    await_lock(&file, data, || filelock::try_lock(&file, &path.display().to_string()))?;
+    file.set_len(0).and_then(|()| file.rewind()).map_err(fail("clear", &path))?;
+    writeln!(file, "vault-master pid {} of instance {instance}", std::process::id()).map_err(fail("write", &path))?;
+    Ok(file)
+}
+
+/// Waits until the lock is free, if those who have it are dying.
+fn await_lock(mut file: &File, data: &Path, is_free: impl FnMut() -> Result<bool, IpcError>) -> Result<(), ClaimError> {
+    let waited = holders::wait_for(file, is_free)?;
+    let mut text = String::new();
+    // Only for the message: what cannot be read says nothing. A master's line is short.
+    let _ = file.rewind().and_then(|()| file.take(256).read_to_string(&mut text));
+    let written = text.trim();
+    let holder = match waited {
+        Waited::Free => return Ok(()),
+        Waited::Lives(holder) if written.contains(&format!("pid {} ", holder.pid)) => written.to_owned(),
+        Waited::Lives(holder) => holder.to_string(),
+        Waited::Stuck(holders) if holders.is_empty() => {
+            format!("a process that cannot be seen from here: in another container? (its lock file says `{written}`)")
+        }
+        Waited::Stuck(holders) => format!("{}, whose master is gone, and do not end", stale::list(&holders)),
+    };
+    Err(ClaimError::InUse { path: data.to_owned(), holder })
+}
+
+fn taken(instance: &str, living: &stale::Living, waited: &Waited) -> ClaimError {
+    ClaimError::NameTaken { name: instance.to_owned(), holder: stale::name_holder(living, waited) }
+}
+
+/// Removes what dead instances of that name left, and says which objects these were, and which it leaves alone.
+///
+/// # Errors
+/// An instance of that name runs; or see [`ClaimError`].
+pub fn clear_stale(instance: &str) -> Result<(), ClaimError> {
+    let (census, holder) = stale::census_of_the_settled(instance)?;
+    if let Some((living, waited)) = holder {
+        return Err(taken(instance, &living, &waited));
+    }
+    for warning in census.warnings() {
+        log::warn!("{warning}");
+    }
+    if !census.stale.is_empty() {
+        log::warn!("removing {} objects that a dead instance `{instance}` left behind", census.stale.len());
+        for object in &census.stale {
+            log::warn!("removing {object}");
+        }
+        stale::remove(&census.stale)?;
+    }
+    Ok(())
+}

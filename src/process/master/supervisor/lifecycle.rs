@@ -1,0 +1,179 @@
+//! The life of a child process: started, late, killed, ended, seen to, started again.
+
+use log::Level;
+
+use crate::process::master::supervisor::slot::{Slot, nanoseconds};
+use crate::process::master::supervisor::{
+    Action, End, Ended, JOURNAL_PATIENCE, Observation, Phase, SlotId, State, Supervisor,
+};
+
+impl Supervisor {
+    /// Fills every slot whose time has come. A stopping instance starts no worker, but still needs its journal process.
+    pub(super) fn start_what_is_due(&mut self, now_ns: u64) {
+        let stopping = self.is_stopping();
+        let mut due = Vec::new();
+        for (id, slot) in self.slots_mut() {
+            let wanted = !stopping || id == SlotId::Journal;
+            if wanted && matches!(slot.state, State::Empty { start_at_ns } if now_ns >= start_at_ns) {
+                slot.state = State::Starting;
+                due.push(Action::Start(id));
+            }
+        }
+        self.actions.extend(due);
+    }
+
+    pub(super) fn started(&mut self, id: SlotId) {
+        let Some(slot) = self.slot_mut(id) else { return };
+        slot.state = State::Running { killed: false, of_old_program: false };
+        slot.leaving = false;
+        let failed = slot.backoff.after_start();
+        let back = std::mem::replace(&mut slot.filled_before, true);
+        match (back, failed) {
+            (false, 0) => {}
+            (true, 0) => self.say(Level::Info, format!("{id} is back")),
+            (_, failed) => self.say(Level::Info, format!("{id} is back, after {failed} starts that failed")),
+        }
+    }
+
+    /// The slot stays empty and is tried again later; everybody else is served meanwhile.
+    pub(super) fn not_started(&mut self, now_ns: u64, id: SlotId, why: &str) {
+        let Some(slot) = self.slot_mut(id) else { return };
+        let wait = slot.backoff.after_failure();
+        let failed = slot.backoff.failed();
+        slot.state = State::Empty { start_at_ns: now_ns + nanoseconds(wait) };
+        self.act(Action::CountFailedStart(id));
+        // The first, the second, the fourth …: a shortage that lasts is not to fill the log.
+        if failed.is_power_of_two() {
+            let wait = wait.as_millis();
+            self.say(Level::Warn, format!("{id} cannot be started: {why}; attempt {failed}, the next in {wait} ms"));
+        }
+    }
+
+    /// Sent again at the next look.
+    pub(super) fn not_killed(&mut self, id: SlotId, why: &str) {
+        if let Some(slot) = self.slot_mut(id) {
+            slot.set_killed(false);
+            self.say(Level::Warn, format!("{id} cannot be killed: {why}; trying again"));
+        }
+    }
+
+    pub(super) fn ended(&mut self, now_ns: u64, id: SlotId, end: &End) {
+        let stopping = self.is_stopping();
+        let Some(slot) = self.slot_mut(id).filter(|slot| slot.is_running()) else { return };
+        let expected = end.how == Ended::Orderly && (slot.leaving || stopping && id != SlotId::Journal);
+        let start_at_ns = slot.backoff.after_end(now_ns, end.stillborn && !expected);
+        slot.state = match id {
+            SlotId::Worker(_) => State::Unsettled { start_at_ns },
+            SlotId::Journal => State::Empty { start_at_ns },
+        };
+        if !expected {
+            self.act(Action::CountDeath(id));
+        }
+        let End { pid, text, .. } = end;
+        match id {
+            SlotId::Worker(index) => {
+                let level = if expected { Level::Info } else { Level::Warn };
+                self.say(level, format!("worker {index} (pid {pid}) ended: {text}"));
+            }
+            SlotId::Journal => self.journal_ended(now_ns, expected, end),
+        }
+    }
+
+    fn journal_ended(&mut self, now_ns: u64, expected: bool, end: &End) {
+        let End { pid, text, how, .. } = end;
+        if *how == Ended::JournalFailed {
+            // A successor could do no better, and whoever waits for the journal would wait for ever.
+            self.journal = None;
+            self.journal_failed = true;
+            return self.stop_at_once(now_ns);
+        }
+        if !expected {
+            let text = format!("the journal process (pid {pid}) ended: {text}; replies wait for its successor");
+            return self.say(Level::Warn, text);
+        }
+        // Asked to leave while the instance serves, it makes place for one of another program.
+        if self.is_stopping() {
+            self.journal = None;
+        }
+    }
+
+    /// Has what dead workers left seen to: their operations first, then their connections.
+    pub(super) fn settle_the_dead(&mut self) {
+        let unsettled = |slot: &Option<Slot>| matches!(slot, Some(Slot { state: State::Unsettled { .. }, .. }));
+        let dead = self.workers.iter().enumerate().filter(|(_, slot)| unsettled(slot));
+        let actions: Vec<_> = dead.map(|(index, _)| Action::Settle(index)).collect();
+        self.actions.extend(actions);
+    }
+
+    pub(super) fn settled(&mut self, index: usize) {
+        let Some(slot) = self.slot_mut(SlotId::Worker(index)) else { return };
+        let State::Unsettled { start_at_ns } = slot.state else { return };
+        slot.state = State::Empty { start_at_ns };
+        if slot.leaving && !slot.refill {
+            self.workers[index] = None;
+            return self.act(Action::CloseLane(index));
+        }
+        (slot.leaving, slot.refill) = (false, false);
+    }
+
+    /// Kills whoever has shown no life for too long, and, when an orderly stop has taken too long, the workers that are left.
+    pub(super) fn kill_the_late(&mut self, now_ns: u64, seen: &Observation) {
+        let out_of_time = matches!(self.phase, Phase::Stopping { deadline_ns, .. } if now_ns >= deadline_ns);
+        let forbearing = now_ns < self.forbearing_until_ns;
+        let mut late = Vec::new();
+        for (id, slot) in self.slots_mut() {
+            let (heartbeat_ns, patience_ns) = match id {
+                SlotId::Worker(index) => (seen.workers[index].heartbeat_ns, seen.worker_timeout_ns),
+                SlotId::Journal => (seen.journal_heartbeat_ns, seen.worker_timeout_ns.saturating_mul(JOURNAL_PATIENCE)),
+            };
+            let silent_ns = now_ns.saturating_sub(heartbeat_ns);
+            let is_late = silent_ns >= patience_ns && !forbearing;
+            if slot.may_be_killed() && (is_late || out_of_time && id != SlotId::Journal) {
+                slot.set_killed(true);
+                let why = if is_late {
+                    format!("no life for {} ms", silent_ns / 1_000_000)
+                } else {
+                    "the stop has taken too long".to_owned()
+                };
+                late.extend([Action::Say(Level::Warn, format!("{id}: {why}; killing it")), Action::Kill(id)]);
+            }
+        }
+        self.actions.extend(late);
+    }
+
+    pub(super) fn kill_workers(&mut self) {
+        let mut kills = Vec::new();
+        for (id, slot) in self.slots_mut() {
+            if id != SlotId::Journal && slot.may_be_killed() {
+                slot.set_killed(true);
+                kills.push(Action::Kill(id));
+            }
+        }
+        self.actions.extend(kills);
+    }
+
+    /// Whoever has ordered an end three times does not wait for a journal process that cannot be started.
+    pub(super) fn give_up_journal(&mut self) {
+        if self.journal.as_ref().is_some_and(|slot| !slot.is_running()) {
+            self.journal = None;
+            let text = "the journal process cannot be started, and what it has not written is lost";
+            self.say(Level::Error, text.to_owned());
+        }
+    }
+
+    /// Asks a process to leave; with `refill`, another one takes its place.
+    pub(super) fn ask_to_leave(&mut self, id: SlotId, refill: bool) {
+        if let Some(slot) = self.slot_mut(id).filter(|slot| slot.is_running()) {
+            (slot.leaving, slot.refill) = (true, refill);
+            self.act(Action::AskToLeave(id));
+        }
+    }
+
+    /// When the last worker of a stopping instance is gone, all is said that is to be journaled.
+    pub(super) fn close_the_journal(&mut self) {
+        let open = self.journal.as_ref().is_some_and(|slot| slot.is_running() && !slot.leaving);
+        if open && self.is_stopping() && self.has_no_workers() {
+            self.ask_to_leave(SlotId::Journal, false);
+        }
+    }
+}

@@ -1,0 +1,264 @@
+//! Going on where the program stopped that this process executed before.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{OwnedFd, RawFd};
+use std::sync::Arc;
+
+use super::execute::go_back;
+use super::start_over::start_over;
+use super::{ChildLeft, HandOver, ListenersLeft, RETURNED, VARIABLE, layout};
+use crate::base::config::{ConfigError, Settings};
+use crate::base::logging;
+use crate::ipc::event::Nudge;
+use crate::ipc::inherit::Inheritance;
+use crate::ipc::lane::LaneSemaphores;
+use crate::ipc::names::Generation;
+use crate::ipc::process::{Child, monotonic_ns};
+use crate::ipc::segment::Access;
+use crate::process::master::children::{Common, Listeners, WorkerProcess, WorkerSlot};
+use crate::process::master::dispatch::Connections;
+use crate::process::master::driver::{Driver, EventSources};
+use crate::process::master::start::{self, Occasion, Plan};
+use crate::process::master::{MasterError, Unlinker, check_environment, log_target, number_users};
+use crate::service::bank::users::Users;
+use crate::store::access_log::AccessLog;
+use crate::store::connection::{PerService, Service};
+use crate::store::instance::Instance;
+use crate::store::journal::{Directory, Principals};
+
+/// What the program before this one has left.
+pub struct Left {
+    inheritance: Inheritance,
+    hand_over: HandOver,
+    /// Why the new program could not go on, if this is the old one again.
+    returned: Option<String>,
+}
+
+impl Left {
+    /// What the environment announces; `None` in a program that a person has started.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn announced() -> Result<Option<Left>, MasterError> {
+        let failed = |source| MasterError::Io { step: "read what the program before has left", source };
+        let Some((inheritance, bytes)) = Inheritance::announced_by(VARIABLE).map_err(failed)? else { return Ok(None) };
+        let hand_over = serde_json::from_slice(&bytes).map_err(io::Error::from).map_err(failed)?;
+        Ok(Some(Left { inheritance, hand_over, returned: std::env::var(RETURNED).ok() }))
+    }
+}
+
+/// All that can fail, done without touching what was left.
+pub struct Prepared {
+    settings: Settings,
+    /// The settings that differ and stay as they are.
+    pub stay: Vec<&'static str>,
+    users: Users,
+    instance: Instance,
+    directory: Option<Directory>,
+    access_log: Option<AccessLog>,
+    addresses: PerService<Option<SocketAddr>>,
+    semaphores: VecDeque<LaneSemaphores>,
+    sources: EventSources,
+}
+
+/// What for everything is prepared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// To see whether it could be: nothing that lasts is changed.
+    Check,
+    /// To go on as the new program.
+    GoOn,
+    /// To go on as the old program again, with the settings and the users that it had.
+    Return,
+}
+
+/// Makes every check, and everything that this program needs of its own, to go on with what was left.
+///
+/// # Errors
+/// Why it cannot go on.
+pub fn prepare(
+    left: &HandOver,
+    read_settings: &dyn Fn() -> Result<Settings, ConfigError>,
+    purpose: Purpose,
+) -> Result<Prepared, MasterError> {
+    let unusable = |what: String| MasterError::Io {
+        step: "use what the program before has left",
+        source: io::Error::new(io::ErrorKind::InvalidData, what),
+    };
+    if left.layout != layout() {
+        return Err(unusable(format!("it has `{}`, this program has `{}`", left.layout, layout())));
+    }
+    let (settings, stay, users) = if purpose == Purpose::Return {
+        (left.settings.clone(), Vec::new(), users_that_were_known(left)?)
+    } else {
+        let (settings, stay) = read_settings()?.upgraded_from(&left.settings);
+        let Plan { users, needs, warnings } = start::check(&settings, Occasion::Upgrade)?;
+        warnings.iter().for_each(|warning| log::warn!("{warning}"));
+        check_environment(&needs)?;
+        (settings, stay, users)
+    };
+    // Another process may only look at the users' numbers: the master may be giving out new ones.
+    let users = match purpose {
+        Purpose::Check => Principals::read(&settings.data).map(|_| users)?,
+        Purpose::GoOn | Purpose::Return => number_users(users, &settings)?,
+    };
+    let generation = Generation { instance: left.instance.clone(), boot: left.boot };
+    let instance = Instance::open(generation, Access::Write)?;
+    let address = |service| {
+        let address = instance.control().address(service);
+        let parsed = (!address.is_empty()).then(|| address.parse()).transpose();
+        parsed.map_err(|_| unusable(format!("`{address}` is no address")))
+    };
+    let [bank, web] = Service::ALL.map(address);
+    let addresses = [bank?, web?];
+    let journaled = instance.table().sequencer().is_journaled();
+    let directory = journaled.then(|| Directory::open(&settings.data)).transpose()?;
+    let access_log = addresses[Service::Web.index()].is_some().then(|| {
+        let log = AccessLog::open(instance.generation(), Access::Write, log_target(&settings))?;
+        log.check_target()?;
+        Ok::<_, MasterError>(log)
+    });
+    let access_log = access_log.transpose()?;
+    let names = left.workers.iter().map(|worker| instance.lane_semaphore_names(worker.index));
+    let semaphores = names.map(|names| LaneSemaphores::open(&names)).collect::<Result<_, _>>()?;
+    let sources = EventSources::new()?;
+    Ok(Prepared { settings, stay, users, instance, directory, access_log, addresses, semaphores, sources })
+}
+
+/// The users file may be what the new program failed of.
+pub(super) fn users_that_were_known(left: &HandOver) -> Result<Users, MasterError> {
+    let Some(text) = &left.users else { return Ok(Users::demo()) };
+    Users::from_text(text).map_err(|(line, why)| MasterError::Io {
+        step: "use the users that were known",
+        source: io::Error::new(io::ErrorKind::InvalidData, format!("line {line}: {why}")),
+    })
+}
+
+/// Goes on with everything. If this program cannot, the one before it is executed again.
+///
+/// # Errors
+/// Neither this program nor the one before it can go on, nor start anew.
+pub fn resume(
+    left: Left,
+    read_settings: Box<dyn Fn() -> Result<Settings, ConfigError>>,
+) -> Result<(Driver, Unlinker), MasterError> {
+    let Left { inheritance, hand_over, returned } = left;
+    let complete = inheritance.check(hand_over.descriptors());
+    let complete = complete.map_err(|source| MasterError::Io { step: "find a descriptor that was left", source });
+    let purpose = if returned.is_some() { Purpose::Return } else { Purpose::GoOn };
+    match complete.and_then(|()| prepare(&hand_over, &read_settings, purpose)) {
+        Ok(prepared) => take_over(prepared, inheritance, hand_over, returned, read_settings),
+        Err(error) if returned.is_some() => start_over(inheritance, hand_over, read_settings, error),
+        Err(error) => {
+            log::error!("upgrade: this program cannot go on, back to the one before: {error}");
+            let source = go_back(&hand_over, inheritance.message(), &error.to_string());
+            log::error!("upgrade: the program before cannot be executed: {source}");
+            Err(error)
+        }
+    }
+}
+
+fn take_over(
+    prepared: Prepared,
+    mut inheritance: Inheritance,
+    left: HandOver,
+    returned: Option<String>,
+    read_settings: Box<dyn Fn() -> Result<Settings, ConfigError>>,
+) -> Result<(Driver, Unlinker), MasterError> {
+    let Prepared { settings, users, instance, directory, access_log, addresses, semaphores, sources, .. } = prepared;
+    let mut descriptors = Descriptors(&mut inheritance);
+    drop(descriptors.take(left.old_program)?);
+    let data_lock = File::from(descriptors.take(left.data_lock)?);
+    let alive = File::from(descriptors.take(left.alive)?);
+    let nudges = left.nudges.iter().map(|&fd| Ok(Arc::new(Nudge::adopt(descriptors.take(fd)?))));
+    let nudges = nudges.collect::<Result<_, MasterError>>()?;
+    let journal = Arc::new(Nudge::adopt(descriptors.take(left.journal_nudge)?));
+    let instance: &'static Instance = Box::leak(Box::new(instance.with_alive(alive)));
+    let unlinker = Unlinker(instance);
+    logging::share(&instance.control().log);
+    let access_log = access_log.map(|log| &*Box::leak(Box::new(log)));
+    let mut duplicates = Vec::new();
+    for (slot, socket) in left.connections {
+        duplicates.push((slot, descriptors.take(socket)?));
+    }
+    let common = Common {
+        instance,
+        settings: Box::leak(Box::new(settings)),
+        program: left.program,
+        read_settings,
+        users: Arc::new(users),
+        nudges,
+        journal,
+        access_log,
+        directory,
+        data_lock,
+    };
+    let connections = Connections::adopt(instance, duplicates);
+    let mut driver = Driver::new(common, left.supervisor, sources, addresses, connections);
+    driver.shared_listeners = descriptors.take_listeners(left.shared_listeners)?;
+    driver.accept_from(descriptors.take_listeners(left.listeners)?)?;
+    if let (Some(journal), Some(child)) = (driver.journal.as_mut(), left.journal) {
+        journal.child = Some(descriptors.take_child(child)?);
+    }
+    for (worker, semaphores) in left.workers.into_iter().zip(semaphores) {
+        let listeners = descriptors.take_listeners(worker.listeners)?;
+        let mut slot = WorkerSlot::adopt(instance, worker.index, listeners, semaphores, worker.owes_retraction);
+        (slot.leaving, slot.connections) = (worker.leaving, worker.connections);
+        if let Some(process) = worker.process {
+            let child = descriptors.take_child(process.child)?;
+            let lane = descriptors.take(process.lane)?;
+            slot.process = Some(WorkerProcess { child, lane, turns_before: process.turns_before });
+        }
+        let index = slot.index;
+        driver.workers[index] = Some(slot);
+    }
+    driver.watch_adopted();
+    match returned {
+        Some(why) => driver.supervisor.resume_unchanged(monotonic_ns(), &why),
+        None => driver.supervisor.resume_upgraded(monotonic_ns()),
+    }
+    Ok((driver, unlinker))
+}
+
+/// Descriptors that were left, to be owned.
+pub(super) struct Descriptors<'a>(pub(super) &'a mut Inheritance);
+
+impl Descriptors<'_> {
+    pub(super) fn take(&mut self, number: RawFd) -> Result<OwnedFd, MasterError> {
+        self.0.take(number).map_err(|source| MasterError::Io { step: "take over a descriptor", source })
+    }
+
+    pub(super) fn take_listeners(&mut self, [bank, web]: ListenersLeft) -> Result<Listeners, MasterError> {
+        let mut take = |number: Option<RawFd>| number.map(|number| self.take(number)).transpose();
+        Ok([take(bank)?, take(web)?])
+    }
+
+    pub(super) fn take_child(&mut self, child: ChildLeft) -> Result<Child, MasterError> {
+        Ok(Child::adopt(child.pid, self.take(child.pidfd)?))
+    }
+}
+
+impl Driver {
+    /// Watches the children that were left. One that cannot be watched is killed; that it has ended, SIGCHLD tells.
+    fn watch_adopted(&mut self) {
+        let unwatched = |error: &dyn std::fmt::Display, child: &Child| {
+            log::error!("process {} cannot be watched, so it is replaced: {error}", child.pid());
+            let _ = child.signal(nix::sys::signal::Signal::SIGKILL);
+        };
+        if let (Err(error), Some(child)) =
+            (self.watch_journal(), self.journal.as_ref().and_then(|journal| journal.child.as_ref()))
+        {
+            unwatched(&error, child);
+        }
+        for slot in self.workers.iter().flatten() {
+            if let (Err(error), Some(process)) = (self.watch_worker(slot.index), &slot.process) {
+                unwatched(&error, &process.child);
+            }
+        }
+        // Whatever came while nobody looked: events of descriptors that are registered now are told once more.
+        self.accepting.may_be_ready();
+    }
+}

@@ -1,0 +1,5 @@
+//! The server's processes, a folder for each.
+
+pub mod journal;
+pub mod master;
+pub mod worker;

@@ -1,0 +1,238 @@
+//! The intake: where connections come to a worker from. Over its lane, in dispatch mode; from a listening socket else.
+
+use std::io;
+use std::ops::Range;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use crate::base::limits::ACCEPTS_PER_TURN;
+use crate::ipc::lane::{Consumer, Taken, Ticket};
+use crate::ipc::process::monotonic_ns;
+use crate::ipc::{fdpass, net};
+use crate::store::connection::slot::{Claim, ConnectionSlot, Holder};
+use crate::store::connection::{Connection, PerService, Service};
+use crate::store::instance::Instance;
+
+/// A connection that came in.
+pub enum Arrival {
+    /// It has a slot.
+    Admitted {
+        /// The connection.
+        connection: Connection<'static>,
+        /// The slot's life.
+        generation: u32,
+        /// Nanoseconds since it was accepted.
+        waited_ns: u64,
+    },
+    /// It comes from another worker; go on with it.
+    Resumed {
+        /// The connection.
+        connection: Connection<'static>,
+        /// The slot's life.
+        generation: u32,
+    },
+    /// It comes from another worker, and is broken; close it.
+    Broken {
+        /// The connection.
+        connection: Connection<'static>,
+        /// The slot's life.
+        generation: u32,
+    },
+}
+
+/// Whether there may be more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum More {
+    /// Not before the socket says so.
+    No,
+    /// Ask again on the next turn.
+    Maybe,
+}
+
+/// A worker's intake.
+pub struct Intake {
+    worker: u16,
+    slots: &'static [ConnectionSlot],
+    consumer: Consumer<'static>,
+    lane: OwnedFd,
+    /// A descriptor whose ticket could not be taken yet.
+    held_back: Option<(Ticket, OwnedFd)>,
+    listeners: PerService<Option<OwnedFd>>,
+    /// The slots of each service.
+    places: PerService<Range<usize>>,
+    /// Where among them to look for a free one first.
+    next_place: PerService<usize>,
+    /// Whether no slot was free when it was last looked: nothing is accepted before [`Intake::look_again`].
+    full: PerService<bool>,
+}
+
+impl Intake {
+    /// The intake of worker `worker`: its lane, and the listening sockets that it accepts from by itself, if any.
+    #[must_use]
+    pub fn new(
+        worker: u16,
+        instance: &'static Instance,
+        consumer: Consumer<'static>,
+        lane: OwnedFd,
+        listeners: PerService<Option<OwnedFd>>,
+    ) -> Self {
+        let places = Service::ALL.map(|service| instance.slots_of(service));
+        let next_place = [usize::from(worker); 2];
+        let slots = instance.connections();
+        let full = [false; 2];
+        Intake { worker, slots, consumer, lane, held_back: None, listeners, places, next_place, full }
+    }
+
+    /// What the connection in slot `index` came for.
+    #[must_use]
+    pub fn service_of(&self, index: u32) -> Service {
+        if self.places[Service::Web.index()].contains(&(index as usize)) { Service::Web } else { Service::Bank }
+    }
+
+    /// A slot may be free again.
+    pub fn look_again(&mut self) {
+        self.full = [false; 2];
+    }
+
+    /// The worker's end of the socketpair.
+    #[must_use]
+    pub fn lane(&self) -> BorrowedFd<'_> {
+        self.lane.as_fd()
+    }
+
+    /// The sockets that this worker accepts from by itself.
+    pub fn listeners(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.listeners.iter().flatten().map(AsFd::as_fd)
+    }
+
+    /// Gives up accepting.
+    pub fn close_listeners(&mut self) {
+        self.listeners = [None, None];
+    }
+
+    /// Whether a descriptor waits here for its ticket.
+    #[must_use]
+    pub fn holds_back(&self) -> bool {
+        self.held_back.is_some()
+    }
+
+    /// Takes what the master handed over.
+    ///
+    /// # Errors
+    /// The lane's socket cannot be read (`UnexpectedEof` when the master has closed it), or is out of step with the ring.
+    pub fn take_from_lane(&mut self, mut welcome: impl FnMut(Arrival)) -> io::Result<More> {
+        for _ in 0..ACCEPTS_PER_TURN {
+            let (ticket, socket) = match self.held_back.take() {
+                Some(held_back) => held_back,
+                None => match self.receive()? {
+                    Some(received) => received,
+                    None => return Ok(More::No),
+                },
+            };
+            match self.consumer.take() {
+                Taken::Contended => {
+                    self.held_back = Some((ticket, socket));
+                    return Ok(More::Maybe);
+                }
+                Taken::Ticket(taken) if taken == ticket => welcome(self.admit(ticket, socket)?),
+                other => return Err(out_of_step(&format!("the descriptor of {ticket:?} came with {other:?}"))),
+            }
+        }
+        Ok(More::Maybe)
+    }
+
+    /// The next descriptor with its ticket; `None` when there is none now.
+    fn receive(&self) -> io::Result<Option<(Ticket, OwnedFd)>> {
+        let mut bytes = [0; Ticket::BYTES];
+        match fdpass::receive(self.lane.as_fd(), &mut bytes) {
+            Ok(Some(fdpass::Message { length: Ticket::BYTES, fd: Some(socket) })) => {
+                Ok(Some((Ticket::from_bytes(&bytes), socket)))
+            }
+            Ok(Some(message)) => Err(io::Error::new(io::ErrorKind::InvalidData, format!("no hand-over: {message:?}"))),
+            Ok(None) => Err(io::ErrorKind::UnexpectedEof.into()),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn admit(&self, ticket: Ticket, socket: OwnedFd) -> io::Result<Arrival> {
+        let slots = self.slots;
+        let generation = ticket.generation;
+        let from = |holder: fn(u16) -> Holder| Claim { holder: holder(self.worker), generation };
+        let not_ours = || out_of_step(&format!("{ticket:?} names a slot that was not handed to this worker"));
+        let slot = slots.get(ticket.slot as usize).ok_or_else(not_ours)?;
+        if slot.pass(from(Holder::Handed), Holder::Served(self.worker)) {
+            let connection = Connection::new(socket, slot, ticket.slot);
+            let waited_ns = monotonic_ns().saturating_sub(ticket.accepted_ns);
+            return Ok(Arrival::Admitted { connection, generation, waited_ns });
+        }
+        if !slot.pass(from(Holder::Resumed), Holder::Served(self.worker)) {
+            return Err(not_ours());
+        }
+        Ok(match Connection::resume(socket, slot, ticket.slot) {
+            Ok(connection) => Arrival::Resumed { connection, generation },
+            Err((connection, error)) => {
+                log::warn!("a connection from another worker cannot go on: {error}");
+                Arrival::Broken { connection, generation }
+            }
+        })
+    }
+
+    /// Accepts from the listening sockets. Whom no slot is free for waits in the kernel's queue.
+    ///
+    /// # Errors
+    /// See [`net::accept`].
+    pub fn accept(&mut self, mut welcome: impl FnMut(Arrival)) -> io::Result<More> {
+        for _ in 0..ACCEPTS_PER_TURN {
+            let mut came = false;
+            for service in Service::ALL {
+                if self.listeners[service.index()].is_none() {
+                    continue;
+                }
+                // First the slot: what was accepted could not be put back.
+                let Some((index, claim)) = self.claim_for(service) else { continue };
+                let slot = &self.slots[index];
+                let accepted =
+                    self.listeners[service.index()].as_ref().map_or(Ok(None), |from| net::accept(from.as_fd()));
+                match accepted {
+                    Ok(Some(socket)) => {
+                        came = true;
+                        let connection = Connection::new(socket, slot, u32::try_from(index).unwrap_or(u32::MAX));
+                        welcome(Arrival::Admitted { connection, generation: claim.generation, waited_ns: 0 });
+                    }
+                    nobody => {
+                        slot.free();
+                        nobody?;
+                    }
+                }
+            }
+            if !came {
+                return Ok(More::No);
+            }
+        }
+        Ok(More::Maybe)
+    }
+
+    /// Finds a free slot; all workers look for them, each beginning somewhere else.
+    fn claim_for(&mut self, service: Service) -> Option<(usize, Claim)> {
+        let which = service.index();
+        if self.full[which] {
+            return None;
+        }
+        let (now, places, next) = (monotonic_ns(), self.places[which].clone(), self.next_place[which]);
+        let count = places.len();
+        let mut rotated = (0..count).map(|offset| places.start + (next + offset) % count);
+        let claimed =
+            rotated.find_map(|index| Some((index, self.slots[index].begin(Holder::Served(self.worker), now)?)));
+        match claimed {
+            Some((index, _)) => self.next_place[which] = (index + 1 - places.start) % count,
+            None => self.full[which] = true,
+        }
+        claimed
+    }
+}
+
+/// Descriptors and tickets do not go together any more. The worker ends; its successor begins with an empty lane, and gets
+/// this one's connections.
+fn out_of_step(what: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, format!("the lane is out of step: {what}"))
+}

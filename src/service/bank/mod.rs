@@ -1,0 +1,8 @@
+//! The ledger for clients, by the binary protocol of `docs/PROTOCOL.md`.
+
+pub mod login;
+pub mod rules;
+pub mod session;
+pub mod statement;
+pub mod users;
+pub mod wire;

@@ -1,0 +1,154 @@
+//! Replies that wait until what they show is durable.
+
+use std::collections::VecDeque;
+
+use crate::base::vocab::Lsn;
+use crate::service::bank::session::guest::Guest;
+
+/// A connection's queued replies, cut into runs of which each may be sent once an operation is durable. Replies leave in the
+/// order of their requests, so a run also waits for those before it.
+#[derive(Debug, Default)]
+pub struct Held {
+    /// Rising in where they end and in what they wait for.
+    runs: VecDeque<Run>,
+    /// How far the ring may be sent.
+    released: u32,
+}
+
+#[derive(Debug)]
+struct Run {
+    /// Where it ends in the transmit ring.
+    end: u32,
+    /// The operation that it waits for.
+    lsn: Lsn,
+    replies: Replies,
+}
+
+/// Replies that leave together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Replies {
+    /// How many.
+    pub count: u64,
+    /// When the first of their requests was there to be read.
+    pub since_ns: u64,
+}
+
+impl Replies {
+    /// Counts others in, which came later.
+    #[inline]
+    pub fn add(&mut self, later: Replies) {
+        if self.count == 0 {
+            *self = later;
+        } else {
+            self.count += later.count;
+        }
+    }
+}
+
+impl Held {
+    /// Nothing held; the ring may be sent up to position `released`.
+    #[must_use]
+    pub fn none(released: u32) -> Self {
+        Held { runs: VecDeque::new(), released }
+    }
+
+    /// Holds all that is queued, which ends at `queued`, until operation `lsn` is durable.
+    pub fn hold(&mut self, queued: u32, lsn: Lsn, replies: Replies) {
+        match self.runs.back_mut() {
+            Some(run) if run.lsn >= lsn => {
+                run.end = queued;
+                run.replies.add(replies);
+            }
+            _ => self.runs.push_back(Run { end: queued, lsn, replies }),
+        }
+    }
+
+    /// Lets go what `may_be_shown`, and all that is queued if nothing waits any more; how far the ring may be sent. `let_go` is
+    /// told of each run.
+    #[inline]
+    pub fn release(&mut self, queued: u32, may_be_shown: impl Fn(Lsn) -> bool, let_go: impl Fn(Replies)) -> u32 {
+        while let Some(run) = self.runs.front() {
+            if !may_be_shown(run.lsn) {
+                return self.released;
+            }
+            self.released = run.end;
+            let_go(run.replies);
+            self.runs.pop_front();
+        }
+        self.released = queued;
+        queued
+    }
+
+    /// The operation that must become durable before all that is held may be sent.
+    #[inline]
+    #[must_use]
+    pub fn last(&self) -> Option<Lsn> {
+        self.runs.back().map(|run| run.lsn)
+    }
+
+    /// The operation that must become durable before anything more may be sent.
+    #[inline]
+    #[must_use]
+    pub fn waits_for(&self) -> Option<Lsn> {
+        self.runs.front().map(|run| run.lsn)
+    }
+}
+
+/// The connections of a worker that wait for the journal, in the order in which they may go on.
+#[derive(Debug, Default)]
+pub struct Line(VecDeque<(Lsn, u32)>);
+
+impl Line {
+    /// Has `guest` stand in line if it waits.
+    #[inline]
+    pub fn join(&mut self, guest: &mut Guest) {
+        let Some(lsn) = guest.waits_for().filter(|_| !guest.in_line) else { return };
+        guest.in_line = true;
+        // Operations become durable in groups: waiting for the one before, too, costs nothing, and keeps the line sorted.
+        let last = self.0.back().map_or(lsn, |&(last, _)| last);
+        self.0.push_back((lsn.max(last), guest.connection.index()));
+    }
+
+    /// What the first one waits for, and its slot.
+    #[must_use]
+    pub fn first(&self) -> Option<(Lsn, u32)> {
+        self.0.front().copied()
+    }
+
+    /// How many stand in it.
+    #[must_use]
+    pub fn length(&self) -> usize {
+        self.0.len()
+    }
+
+    /// The slot of the first one, if all up to `durable` is what it waits for.
+    pub fn next(&mut self, durable: Lsn) -> Option<u32> {
+        let (lsn, _) = *self.0.front()?;
+        if lsn <= durable { self.0.pop_front().map(|(_, slot)| slot) } else { None }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn replies_leave_in_order_and_not_before_what_they_show_is_durable() {
+        let replies = |count, since_ns| Replies { count, since_ns };
+        let gone = std::cell::RefCell::new(Vec::new());
+        let mut held = Held::none(100);
+        let let_go = |replies| gone.borrow_mut().push(replies);
+        assert_eq!(held.release(120, |_| false, let_go), 120, "nothing is held");
+        held.hold(140, Lsn(7), replies(2, 10));
+        held.hold(150, Lsn(5), replies(1, 20));
+        held.hold(160, Lsn(9), replies(4, 30));
+        assert_eq!(held.waits_for(), Some(Lsn(7)));
+        assert_eq!(held.release(160, |lsn| lsn <= Lsn(6), let_go), 120, "the second waits for the first");
+        assert_eq!(held.release(160, |lsn| lsn <= Lsn(8), let_go), 150);
+        assert_eq!(*gone.borrow(), [replies(3, 10)]);
+        assert_eq!(held.waits_for(), Some(Lsn(9)));
+        assert_eq!(held.release(160, |lsn| lsn <= Lsn(9), let_go), 160);
+        assert_eq!(*gone.borrow(), [replies(3, 10), replies(4, 30)]);
+        assert_eq!(held.waits_for(), None);
+    }
+}

@@ -1,0 +1,49 @@
+//! The small site that is in the program, for who serves no folder.
+
+use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
+
+use crate::service::http::rules::{ContentType, ETag, Entity, Sheet, Status};
+use crate::service::http::session::library::{Content, Item, Outcome, Stamp};
+
+/// The day on which the site was last changed, 2026-11-21, in seconds since 1970.
+const CHANGED: u64 = 1_795_219_200;
+
+/// The files, by their paths.
+const FILES: [(&[u8], &[u8]); 3] = [
+    (b"index.html", include_bytes!("site/index.html")),
+    (b"style.css", include_bytes!("site/style.css")),
+    (b"robots.txt", b"User-agent: *\nDisallow: /_vault/\n"),
+];
+
+/// Finds the file at `path`.
+#[must_use]
+pub fn find(path: &[u8], is_folder: bool, known: Option<Stamp>) -> Outcome {
+    let path = match (path, is_folder) {
+        (b"", _) => b"index.html",
+        (_, true) => return Outcome::Refused(Status::NotFound),
+        (path, false) => path,
+    };
+    match FILES.iter().find(|(name, _)| *name == path) {
+        None => Outcome::Refused(Status::NotFound),
+        // It never changes.
+        Some(_) if known.is_some() => Outcome::Same,
+        Some((path, bytes)) => Outcome::Found(Arc::new(item(path, bytes))),
+    }
+}
+
+fn item(path: &[u8], bytes: &[u8]) -> Item {
+    let (modified, length) = (UNIX_EPOCH + Duration::from_secs(CHANGED), bytes.len() as u64);
+    // In place of an inode, so that another version of the program has another tag.
+    let crc = u64::from(crc32fast::hash(bytes));
+    let entity = Entity {
+        length,
+        modified,
+        etag: ETag::of(modified, length, crc, false),
+        content_type: ContentType::of(path),
+        gzipped: false,
+        varies: false,
+    };
+    let stamp = Stamp { device: 0, inode: crc, length, changed: (0, 0), gzipped: false };
+    Item { sheet: Sheet::of(entity), content: Content::Bytes(bytes.into()), stamp }
+}

@@ -1,0 +1,207 @@
+//! A connection of the web with all that its worker remembers about it.
+
+use std::cell::Cell;
+use std::net::IpAddr;
+use std::ops::{Deref, DerefMut, Range};
+use std::sync::Arc;
+
+use crate::base::limits::{MAX_BODY_BYTES, STREAM_INPUT_BYTES};
+use crate::service::budget::Budget;
+use crate::service::http::rules::{self, Hold, Piece, Status};
+use crate::service::http::session::library::{Item, Outcome};
+use crate::service::visit::Visit;
+use crate::store::connection::slot::{Framing, Progress};
+
+/// A connection of the web that this worker serves.
+pub struct Guest {
+    pub(super) visit: Visit,
+    /// Where the client is.
+    pub peer: IpAddr,
+    /// What it is at.
+    pub stage: Stage,
+    /// Whether it has had an answer.
+    pub has_asked: bool,
+    /// What the library has found for the request that is to be looked at next.
+    pub told: Option<Arc<Outcome>>,
+    /// Since when a begun request has been waiting for its end.
+    pub partial_since_ns: Option<u64>,
+    /// Since when the request that is to be looked at next has been whole.
+    pub asked_ns: Option<u64>,
+    /// Memory for the next head.
+    pub spare: Vec<u8>,
+}
+
+/// What a connection is at.
+pub enum Stage {
+    /// It reads a head, or waits for one to begin.
+    Listening,
+    /// The library looks for the file that it asks for. The request stays unread till then.
+    Awaiting,
+    /// It sends an answer. The request stays unread until all of it is sent.
+    Sending(Box<Sending>),
+    /// It waits for room in the access log, for this line.
+    Unlogged {
+        /// The line.
+        line: Vec<u8>,
+        /// What comes then.
+        then: Then,
+    },
+    /// It throws away the body of the last request, of which so many bytes are to come.
+    Skipping(u64),
+    /// It sends events, one after the other, until somebody has enough.
+    Streaming(Box<Stream>),
+}
+
+/// A stream of events.
+pub struct Stream {
+    /// The request's head, for the log.
+    pub head: Vec<u8>,
+    /// What was asked.
+    pub asked: Asked,
+    /// What is to be sent.
+    pub text: Vec<u8>,
+    /// How much of that is sent.
+    pub text_sent: usize,
+    /// Bytes that were sent before.
+    pub sent: u64,
+    /// What its reader may send.
+    pub input: Budget,
+}
+
+impl Stream {
+    /// A stream that begins with `text`, its head.
+    #[must_use]
+    pub fn new(asked: Asked, head: &[u8], text: Vec<u8>) -> Self {
+        let input = Budget::new(STREAM_INPUT_BYTES, u64::MAX);
+        Stream { head: head.to_vec(), asked, text, text_sent: 0, sent: 0, input }
+    }
+}
+
+/// What comes after an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Then {
+    /// The connection ends.
+    End,
+    /// The next request, behind a body of so many bytes.
+    Next(u64),
+}
+
+/// What is kept of a request while it is answered; parts of it as places in the bytes that are unread.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    /// Bytes that its head takes in the receive ring.
+    pub head_bytes: usize,
+    /// The request line.
+    pub line: Range<usize>,
+    /// Who it says it comes from; empty where it does not.
+    pub referer: Range<usize>,
+    /// What it says it is; empty where it does not.
+    pub agent: Range<usize>,
+    /// What it is answered with.
+    pub status: Status,
+    /// What comes after the answer.
+    pub then: Then,
+    /// What the answer says of the connection, unless it ends.
+    pub connection: rules::Connection,
+    /// When it was whole.
+    pub since_ns: u64,
+}
+
+/// An answer on its way: text, then bytes of a file, then perhaps more of both.
+pub struct Sending {
+    /// What was asked.
+    pub asked: Asked,
+    /// The head, or whatever text comes next.
+    pub text: Vec<u8>,
+    /// How much of the text is sent.
+    pub text_sent: usize,
+    /// Bytes of the head.
+    pub head_bytes: usize,
+    /// Where the bytes come from.
+    pub source: Source,
+    /// Which of its bytes come behind the text.
+    pub range: Range<u64>,
+    /// What comes behind these.
+    pub more: std::vec::IntoIter<Piece>,
+    /// Bytes that were sent.
+    pub sent: u64,
+    /// Up to where the file was in the kernel's memory when it was last asked.
+    pub in_memory_to: Cell<u64>,
+    /// Whether the library reads the next part of it.
+    pub fetching: bool,
+}
+
+/// Where an answer's bytes come from.
+pub enum Source {
+    /// It has none but its text.
+    Nowhere,
+    /// From the shelf; to be put back.
+    Shelf(Hold),
+    /// From a file that is not on the shelf.
+    Own(Arc<Item>),
+}
+
+impl Guest {
+    /// A connection that has just been taken over, new or from another worker.
+    #[must_use]
+    pub fn new(visit: Visit, peer: IpAddr) -> Self {
+        let slot = visit.connection.slot();
+        let (body_left, has_asked) = (slot.framing().decoder, slot.progress() != Progress::default());
+        Guest {
+            visit,
+            peer,
+            stage: if body_left > 0 { Stage::Skipping(body_left.into()) } else { Stage::Listening },
+            has_asked,
+            told: None,
+            partial_since_ns: None,
+            asked_ns: None,
+            spare: Vec::new(),
+        }
+    }
+
+    /// What is remembered of every connection; the rest is forgotten.
+    #[must_use]
+    pub fn into_visit(self) -> Visit {
+        self.visit
+    }
+
+    /// Keeps, where it outlives this process, how many bytes of a body are to be thrown away once the next `consumed` bytes are
+    /// consumed. A successor that took them for a request would answer what nobody has asked.
+    pub fn keep_body_left(&self, consumed: usize, left: u64) {
+        const { assert!(MAX_BODY_BYTES < 1 << Framing::DECODER_BITS) };
+        let framing = Framing { decoder: u32::try_from(left).unwrap_or(u32::MAX), strikes: 0 };
+        self.connection.keep_framing(consumed, framing);
+    }
+
+    /// Has an event sent, if this is a stream; whether it is.
+    pub fn push(&mut self, event: &[u8]) -> bool {
+        let Stage::Streaming(stream) = &mut self.stage else { return false };
+        stream.text.drain(..stream.text_sent);
+        stream.sent += std::mem::take(&mut stream.text_sent) as u64;
+        stream.text.extend_from_slice(event);
+        true
+    }
+
+    /// Whether it is between two requests.
+    #[must_use]
+    pub fn is_listening(&self) -> bool {
+        matches!(self.stage, Stage::Listening) && self.told.is_none()
+    }
+}
+
+/// A guest is a visit, and more.
+impl Deref for Guest {
+    type Target = Visit;
+
+    #[inline]
+    fn deref(&self) -> &Visit {
+        &self.visit
+    }
+}
+
+impl DerefMut for Guest {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut Visit {
+        &mut self.visit
+    }
+}

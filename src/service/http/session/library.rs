@@ -1,0 +1,277 @@
+//! The library: files of the folder that is served, looked for and read by threads, since that may wait for a disk.
+
+use std::fs::{File, Metadata};
+use std::io::{self, Read};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::base::limits::MAX_CACHED_FILE_BYTES;
+use crate::ipc::files;
+use crate::service::http::rules::{ContentType, ETag, Entity, Sheet, Status};
+use crate::service::http::session::built_in;
+use crate::service::http::session::shelf::Reader;
+
+/// What a file is asked for by: `z` for a client that understands gzip, else `-`; a slash if the address ended in one, else `-`; and its
+/// path below the folder.
+pub type Key = Arc<[u8]>;
+
+/// What an open file is counted as on the shelf: descriptors are what it costs, and there are at most a thousand to 64 MiB.
+const OPEN_FILE_BYTES: usize = 64 << 10;
+/// What stands for a folder.
+const INDEX: &[u8] = b"index.html";
+
+/// By what one sees that a file has changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stamp {
+    pub(super) device: u64,
+    pub(super) inode: u64,
+    pub(super) length: u64,
+    pub(super) changed: (i64, i64),
+    /// Whether this is the file's compressed form.
+    pub(super) gzipped: bool,
+}
+
+/// A file that is served.
+pub struct Item {
+    /// What is said of it.
+    pub sheet: Sheet,
+    /// What it holds.
+    pub content: Content,
+    /// As it was when it was read.
+    pub stamp: Stamp,
+}
+
+/// What a file holds.
+pub enum Content {
+    /// All of it.
+    Bytes(Box<[u8]>),
+    /// It is sent from the open file.
+    Open(File),
+}
+
+impl Item {
+    /// What it is counted as on the shelf.
+    #[must_use]
+    pub fn shelf_bytes(&self) -> u64 {
+        let content = match &self.content {
+            Content::Bytes(bytes) => bytes.len(),
+            Content::Open(_) => OPEN_FILE_BYTES,
+        };
+        (content + self.sheet.heap_bytes() + size_of::<Item>()) as u64
+    }
+}
+
+/// What is to be done.
+pub enum Job {
+    /// Find a file.
+    Find {
+        /// Which.
+        key: Key,
+        /// What is known of it.
+        known: Option<Stamp>,
+        /// When it was asked for.
+        asked_ns: u64,
+    },
+    /// Have the kernel read a part of an open file into memory.
+    Fetch {
+        /// The file.
+        item: Arc<Item>,
+        /// Where the part begins.
+        offset: u64,
+        /// Its bytes.
+        count: usize,
+        /// Who waits for it.
+        reader: Reader,
+    },
+}
+
+/// What came of it.
+pub enum Done {
+    /// A file was looked for.
+    Looked(Finding),
+    /// A part of a file is in memory, or cannot be read.
+    Fetched(Reader),
+}
+
+/// What came of looking for a file.
+pub struct Finding {
+    /// Which.
+    pub key: Key,
+    /// When it was asked for.
+    pub asked_ns: u64,
+    /// What came of it.
+    pub outcome: Outcome,
+}
+
+/// What was found.
+pub enum Outcome {
+    /// What was known already.
+    Same,
+    /// This file.
+    Found(Arc<Item>),
+    /// A folder, whose address ends in a slash.
+    Folder,
+    /// Nothing that can be served.
+    Refused(Status),
+}
+
+/// The library.
+pub struct Library {
+    /// `None`: the site that is in the program.
+    www: Option<PathBuf>,
+}
+
+impl Library {
+    /// The files of the folder `www`, or of the site that is in the program.
+    #[must_use]
+    pub fn new(www: Option<PathBuf>) -> Self {
+        Library { www }
+    }
+
+    /// Does one job; may take its time.
+    pub fn run(&self, job: Job) -> Done {
+        match job {
+            Job::Find { key, known, asked_ns } => {
+                let outcome = self.find(&key, known);
+                Done::Looked(Finding { key, asked_ns, outcome })
+            }
+            Job::Fetch { item, offset, count, reader } => {
+                if let Content::Open(file) = &item.content {
+                    fetch(file, offset, count);
+                }
+                Done::Fetched(reader)
+            }
+        }
+    }
+
+    fn find(&self, key: &[u8], known: Option<Stamp>) -> Outcome {
+        let [gzip, slash, path @ ..] = key else { return Outcome::Refused(Status::InternalError) };
+        let (gzip, is_folder) = (*gzip == b'z', *slash == b'/');
+        let Some(www) = &self.www else { return built_in::find(path, is_folder, known) };
+        // By its name each time: whoever serves a new version may put another folder in its place.
+        let folder = match files::open_folder(www) {
+            Ok(folder) => folder,
+            Err(error) => {
+                log::warn!("{error}: nothing is found");
+                return Outcome::Refused(Status::NotFound);
+            }
+        };
+        let found = if is_folder {
+            let index = if path.is_empty() { INDEX.to_vec() } else { [path, b"/", INDEX].concat() };
+            find_form(&folder, &index, gzip, known).or_else(|error| match error.kind() {
+                // A folder without an index is there, and not to be seen.
+                io::ErrorKind::NotFound if is_a_folder(&folder, path) => Ok(Outcome::Refused(Status::Forbidden)),
+                _ => Err(error),
+            })
+        } else {
+            find_form(&folder, path, gzip, known)
+        };
+        found.unwrap_or_else(|error| Outcome::Refused(status_of(&error)))
+    }
+}
+
+/// The file at `path`, or the compressed form of it that lies beside it, if that will do.
+fn find_form(folder: &OwnedFd, path: &[u8], gzip: bool, known: Option<Stamp>) -> io::Result<Outcome> {
+    let file = files::open_beneath(folder.as_fd(), path)?;
+    let metadata = file.metadata()?;
+    if metadata.is_dir() {
+        return Ok(Outcome::Folder);
+    }
+    let compressed = files::open_beneath(folder.as_fd(), &[path, b".gz"].concat()).ok();
+    let compressed = compressed.and_then(|file| Some((file.metadata().ok()?, file)));
+    // An older one is of what the file was before.
+    let compressed =
+        compressed.filter(|(of_it, _)| of_it.is_file() && of_it.modified().ok() >= metadata.modified().ok());
+    let varies = compressed.is_some();
+    match compressed.filter(|_| gzip) {
+        Some((metadata, file)) => read(path, file, &metadata, Form { gzipped: true, varies }, known),
+        None => read(path, file, &metadata, Form { gzipped: false, varies }, known),
+    }
+}
+
+fn is_a_folder(folder: &OwnedFd, path: &[u8]) -> bool {
+    files::open_beneath(folder.as_fd(), path).and_then(|file| file.metadata()).is_ok_and(|metadata| metadata.is_dir())
+}
+
+/// Which of its forms a file is read in.
+#[derive(Clone, Copy)]
+struct Form {
+    gzipped: bool,
+    /// Whether there is another.
+    varies: bool,
+}
+
+fn read(path: &[u8], file: File, metadata: &Metadata, form: Form, known: Option<Stamp>) -> io::Result<Outcome> {
+    if !metadata.is_file() {
+        // A pipe or a device.
+        return Ok(Outcome::Refused(Status::Forbidden));
+    }
+    let Form { gzipped, varies } = form;
+    let stamp = Stamp {
+        device: metadata.dev(),
+        inode: metadata.ino(),
+        length: metadata.len(),
+        changed: (metadata.ctime(), metadata.ctime_nsec()),
+        gzipped,
+    };
+    if known == Some(stamp) {
+        return Ok(Outcome::Same);
+    }
+    let modified = metadata.modified()?;
+    let entity = Entity {
+        length: metadata.len(),
+        modified,
+        etag: ETag::of(modified, metadata.len(), metadata.ino(), gzipped),
+        content_type: ContentType::of(path),
+        gzipped,
+        varies,
+    };
+    let content = if metadata.len() > MAX_CACHED_FILE_BYTES {
+        Content::Open(file)
+    } else {
+        Content::Bytes(read_whole(file, metadata)?)
+    };
+    Ok(Outcome::Found(Arc::new(Item { sheet: Sheet::of(entity), content, stamp })))
+}
+
+fn read_whole(mut file: File, metadata: &Metadata) -> io::Result<Box<[u8]>> {
+    let mut bytes = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or(0));
+    file.by_ref().take(metadata.len()).read_to_end(&mut bytes)?;
+    // It was said how long it is; being written right now, it may be of another length and will be looked at again.
+    bytes.resize(usize::try_from(metadata.len()).unwrap_or(bytes.len()), 0);
+    Ok(bytes.into_boxed_slice())
+}
+
+/// Reads a part once, so that it is in the kernel's memory for a moment at least.
+fn fetch(file: &File, offset: u64, count: usize) {
+    let mut scratch = [0; 16 << 10];
+    let mut at = 0;
+    while at < count {
+        match file.read_at(&mut scratch, offset + at as u64) {
+            Ok(read @ 1..) => at += read,
+            // The sender meets the same end or error.
+            Ok(0) | Err(_) => return,
+        }
+    }
+}
+
+/// What a client is told when a file cannot be opened.
+fn status_of(error: &io::Error) -> Status {
+    match error.raw_os_error() {
+        // What would lead out of the folder is answered like what is not there.
+        Some(libc::ENOENT | libc::ENOTDIR | libc::EXDEV | libc::ELOOP | libc::ENAMETOOLONG | libc::EINVAL) => {
+            Status::NotFound
+        }
+        Some(libc::EACCES | libc::EPERM | libc::ENXIO) => Status::Forbidden,
+        Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::EAGAIN) => {
+            log::warn!("a file cannot be opened now: {error}");
+            Status::Unavailable
+        }
+        _ => {
+            log::warn!("a file cannot be read: {error}");
+            Status::InternalError
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! Threads for what may block, so that the event loop never does.
+//!
+//! The event loop hands in jobs over a bounded channel, and is woken when a finding lies in the other one. A [`FairPool`] has a queue
+//! before that channel, in which one owner's jobs do not keep those of the others waiting.
+
+use std::collections::VecDeque;
+use std::hash::Hash;
+use std::io;
+use std::sync::Arc;
+
+use crossbeam_channel::{Receiver, Sender, TrySendError, bounded, unbounded};
+
+use crate::service::fair::FairQueue;
+
+/// Threads that make findings `F` of jobs `J`.
+pub struct Pool<J, F> {
+    jobs: Sender<J>,
+    findings: Receiver<F>,
+}
+
+/// The queue of jobs is full; the job comes back.
+pub struct Overloaded<J>(pub J);
+
+impl<J: Send + 'static, F: Send + 'static> Pool<J, F> {
+    /// Starts `threads` threads called `name`, with a queue of `depth` jobs between them and the event loop. `wake` is called from
+    /// them whenever a finding is ready.
+    ///
+    /// # Errors
+    /// No thread can be started.
+    pub fn start(
+        name: &str,
+        threads: usize,
+        depth: usize,
+        work: impl Fn(J) -> F + Send + Sync + 'static,
+        wake: impl Fn() + Send + Sync + 'static,
+    ) -> io::Result<Self> {
+        let (jobs, inbox) = bounded::<J>(depth);
+        let (outbox, findings) = unbounded();
+        let hands = Arc::new((work, wake));
+        for number in 0..threads {
+            let (inbox, outbox, hands) = (inbox.clone(), outbox.clone(), hands.clone());
+            let serve = move || {
+                for job in inbox {
+                    let (work, wake) = &*hands;
+                    if outbox.send(work(job)).is_err() {
+                        return;
+                    }
+                    wake();
+                }
+            };
+            let started = std::thread::Builder::new().name(format!("{name}-{number}")).spawn(serve);
+            let named = |error: io::Error| format!("cannot start the thread {name}-{number}: {error}");
+            started.map_err(|error| io::Error::new(error.kind(), named(error)))?;
+        }
+        Ok(Pool { jobs, findings })
+    }
+
+    /// Hands in a job; never waits.
+    ///
+    /// # Errors
+    /// [`Overloaded`].
+    pub fn submit(&self, job: J) -> Result<(), Overloaded<J>> {
+        self.jobs.try_send(job).map_err(|error| match error {
+            TrySendError::Full(job) | TrySendError::Disconnected(job) => Overloaded(job),
+        })
+    }
+
+    /// The next finding, if one is ready.
+    pub fn finding(&self) -> Option<F> {
+        self.findings.try_recv().ok()
+    }
+}
+
+/// A pool behind a fair queue: its threads take jobs from the owners `K` in turn.
+pub struct FairPool<K, J, F> {
+    pool: Pool<J, F>,
+    waiting: FairQueue<K, J>,
+    /// Jobs that the threads have or will take next, and how many these may be: two for each, so that none waits for the event loop.
+    at_work: usize,
+    most_at_work: usize,
+    /// Jobs that were given back by a full queue, until the event loop asks.
+    refused: VecDeque<J>,
+}
+
+/// What came of a job.
+pub enum Done<J, F> {
+    /// It was done.
+    Found(F),
+    /// It was not, for want of room in the queue.
+    Refused(J),
+}
+
+impl<K: Copy + Eq + Hash, J: Send + 'static, F: Send + 'static> FairPool<K, J, F> {
+    /// Starts `threads` threads as [`Pool::start`] does, with a queue of `most` jobs before them.
+    ///
+    /// # Errors
+    /// No thread can be started.
+    pub fn start(
+        name: &str,
+        threads: usize,
+        most: usize,
+        work: impl Fn(J) -> F + Send + Sync + 'static,
+        wake: impl Fn() + Send + Sync + 'static,
+    ) -> io::Result<Self> {
+        let most_at_work = 2 * threads;
+        let pool = Pool::start(name, threads, most_at_work, work, wake)?;
+        Ok(FairPool { pool, waiting: FairQueue::new(most), at_work: 0, most_at_work, refused: VecDeque::new() })
+    }
+
+    /// Hands in a job of `owner`; never waits. In a full queue the owner with the most jobs loses its last one, which
+    /// [`FairPool::done`] then gives back; whether that has happened.
+    pub fn submit(&mut self, owner: K, job: J) -> bool {
+        let refused = self.waiting.push(owner, job);
+        let any = refused.is_some();
+        self.refused.extend(refused);
+        self.feed();
+        any
+    }
+
+    /// The next job that is done or refused, if there is one.
+    pub fn done(&mut self) -> Option<Done<J, F>> {
+        if let Some(job) = self.refused.pop_front() {
+            return Some(Done::Refused(job));
+        }
+        let finding = self.pool.finding()?;
+        self.at_work -= 1;
+        self.feed();
+        Some(Done::Found(finding))
+    }
+
+    /// Whether a job was refused and nobody has asked for it.
+    #[must_use]
+    pub fn has_refused(&self) -> bool {
+        !self.refused.is_empty()
+    }
+
+    /// Jobs that no thread has begun, but for a few.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// Takes out waiting jobs for which `is_over` holds: nobody waits for them any more.
+    pub fn forget(&mut self, is_over: impl Fn(&J) -> bool) {
+        self.waiting.remove(is_over);
+    }
+
+    fn feed(&mut self) {
+        while self.at_work < self.most_at_work {
+            let Some(job) = self.waiting.pop() else { return };
+            if let Err(Overloaded(job)) = self.pool.submit(job) {
+                // Its channel has room for all that may be at work, so the threads are gone.
+                self.refused.push_back(job);
+                return;
+            }
+            self.at_work += 1;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn the_few_jobs_of_one_owner_do_not_wait_for_the_many_of_another() {
+        let (start, begun) = bounded::<()>(0);
+        let (tell, told) = unbounded();
+        let work = move |job: u32| begun.recv().map_or(job, |()| job);
+        let mut pool = FairPool::start("test", 1, 10, work, move || tell.send(()).unwrap()).unwrap();
+        for job in 0..12 {
+            assert!(!pool.submit('a', job), "two at work, ten wait");
+        }
+        assert!(pool.submit('b', 100), "somebody loses a job");
+        assert!(matches!(pool.done(), Some(Done::Refused(11))));
+        pool.forget(|job| *job == 3);
+        let mut order = Vec::new();
+        for _ in 0..5 {
+            start.send(()).unwrap();
+            told.recv_timeout(Duration::from_secs(10)).unwrap();
+            let Some(Done::Found(job)) = pool.done() else { panic!("it was done") };
+            order.push(job);
+        }
+        // When the other owner came, two were at work and it was the first one's turn.
+        assert_eq!(order, [0, 1, 2, 100, 4]);
+    }
+}

@@ -1,0 +1,404 @@
+//! The control segment: what the master and its workers say to each other, and what tools read.
+
+use std::num::NonZeroU32;
+use std::ops::Deref;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
+
+use crate::base::logging::LogLosses;
+use crate::base::vocab::Lsn;
+use crate::ipc::bytes::SharedBytes;
+use crate::ipc::layout::Counter;
+use crate::shared_struct;
+use crate::store::connection::Service;
+use crate::store::instance::Blueprint;
+use crate::store::instance::histogram::{BUCKETS, Histogram};
+use crate::store::instance::life::Life;
+use crate::store::instance::mailbox::Mailbox;
+use crate::store::instance::stats::WorkerStats;
+
+shared_struct! {
+    /// What concerns all. Writer: the master.
+    pub struct Control, align 64, size 64 + 512 + 2 * 64 + 192 + 8 * (BUCKETS + 8) + 320 + 64; {
+        master_pid: AtomicU32,
+        orders: AtomicU32,
+        /// How connections reach workers, as `AcceptMode` is ordered.
+        accept_mode: AtomicU32,
+        /// 1 while no lane has room: workers that make room say so.
+        accept_paused: AtomicU32,
+        queue_depth: AtomicU32,
+        /// How many of the connection slots are the bank's; the others are for HTTP.
+        bank_connections: AtomicU32,
+        started_ns: AtomicU64,
+        /// Silence after which a client is dropped, nanoseconds; 0 for never.
+        idle_timeout_ns: AtomicU64,
+        /// Requests per second that one connection may make; 0 for no limit.
+        rate_limit: AtomicU64,
+        /// How often the settings were read again.
+        reloads: AtomicU64,
+        spare: AtomicU64,
+        data: SharedBytes<512>,
+        address: SharedBytes<64>,
+        /// Empty where there is no HTTP.
+        http_address: SharedBytes<64>,
+        /// The journal process.
+        pub(super) journal: JournalRow,
+        /// What tools ask of the master.
+        pub mailbox: Mailbox,
+        /// Lines of the log that could not be written.
+        pub log: LogLosses,
+    }
+}
+
+shared_struct! {
+    /// What concerns the journal process.
+    pub struct JournalRow, align 64, size 192 + 8 * (BUCKETS + 8); {
+        life: Life,
+        /// Groups made durable. Writer: the process.
+        pub groups: Counter,
+        /// Records made durable. Writer: the process.
+        pub records: Counter,
+        /// The last operation that the newest snapshot covers. Writers: the master at the start, then the process.
+        snapshot: AtomicU64,
+        /// Snapshots that were asked for so far. Writer: whoever asks.
+        snapshots_wanted: AtomicU64,
+        /// How many of these were taken, or could not be. Writer: the process.
+        snapshots_done: AtomicU64,
+        spare_line: [AtomicU64; 3],
+        /// How long groups took to be written and synced. Writer: the process.
+        pub sync_times: Histogram,
+        spare_words: [AtomicU64; 7],
+    }
+}
+
+shared_struct! {
+    /// What concerns one worker.
+    pub struct WorkerRow, align 64, size 128 + 64 + size_of::<WorkerStats>(); {
+        life: Life,
+        state: AtomicU32,
+        connections: AtomicU32,
+        /// The operation that the sleeping worker is to be woken for once it is durable; 0 for none. Writers: the worker, and
+        /// the journal process, which takes it down when it wakes the worker.
+        awaited: AtomicU64,
+        /// Connections that the worker is to give back. Writers: the master adds, the worker takes them away.
+        surplus: AtomicU32,
+        spare_word: AtomicU32,
+        spare_line: [AtomicU64; 5],
+        /// Counters. Writer: the worker.
+        pub stats: WorkerStats,
+    }
+}
+
+/// What the master wants of all workers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u32)]
+pub enum Orders {
+    /// Go on.
+    Serve = 0,
+    /// Finish what is in flight, answer nothing new, leave.
+    Stop = 1,
+    /// Leave now.
+    Hurry = 2,
+}
+
+/// Where a worker is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum WorkerState {
+    /// No process.
+    Absent = 0,
+    /// Forked, not yet in its loop.
+    Starting = 1,
+    /// In its loop.
+    Serving = 2,
+    /// Takes no more connections, serves those it has to their end.
+    Leaving = 3,
+    /// Sends what is queued, then ends.
+    Stopping = 4,
+}
+
+impl WorkerState {
+    /// The word that tools show.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            WorkerState::Absent => "absent",
+            WorkerState::Starting => "starting",
+            WorkerState::Serving => "serving",
+            WorkerState::Leaving => "leaving",
+            WorkerState::Stopping => "stopping",
+        }
+    }
+}
+
+impl Control {
+    /// Sets what does not change while the instance runs.
+    pub(super) fn describe(&self, master_pid: u32, started_ns: u64, blueprint: &Blueprint<'_>) {
+        self.master_pid.store(master_pid, Ordering::Relaxed);
+        self.started_ns.store(started_ns, Ordering::Relaxed);
+        self.accept_mode.store(blueprint.accept_mode, Ordering::Relaxed);
+        self.queue_depth.store(blueprint.queue_depth, Ordering::Relaxed);
+        self.bank_connections.store(blueprint.connections[Service::Bank.index()], Ordering::Relaxed);
+        self.data.store_text(blueprint.data);
+    }
+
+    /// How many of the connection slots are the bank's; they come first.
+    #[must_use]
+    pub fn bank_connections(&self) -> usize {
+        self.bank_connections.load(Ordering::Relaxed) as usize
+    }
+
+    /// What concerns the journal process.
+    #[must_use]
+    pub fn journal(&self) -> &JournalRow {
+        &self.journal
+    }
+
+    /// The master's process id.
+    #[must_use]
+    pub fn master_pid(&self) -> u32 {
+        self.master_pid.load(Ordering::Relaxed)
+    }
+
+    /// When the instance started, nanoseconds of the monotonic clock.
+    #[must_use]
+    pub fn started_ns(&self) -> u64 {
+        self.started_ns.load(Ordering::Relaxed)
+    }
+
+    /// How connections reach workers, as `AcceptMode` is ordered.
+    #[must_use]
+    pub fn accept_mode(&self) -> u32 {
+        self.accept_mode.load(Ordering::Relaxed)
+    }
+
+    /// Tickets that a lane may hold.
+    #[must_use]
+    pub fn queue_depth(&self) -> u32 {
+        self.queue_depth.load(Ordering::Relaxed)
+    }
+
+    /// The data directory.
+    #[must_use]
+    pub fn data(&self) -> String {
+        self.data.load_text()
+    }
+
+    fn address_text(&self, service: Service) -> &SharedBytes<64> {
+        match service {
+            Service::Bank => &self.address,
+            Service::Web => &self.http_address,
+        }
+    }
+
+    /// The address that the instance listens on for a service; empty where there is none.
+    #[must_use]
+    pub fn address(&self, service: Service) -> String {
+        self.address_text(service).load_text()
+    }
+
+    /// Says which address the instance listens on for a service.
+    pub fn set_address(&self, service: Service, address: &str) {
+        self.address_text(service).store_text(address);
+    }
+
+    /// Sets what can change while the instance runs.
+    pub fn tune(&self, idle_timeout: Option<Duration>, rate_limit: Option<NonZeroU32>) {
+        let idle_ns = idle_timeout.map_or(0, |idle| u64::try_from(idle.as_nanos()).unwrap_or(u64::MAX));
+        self.idle_timeout_ns.store(idle_ns, Ordering::Relaxed);
+        self.rate_limit.store(rate_limit.map_or(0, NonZeroU32::get).into(), Ordering::Relaxed);
+    }
+
+    /// Says that settings and users are to be read again; wake the workers up afterwards.
+    pub fn announce_reload(&self) {
+        self.reloads.fetch_add(1, Ordering::Release);
+    }
+
+    /// How often settings and users were to be read again.
+    #[must_use]
+    pub fn reloads(&self) -> u64 {
+        self.reloads.load(Ordering::Acquire)
+    }
+
+    /// Silence after which a client is dropped, nanoseconds; `None` is never.
+    #[must_use]
+    pub fn idle_timeout_ns(&self) -> Option<u64> {
+        Some(self.idle_timeout_ns.load(Ordering::Relaxed)).filter(|&idle| idle > 0)
+    }
+
+    /// Requests per second that one connection may make; `None` is no limit.
+    #[must_use]
+    pub fn rate_limit(&self) -> Option<NonZeroU32> {
+        u32::try_from(self.rate_limit.load(Ordering::Relaxed)).ok().and_then(NonZeroU32::new)
+    }
+
+    /// Gives orders to all workers; wake them up afterwards.
+    pub fn order(&self, orders: Orders) {
+        self.orders.store(orders as u32, Ordering::Release);
+    }
+
+    /// What the workers are to do.
+    #[must_use]
+    pub fn orders(&self) -> Orders {
+        match self.orders.load(Ordering::Acquire) {
+            0 => Orders::Serve,
+            1 => Orders::Stop,
+            _ => Orders::Hurry,
+        }
+    }
+
+    /// Says whether the master waits for room in a lane.
+    pub fn set_accept_paused(&self, paused: bool) {
+        self.accept_paused.store(u32::from(paused), Ordering::SeqCst);
+    }
+
+    /// Whether the master waits for room in a lane.
+    #[must_use]
+    pub fn accept_paused(&self) -> bool {
+        self.accept_paused.load(Ordering::SeqCst) != 0
+    }
+}
+
+impl JournalRow {
+    /// Counts a group of `records` records that became durable within `took_ns` nanoseconds.
+    pub fn count_group(&self, records: u64, took_ns: u64) {
+        self.groups.add(1);
+        self.records.add(records);
+        self.sync_times.record(took_ns, 1);
+    }
+
+    /// Asks for a snapshot; gives what [`JournalRow::snapshots_done`] must reach.
+    pub fn want_snapshot(&self) -> u64 {
+        self.snapshots_wanted.fetch_add(1, Ordering::AcqRel) + 1
+    }
+
+    /// Snapshots that were asked for so far.
+    #[must_use]
+    pub fn snapshots_wanted(&self) -> u64 {
+        self.snapshots_wanted.load(Ordering::Acquire)
+    }
+
+    /// How many of these were taken, or could not be.
+    #[must_use]
+    pub fn snapshots_done(&self) -> u64 {
+        self.snapshots_done.load(Ordering::Acquire)
+    }
+
+    /// Says how many of these were taken, or could not be.
+    pub fn set_snapshots_done(&self, done: u64) {
+        self.snapshots_done.store(done, Ordering::Release);
+    }
+
+    /// The last operation that the newest snapshot covers.
+    #[must_use]
+    pub fn snapshot(&self) -> Lsn {
+        Lsn(self.snapshot.load(Ordering::Acquire))
+    }
+
+    /// Says which operation the newest snapshot covers.
+    pub fn set_snapshot(&self, lsn: Lsn) {
+        self.snapshot.store(lsn.0, Ordering::Release);
+    }
+}
+
+/// The row of a process is its life, and more.
+impl Deref for WorkerRow {
+    type Target = Life;
+
+    fn deref(&self) -> &Life {
+        &self.life
+    }
+}
+
+/// As for a worker.
+impl Deref for JournalRow {
+    type Target = Life;
+
+    fn deref(&self) -> &Life {
+        &self.life
+    }
+}
+
+impl WorkerRow {
+    /// The master's part of a birth, before the fork.
+    pub fn begin_life(&self, now_ns: u64) {
+        self.awaited.store(0, Ordering::Relaxed);
+        self.surplus.store(0, Ordering::Relaxed);
+        self.connections.store(0, Ordering::Relaxed);
+        self.life.begin_life(now_ns);
+        self.set_state(WorkerState::Starting);
+    }
+
+    /// The master's part of a death.
+    pub fn end_life(&self) {
+        self.set_pid(0);
+        self.connections.store(0, Ordering::Relaxed);
+        self.set_state(WorkerState::Absent);
+    }
+
+    /// Asks the worker to give back `connections`; wake it up afterwards.
+    pub fn ask_for(&self, connections: u32) {
+        self.surplus.store(connections, Ordering::Release);
+    }
+
+    /// How many connections the worker is to give back; they are not asked for again.
+    #[must_use]
+    pub fn take_surplus(&self) -> u32 {
+        self.surplus.swap(0, Ordering::AcqRel)
+    }
+
+    /// Asks to be woken once operation `lsn` is durable, or for nothing; afterwards the worker must look once more whether it is.
+    #[inline]
+    pub fn await_durable(&self, lsn: Lsn) {
+        // DURABLE-OR-AWAITED: either this worker sees that the operation is durable, or the journal process sees that it waits.
+        self.awaited.store(lsn.0, Ordering::SeqCst);
+    }
+
+    /// Whether the worker sleeps until an operation that is durable now, and this caller is the one to wake it.
+    #[must_use]
+    pub fn must_be_woken(&self, durable: Lsn) -> bool {
+        // DURABLE-OR-AWAITED.
+        let awaited = self.awaited.load(Ordering::SeqCst);
+        awaited != 0
+            && awaited <= durable.0
+            && self.awaited.compare_exchange(awaited, 0, Ordering::SeqCst, Ordering::SeqCst).is_ok()
+    }
+
+    /// Says where the worker is in its life.
+    pub fn set_state(&self, state: WorkerState) {
+        self.state.store(state as u32, Ordering::Relaxed);
+    }
+
+    /// Where the worker is in its life.
+    #[must_use]
+    pub fn state(&self) -> WorkerState {
+        match self.state.load(Ordering::Relaxed) {
+            1 => WorkerState::Starting,
+            2 => WorkerState::Serving,
+            3 => WorkerState::Leaving,
+            4 => WorkerState::Stopping,
+            _ => WorkerState::Absent,
+        }
+    }
+
+    /// Says how many connections the worker has.
+    pub fn set_connections(&self, count: u32) {
+        self.connections.store(count, Ordering::Relaxed);
+    }
+
+    /// How many connections the worker has.
+    #[must_use]
+    pub fn connections(&self) -> u32 {
+        self.connections.load(Ordering::Relaxed)
+    }
+
+    /// How many of them are of `service`, those that were told good-bye included.
+    #[must_use]
+    pub fn connections_of(&self, service: Service) -> u64 {
+        let web = self.stats.web.connections.get();
+        match service {
+            Service::Bank => u64::from(self.connections()).saturating_sub(web),
+            Service::Web => web,
+        }
+    }
+}

@@ -1,0 +1,311 @@
+//! A running instance: all of its shared memory and semaphores, made together and unlinked together.
+//!
+//! The master makes it; its children have it by fork; `vaultctl` opens it for reading. The control segment is made first
+//! and unlinked last, and its file is locked ([`crate::ipc::filelock`]) for as long as any process of the instance lives:
+//! that lock, not a pid, tells a running instance from what a dead one left ([`stale`]).
+
+pub mod control;
+pub mod histogram;
+pub mod holders;
+pub mod life;
+pub mod lock_file;
+pub mod mailbox;
+pub mod stale;
+pub mod stats;
+
+use std::fs::File;
+use std::ops::Range;
+
+use crate::base::limits::{MAX_WORKERS, RESERVED_CONNECTIONS};
+use crate::ipc::lane::{self, LaneRing, LaneSemaphores};
+use crate::ipc::names::Generation;
+use crate::ipc::segment::{Access, Segment};
+use crate::ipc::{IpcError, filelock, process, segment, semaphore};
+use crate::store::connection::slot::ConnectionSlot;
+use crate::store::connection::{PerService, Service};
+use crate::store::ledger::{Shape, Table};
+use control::{Control, JournalRow, WorkerRow};
+
+/// Version of the layout of the control, lanes and connections segments.
+pub const LAYOUT_VERSION: u32 = 7;
+
+/// The versions of all layouts, in words that two programs can compare.
+#[must_use]
+pub fn layout() -> String {
+    let [accounts, ring, keys] = crate::store::ledger::LAYOUT_VERSIONS;
+    let log = crate::store::access_log::LAYOUT_VERSION;
+    format!("control {LAYOUT_VERSION} accounts {accounts} ring {ring} keys {keys} access-log {log}")
+}
+
+/// The segments' objects, in the order in which they are made.
+const SEGMENTS: [&str; 8] = ["control", "lanes", "accounts", "intents", "journal", "keys", "key-index", "connections"];
+
+/// What an instance is made for.
+pub struct Blueprint<'a> {
+    /// Its name and boot.
+    pub generation: Generation,
+    /// The accounts, and how their operations are kept.
+    pub ledger: Shape,
+    /// How many slots for connections, for each service that is on; the [`RESERVED_CONNECTIONS`] among them.
+    pub connections: PerService<u32>,
+    /// Tickets that a lane may hold.
+    pub queue_depth: u32,
+    /// How connections reach workers, as `AcceptMode` is ordered; for tools.
+    pub accept_mode: u32,
+    /// The data directory; for tools.
+    pub data: &'a str,
+}
+
+/// The memory of a running instance.
+pub struct Instance {
+    generation: Generation,
+    control: Segment<Control, WorkerRow>,
+    lanes: Segment<(), LaneRing>,
+    table: Table,
+    connections: Segment<(), ConnectionSlot>,
+    /// Locked while any process of the instance lives; `None` for those who only look.
+    alive: Option<File>,
+}
+
+/// One segment as tools show it: its full name, and its bytes.
+pub struct SegmentSummary<'a> {
+    /// The full name.
+    pub name: &'a str,
+    /// Bytes, header included.
+    pub bytes: usize,
+}
+
+/// The segments of an instance, each with its bytes, for accounts as `ledger` says and so many connection slots.
+#[must_use]
+pub fn segment_bytes(ledger: &Shape, connections: usize) -> [(&'static str, usize); 8] {
+    let control = Segment::<Control, WorkerRow>::bytes_for(MAX_WORKERS);
+    let lanes = Segment::<(), LaneRing>::bytes_for(MAX_WORKERS);
+    let [accounts, intents, journal, keys, index] = Table::bytes_for(ledger);
+    let connections = Segment::<(), ConnectionSlot>::bytes_for(connections);
+    let bytes = [control, lanes, accounts, intents, journal, keys, index, connections];
+    std::array::from_fn(|i| (SEGMENTS[i], bytes[i]))
+}
+
+/// Whether a version of this program makes objects of that name: the last part of a full one.
+#[must_use]
+pub fn makes_object(object: &str, semaphore: bool) -> bool {
+    if semaphore {
+        let lane = |worker: usize| lane::semaphore_names(worker).iter().any(|name| name == object);
+        return object == crate::store::access_log::SEMAPHORE || (0..MAX_WORKERS).any(lane);
+    }
+    object == crate::store::access_log::SEGMENT || SEGMENTS.contains(&object)
+}
+
+/// How many connections of a service there are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Occupancy {
+    /// Open connections.
+    pub open: u64,
+    /// Connections that were told good-bye and have not closed yet; they hold a slot, too.
+    pub parting: u64,
+    /// As many as may be open.
+    pub allowed: u64,
+}
+
+impl Occupancy {
+    /// How many are open beyond those that may be.
+    #[must_use]
+    pub fn excess(self) -> u64 {
+        self.open.saturating_sub(self.allowed)
+    }
+
+    /// How many slots are taken beyond three quarters of the reserved ones: soon there will be none.
+    #[must_use]
+    pub fn shortage(self) -> u64 {
+        (self.open + self.parting).saturating_sub(self.allowed + u64::from(RESERVED_CONNECTIONS) * 3 / 4)
+    }
+}
+
+impl Instance {
+    /// Makes all segments. Semaphores are made with each worker's lane ([`Instance::make_lane`]).
+    ///
+    /// # Errors
+    /// One of them cannot be made; those made before it are unlinked again.
+    pub fn create(blueprint: &Blueprint<'_>) -> Result<Self, IpcError> {
+        let made = Self::make_segments(blueprint);
+        if made.is_err() {
+            unlink_segments(&blueprint.generation)?;
+        }
+        made
+    }
+
+    fn make_segments(blueprint: &Blueprint<'_>) -> Result<Self, IpcError> {
+        let generation = blueprint.generation.clone();
+        let boot = generation.boot;
+        let [control, lanes, accounts, intents, journal, keys, index, connections] =
+            SEGMENTS.map(|object| generation.name(object));
+        let maker = std::process::id();
+        let mut alive = None;
+        let control_segment =
+            Segment::create(&control, LAYOUT_VERSION, boot, MAX_WORKERS, |root: &Control, _: &[WorkerRow]| {
+                // Before the segment is published, so that nobody who can see that it is finished finds it unlocked.
+                let file = segment::open_file(&control)?;
+                filelock::lock(&file, &control)?;
+                alive = Some(file);
+                root.mailbox.init(&control)?;
+                root.describe(maker, process::monotonic_ns(), blueprint);
+                Ok(())
+            })?;
+        let lanes = Segment::create(&lanes, LAYOUT_VERSION, boot, MAX_WORKERS, |(), _| Ok(()))?;
+        let table = Table::create([&accounts, &intents, &journal, &keys, &index], boot, &blueprint.ledger)?;
+        let slots = blueprint.connections.iter().sum::<u32>() as usize;
+        let connections = Segment::create(&connections, LAYOUT_VERSION, boot, slots, |(), _| Ok(()))?;
+        Ok(Instance { generation, control: control_segment, lanes, table, connections, alive })
+    }
+
+    /// Opens a running instance: to look, or, for a master that takes over from another program, to go on with it.
+    ///
+    /// # Errors
+    /// One of its segments is missing or of another layout.
+    pub fn open(generation: Generation, access: Access) -> Result<Self, IpcError> {
+        let [control, lanes, accounts, intents, journal, keys, index, connections] =
+            SEGMENTS.map(|object| generation.name(object));
+        Ok(Instance {
+            control: Segment::open(&control, LAYOUT_VERSION, access)?,
+            lanes: Segment::open(&lanes, LAYOUT_VERSION, access)?,
+            table: Table::open([&accounts, &intents, &journal, &keys, &index], access)?,
+            connections: Segment::open(&connections, LAYOUT_VERSION, access)?,
+            generation,
+            alive: None,
+        })
+    }
+
+    /// The same instance, which a new program goes on with, with the locked file that the program before has left.
+    #[must_use]
+    pub fn with_alive(self, alive: File) -> Self {
+        Instance { alive: Some(alive), ..self }
+    }
+
+    /// Opens the control segment of a running instance for writing, to put a letter into its mailbox.
+    ///
+    /// # Errors
+    /// There is none, or it is of another layout.
+    pub fn open_control(generation: &Generation) -> Result<Segment<Control, WorkerRow>, IpcError> {
+        Segment::open(&generation.name(SEGMENTS[0]), LAYOUT_VERSION, Access::Write)
+    }
+
+    /// Makes the semaphores of worker `worker`'s lane.
+    ///
+    /// # Errors
+    /// One of them cannot be made.
+    pub fn make_lane(&self, worker: usize) -> Result<LaneSemaphores, IpcError> {
+        LaneSemaphores::create(&self.lane_semaphore_names(worker), self.control().queue_depth())
+    }
+
+    /// Removes the names of the semaphores of worker `worker`'s lane, when it has left for good.
+    ///
+    /// # Errors
+    /// What `sem_unlink(3)` gives.
+    pub fn unmake_lane(&self, worker: usize) -> Result<(), IpcError> {
+        self.lane_semaphore_names(worker).iter().try_for_each(|name| semaphore::unlink(name))
+    }
+
+    /// The full names of the semaphores of worker `worker`'s lane.
+    #[must_use]
+    pub fn lane_semaphore_names(&self, worker: usize) -> [String; 3] {
+        lane::semaphore_names(worker).map(|object| self.generation.name(&object))
+    }
+
+    /// Removes every name, semaphores too; who has the memory mapped keeps it. Only for the master: see
+    /// `master::Unlinker`.
+    ///
+    /// # Errors
+    /// The first name that could not be removed; the others are removed all the same.
+    pub fn unlink(&self) -> Result<(), IpcError> {
+        let lanes = (0..MAX_WORKERS).map(|worker| self.unmake_lane(worker)).fold(Ok(()), Result::and);
+        lanes.and(unlink_segments(&self.generation))
+    }
+
+    /// Name and boot.
+    #[must_use]
+    pub fn generation(&self) -> &Generation {
+        &self.generation
+    }
+
+    /// What concerns all.
+    #[must_use]
+    pub fn control(&self) -> &Control {
+        self.control.root()
+    }
+
+    /// What concerns the journal process.
+    #[must_use]
+    pub fn journal_row(&self) -> &JournalRow {
+        &self.control().journal
+    }
+
+    /// What concerns one worker, for each.
+    #[must_use]
+    pub fn workers(&self) -> &[WorkerRow] {
+        self.control.elements()
+    }
+
+    /// The ring of worker `worker`'s lane.
+    #[must_use]
+    pub fn lane_ring(&self, worker: usize) -> &LaneRing {
+        &self.lanes.elements()[worker]
+    }
+
+    /// The accounts.
+    #[must_use]
+    pub fn table(&self) -> &Table {
+        &self.table
+    }
+
+    /// The connection slots.
+    #[must_use]
+    pub fn connections(&self) -> &[ConnectionSlot] {
+        self.connections.elements()
+    }
+
+    /// The slots that are for connections of `service`.
+    #[must_use]
+    pub fn slots_of(&self, service: Service) -> Range<usize> {
+        let bank = self.control().bank_connections();
+        match service {
+            Service::Bank => 0..bank,
+            Service::Web => bank..self.connections().len(),
+        }
+    }
+
+    /// How many connections of `service` there are, and how many there may be. Costs some loads for each worker that there ever was:
+    /// a new one gets the first row that is free.
+    #[must_use]
+    pub fn occupancy(&self, service: Service) -> Occupancy {
+        let allowed = (self.slots_of(service).len() as u64).saturating_sub(RESERVED_CONNECTIONS.into());
+        let mut occupancy = Occupancy { allowed, ..Occupancy::default() };
+        for row in self.workers().iter().take_while(|row| row.lives() > 0).filter(|row| row.pid() != 0) {
+            let parting = row.stats.bounds.parting[service.index()].get();
+            occupancy.parting += parting;
+            occupancy.open += row.connections_of(service).saturating_sub(parting);
+        }
+        occupancy
+    }
+
+    /// The file whose lock says that the instance lives; children keep it open.
+    #[must_use]
+    pub fn alive(&self) -> Option<&File> {
+        self.alive.as_ref()
+    }
+
+    /// All segments.
+    #[must_use]
+    pub fn segments(&self) -> Vec<SegmentSummary<'_>> {
+        let own = [
+            (self.control.name(), self.control.bytes()),
+            (self.lanes.name(), self.lanes.bytes()),
+            (self.connections.name(), self.connections.bytes()),
+        ];
+        own.into_iter().chain(self.table.segments()).map(|(name, bytes)| SegmentSummary { name, bytes }).collect()
+    }
+}
+
+/// Unlinks the segments, the control segment last: as long as anything is left, it is there to say whose it is.
+fn unlink_segments(generation: &Generation) -> Result<(), IpcError> {
+    SEGMENTS.iter().rev().map(|object| segment::unlink(&generation.name(object))).fold(Ok(()), Result::and)
+}

@@ -1,0 +1,133 @@
+//! What a worker counts: one row of plain counters, written by that worker alone, read by all.
+
+use crate::ipc::layout::Counter;
+use crate::shared_struct;
+use crate::store::instance::histogram::{BUCKETS, Histogram};
+
+/// Places for counters per opcode, in the order of `wire::Opcode::ALL`.
+pub const OPCODES: usize = 8;
+/// Places for counters per status code.
+pub const STATUSES: usize = 16;
+/// Places for counters per status code of HTTP, in the order of `http::Status::ALL`.
+pub const HTTP_STATUSES: usize = 32;
+
+shared_struct! {
+    /// Counters of one worker since the instance began; a successor counts on. Writer: the worker.
+    pub struct WorkerStats, align 64, size 320 + 8 * (BUCKETS + 1) + WEB_BYTES + BOUND_BYTES; {
+        /// Connections of the bank taken over.
+        pub accepted: Counter,
+        /// Connections of the bank closed.
+        pub closed: Counter,
+        /// Connections of the bank turned away because no slot was free.
+        pub refused: Counter,
+        /// Connections dropped for being idle.
+        pub idle_dropped: Counter,
+        /// Connections dropped for a frame that did not end.
+        pub slow_dropped: Counter,
+        /// Bytes received.
+        pub bytes_in: Counter,
+        /// Bytes sent.
+        pub bytes_out: Counter,
+        /// Turns of the event loop.
+        pub turns: Counter,
+        /// Requests by opcode.
+        pub requests: [Counter; OPCODES],
+        /// Answers by status code.
+        pub answers: [Counter; STATUSES],
+        /// Nanoseconds that tickets waited between accept and the worker, summed.
+        pub dispatch_wait_ns: Counter,
+        /// The longest of these waits.
+        pub dispatch_wait_most_ns: Counter,
+        /// Bad frames.
+        pub strikes: Counter,
+        /// Times that the lane was found in use by the master.
+        pub lane_contended: Counter,
+        /// Connections taken over from other workers.
+        pub resumed: Counter,
+        spare: [Counter; 3],
+        /// From when a request of the bank was there to be read to when its reply was free to be sent.
+        pub answer_times: Histogram,
+        /// What it served over HTTP.
+        pub web: WebStats,
+        /// What happened at the bounds of `limits`.
+        pub bounds: BoundStats,
+    }
+}
+
+/// Bytes of [`BoundStats`].
+const BOUND_BYTES: usize = 8 * 24;
+
+shared_struct! {
+    /// What a worker counts at the bounds of `limits`. Writer: the worker.
+    pub struct BoundStats, align 8, size BOUND_BYTES; {
+        /// LOGINs that failed.
+        pub logins_failed: Counter,
+        /// Connections closed after too many of these.
+        pub guessers_closed: Counter,
+        /// Connections closed since they had not logged in in time.
+        pub strangers_closed: Counter,
+        /// LOGINs that wait for a thread now.
+        pub logins_waiting: Counter,
+        /// LOGINs answered ERR_BUSY since too many waited.
+        pub logins_refused: Counter,
+        /// HISTORYs and TOTALS that wait for a thread now.
+        pub lookups_waiting: Counter,
+        /// HISTORYs and TOTALS answered ERR_BUSY since too many waited.
+        pub lookups_refused: Counter,
+        /// Connections closed since they sent too much after they were told good-bye, or into a stream of events.
+        pub flooders_closed: Counter,
+        /// Silent connections closed to make room for others, by service.
+        pub evicted: [Counter; 2],
+        /// Connections that could be, now; by service.
+        pub silent: [Counter; 2],
+        /// Connections that were told good-bye and have not closed yet, by service.
+        pub parting: [Counter; 2],
+        /// Streams of events answered 503 since there were too many.
+        pub streams_refused: Counter,
+        /// Lines of the access log that were dropped.
+        pub log_dropped: Counter,
+        /// Bytes of lines that wait for room in the access log now, of connections that have ended.
+        pub log_held_bytes: Counter,
+        bound_spare: [Counter; 7],
+    }
+}
+
+/// Bytes of [`WebStats`].
+const WEB_BYTES: usize = 8 * (HTTP_STATUSES + 14 + BUCKETS + 1);
+
+shared_struct! {
+    /// What a worker counts of HTTP. Writer: the worker.
+    pub struct WebStats, align 8, size WEB_BYTES; {
+        /// Connections taken over.
+        pub accepted: Counter,
+        /// Connections turned away because no slot was free.
+        pub refused: Counter,
+        /// Connections that are open now.
+        pub connections: Counter,
+        /// Bytes sent, heads included.
+        pub bytes_out: Counter,
+        /// Answers by status code.
+        pub answers: [Counter; HTTP_STATUSES],
+        /// Requests that the cache had the file for.
+        pub cache_hits: Counter,
+        /// Requests that it did not.
+        pub cache_misses: Counter,
+        /// Files that were put out of the cache for others.
+        pub cache_evictions: Counter,
+        /// Bytes that the cache holds now.
+        pub cache_bytes: Counter,
+        /// Files that the cache holds now.
+        pub cache_entries: Counter,
+        /// Files that are being read now, or wait for a thread.
+        pub queued: Counter,
+        /// Requests that were refused because too many waited for a thread.
+        pub overloaded: Counter,
+        /// Times that a line had to wait for room in the access log.
+        pub log_waits: Counter,
+        /// Streams of the dashboard that are open now.
+        pub streams: Counter,
+        web_spare: Counter,
+        /// From when a request was whole to when its answer was sent.
+        pub answer_times: Histogram,
+    }
+}

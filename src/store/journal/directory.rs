@@ -1,0 +1,482 @@
+//! The data directory: what it is (`DATA/format`), which accounts it opened with, and where its files are.
+//!
+//! `format` is text that a person can read, one statement a line, with the checksum of all lines above as its last:
+//!
+//! ```text
+//! bank-vault data 1
+//! identity 6f0c…
+//! records-per-segment 524288
+//! accounts 10000 opening-cents 0
+//! accounts 12000 opening-cents 5000
+//! crc32 1b2c3d4e
+//! ```
+//!
+//! Each `accounts` line is a step of growth: from the number of the line before up to its own, accounts opened with so much.
+
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::disk::{self, BLOCK_BYTES, Disk, RealDisk};
+use super::error::{DiskError, Step};
+use super::record::RECORD_BYTES;
+use super::text;
+use super::trust::{self, Distrust};
+use crate::base::limits::{MAX_ACCOUNTS, MAX_RECORDS_PER_SEGMENT};
+use crate::base::vocab::{AccountId, Cents, Lsn};
+
+/// The version of all that is under the directory.
+const VERSION: u32 = 1;
+/// What the first line of `format` says before the version.
+const TITLE: &str = "bank-vault data ";
+
+/// Bytes of an identity.
+pub const IDENTITY_BYTES: usize = 16;
+/// A random number that every file of a directory carries, so that files of two directories are never mixed.
+pub type Identity = [u8; IDENTITY_BYTES];
+
+/// Why a data directory cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum DirectoryError {
+    /// A file or directory could not be used.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+    /// It is of another version of this program.
+    #[error("{} is of format version {found}, and this program knows version {VERSION}; use the program that made it", path.display())]
+    Version {
+        /// The file.
+        path: PathBuf,
+        /// Its version.
+        found: String,
+    },
+    /// Its text is damaged.
+    #[error("{} is damaged: {why}; put it back from a copy", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// Others can change it, or have put it there.
+    #[error("{} is not trusted: {why}", path.display())]
+    Untrusted {
+        /// The directory or file.
+        path: PathBuf,
+        /// Why.
+        why: Distrust,
+    },
+    /// There is no `format`, but there are files of a journal.
+    #[error("{} is missing, but {} holds files; put it back from a copy, or move those files away", path.display(), folder.display())]
+    Missing {
+        /// The file.
+        path: PathBuf,
+        /// Where files are.
+        folder: PathBuf,
+    },
+    /// Fewer accounts are wanted than there are.
+    #[error("{} holds {found} accounts, and {wanted} are asked for; accounts can be added, never taken away", path.display())]
+    FewerAccounts {
+        /// The data directory.
+        path: PathBuf,
+        /// Accounts that it has.
+        found: u32,
+        /// Accounts that were asked for.
+        wanted: u32,
+    },
+    /// The opening balances are beyond what 64 bits of cents can hold, or below zero, or there are too many accounts or none.
+    #[error(
+        "{accounts} accounts with {opening} each cannot be opened: 1 to {MAX_ACCOUNTS} accounts, and a total of 0 to {}, all \
+         deposits so far included",
+        Cents(i64::MAX)
+    )]
+    Opening {
+        /// Accounts.
+        accounts: u32,
+        /// What each is to open with.
+        opening: Cents,
+    },
+    /// The kernel gave no random bytes.
+    #[error("cannot draw an identity for a new data directory: {0}")]
+    Random(getrandom::Error),
+}
+
+/// One step of growth: the accounts from where the step before ended up to `accounts`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Growth {
+    accounts: u32,
+    opening: Cents,
+}
+
+/// What each account held when it was opened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Openings(Vec<Growth>);
+
+impl Openings {
+    /// How many accounts there are.
+    #[must_use]
+    pub fn accounts(&self) -> u32 {
+        self.0.last().map_or(0, |growth| growth.accounts)
+    }
+
+    /// What `account` opened with; `None` where there is no such account.
+    #[must_use]
+    pub fn of(&self, account: AccountId) -> Option<Cents> {
+        let step = self.0.partition_point(|growth| growth.accounts <= account.0);
+        self.0.get(step).map(|growth| growth.opening)
+    }
+
+    /// What the accounts below number `accounts` opened with together.
+    #[must_use]
+    pub fn total_of(&self, accounts: u32) -> Cents {
+        let mut total = 0;
+        let mut from = 0;
+        for growth in &self.0 {
+            let to = growth.accounts.min(accounts);
+            // Fits: `grow` has seen to it.
+            total += growth.opening.0 * i64::from(to.saturating_sub(from));
+            from = growth.accounts;
+        }
+        Cents(total)
+    }
+
+    /// What all accounts opened with together.
+    #[must_use]
+    pub fn total(&self) -> Cents {
+        self.total_of(self.accounts())
+    }
+
+    /// Adds a step of growth to `accounts`.
+    fn grow(&mut self, accounts: u32, opening: Cents) -> Result<(), DirectoryError> {
+        let refused = || DirectoryError::Opening { accounts, opening };
+        if accounts <= self.accounts() || accounts > MAX_ACCOUNTS || opening < Cents::ZERO {
+            return Err(refused());
+        }
+        let added = i64::from(accounts - self.accounts());
+        let total = opening.0.checked_mul(added).and_then(|added| self.total().0.checked_add(added));
+        total.ok_or_else(refused)?;
+        self.0.push(Growth { accounts, opening });
+        Ok(())
+    }
+}
+
+/// The contents of `format`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Format {
+    identity: Identity,
+    records_per_segment: u64,
+    openings: Openings,
+}
+
+impl Format {
+    fn to_text(&self) -> String {
+        let mut lines = format!("{TITLE}{VERSION}\nidentity {}\n", hexadecimal(&self.identity));
+        // Writing to a String cannot fail.
+        _ = writeln!(lines, "records-per-segment {}", self.records_per_segment);
+        for Growth { accounts, opening } in &self.openings.0 {
+            _ = writeln!(lines, "accounts {accounts} opening-cents {}", opening.0);
+        }
+        text::seal(lines)
+    }
+
+    fn from_text(path: &Path, text: &str) -> Result<Self, DirectoryError> {
+        let damaged = |why| DirectoryError::Damaged { path: path.to_owned(), why };
+        let (title, _) = text.split_once('\n').ok_or_else(|| damaged("it has no whole line"))?;
+        let version = title.strip_prefix(TITLE).ok_or_else(|| damaged("it does not say what it is"))?;
+        // Before the checksum: another version may end otherwise.
+        if version != VERSION.to_string() {
+            return Err(DirectoryError::Version { path: path.to_owned(), found: version.to_owned() });
+        }
+        let lines = text::unseal(text).map_err(damaged)?;
+        Self::from_lines(lines).ok_or_else(|| damaged("a line is not as it should be, although its checksum is right"))
+    }
+
+    fn from_lines(text: &str) -> Option<Self> {
+        let mut lines = text.lines().skip(1);
+        let digits = lines.next()?.strip_prefix("identity ")?;
+        let mut identity = [0; IDENTITY_BYTES];
+        if digits.len() != 2 * IDENTITY_BYTES {
+            return None;
+        }
+        for (place, byte) in identity.iter_mut().enumerate() {
+            *byte = u8::from_str_radix(digits.get(2 * place..2 * place + 2)?, 16).ok()?;
+        }
+        let records_per_segment = lines.next()?.strip_prefix("records-per-segment ")?.parse().ok()?;
+        let within = (1..=MAX_RECORDS_PER_SEGMENT).contains(&records_per_segment);
+        let mut openings = Openings(Vec::new());
+        for line in lines {
+            let (accounts, opening) = line.strip_prefix("accounts ")?.split_once(" opening-cents ")?;
+            openings.grow(accounts.parse().ok()?, Cents(opening.parse().ok()?)).ok()?;
+        }
+        let format = Format { identity, records_per_segment, openings };
+        // Numbers can be written in other ways than ours, which nobody but a stranger would have.
+        (within && format.openings.accounts() > 0 && format.to_text().starts_with(text)).then_some(format)
+    }
+}
+
+#[derive(Debug)]
+struct Inner {
+    disk: Arc<dyn Disk>,
+    path: PathBuf,
+    format: Format,
+}
+
+/// An opened data directory, whose journal nobody has looked at yet. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Directory(Arc<Inner>);
+
+impl Directory {
+    /// Opens `data`, or makes it, with `accounts` accounts. New accounts, be it all or those that are more than before, open
+    /// with `opening` each.
+    ///
+    /// # Errors
+    /// Every [`DirectoryError`].
+    pub fn open_or_create(
+        data: &Path,
+        accounts: u32,
+        opening: Cents,
+        records_per_segment: u64,
+    ) -> Result<Self, DirectoryError> {
+        must_be_trusted(data, false)?;
+        // Whole blocks, which writes past the page cache are made of.
+        let records_per_segment = records_per_segment.next_multiple_of((BLOCK_BYTES / RECORD_BYTES) as u64);
+        Self::open_or_create_on(Arc::new(RealDisk), data, accounts, opening, records_per_segment)
+    }
+
+    /// [`Directory::open_or_create`] on another disk, and with segments of so many records where it is made anew.
+    ///
+    /// # Errors
+    /// Every [`DirectoryError`].
+    pub fn open_or_create_on(
+        disk: Arc<dyn Disk>,
+        data: &Path,
+        accounts: u32,
+        opening: Cents,
+        records_per_segment: u64,
+    ) -> Result<Self, DirectoryError> {
+        for folder in [data.to_owned(), data.join("journal"), data.join("snapshot")] {
+            disk.create_dir(&folder).step("make the directory", &folder)?;
+        }
+        let path = data.join("format");
+        let mut format = match read(&*disk, &path)? {
+            Some(text) => Format::from_text(&path, &text)?,
+            None => Self::new_format(&*disk, data, records_per_segment)?,
+        };
+        let found = format.openings.accounts();
+        if accounts < found {
+            return Err(DirectoryError::FewerAccounts { path: data.to_owned(), found, wanted: accounts });
+        }
+        if accounts > found || found == 0 {
+            format.openings.grow(accounts, opening)?;
+            disk::replace(&*disk, &path, format.to_text().as_bytes()).step("write", &path)?;
+            if let Some(parent) = data.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+                disk.sync_dir(parent).step("sync the directory", parent)?;
+            }
+        }
+        Ok(Directory(Arc::new(Inner { disk, path: data.to_owned(), format })))
+    }
+
+    /// Opens `data` as it is, to look at or to repair.
+    ///
+    /// # Errors
+    /// Every [`DirectoryError`] but those about accounts.
+    pub fn open(data: &Path) -> Result<Self, DirectoryError> {
+        must_be_trusted(data, true)?;
+        Self::open_on(Arc::new(RealDisk), data)
+    }
+
+    /// [`Directory::open`] on another disk.
+    ///
+    /// # Errors
+    /// As for [`Directory::open`].
+    pub fn open_on(disk: Arc<dyn Disk>, data: &Path) -> Result<Self, DirectoryError> {
+        let path = data.join("format");
+        let none = || std::io::Error::from(std::io::ErrorKind::NotFound);
+        let text = read(&*disk, &path)?.ok_or_else(none).step("read", &path)?;
+        let format = Format::from_text(&path, &text)?;
+        Ok(Directory(Arc::new(Inner { disk, path: data.to_owned(), format })))
+    }
+
+    fn new_format(disk: &dyn Disk, data: &Path, records_per_segment: u64) -> Result<Format, DirectoryError> {
+        let within = (1..=MAX_RECORDS_PER_SEGMENT).contains(&records_per_segment);
+        assert!(within, "a segment has room for a record, and not for more than settings allow");
+        for folder in [data.join("journal"), data.join("snapshot")] {
+            if !disk.list(&folder).step("list", &folder)?.is_empty() {
+                return Err(DirectoryError::Missing { path: data.join("format"), folder });
+            }
+        }
+        let mut identity = [0; IDENTITY_BYTES];
+        getrandom::fill(&mut identity).map_err(DirectoryError::Random)?;
+        Ok(Format { identity, records_per_segment, openings: Openings(Vec::new()) })
+    }
+
+    /// The accounts and what they opened with.
+    #[must_use]
+    pub fn openings(&self) -> &Openings {
+        &self.0.format.openings
+    }
+
+    /// The directory's random number.
+    #[must_use]
+    pub fn identity(&self) -> &Identity {
+        &self.0.format.identity
+    }
+
+    /// The checksum that the first record covers in place of a predecessor's.
+    #[must_use]
+    pub fn first_chain(&self) -> u32 {
+        crc32fast::hash(self.identity())
+    }
+
+    /// Records of a segment.
+    #[must_use]
+    pub fn records_per_segment(&self) -> u64 {
+        self.0.format.records_per_segment
+    }
+
+    /// The data directory itself.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.0.path
+    }
+
+    /// Where the segments are.
+    #[must_use]
+    pub fn journal(&self) -> PathBuf {
+        self.0.path.join("journal")
+    }
+
+    /// Where the snapshots are.
+    #[must_use]
+    pub fn snapshots(&self) -> PathBuf {
+        self.0.path.join("snapshot")
+    }
+
+    /// The file of the segment that begins with record `first`.
+    #[must_use]
+    pub fn segment_path(&self, first: Lsn) -> PathBuf {
+        self.journal().join(format!("{:020}.segment", first.0))
+    }
+
+    pub(super) fn disk(&self) -> &dyn Disk {
+        &*self.0.disk
+    }
+}
+
+/// Refuses a directory that is not its server's own.
+fn must_be_trusted(data: &Path, is_tool: bool) -> Result<(), DirectoryError> {
+    trust::check(data, is_tool)?.map_err(|(path, why)| DirectoryError::Untrusted { path, why })
+}
+
+/// The text of `format`, if there is one.
+fn read(disk: &dyn Disk, path: &Path) -> Result<Option<String>, DirectoryError> {
+    let damaged = |why| DirectoryError::Damaged { path: path.to_owned(), why };
+    text::read(disk, path)?.transpose().map_err(damaged)
+}
+
+/// Bytes as a person reads them.
+pub(super) fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::segment::RECORDS_PER_SEGMENT;
+    use super::*;
+
+    fn open(data: &Path, accounts: u32, opening: i64) -> Result<Directory, DirectoryError> {
+        Directory::open_or_create(data, accounts, Cents(opening), RECORDS_PER_SEGMENT)
+    }
+
+    #[test]
+    fn accounts_are_added_and_keep_what_they_opened_with() {
+        let home = tempfile::tempdir().unwrap();
+        let data = home.path().join("deep/data");
+        let identity = *open(&data, 10, 500).unwrap().identity();
+        assert_eq!(open(&data, 10, 77).unwrap().openings().total(), Cents(5000), "the same number changes nothing");
+        let grown = open(&data, 12, 100).unwrap();
+        assert_eq!(*grown.identity(), identity);
+        let openings = Directory::open(&data).unwrap().openings().clone();
+        assert_eq!(openings, *grown.openings());
+        let of: Vec<_> = (8..13).map(|account| openings.of(AccountId(account))).collect();
+        assert_eq!(of, [Some(Cents(500)), Some(Cents(500)), Some(Cents(100)), Some(Cents(100)), None]);
+        assert_eq!((openings.accounts(), openings.total(), openings.total_of(11)), (12, Cents(5200), Cents(5100)));
+    }
+
+    #[test]
+    fn fewer_accounts_are_refused_with_both_numbers() {
+        let home = tempfile::tempdir().unwrap();
+        open(home.path(), 10, 0).unwrap();
+        let text = open(home.path(), 9, 0).unwrap_err().to_string();
+        assert!(text.contains("10 accounts") && text.contains('9'), "{text}");
+    }
+
+    #[test]
+    fn openings_that_cannot_be_are_refused() {
+        let home = tempfile::tempdir().unwrap();
+        for (accounts, opening) in [(0, 0), (1, -1), (2, i64::MAX / 2 + 1), (MAX_ACCOUNTS + 1, 0)] {
+            let refused = open(home.path(), accounts, opening);
+            assert!(matches!(refused, Err(DirectoryError::Opening { .. })), "{accounts} × {opening}: {refused:?}");
+        }
+        open(home.path(), 2, i64::MAX / 2).unwrap();
+    }
+
+    #[test]
+    fn every_damaged_byte_of_the_format_is_seen() {
+        let home = tempfile::tempdir().unwrap();
+        open(home.path(), 10, 500).unwrap();
+        let path = home.path().join("format");
+        let text = std::fs::read(&path).unwrap();
+        for place in 0..text.len() {
+            let mut wrong = text.clone();
+            wrong[place] ^= 1;
+            std::fs::write(&path, &wrong).unwrap();
+            assert!(open(home.path(), 10, 500).is_err(), "byte {place} of {:?}", String::from_utf8_lossy(&wrong));
+            std::fs::write(&path, &text[..place]).unwrap();
+            assert!(open(home.path(), 10, 500).is_err(), "cut at {place}");
+        }
+        std::fs::write(&path, String::from_utf8(text).unwrap().replace("data 1", "data 2")).unwrap();
+        assert!(matches!(open(home.path(), 10, 500), Err(DirectoryError::Version { found, .. }) if found == "2"));
+    }
+
+    #[test]
+    fn a_format_of_right_checksum_that_says_what_cannot_be_is_damaged() {
+        let home = tempfile::tempdir().unwrap();
+        open(home.path(), 10, 500).unwrap();
+        let path = home.path().join("format");
+        let text = std::fs::read_to_string(&path).unwrap();
+        let lines = text::unseal(&text).unwrap();
+        let (most, per) = (MAX_RECORDS_PER_SEGMENT, format!("records-per-segment {RECORDS_PER_SEGMENT}"));
+        let accounts = "accounts 10 opening-cents 500";
+        for (from, to, good) in [
+            (&*per, format!("records-per-segment {most}"), true),
+            (&per, format!("records-per-segment {}", most + 1), false),
+            (&per, format!("records-per-segment {}", u64::MAX), false),
+            (&per, format!("records-per-segment {}0", u64::MAX), false),
+            (&per, "records-per-segment 0".to_owned(), false),
+            (&per, "records-per-segment -1".to_owned(), false),
+            (&per, format!("records-per-segment +{RECORDS_PER_SEGMENT}"), false),
+            (accounts, format!("accounts {MAX_ACCOUNTS} opening-cents 1"), true),
+            (accounts, format!("accounts {} opening-cents 1", MAX_ACCOUNTS + 1), false),
+            (accounts, "accounts 0 opening-cents 500".to_owned(), false),
+            (accounts, "accounts 10 opening-cents -1".to_owned(), false),
+            (accounts, format!("accounts 10 opening-cents {}", i64::MAX / 10), true),
+            (accounts, format!("accounts 10 opening-cents {}", i64::MAX / 10 + 1), false),
+            (accounts, format!("{accounts}\naccounts 10 opening-cents 1"), false),
+            (accounts, format!("{accounts}\naccounts 11 opening-cents {}", i64::MAX), false),
+            (accounts, format!("{accounts}\n"), false),
+        ] {
+            std::fs::write(&path, text::seal(lines.replace(from, &to))).unwrap();
+            let opened = Directory::open(home.path());
+            assert_eq!(opened.is_ok(), good, "{to}: {opened:?}");
+        }
+    }
+
+    #[test]
+    fn a_journal_without_its_format_is_not_taken_for_a_new_one() {
+        let home = tempfile::tempdir().unwrap();
+        open(home.path(), 10, 500).unwrap();
+        std::fs::remove_file(home.path().join("format")).unwrap();
+        std::fs::write(home.path().join("journal/00000000000000000001.segment"), b"x").unwrap();
+        assert!(matches!(open(home.path(), 10, 500), Err(DirectoryError::Missing { .. })));
+    }
+}

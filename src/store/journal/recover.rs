@@ -1,0 +1,187 @@
+//! From files to balances: the newest good snapshot, then the records behind it.
+
+use super::aside::Kept;
+use super::closed::{self, DamagedMark};
+use super::directory::Directory;
+use super::flows::Flows;
+use super::record::Record;
+use super::recovery::{self, Damage, Known, RecoveryError, TornTail};
+use super::segment::{self, first_of};
+use super::snapshot::{self, Damaged, Snapshot};
+use super::writer::{Writer, WriterError};
+use crate::base::vocab::{AccountId, Cents, Lsn};
+
+/// Who takes in what the journal holds.
+pub trait Replay {
+    /// Account `account` held `balance` after record `lsn` (0: since it was opened). Comes once for each account, in order,
+    /// before any record.
+    fn snapshot_account(&mut self, account: AccountId, balance: Cents, lsn: Lsn);
+
+    /// A record, in order. It changes an account only if it was done and is newer than what the account is of.
+    fn record(&mut self, record: &Record);
+}
+
+/// A journal whose end is known: only from it can a [`Writer`] be made at a start.
+#[derive(Debug)]
+#[must_use = "a server writes behind it"]
+pub struct Recovered {
+    directory: Directory,
+    chain: u32,
+    /// The last record; 0 for none.
+    pub end: Lsn,
+    /// The record after which the snapshot was taken; 0 for none.
+    pub snapshot: Lsn,
+    /// Records that were handed on.
+    pub records: u64,
+    /// What a power failure left of a batch that was never acknowledged. [`Recovered::cut_torn_tail`] cuts it.
+    pub torn: Option<TornTail>,
+    /// Snapshots that could not be used.
+    pub damaged_snapshots: Vec<Damaged>,
+    /// The mark of the last orderly stop, where it could not be used.
+    pub damaged_mark: Option<DamagedMark>,
+    /// All deposits and withdrawals, up to the end.
+    pub flows: Flows,
+}
+
+/// Records between two calls of `progress`.
+const PROGRESS_EVERY: u64 = 1 << 16;
+
+/// Reads the newest good snapshot and the records behind it, and hands them to `replay`. Changes nothing.
+///
+/// Records from `from_at_most` on are handed on as well where their segments are still there, although the snapshot holds
+/// what they did. `progress` is called now and then with the record that was read.
+///
+/// # Errors
+/// Every [`RecoveryError`].
+pub fn recover(
+    directory: &Directory,
+    from_at_most: Lsn,
+    replay: &mut impl Replay,
+    mut progress: impl FnMut(Lsn),
+) -> Result<Recovered, RecoveryError> {
+    let found = snapshot::newest_good(directory)?;
+    let opening = directory.openings().total();
+    let (cut, newest, flows) = match &found.snapshot {
+        None => (Lsn(0), Lsn(0), Flows::new(opening, Cents::ZERO, Cents::ZERO)),
+        Some(Snapshot { header, newest, .. }) => {
+            (header.lsn, *newest, Flows::new(opening, header.deposited, header.withdrawn))
+        }
+    };
+    let flows = flows.ok_or(RecoveryError::TooMuchOpened { opening })?;
+    feed_accounts(directory, found.snapshot.as_ref(), replay)?;
+    let (closed, damaged_mark) = closed::read(directory)?.map_or_else(|mark| (Lsn(0), Some(mark)), |lsn| (lsn, None));
+    let mut recovered = Recovered {
+        directory: directory.clone(),
+        chain: directory.first_chain(),
+        end: Lsn(0),
+        snapshot: cut,
+        records: 0,
+        torn: None,
+        damaged_snapshots: found.damaged,
+        damaged_mark,
+        flows,
+    };
+    let Some(start) = start_of(directory, [cut, closed], from_at_most, &recovered.damaged_snapshots)? else {
+        return Ok(recovered);
+    };
+    let known = Known { snapshotted: newest, closed, durable: None };
+    let mut beyond = None;
+    let scanned = recovery::scan(directory, start, known, |record| {
+        if record.lsn > cut {
+            match recovered.flows.after(record) {
+                Some(flows) => recovered.flows = flows,
+                None => _ = beyond.get_or_insert(record.lsn),
+            }
+        }
+        if record.lsn > cut || record.lsn >= from_at_most {
+            recovered.records += 1;
+            replay.record(record);
+        }
+        if record.lsn.0 % PROGRESS_EVERY == 0 {
+            progress(record.lsn);
+        }
+    })?;
+    if let Some(lsn) = beyond {
+        return Err(recovery::corrupt(directory, lsn, Damage::Flows));
+    }
+    (recovered.end, recovered.chain, recovered.torn) = (scanned.end, scanned.chain, scanned.torn);
+    Ok(recovered)
+}
+
+/// Every account once: from the snapshot, or as it was opened.
+fn feed_accounts(
+    directory: &Directory,
+    snapshot: Option<&Snapshot>,
+    replay: &mut impl Replay,
+) -> Result<(), RecoveryError> {
+    let mut next = 0;
+    if let Some(snapshot) = snapshot {
+        next = snapshot.header.accounts;
+        let read = snapshot.accounts(|account, balance, lsn| replay.snapshot_account(account, balance, lsn))?;
+        if let Err(why) = read {
+            let damaged = Damaged { path: snapshot.path().to_owned(), why };
+            return Err(RecoveryError::SnapshotChanged(damaged));
+        }
+    }
+    let openings = directory.openings();
+    for account in (next..openings.accounts()).map(AccountId) {
+        replay.snapshot_account(account, openings.of(account).unwrap_or_default(), Lsn(0));
+    }
+    Ok(())
+}
+
+/// The first record of the segment to begin with, so that the snapshot's record and `from_at_most` are reached; `None` where
+/// there is no journal and there never was.
+fn start_of(
+    directory: &Directory,
+    [cut, closed]: [Lsn; 2],
+    from_at_most: Lsn,
+    damaged: &[Damaged],
+) -> Result<Option<Lsn>, RecoveryError> {
+    let segments = segment::list(directory)?;
+    let per_segment = directory.records_per_segment();
+    // The segment of the snapshot's own record, not of the next: it knows the checksum to go on from.
+    let needed = first_of(Lsn(cut.0.max(1)), per_segment);
+    let wanted = first_of(Lsn(from_at_most.0.max(1)), per_segment).min(needed);
+    let gone = |oldest| RecoveryError::BeginningGone { oldest, wanted: needed, damaged: damaged.to_vec() };
+    let Some(&oldest) = segments.first() else {
+        // A damaged snapshot shows that there was a journal, and so does an orderly stop after a record.
+        let never = cut == Lsn(0) && closed == Lsn(0) && damaged.is_empty();
+        return if never { Ok(None) } else { Err(gone(Lsn(0))) };
+    };
+    if oldest > needed {
+        return Err(gone(oldest));
+    }
+    Ok(Some(oldest.max(wanted)))
+}
+
+impl Recovered {
+    /// Cuts the torn tail, if there is one, and keeps what it was, under the time `now`, in seconds since 1970. Afterwards any process
+    /// may go on behind [`Recovered::end`], by [`Writer::resume`].
+    ///
+    /// # Errors
+    /// The tail cannot be kept, or cannot be cut.
+    pub fn cut_torn_tail(&mut self, now: u64) -> Result<Option<Kept>, RecoveryError> {
+        self.torn.take().map(|torn| recovery::cut(&self.directory, torn.from, now)).transpose()
+    }
+
+    /// [`Recovered::cut_torn_tail`], and goes on writing behind the last good record.
+    ///
+    /// # Errors
+    /// The tail cannot be kept or cut, or [`Writer::resume`]'s.
+    pub fn into_writer(mut self, now: u64) -> Result<Writer, StartError> {
+        self.cut_torn_tail(now)?;
+        Ok(Writer::go_on(&self.directory, self.end, self.chain)?)
+    }
+}
+
+/// Why writing cannot begin behind a recovered journal.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The torn tail could not be cut.
+    #[error(transparent)]
+    Cut(#[from] RecoveryError),
+    /// The writer could not begin.
+    #[error(transparent)]
+    Writer(#[from] WriterError),
+}

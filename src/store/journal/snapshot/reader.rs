@@ -1,0 +1,134 @@
+//! Reading snapshots back.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::layout::{
+    ACCOUNT_BYTES, ACCOUNTS_PER_BLOCK, CRC_BYTES, END_BYTES, HEADER_BYTES, Header, crc_behind, decode_account,
+    encode_end,
+};
+use super::{list, path_of};
+use crate::base::vocab::{AccountId, Cents, Lsn};
+use crate::store::journal::directory::Directory;
+use crate::store::journal::disk::DiskFile;
+use crate::store::journal::error::{DiskError, Step};
+
+/// A snapshot that was read through and found good.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// What it says of itself.
+    pub header: Header,
+    /// The newest record in it; all up to there was durable.
+    pub newest: Lsn,
+    path: PathBuf,
+    file: Arc<dyn DiskFile>,
+    chain: u32,
+}
+
+/// A snapshot that cannot be used. It was left where it is.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the snapshot {} is damaged: {why}; it was left where it is", path.display())]
+pub struct Damaged {
+    /// The file.
+    pub path: PathBuf,
+    /// What is wrong with it.
+    pub why: &'static str,
+}
+
+/// The newest good snapshot, if there is one, and those newer that are not good.
+#[derive(Debug)]
+pub struct Newest {
+    /// The snapshot.
+    pub snapshot: Option<Snapshot>,
+    /// The damaged ones, newest first.
+    pub damaged: Vec<Damaged>,
+}
+
+/// Reads and checks the snapshots, newest first, until one is good.
+///
+/// # Errors
+/// A file cannot be read.
+pub fn newest_good(directory: &Directory) -> Result<Newest, DiskError> {
+    let mut damaged = Vec::new();
+    for lsn in list(directory)?.into_iter().rev() {
+        match Snapshot::open(directory, lsn)? {
+            Ok(snapshot) => return Ok(Newest { snapshot: Some(snapshot), damaged }),
+            Err(why) => damaged.push(Damaged { path: path_of(directory, lsn), why }),
+        }
+    }
+    Ok(Newest { snapshot: None, damaged })
+}
+
+impl Snapshot {
+    /// Reads the snapshot of record `lsn` through; the reason where it is damaged.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn open(directory: &Directory, lsn: Lsn) -> Result<Result<Self, &'static str>, DiskError> {
+        let path = path_of(directory, lsn);
+        let file = directory.disk().open(&path).step("open", &path)?;
+        let mut bytes = [0; HEADER_BYTES];
+        if file.read_at(&mut bytes, 0).step("read", &path)? < HEADER_BYTES {
+            return Ok(Err("it ends within its header"));
+        }
+        let (header, chain) = match Header::decode(directory, &bytes) {
+            Ok(decoded) => decoded,
+            Err(why) => return Ok(Err(why)),
+        };
+        if header.lsn != lsn {
+            return Ok(Err("it is of another record than its name says"));
+        }
+        if file.len().step("measure", &path)? != header.file_bytes() {
+            return Ok(Err("it is shorter or longer than it should be"));
+        }
+        let mut snapshot = Snapshot { header, newest: header.lsn, path, file, chain };
+        let mut newest = header.lsn;
+        let last = match snapshot.accounts(|_, _, lsn| newest = newest.max(lsn))? {
+            Ok(last) => last,
+            Err(why) => return Ok(Err(why)),
+        };
+        snapshot.newest = newest;
+        let mut end = [0; END_BYTES];
+        snapshot.file.read_at(&mut end, header.file_bytes() - END_BYTES as u64).step("read", &snapshot.path)?;
+        Ok(if end == encode_end(newest, last) { Ok(snapshot) } else { Err("its end mark is wrong") })
+    }
+
+    /// Calls `each` with every account, its balance and the record that the balance is of; gives the last checksum. The
+    /// reason, where the file has been damaged since it was opened.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn accounts(
+        &self,
+        mut each: impl FnMut(AccountId, Cents, Lsn),
+    ) -> Result<Result<u32, &'static str>, DiskError> {
+        let (mut chain, mut at) = (self.chain, HEADER_BYTES as u64);
+        let mut ids = (0..self.header.accounts).map(AccountId);
+        let mut left = self.header.accounts as usize;
+        while left > 0 {
+            let accounts = left.min(ACCOUNTS_PER_BLOCK);
+            let mut block = vec![0; accounts * ACCOUNT_BYTES + CRC_BYTES];
+            let filled = self.file.read_at(&mut block, at).step("read", &self.path)?;
+            let (payload, crc) = block.split_at(accounts * ACCOUNT_BYTES);
+            chain = crc_behind(chain, payload);
+            if filled < block.len() || *crc != chain.to_le_bytes() {
+                return Ok(Err("the checksum of a block is wrong"));
+            }
+            for (account, id) in payload.chunks_exact(ACCOUNT_BYTES).zip(ids.by_ref()) {
+                let Some((balance, lsn)) = decode_account(account) else {
+                    return Ok(Err("the checksum of a block is right, but an account in it holds what cannot be"));
+                };
+                each(id, balance, lsn);
+            }
+            at += block.len() as u64;
+            left -= accounts;
+        }
+        Ok(Ok(chain))
+    }
+
+    /// Its file.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}

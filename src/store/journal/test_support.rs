@@ -1,0 +1,94 @@
+//! What the tests of this room share: a small journal on a forgetful disk, and one who takes it in.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::disk::forgetful::Forgetful;
+use super::segment::HEADER_BYTES;
+use super::*;
+use crate::base::vocab::{AccountId, Cents, Lsn};
+
+pub const PER_SEGMENT: u64 = 10;
+pub const ACCOUNTS: u32 = 4;
+
+pub fn directory_on(disk: &Forgetful) -> Directory {
+    Directory::open_or_create_on(Arc::new(disk.clone()), Path::new("/data"), ACCOUNTS, Cents(1000), PER_SEGMENT)
+        .unwrap()
+}
+
+pub fn record(lsn: u64) -> Record {
+    Record {
+        lsn: Lsn(lsn),
+        term: 0,
+        time_ns: 1_700_000_000_000_000_000 + lsn,
+        kind: Kind::Deposit,
+        verdict: Verdict::Done,
+        principal: 7,
+        accounts: (AccountId(u32::try_from(lsn).unwrap() % ACCOUNTS), None),
+        amount: Cents(1),
+        balances: [Cents(1000 + i64::try_from(lsn).unwrap()), Cents::ZERO],
+        previous: [Lsn(lsn.saturating_sub(u64::from(ACCOUNTS))), Lsn(0)],
+        key: None,
+    }
+}
+
+pub fn batch(from: u64, count: u64) -> Vec<RecordBytes> {
+    (from..from + count).map(|lsn| record(lsn).encode()).collect()
+}
+
+pub fn append(writer: &mut Writer, count: u64) {
+    let lsn = writer.last().0 + count;
+    assert!(writer.has_room_within(Lsn(lsn), std::time::Duration::from_secs(60)));
+    writer.append(&mut batch(writer.last().0 + 1, count), writer.durable()).unwrap();
+}
+
+#[derive(Default, Debug, PartialEq, Eq)]
+pub struct Taken {
+    pub accounts: Vec<(u32, i64, u64)>,
+    pub records: Vec<Record>,
+}
+
+impl Replay for Taken {
+    fn snapshot_account(&mut self, account: AccountId, balance: Cents, lsn: Lsn) {
+        self.accounts.push((account.0, balance.0, lsn.0));
+    }
+
+    fn record(&mut self, record: &Record) {
+        self.records.push(record.clone());
+    }
+}
+
+pub fn recover_on(disk: &Forgetful) -> (Result<Recovered, RecoveryError>, Taken) {
+    let mut taken = Taken::default();
+    let recovered = recover(&directory_on(disk), Lsn(0), &mut taken, |_| ());
+    (recovered, taken)
+}
+
+/// What was recovered is exactly what was written, up to `end`.
+pub fn check_prefix(taken: &Taken, end: Lsn) {
+    let wanted: Vec<_> = (1..=end.0).map(record).collect();
+    assert_eq!(taken.records, wanted);
+}
+
+/// A journal of `count` records, each synced by itself.
+pub fn one_by_one(count: u64) -> Forgetful {
+    let disk = Forgetful::default();
+    let mut writer = Writer::resume(&directory_on(&disk), Lsn(0)).unwrap();
+    for _ in 0..count {
+        append(&mut writer, 1);
+        writer.sync().unwrap();
+    }
+    // The segment that is always ahead.
+    assert!(writer.has_room_within(Lsn(count + PER_SEGMENT), std::time::Duration::from_secs(60)));
+    drop(writer);
+    disk
+}
+
+pub fn segment_file(first: u64) -> PathBuf {
+    PathBuf::from(format!("/data/journal/{first:020}.segment"))
+}
+
+pub fn place(lsn: u64) -> (PathBuf, usize) {
+    let first = lsn - (lsn - 1) % PER_SEGMENT;
+    (segment_file(first), HEADER_BYTES + usize::try_from(lsn - first).unwrap() * RECORD_BYTES)
+}

@@ -1,0 +1,358 @@
+//! The one who adds to the journal.
+//!
+//! A batch is sealed and written, then synced; only then may anybody be told that it was done. A batch that could not be
+//! written for want of space may be tried again, for nobody was told. A failed sync is final: the kernel may have dropped
+//! what it could not write and report success the next time, so that nothing can be said of the file any more but by reading
+//! it after a restart.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::closed;
+use super::directory::Directory;
+use super::disk::{BLOCK_BYTES, Blocks};
+use super::error::{DiskError, Step};
+use super::record::{self, RECORD_BYTES, Record, RecordBytes, RecordError};
+use super::room::{Preparer, Room};
+use super::segment::{self, Segment, State, bytes_of_segment, first_of, offset_of};
+use crate::base::vocab::Lsn;
+
+/// Why a journal cannot be written.
+#[derive(Debug, thiserror::Error)]
+pub enum WriterError {
+    /// Looking for the place to go on from.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+    /// The record to go on from is not where it should be.
+    #[error("record {lsn} is not in the journal at {}, so writing cannot go on behind it; restart, to recover", directory.path().display())]
+    NotThere {
+        /// The record.
+        lsn: Lsn,
+        /// Where it should be.
+        directory: Directory,
+    },
+    /// The thread that prepares segments.
+    #[error("cannot start the thread that prepares segments: {0}")]
+    Thread(std::io::Error),
+    /// A record that is not the next one; nothing was written.
+    #[error("record {found} cannot be written: the next one is {expected}")]
+    OutOfOrder {
+        /// The LSN that it should have.
+        expected: Lsn,
+        /// The LSN that it has.
+        found: Lsn,
+    },
+    /// A record that recovery would not accept; nothing was written.
+    #[error("record {lsn} cannot be written: {source}")]
+    Record {
+        /// The record.
+        lsn: Lsn,
+        /// What is wrong with it.
+        source: RecordError,
+    },
+    /// There is no prepared segment for it yet; nothing was written. [`Writer::room`] says whether there will be.
+    #[error("no room is prepared for record {lsn}: it ends with record {end}")]
+    NoRoom {
+        /// The last record of the batch.
+        lsn: Lsn,
+        /// The last record that there is room for.
+        end: Lsn,
+    },
+    /// There was no space for the batch, or for part of it; the same batch can be tried again.
+    #[error("no space for the batch: {0}")]
+    NoSpace(DiskError),
+    /// A write or sync failed, now or earlier: it is unknown what is on the disk. Every later call ends like this.
+    #[error("the journal can no longer be written: {0}; look after the disk, then restart, to recover")]
+    Failed(Arc<DiskError>),
+}
+
+/// The end of the journal. There is one per data directory, and it is used by `&mut`.
+#[derive(Debug)]
+pub struct Writer {
+    directory: Directory,
+    /// The last record written, and its checksum.
+    last: Lsn,
+    chain: u32,
+    durable: Lsn,
+    /// Written to since the last sync; the last one is the one being written.
+    unsynced: Vec<Segment>,
+    current: Option<Segment>,
+    blocks: Blocks,
+    begun: Begun,
+    preparer: Preparer,
+    failed: Option<Arc<DiskError>>,
+}
+
+impl Writer {
+    /// Goes on behind record `after` (0: from the start) while the machine has been running all the time: after the death of
+    /// an earlier writer's process, with `after` the last record that is known durable. Whatever the dead writer wrote behind
+    /// it is written again by the caller, from where it still is. After a start of the machine it is recovery that knows
+    /// where to go on.
+    ///
+    /// Waits until there is room for a record, or none can be had.
+    ///
+    /// # Errors
+    /// [`WriterError::Disk`], [`WriterError::NotThere`], [`WriterError::Thread`].
+    pub fn resume(directory: &Directory, after: Lsn) -> Result<Self, WriterError> {
+        let chain = if after == Lsn(0) { directory.first_chain() } else { crc_of(directory, after)? };
+        Self::go_on(directory, after, chain)
+    }
+
+    /// Goes on behind record `after` of checksum `chain`.
+    pub(super) fn go_on(directory: &Directory, after: Lsn, chain: u32) -> Result<Self, WriterError> {
+        segment::remove_unfinished(directory)?;
+        let segments = segment::list(directory)?;
+        let room_of = |first: Lsn| Lsn(first.0 + directory.records_per_segment() - 1);
+        // The segment of `after` is there, and those that follow without a gap are room.
+        let here = if after == Lsn(0) { Lsn(0) } else { room_of(first_of(after, directory.records_per_segment())) };
+        let end = segments.into_iter().fold(here, |end, first| if first.0 == end.0 + 1 { room_of(first) } else { end });
+        let preparer = Preparer::start(directory.clone(), end).map_err(WriterError::Thread)?;
+        let writer = Writer {
+            directory: directory.clone(),
+            last: after,
+            chain,
+            durable: after,
+            unsynced: Vec::new(),
+            current: None,
+            blocks: Blocks::default(),
+            begun: Begun::default(),
+            preparer,
+            failed: None,
+        };
+        writer.order_room();
+        // Whether there is room is the caller's to ask: a journal without space can still be read.
+        let _ = writer.has_room_within(Lsn(after.0 + 1), Duration::MAX);
+        Ok(writer)
+    }
+
+    /// Seals the records of `batch` in place and writes them behind the last one. `synced` is what the caller knows to be
+    /// durable, at most [`Writer::durable`]. They are not durable before [`Writer::sync`].
+    ///
+    /// # Errors
+    /// [`WriterError::OutOfOrder`], [`WriterError::Record`], [`WriterError::NoRoom`]: nothing was written.
+    /// [`WriterError::NoSpace`]: the same batch can be tried again. [`WriterError::Failed`]: final.
+    pub fn append(&mut self, batch: &mut [RecordBytes], synced: Lsn) -> Result<(), WriterError> {
+        self.still_good()?;
+        self.admit(batch)?;
+        debug_assert!(synced <= self.durable, "recovery relies on it");
+        let mut chain = self.chain;
+        for bytes in batch.iter_mut() {
+            chain = record::seal(bytes, synced, chain);
+        }
+        self.write(batch).map_err(|failure| {
+            if failure.is_no_space() { WriterError::NoSpace(failure) } else { self.fail(failure) }
+        })?;
+        self.last = Lsn(self.last.0 + batch.len() as u64);
+        self.chain = chain;
+        self.order_room();
+        Ok(())
+    }
+
+    /// Makes all that was written durable; gives the last record of it.
+    ///
+    /// # Errors
+    /// [`WriterError::Failed`], which is final.
+    pub fn sync(&mut self) -> Result<Lsn, WriterError> {
+        self.still_good()?;
+        for segment in std::mem::take(&mut self.unsynced) {
+            segment.file.sync_data().step("sync", &segment.path).map_err(|failure| self.fail(failure))?;
+        }
+        self.durable = self.last;
+        Ok(self.durable)
+    }
+
+    /// The orderly end: says, durably, up to where the journal is durable, so that damage up to there can be told from a torn tail
+    /// for ever.
+    ///
+    /// # Errors
+    /// [`WriterError::Failed`] of an earlier call; [`WriterError::Disk`]: the mark of an earlier stop stays, and is still right.
+    pub fn close(self) -> Result<(), WriterError> {
+        self.still_good()?;
+        Ok(closed::write(&self.directory, self.durable)?)
+    }
+
+    /// The last record that was written.
+    #[must_use]
+    pub fn last(&self) -> Lsn {
+        self.last
+    }
+
+    /// The last record that is durable.
+    #[must_use]
+    pub fn durable(&self) -> Lsn {
+        self.durable
+    }
+
+    /// The last record that prepared segments have room for; a batch must end there or before.
+    #[must_use]
+    pub fn end_of_room(&self) -> Lsn {
+        self.preparer.end()
+    }
+
+    /// Whether the next segment can be had.
+    #[must_use]
+    pub fn room(&self) -> Room {
+        self.preparer.room()
+    }
+
+    /// Tries again to prepare what [`Room::NoSpace`] told of; returns at once.
+    pub fn retry_room(&self) {
+        self.preparer.retry();
+    }
+
+    /// Waits until there is room up to record `lsn`, preparing it has failed, or `patience` is over; whether there is room.
+    #[must_use]
+    pub fn has_room_within(&self, lsn: Lsn, patience: Duration) -> bool {
+        self.preparer.want(lsn);
+        self.preparer.wait(lsn, patience)
+    }
+
+    /// Removes whole segments that end before record `lsn`, but the newest `keep` of them; gives how many. The segment of the
+    /// last durable record always stays.
+    ///
+    /// # Errors
+    /// [`WriterError::Disk`]; those removed before are gone.
+    pub fn remove_before(&mut self, lsn: Lsn, keep: usize) -> Result<usize, WriterError> {
+        let limit = lsn.min(self.durable).0;
+        let mut ended = segment::list(&self.directory)?;
+        ended.retain(|first| first.0 + self.directory.records_per_segment() <= limit);
+        ended.truncate(ended.len().saturating_sub(keep));
+        // One by one from the oldest on, each durable before the next, so that a gap can never come from this.
+        for &first in &ended {
+            let path = self.directory.segment_path(first);
+            self.directory.disk().remove(&path).step("remove", &path)?;
+            let folder = self.directory.journal();
+            self.directory.disk().sync_dir(&folder).step("sync the directory", &folder)?;
+        }
+        Ok(ended.len())
+    }
+
+    /// One whole segment is always to be ahead.
+    fn order_room(&self) {
+        self.preparer.want(Lsn(self.last.0 + self.directory.records_per_segment()));
+    }
+
+    fn still_good(&self) -> Result<(), WriterError> {
+        self.failed.as_ref().map_or(Ok(()), |failure| Err(WriterError::Failed(Arc::clone(failure))))
+    }
+
+    fn fail(&mut self, failure: DiskError) -> WriterError {
+        let failure = Arc::new(failure);
+        self.failed = Some(Arc::clone(&failure));
+        WriterError::Failed(failure)
+    }
+
+    /// Whether the batch is what comes next and there is room for it: what recovery would refuse is never written.
+    fn admit(&self, batch: &[RecordBytes]) -> Result<(), WriterError> {
+        for (expected, bytes) in (self.last.0 + 1..).map(Lsn).zip(batch) {
+            let found = record::lsn_of(bytes);
+            if found != expected {
+                return Err(WriterError::OutOfOrder { expected, found });
+            }
+            Record::decode(bytes).map_err(|source| WriterError::Record { lsn: found, source })?;
+        }
+        let (lsn, end) = (Lsn(self.last.0 + batch.len() as u64), self.end_of_room());
+        if lsn > end { Err(WriterError::NoRoom { lsn, end }) } else { Ok(()) }
+    }
+
+    /// Writes sealed records with one call per segment, in whole blocks: the first one has what was written into it before.
+    fn write(&mut self, batch: &[RecordBytes]) -> Result<(), DiskError> {
+        let per_segment = self.directory.records_per_segment();
+        let (mut next, mut previous_crc, mut rest) = (Lsn(self.last.0 + 1), self.chain, batch);
+        while let Some(last) = rest.len().checked_sub(1) {
+            let first = first_of(next, per_segment);
+            let room = usize::try_from(first.0 + per_segment - next.0).unwrap_or(usize::MAX);
+            let (piece, later) = rest.split_at(room.min(last + 1));
+            let segment = self.enter(first)?;
+            let offset = offset_of(next, per_segment);
+            let before = if next == first {
+                // The header, which makes the segment active by the same write.
+                segment::encode_header(&self.directory, first, State::Active { previous_crc }).to_vec()
+            } else {
+                self.begun_block(&segment, offset)?
+            };
+            let (kept, records) = (before.len(), piece.as_flattened());
+            let blocks = self.blocks.of_length(kept + records.len());
+            blocks[..kept].copy_from_slice(&before);
+            blocks[kept..kept + records.len()].copy_from_slice(records);
+            blocks[kept + records.len()..].fill(0);
+            let start = offset - kept as u64;
+            // A segment that is not made of whole blocks, on a disk that does not ask for them, is not made longer.
+            let within = usize::try_from(bytes_of_segment(per_segment) - start).unwrap_or(usize::MAX).min(blocks.len());
+            segment.file.write_at(&blocks[..within], start).step("write", &segment.path)?;
+            self.begun = Begun::after(blocks, offset + records.len() as u64, first);
+            next = Lsn(next.0 + piece.len() as u64);
+            previous_crc = piece.last().map_or(previous_crc, record::stored_crc);
+            rest = later;
+        }
+        Ok(())
+    }
+
+    /// The records that stand in the block of `offset` before it.
+    fn begun_block(&self, segment: &Segment, offset: u64) -> Result<Vec<u8>, DiskError> {
+        let length = usize::try_from(offset % BLOCK_BYTES as u64).unwrap_or(0);
+        if (self.begun.first, self.begun.end) == (segment.first, offset) {
+            return Ok(self.begun.bytes.clone());
+        }
+        let mut bytes = vec![0; length];
+        let file = self.directory.disk().open(&segment.path).step("open", &segment.path)?;
+        file.read_at(&mut bytes, offset - length as u64).step("read", &segment.path)?;
+        Ok(bytes)
+    }
+
+    /// The segment that begins with record `first`, to be written to, and so to be synced.
+    fn enter(&mut self, first: Lsn) -> Result<Segment, DiskError> {
+        let segment = match self.current.take_if(|segment| segment.first == first) {
+            Some(segment) => segment,
+            None => open_direct(&self.directory, first)?,
+        };
+        self.current = Some(segment.clone());
+        if self.unsynced.last().is_none_or(|last| last.first != first) {
+            self.unsynced.push(segment.clone());
+        }
+        Ok(segment)
+    }
+}
+
+/// The block that the last write ended in, as far as it is filled.
+#[derive(Debug, Default)]
+struct Begun {
+    first: Lsn,
+    /// Where the last write ended.
+    end: u64,
+    bytes: Vec<u8>,
+}
+
+impl Begun {
+    /// After `blocks` were written into the segment that begins with `first`; their records end at `end`.
+    fn after(blocks: &[u8], end: u64, first: Lsn) -> Self {
+        let filled = usize::try_from(end % BLOCK_BYTES as u64).unwrap_or(0);
+        let last = blocks.len().saturating_sub(BLOCK_BYTES);
+        Begun { first, end, bytes: blocks[last..last + filled].to_vec() }
+    }
+}
+
+/// Opens a segment that must be there, for writing whole blocks.
+fn open_direct(directory: &Directory, first: Lsn) -> Result<Segment, DiskError> {
+    let path = directory.segment_path(first);
+    let file = directory.disk().open_direct(&path).step("open", &path)?;
+    Ok(Segment { first, path, file })
+}
+
+/// Opens a segment that must be there.
+fn open(directory: &Directory, first: Lsn) -> Result<Segment, DiskError> {
+    let none = || std::io::Error::from(std::io::ErrorKind::NotFound);
+    Segment::open(directory, first)?.ok_or_else(none).step("open", &directory.segment_path(first))
+}
+
+/// The checksum of record `lsn`, as it stands in the file.
+fn crc_of(directory: &Directory, lsn: Lsn) -> Result<u32, WriterError> {
+    let per_segment = directory.records_per_segment();
+    let segment = open(directory, first_of(lsn, per_segment))?;
+    let mut bytes = [0; RECORD_BYTES];
+    let filled = segment.file.read_at(&mut bytes, offset_of(lsn, per_segment)).step("read", &segment.path)?;
+    if filled < RECORD_BYTES || record::lsn_of(&bytes) != lsn {
+        return Err(WriterError::NotThere { lsn, directory: directory.clone() });
+    }
+    Ok(record::stored_crc(&bytes))
+}

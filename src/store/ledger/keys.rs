@@ -1,0 +1,407 @@
+//! The idempotency keys that are known, with what became of their requests: a table in shared memory.
+//!
+//! Keys are numbered as they become known; each stands in the place that its number names, until as many others came as the
+//! table remembers. An index of buckets finds a key's number: the key's hash names two buckets, and it stands in the one
+//! that was emptier. A slot of the index whose number is out of the window counts as free, so nothing is ever deleted, and
+//! making a key known is complete with one store, to the count of known keys.
+//!
+//! Everything here is read and written under the sequencer's lock.
+
+use crate::base::limits::KEY_BYTES;
+use crate::base::vocab::{AccountId, Cents, Lsn};
+use crate::ipc::IpcError;
+use crate::ipc::cells::{AtomicU32, AtomicU64, Ordering, Segment, expect_to_write, random, shared_struct};
+use crate::ipc::segment::Access;
+use crate::store::journal::record::{Kind, Record, Verdict};
+
+/// Version of the layout.
+pub const LAYOUT_VERSION: u32 = 1;
+/// Slots of a bucket: one cache line. Half of them are in use when the window is full; with two buckets to choose from, both
+/// are full about never.
+const SLOTS: usize = if cfg!(feature = "model") { 2 } else { 16 };
+/// Words of a remembered key.
+const WORDS: usize = 8;
+/// A slot has so many bits more of a key's number than the window has numbers, so that few of the slots that are out of the
+/// window look as if they were in it; such a slot is only of no use for a while.
+const SPARE_BITS: u32 = 4;
+
+shared_struct! {
+    /// What concerns the whole table.
+    struct KeysHeader, align 64, size 64; {
+        /// Secret, new at every start: clients choose keys, and shall not be able to choose ones that fall into one bucket.
+        seeds: [AtomicU64; 2],
+        /// How many keys are remembered.
+        window: AtomicU64,
+        /// How many low bits of a key's number stand in a slot; above them is its tag.
+        number_bits: AtomicU64,
+        /// The number of the last key that became known.
+        known: AtomicU64,
+        spare: [AtomicU64; 3],
+    }
+}
+
+shared_struct! {
+    /// A remembered key with its request and result.
+    struct Place, align 64, size 64; {
+        words: [AtomicU64; WORDS],
+    }
+}
+
+shared_struct! {
+    /// A bucket of the index; an empty slot is zero.
+    struct Bucket, align 64, size 64; {
+        slots: [AtomicU32; SLOTS],
+    }
+}
+
+/// A key as clients send it.
+pub type Key = [u8; KEY_BYTES];
+
+/// The known keys.
+pub struct Keys {
+    places: Segment<KeysHeader, Place>,
+    /// As many buckets as a power of two says.
+    index: Segment<(), Bucket>,
+}
+
+/// What is remembered of a request with a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Remembered {
+    /// The operation's number.
+    pub lsn: Lsn,
+    /// Who asked.
+    pub principal: u32,
+    /// What was asked for.
+    pub kind: Kind,
+    /// What became of it.
+    pub verdict: Verdict,
+    /// The accounts.
+    pub accounts: (AccountId, Option<AccountId>),
+    /// How much.
+    pub amount: Cents,
+    /// The balances afterwards.
+    pub balances: [Cents; 2],
+}
+
+/// A key and where it belongs.
+pub(super) struct Spot<'a> {
+    halves: [u64; 2],
+    principal: u32,
+    buckets: [&'a Bucket; 2],
+    /// In the place that it has in a slot.
+    tag: u32,
+}
+
+/// What looking for a key found.
+pub(super) enum Found<'a> {
+    /// It is known.
+    Known(Remembered),
+    /// It is not; here it can be put.
+    Free(&'a AtomicU32),
+    /// It is not, and there is no place for it, since both of its buckets are full.
+    Crowded,
+}
+
+impl Remembered {
+    /// Whether `record`, which has the same key of the same user, asks for the same.
+    #[must_use]
+    pub fn is_same_request(&self, record: &Record) -> bool {
+        (self.kind, self.accounts, self.amount) == (record.kind, record.accounts, record.amount)
+    }
+
+    fn of(record: &Record) -> Self {
+        let Record { lsn, principal, kind, verdict, accounts, amount, balances, .. } = *record;
+        Remembered { lsn, principal, kind, verdict, accounts, amount, balances }
+    }
+
+    fn to_words(self) -> [u64; 6] {
+        let (first, second) = self.accounts;
+        let pair = |high: u32, low: u32| u64::from(high) << 32 | u64::from(low);
+        [
+            self.lsn.0,
+            pair(self.principal, u32::from(self.kind.code()) << 8 | u32::from(self.verdict.code())),
+            pair(first.0, second.map_or(0, |second| second.0)),
+            self.amount.0.cast_unsigned(),
+            self.balances[0].0.cast_unsigned(),
+            self.balances[1].0.cast_unsigned(),
+        ]
+    }
+
+    #[allow(clippy::cast_possible_truncation, reason = "cut into its parts")]
+    fn from_words([lsn, request, accounts, amount, first, second]: [u64; 6]) -> Option<Self> {
+        let kind = Kind::from_code((request >> 8) as u8).ok()?;
+        Some(Remembered {
+            lsn: Lsn(lsn),
+            principal: (request >> 32) as u32,
+            kind,
+            verdict: Verdict::from_code(request as u8).ok()?,
+            accounts: (
+                AccountId((accounts >> 32) as u32),
+                (kind == Kind::Transfer).then_some(AccountId(accounts as u32)),
+            ),
+            amount: Cents(amount.cast_signed()),
+            balances: [Cents(first.cast_signed()), Cents(second.cast_signed())],
+        })
+    }
+}
+
+fn halves(key: &Key) -> [u64; 2] {
+    let half = |from: usize| u64::from_le_bytes(std::array::from_fn(|i| key[from + i]));
+    [half(0), half(8)]
+}
+
+impl Keys {
+    /// A table that remembers `window` keys.
+    ///
+    /// # Errors
+    /// A segment or the seeds cannot be made.
+    pub(super) fn create([places, index]: [&str; 2], boot: u32, window: u32) -> Result<Self, IpcError> {
+        let count = Self::places(window.into());
+        let places = Segment::create(places, LAYOUT_VERSION, boot, count, |header: &KeysHeader, _| {
+            for seed in &header.seeds {
+                let random = random().map_err(|_| IpcError::system("seed", places, nix::errno::Errno::EIO))?;
+                seed.store(random, Ordering::Relaxed);
+            }
+            header.window.store(window.into(), Ordering::Relaxed);
+            let bits = window.next_power_of_two().ilog2() + SPARE_BITS;
+            header.number_bits.store(bits.min(u32::BITS - 1).into(), Ordering::Relaxed);
+            Ok(())
+        })?;
+        let index = Segment::create(index, LAYOUT_VERSION, boot, Self::buckets(window), |(), _| Ok(()))?;
+        Ok(Keys { places, index })
+    }
+
+    fn buckets(window: u32) -> usize {
+        (2 * window as usize).div_ceil(SLOTS).next_power_of_two()
+    }
+
+    /// Bytes of the two segments of a table that remembers `window` keys.
+    pub(super) fn bytes_for(window: u32) -> [usize; 2] {
+        let places = Segment::<KeysHeader, Place>::bytes_for(Self::places(window.into()));
+        [places, Segment::<(), Bucket>::bytes_for(Self::buckets(window))]
+    }
+
+    /// Maps an existing table.
+    ///
+    /// # Errors
+    /// There is none, or it has another layout.
+    pub(super) fn open([places, index]: [&str; 2], access: Access) -> Result<Self, IpcError> {
+        Ok(Keys {
+            places: Segment::open(places, LAYOUT_VERSION, access)?,
+            index: Segment::open(index, LAYOUT_VERSION, access)?,
+        })
+    }
+
+    /// One place more than keys are remembered, for the one that is about to become known.
+    const fn places(window: u64) -> usize {
+        #[allow(clippy::cast_possible_truncation, reason = "made from 32 bits")]
+        let window = window as usize;
+        window + 1
+    }
+
+    fn header(&self) -> &KeysHeader {
+        self.places.root()
+    }
+
+    /// The segments' full names and bytes.
+    #[must_use]
+    pub fn segments(&self) -> [(&str, usize); 2] {
+        [(self.places.name(), self.places.bytes()), (self.index.name(), self.index.bytes())]
+    }
+
+    /// How many keys are remembered at most.
+    #[must_use]
+    pub fn window(&self) -> u64 {
+        self.header().window.load(Ordering::Relaxed)
+    }
+
+    /// How many keys became known so far.
+    #[must_use]
+    pub fn known(&self) -> u64 {
+        self.header().known.load(Ordering::Acquire)
+    }
+
+    fn place(&self, number: u64) -> &Place {
+        let places = self.places.elements();
+        &places[usize::try_from(number % places.len() as u64).unwrap_or(0)]
+    }
+
+    /// Where `key` of user `principal` belongs; has the lines that looking for it needs come closer.
+    #[inline]
+    pub(super) fn spot(&self, key: Key, principal: u32) -> Spot<'_> {
+        let halves = halves(&key);
+        let [a, b] = [0, 1].map(|which| self.header().seeds[which].load(Ordering::Relaxed));
+        // Two multiplications whose halves are folded (the mixing of wyhash), since each alone leaves its low bits weak.
+        #[allow(clippy::cast_possible_truncation, reason = "parts of a hash")]
+        let fold = |x: u64, y: u64| {
+            let product = u128::from(x) * u128::from(y);
+            product as u64 ^ (product >> 64) as u64
+        };
+        let hash = fold(fold(halves[0] ^ a, halves[1] ^ b) ^ b, a | 1);
+        let index = self.index.elements();
+        #[allow(clippy::cast_possible_truncation, reason = "parts of a hash")]
+        let bucket = |part: u64| {
+            let bucket = &index[part as usize & (index.len() - 1)];
+            expect_to_write(bucket);
+            bucket
+        };
+        let bits = self.number_bits();
+        // Never zero, so that no slot in use is.
+        let tag = u32::try_from(hash >> 40).unwrap_or(0) % ((1 << (u32::BITS - bits)) - 1) + 1;
+        Spot { halves, principal, buckets: [bucket(hash), bucket(hash >> 32)], tag: tag << bits }
+    }
+
+    #[allow(clippy::cast_possible_truncation, reason = "at most 31")]
+    fn number_bits(&self) -> u32 {
+        self.header().number_bits.load(Ordering::Relaxed) as u32
+    }
+
+    /// Looks for a key.
+    #[inline]
+    pub(super) fn find<'a>(&self, &Spot { halves, principal, buckets, tag }: &Spot<'a>) -> Found<'a> {
+        let (known, window) = (self.header().known.load(Ordering::Relaxed), self.window());
+        let mask = (1 << self.number_bits()) - 1;
+        let mut free: Option<(usize, &AtomicU32)> = None;
+        for bucket in buckets {
+            let mut vacant = None;
+            let mut vacancies = 0;
+            for slot in &bucket.slots {
+                let word = slot.load(Ordering::Relaxed);
+                // How many keys became known since this one, as far as the bits tell.
+                let age = known.wrapping_sub(u64::from(word)) & mask;
+                if word == 0 || age >= window.min(known) {
+                    (vacant, vacancies) = (Some(slot), vacancies + 1);
+                } else if word & !u32::try_from(mask).unwrap_or(0) == tag
+                    && let Some(found) = self.remembered(known - age, halves)
+                    && found.principal == principal
+                {
+                    return Found::Known(found);
+                }
+            }
+            if let Some(slot) = vacant
+                && free.is_none_or(|(most, _)| vacancies > most)
+            {
+                free = Some((vacancies, slot));
+            }
+        }
+        free.map_or(Found::Crowded, |(_, slot)| Found::Free(slot))
+    }
+
+    fn remembered(&self, number: u64, halves: [u64; 2]) -> Option<Remembered> {
+        let words: [u64; WORDS] = std::array::from_fn(|i| self.place(number).words[i].load(Ordering::Relaxed));
+        let [low, high, rest @ ..] = words;
+        if [low, high] == halves { Remembered::from_words(rest) } else { None }
+    }
+
+    /// Writes `record`'s key down, where it does not count yet; the number that [`Keys::make_known`] takes.
+    #[inline]
+    pub(super) fn write_down(&self, spot: &Spot<'_>, record: &Record, slot: &AtomicU32) -> u64 {
+        let number = self.header().known.load(Ordering::Relaxed) + 1;
+        let [low, high] = spot.halves;
+        let [lsn, a, b, c, d, e] = Remembered::of(record).to_words();
+        for (word, value) in self.place(number).words.iter().zip([low, high, lsn, a, b, c, d, e]) {
+            word.store(value, Ordering::Relaxed);
+        }
+        #[allow(clippy::cast_possible_truncation, reason = "its low bits")]
+        let low_bits = number as u32 & ((1 << self.number_bits()) - 1);
+        slot.store(spot.tag | low_bits, Ordering::Relaxed);
+        number
+    }
+
+    /// Makes the key that was written down as `number` known, as that of operation `lsn`. Can be done again.
+    #[inline]
+    pub(super) fn make_known(&self, number: u64, lsn: Lsn) {
+        self.place(number).words[2].store(lsn.0, Ordering::Relaxed);
+        self.header().known.store(number, Ordering::Release);
+    }
+}
+
+#[cfg(all(test, not(feature = "model")))]
+mod tests {
+    use super::*;
+
+    fn keys(window: u32) -> Keys {
+        static NUMBER: AtomicU64 = AtomicU64::new(0);
+        let unique = format!("/vault-test.{}.keys.{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
+        let names = ["a", "b"].map(|part| format!("{unique}.{part}"));
+        let keys = Keys::create([&names[0], &names[1]], 1, window).unwrap();
+        names.iter().for_each(|name| crate::ipc::segment::unlink(name).unwrap());
+        keys
+    }
+
+    fn record(number: u64) -> (Key, Record) {
+        let mut key = [7; KEY_BYTES];
+        key[..8].copy_from_slice(&number.to_le_bytes());
+        let record = Record {
+            lsn: Lsn(0),
+            term: 0,
+            time_ns: 1,
+            kind: Kind::Transfer,
+            verdict: Verdict::Done,
+            principal: 5,
+            accounts: (AccountId(1), Some(AccountId(2))),
+            amount: Cents(i64::try_from(number).unwrap() + 1),
+            balances: [Cents(3), Cents(4)],
+            previous: [Lsn(0); 2],
+            key: Some(key),
+        };
+        (key, record)
+    }
+
+    fn put(keys: &Keys, number: u64) {
+        let (key, record) = record(number);
+        let spot = keys.spot(key, 5);
+        match keys.find(&spot) {
+            Found::Free(slot) => keys.make_known(keys.write_down(&spot, &record, slot), Lsn(number + 100)),
+            Found::Known(known) => panic!("{known:?}"),
+            Found::Crowded => panic!("crowded at {number}"),
+        }
+    }
+
+    fn found(keys: &Keys, number: u64) -> Option<Remembered> {
+        match keys.find(&keys.spot(record(number).0, 5)) {
+            Found::Known(known) => Some(known),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn exactly_the_window_is_remembered() {
+        for window in [1, 2, 7, 100, 3000] {
+            let keys = keys(window);
+            for number in 0..5 * u64::from(window) {
+                put(&keys, number);
+                let oldest = (number + 1).saturating_sub(window.into());
+                // All of them every now and then, the ends always.
+                let all = number.is_multiple_of(u64::from(window).max(97));
+                for old in (oldest..=number).filter(|&old| all || old == oldest || old == number) {
+                    let known = found(&keys, old).unwrap_or_else(|| panic!("{old} of {number}, window {window}"));
+                    assert_eq!(known.lsn, Lsn(old + 100));
+                    assert!(known.is_same_request(&record(old).1) && !known.is_same_request(&record(old + 1).1));
+                }
+                assert!(oldest == 0 || found(&keys, oldest - 1).is_none(), "{number}, window {window}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_key_is_its_user_s_own() {
+        let keys = keys(10);
+        put(&keys, 1);
+        assert!(found(&keys, 1).is_some());
+        let others = keys.spot(record(1).0, 6);
+        assert!(matches!(keys.find(&others), Found::Free(_)), "another user's key, although of the same bytes");
+    }
+
+    #[test]
+    fn a_key_that_was_only_written_down_is_not_known() {
+        let keys = keys(10);
+        let (key, record) = record(1);
+        let spot = keys.spot(key, 5);
+        let Found::Free(slot) = keys.find(&spot) else { panic!("nothing is there") };
+        keys.write_down(&spot, &record, slot);
+        assert!(found(&keys, 1).is_none());
+        put(&keys, 2);
+        assert!(found(&keys, 1).is_none() && found(&keys, 2).is_some(), "the other one took its number");
+    }
+}

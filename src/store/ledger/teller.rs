@@ -1,0 +1,313 @@
+//! The teller: carries out one operation at a time for its worker.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::base::crash_point::{CrashPoint, crash_point};
+use crate::base::defect::{self, Defect};
+use crate::base::vocab::{AccountId, Cents, Lsn};
+use crate::store::journal::record::{Kind, Record, Verdict};
+use crate::store::ledger::intent::{LedgerRow, NO_CONNECTION, Plan};
+use crate::store::ledger::keys::{Key, Spot};
+use crate::store::ledger::order::Stamp;
+use crate::store::ledger::rules::{Operation, Outcome, Refusal};
+use crate::store::ledger::sequencer::Uncommitted;
+use crate::store::ledger::table::{LockedCell, Table};
+
+/// Who waits for an operation, and the one word that tells it "your request is consumed, your reply is queued".
+#[derive(Clone, Copy)]
+pub struct Completion<'a> {
+    connection: u32,
+    word: Option<&'a AtomicU64>,
+    next: u64,
+}
+
+impl<'a> Completion<'a> {
+    /// Moves `word`, the progress word of connection slot `connection`, to `next` as part of the operation.
+    #[inline]
+    #[must_use]
+    pub fn moving(connection: u32, word: &'a AtomicU64, next: u64) -> Self {
+        Completion { connection, word: Some(word), next }
+    }
+
+    /// Nobody waits.
+    pub const UNATTENDED: Completion<'static> = Completion { connection: NO_CONNECTION, word: None, next: 0 };
+}
+
+/// Who asked, and the key by which the request is known when it comes again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Asker {
+    /// The user's number: a key is the user's own.
+    pub principal: u32,
+    /// The idempotency key, if the request has one.
+    pub key: Option<Key>,
+}
+
+impl Asker {
+    /// Nobody in particular, without a key.
+    pub const ANYBODY: Asker = Asker { principal: 0, key: None };
+}
+
+/// Why there is nothing new to say to an operation: nothing has changed, and `reply` has moved nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Undone {
+    /// A rule forbids it.
+    Refused(Refusal),
+    /// It could not be committed.
+    Uncommitted(Uncommitted),
+}
+
+/// A worker's hand in the ledger. It is used by `&mut`: a worker has one intent, so one operation in flight.
+pub struct Teller<'a> {
+    table: &'a Table,
+    row: &'a LedgerRow,
+    still_waiting: Box<dyn Fn() + 'a>,
+    wall_clock_ns: u64,
+    seen: Lsn,
+}
+
+impl<'a> Teller<'a> {
+    /// The teller of worker `worker`, whose place must be settled. `still_waiting` is called now and then while it waits for
+    /// a lock.
+    #[must_use]
+    pub fn new(table: &'a Table, worker: usize, still_waiting: impl Fn() + 'a) -> Self {
+        let row = &table.rows()[worker];
+        Teller { table, row, still_waiting: Box::new(still_waiting), wall_clock_ns: 0, seen: Lsn(0) }
+    }
+
+    /// Sets the time that records bear, nanoseconds since 1970.
+    pub fn set_wall_clock(&mut self, now_ns: u64) {
+        self.wall_clock_ns = now_ns;
+    }
+
+    /// The last operation whose result showed in anything that this teller said since it was last asked.
+    #[inline]
+    pub fn take_seen(&mut self) -> Lsn {
+        std::mem::take(&mut self.seen)
+    }
+
+    /// Says that the result of operation `lsn` is shown.
+    #[inline]
+    pub fn see(&mut self, lsn: Lsn) {
+        self.seen = self.seen.max(lsn);
+    }
+
+    /// What `account` holds.
+    ///
+    /// # Errors
+    /// [`Refusal::NoAccount`].
+    #[inline]
+    pub fn balance(&mut self, account: AccountId) -> Result<Cents, Refusal> {
+        let cell = self.table.lock(account, &self.still_waiting).ok_or(Refusal::NoAccount)?;
+        crash_point(CrashPoint::Locked);
+        let (balance, lsn) = (cell.balance(), cell.lsn());
+        drop(cell);
+        self.see(lsn);
+        Ok(balance)
+    }
+
+    /// The last operation that changed `account`; 0 for none.
+    ///
+    /// # Errors
+    /// [`Refusal::NoAccount`].
+    pub fn last_change(&mut self, account: AccountId) -> Result<Lsn, Refusal> {
+        let cell = self.table.lock(account, &self.still_waiting).ok_or(Refusal::NoAccount)?;
+        Ok(cell.lsn())
+    }
+
+    /// Carries out `operation`, wholly or not at all, whenever this process may die.
+    ///
+    /// Once it is certain what will be done, and before it is, `reply` is called with the outcome: it puts the answer where it
+    /// will be sent from, and says which word makes it visible there. A refusal with a key is remembered, and so done, too.
+    ///
+    /// # Errors
+    /// [`Undone`]; should `reply` have been called, what it prepared does not count.
+    #[inline]
+    pub fn carry_out<'c>(
+        &mut self,
+        operation: Operation,
+        asker: &Asker,
+        reply: impl FnOnce(Result<&Outcome, Refusal>) -> Completion<'c>,
+    ) -> Result<Lsn, Undone> {
+        // As early as possible: the lines that it needs come while the accounts are locked and the reply is written.
+        let spot = asker.key.map(|key| self.table.sequencer().keys().spot(key, asker.principal));
+        if let Err(refusal) = operation.check_shape(self.table.accounts()) {
+            return self.refuse(operation, asker, refusal, reply);
+        }
+        let (first, second) = self.lock_in_order(operation.accounts()).map_err(Undone::Refused)?;
+        crash_point(CrashPoint::Locked);
+        let (second_balance, second_lsn) =
+            second.as_ref().map_or((Cents::ZERO, Lsn(0)), |cell| (cell.balance(), cell.lsn()));
+        let previous = [first.lsn(), second_lsn];
+        let outcome = match operation.decide([first.balance(), second_balance], self.table.cap()) {
+            Ok(outcome) => outcome,
+            Err(refusal) => {
+                // It tells something about the balances. The accounts stay locked: no other may come between decision and record.
+                self.see(previous[0].max(previous[1]));
+                return self.refuse(operation, asker, refusal, reply);
+            }
+        };
+        if outcome.deposited > Cents::ZERO && !self.row.tally.has_room_for(outcome.deposited, &self.table.headroom()) {
+            // It tells something about all deposits so far.
+            self.see(self.table.order().now().lsn);
+            return self.refuse(operation, asker, Refusal::Invalid, reply);
+        }
+        crash_point(CrashPoint::Decided);
+        let completion = reply(Ok(&outcome));
+        crash_point(CrashPoint::ReplyWritten);
+        let plan = self.plan(operation, &outcome, completion);
+        let mut record = self.record(operation, asker, Verdict::Done);
+        (record.balances, record.previous) = (outcome.balances, previous);
+        let stamp = self.commit(&plan, &mut record, spot.as_ref())?;
+        self.apply(stamp, &plan, &first, second.as_ref());
+        self.complete(completion);
+        drop(first);
+        crash_point(CrashPoint::FirstUnlocked);
+        drop(second);
+        crash_point(CrashPoint::Unlocked);
+        Ok(stamp.lsn)
+    }
+
+    /// Remembers a refusal, if it has a key.
+    #[cold]
+    fn refuse<'c>(
+        &mut self,
+        operation: Operation,
+        asker: &Asker,
+        refusal: Refusal,
+        reply: impl FnOnce(Result<&Outcome, Refusal>) -> Completion<'c>,
+    ) -> Result<Lsn, Undone> {
+        if asker.key.is_none() {
+            return Err(Undone::Refused(refusal));
+        }
+        let completion = reply(Err(refusal));
+        crash_point(CrashPoint::ReplyWritten);
+        let mut plan = self.plan(operation, &Outcome::NOTHING, completion);
+        plan.accounts = [None; 2];
+        let verdict = match refusal {
+            Refusal::NoAccount => Verdict::NoAccount,
+            Refusal::Insufficient => Verdict::Insufficient,
+            Refusal::Invalid => Verdict::Invalid,
+        };
+        let spot = asker.key.map(|key| self.table.sequencer().keys().spot(key, asker.principal));
+        let stamp = self.commit(&plan, &mut self.record(operation, asker, verdict), spot.as_ref())?;
+        self.complete(completion);
+        Ok(stamp.lsn)
+    }
+
+    #[inline]
+    fn commit(&mut self, plan: &Plan, record: &mut Record, spot: Option<&Spot<'_>>) -> Result<Stamp, Undone> {
+        self.row.intent.prepare(plan);
+        crash_point(CrashPoint::Prepared);
+        match self.table.commit(&self.row.intent, record, spot, &self.still_waiting) {
+            Ok(stamp) => {
+                crash_point(CrashPoint::Sequenced);
+                self.see(stamp.lsn);
+                Ok(stamp)
+            }
+            Err(uncommitted) => {
+                self.see(uncommitted.shows());
+                self.row.intent.clear();
+                Err(Undone::Uncommitted(uncommitted))
+            }
+        }
+    }
+
+    /// Makes the reply count, and ends the operation.
+    #[inline]
+    fn complete(&self, completion: Completion<'_>) {
+        if let Some(word) = completion.word {
+            // MOVE-PROGRESS: release, so that whoever sees the reply queued sees its bytes.
+            word.store(completion.next, Ordering::Release);
+        }
+        crash_point(CrashPoint::ProgressMoved);
+        // While the locks are held: an intent that is not idle names only accounts that its worker has locked.
+        self.row.intent.clear();
+        crash_point(CrashPoint::IntentCleared);
+    }
+
+    #[inline]
+    fn record(&self, operation: Operation, asker: &Asker, verdict: Verdict) -> Record {
+        let kind = match operation {
+            Operation::Deposit { .. } => Kind::Deposit,
+            Operation::Withdraw { .. } => Kind::Withdraw,
+            Operation::Transfer { .. } => Kind::Transfer,
+        };
+        Record {
+            // The sequencer's to give.
+            lsn: Lsn(0),
+            term: 0,
+            time_ns: self.wall_clock_ns,
+            kind,
+            verdict,
+            principal: asker.principal,
+            accounts: operation.accounts(),
+            amount: operation.amount(),
+            balances: [Cents::ZERO; 2],
+            previous: [Lsn(0); 2],
+            key: asker.key,
+        }
+    }
+
+    /// Locks in the order of the account numbers, so that no two operations wait for each other; gives the cells in the
+    /// operation's order.
+    #[inline]
+    fn lock_in_order(
+        &self,
+        (first, second): (AccountId, Option<AccountId>),
+    ) -> Result<(LockedCell<'a>, Option<LockedCell<'a>>), Refusal> {
+        let lock = |account| {
+            let cell = self.table.lock(account, &self.still_waiting).ok_or(Refusal::NoAccount);
+            crash_point(CrashPoint::FirstLocked);
+            cell
+        };
+        match second {
+            None => Ok((lock(first)?, None)),
+            Some(second) if first < second || defect::is(Defect::Order) => {
+                let low = lock(first)?;
+                Ok((low, Some(lock(second)?)))
+            }
+            Some(second) => {
+                let low = lock(second)?;
+                Ok((lock(first)?, Some(low)))
+            }
+        }
+    }
+
+    #[inline]
+    fn plan(&self, operation: Operation, outcome: &Outcome, completion: Completion<'_>) -> Plan {
+        let tally = &self.row.tally;
+        // Deposits stay below the tally's limit, and no more goes out than came in.
+        let moved = |from: i64, by: Cents| [Cents(from), Cents(from + by.0)];
+        Plan {
+            accounts: [Some(operation.accounts().0), operation.accounts().1],
+            balances: outcome.balances,
+            deposited: moved(tally.deposited.load(Ordering::Relaxed), outcome.deposited),
+            withdrawn: moved(tally.withdrawn.load(Ordering::Relaxed), outcome.withdrawn),
+            connection: completion.connection,
+            progress: completion.next,
+        }
+    }
+
+    #[inline]
+    fn apply(&self, stamp: Stamp, plan: &Plan, first: &LockedCell<'_>, second: Option<&LockedCell<'_>>) {
+        let tally = &self.row.tally;
+        tally.enter(stamp.epoch);
+        tally.count_before_change(first, stamp.epoch);
+        if let Some(second) = second {
+            tally.count_before_change(second, stamp.epoch);
+        }
+        first.set_balance(plan.balances[0]);
+        crash_point(CrashPoint::FirstBalanceSet);
+        first.stamp(stamp.lsn);
+        crash_point(CrashPoint::FirstApplied);
+        if let Some(second) = second {
+            second.set_balance(plan.balances[1]);
+            second.stamp(stamp.lsn);
+        }
+        crash_point(CrashPoint::Applied);
+        // CUT: release; a cut that reads the new sums must also see that they were entered into it.
+        tally.deposited.store(plan.deposited[1].0, Ordering::Release);
+        tally.withdrawn.store(plan.withdrawn[1].0, Ordering::Release);
+        crash_point(CrashPoint::Tallied);
+    }
+}

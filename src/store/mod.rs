@@ -1,0 +1,7 @@
+//! What processes share in memory, and what outlives them on disk.
+
+pub mod access_log;
+pub mod connection;
+pub mod instance;
+pub mod journal;
+pub mod ledger;

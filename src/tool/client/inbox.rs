@@ -1,0 +1,151 @@
+//! The bytes that came from the server, and the replies in them.
+
+use std::io::{self, Read};
+use std::ops::Range;
+
+use crate::base::limits::MAX_FRAME_BYTES;
+use crate::service::bank::wire::{Decoder, Flags, Frame, Header, Response, Step, XorKey};
+use crate::tool::client::error::ProtocolError;
+
+/// A buffer between one connection's socket and its decoder; replies are decoded in place.
+#[derive(Debug)]
+pub struct Inbox {
+    bytes: Box<[u8]>,
+    /// What was read but not yet decoded is `bytes[start..end]`.
+    start: usize,
+    end: usize,
+    decoder: Decoder,
+    xor: Option<XorKey>,
+}
+
+impl Inbox {
+    /// A buffer with room for this many ordinary replies, and for the longest legal frame in any case.
+    #[must_use]
+    pub fn for_replies(replies: usize) -> Inbox {
+        // The most common replies are 28 to 36 bytes long.
+        let size = replies.saturating_mul(40).clamp(MAX_FRAME_BYTES, 1 << 18);
+        Inbox { bytes: vec![0; size].into_boxed_slice(), start: 0, end: 0, decoder: Decoder::default(), xor: None }
+    }
+
+    /// Forgets everything, for a new connection.
+    pub fn reset(&mut self) {
+        (self.start, self.end) = (0, 0);
+        self.decoder = Decoder::default();
+        self.xor = None;
+    }
+
+    /// From here on, bodies whose flag says so are decrypted with this key.
+    pub fn set_xor(&mut self, xor: XorKey) {
+        self.xor = Some(xor);
+    }
+
+    /// Reads once. Returns the bytes read (0: the server closed) and whether they filled all the room there was, so
+    /// that more may be waiting.
+    ///
+    /// # Errors
+    /// What the read said, unchanged; an interrupted read is repeated.
+    #[inline]
+    pub fn read_from(&mut self, source: &mut impl Read) -> io::Result<(usize, bool)> {
+        if self.start == self.end {
+            (self.start, self.end) = (0, 0);
+        } else if self.start > 0 {
+            // Only the beginning of one reply is left here: the loop above decodes all whole ones first.
+            self.bytes.copy_within(self.start..self.end, 0);
+            (self.start, self.end) = (0, self.end - self.start);
+        }
+        loop {
+            let room = &mut self.bytes[self.end..];
+            let size = room.len();
+            match source.read(room) {
+                Ok(count) => {
+                    self.end += count;
+                    return Ok((count, count == size));
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// The next whole reply of a bounded length, if there is one.
+    ///
+    /// # Errors
+    /// [`ProtocolError`] when the bytes are no response; nothing after that can be trusted.
+    #[inline]
+    pub fn next_reply(&mut self) -> Result<Option<(Header, Response)>, ProtocolError> {
+        let Some((header, body)) = self.next_frame()? else { return Ok(None) };
+        Ok(Some((header, Response::decode(&header, &self.bytes[body])?)))
+    }
+
+    /// The next whole frame, if there is one, and where its decrypted body is, for [`Inbox::body`].
+    ///
+    /// # Errors
+    /// As [`Inbox::next_reply`].
+    #[inline]
+    pub fn next_frame(&mut self) -> Result<Option<(Header, Range<usize>)>, ProtocolError> {
+        let (used, step) = self.decoder.step(&self.bytes[self.start..self.end]);
+        self.start += used;
+        match step {
+            Step::NeedMore => Ok(None),
+            Step::Frame(Frame { header, body, .. }) => {
+                // The body is the last part of the frame, and the frame of what the step used.
+                let body = self.start - body.len()..self.start;
+                if header.flags.contains(Flags::XOR) {
+                    self.xor.ok_or(ProtocolError::XorBeforeLogin)?.apply(&mut self.bytes[body.clone()]);
+                }
+                Ok(Some((header, body)))
+            }
+            Step::Reject { status, .. } | Step::Fatal { status, .. } => Err(ProtocolError::Framing(status)),
+        }
+    }
+
+    /// The bytes of a body that [`Inbox::next_frame`] found; they are there until the next read.
+    #[must_use]
+    pub fn body(&self, place: Range<usize>) -> &[u8] {
+        &self.bytes[place]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::vocab::Cents;
+
+    #[test]
+    fn replies_are_found_whatever_the_pieces() {
+        let xor = XorKey::from_bits(0xDEAD_BEEF);
+        let mut stream = Vec::new();
+        for seq in 0..500u32 {
+            let key = seq.is_multiple_of(3).then_some(xor);
+            Response::Balance { balance: Cents(i64::from(seq)) }.encode(seq, key, &mut stream);
+        }
+        for size in [1, 7, 28, 29, 4095, 5000] {
+            let mut inbox = Inbox::for_replies(1);
+            inbox.set_xor(xor);
+            let mut seen = 0;
+            for mut piece in stream.chunks(size) {
+                while !piece.is_empty() {
+                    inbox.read_from(&mut piece).unwrap();
+                    while let Some((header, response)) = inbox.next_reply().unwrap() {
+                        assert_eq!(header.seq, seen);
+                        assert_eq!(response, Response::Balance { balance: Cents(i64::from(seen)) });
+                        seen += 1;
+                    }
+                }
+            }
+            assert_eq!(seen, 500);
+        }
+    }
+
+    #[test]
+    fn what_is_no_reply_is_an_error() {
+        let mut inbox = Inbox::for_replies(1);
+        inbox.read_from(&mut [0x55; 40].as_slice()).unwrap();
+        assert!(matches!(inbox.next_reply(), Err(ProtocolError::Framing(_))));
+        inbox.reset();
+        let mut stream = Vec::new();
+        Response::Ping { server_time_ms: 1 }.encode(1, Some(XorKey::from_bits(1)), &mut stream);
+        inbox.read_from(&mut stream.as_slice()).unwrap();
+        assert_eq!(inbox.next_reply(), Err(ProtocolError::XorBeforeLogin));
+    }
+}

@@ -1,0 +1,65 @@
+//! Ctrl-C in a load run: the first one ends the run as its `--duration` would, the second one ends the program.
+//!
+//! A signal concerns the whole process, so its state is one for all threads. Nothing here is set in a program that does not call
+//! [`watch`].
+
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+
+use crate::tool::client::time::{monotonic, nanoseconds};
+use crate::tool::signals::{Signals, die_of};
+
+/// How long answers that are still due are waited for after the first signal.
+pub const GRACE: Duration = Duration::from_secs(2);
+
+/// Whether a run has begun, whose result would be lost.
+static RUNNING: AtomicBool = AtomicBool::new(false);
+/// When the first signal came, nanoseconds of CLOCK_MONOTONIC; 0 for none.
+static SINCE: AtomicU64 = AtomicU64::new(0);
+/// By which signal.
+static SIGNAL: AtomicI32 = AtomicI32::new(0);
+
+/// Takes SIGINT, SIGTERM and SIGHUP from here on. Until [`begin_run`] they end the program at once.
+///
+/// # Errors
+/// What the system gives where signals cannot be taken.
+pub fn watch() -> io::Result<()> {
+    let mut signals = Signals::take(&[Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP])?;
+    let body = move || {
+        while let Ok(signal) = signals.wait() {
+            if !RUNNING.load(Ordering::Acquire) || time().is_some() {
+                die_of(signal);
+            }
+            SIGNAL.store(signal as i32, Ordering::Relaxed);
+            SINCE.store(monotonic().max(1), Ordering::Relaxed);
+        }
+    };
+    std::thread::Builder::new().name("signals".to_owned()).spawn(body).map(drop)
+}
+
+/// From here on there is something to lose.
+pub fn begin_run() {
+    RUNNING.store(true, Ordering::Release);
+}
+
+/// When the run was interrupted, nanoseconds of CLOCK_MONOTONIC.
+#[inline]
+#[must_use]
+pub fn time() -> Option<u64> {
+    Some(SINCE.load(Ordering::Relaxed)).filter(|&since| since > 0)
+}
+
+/// By which signal the run was interrupted.
+#[must_use]
+pub fn signal() -> Option<Signal> {
+    Signal::try_from(SIGNAL.load(Ordering::Relaxed)).ok()
+}
+
+/// Whether nothing is to be waited for any more.
+#[must_use]
+pub fn is_over() -> bool {
+    time().is_some_and(|since| monotonic().saturating_sub(since) > nanoseconds(GRACE))
+}

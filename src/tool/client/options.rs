@@ -1,0 +1,329 @@
+//! What the user can ask for on the command line.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::parser::ValueSource;
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+
+use crate::base::vocab::Cents;
+use crate::tool::client::keys::Key;
+use crate::tool::client::mix::Mix;
+use crate::tool::client::skew::{AccountRange, Skew};
+
+/// Load, probe or talk to a Bank Vault server. Without a command, run the load generator.
+///
+/// Exit code: 0 all well, 1 the server refused or a check failed, 2 bad arguments or nothing to talk to.
+#[derive(Debug, Parser)]
+#[command(name = "client", version)]
+pub struct Options {
+    /// Where the server is and who is asking.
+    #[command(flatten)]
+    pub target: Target,
+    /// The load, when no command is given.
+    #[command(flatten)]
+    pub load: LoadOptions,
+    /// What to do instead of the load.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// Where the server is and who is asking.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Server")]
+pub struct Target {
+    /// The server's host name or address.
+    #[arg(long, default_value = "127.0.0.1", global = true)]
+    pub host: String,
+    /// The server's port.
+    #[arg(long, default_value_t = 7777, global = true)]
+    pub port: u16,
+    /// The user to log in as.
+    #[arg(long, default_value = "demo", value_parser = credential, global = true)]
+    pub user: String,
+    /// The user's password.
+    #[arg(long, default_value = "demo", value_parser = credential, global = true)]
+    pub pass: String,
+    /// XOR the bodies (this is no secrecy, see docs/PROTOCOL.md).
+    #[arg(long, global = true)]
+    pub xor: bool,
+    /// Give a request up when its connection is silent this long: 500ms, 10s, 2m.
+    #[arg(long, default_value = "10s", value_parser = duration, global = true)]
+    pub timeout: Duration,
+    /// Send money operations without an idempotency key; then one whose answer is lost is never sent again.
+    #[arg(long, global = true)]
+    pub no_keys: bool,
+    /// Give up what was lost, or what the server has no room for, after trying again for this long.
+    #[arg(long, default_value = "10s", value_parser = duration, global = true)]
+    pub retry_for: Duration,
+}
+
+/// The load generator's options.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Load")]
+pub struct LoadOptions {
+    /// Threads, each with a connection of its own.
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub threads: u32,
+    /// Operations per connection [default: 2000, or without end when --duration is given].
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
+    pub ops: Option<u64>,
+    /// Send for this long: 500ms, 10s, 2m.
+    #[arg(long, value_parser = duration)]
+    pub duration: Option<Duration>,
+    /// Leave what happens in the first stretch of this length out of the result; --ops and --duration count from there.
+    #[arg(long, default_value = "0s", value_parser = duration)]
+    pub warmup: Duration,
+    /// The operations and their weights: transfer, withdraw, deposit, balance, ping, totals.
+    #[arg(long, default_value = "transfer=10,withdraw=20,deposit=30,balance=40")]
+    pub mix: Mix,
+    /// Requests under way on each connection.
+    // A thread that writes a batch reads nothing meanwhile. The replies to this many fit the kernel's buffers, so that
+    // the server can always send them and neither side waits for the other for ever.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub pipeline: u32,
+    /// This many connections, driven by a few event loops instead of a thread each.
+    #[arg(long, conflicts_with = "threads", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub connections: Option<u32>,
+    /// Make a new connection for every operation, and let that be a PING: connect, ask, close.
+    #[arg(long, conflicts_with_all = ["connections", "pipeline", "rate", "mix", "accounts", "skew", "verify", "xor"])]
+    pub churn: bool,
+    /// Event loops for --connections and --rate [default: number of cores].
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=256))]
+    pub loops: Option<u32>,
+    /// Send on a fixed schedule, this many operations per second in all, and take latencies from the scheduled time.
+    #[arg(long, value_parser = rate)]
+    pub rate: Option<f64>,
+    /// The accounts to touch, LO-HI [default: all that the server has].
+    #[arg(long)]
+    pub accounts: Option<AccountRange>,
+    /// How the load spreads over them: uniform, or zipf:T (the lowest numbers are the busiest).
+    #[arg(long, default_value = "uniform")]
+    pub skew: Skew,
+    /// Seed of the random choices; the same seed sends the same operations [default: a random one].
+    #[arg(long)]
+    pub seed: Option<u64>,
+    /// Keep books, and compare them with the server's totals and balances at the end; needs the server to itself.
+    #[arg(long)]
+    pub verify: bool,
+    /// Write the result as JSON to this file (docs/CLIENT.md tells the schema).
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    /// Log every answer to a money operation, a line each, in this file (docs/CLIENT.md tells the form).
+    #[arg(long, value_name = "FILE", conflicts_with = "churn")]
+    pub ack_log: Option<PathBuf>,
+    /// Write the latencies as a HdrHistogram percentile log to this file.
+    #[arg(long, value_name = "FILE")]
+    pub hdr: Option<PathBuf>,
+}
+
+/// How a money operation is sent and shown.
+#[derive(Args, Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Manner {
+    /// The idempotency key, 32 hexadecimal digits [default: a new one].
+    #[arg(long, value_name = "HEX")]
+    pub key: Option<Key>,
+    /// Show the key, too.
+    #[arg(short, long)]
+    pub verbose: bool,
+    /// Show everything as one JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What to show of an account's history.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct HistoryOptions {
+    /// The account's number.
+    pub account: u32,
+    /// Entries to show.
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..))]
+    pub limit: u64,
+    /// Show what is older than this LSN [default: the newest].
+    #[arg(long, value_name = "LSN", value_parser = clap::value_parser!(u64).range(1..))]
+    pub before: Option<u64>,
+    /// Show all there is.
+    #[arg(long, conflicts_with = "limit")]
+    pub all: bool,
+    /// Show it as JSON, one object for each entry and a last one for what is older.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// One-shots and interactive ways to use the server.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// Show what an account holds.
+    Balance {
+        /// The account's number.
+        account: u32,
+    },
+    /// Put money into an account.
+    Deposit {
+        /// The account's number.
+        account: u32,
+        /// Decimal money, such as 25.00.
+        #[arg(allow_negative_numbers = true)]
+        amount: Cents,
+        /// How it is sent and shown.
+        #[command(flatten)]
+        manner: Manner,
+    },
+    /// Take money out of an account.
+    Withdraw {
+        /// The account's number.
+        account: u32,
+        /// Decimal money, such as 25.00.
+        #[arg(allow_negative_numbers = true)]
+        amount: Cents,
+        /// How it is sent and shown.
+        #[command(flatten)]
+        manner: Manner,
+    },
+    /// Move money from one account to another.
+    Transfer {
+        /// The account that pays.
+        from: u32,
+        /// The account that is paid.
+        to: u32,
+        /// Decimal money, such as 25.00.
+        #[arg(allow_negative_numbers = true)]
+        amount: Cents,
+        /// How it is sent and shown.
+        #[command(flatten)]
+        manner: Manner,
+    },
+    /// Show what happened to an account, the newest first.
+    History(HistoryOptions),
+    /// Ask whether the server answers, and how fast.
+    Ping,
+    /// Show the sums over all accounts.
+    Totals,
+    /// Talk to the server by menu or typed commands.
+    Shell,
+    /// Send wrong frames and judge what the server makes of them.
+    Faults,
+}
+
+impl Options {
+    /// Reads the command line.
+    ///
+    /// # Errors
+    /// A mistake in it, or that help or version is asked for.
+    pub fn from_command_line() -> Result<Options, clap::Error> {
+        let matches = Options::command().try_get_matches()?;
+        if let Some((name, _)) = matches.subcommand() {
+            // A load option beside a command would be ignored in silence.
+            let given = |id: &&clap::Id| matches.value_source(id.as_str()) == Some(ValueSource::CommandLine);
+            let load = LoadOptions::augment_args(clap::Command::new("load"));
+            let stray = matches.ids().filter(given).find(|id| load.get_arguments().any(|arg| arg.get_id() == *id));
+            if let Some(stray) = stray {
+                let why = format!("--{stray} belongs to the load generator and means nothing to `client {name}`");
+                return Err(Options::command().error(clap::error::ErrorKind::ArgumentConflict, why));
+            }
+        }
+        Options::from_arg_matches(&matches)
+    }
+}
+
+/// Reads a length of time: `10s`, `500ms`, `2m`, or plain seconds; decimals are allowed.
+fn duration(text: &str) -> Result<Duration, String> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let seconds_per_unit = match &text[digits.len()..] {
+        "ms" => 0.001,
+        "s" | "" => 1.0,
+        "m" => 60.0,
+        _ => return Err("write it like 500ms, 10s or 2m".to_owned()),
+    };
+    let number: f64 = digits.parse().map_err(|_| "write it like 500ms, 10s or 2m".to_owned())?;
+    // Beyond some years the clocks would overflow; nobody waits that long.
+    let seconds = number * seconds_per_unit;
+    if !(0.0..=1e8).contains(&seconds) {
+        return Err("a time must lie between 0 and 10^8 seconds".to_owned());
+    }
+    Ok(Duration::from_secs_f64(seconds))
+}
+
+/// Reads a rate, operations per second.
+fn rate(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(rate) if (0.001..=1e9).contains(&rate) => Ok(rate),
+        _ => Err("a rate is a number of operations per second, from 0.001 to 10^9".to_owned()),
+    }
+}
+
+/// Reads a user name or password, whose length the protocol counts in one byte.
+fn credential(text: &str) -> Result<String, String> {
+    if text.len() > crate::base::limits::MAX_CREDENTIAL_BYTES {
+        return Err(format!("at most {} bytes long", crate::base::limits::MAX_CREDENTIAL_BYTES));
+    }
+    Ok(text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Result<Options, clap::Error> {
+        Options::try_parse_from(std::iter::once("client").chain(line.split_whitespace()))
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Options::command().debug_assert();
+    }
+
+    #[test]
+    fn nothing_at_all_is_the_default_load() {
+        let options = parse("").unwrap();
+        assert_eq!((options.target.host.as_str(), options.target.port), ("127.0.0.1", 7777));
+        assert_eq!((options.load.threads, options.load.ops, options.load.pipeline), (100, None, 1));
+        assert!(options.command.is_none());
+    }
+
+    #[test]
+    fn server_options_stand_before_or_after_a_command() {
+        for line in ["--port 1 balance 12", "balance 12 --port 1", "balance --port 1 12"] {
+            let options = parse(line).unwrap();
+            assert_eq!(options.target.port, 1, "{line}");
+            assert!(matches!(options.command, Some(Command::Balance { account: 12 })));
+        }
+        assert!(matches!(
+            parse("deposit 1 -5.00").unwrap().command,
+            Some(Command::Deposit { account: 1, amount: Cents(-500), .. })
+        ));
+    }
+
+    #[test]
+    fn nonsense_is_refused() {
+        for line in [
+            "--threads 0",
+            "--pipeline 0",
+            "--pipeline 1025",
+            "--threads 5 --connections 5",
+            "--churn --pipeline 2",
+            "--churn --xor",
+            "--mix x=1",
+            "--rate 0",
+            "--duration 5h",
+            "--duration -1",
+            "--accounts 9-3",
+            "deposit 1",
+            "deposit 1 2.345",
+            "deposit 1 2 --key 12",
+            "deposit 1 2 --ack-log x",
+            "history 1 --all --limit 5",
+            "history 1 --limit 0",
+            "dance",
+        ] {
+            assert!(parse(line).is_err(), "{line}");
+        }
+    }
+
+    #[test]
+    fn times_are_read() {
+        for (text, ms) in [("500ms", 500), ("2", 2000), ("1.5s", 1500), ("2m", 120_000), ("0s", 0)] {
+            assert_eq!(duration(text), Ok(Duration::from_millis(ms)), "{text}");
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! What an audit has counted; this is also the schema of `--json`.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use crate::base::calendar::iso_utc;
+use crate::base::vocab::Cents;
+use crate::store::journal::{Kind, RECORD_BYTES, Record};
+
+/// Money is in cents, times are in milliseconds since 1970.
+#[derive(Clone, Debug, Default, Serialize)]
+pub(super) struct Figures {
+    pub(super) data: String,
+    /// Whether all was right.
+    pub(super) whole: bool,
+    /// The first thing that was not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) offence: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) offending_lsn: Option<u64>,
+    pub(super) records: u64,
+    /// 0 where there is none.
+    pub(super) first_lsn: u64,
+    pub(super) last_lsn: u64,
+    pub(super) first_time_ms: u64,
+    pub(super) last_time_ms: u64,
+    pub(super) bytes: u64,
+    pub(super) deposits: u64,
+    pub(super) withdrawals: u64,
+    pub(super) transfers: u64,
+    /// Refusals are kept only of requests with a key.
+    pub(super) refusals: u64,
+    pub(super) keyed: u64,
+    pub(super) accounts: u32,
+    pub(super) opening_cents: i64,
+    pub(super) deposited_cents: i64,
+    pub(super) withdrawn_cents: i64,
+    pub(super) sum_cents: i64,
+    /// The snapshot that balances were taken from; 0 where they were followed from the accounts' opening.
+    pub(super) from_snapshot: u64,
+    /// Snapshots that agree.
+    pub(super) snapshots: u64,
+    /// Accounts of these that are newer than what was audited.
+    pub(super) snapshot_accounts_skipped: u64,
+    /// Whether a server runs; then only what it had made durable when the audit began is audited.
+    pub(super) running: bool,
+    /// Accounts in the server's memory that agree.
+    pub(super) memory_agrees: u64,
+    /// Accounts in the server's memory that are newer than what was audited, or were being changed.
+    pub(super) memory_skipped: u64,
+    /// What a power failure left of a batch that was never acknowledged; the next start cuts it, and keeps it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) torn_tail: Option<String>,
+    pub(super) seconds: f64,
+}
+
+impl Figures {
+    /// Counts a record.
+    pub(super) fn count(&mut self, record: &Record) {
+        let time_ms = record.time_ns / 1_000_000;
+        if self.records == 0 {
+            (self.first_lsn, self.first_time_ms) = (record.lsn.0, time_ms);
+        }
+        (self.last_lsn, self.last_time_ms) = (record.lsn.0, time_ms);
+        self.records += 1;
+        self.bytes += RECORD_BYTES as u64;
+        self.keyed += u64::from(record.key.is_some());
+        *match record.kind {
+            _ if !record.is_done() => &mut self.refusals,
+            Kind::Deposit => &mut self.deposits,
+            Kind::Withdraw => &mut self.withdrawals,
+            Kind::Transfer => &mut self.transfers,
+        } += 1;
+    }
+}
+
+impl fmt::Display for Figures {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let verdict = if self.whole { "all is right" } else { "NOT right" };
+        writeln!(f, "audit of {}: {verdict}", self.data)?;
+        let Figures { records, first_lsn, last_lsn, bytes, keyed, .. } = self;
+        writeln!(f, "  records    {records} ({first_lsn} to {last_lsn}), {bytes} bytes, {keyed} with a key")?;
+        let Figures { deposits, withdrawals, transfers, refusals, .. } = self;
+        writeln!(
+            f,
+            "  kinds      {deposits} deposits, {withdrawals} withdrawals, {transfers} transfers, {refusals} refused"
+        )?;
+        if self.records > 0 {
+            writeln!(f, "  times      {} to {}", iso_utc(self.first_time_ms), iso_utc(self.last_time_ms))?;
+        }
+        let [opening, deposited, withdrawn, sum] =
+            [self.opening_cents, self.deposited_cents, self.withdrawn_cents, self.sum_cents].map(Cents);
+        writeln!(f, "  money      opening {opening} + deposited {deposited} - withdrawn {withdrawn}")?;
+        writeln!(f, "             {} accounts hold {sum}", self.accounts)?;
+        if self.from_snapshot > 0 {
+            writeln!(
+                f,
+                "  from       the snapshot of record {}, since older records are not kept",
+                self.from_snapshot
+            )?;
+        }
+        let newer = self.snapshot_accounts_skipped;
+        writeln!(f, "  snapshots  {} agree; {newer} accounts in them are newer", self.snapshots)?;
+        if self.running {
+            let Figures { memory_agrees, memory_skipped, .. } = self;
+            writeln!(
+                f,
+                "  memory     {memory_agrees} accounts of the running server agree, {memory_skipped} are newer"
+            )?;
+        }
+        if let Some(torn) = &self.torn_tail {
+            writeln!(f, "  tail       {torn}; the next start cuts it, and keeps it in DATA/torn")?;
+        }
+        writeln!(f, "  took       {:.3} s", self.seconds)
+    }
+}

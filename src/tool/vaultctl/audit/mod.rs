@@ -1,0 +1,228 @@
+//! `vaultctl audit`: proves from the journal alone that the books are right; also beside a running server.
+//!
+//! [`proof`] keeps the books once more, from nothing but kinds and amounts, and holds every record against them, [`keys`]
+//! what should have been known of keys; [`snapshots`] and the running server's memory are compared with the outcome.
+
+mod figures;
+mod keys;
+mod offence;
+mod proof;
+mod snapshots;
+
+use std::time::Instant;
+
+use super::source::{Source, Which};
+use super::{Failure, say};
+use crate::base::vocab::{AccountId, Lsn};
+use crate::store::instance::Instance;
+use crate::store::journal::{DiskError, Record, RecoveryError, Swept, segment, sweep};
+use figures::Figures;
+use offence::{Offence, What};
+use proof::{Account, Proof};
+use snapshots::Snapshots;
+
+/// How often an audit is begun again because the server removed old files under it.
+const ATTEMPTS: usize = 5;
+/// How often an account that is being changed is looked at again.
+const GLANCES: usize = 1000;
+
+/// `vaultctl audit`.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "It changes nothing and takes no lock. Beside a running server it audits what that has made durable when the \
+                        audit begins. Exit codes: 0 all is right; 1 something is not, and the first record that is wrong is \
+                        named; 2 the journal cannot be read."
+)]
+pub(super) struct Audit {
+    #[command(flatten)]
+    which: Which,
+    /// Operations whose keys a server that does not run remembered, as `master --key-window` took it
+    #[arg(long, value_name = "COUNT", default_value_t = 1_000_000)]
+    key_window: u64,
+    /// Write JSON; money in cents
+    #[arg(long)]
+    json: bool,
+}
+
+/// Why an audit has not come to its end.
+#[derive(Debug, thiserror::Error)]
+enum Ended {
+    /// A record is wrong.
+    #[error(transparent)]
+    Offence(#[from] Box<Offence>),
+    /// The journal is damaged.
+    #[error(transparent)]
+    Damaged(RecoveryError),
+    /// A snapshot is.
+    #[error("{0}")]
+    Snapshot(String),
+    /// Records are missing at the beginning.
+    #[error(
+        "the journal begins with record {oldest}, and no snapshot has the balances of then; put the missing files back from a copy"
+    )]
+    BeginningGone {
+        /// The first record that is there.
+        oldest: Lsn,
+    },
+    /// A file cannot be read.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+}
+
+impl From<RecoveryError> for Ended {
+    fn from(error: RecoveryError) -> Self {
+        match error {
+            RecoveryError::Disk(error) => Ended::Disk(error),
+            other => Ended::Damaged(other),
+        }
+    }
+}
+
+impl Ended {
+    fn lsn(&self) -> Option<Lsn> {
+        match self {
+            Ended::Offence(offence) => Some(offence.lsn),
+            Ended::Damaged(RecoveryError::Corrupt { lsn, .. }) => Some(*lsn),
+            _ => None,
+        }
+    }
+}
+
+/// Audits, says what was counted, and fails where something is wrong.
+pub(super) fn run(audit: &Audit) -> Result<(), Failure> {
+    let source = Source::open(&audit.which)?;
+    let begun = Instant::now();
+    let mut figures = Figures::default();
+    let mut ended = Ok(());
+    for _ in 0..ATTEMPTS {
+        figures = Figures { running: source.running.is_some(), ..Figures::default() };
+        let before = files(&source)?;
+        ended = examine(&source, audit.key_window, &mut figures);
+        // Beside a server, files that are no longer needed may go while they are read.
+        if ended.is_ok() || source.running.is_none() || files(&source)? == before {
+            break;
+        }
+    }
+    figures.data = source.directory.path().display().to_string();
+    figures.seconds = begun.elapsed().as_secs_f64();
+    figures.whole = ended.is_ok();
+    figures.offence = ended.as_ref().err().map(ToString::to_string);
+    figures.offending_lsn = ended.as_ref().err().and_then(Ended::lsn).map(|lsn| lsn.0);
+    if let Err(Ended::Disk(error)) = ended {
+        return Err(Failure::unavailable(error));
+    }
+    if audit.json {
+        let json = serde_json::to_string_pretty(&figures).map_err(Failure::unavailable)?;
+        say(&format!("{json}\n"))?;
+    } else {
+        say(&figures.to_string())?;
+    }
+    ended.map_err(Failure::refused)
+}
+
+/// The oldest of what a server removes.
+fn files(source: &Source) -> Result<[Option<Lsn>; 2], Failure> {
+    let segments = segment::list(&source.directory).map_err(Failure::unavailable)?;
+    let snapshots = crate::store::journal::snapshot::list(&source.directory).map_err(Failure::unavailable)?;
+    Ok([segments.first().copied(), snapshots.first().copied()])
+}
+
+fn examine(source: &Source, key_window: u64, figures: &mut Figures) -> Result<(), Ended> {
+    let directory = &source.directory;
+    // Snapshots first: what they hold was durable before they were there.
+    let mut snapshots = Snapshots::open(directory)?.map_err(Ended::Snapshot)?;
+    let durable = source.durable();
+    let key_window = source.running.as_ref().map_or(key_window, |running| running.table().sequencer().keys().window());
+    let oldest = segment::list(directory)?.first().copied().unwrap_or(Lsn(1));
+    let base = if oldest > Lsn(1) {
+        // The last record of the segment before is enough, but its own segment tells what checksum it has.
+        let found = snapshots.take_base(oldest);
+        Some(found.ok_or(Ended::BeginningGone { oldest })?)
+    } else {
+        None
+    };
+    let newest = snapshots.newest().max(base.as_ref().map_or(Lsn(0), |base| base.newest));
+    let proof = Proof::begin(directory, base.as_ref(), key_window)?;
+    let mut examiner =
+        Examiner { proof: proof.map_err(|why| Ended::Snapshot(why.to_owned()))?, snapshots, ended: Ok(()) };
+    examiner.begin(source);
+    let swept = sweep(directory, newest, durable, |record| examiner.take(source, record, figures));
+    let Examiner { proof, snapshots, ended } = examiner;
+    figures.accounts = directory.openings().accounts();
+    (figures.opening_cents, figures.sum_cents) = (proof.flows.opening.0, proof.sum.0);
+    (figures.deposited_cents, figures.withdrawn_cents) = (proof.flows.deposited.0, proof.flows.withdrawn.0);
+    figures.from_snapshot = proof.base.0;
+    figures.snapshots = snapshots.compared;
+    figures.snapshot_accounts_skipped = snapshots.left().0;
+    // A wrong record comes before whatever ended the reading.
+    ended?;
+    let Swept { end, torn, .. } = swept?;
+    proof.check_sum(end).map_err(|what| offence(source, end, what))?;
+    figures.torn_tail = torn.map(|torn| torn.to_string());
+    if let Some(running) = &source.running {
+        compare_memory(running, &proof, end, figures).map_err(|(lsn, what)| offence(source, lsn, what))?;
+    }
+    Ok(())
+}
+
+/// Takes record after record until one is wrong.
+struct Examiner {
+    proof: Proof,
+    snapshots: Snapshots,
+    ended: Result<(), Ended>,
+}
+
+impl Examiner {
+    /// What must be right before the first record.
+    fn begin(&mut self, source: &Source) {
+        let compared = self.snapshots.compare(self.proof.base, &self.proof);
+        self.conclude(source, self.proof.base, compared);
+    }
+
+    fn take(&mut self, source: &Source, record: &Record, figures: &mut Figures) {
+        if self.ended.is_err() {
+            return;
+        }
+        figures.count(record);
+        let taken = match self.proof.take(record) {
+            Ok(()) if record.lsn > self.proof.base => self.snapshots.compare(record.lsn, &self.proof),
+            other => Ok(other),
+        };
+        self.conclude(source, record.lsn, taken);
+    }
+
+    fn conclude(&mut self, source: &Source, lsn: Lsn, outcome: Result<Result<(), What>, DiskError>) {
+        self.ended = match outcome {
+            Ok(Ok(())) => return,
+            Ok(Err(what)) => Err(offence(source, lsn, what)),
+            Err(error) => Err(error.into()),
+        };
+    }
+}
+
+/// `what` is wrong with record `lsn`, and where that stands.
+fn offence(source: &Source, lsn: Lsn, what: What) -> Ended {
+    let per_segment = source.directory.records_per_segment();
+    // What is wrong before the first record is wrong at the beginning of its file.
+    let first = segment::first_of(lsn.max(Lsn(1)), per_segment);
+    let offset = if lsn == Lsn(0) { 0 } else { segment::offset_of(lsn, per_segment) };
+    Box::new(Offence { lsn, path: source.directory.segment_path(first), offset, what }).into()
+}
+
+/// Holds what the server has in memory against the books, as far as these go: to record `end`.
+fn compare_memory(running: &Instance, proof: &Proof, end: Lsn, figures: &mut Figures) -> Result<(), (Lsn, What)> {
+    let table = running.table();
+    let known = figures.accounts;
+    for account in (0..table.accounts().min(known)).map(AccountId) {
+        let Some((says, of)) = (0..GLANCES).find_map(|_| table.glance(account)).filter(|&(_, of)| of <= end) else {
+            figures.memory_skipped += 1;
+            continue;
+        };
+        let Account { balance: held, last: was } = proof.account(account);
+        if (says, of) != (held, was) {
+            return Err((of.max(was), What::Memory { account, says, of, held, was }));
+        }
+        figures.memory_agrees += 1;
+    }
+    Ok(())
+}

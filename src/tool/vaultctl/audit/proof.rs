@@ -1,0 +1,112 @@
+//! The proof: what each record says, against what follows from all before it.
+
+use super::keys::Keys;
+use super::offence::What;
+use crate::base::vocab::{AccountId, Cents, Lsn};
+use crate::store::journal::snapshot::Snapshot;
+use crate::store::journal::{Directory, DiskError, Flows, Kind, Record};
+
+/// What an account holds by the records so far.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Account {
+    pub(super) balance: Cents,
+    /// The record that changed it last; 0 for none.
+    pub(super) last: Lsn,
+}
+
+/// The books, kept once more from nothing but kinds and amounts.
+pub(super) struct Proof {
+    accounts: Vec<Account>,
+    /// All deposits and withdrawals so far.
+    pub(super) flows: Flows,
+    /// The sum of the balances that the records say, modulo 2^64.
+    pub(super) sum: Cents,
+    /// The record that the books began after.
+    pub(super) base: Lsn,
+    /// In the snapshot that the books began with, accounts are of records up to this one; only then the sum is one.
+    settled: Lsn,
+    keys: Keys,
+}
+
+impl Proof {
+    /// Books that begin with the snapshot `base`, or with the accounts' opening. The reason, where the snapshot is damaged.
+    pub(super) fn begin(
+        directory: &Directory,
+        base: Option<&Snapshot>,
+        key_window: u64,
+    ) -> Result<Result<Self, &'static str>, DiskError> {
+        let openings = directory.openings();
+        let mut accounts: Vec<Account> = (0..openings.accounts())
+            .map(|account| Account { balance: openings.of(AccountId(account)).unwrap_or_default(), last: Lsn(0) })
+            .collect();
+        let mut flows = Flows::new(openings.total(), Cents::ZERO, Cents::ZERO);
+        if let Some(snapshot) = base {
+            let read = snapshot.accounts(|id, balance, last| accounts[id.0 as usize] = Account { balance, last })?;
+            if let Err(why) = read {
+                return Ok(Err(why));
+            }
+            flows = Flows::new(openings.total(), snapshot.header.deposited, snapshot.header.withdrawn);
+        }
+        let Some(flows) = flows else { return Ok(Err("its sums do not go with what the accounts opened with")) };
+        Ok(Ok(Proof {
+            sum: Cents(accounts.iter().fold(0, |sum: i64, account| sum.wrapping_add(account.balance.0))),
+            accounts,
+            flows,
+            base: base.map_or(Lsn(0), |snapshot| snapshot.header.lsn),
+            settled: base.map_or(Lsn(0), |snapshot| snapshot.newest),
+            keys: Keys::of_last(key_window),
+        }))
+    }
+
+    /// What `account` holds by the records so far.
+    pub(super) fn account(&self, account: AccountId) -> Account {
+        self.accounts[account.0 as usize]
+    }
+
+    /// Takes in the next record. Its accounts are known to be there, and its amount to be above zero where it was done.
+    pub(super) fn take(&mut self, record: &Record) -> Result<(), What> {
+        self.keys.take(record)?;
+        if record.lsn <= self.base {
+            return Ok(());
+        }
+        if record.is_done() {
+            let (first, second) = record.accounts;
+            let gains = [record.kind == Kind::Deposit, true];
+            for (side, account) in [Some(first), second].into_iter().enumerate() {
+                let Some(account) = account else { continue };
+                self.take_side(record, side, account, gains[side])?;
+            }
+            self.flows = self.flows.after(record).ok_or(What::TooMuch)?;
+        }
+        self.check_sum(record.lsn)
+    }
+
+    fn take_side(&mut self, record: &Record, side: usize, account: AccountId, gains: bool) -> Result<(), What> {
+        let Account { balance, last } = self.accounts[account.0 as usize];
+        let says = record.balances[side];
+        if record.lsn <= last {
+            // The snapshot has it already, and with it all that the account holds after its last record.
+            let right = record.lsn < last || says == balance;
+            return if right { Ok(()) } else { Err(What::Balance { account, says, held: balance }) };
+        }
+        if record.previous[side] != last {
+            return Err(What::Link { account, says: record.previous[side], was: last });
+        }
+        let amount = record.amount;
+        let held = if gains { balance.checked_add(amount) } else { balance.checked_sub(amount) };
+        let held = held.filter(|held| *held >= Cents::ZERO);
+        let held = held.ok_or(What::Overdrawn { account, amount, held: balance })?;
+        if says != held {
+            return Err(What::Balance { account, says, held });
+        }
+        self.sum.0 = self.sum.0.wrapping_sub(balance.0).wrapping_add(says.0);
+        self.accounts[account.0 as usize] = Account { balance: held, last: record.lsn };
+        Ok(())
+    }
+
+    /// All that is there is all that was there and came, less what went.
+    pub(super) fn check_sum(&self, lsn: Lsn) -> Result<(), What> {
+        let expected = self.flows.sum();
+        if lsn < self.settled || self.sum == expected { Ok(()) } else { Err(What::Sum { sum: self.sum, expected }) }
+    }
+}

@@ -1,0 +1,50 @@
+//! `vaultctl clean`: removes what an instance left whose processes were killed.
+
+use super::{Failure, InstanceName, say, warn};
+use crate::store::instance::holders::Waited;
+use crate::store::instance::stale;
+
+/// `vaultctl clean`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "A new start of the server under the same name does the same by itself.")]
+pub(super) struct Clean {
+    #[command(flatten)]
+    instance: InstanceName,
+    /// Only say what would be removed
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// The instance lives.
+#[derive(Debug, thiserror::Error)]
+#[error("instance `{name}` runs ({holder}) and was not touched; {remedy}")]
+struct Lives {
+    name: String,
+    holder: String,
+    remedy: String,
+}
+
+/// Removes what dead processes of an instance left; refuses when one of its processes lives.
+pub(super) fn run(clean: &Clean) -> Result<(), Failure> {
+    let name = &clean.instance.name;
+    let (census, living) = stale::census_of_the_settled(name).map_err(Failure::unavailable)?;
+    warn(&census);
+    if let Some((living, waited)) = living {
+        let remedy = match &waited {
+            Waited::Stuck(_) => "clean up when they are gone".to_owned(),
+            _ => format!("to stop it and have it clean up by itself: kill -INT {}", living.master_pid),
+        };
+        let holder = stale::name_holder(&living, &waited);
+        return Err(Failure::refused(Lives { name: name.clone(), holder, remedy }));
+    }
+    if census.stale.is_empty() {
+        return say(&format!("nothing to remove: no instance `{name}` left anything here\n"));
+    }
+    if !clean.dry_run {
+        stale::remove(&census.stale).map_err(Failure::unavailable)?;
+    }
+    let verb = if clean.dry_run { "would remove" } else { "removed" };
+    let mut text: String = census.stale.iter().map(|object| format!("{verb} {object}\n")).collect();
+    text.push_str(&format!("{verb} {} objects that a dead instance `{name}` left\n", census.stale.len()));
+    say(&text)
+}

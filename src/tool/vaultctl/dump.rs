@@ -1,0 +1,179 @@
+//! `vaultctl journal dump`: the records themselves, for people and for programs.
+
+use std::fmt::Write as _;
+use std::io::{self, BufWriter, Write};
+
+use serde::Serialize;
+
+use super::Failure;
+use super::source::{Source, Which};
+use crate::base::calendar::iso_utc;
+use crate::base::vocab::{AccountId, Lsn};
+use crate::store::journal::{Kind, ReadError, Reader, Record, Verdict};
+use crate::tool::output;
+
+/// `vaultctl journal`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Journal {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Action {
+    /// Show records, the oldest first; beside a running server those that are durable
+    Dump(Dump),
+}
+
+#[derive(Debug, clap::Args)]
+struct Dump {
+    #[command(flatten)]
+    which: Which,
+    /// First record to show [default: the oldest there is]
+    #[arg(long, value_name = "LSN")]
+    from: Option<u64>,
+    /// Last record to show [default: the newest there is]
+    #[arg(long, value_name = "LSN")]
+    to: Option<u64>,
+    /// Show only what names this account
+    #[arg(long, value_name = "N")]
+    account: Option<u32>,
+    /// Write one JSON object a line; money in cents
+    #[arg(long)]
+    json: bool,
+}
+
+/// A record as `--json` shows it.
+#[derive(Serialize)]
+struct Line {
+    lsn: u64,
+    time_ns: u64,
+    kind: &'static str,
+    verdict: &'static str,
+    principal: u32,
+    accounts: Vec<u32>,
+    amount_cents: i64,
+    /// Of each account; empty in a refusal.
+    balances_cents: Vec<i64>,
+    previous: Vec<u64>,
+    key: Option<String>,
+}
+
+impl Line {
+    fn of(record: &Record) -> Self {
+        let accounts: Vec<u32> = accounts_of(record).map(|account| account.0).collect();
+        let sides = if record.is_done() { accounts.len() } else { 0 };
+        Line {
+            lsn: record.lsn.0,
+            time_ns: record.time_ns,
+            kind: kind(record.kind),
+            verdict: verdict(record.verdict),
+            principal: record.principal,
+            amount_cents: record.amount.0,
+            balances_cents: record.balances[..sides].iter().map(|balance| balance.0).collect(),
+            previous: record.previous[..sides].iter().map(|lsn| lsn.0).collect(),
+            key: record.key.map(|key| hexadecimal(&key)),
+            accounts,
+        }
+    }
+}
+
+/// Shows records.
+pub(super) fn run(journal: &Journal) -> Result<(), Failure> {
+    let Action::Dump(dump) = &journal.action;
+    let source = Source::open(&dump.which)?;
+    let mut reader = Reader::open(&source.directory);
+    let failed = |error| match error {
+        ReadError::Disk(error) => Failure::unavailable(error),
+        wrong => Failure::refused(wrong),
+    };
+    let oldest = reader.oldest().map_err(failed)?.unwrap_or(Lsn(1));
+    let first = dump.from.unwrap_or(0).max(oldest.0);
+    let last = dump.to.unwrap_or(u64::MAX).min(source.durable().map_or(u64::MAX, |durable| durable.0));
+    let mut out = BufWriter::new(io::stdout().lock());
+    let mut text = if dump.json { String::new() } else { heading() };
+    for lsn in (first..=last).map(Lsn) {
+        // What was read before a damaged record is shown before that is named.
+        let Some(record) = reader.get(lsn).or_else(|error| out.flush().map_or(Ok(None), |()| Err(failed(error))))?
+        else {
+            break;
+        };
+        if dump.account.is_none_or(|account| accounts_of(&record).any(|of| of.0 == account)) {
+            line(&mut text, &record, dump.json)?;
+            let written = out.write_all(text.as_bytes());
+            text.clear();
+            // A reader that has gone, as in `vaultctl journal dump | head`, wants no more.
+            if output::judge(written).map_err(Failure::unavailable)? == output::Reader::Gone {
+                return Ok(());
+            }
+        }
+    }
+    let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    output::judge(written).map(drop).map_err(Failure::unavailable)
+}
+
+fn line(text: &mut String, record: &Record, json: bool) -> Result<(), Failure> {
+    if json {
+        text.push_str(&serde_json::to_string(&Line::of(record)).map_err(Failure::unavailable)?);
+        text.push('\n');
+    } else {
+        row(text, record);
+    }
+    Ok(())
+}
+
+fn heading() -> String {
+    "         lsn  time                      kind      verdict          amount  account          balance    previous  key\n"
+        .to_owned()
+}
+
+/// One line for each account; what is the record's as a whole stands in the first.
+fn row(text: &mut String, record: &Record) {
+    let time = iso_utc(record.time_ns / 1_000_000);
+    let (kind, verdict) = (kind(record.kind), verdict(record.verdict));
+    let key = record.key.map_or_else(|| "-".to_owned(), |key| hexadecimal(&key));
+    for (side, account) in accounts_of(record).enumerate() {
+        // Writing to a String cannot fail.
+        let _ = match side {
+            0 => {
+                write!(text, "{:>12}  {time}  {kind:<8}  {verdict:<12}{:>11}", record.lsn.0, record.amount.to_string())
+            }
+            _ => write!(text, "{:>71}", ""),
+        };
+        let (balance, previous) = match record.is_done() {
+            true => (record.balances[side].to_string(), record.previous[side].to_string()),
+            false => ("-".to_owned(), "-".to_owned()),
+        };
+        let key = if side == 0 { &*key } else { "" };
+        let _ = writeln!(text, "  {:>7}{balance:>17}{previous:>12}  {key}", account.0);
+        while text.ends_with(" \n") {
+            text.truncate(text.len() - 2);
+            text.push('\n');
+        }
+    }
+}
+
+fn accounts_of(record: &Record) -> impl Iterator<Item = AccountId> {
+    [Some(record.accounts.0), record.accounts.1].into_iter().flatten()
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn kind(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Deposit => "deposit",
+        Kind::Withdraw => "withdraw",
+        Kind::Transfer => "transfer",
+    }
+}
+
+fn verdict(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Done => "done",
+        Verdict::NoAccount => "no account",
+        Verdict::Insufficient => "insufficient",
+        Verdict::Invalid => "invalid",
+    }
+}

@@ -1,0 +1,216 @@
+//! Gathers the report: loads from memory that is mapped read-only, values of semaphores, names of processes.
+
+use std::fs;
+
+use super::report::{
+    AccessLogReport, ConnectionsReport, InstanceReport, IntentReport, JournalReport, LaneReport, LockReport,
+    LocksReport, PlannedBalance, Process, Report, SegmentReport, SemaphoreReport, SlotReport, TotalsReport,
+};
+use crate::base::limits::{RECEIVE_BYTES, TRANSMIT_BYTES};
+use crate::base::vocab::AccountId;
+use crate::ipc::lane::LaneSemaphores;
+use crate::ipc::process::monotonic_ns;
+use crate::ipc::semaphore::NamedSemaphore;
+use crate::ipc::{IpcError, segment};
+use crate::status::numbers::{milliseconds, ratio};
+use crate::status::sample::{Journal, Summary, Worker};
+use crate::store::access_log::{AccessLog, Row};
+use crate::store::connection::slot::{ConnectionSlot, Holder, NOBODY_YET};
+use crate::store::instance::Instance;
+use crate::store::ledger::Table;
+use crate::store::ledger::intent::{Intent, NO_CONNECTION, Phase};
+
+/// Looks at everything in `instance`; at each connection only if `each_connection`.
+///
+/// # Errors
+/// An object of the instance has gone or cannot be opened.
+pub(super) fn gather(instance: &Instance, each_connection: bool) -> Result<Report, IpcError> {
+    let now = monotonic_ns();
+    let summary = Summary::of(instance, now);
+    let log = summary.http_address.as_ref().map(|_| AccessLog::look(instance.generation())).transpose()?;
+    Ok(Report {
+        instance: InstanceReport { summary, master: process(instance.control().master_pid()) },
+        segments: segments(instance, log.as_ref())?,
+        lanes: lanes(instance)?,
+        workers: Worker::all(instance, now),
+        journal: journal(instance, now),
+        access_log: log.as_ref().map(access_log),
+        intents: intents(instance.table()),
+        locks: locks(instance.table()),
+        connections: connections(instance.connections(), each_connection.then_some(now)),
+        totals: totals(instance.table()),
+    })
+}
+
+fn segments(instance: &Instance, log: Option<&AccessLog>) -> Result<Vec<SegmentReport>, IpcError> {
+    let names = instance.segments().into_iter().map(|summary| summary.name).chain(log.map(|log| log.segment().0));
+    let described = names.map(|name| {
+        let description = segment::describe(name)?;
+        Ok(SegmentReport {
+            name: name.to_owned(),
+            bytes: description.bytes,
+            layout_version: description.layout_version,
+            elements: description.elements,
+        })
+    });
+    described.collect()
+}
+
+fn access_log(log: &AccessLog) -> AccessLogReport {
+    let guard = log.guard();
+    let (failures, errno) = log.failures();
+    AccessLogReport {
+        guard: semaphore(guard.semaphore()),
+        holder: guard.holder(),
+        lines: log.rows().iter().map(Row::lines).sum(),
+        waiting_bytes: log.rows().iter().map(|row| row.pending() as u64).sum(),
+        planned_bytes: log.plan().load().map_or(0, |plan| plan.length),
+        rotations: log.rotations(),
+        failures,
+        errno,
+    }
+}
+
+/// The lanes that there are: a worker has one from its first life until it leaves for good.
+fn lanes(instance: &Instance) -> Result<Vec<LaneReport>, IpcError> {
+    let mut lanes = Vec::new();
+    for worker in (0..instance.workers().len()).filter(|worker| instance.workers()[*worker].lives() > 0) {
+        match LaneSemaphores::open(&instance.lane_semaphore_names(worker)) {
+            Ok(LaneSemaphores { slots, items, lock }) => lanes.push(LaneReport {
+                worker,
+                depth: instance.lane_ring(worker).depth(),
+                capacity: instance.control().queue_depth(),
+                slots: semaphore(&slots),
+                items: semaphore(&items),
+                lock: semaphore(&lock),
+            }),
+            Err(error) if error.errno() == Some(nix::errno::Errno::ENOENT) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(lanes)
+}
+
+fn semaphore(semaphore: &NamedSemaphore) -> SemaphoreReport {
+    SemaphoreReport { name: semaphore.name().to_owned(), value: semaphore.value() }
+}
+
+fn journal(instance: &Instance, now: u64) -> JournalReport {
+    let journal = Journal::of(instance, now);
+    JournalReport {
+        process: Some(journal.pid).filter(|&pid| pid != 0).map(process),
+        records_per_group: ratio(journal.records, journal.groups),
+        journal,
+    }
+}
+
+fn intents(table: &Table) -> Vec<IntentReport> {
+    let rows = table.rows().iter().enumerate();
+    rows.filter_map(|(worker, row)| intent(worker, &row.intent)).collect()
+}
+
+fn intent(worker: usize, intent: &Intent) -> Option<IntentReport> {
+    let (phase, lsn) = match intent.phase() {
+        Phase::Idle => return None,
+        Phase::Prepared => ("prepared", None),
+        Phase::Claimed(lsn) => ("claimed", Some(lsn.0)),
+        Phase::Committed(lsn) => ("committed", Some(lsn.0)),
+    };
+    let plan = intent.plan();
+    let accounts = plan.accounts.into_iter().flatten().zip(plan.balances);
+    let accounts = accounts.map(|(id, balance)| PlannedBalance { account: id.0, balance_cents: balance.0 }).collect();
+    let connection = Some(plan.connection).filter(|connection| *connection != NO_CONNECTION);
+    Some(IntentReport { worker, phase, lsn, accounts, connection })
+}
+
+fn locks(table: &Table) -> LocksReport {
+    let held = table.holders().map(|(account, thread)| {
+        let process = process_of(thread);
+        LockReport { account: account.0, thread, process }
+    });
+    LocksReport {
+        held: held.collect(),
+        orphaned: table.orphaned().map(|account| account.0).collect(),
+        inherited: table.inherited(),
+    }
+}
+
+/// The slots that are in use; each of them in the list if `now` says what its age is to be counted from.
+fn connections(slots: &[ConnectionSlot], now: Option<u64>) -> ConnectionsReport {
+    let mut report =
+        ConnectionsReport { capacity: slots.len(), handed: 0, served: 0, closed: 0, slots: now.map(|_| Vec::new()) };
+    for (index, slot) in slots.iter().enumerate() {
+        let (count, state, worker) = match slot.claim().holder {
+            Holder::Free => continue,
+            Holder::Handed(worker) => (&mut report.handed, "handed over", worker),
+            Holder::Resumed(worker) => (&mut report.handed, "handed on", worker),
+            Holder::Returned(worker) => (&mut report.handed, "given back", worker),
+            Holder::Served(worker) => (&mut report.served, "served", worker),
+            Holder::Closed(worker) => (&mut report.closed, "closed", worker),
+        };
+        *count += 1;
+        if let Some((list, now)) = report.slots.as_mut().zip(now) {
+            // The master takes a slot before it knows for whom.
+            let worker = Some(worker).filter(|worker| *worker != NOBODY_YET);
+            list.push(connection(index, slot, (state, worker), now));
+        }
+    }
+    report
+}
+
+fn connection(
+    index: usize,
+    slot: &ConnectionSlot,
+    (state, worker): (&'static str, Option<u16>),
+    now: u64,
+) -> SlotReport {
+    // Sent before queued, and consumed before received: whatever moves in between, neither difference can be negative.
+    let (_, sent) = slot.moved();
+    let progress = slot.progress();
+    let (received, _) = slot.moved();
+    let at_most = |bytes: u32, ring: usize| bytes.min(u32::try_from(ring).unwrap_or(u32::MAX));
+    SlotReport {
+        slot: index,
+        state,
+        worker,
+        user: slot.user(),
+        unread: at_most(received.wrapping_sub(progress.consumed), RECEIVE_BYTES),
+        unsent: at_most(progress.queued.wrapping_sub(sent), TRANSMIT_BYTES),
+        age_ms: milliseconds(now, slot.opened_ns()),
+    }
+}
+
+fn totals(table: &Table) -> TotalsReport {
+    // First, so that it is never too much.
+    let durable = table.sequencer().replies_wait().then(|| table.sequencer().durable());
+    // The sums of balances that change while they are read may be anything.
+    let sum = |values: &mut dyn Iterator<Item = i64>| values.fold(0, i64::wrapping_add);
+    let held = sum(&mut (0..table.accounts()).filter_map(|id| table.peek(AccountId(id))).map(|balance| balance.0));
+    let deposited = sum(&mut table.rows().iter().map(|row| row.tally.deposited().0));
+    let withdrawn = sum(&mut table.rows().iter().map(|row| row.tally.withdrawn().0));
+    let opening = table.opening().0;
+    let lsn = table.order().now().lsn;
+    TotalsReport {
+        consistent_cut: false,
+        accounts: table.accounts(),
+        opening_cents: opening,
+        sum_cents: held,
+        deposited_cents: deposited,
+        withdrawn_cents: withdrawn,
+        difference_cents: held.wrapping_sub(deposited).wrapping_add(withdrawn).wrapping_sub(opening),
+        lsn: lsn.0,
+        durable_lsn: durable.map_or(lsn, |durable| durable.min(lsn)).0,
+    }
+}
+
+fn process(pid: u32) -> Process {
+    let name = fs::read_to_string(format!("/proc/{pid}/comm")).ok();
+    Process { pid, name: name.map(|name| name.trim_end().to_owned()) }
+}
+
+/// The process that thread `thread` belongs to: a lock names threads, and a worker's threads lock accounts as well.
+fn process_of(thread: u32) -> Option<Process> {
+    let status = fs::read_to_string(format!("/proc/{thread}/status")).ok()?;
+    let group = status.lines().find_map(|line| line.strip_prefix("Tgid:"))?;
+    Some(process(group.trim().parse().ok()?))
+}

@@ -1,0 +1,114 @@
+//! `vaultctl repair`: goes on with a damaged journal, when somebody has decided to.
+
+use std::fs::File;
+use std::io::{self, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use super::source::holder;
+use super::{Failure, say};
+use crate::base::vocab::{AccountId, Cents, Lsn};
+use crate::ipc::filelock;
+use crate::store::instance::holders::{self, Waited};
+use crate::store::instance::lock_file;
+use crate::store::journal::{self, Directory, Record, RecoveryError, Replay, recover};
+use crate::tool::output;
+
+/// `vaultctl repair`.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "The journal is cut at the first record that is damaged. What was behind it, and snapshots that hold it, are \
+                        moved to DIR/removed-TIME; nothing is thrown away. Operations that were acknowledged may be among \
+                        it: a copy of the damaged file, if there is one, is the better way."
+)]
+pub(super) struct Repair {
+    /// Data directory, as `master --data` took it
+    #[arg(long, value_name = "DIR")]
+    data: PathBuf,
+    /// Do not ask
+    #[arg(long)]
+    yes: bool,
+}
+
+/// Why nothing was done.
+#[derive(Debug, thiserror::Error)]
+enum Refused {
+    /// A server has the directory.
+    #[error("{data} is in use by {holder}; stop that one first. Nothing was changed", data = .data.display())]
+    InUse {
+        /// The data directory.
+        data: PathBuf,
+        /// Who has it.
+        holder: String,
+    },
+    /// Nobody said yes.
+    #[error("nothing was changed; to have it done, say --yes")]
+    NotConfirmed,
+    /// The repair was not enough.
+    #[error("what could be repaired is, and a server would still not start: {0}")]
+    StillDamaged(RecoveryError),
+}
+
+/// Takes in nothing: only whether the journal can be recovered is asked.
+struct Unheard;
+
+impl Replay for Unheard {
+    fn snapshot_account(&mut self, _: AccountId, _: Cents, _: Lsn) {}
+    fn record(&mut self, _: &Record) {}
+}
+
+/// Repairs, while no server runs, after having asked.
+pub(super) fn run(repair: &Repair) -> Result<(), Failure> {
+    let directory = Directory::open(&repair.data).map_err(Failure::unavailable)?;
+    // Held until the end, so that no server starts meanwhile.
+    let _lock = lock(&repair.data)?;
+    let damage = match check(&directory) {
+        Ok(()) => return say("the journal is whole as far as a server needs it; there is nothing to repair\n"),
+        Err(RecoveryError::Disk(error)) => return Err(Failure::unavailable(error)),
+        Err(damage) => damage,
+    };
+    output::complain("vaultctl", &damage.to_string());
+    if !repair.yes && !confirmed().map_err(Failure::unavailable)? {
+        return Err(Failure::refused(Refused::NotConfirmed));
+    }
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let report = journal::repair(&directory, now).map_err(|error| match error {
+        RecoveryError::Disk(error) => Failure::unavailable(error),
+        damaged => Failure::refused(damaged),
+    })?;
+    say(&format!("{report}\n"))?;
+    if let Some(removed) = &report.removed {
+        say(&format!("what was removed is in {}\n", removed.display()))?;
+    }
+    check(&directory).map_err(|error| Failure::refused(Refused::StillDamaged(error)))
+}
+
+/// Whether a server would start; all records that are there are read.
+fn check(directory: &Directory) -> Result<(), RecoveryError> {
+    recover(directory, Lsn(0), &mut Unheard, |_| ()).map(drop)
+}
+
+/// Takes the lock of a server, without writing into its file, which says who had it.
+fn lock(data: &Path) -> Result<File, Failure> {
+    let file = lock_file::open(data, true).map_err(Failure::unavailable)?;
+    let name = lock_file::path_in(data).display().to_string();
+    // Of a server that was just killed, processes may still be dying.
+    if holders::wait_for(&file, || filelock::try_lock(&file, &name)).map_err(Failure::unavailable)? == Waited::Free {
+        return Ok(file);
+    }
+    let holder = holder(data).unwrap_or_else(|| "a server".to_owned());
+    Err(Failure::refused(Refused::InUse { data: data.to_owned(), holder }))
+}
+
+/// Whether a person at a terminal says yes.
+fn confirmed() -> io::Result<bool> {
+    let input = io::stdin();
+    if !input.is_terminal() {
+        return Ok(false);
+    }
+    let mut terminal = io::stderr();
+    terminal.write_all(b"Cut the journal there, and move what is behind it aside? Type yes: ")?;
+    let mut answer = String::new();
+    input.read_line(&mut answer)?;
+    Ok(answer.trim() == "yes")
+}

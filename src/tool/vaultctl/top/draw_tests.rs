@@ -1,0 +1,137 @@
+use crate::status::Sample;
+use crate::status::activity::Activity;
+use crate::status::sample::{Journal, Summary, Web, Worker};
+use crate::store::instance::histogram::Histogram;
+
+use super::*;
+
+/// A view of two workers, of which one has died, with a journal, HTTP and one operation.
+fn shown() -> Shown {
+    let times = |count| {
+        let histogram = Histogram::default();
+        histogram.record(500_000, count);
+        histogram.read()
+    };
+    let worker = |number: usize, pid, lives, requests: u64| Worker {
+        worker: number,
+        pid,
+        state: "serving",
+        lives,
+        deaths: lives - 1,
+        connections: 7,
+        requests_total: requests,
+        lane_depth: 3,
+        lane_capacity: 128,
+        answer_times: times(requests),
+        web: Web { connections: 2, answers_total: requests / 100, cache_hits: 3, cache_misses: 1, ..Web::default() },
+        ..Worker::default()
+    };
+    let sample = |second: u64, workers| Sample {
+        taken_ns: second * 1_000_000_000,
+        instance: Summary {
+            name: "golden".to_owned(),
+            address: "127.0.0.1:7777".to_owned(),
+            http_address: Some("127.0.0.1:8080".to_owned()),
+            accept_mode: "dispatch".to_owned(),
+            uptime_ms: second * 1000,
+            ..Summary::default()
+        },
+        workers,
+        journal: Journal {
+            state: "open",
+            pid: 4242,
+            lives: 1,
+            capacity: 1024,
+            durable_lsn: 1_234_567,
+            groups: second * 4,
+            records: second * 100,
+            ..Journal::default()
+        },
+        ..Sample::default()
+    };
+    let nothing = || Worker { web: Web::default(), ..Worker::default() };
+    let before = sample(
+        60,
+        vec![
+            Worker { worker: 0, pid: 1001, lives: 1, ..nothing() },
+            Worker { worker: 1, pid: 1002, lives: 1, ..nothing() },
+        ],
+    );
+    let after = sample(61, vec![worker(0, 1001, 1, 30_000), worker(1, 2002, 2, 10_000)]);
+    let mut view = View::between(&before, &after);
+    let operation = Operation {
+        lsn: 1_234_567,
+        time: "2025-01-31T23:59:58.123Z".to_owned(),
+        kind: "transfer",
+        done: true,
+        account: 12,
+        to: Some(34),
+        amount_cents: 5678,
+    };
+    view.activity = Some(Activity { last: vec![operation], ..Activity::default() });
+    let mut shown = Shown::default();
+    shown.take(view);
+    shown
+}
+
+/// The one line of `text` that begins with `beginning`, with one blank where there are several.
+fn line(text: &str, beginning: &str) -> String {
+    let squeezed = text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "));
+    let mut lines = squeezed.filter(|line| line.starts_with(beginning));
+    let line = lines.next().unwrap_or_else(|| panic!("no {beginning} in\n{text}"));
+    assert_eq!(lines.next(), None, "another {beginning} in\n{text}");
+    line
+}
+
+#[test]
+fn every_number_is_where_it_should_be_in_every_size() {
+    for paper in [(80, 24), (140, 50)] {
+        let text = on_paper(&shown(), paper).unwrap();
+        let line = |beginning| line(&text, beginning);
+        assert_eq!(line("vault"), "vault golden 127.0.0.1:7777 dispatch pid 0 up 00:01:01 running");
+        assert!(line("requests").starts_with("requests 40,400/s bank 40,000 http 400 clients 14 "), "{text}");
+        assert!(line("latency").starts_with("latency p50 524 us p90 524 us p99 524 us"), "{text}");
+        assert!(line("worker").starts_with("worker pid state req/s load clients http lane deaths fixed"), "{text}");
+        let unbarred = |line: String| line.replace('█', "").split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(unbarred(line("0 1001")).starts_with("0 1001 serving 30,300 75 % 5 2 3/128 0 0"), "{text}");
+        assert!(unbarred(line("1 2002")).starts_with("1 2002 serving 10,100 25 % 5 2 3/128 1 0"), "{text}");
+        assert!(line("journal").starts_with("journal open pid 4242 durable 1,234,567 behind 0"), "{text}");
+        assert!(line("records").starts_with("records 100/s syncs 4.0/s group 25"), "{text}");
+        assert!(line("cache hits").starts_with("cache hits 75 %"), "{text}");
+        assert_eq!(line("1234567"), "1234567 23:59:58.123 transfer 12 -> 34 56.78");
+        assert_eq!(line("crashes"), "crashes processes 1 operations settled 0 connections went on 0");
+        assert_eq!(line("00:01:01"), "00:01:01 worker 1 died and is back, pid 1002 → 2002");
+        let (columns, lines) = (text.lines().map(|line| line.chars().count()).max().unwrap(), text.lines().count());
+        assert!(columns <= usize::from(paper.0) && lines <= usize::from(paper.1), "{columns} x {lines}");
+        let bars = text.lines().find(|line| line.contains(" 1001 ")).unwrap().matches('█').count();
+        assert_eq!(bars, if paper.0 == 80 { 5 } else { 23 }, "three quarters of the columns for it: {text}");
+    }
+}
+
+#[test]
+fn headings_stand_over_their_numbers() {
+    let text = on_paper(&shown(), (80, 24)).unwrap();
+    let end_of = |beginning: &str, word: &str| {
+        let line = text.lines().find(|line| line.trim_start().starts_with(beginning)).unwrap();
+        let at = line.find(word).unwrap() + word.len();
+        line[..at].chars().count()
+    };
+    for (heading, number) in [("pid", "1001"), ("req/s", "30,300"), ("lane", "3/128")] {
+        assert_eq!(end_of("worker", heading), end_of("0    1001", number), "{heading} in {text}");
+    }
+}
+
+#[test]
+fn no_size_is_too_small_and_no_view_too_empty() {
+    for (columns, lines) in [(1, 1), (1, 50), (200, 1), (7, 3), (79, 23), (300, 100)] {
+        for shown in [shown(), Shown::default()] {
+            on_paper(&shown, (columns, lines)).unwrap();
+        }
+    }
+    let mut absent = shown();
+    let view = absent.view.as_mut().unwrap();
+    (view.activity, view.journal.capacity, view.instance.http_address) = (None, 0, None);
+    let text = on_paper(&absent, (80, 24)).unwrap();
+    assert!(text.contains("the books are in memory only") && text.contains("no journal, no record of it"), "{text}");
+    assert_eq!(line(&text, "http"), "http off");
+}

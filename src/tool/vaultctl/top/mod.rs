@@ -1,0 +1,102 @@
+//! `vaultctl top`: what `status` sees of a running instance, again and again, in the terminal.
+//!
+//! [`screen`] has the terminal and the keys, [`draw`] is a pure function of what is to be shown.
+
+mod draw;
+mod figures;
+mod screen;
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use super::{Failure, InstanceName, running, say};
+use crate::status::{View, Watcher};
+use crate::store::instance::{Instance, stale};
+
+/// Views whose throughput the graph shows, should the terminal be so wide.
+const REMEMBERED: usize = 600;
+/// Events that are remembered, should the terminal be so high.
+const LOGGED: usize = 100;
+/// What `--once` draws on.
+const PAPER: (u16, u16) = (100, 44);
+
+/// `vaultctl top`.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "q, Escape or Ctrl-C ends it, Ctrl-Z stops it; it ends by itself when the instance does. It needs a terminal of 80 columns \
+                        and 24 lines and uses what there is more. It maps the memory read-only and takes no lock."
+)]
+pub(super) struct Top {
+    #[command(flatten)]
+    instance: InstanceName,
+    /// Seconds from one view to the next, 0.1 to 3600
+    #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = seconds)]
+    interval: Duration,
+    /// Show one view, of one interval, as text
+    #[arg(long)]
+    once: bool,
+    /// Write that view as JSON, as `/_vault/events` does
+    #[arg(long, requires = "once")]
+    json: bool,
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let refusal = || format!("`{text}` is not a number of seconds from 0.1 to 3600");
+    let seconds: f64 = text.parse().map_err(|_| refusal())?;
+    if (0.1..=3600.0).contains(&seconds) { Ok(Duration::from_secs_f64(seconds)) } else { Err(refusal()) }
+}
+
+/// Shows a running instance until it ends or somebody has seen enough.
+pub(super) fn run(top: &Top) -> Result<(), Failure> {
+    let instance = running(&top.instance)?;
+    if top.once {
+        return once(top, &instance);
+    }
+    match screen::watch(&instance, top.interval)? {
+        screen::End::Left => Ok(()),
+        screen::End::InstanceEnded => say(&format!("instance `{}` has ended\n", top.instance.name)),
+    }
+}
+
+fn once(top: &Top, instance: &Instance) -> Result<(), Failure> {
+    let mut watcher = Watcher::new(instance);
+    std::thread::sleep(top.interval);
+    let view = watcher.look(instance);
+    if top.json {
+        return say(&format!("{}\n", view.json()));
+    }
+    let mut shown = Shown::default();
+    shown.take(view);
+    say(&draw::on_paper(&shown, PAPER).map_err(Failure::unavailable)?)
+}
+
+/// Whether a process of the instance lives.
+fn lives(instance: &Instance) -> bool {
+    // Whoever cannot look has not seen it end.
+    stale::census(&instance.generation().instance)
+        .map_or(true, |census| census.living.iter().any(|living| living.generation == *instance.generation()))
+}
+
+/// What is to be shown: the last view, and what is remembered of those before.
+#[derive(Default)]
+struct Shown {
+    view: Option<View>,
+    /// Requests per second, the newest last.
+    throughput: VecDeque<u64>,
+    /// Events, the newest first, with the instance's age when they were seen, milliseconds.
+    events: VecDeque<(u64, String)>,
+}
+
+impl Shown {
+    fn take(&mut self, view: View) {
+        self.throughput.push_back(figures::rounded(view.bank.requests.per_s + view.web.answers.per_s));
+        if self.throughput.len() > REMEMBERED {
+            self.throughput.pop_front();
+        }
+        for event in &view.events {
+            self.events.push_front((view.instance.uptime_ms, event.clone()));
+        }
+        self.events.truncate(LOGGED);
+        self.view = Some(view);
+    }
+}
