@@ -1,23 +1,23 @@
-//! A nudge from one process to another's event loop (`eventfd(2)`).
+//! One process wakes another's event loop (`eventfd(2)`).
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
-use nix::sys::eventfd::{EfdFlags, EventFd};
+use nix::sys::eventfd::{self, EfdFlags};
 
 use crate::ipc::error::IpcError;
 
 /// A counter in the kernel that makes a poll wake up; made before fork, so that both sides have it.
-pub struct Nudge(EventFd);
+pub struct EventFd(eventfd::EventFd);
 
-impl Nudge {
+impl EventFd {
     /// A new one, non-blocking and CLOEXEC.
     ///
     /// # Errors
     /// What `eventfd(2)` gives.
     pub fn new() -> Result<Self, IpcError> {
-        EventFd::from_value_and_flags(0, EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC)
-            .map(Nudge)
+        eventfd::EventFd::from_value_and_flags(0, EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC)
+            .map(EventFd)
             .map_err(|errno| IpcError::system("make", "an eventfd", errno))
     }
 
@@ -25,16 +25,16 @@ impl Nudge {
     #[must_use]
     pub fn adopt(fd: OwnedFd) -> Self {
         // SAFETY: it only fixes the type of a descriptor that is owned; a wrong one fails at the first use.
-        Nudge(unsafe { EventFd::from_owned_fd(fd) })
+        EventFd(unsafe { eventfd::EventFd::from_owned_fd(fd) })
     }
 
     /// Wakes the other side. What it is to do, it reads in shared memory; write that first.
     pub fn send(&self) {
-        // EAGAIN means that 2^64 - 2 nudges are pending: it will wake up anyway.
+        // EAGAIN means that 2^64 - 2 wake-ups are pending: it will wake up anyway.
         let _ = self.0.write(1);
     }
 
-    /// Takes all pending nudges; whether there were any.
+    /// Takes all pending wake-ups; whether there were any.
     #[must_use]
     pub fn take(&self) -> bool {
         loop {
@@ -47,7 +47,7 @@ impl Nudge {
     }
 }
 
-impl AsFd for Nudge {
+impl AsFd for EventFd {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
     }

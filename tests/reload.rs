@@ -9,7 +9,7 @@ use std::fs;
 use std::path::Path;
 
 use bank::Bank;
-use bank_vault::service::bank::users::{Role, add};
+use bank_vault::store::users::{Role, add};
 use bank_vault::service::bank::wire::{Request, Response, Status};
 use nix::sys::signal::Signal;
 use server::{Server, await_that};

@@ -221,7 +221,7 @@ fn idle_clients_are_dropped_and_a_ping_is_life() {
 
 #[test]
 fn roles_hold_and_hashed_passwords_are_checked() {
-    use bank_vault::service::bank::users::{self, Role};
+    use bank_vault::store::users::{self, Role};
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("users");
     users::add(&path, "tina", b"till", Role::Teller).unwrap();

@@ -55,8 +55,8 @@ fn users_are_added_listed_and_removed() {
 fn what_is_added_can_log_in() {
     let (_directory, file) = in_new_directory();
     user(&file, &["add", "ada", "--role", "auditor"], "love lace\n");
-    let users = bank_vault::service::bank::users::Users::load(&file).unwrap();
-    assert_eq!(users.verify(b"ada", b"love lace").unwrap().role, bank_vault::service::bank::users::Role::Auditor);
+    let users = bank_vault::store::users::Users::load(&file).unwrap();
+    assert_eq!(users.verify(b"ada", b"love lace").unwrap().role, bank_vault::store::users::Role::Auditor);
 }
 
 #[test]
@@ -176,6 +176,6 @@ fn on_a_terminal_the_password_is_asked_twice_and_never_shown() {
     let (code, shown) = add_on_a_terminal(&file, ["secret\r", "sex\u{7f}cret\r"]);
     assert_eq!(code, 0, "{shown}");
     assert!(shown.contains("added user ada") && !shown.contains("secre"), "{shown}");
-    let users = bank_vault::service::bank::users::Users::load(&file).unwrap();
+    let users = bank_vault::store::users::Users::load(&file).unwrap();
     assert!(users.verify(b"ada", b"secret").is_some());
 }

@@ -89,6 +89,8 @@ pub const MAX_WAITING_FILES: usize = 256;
 /// Bytes of a file that is kept in memory and in the cache; a larger one is sent from the open file.
 pub const MAX_CACHED_FILE_BYTES: u64 = 256 * 1024;
 
+/// Services that one server can offer.
+pub const MAX_SERVICES: usize = 4;
 /// Slots beside those for the connections that `--max-connections` and `--http-connections` allow, for each of the two. Who comes when
 /// all places are taken has one of these, and has a silent connection closed; where there is none, it is told that there is no
 /// room, but HTTP's `health` and `ready` are answered. When all slots are taken, connections wait in the kernel's queue.

@@ -5,3 +5,4 @@ pub mod connection;
 pub mod instance;
 pub mod journal;
 pub mod ledger;
+pub mod users;

@@ -11,7 +11,7 @@ use crossbeam_channel::{Receiver, Sender, unbounded};
 
 use crate::base::config::Settings;
 use crate::base::vocab::{AccountId, Lsn};
-use crate::ipc::event::Nudge;
+use crate::ipc::event::EventFd;
 use crate::process::journal::JournaldError;
 use crate::store::instance::Instance;
 use crate::store::journal::snapshot::{self, Header};
@@ -63,7 +63,7 @@ pub struct Keeper {
 }
 
 impl Keeper {
-    /// Starts the thread; it wakes the loop up by `nudge` when it has something to report.
+    /// Starts the thread; it wakes the loop up by `wakeup` when it has something to report.
     ///
     /// # Errors
     /// No thread can be had.
@@ -71,7 +71,7 @@ impl Keeper {
         instance: &'static Instance,
         settings: &Settings,
         directory: Directory,
-        nudge: Arc<Nudge>,
+        wakeup: Arc<EventFd>,
     ) -> Result<Self, JournaldError> {
         let (orders, inbox) = unbounded();
         let (outbox, reports) = unbounded();
@@ -84,7 +84,7 @@ impl Keeper {
                 if outbox.send(report.unwrap_or_else(Report::Failed)).is_err() {
                     return;
                 }
-                nudge.send();
+                wakeup.send();
             }
         };
         let spawned = thread::Builder::new().name("vault-keeper".to_owned()).spawn(work);

@@ -19,7 +19,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use crate::base::config::{Durability, Settings};
 use crate::base::crash_point::{CrashPoint, crash_point};
 use crate::base::vocab::Lsn;
-use crate::ipc::event::Nudge;
+use crate::ipc::event::EventFd;
 use crate::ipc::process::monotonic_ns;
 use crate::store::instance::Instance;
 use crate::store::journal::{Directory, RecordBytes, Room, Writer, WriterError};
@@ -45,9 +45,9 @@ pub struct Seat {
     /// Where the journal is.
     pub directory: Directory,
     /// How it is woken up.
-    pub nudge: Arc<Nudge>,
+    pub wakeup: Arc<EventFd>,
     /// How it wakes the workers up, by their numbers.
-    pub workers: Vec<Arc<Nudge>>,
+    pub workers: Vec<Arc<EventFd>>,
 }
 
 /// Why the journal process cannot go on.
@@ -109,8 +109,8 @@ struct Journald {
     instance: &'static Instance,
     sequencer: &'static Sequencer,
     order: Order<'static>,
-    nudge: Arc<Nudge>,
-    workers: Vec<Arc<Nudge>>,
+    wakeup: Arc<EventFd>,
+    workers: Vec<Arc<EventFd>>,
     writer: Writer,
     keeper: Keeper,
     group: Vec<RecordBytes>,
@@ -132,17 +132,17 @@ enum Group {
 
 impl Journald {
     fn new(seat: Seat) -> Result<Self, JournaldError> {
-        let Seat { instance, settings, directory, nudge, workers } = seat;
+        let Seat { instance, settings, directory, wakeup, workers } = seat;
         let sequencer = instance.table().sequencer();
         crate::base::crash_point::arm_from_environment("journal", instance.journal_row().lives());
         let writer = Writer::resume(&directory, sequencer.durable())?;
-        let keeper = Keeper::start(instance, settings, directory, nudge.clone())?;
+        let keeper = Keeper::start(instance, settings, directory, wakeup.clone())?;
         let flush_interval = (settings.durability == Durability::Async).then_some(settings.flush_interval);
         Ok(Journald {
             instance,
             sequencer,
             order: instance.table().order(),
-            nudge,
+            wakeup,
             workers,
             writer,
             keeper,
@@ -229,9 +229,9 @@ impl Journald {
     fn publish(&self, durable: Lsn) {
         self.sequencer.set_durable(durable, self.writer.end_of_room());
         crash_point(CrashPoint::DurablePublished);
-        for (row, nudge) in self.instance.workers().iter().zip(&self.workers) {
+        for (row, wakeup) in self.instance.workers().iter().zip(&self.workers) {
             if row.must_be_woken(durable) {
-                nudge.send();
+                wakeup.send();
             }
         }
     }
@@ -252,7 +252,7 @@ impl Journald {
         if self.sequencer.state() != JournalState::NoSpace {
             self.sequencer.set_state(JournalState::NoSpace);
             // Who waits for room in the ring is told.
-            self.workers.iter().for_each(|nudge| nudge.send());
+            self.workers.iter().for_each(|wakeup| wakeup.send());
         }
         self.poll(SPACE_PATIENCE)?;
         self.writer.retry_room();
@@ -312,12 +312,12 @@ impl Journald {
     }
 
     fn poll(&self, patience: Duration) -> Result<(), JournaldError> {
-        let mut fds = [PollFd::new(self.nudge.as_fd(), PollFlags::POLLIN)];
+        let mut fds = [PollFd::new(self.wakeup.as_fd(), PollFlags::POLLIN)];
         // Rounded up: a wait of less than a millisecond would be none.
         let timeout = PollTimeout::try_from(patience + Duration::from_micros(999)).unwrap_or(PollTimeout::MAX);
         match poll(&mut fds, timeout) {
             Ok(_) | Err(Errno::EINTR) => {
-                let _ = self.nudge.take();
+                let _ = self.wakeup.take();
                 Ok(())
             }
             Err(errno) => Err(JournaldError::Io { step: "wait for records", source: errno.into() }),
@@ -328,6 +328,6 @@ impl Journald {
 /// The descriptors that a journal process keeps of its parent's, beside the standard ones.
 #[must_use]
 pub fn descriptors(seat: &Seat) -> Vec<i32> {
-    let own = [seat.nudge.as_fd().as_raw_fd()];
-    own.into_iter().chain(seat.workers.iter().map(|nudge| nudge.as_fd().as_raw_fd())).collect()
+    let own = [seat.wakeup.as_fd().as_raw_fd()];
+    own.into_iter().chain(seat.workers.iter().map(|wakeup| wakeup.as_fd().as_raw_fd())).collect()
 }

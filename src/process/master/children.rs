@@ -6,13 +6,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::base::config::{ConfigError, Settings};
-use crate::ipc::event::Nudge;
+use crate::ipc::event::EventFd;
 use crate::ipc::lane::{LaneSemaphores, Producer};
 use crate::ipc::process::{self, Child};
 use crate::ipc::{IpcError, fdpass};
 use crate::process::journal;
 use crate::process::worker;
-use crate::service::bank::users::Users;
+use crate::store::users::Users;
 use crate::store::access_log::AccessLog;
 use crate::store::connection::PerService;
 use crate::store::instance::Instance;
@@ -34,9 +34,9 @@ pub struct Common {
     /// Who may log in.
     pub users: Arc<Users>,
     /// How each worker is woken up, by its number; made once, so that the journal process has them for all lives of a worker.
-    pub nudges: Vec<Arc<Nudge>>,
+    pub wakeups: Vec<Arc<EventFd>>,
     /// How the journal process is woken up.
-    pub journal: Arc<Nudge>,
+    pub journal: Arc<EventFd>,
     /// Where HTTP requests are logged; `None` where there is no HTTP.
     pub access_log: Option<&'static AccessLog>,
     /// Where the journal is; `None` where the books are in memory only.
@@ -127,11 +127,11 @@ impl WorkerSlot {
         let row = &instance.workers()[index];
         self.producer.reset();
         let (ours, theirs) = fdpass::pair()?;
-        let (nudge, journal, directory) =
-            (common.nudges[index].clone(), common.journal.clone(), common.directory.clone());
+        let (wakeup, journal, directory) =
+            (common.wakeups[index].clone(), common.journal.clone(), common.directory.clone());
         let listeners = duplicate(&self.listeners)?;
         let mut keep = vec![theirs.as_raw_fd(), common.data_lock.as_raw_fd()];
-        keep.extend([&nudge, &journal].map(|nudge| nudge.as_fd().as_raw_fd()));
+        keep.extend([&wakeup, &journal].map(|wakeup| wakeup.as_fd().as_raw_fd()));
         keep.extend(listeners.iter().flatten().map(AsRawFd::as_raw_fd));
         keep.extend(instance.alive().map(AsRawFd::as_raw_fd));
         let turns_before = row.stats.turns.get();
@@ -145,7 +145,7 @@ impl WorkerSlot {
                 users,
                 semaphores,
                 lane,
-                nudge,
+                wakeup,
                 journal,
                 directory,
                 access_log,
@@ -186,8 +186,8 @@ impl JournalProcess {
     pub fn start(&mut self, common: &Common) -> Result<(), IpcError> {
         let Common { instance, settings, .. } = *common;
         let row = instance.journal_row();
-        let (directory, nudge, workers) = (self.directory.clone(), common.journal.clone(), common.nudges.clone());
-        let seat = journal::Seat { instance, settings, directory, nudge, workers };
+        let (directory, wakeup, workers) = (self.directory.clone(), common.journal.clone(), common.wakeups.clone());
+        let seat = journal::Seat { instance, settings, directory, wakeup, workers };
         let mut keep = journal::descriptors(&seat);
         keep.push(common.data_lock.as_raw_fd());
         keep.extend(instance.alive().map(AsRawFd::as_raw_fd));

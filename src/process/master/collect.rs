@@ -144,7 +144,7 @@ impl Driver {
                 if let Some(slot) = self.workers[index].as_mut() {
                     slot.leaving = true;
                     common.instance.workers()[index].ask_to_leave();
-                    common.nudges[index].send();
+                    common.wakeups[index].send();
                 }
             }
             SlotId::Journal => {

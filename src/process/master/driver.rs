@@ -317,7 +317,7 @@ impl Driver {
 
     pub(super) fn wake_workers(&self) {
         let running = self.workers.iter().flatten().filter(|slot| slot.process.is_some());
-        running.for_each(|slot| self.common.nudges[slot.index].send());
+        running.for_each(|slot| self.common.wakeups[slot.index].send());
     }
 
     /// The process ids of the workers.

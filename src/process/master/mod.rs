@@ -28,10 +28,10 @@ use crate::base::crash_point;
 use crate::base::defect;
 use crate::base::limits::MAX_WORKERS;
 use crate::base::logging;
-use crate::ipc::event::Nudge;
+use crate::ipc::event::EventFd;
 use crate::ipc::names::{Generation, SHM_FOLDER};
 use crate::ipc::{IpcError, net, process};
-use crate::service::bank::users::Users;
+use crate::store::users::Users;
 use crate::store::access_log::{self, AccessLog, LogError};
 use crate::store::connection::Service;
 use crate::store::instance::{Blueprint, Instance};
@@ -213,9 +213,9 @@ impl Foundation {
             instance.control().set_address(service, &address.map_or_else(String::new, |address| address.to_string()));
         }
         instance.control().tune(settings.idle_timeout, settings.rate_limit);
-        let nudges = std::iter::repeat_with(|| Nudge::new().map(Arc::new)).take(MAX_WORKERS);
-        let nudges = nudges.collect::<Result<_, _>>()?;
-        let journal = Arc::new(Nudge::new()?);
+        let wakeups = std::iter::repeat_with(|| EventFd::new().map(Arc::new)).take(MAX_WORKERS);
+        let wakeups = wakeups.collect::<Result<_, _>>()?;
+        let journal = Arc::new(EventFd::new()?);
         let has_web = listeners[Service::Web.index()].is_some();
         let access_log = has_web.then(|| make_access_log(instance, settings)).transpose()?;
         let moves_connections = settings.accept == AcceptMode::Dispatch;
@@ -227,7 +227,7 @@ impl Foundation {
             program,
             read_settings,
             users,
-            nudges,
+            wakeups,
             journal,
             access_log,
             directory,

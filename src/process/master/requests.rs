@@ -44,7 +44,7 @@ impl Driver {
             let surplus = slot.connections.saturating_sub(fair);
             if surplus > 0 {
                 self.common.instance.workers()[slot.index].ask_for(surplus);
-                self.common.nudges[slot.index].send();
+                self.common.wakeups[slot.index].send();
                 moved += surplus;
             }
         }

@@ -25,11 +25,11 @@ use mio::{Events, Interest, Poll, Token, Waker};
 use crate::base::config::Settings;
 use crate::base::crash_point;
 use crate::base::vocab::Lsn;
-use crate::ipc::event::Nudge;
+use crate::ipc::event::EventFd;
 use crate::ipc::lane::{Consumer, LaneSemaphores};
 use crate::ipc::process::monotonic_ns;
 use crate::service::bank::session::{Clerks, Counter, Desk, Line, Office};
-use crate::service::bank::users::Users;
+use crate::store::users::Users;
 use crate::service::http::session as web;
 use crate::store::access_log::AccessLog;
 use crate::store::connection::{PerService, Service};
@@ -43,7 +43,7 @@ use guest::Guest;
 use intake::Intake;
 
 const LANE: Token = Token(usize::MAX);
-const NUDGE: Token = Token(usize::MAX - 1);
+const WAKEUP: Token = Token(usize::MAX - 1);
 const POOL: Token = Token(usize::MAX - 2);
 const LISTENER: Token = Token(usize::MAX - 3);
 
@@ -69,9 +69,9 @@ pub struct Seat {
     /// Its end of the lane's socketpair.
     pub lane: OwnedFd,
     /// How the master and the journal process wake it up.
-    pub nudge: Arc<Nudge>,
+    pub wakeup: Arc<EventFd>,
     /// How it wakes the journal process up.
-    pub journal: Arc<Nudge>,
+    pub journal: Arc<EventFd>,
     /// Where statements are read from; `None` where the books are in memory only.
     pub directory: Option<Directory>,
     /// Where HTTP requests are logged; none where there is no HTTP.
@@ -85,8 +85,8 @@ struct Worker {
     number: u16,
     instance: &'static Instance,
     settings: &'static Settings,
-    nudge: Arc<Nudge>,
-    journal: Arc<Nudge>,
+    wakeup: Arc<EventFd>,
+    journal: Arc<EventFd>,
     row: &'static WorkerRow,
     poll: Poll,
     intake: Intake,
@@ -135,7 +135,7 @@ impl Worker {
             users,
             semaphores,
             lane,
-            nudge,
+            wakeup,
             journal,
             directory,
             access_log,
@@ -159,7 +159,7 @@ impl Worker {
         let number = u16::try_from(index).map_err(|_| io::ErrorKind::InvalidInput)?;
         let consumer = Consumer::new(instance.lane_ring(index), semaphores);
         let intake = Intake::new(number, instance, consumer, lane, listeners);
-        watch(&poll, nudge.as_fd(), NUDGE, Interest::READABLE)?;
+        watch(&poll, wakeup.as_fd(), WAKEUP, Interest::READABLE)?;
         watch(&poll, intake.lane(), LANE, Interest::READABLE.add(Interest::WRITABLE))?;
         for listener in intake.listeners() {
             watch(&poll, listener, LISTENER, Interest::READABLE)?;
@@ -177,7 +177,7 @@ impl Worker {
             number,
             instance,
             settings,
-            nudge,
+            wakeup,
             journal,
             row,
             poll,
@@ -271,7 +271,7 @@ impl Worker {
     fn handle(&mut self, event: &Event) -> io::Result<()> {
         match event.token() {
             LANE | LISTENER => self.intake_more = true,
-            NUDGE => self.take_orders(),
+            WAKEUP => self.take_orders(),
             POOL => {
                 self.deliver_findings();
                 self.deliver_files();

@@ -14,7 +14,7 @@ use crate::process::worker::intake::{Arrival, More};
 use crate::process::worker::{Farewell, Worker, watch};
 use crate::service::bank::session as bank;
 use crate::service::bank::session::Allowance;
-use crate::service::bank::users::Users;
+use crate::store::users::Users;
 use crate::service::http::session as web;
 use crate::service::http::session::Stage;
 use crate::service::visit::Visit;
@@ -197,7 +197,7 @@ impl Worker {
 
     /// Reads what the master wants.
     pub(super) fn take_orders(&mut self) {
-        let _ = self.nudge.take();
+        let _ = self.wakeup.take();
         match self.instance.control().orders() {
             Orders::Serve => {}
             Orders::Stop => self.begin_to_stop(),

@@ -1,7 +1,7 @@
 //! Who is at the other end of a connection, once it has logged in.
 
 use crate::base::vocab::SessionId;
-use crate::service::bank::users::{Known, Role};
+use crate::store::users::{Known, Role};
 use crate::service::bank::wire::XorKey;
 use crate::store::connection::slot::{ConnectionSlot, SessionWords};
 

@@ -4,5 +4,4 @@ pub mod login;
 pub mod rules;
 pub mod session;
 pub mod statement;
-pub mod users;
 pub mod wire;

@@ -125,7 +125,7 @@ pub fn totals_response(totals: Option<Totals>, opcode: u16) -> Response {
 mod tests {
     use super::*;
     use crate::base::vocab::Cents;
-    use crate::service::bank::users::{AccountRange, Known, Role};
+    use crate::store::users::{AccountRange, Known, Role};
 
     fn session(role: Role) -> Session {
         Session::begin(b"somebody", Known { role, principal: 1 }).unwrap()

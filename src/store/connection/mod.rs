@@ -3,6 +3,7 @@
 //! Bytes are received straight into the slot's receive ring and sent straight from its transmit ring. The worker keeps its
 //! own copy of the positions: it is their only writer, so it never has to read back what it wrote.
 
+pub mod service;
 pub mod slot;
 
 use std::io;
@@ -12,30 +13,8 @@ use nix::sys::socket::{Shutdown, shutdown};
 
 use crate::base::limits::{RECEIVE_BYTES, TRANSMIT_BYTES};
 use crate::ipc::net;
+pub use service::{PerService, ServiceId};
 use slot::{ConnectionSlot, Framing, Progress};
-
-/// What a connection came for, which is told from the socket that it came to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Service {
-    /// The ledger, by the binary protocol.
-    Bank = 0,
-    /// Files and what is to be seen of the server, by HTTP.
-    Web = 1,
-}
-
-/// One for each service, in the order of [`Service::ALL`].
-pub type PerService<T> = [T; Service::ALL.len()];
-
-impl Service {
-    /// All of them.
-    pub const ALL: [Service; 2] = [Service::Bank, Service::Web];
-
-    /// Its place in a [`PerService`].
-    #[must_use]
-    pub fn index(self) -> usize {
-        self as usize
-    }
-}
 
 /// What came of asking the socket for bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,16 +1,17 @@
 //! The control segment: what the master and its workers say to each other, and what tools read.
 
 use std::num::NonZeroU32;
-use std::ops::Deref;
+use std::ops::{Deref, Range};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
+use crate::base::limits::MAX_SERVICES;
 use crate::base::logging::LogLosses;
 use crate::base::vocab::Lsn;
 use crate::ipc::bytes::SharedBytes;
 use crate::ipc::layout::Counter;
 use crate::shared_struct;
-use crate::store::connection::Service;
+use crate::store::connection::{PerService, ServiceId};
 use crate::store::instance::Blueprint;
 use crate::store::instance::histogram::{BUCKETS, Histogram};
 use crate::store::instance::life::Life;
@@ -19,7 +20,7 @@ use crate::store::instance::stats::WorkerStats;
 
 shared_struct! {
     /// What concerns all. Writer: the master.
-    pub struct Control, align 64, size 64 + 512 + 2 * 64 + 192 + 8 * (BUCKETS + 8) + 320 + 64; {
+    pub struct Control, align 64, size 64 + 512 + MAX_SERVICES * 128 + 192 + 8 * (BUCKETS + 8) + 320 + 64; {
         master_pid: AtomicU32,
         orders: AtomicU32,
         /// How connections reach workers, as `AcceptMode` is ordered.
@@ -27,8 +28,7 @@ shared_struct! {
         /// 1 while no lane has room: workers that make room say so.
         accept_paused: AtomicU32,
         queue_depth: AtomicU32,
-        /// How many of the connection slots are the bank's; the others are for HTTP.
-        bank_connections: AtomicU32,
+        spare_word: AtomicU32,
         started_ns: AtomicU64,
         /// Silence after which a client is dropped, nanoseconds; 0 for never.
         idle_timeout_ns: AtomicU64,
@@ -38,15 +38,26 @@ shared_struct! {
         reloads: AtomicU64,
         spare: AtomicU64,
         data: SharedBytes<512>,
-        address: SharedBytes<64>,
-        /// Empty where there is no HTTP.
-        http_address: SharedBytes<64>,
+        /// What it offers; a row without a name is not used.
+        services: [ServiceRow; MAX_SERVICES],
         /// The journal process.
         pub(super) journal: JournalRow,
         /// What tools ask of the master.
         pub mailbox: Mailbox,
         /// Lines of the log that could not be written.
         pub log: LogLosses,
+    }
+}
+
+shared_struct! {
+    /// A service that the instance offers. Writer: the master, before the first worker.
+    pub struct ServiceRow, align 4, size 128; {
+        name: SharedBytes<32>,
+        /// Where it listens; empty where it does not.
+        address: SharedBytes<64>,
+        /// Its connection slots; they follow those of the services before it.
+        slots: AtomicU32,
+        service_spare: [AtomicU32; 7],
     }
 }
 
@@ -138,14 +149,28 @@ impl Control {
         self.started_ns.store(started_ns, Ordering::Relaxed);
         self.accept_mode.store(blueprint.accept_mode, Ordering::Relaxed);
         self.queue_depth.store(blueprint.queue_depth, Ordering::Relaxed);
-        self.bank_connections.store(blueprint.connections[Service::Bank.index()], Ordering::Relaxed);
+        for (row, service) in self.services.iter().zip(blueprint.services) {
+            row.name.store_text(service.name);
+            row.slots.store(service.slots, Ordering::Relaxed);
+        }
         self.data.store_text(blueprint.data);
     }
 
-    /// How many of the connection slots are the bank's; they come first.
+    /// The services that the instance offers, with their names.
+    pub fn services(&self) -> impl Iterator<Item = (ServiceId, String)> {
+        let named = ServiceId::all().map(|service| (service, self.services[service.index()].name.load_text()));
+        named.filter(|(_, name)| !name.is_empty())
+    }
+
+    /// The connection slots of each service: those of one after those of the other.
     #[must_use]
-    pub fn bank_connections(&self) -> usize {
-        self.bank_connections.load(Ordering::Relaxed) as usize
+    pub fn slots(&self) -> PerService<Range<usize>> {
+        let mut end = 0;
+        std::array::from_fn(|service| {
+            let start = end;
+            end += self.services[service].slots.load(Ordering::Relaxed) as usize;
+            start..end
+        })
     }
 
     /// What concerns the journal process.
@@ -184,22 +209,15 @@ impl Control {
         self.data.load_text()
     }
 
-    fn address_text(&self, service: Service) -> &SharedBytes<64> {
-        match service {
-            Service::Bank => &self.address,
-            Service::Web => &self.http_address,
-        }
-    }
-
     /// The address that the instance listens on for a service; empty where there is none.
     #[must_use]
-    pub fn address(&self, service: Service) -> String {
-        self.address_text(service).load_text()
+    pub fn address(&self, service: ServiceId) -> String {
+        self.services[service.index()].address.load_text()
     }
 
     /// Says which address the instance listens on for a service.
-    pub fn set_address(&self, service: Service, address: &str) {
-        self.address_text(service).store_text(address);
+    pub fn set_address(&self, service: ServiceId, address: &str) {
+        self.services[service.index()].address.store_text(address);
     }
 
     /// Sets what can change while the instance runs.
@@ -390,15 +408,5 @@ impl WorkerRow {
     #[must_use]
     pub fn connections(&self) -> u32 {
         self.connections.load(Ordering::Relaxed)
-    }
-
-    /// How many of them are of `service`, those that were told good-bye included.
-    #[must_use]
-    pub fn connections_of(&self, service: Service) -> u64 {
-        let web = self.stats.web.connections.get();
-        match service {
-            Service::Bank => u64::from(self.connections()).saturating_sub(web),
-            Service::Web => web,
-        }
     }
 }

@@ -22,12 +22,12 @@ use crate::ipc::names::Generation;
 use crate::ipc::segment::{Access, Segment};
 use crate::ipc::{IpcError, filelock, process, segment, semaphore};
 use crate::store::connection::slot::ConnectionSlot;
-use crate::store::connection::{PerService, Service};
+use crate::store::connection::ServiceId;
 use crate::store::ledger::{Shape, Table};
 use control::{Control, JournalRow, WorkerRow};
 
 /// Version of the layout of the control, lanes and connections segments.
-pub const LAYOUT_VERSION: u32 = 7;
+pub const LAYOUT_VERSION: u32 = 8;
 
 /// The versions of all layouts, in words that two programs can compare.
 #[must_use]
@@ -40,14 +40,23 @@ pub fn layout() -> String {
 /// The segments' objects, in the order in which they are made.
 const SEGMENTS: [&str; 8] = ["control", "lanes", "accounts", "intents", "journal", "keys", "key-index", "connections"];
 
+/// A service that an instance offers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ServiceBlueprint {
+    /// What it is called, in at most 31 bytes.
+    pub name: &'static str,
+    /// Slots for its connections, the [`RESERVED_CONNECTIONS`] among them; 0 where it is off.
+    pub slots: u32,
+}
+
 /// What an instance is made for.
 pub struct Blueprint<'a> {
     /// Its name and boot.
     pub generation: Generation,
     /// The accounts, and how their operations are kept.
     pub ledger: Shape,
-    /// How many slots for connections, for each service that is on; the [`RESERVED_CONNECTIONS`] among them.
-    pub connections: PerService<u32>,
+    /// What it offers, at most `MAX_SERVICES`, in the order of the table.
+    pub services: &'a [ServiceBlueprint],
     /// Tickets that a lane may hold.
     pub queue_depth: u32,
     /// How connections reach workers, as `AcceptMode` is ordered; for tools.
@@ -102,7 +111,7 @@ pub struct Occupancy {
     /// Open connections.
     pub open: u64,
     /// Connections that were told good-bye and have not closed yet; they hold a slot, too.
-    pub parting: u64,
+    pub closing: u64,
     /// As many as may be open.
     pub allowed: u64,
 }
@@ -117,7 +126,7 @@ impl Occupancy {
     /// How many slots are taken beyond three quarters of the reserved ones: soon there will be none.
     #[must_use]
     pub fn shortage(self) -> u64 {
-        (self.open + self.parting).saturating_sub(self.allowed + u64::from(RESERVED_CONNECTIONS) * 3 / 4)
+        (self.open + self.closing).saturating_sub(self.allowed + u64::from(RESERVED_CONNECTIONS) * 3 / 4)
     }
 }
 
@@ -153,7 +162,7 @@ impl Instance {
             })?;
         let lanes = Segment::create(&lanes, LAYOUT_VERSION, boot, MAX_WORKERS, |(), _| Ok(()))?;
         let table = Table::create([&accounts, &intents, &journal, &keys, &index], boot, &blueprint.ledger)?;
-        let slots = blueprint.connections.iter().sum::<u32>() as usize;
+        let slots = blueprint.services.iter().map(|service| service.slots).sum::<u32>() as usize;
         let connections = Segment::create(&connections, LAYOUT_VERSION, boot, slots, |(), _| Ok(()))?;
         Ok(Instance { generation, control: control_segment, lanes, table, connections, alive })
     }
@@ -265,24 +274,21 @@ impl Instance {
 
     /// The slots that are for connections of `service`.
     #[must_use]
-    pub fn slots_of(&self, service: Service) -> Range<usize> {
-        let bank = self.control().bank_connections();
-        match service {
-            Service::Bank => 0..bank,
-            Service::Web => bank..self.connections().len(),
-        }
+    pub fn slots_of(&self, service: ServiceId) -> Range<usize> {
+        self.control().slots()[service.index()].clone()
     }
 
     /// How many connections of `service` there are, and how many there may be. Costs some loads for each worker that there ever was:
     /// a new one gets the first row that is free.
     #[must_use]
-    pub fn occupancy(&self, service: Service) -> Occupancy {
+    pub fn occupancy(&self, service: ServiceId) -> Occupancy {
         let allowed = (self.slots_of(service).len() as u64).saturating_sub(RESERVED_CONNECTIONS.into());
         let mut occupancy = Occupancy { allowed, ..Occupancy::default() };
         for row in self.workers().iter().take_while(|row| row.lives() > 0).filter(|row| row.pid() != 0) {
-            let parting = row.stats.bounds.parting[service.index()].get();
-            occupancy.parting += parting;
-            occupancy.open += row.connections_of(service).saturating_sub(parting);
+            let stats = &row.stats.services[service.index()];
+            let closing = stats.closing.get();
+            occupancy.closing += closing;
+            occupancy.open += stats.connections.get().saturating_sub(closing);
         }
         occupancy
     }

@@ -1,7 +1,9 @@
 //! What a worker counts: one row of plain counters, written by that worker alone, read by all.
 
 use crate::ipc::layout::Counter;
+use crate::base::limits::MAX_SERVICES;
 use crate::shared_struct;
+use crate::store::connection::PerService;
 use crate::store::instance::histogram::{BUCKETS, Histogram};
 
 /// Places for counters per opcode, in the order of `wire::Opcode::ALL`.
@@ -13,13 +15,7 @@ pub const HTTP_STATUSES: usize = 32;
 
 shared_struct! {
     /// Counters of one worker since the instance began; a successor counts on. Writer: the worker.
-    pub struct WorkerStats, align 64, size 320 + 8 * (BUCKETS + 1) + WEB_BYTES + BOUND_BYTES; {
-        /// Connections of the bank taken over.
-        pub accepted: Counter,
-        /// Connections of the bank closed.
-        pub closed: Counter,
-        /// Connections of the bank turned away because no slot was free.
-        pub refused: Counter,
+    pub struct WorkerStats, align 64, size 320 + 8 * (BUCKETS + 1) + MAX_SERVICES * 64 + WEB_BYTES + BOUND_BYTES; {
         /// Connections dropped for being idle.
         pub idle_dropped: Counter,
         /// Connections dropped for a frame that did not end.
@@ -44,13 +40,36 @@ shared_struct! {
         pub lane_contended: Counter,
         /// Connections taken over from other workers.
         pub resumed: Counter,
-        spare: [Counter; 3],
+        spare: [Counter; 6],
         /// From when a request of the bank was there to be read to when its reply was free to be sent.
         pub answer_times: Histogram,
+        /// What concerns the connections of each service.
+        pub services: PerService<ServiceStats>,
         /// What it served over HTTP.
         pub web: WebStats,
         /// What happened at the bounds of `limits`.
         pub bounds: BoundStats,
+    }
+}
+
+shared_struct! {
+    /// What a worker counts of the connections of one service. Writer: the worker.
+    pub struct ServiceStats, align 8, size 64; {
+        /// Connections that came from their clients, not from another worker.
+        pub accepted: Counter,
+        /// Connections closed.
+        pub closed: Counter,
+        /// Connections turned away because there was no room.
+        pub refused: Counter,
+        /// Connections that are open now, those that are closing included.
+        pub connections: Counter,
+        /// Silent connections closed to make room for others.
+        pub evicted: Counter,
+        /// Connections that could be, now.
+        pub silent: Counter,
+        /// Connections that were told that nothing more comes, and have not closed yet.
+        pub closing: Counter,
+        service_spare: Counter,
     }
 }
 
@@ -76,19 +95,13 @@ shared_struct! {
         pub lookups_refused: Counter,
         /// Connections closed since they sent too much after they were told good-bye, or into a stream of events.
         pub flooders_closed: Counter,
-        /// Silent connections closed to make room for others, by service.
-        pub evicted: [Counter; 2],
-        /// Connections that could be, now; by service.
-        pub silent: [Counter; 2],
-        /// Connections that were told good-bye and have not closed yet, by service.
-        pub parting: [Counter; 2],
         /// Streams of events answered 503 since there were too many.
         pub streams_refused: Counter,
         /// Lines of the access log that were dropped.
         pub log_dropped: Counter,
         /// Bytes of lines that wait for room in the access log now, of connections that have ended.
         pub log_held_bytes: Counter,
-        bound_spare: [Counter; 7],
+        bound_spare: [Counter; 13],
     }
 }
 
@@ -98,12 +111,6 @@ const WEB_BYTES: usize = 8 * (HTTP_STATUSES + 14 + BUCKETS + 1);
 shared_struct! {
     /// What a worker counts of HTTP. Writer: the worker.
     pub struct WebStats, align 8, size WEB_BYTES; {
-        /// Connections taken over.
-        pub accepted: Counter,
-        /// Connections turned away because no slot was free.
-        pub refused: Counter,
-        /// Connections that are open now.
-        pub connections: Counter,
         /// Bytes sent, heads included.
         pub bytes_out: Counter,
         /// Answers by status code.
@@ -126,7 +133,7 @@ shared_struct! {
         pub log_waits: Counter,
         /// Streams of the dashboard that are open now.
         pub streams: Counter,
-        web_spare: Counter,
+        web_spare: [Counter; 4],
         /// From when a request was whole to when its answer was sent.
         pub answer_times: Histogram,
     }

@@ -4,7 +4,7 @@ use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 
 use super::{Failure, password, say};
-use crate::service::bank::users::{self, Role, UsersError};
+use crate::store::users::{self, Role, UsersError};
 
 /// `vaultctl user`.
 #[derive(Debug, clap::Args)]

@@ -4,7 +4,7 @@
 
 use bank_vault::store::connection::slot::Progress;
 use bank_vault::store::instance::mailbox::Errand;
-use bank_vault::service::bank::users::Role;
+use bank_vault::store::users::Role;
 use bank_vault::service::bank::wire::{Decoder, XorKey};
 use libfuzzer_sys::fuzz_target;
 

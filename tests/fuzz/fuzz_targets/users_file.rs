@@ -1,7 +1,7 @@
 //! The users file: no text is a panic, and no hash of it costs more than the bounds allow.
 #![no_main]
 
-use bank_vault::service::bank::users::{Role, Users};
+use bank_vault::store::users::{Role, Users};
 use bank_vault_fuzz::text;
 use libfuzzer_sys::fuzz_target;
 

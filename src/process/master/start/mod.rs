@@ -26,7 +26,7 @@ use weigh::Scales;
 pub use weigh::Shortage;
 
 use crate::base::config::{Durability, Settings};
-use crate::service::bank::users::{Users, UsersError};
+use crate::store::users::{Users, UsersError};
 use crate::store::journal::{Directory, DirectoryError, segment};
 
 /// What a check is made for.

@@ -58,8 +58,8 @@ pub struct HandOver {
     old_program: RawFd,
     data_lock: RawFd,
     alive: RawFd,
-    nudges: Vec<RawFd>,
-    journal_nudge: RawFd,
+    wakeups: Vec<RawFd>,
+    journal_wakeup: RawFd,
     listeners: ListenersLeft,
     shared_listeners: ListenersLeft,
     workers: Vec<WorkerLeft>,
@@ -97,14 +97,14 @@ struct ProcessLeft {
 impl HandOver {
     /// Every descriptor that stays open.
     fn descriptors(&self) -> impl Iterator<Item = RawFd> {
-        let single = [self.old_program, self.data_lock, self.alive, self.journal_nudge];
+        let single = [self.old_program, self.data_lock, self.alive, self.journal_wakeup];
         let workers = self.workers.iter().flat_map(|worker| {
             let process = worker.process.iter().flat_map(|process| [process.child.pidfd, process.lane]);
             worker.listeners.iter().flatten().copied().chain(process)
         });
         single
             .into_iter()
-            .chain(self.nudges.iter().copied())
+            .chain(self.wakeups.iter().copied())
             .chain(self.listeners.iter().chain(&self.shared_listeners).flatten().copied())
             .chain(workers)
             .chain(self.journal.iter().map(|child| child.pidfd))

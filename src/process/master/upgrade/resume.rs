@@ -12,7 +12,7 @@ use super::start_over::start_over;
 use super::{ChildLeft, HandOver, ListenersLeft, RETURNED, VARIABLE, layout};
 use crate::base::config::{ConfigError, Settings};
 use crate::base::logging;
-use crate::ipc::event::Nudge;
+use crate::ipc::event::EventFd;
 use crate::ipc::inherit::Inheritance;
 use crate::ipc::lane::LaneSemaphores;
 use crate::ipc::names::Generation;
@@ -23,7 +23,7 @@ use crate::process::master::dispatch::Connections;
 use crate::process::master::driver::{Driver, EventSources};
 use crate::process::master::start::{self, Occasion, Plan};
 use crate::process::master::{MasterError, Unlinker, check_environment, log_target, number_users};
-use crate::service::bank::users::Users;
+use crate::store::users::Users;
 use crate::store::access_log::AccessLog;
 use crate::store::connection::{PerService, Service};
 use crate::store::instance::Instance;
@@ -173,9 +173,9 @@ fn take_over(
     drop(descriptors.take(left.old_program)?);
     let data_lock = File::from(descriptors.take(left.data_lock)?);
     let alive = File::from(descriptors.take(left.alive)?);
-    let nudges = left.nudges.iter().map(|&fd| Ok(Arc::new(Nudge::adopt(descriptors.take(fd)?))));
-    let nudges = nudges.collect::<Result<_, MasterError>>()?;
-    let journal = Arc::new(Nudge::adopt(descriptors.take(left.journal_nudge)?));
+    let wakeups = left.wakeups.iter().map(|&fd| Ok(Arc::new(EventFd::adopt(descriptors.take(fd)?))));
+    let wakeups = wakeups.collect::<Result<_, MasterError>>()?;
+    let journal = Arc::new(EventFd::adopt(descriptors.take(left.journal_wakeup)?));
     let instance: &'static Instance = Box::leak(Box::new(instance.with_alive(alive)));
     let unlinker = Unlinker(instance);
     logging::share(&instance.control().log);
@@ -190,7 +190,7 @@ fn take_over(
         program: left.program,
         read_settings,
         users: Arc::new(users),
-        nudges,
+        wakeups,
         journal,
         access_log,
         directory,

@@ -4,7 +4,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::service::bank::session::guest::Guest;
 use crate::service::bank::session::pages::Page;
-use crate::service::bank::users::{Known, Users};
+use crate::store::users::{Known, Users};
 use crate::service::bank::wire::{Next, Statement};
 use crate::store::journal::{Directory, ReadError};
 use crate::store::ledger::{Table, Totals, cut};

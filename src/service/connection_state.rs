@@ -6,7 +6,7 @@ use crate::store::connection::{Connection, Received};
 
 /// How a connection is on its way out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Parting {
+pub enum Closing {
     /// It is not.
     No,
     /// Once what is queued is sent.
@@ -18,9 +18,9 @@ pub enum Parting {
 
 /// Whether there is room for a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum Admission {
     /// There is.
-    Granted,
+    Admitted,
     /// All places are taken, and others have silent connections, of which one is closed by then or not.
     Awaited {
         /// When it is known.
@@ -30,21 +30,21 @@ pub enum Place {
     Denied,
 }
 
-/// What becomes of a connection after its turn.
+/// What the event loop does with a session after its turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fate {
-    /// It waits for its socket, or for the pool.
-    Stays,
-    /// It has more to do than one turn allows.
-    Recalled,
-    /// It is over: close it.
-    Over,
-    /// Its client sends without end what nobody wants: close it.
-    Flooded,
+pub enum Next {
+    /// Wait for its socket, or for what it waits for else.
+    Wait,
+    /// Serve it again, after the others: it has more to do than one turn allows.
+    Again,
+    /// Close it.
+    Close,
+    /// Close it: its client sends without end what nobody wants.
+    CloseFlooding,
 }
 
 /// A connection that this worker serves.
-pub struct Visit {
+pub struct ConnectionState {
     /// The socket and its rings.
     pub connection: Connection<'static>,
     /// The slot's life that this is.
@@ -56,31 +56,31 @@ pub struct Visit {
     /// Whether the end of the client's bytes was read.
     pub ended: bool,
     /// Whether it stands in the list of those to be served on the next turn.
-    pub recalled: bool,
+    pub scheduled: bool,
     /// On its way out?
-    pub parting: Parting,
+    pub closing: Closing,
     /// Whether it is counted among those that were told good-bye.
-    pub counted_out: bool,
+    pub counted_closing: bool,
     /// Whether there is room for it.
-    pub place: Place,
+    pub admission: Admission,
     /// When bytes last came or went.
     pub active_ns: u64,
 }
 
-impl Visit {
+impl ConnectionState {
     /// A connection that has just been taken over, new or from another worker.
     #[must_use]
     pub fn new(connection: Connection<'static>, generation: u32, now_ns: u64) -> Self {
-        Visit {
+        ConnectionState {
             connection,
             generation,
             readable: true,
             hung_up: false,
             ended: false,
-            recalled: false,
-            parting: Parting::No,
-            counted_out: false,
-            place: Place::Granted,
+            scheduled: false,
+            closing: Closing::No,
+            counted_closing: false,
+            admission: Admission::Admitted,
             active_ns: now_ns,
         }
     }
@@ -106,23 +106,23 @@ impl Visit {
     }
 
     /// All is sent: says so to the client, and waits for it to close.
-    pub fn part(&mut self, now_ns: u64) -> Fate {
+    pub fn begin_linger(&mut self, now_ns: u64) -> Next {
         if self.ended {
-            return Fate::Over;
+            return Next::Close;
         }
         self.connection.finish_sending();
         self.linger(Budget::new(LINGER_BYTES, now_ns + LINGER_MILLISECONDS * 1_000_000))
     }
 
     /// Throws away what a client sends that was told good-bye, within `budget`; the rounds see to its time.
-    pub fn linger(&mut self, mut budget: Budget) -> Fate {
-        let fate = self.discard(&mut budget);
-        self.parting = Parting::Lingering(budget);
-        if self.ended { Fate::Over } else { fate }
+    pub fn linger(&mut self, mut budget: Budget) -> Next {
+        let next = self.discard(&mut budget);
+        self.closing = Closing::Lingering(budget);
+        if self.ended { Next::Close } else { next }
     }
 
     /// Receives and throws away, some for one turn, within `budget`.
-    pub fn discard(&mut self, budget: &mut Budget) -> Fate {
+    pub fn discard(&mut self, budget: &mut Budget) -> Next {
         for _ in 0..READS_PER_TURN {
             self.connection.discard_unread();
             let (count, drained) = match self.connection.receive() {
@@ -133,16 +133,16 @@ impl Visit {
                     self.ended = true;
                     (0, true)
                 }
-                Received::Broken => return Fate::Over,
+                Received::Broken => return Next::Close,
             };
             if !budget.spend(count) {
-                return Fate::Flooded;
+                return Next::CloseFlooding;
             }
             if drained {
                 self.readable = false;
-                return Fate::Stays;
+                return Next::Wait;
             }
         }
-        Fate::Recalled
+        Next::Again
     }
 }

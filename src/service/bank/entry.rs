@@ -1,0 +1,31 @@
+//! The bank's line in the table of services.
+
+use crate::base::limits::{LOGIN_THREADS, LOOKUP_THREADS, PASSWORD_HASH_BYTES};
+use crate::service::bank::session::Bank;
+use crate::service::entry::{Entry, Listen, Needs};
+use crate::service::host::Host;
+
+/// The ledger, by the binary protocol of `docs/PROTOCOL.md`.
+pub const ENTRY: Entry = Entry {
+    name: "bank",
+    listen: |settings| {
+        Some(Listen {
+            port: settings.port,
+            option: "--port (0: any that is free)",
+            optional: false,
+            defer_seconds: None,
+            connections: settings.max_connections,
+        })
+    },
+    url: str::to_owned,
+    needs: |_| Needs {
+        threads: (LOGIN_THREADS + LOOKUP_THREADS) as u64,
+        growth: LOGIN_THREADS as u64 * PASSWORD_HASH_BYTES,
+        ..Needs::default()
+    },
+    writes_access_log: false,
+    open: |context| {
+        let slots = context.instance.slots_of(context.service);
+        Ok(Host::boxed(Bank::open(context)?, slots))
+    },
+};

@@ -1,0 +1,34 @@
+//! HTTP's line in the table of services.
+
+use crate::base::limits::{CACHED_FILES, HTTP_DEFER_SECONDS};
+use crate::service::entry::{Entry, Listen, Needs};
+use crate::service::host::Host;
+use crate::service::http::session::Http;
+use crate::store::access_log;
+
+/// Files, and the pages that show the server, by HTTP.
+pub const ENTRY: Entry = Entry {
+    name: "http",
+    listen: |settings| {
+        settings.http.is_on().then(|| Listen {
+            port: settings.http.port,
+            option: "--http-port (0: no HTTP)",
+            optional: !settings.http.port_is_named,
+            defer_seconds: Some(HTTP_DEFER_SECONDS),
+            connections: settings.http.connections,
+        })
+    },
+    url: |address| format!("http://{address}/"),
+    needs: |settings| Needs {
+        // Those that read files, and the one that writes the access log.
+        threads: settings.http.threads as u64 + 1,
+        growth: settings.http.cache_bytes,
+        descriptors: CACHED_FILES,
+        file: settings.http.log_rotate_bytes + access_log::RING_BYTES as u64,
+    },
+    writes_access_log: true,
+    open: |context| {
+        let slots = context.instance.slots_of(context.service);
+        Ok(Host::boxed(Http::open(context)?, slots))
+    },
+};

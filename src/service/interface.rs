@@ -1,0 +1,87 @@
+//! What a worker's event loop asks of a service.
+
+use std::time::Duration;
+
+use crate::service::connection_state::{ConnectionState, Next};
+use crate::service::session::Session;
+use crate::service::sessions::Sessions;
+
+/// The time of one turn of the event loop.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Now {
+    /// Nanoseconds of the monotonic clock.
+    pub monotonic_ns: u64,
+    /// Time since 1970.
+    pub since_1970: Duration,
+}
+
+/// Where a connection comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// From its client: nothing of it has been read.
+    Client,
+    /// From another worker, which has left or died: its slot says how far it got.
+    Worker,
+}
+
+/// How soon a service wants another turn of the loop, should nothing happen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Patience {
+    /// At once.
+    None,
+    /// After this time.
+    AtMost(Duration),
+    /// Not before something happens.
+    Unlimited,
+}
+
+/// What a worker's event loop asks of a service.
+///
+/// No method may block. Whatever loops over what a peer sends has a budget ([`crate::base::limits`]).
+pub trait Service {
+    /// What it remembers of one connection.
+    type Session: Session;
+
+    /// Tells the time of this turn of the loop, before anything else in it.
+    fn set_time(&mut self, now: Now);
+
+    /// Begins a session on a connection that has come.
+    fn begin(&mut self, state: ConnectionState, origin: Origin) -> Self::Session;
+
+    /// Gives a session its turn: its socket may have bytes, or take some again, or it was scheduled.
+    fn serve(&mut self, session: &mut Self::Session) -> Next;
+
+    /// There is no room for the session's connection (its admission is `Denied` from now on). A turn follows.
+    fn deny(&mut self, _session: &mut Self::Session) {}
+
+    /// The session is closed right after this call, to make room for another.
+    fn evict(&mut self, _session: &mut Self::Session) {}
+
+    /// Schedules the sessions that can go on: what they have waited for, other than their sockets, has come. Called in every turn.
+    fn advance(&mut self, _sessions: &mut Sessions<Self::Session>) {}
+
+    /// How long the loop may wait; called right before it does.
+    fn patience(&mut self) -> Patience {
+        Patience::Unlimited
+    }
+
+    /// Four times a second.
+    fn tick(&mut self, _sessions: &mut Sessions<Self::Session>) {}
+
+    /// Whether the session has taken too long, at a tick: what is to be done then ([`Next::Again`]: it was told, and is served).
+    fn check_time(&mut self, _session: &mut Self::Session) -> Option<Next> {
+        None
+    }
+
+    /// Settings and users were read again.
+    fn reload(&mut self, _sessions: &mut Sessions<Self::Session>) {}
+
+    /// The session's connection is closed right after this call.
+    fn end(&mut self, _session: &mut Self::Session) {}
+
+    /// The server stops: no request that comes from now on is answered.
+    fn stop(&mut self) {}
+
+    /// All sessions have ended, and the process is about to.
+    fn finish(&mut self) {}
+}

@@ -1,0 +1,103 @@
+//! The sessions of one service in one worker, by their connection slots.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+
+use crate::service::session::Session;
+
+/// A session, for those who work for it elsewhere: a slot may have another connection by the time that they have done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct SessionKey {
+    /// The connection's slot.
+    pub slot: u32,
+    /// Which of the connections that the slot has had.
+    pub generation: u32,
+}
+
+/// Sessions, and those of them that are to be served in the next turn of the loop.
+pub struct Sessions<S> {
+    slots: Range<usize>,
+    by_slot: Vec<Option<Box<S>>>,
+    scheduled: VecDeque<u32>,
+}
+
+impl<S: Session> Sessions<S> {
+    /// None yet; for connections in these slots.
+    #[must_use]
+    pub fn new(slots: Range<usize>) -> Self {
+        let by_slot = std::iter::repeat_with(|| None).take(slots.len()).collect();
+        Sessions { slots, by_slot, scheduled: VecDeque::new() }
+    }
+
+    /// The session in `slot`.
+    #[inline]
+    pub fn at(&mut self, slot: u32) -> Option<&mut S> {
+        self.place(slot).and_then(|place| place.as_deref_mut())
+    }
+
+    /// The session in `slot`, to be looked at.
+    #[inline]
+    #[must_use]
+    pub fn look(&self, slot: u32) -> Option<&S> {
+        let place = (slot as usize).checked_sub(self.slots.start)?;
+        self.by_slot.get(place).and_then(Option::as_deref)
+    }
+
+    /// The session that `key` means, unless it has ended.
+    pub fn get(&mut self, key: SessionKey) -> Option<&mut S> {
+        self.at(key.slot).filter(|session| session.state().generation == key.generation)
+    }
+
+    /// All of them.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut S> {
+        self.by_slot.iter_mut().filter_map(Option::as_deref_mut)
+    }
+
+    /// Has the session in `slot` served in the next turn, once.
+    pub fn schedule(&mut self, slot: u32) {
+        let Some(session) = self.at(slot) else { return };
+        if !std::mem::replace(&mut session.state_mut().scheduled, true) {
+            self.scheduled.push_back(slot);
+        }
+    }
+
+    /// How many are scheduled.
+    #[must_use]
+    pub fn scheduled(&self) -> usize {
+        self.scheduled.len()
+    }
+
+    /// Takes the next scheduled session from the queue; its slot.
+    pub(super) fn next_scheduled(&mut self) -> Option<u32> {
+        let slot = self.scheduled.pop_front()?;
+        if let Some(session) = self.at(slot) {
+            session.state_mut().scheduled = false;
+        }
+        Some(slot)
+    }
+
+    /// Puts a session into its slot.
+    pub(super) fn insert(&mut self, session: S) {
+        let slot = session.state().connection.index();
+        if let Some(place) = self.place(slot) {
+            *place = Some(Box::new(session));
+        }
+    }
+
+    /// Takes the session out of `slot`.
+    pub(super) fn remove(&mut self, slot: u32) -> Option<Box<S>> {
+        self.place(slot)?.take()
+    }
+
+    #[inline]
+    fn place(&mut self, slot: u32) -> Option<&mut Option<Box<S>>> {
+        let place = (slot as usize).checked_sub(self.slots.start)?;
+        self.by_slot.get_mut(place)
+    }
+
+    /// The slots.
+    #[must_use]
+    pub fn slots(&self) -> Range<usize> {
+        self.slots.clone()
+    }
+}

@@ -1,0 +1,7 @@
+//! The services of this server. A new one is a folder beside the others, and a line here.
+
+use crate::service::entry::Entry;
+use crate::service::{bank, http};
+
+/// All of them; the first one's address is what scripts find behind `ready:`.
+pub static SERVICES: &[Entry] = &[bank::entry::ENTRY, http::entry::ENTRY];
