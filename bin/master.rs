@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use bank_vault::base::config::{Options, Settings};
 use bank_vault::base::logging;
 use bank_vault::process::master;
+use bank_vault::service::table::SERVICES;
 use bank_vault::tool::output;
 
 fn main() -> ExitCode {
@@ -17,7 +18,8 @@ fn main() -> ExitCode {
     #[cfg(feature = "break-it")]
     options.defect.into_iter().for_each(bank_vault::base::defect::introduce);
     let read_settings = move || Settings::load(options.clone());
-    let outcome = if asked { master::check_upgrade(&read_settings) } else { master::run(read_settings) };
+    let outcome =
+        if asked { master::check_upgrade(SERVICES, &read_settings) } else { master::run(SERVICES, read_settings) };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

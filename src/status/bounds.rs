@@ -2,8 +2,7 @@
 
 use serde::Serialize;
 
-use crate::ipc::layout::Counter;
-use crate::store::connection::{PerService, Service};
+use super::services::{BANK, HTTP, ServiceCounts};
 use crate::store::instance::stats::BoundStats;
 
 /// What one worker has counted at its bounds.
@@ -37,7 +36,7 @@ pub struct Bounds {
     pub log_held_bytes: u64,
 }
 
-/// A number for each service.
+/// A number of the two services that have had names of their own here; [`ServiceCounts`] has it for all.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct OfService {
     /// Of the bank.
@@ -47,16 +46,15 @@ pub struct OfService {
 }
 
 impl OfService {
-    fn read(counters: &PerService<Counter>) -> Self {
-        let [bank, web] = Service::ALL.map(|service| counters[service.index()].get());
+    fn read(services: &[ServiceCounts], count: fn(&ServiceCounts) -> u64) -> Self {
+        let [bank, web] = [BANK, HTTP].map(|name| ServiceCounts::find(services, name).map_or(0, count));
         OfService { bank, web }
     }
 }
 
 impl Bounds {
     /// Reads what a worker has counted.
-    #[must_use]
-    pub fn of(stats: &BoundStats) -> Self {
+    pub(super) fn of(stats: &BoundStats, services: &[ServiceCounts]) -> Self {
         Bounds {
             logins_failed: stats.logins_failed.get(),
             closed_guessing: stats.guessers_closed.get(),
@@ -66,8 +64,8 @@ impl Bounds {
             logins_refused: stats.logins_refused.get(),
             lookups_waiting: stats.lookups_waiting.get(),
             lookups_refused: stats.lookups_refused.get(),
-            evicted: OfService::read(&stats.evicted),
-            silent: OfService::read(&stats.silent),
+            evicted: OfService::read(services, |service| service.evicted),
+            silent: OfService::read(services, |service| service.silent),
             streams_refused: stats.streams_refused.get(),
             log_dropped: stats.log_dropped.get(),
             log_held_bytes: stats.log_held_bytes.get(),

@@ -9,27 +9,15 @@ mod dashboard;
 mod events;
 pub mod metrics;
 pub mod numbers;
+mod pages;
 pub mod readiness;
 pub mod sample;
+pub mod services;
 pub mod view;
 
-pub use dashboard::{DASHBOARD, DASHBOARD_POLICY};
 pub use metrics::metrics;
+pub use pages::pages;
 pub use readiness::{Unready, readiness};
 pub use sample::Sample;
+pub use services::ServiceCounts;
 pub use view::{View, Watcher};
-
-use crate::service::http::rules::Status;
-
-/// The statuses of HTTP, in the order in which `instance::stats::WebStats` counts them.
-pub const HTTP_CODES: [u16; Status::ALL.len()] = {
-    let mut codes = [0; Status::ALL.len()];
-    let mut place = 0;
-    while place < codes.len() {
-        codes[place] = Status::ALL[place].code();
-        place += 1;
-    }
-    codes
-};
-
-const _: () = assert!(HTTP_CODES.len() <= crate::store::instance::stats::HTTP_STATUSES);

@@ -4,9 +4,23 @@ use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 
-use super::HTTP_CODES;
 use crate::service::bank::wire::{Opcode, Status};
+use crate::service::http::rules as http;
 use crate::store::instance::histogram::Times;
+use crate::store::instance::stats::HTTP_STATUSES;
+
+/// The statuses of HTTP, in the order in which `instance::stats::WebStats` counts them.
+pub const HTTP_CODES: [u16; http::Status::ALL.len()] = {
+    let mut codes = [0; http::Status::ALL.len()];
+    let mut place = 0;
+    while place < codes.len() {
+        codes[place] = http::Status::ALL[place].code();
+        place += 1;
+    }
+    codes
+};
+
+const _: () = assert!(HTTP_CODES.len() <= HTTP_STATUSES);
 
 /// Counters per opcode, in the order of [`Opcode::ALL`].
 pub type ByOpcode<T> = [T; Opcode::ALL.len()];

@@ -5,10 +5,10 @@ use serde::Serialize;
 
 use super::bounds::Bounds;
 use super::numbers::{self, ByCode, ByOpcode, ByStatus, milliseconds};
+use super::services::{BANK, HTTP, ServiceCounts, address_of};
 use crate::base::config::AcceptMode;
 use crate::ipc::layout::Counter;
 use crate::ipc::process::monotonic_ns;
-use crate::store::connection::Service;
 use crate::store::instance::Instance;
 use crate::store::instance::control::{Orders, WorkerRow};
 use crate::store::instance::histogram::Times;
@@ -81,13 +81,15 @@ pub struct Worker {
     pub repairs: u32,
     /// Time since it last came by.
     pub heartbeat_age_ms: u64,
-    /// Connections that it has now, those of HTTP included.
+    /// Connections that it has now, of all services.
     pub connections: u32,
-    /// Connections that it was given.
+    /// Connections of each service.
+    pub services: Vec<ServiceCounts>,
+    /// Connections of the bank that it was given.
     pub accepted: u64,
-    /// Connections that ended.
+    /// Connections of the bank that ended.
     pub closed: u64,
-    /// Connections turned away because there was no slot.
+    /// Connections of the bank turned away because there was no room.
     pub refused: u64,
     /// Connections taken over from other workers.
     pub resumed: u64,
@@ -245,8 +247,8 @@ impl Summary {
             boot: format!("{:08x}", instance.generation().boot),
             version: env!("CARGO_PKG_VERSION"),
             master_pid: control.master_pid(),
-            address: control.address(Service::Bank),
-            http_address: Some(control.address(Service::Web)).filter(|address| !address.is_empty()),
+            address: address_of(control, BANK).unwrap_or_default(),
+            http_address: address_of(control, HTTP),
             accept_mode: mode.map_or_else(|| control.accept_mode().to_string(), |mode| mode.get_name().to_owned()),
             data: control.data(),
             uptime_ms: milliseconds(now_ns, control.started_ns()),
@@ -256,6 +258,12 @@ impl Summary {
 }
 
 impl Worker {
+    /// Its open connections of the service of that name.
+    #[must_use]
+    pub fn connections_of(&self, service: &str) -> u64 {
+        ServiceCounts::find(&self.services, service).map_or(0, |service| service.connections)
+    }
+
     /// Reads the row of each worker that there ever was, at `now_ns`.
     #[must_use]
     pub fn all(instance: &Instance, now_ns: u64) -> Vec<Worker> {
@@ -266,6 +274,8 @@ impl Worker {
     fn of(instance: &Instance, worker: usize, row: &WorkerRow, now_ns: u64) -> Worker {
         let stats = &row.stats;
         let requests: ByOpcode<u64> = counts(&stats.requests);
+        let services = ServiceCounts::all(instance, row);
+        let [bank, http] = [BANK, HTTP].map(|name| ServiceCounts::find(&services, name).cloned().unwrap_or_default());
         Worker {
             worker,
             pid: row.pid(),
@@ -277,9 +287,9 @@ impl Worker {
             repairs: row.repairs(),
             heartbeat_age_ms: milliseconds(now_ns, row.heartbeat_ns()),
             connections: row.connections(),
-            accepted: stats.accepted.get(),
-            closed: stats.closed.get(),
-            refused: stats.refused.get(),
+            accepted: bank.accepted,
+            closed: bank.closed,
+            refused: bank.refused,
             resumed: stats.resumed.get(),
             idle_dropped: stats.idle_dropped.get(),
             slow_dropped: stats.slow_dropped.get(),
@@ -296,19 +306,20 @@ impl Worker {
             lane_depth: instance.lane_ring(worker).depth(),
             lane_capacity: instance.control().queue_depth(),
             answer_times: stats.answer_times.read(),
-            web: Web::of(&stats.web),
-            bounds: Bounds::of(&stats.bounds),
+            web: Web::of(&stats.web, &http),
+            bounds: Bounds::of(&stats.bounds, &services),
+            services,
         }
     }
 }
 
 impl Web {
-    fn of(stats: &WebStats) -> Web {
+    fn of(stats: &WebStats, service: &ServiceCounts) -> Web {
         let answers: ByCode<u64> = counts(&stats.answers);
         Web {
-            connections: stats.connections.get(),
-            accepted: stats.accepted.get(),
-            refused: stats.refused.get(),
+            connections: service.connections,
+            accepted: service.accepted,
+            refused: service.refused,
             bytes_out: stats.bytes_out.get(),
             answers_total: answers.iter().sum(),
             answers,

@@ -6,6 +6,7 @@ use super::activity::Activity;
 use super::events;
 use super::numbers::{self, ByCode, ByOpcode, ByStatus, Percentiles, Rate, ratio};
 use super::sample::{Journal, Sample, Summary, Worker};
+use super::services::BANK;
 use crate::base::vocab::Lsn;
 use crate::store::instance::Instance;
 use crate::store::instance::histogram::Times;
@@ -118,7 +119,7 @@ pub struct WorkerView {
     pub repairs: u32,
     /// Time since it last came by.
     pub heartbeat_age_ms: u64,
-    /// Connections now, those of HTTP included.
+    /// Connections now, of all services.
     pub connections: u32,
     /// Connections of HTTP now.
     pub web_connections: u64,
@@ -283,9 +284,8 @@ impl Span<'_> {
     }
 
     fn bank(&self) -> BankView {
-        let all = sum(self.after, |worker| worker.connections.into());
         BankView {
-            connections: all.saturating_sub(sum(self.after, |worker| worker.web.connections)),
+            connections: sum(self.after, |worker| worker.connections_of(BANK)),
             accepted: self.rate(|worker| worker.accepted),
             refused: self.rate(|worker| worker.refused),
             requests: self.rate(|worker| worker.requests_total),
@@ -300,7 +300,7 @@ impl Span<'_> {
     fn web(&self) -> WebView {
         let codes = self.rates(|worker| &worker.web.answers);
         let of_class = |class: u16| {
-            let of_it = super::HTTP_CODES.iter().zip(&codes).filter(|(code, _)| **code / 100 == class);
+            let of_it = numbers::HTTP_CODES.iter().zip(&codes).filter(|(code, _)| **code / 100 == class);
             of_it.fold(Rate::default(), |sum, (_, rate)| Rate {
                 total: sum.total + rate.total,
                 per_s: sum.per_s + rate.per_s,

@@ -1,5 +1,6 @@
 use crate::service::bank::wire::{Opcode, Status};
 use crate::status::sample::Web;
+use crate::status::services::ServiceCounts;
 use crate::store::instance::histogram::Histogram;
 
 use super::*;
@@ -11,6 +12,10 @@ fn times(ns: u64, count: u64) -> Times {
     histogram.read()
 }
 
+fn counts(name: &str, connections: u64) -> ServiceCounts {
+    ServiceCounts { name: name.to_owned(), connections, ..ServiceCounts::default() }
+}
+
 /// A worker that has done `requests` transfers, each within 50 microseconds, and `files` answers over HTTP.
 fn worker(number: usize, requests: u64, files: u64) -> Worker {
     let mut worker = Worker { worker: number, pid: 100, lives: 1, connections: 12, ..Worker::default() };
@@ -18,6 +23,7 @@ fn worker(number: usize, requests: u64, files: u64) -> Worker {
     worker.requests_total = requests;
     worker.answers[Status::Ok.index()] = requests;
     worker.answer_times = times(50_000, requests);
+    worker.services = [("bank", 10), ("http", 2)].map(|(name, connections)| counts(name, connections)).into();
     worker.web = Web { connections: 2, answers_total: files, cache_hits: files, ..Web::default() };
     worker.web.answers[0] = files;
     worker

@@ -6,8 +6,8 @@ use crate::base::limits::ACCEPT_BACKOFF_MS;
 use crate::ipc::{IpcError, fdpass, net};
 use crate::process::master::children::Listeners;
 use crate::process::master::driver::{Driver, LISTENER};
-use crate::process::worker::Farewell;
-use crate::store::connection::Service;
+use crate::process::worker::ReleaseNotice;
+use crate::store::connection::ServiceId;
 
 /// Connections accepted before the children are looked after again.
 const PER_TURN: usize = 64;
@@ -60,7 +60,7 @@ impl Driver {
     pub(super) fn close_listeners(&mut self) {
         let listeners = std::mem::take(&mut self.accepting.listeners);
         listeners.iter().flatten().for_each(|listener| self.sources.unwatch(listener.as_fd()));
-        self.shared_listeners = [None, None];
+        self.shared_listeners = Listeners::default();
         self.accepting.ready = false;
     }
 
@@ -84,11 +84,10 @@ impl Driver {
         }
     }
 
-    /// Accepts one connection of each service, so that a crowd at one does not keep those at the other waiting. Whether there may be
-    /// more.
+    /// Accepts one connection of each service, so that no service waits for a crowd at another one; whether there may be more.
     fn accept_one_each(&mut self, now: u64) -> bool {
         let mut more = false;
-        for service in Service::ALL {
+        for service in ServiceId::all() {
             let Some(listener) = &self.accepting.listeners[service.index()] else { continue };
             if !self.connections.has_slot(service) {
                 continue;
@@ -115,15 +114,15 @@ impl Driver {
     /// A worker says which connections it has closed, or that its lane has room again.
     pub(super) fn hear(&mut self, index: usize) {
         let Some(slot) = self.workers.get_mut(index).and_then(Option::as_mut) else { return };
-        let mut buffer = [0; Farewell::BYTES * Farewell::MOST];
+        let mut buffer = [0; ReleaseNotice::BYTES * ReleaseNotice::MOST];
         loop {
             let Some(process) = &slot.process else { return };
             // Closed, or nothing more: the pidfd says when it is dead.
             let Ok(Some(message)) = fdpass::receive(process.lane.as_fd(), &mut buffer) else { return };
-            let (farewells, _) = buffer[..message.length].as_chunks::<{ Farewell::BYTES }>();
-            for farewell in farewells.iter().copied().map(Farewell::from_bytes) {
-                if farewell != Farewell::ROOM && !self.connections.part(farewell, slot) {
-                    log::error!("worker {index} says good-bye for a connection it does not have: {farewell:?}");
+            let (notices, _) = buffer[..message.length].as_chunks::<{ ReleaseNotice::BYTES }>();
+            for notice in notices.iter().copied().map(ReleaseNotice::from_bytes) {
+                if notice != ReleaseNotice::ROOM && !self.connections.release(notice, slot) {
+                    log::error!("worker {index} releases a connection that it does not have: {notice:?}");
                 }
             }
             // A slot or a descriptor is free again, a connection is to be handed on, or the lane has room.

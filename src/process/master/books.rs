@@ -9,6 +9,7 @@ use crate::base::logging;
 use crate::base::vocab::{AccountId, Cents, Lsn};
 use crate::ipc::process;
 use crate::process::master::MasterError;
+use crate::store::connection::ServiceId;
 use crate::store::instance::Instance;
 use crate::store::instance::stats::WorkerStats;
 use crate::store::journal::{Directory, DirectoryError, Flows, Record, Replay, recover, segment};
@@ -166,7 +167,7 @@ pub fn close(instance: &Instance) -> Result<(), MasterError> {
     let line = format!(
         "stopped: after {seconds} s, {} connections, {requests} requests, {lsn} operations; {accounts} accounts hold \
          {held}, deposited {deposited}, withdrawn {withdrawn}",
-        sum(|stats| stats.accepted.get()),
+        sum(|stats| stats.services[ServiceId::FIRST.index()].accepted.get()),
     );
     // Only where a disk without space took no more: what was not written is gone.
     let sequencer = instance.table().sequencer();

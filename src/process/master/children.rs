@@ -12,11 +12,12 @@ use crate::ipc::process::{self, Child};
 use crate::ipc::{IpcError, fdpass};
 use crate::process::journal;
 use crate::process::worker;
-use crate::store::users::Users;
+use crate::service::entry::Entry;
 use crate::store::access_log::AccessLog;
 use crate::store::connection::PerService;
 use crate::store::instance::Instance;
 use crate::store::journal::Directory;
+use crate::store::users::Users;
 
 /// A listening socket for each service that is on.
 pub type Listeners = PerService<Option<OwnedFd>>;
@@ -27,6 +28,8 @@ pub struct Common {
     pub instance: &'static Instance,
     /// The settings.
     pub settings: &'static Settings,
+    /// The services that the server offers.
+    pub services: &'static [Entry],
     /// The program that an upgrade executes: the path by which this one was invoked.
     pub program: PathBuf,
     /// Reads the settings again.
@@ -37,7 +40,7 @@ pub struct Common {
     pub wakeups: Vec<Arc<EventFd>>,
     /// How the journal process is woken up.
     pub journal: Arc<EventFd>,
-    /// Where HTTP requests are logged; `None` where there is no HTTP.
+    /// Where requests are logged; `None` where no service that is on does so.
     pub access_log: Option<&'static AccessLog>,
     /// Where the journal is; `None` where the books are in memory only.
     pub directory: Option<Directory>,
@@ -50,9 +53,12 @@ pub struct Common {
 /// # Errors
 /// There are too many descriptors.
 pub fn duplicate(listeners: &Listeners) -> Result<Listeners, IpcError> {
-    let [bank, web] = listeners.each_ref().map(|socket| socket.as_ref().map(OwnedFd::try_clone).transpose());
     let failed = |error| IpcError::io("duplicate", "a listening socket", &error);
-    Ok([bank.map_err(failed)?, web.map_err(failed)?])
+    let mut duplicates = Listeners::default();
+    for (duplicate, socket) in duplicates.iter_mut().zip(listeners) {
+        *duplicate = socket.as_ref().map(OwnedFd::try_clone).transpose().map_err(failed)?;
+    }
+    Ok(duplicates)
 }
 
 /// A worker process and the master's end of what connects them.
@@ -122,7 +128,7 @@ impl WorkerSlot {
     /// # Errors
     /// The socketpair, a descriptor or the process cannot be made. Nothing is left of the attempt.
     pub fn start(&mut self, common: &Common) -> Result<(), IpcError> {
-        let Common { instance, settings, access_log, .. } = *common;
+        let Common { instance, settings, services, access_log, .. } = *common;
         let (index, users, semaphores) = (self.index, common.users.clone(), self.semaphores.clone());
         let row = &instance.workers()[index];
         self.producer.reset();
@@ -138,10 +144,11 @@ impl WorkerSlot {
         row.begin_life(process::monotonic_ns());
         let child = process::spawn(&format!("vault-worker-{index}"), &keep, move || {
             let lane = theirs;
-            worker::run(worker::Seat {
+            worker::run(worker::Start {
                 index,
                 instance,
                 settings,
+                services,
                 users,
                 semaphores,
                 lane,

@@ -1,6 +1,7 @@
 //! Handing connections over: which worker gets one, and the duplicates that the master keeps.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use crate::base::limits::MAX_DEATHS_BY_ONE_REQUEST;
@@ -8,9 +9,9 @@ use crate::ipc::fdpass;
 use crate::ipc::lane::Ticket;
 use crate::ipc::process::monotonic_ns;
 use crate::process::master::children::WorkerSlot;
-use crate::process::worker::Farewell;
+use crate::process::worker::ReleaseNotice;
 use crate::store::connection::slot::{Claim, ConnectionSlot, Holder, NOBODY_YET, Progress};
-use crate::store::connection::{PerService, Service};
+use crate::store::connection::{PerService, ServiceId};
 use crate::store::instance::Instance;
 
 /// A connection that no lane has room for.
@@ -25,8 +26,8 @@ pub struct Connections {
     slots: &'static [ConnectionSlot],
     /// Slots that nobody has, for each service.
     free: PerService<Vec<u32>>,
-    /// The first slot that is not the bank's.
-    bank_slots: usize,
+    /// The slots of each service.
+    slots_of: PerService<Range<usize>>,
     /// By slot: the duplicate that outlives the worker which serves it.
     duplicates: Vec<Option<OwnedFd>>,
     waiting: VecDeque<Waiting>,
@@ -61,11 +62,12 @@ impl Connections {
     #[must_use]
     pub fn new(instance: &'static Instance) -> Self {
         let slots = instance.connections();
-        let slots_of = |service| instance.slots_of(service).rev().filter_map(|slot| u32::try_from(slot).ok());
+        let slots_of = instance.control().slots();
+        let numbers = |slots: Range<usize>| slots.rev().filter_map(|slot| u32::try_from(slot).ok()).collect();
         Connections {
             slots,
-            free: Service::ALL.map(|service| slots_of(service).collect()),
-            bank_slots: instance.slots_of(Service::Bank).end,
+            free: slots_of.clone().map(numbers),
+            slots_of,
             duplicates: slots.iter().map(|_| None).collect(),
             suspicions: vec![Suspicion::default(); slots.len()],
             waiting: VecDeque::new(),
@@ -108,12 +110,12 @@ impl Connections {
     /// Whether a slot is free for one more connection of `service`. While there is none, connections wait in the kernel's queue:
     /// workers close silent ones, and tell those for which there is no room, so that it is not for long.
     #[must_use]
-    pub fn has_slot(&self, service: Service) -> bool {
+    pub fn has_slot(&self, service: ServiceId) -> bool {
         !self.free[service.index()].is_empty()
     }
 
     /// Takes a connection in, for which there must be a slot, and hands it over, or has it wait.
-    pub fn take_in(&mut self, service: Service, socket: OwnedFd, workers: &mut [Option<WorkerSlot>]) {
+    pub fn take_in(&mut self, service: ServiceId, socket: OwnedFd, workers: &mut [Option<WorkerSlot>]) {
         let accepted_ns = monotonic_ns();
         let place = self.free[service.index()].pop().and_then(|index| {
             let slot = &self.slots[index as usize];
@@ -203,15 +205,15 @@ impl Connections {
 
     /// A worker has closed a connection, or gives it back to be handed on; `false` when it is not one that `slot`'s worker
     /// had.
-    pub fn part(&mut self, farewell: Farewell, worker: &mut WorkerSlot) -> bool {
+    pub fn release(&mut self, notice: ReleaseNotice, worker: &mut WorkerSlot) -> bool {
         let number = u16::try_from(worker.index).unwrap_or(u16::MAX);
-        let index = farewell.slot as usize;
+        let index = notice.slot as usize;
         let Some(claim) = self.slots.get(index).map(ConnectionSlot::claim) else { return false };
-        if claim.generation != farewell.generation {
+        if claim.generation != notice.generation {
             return false;
         }
         match claim.holder {
-            Holder::Closed(worker) if worker == number => self.release(index),
+            Holder::Closed(worker) if worker == number => self.free(index),
             Holder::Returned(worker) if worker == number => self.hand_on(index, claim, true),
             _ => return false,
         }
@@ -227,17 +229,19 @@ impl Connections {
         self.waiting.push_back(Waiting { ticket, resumed });
     }
 
-    fn release(&mut self, index: usize) {
+    fn free(&mut self, index: usize) {
         self.duplicates[index] = None;
         self.slots[index].free();
-        let service = if index < self.bank_slots { Service::Bank } else { Service::Web };
-        self.free[service.index()].push(u32::try_from(index).unwrap_or(u32::MAX));
+        let service = self.slots_of.iter().position(|slots| slots.contains(&index));
+        if let (Some(service), Ok(slot)) = (service, u32::try_from(index)) {
+            self.free[service].push(slot);
+        }
     }
 
     /// Frees a slot; where workers claim slots by themselves, the master's own list has it all the time.
-    fn release_whoever_claimed(&mut self, index: usize) {
+    fn free_whoever_claimed(&mut self, index: usize) {
         if self.duplicates[index].is_some() {
-            self.release(index);
+            self.free(index);
         } else {
             self.slots[index].free();
         }
@@ -256,7 +260,7 @@ impl Connections {
             if lost || self.kills_workers(index) {
                 // Closing the last descriptor says good-bye to the client. In the other accept modes there is no duplicate,
                 // and the socket died with the worker.
-                self.release_whoever_claimed(index);
+                self.free_whoever_claimed(index);
                 orphans.closed += 1;
             } else {
                 self.hand_on(index, claim, !matches!(claim.holder, Holder::Handed(_)));

@@ -24,7 +24,7 @@ use crate::process::master::start::ports;
 use crate::process::master::supervisor::{Action, Event, Observation, SlotId, Supervisor, TICK_NS, WorkerSeen};
 use crate::process::master::upgrade::NewProgram;
 use crate::process::master::{MasterError, signals};
-use crate::store::connection::{PerService, Service};
+use crate::store::connection::PerService;
 use crate::store::instance::control::{Orders, WorkerState};
 
 const SIGNALS: Token = Token(0);
@@ -107,7 +107,7 @@ impl Driver {
             sources,
             addresses,
             accepting: Accepting::default(),
-            shared_listeners: [None, None],
+            shared_listeners: Listeners::default(),
             first_listeners: None,
             workers: std::iter::repeat_with(|| None).take(MAX_WORKERS).collect(),
             journal: common.directory.clone().map(JournalProcess::new),
@@ -305,9 +305,12 @@ impl Driver {
         if self.common.settings.accept != AcceptMode::Reuseport {
             return duplicate(&self.shared_listeners);
         }
-        let [bank, web] = Service::ALL
-            .map(|service| self.addresses[service.index()].map(|address| ports::join(service, address)).transpose());
-        Ok([bank?, web?])
+        let mut own = Listeners::default();
+        for ((own, address), service) in own.iter_mut().zip(self.addresses).zip(self.common.services) {
+            let listen = (service.listen)(self.common.settings);
+            *own = address.zip(listen).map(|(address, listen)| ports::join(&listen, address)).transpose()?;
+        }
+        Ok(own)
     }
 
     fn order(&self, orders: Orders) {

@@ -19,6 +19,7 @@ mod upgrade;
 
 use std::fs::File;
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -31,15 +32,16 @@ use crate::base::logging;
 use crate::ipc::event::EventFd;
 use crate::ipc::names::{Generation, SHM_FOLDER};
 use crate::ipc::{IpcError, net, process};
-use crate::store::users::Users;
+use crate::service::entry::Entry;
 use crate::store::access_log::{self, AccessLog, LogError};
-use crate::store::connection::Service;
+use crate::store::connection::{PerService, ServiceId};
 use crate::store::instance::{Blueprint, Instance};
 use crate::store::journal::{Directory, DirectoryError, DiskError, Principals, PrincipalsError, RecoveryError};
+use crate::store::users::Users;
 use children::{Common, Listeners, WorkerSlot};
 use dispatch::Connections;
 use driver::{Driver, EventSources};
-use start::{ClaimError, Needs, Occasion, Plan, PortError, StartError, claim, needs, ports, served};
+use start::{ClaimError, Occasion, Plan, PortError, Requirements, StartError, claim, ports, requirements, served};
 use supervisor::Supervisor;
 pub use upgrade::check as check_upgrade;
 
@@ -145,11 +147,14 @@ impl Drop for Unlinker {
     }
 }
 
-/// Runs a server until it is told to stop. `read_settings` reads the settings, now and again on SIGHUP.
+/// Runs a server that offers `services` until it is told to stop. `read_settings` reads the settings, now and again on SIGHUP.
 ///
 /// # Errors
 /// See [`MasterError`]. Nothing is left behind then either.
-pub fn run(read_settings: impl Fn() -> Result<Settings, ConfigError> + 'static) -> Result<(), MasterError> {
+pub fn run(
+    services: &'static [Entry],
+    read_settings: impl Fn() -> Result<Settings, ConfigError> + 'static,
+) -> Result<(), MasterError> {
     process::set_name("vault-master");
     process::open_standard_descriptors().map_err(|source| MasterError::Io { step: "open /dev/null", source })?;
     process::ignore_file_size_signal().map_err(|errno| IpcError::system("ignore", "SIGXFSZ", errno))?;
@@ -159,8 +164,8 @@ pub fn run(read_settings: impl Fn() -> Result<Settings, ConfigError> + 'static) 
     signals::handled().thread_block().map_err(|errno| IpcError::system("block", "the signals that are read", errno))?;
     let read_settings = Box::new(read_settings);
     let (mut driver, unlinker) = match left {
-        None => start_anew(read_settings)?,
-        Some(left) => upgrade::resume(left, read_settings)?,
+        None => start_anew(services, read_settings)?,
+        Some(left) => upgrade::resume(left, services, read_settings)?,
     };
     driver.run()?;
     if let Some(Err(error)) = driver.common.access_log.map(AccessLog::drain) {
@@ -171,20 +176,21 @@ pub fn run(read_settings: impl Fn() -> Result<Settings, ConfigError> + 'static) 
 
 type ReadSettings = Box<dyn Fn() -> Result<Settings, ConfigError>>;
 
-fn start_anew(read_settings: ReadSettings) -> Result<(Driver, Unlinker), MasterError> {
+fn start_anew(services: &'static [Entry], read_settings: ReadSettings) -> Result<(Driver, Unlinker), MasterError> {
     let settings: &'static Settings = Box::leak(Box::new(read_settings()?));
-    let Plan { users, needs, warnings } = start::check(settings, Occasion::Start)?;
+    let Plan { users, requirements, warnings } = start::check(services, settings, Occasion::Start)?;
     warnings.iter().for_each(|warning| log::warn!("{warning}"));
-    check_environment(&needs)?;
+    check_environment(&requirements)?;
     let program = upgrade::invoked_program().map_err(|source| MasterError::Io { step: "find this program", source })?;
     let data_lock = claim::lock_data(&settings.data, &settings.instance)?;
     claim::clear_stale(&settings.instance)?;
-    let listeners = ports::open(settings)?;
-    Foundation { settings, read_settings, users, program, data_lock, listeners }.build()
+    let listeners = ports::open(services, settings)?;
+    Foundation { services, settings, read_settings, users, program, data_lock, listeners }.build()
 }
 
 /// What a server is built on: it is the only one of its name and its data directory, and has its ports.
 struct Foundation {
+    services: &'static [Entry],
     settings: &'static Settings,
     read_settings: ReadSettings,
     users: Users,
@@ -196,34 +202,35 @@ struct Foundation {
 impl Foundation {
     /// Makes shared memory, reads the books, and starts all children.
     fn build(self) -> Result<(Driver, Unlinker), MasterError> {
-        let Foundation { settings, read_settings, users, program, data_lock, listeners } = self;
-        let [bank, web] = listeners
-            .each_ref()
-            .map(|socket| socket.as_ref().map(|socket| net::local_address(socket.as_fd())).transpose());
-        let addresses = [bank?, web?];
+        let Foundation { services, settings, read_settings, users, program, data_lock, listeners } = self;
+        let mut addresses = PerService::default();
+        for (address, socket) in addresses.iter_mut().zip(&listeners) {
+            *address = socket.as_ref().map(|socket| net::local_address(socket.as_fd())).transpose()?;
+        }
         let directory = books::open_directory(settings)?;
         let users = Arc::new(number_users(users, settings)?);
-        let instance: &'static Instance = Box::leak(Box::new(make_instance(settings, directory.as_ref())?));
+        let instance: &'static Instance = Box::leak(Box::new(make_instance(services, settings, directory.as_ref())?));
         let unlinker = Unlinker(instance);
         logging::share(&instance.control().log);
         if let Some(directory) = &directory {
             books::read(instance, directory, settings.key_window)?;
         }
-        for (service, address) in Service::ALL.into_iter().zip(addresses) {
+        for (service, address) in ServiceId::all().zip(addresses) {
             instance.control().set_address(service, &address.map_or_else(String::new, |address| address.to_string()));
         }
         instance.control().tune(settings.idle_timeout, settings.rate_limit);
         let wakeups = std::iter::repeat_with(|| EventFd::new().map(Arc::new)).take(MAX_WORKERS);
         let wakeups = wakeups.collect::<Result<_, _>>()?;
         let journal = Arc::new(EventFd::new()?);
-        let has_web = listeners[Service::Web.index()].is_some();
-        let access_log = has_web.then(|| make_access_log(instance, settings)).transpose()?;
+        let logs = writes_access_log(services, &addresses);
+        let access_log = logs.then(|| make_access_log(instance, settings)).transpose()?;
         let moves_connections = settings.accept == AcceptMode::Dispatch;
         let supervisor =
             Supervisor::new(process::monotonic_ns(), settings.workers, directory.is_some(), moves_connections);
         let common = Common {
             instance,
             settings,
+            services,
             program,
             read_settings,
             users,
@@ -235,7 +242,7 @@ impl Foundation {
         };
         let mut driver = Driver::new(common, supervisor, EventSources::new()?, addresses, Connections::new(instance));
         driver.begin(listeners)?;
-        announce(instance, settings, &driver.worker_pids());
+        announce(&driver.common, &driver.worker_pids());
         Ok((driver, unlinker))
     }
 }
@@ -246,8 +253,8 @@ fn number_users(users: Users, settings: &Settings) -> Result<Users, PrincipalsEr
     Ok(users.numbered(|name| principals.of(name)))
 }
 
-fn check_environment(needs: &Needs) -> Result<(), MasterError> {
-    let needed = needs.descriptors;
+fn check_environment(requirements: &Requirements) -> Result<(), MasterError> {
+    let needed = requirements.descriptors;
     process::raise_open_files(needed).map_err(|limit| MasterError::OpenFiles { needed, limit })?;
     if let Ok(text) = std::env::var(crash_point::VARIABLE) {
         crash_point::armed_for(&text, "").map_err(MasterError::CrashPoint)?;
@@ -259,7 +266,12 @@ fn check_environment(needs: &Needs) -> Result<(), MasterError> {
     Ok(())
 }
 
-/// Where HTTP requests are logged.
+/// Whether one of the services that listen writes to the access log.
+fn writes_access_log(services: &[Entry], addresses: &PerService<Option<SocketAddr>>) -> bool {
+    services.iter().zip(addresses).any(|(service, address)| service.writes_access_log && address.is_some())
+}
+
+/// Where requests are logged.
 fn log_target(settings: &Settings) -> access_log::Target {
     let http = &settings.http;
     access_log::Target {
@@ -276,7 +288,11 @@ fn make_access_log(instance: &Instance, settings: &Settings) -> Result<&'static 
     Ok(Box::leak(Box::new(log)))
 }
 
-fn make_instance(settings: &Settings, directory: Option<&Directory>) -> Result<Instance, MasterError> {
+fn make_instance(
+    services: &[Entry],
+    settings: &Settings,
+    directory: Option<&Directory>,
+) -> Result<Instance, MasterError> {
     let boot = loop {
         match getrandom::u32() {
             Ok(0) => {}
@@ -287,11 +303,11 @@ fn make_instance(settings: &Settings, directory: Option<&Directory>) -> Result<I
     let generation = Generation { instance: settings.instance.clone(), boot };
     Ok(Instance::create(&Blueprint {
         generation,
-        ledger: needs::shape(
+        ledger: requirements::shape(
             settings,
             directory.map_or(settings.accounts, |directory| directory.openings().accounts()),
         ),
-        connections: needs::connections_of(settings),
+        services: &requirements::blueprints(services, settings),
         queue_depth: settings.queue_depth,
         accept_mode: settings.accept as u32,
         data: &served::full_path(&settings.data).display().to_string(),
@@ -299,15 +315,23 @@ fn make_instance(settings: &Settings, directory: Option<&Directory>) -> Result<I
 }
 
 /// One line on the standard output that says all that a reader, or a script, needs to know.
-fn announce(instance: &Instance, settings: &Settings, pids: &[i32]) {
-    let [address, web] = Service::ALL.map(|service| instance.control().address(service));
-    let web = if web.is_empty() { String::new() } else { format!(" http http://{web}/") };
+fn announce(common: &Common, pids: &[i32]) {
+    let Common { instance, settings, services, .. } = common;
+    let (mut first, mut others) = (String::new(), String::new());
+    for (service, entry) in ServiceId::all().zip(*services) {
+        let address = instance.control().address(service);
+        match service {
+            ServiceId::FIRST => first = (entry.url)(&address),
+            _ if address.is_empty() => {}
+            _ => others += &format!(" {} {}", entry.name, (entry.url)(&address)),
+        }
+    }
     let pids: Vec<String> = pids.iter().map(ToString::to_string).collect();
     let mode = format!("{:?}", settings.accept).to_lowercase();
     let durability = format!("{:?}", settings.durability).to_lowercase();
     let objects = instance.generation().name("*");
     let line = format!(
-        "ready: {address} pid {} workers {} accept {mode} accounts {} durability {durability}{web} objects {SHM_FOLDER}{objects} \
+        "ready: {first} pid {} workers {} accept {mode} accounts {} durability {durability}{others} objects {SHM_FOLDER}{objects} \
          {SHM_FOLDER}/sem.{}",
         std::process::id(),
         pids.join(","),

@@ -4,9 +4,10 @@ mod exposition;
 
 use std::fmt::Display;
 
-use super::HTTP_CODES;
-use super::bounds::{Bounds, OfService};
+use super::bounds::OfService;
+use super::numbers::HTTP_CODES;
 use super::sample::{Journal, Sample, Worker};
+use super::services::{BANK, ServiceCounts};
 use crate::service::bank::wire::{Opcode, Status};
 use crate::store::instance::histogram::Times;
 use exposition::{Exposition, Label, Type, seconds};
@@ -16,6 +17,8 @@ pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// A metric that each worker has one value of: its name, what it is, what it says, and where it stands.
 type OfWorker = (&'static str, Type, &'static str, fn(&Worker) -> u64);
+/// A metric that each worker has one value of for each service, likewise.
+type OfEachService = (&'static str, Type, &'static str, fn(&ServiceCounts) -> u64);
 /// A metric of the journal, likewise.
 type OfJournal = (&'static str, Type, &'static str, fn(&Journal) -> u64);
 
@@ -34,9 +37,9 @@ const OF_WORKER: &[OfWorker] = &[
         w.repairs.into()
     }),
     ("vault_event_loop_turns_total", Counter, "Turns of the event loop.", |w| w.turns),
-    ("vault_connections_accepted_total", Counter, "Connections that the worker was given.", |w| w.accepted),
-    ("vault_connections_closed_total", Counter, "Connections that ended.", |w| w.closed),
-    ("vault_connections_refused_total", Counter, "Connections turned away for want of a slot.", |w| w.refused),
+    ("vault_connections_accepted_total", Counter, "Of the bank (old name, to go after version 0.1).", |w| w.accepted),
+    ("vault_connections_closed_total", Counter, "Of the bank (old name, to go after version 0.1).", |w| w.closed),
+    ("vault_connections_refused_total", Counter, "Of the bank (old name, to go after version 0.1).", |w| w.refused),
     ("vault_connections_resumed_total", Counter, "Connections taken over from other workers.", |w| w.resumed),
     ("vault_bad_frames_total", Counter, "Frames that were none.", |w| w.bad_frames),
     ("vault_received_bytes_total", Counter, "Bytes received by the bank.", |w| w.bytes_in),
@@ -44,8 +47,12 @@ const OF_WORKER: &[OfWorker] = &[
     ("vault_lane_tickets", Gauge, "Tickets that wait in the worker's lane.", |w| w.lane_depth.into()),
     ("vault_lane_capacity_tickets", Gauge, "Tickets that may.", |w| w.lane_capacity.into()),
     ("vault_lane_contended_total", Counter, "Times that the lane was in use by the master.", |w| w.lane_contended),
-    ("vault_http_connections_accepted_total", Counter, "Connections of HTTP that it was given.", |w| w.web.accepted),
-    ("vault_http_connections_refused_total", Counter, "Connections of HTTP turned away.", |w| w.web.refused),
+    ("vault_http_connections_accepted_total", Counter, "Of HTTP (old name, to go after version 0.1).", |w| {
+        w.web.accepted
+    }),
+    ("vault_http_connections_refused_total", Counter, "Of HTTP (old name, to go after version 0.1).", |w| {
+        w.web.refused
+    }),
     ("vault_http_sent_bytes_total", Counter, "Bytes sent over HTTP, heads included.", |w| w.web.bytes_out),
     ("vault_http_cache_hits_total", Counter, "Requests that the cache had the file for.", |w| w.web.cache_hits),
     ("vault_http_cache_misses_total", Counter, "Requests that it did not.", |w| w.web.cache_misses),
@@ -71,6 +78,18 @@ const OF_WORKER: &[OfWorker] = &[
     ("vault_lookups_waiting", Gauge, "HISTORYs and TOTALS that wait for a thread.", |w| w.bounds.lookups_waiting),
     ("vault_lookups_refused_total", Counter, "HISTORYs and TOTALS refused because too many waited.", |w| {
         w.bounds.lookups_refused
+    }),
+];
+
+const OF_SERVICE: &[OfEachService] = &[
+    ("vault_service_connections", Gauge, "Connections that are open.", |s| s.connections),
+    ("vault_service_connections_accepted_total", Counter, "Connections that came from their clients.", |s| s.accepted),
+    ("vault_service_connections_closed_total", Counter, "Connections that ended.", |s| s.closed),
+    ("vault_service_connections_refused_total", Counter, "Connections turned away for want of room.", |s| s.refused),
+    ("vault_service_connections_evicted_total", Counter, "Silent ones closed to make room.", |s| s.evicted),
+    ("vault_service_connections_silent", Gauge, "Connections that could be, now.", |s| s.silent),
+    ("vault_service_connections_closing", Gauge, "Connections that wait for their clients to close, too.", |s| {
+        s.closing
     }),
 ];
 
@@ -142,13 +161,15 @@ fn instance(out: &mut Exposition, sample: &Sample) {
 
 /// What has one value for each worker and each of something else.
 fn worker_tables(out: &mut Exposition, workers: &[Worker]) {
-    out.metric("vault_connections", Gauge, "Connections that are open.");
-    for worker in workers {
-        let bank = u64::from(worker.connections).saturating_sub(worker.web.connections);
-        for (service, count) in [("bank", bank), ("web", worker.web.connections)] {
-            out.value(&[("worker", &worker.worker), ("service", &service)], count);
+    for (name, kind, help, value) in OF_SERVICE {
+        out.metric(name, *kind, help);
+        for worker in workers {
+            for service in &worker.services {
+                out.value(&[("worker", &worker.worker), ("service", &service.name)], value(service));
+            }
         }
     }
+    by_old_names(out, workers);
     out.metric("vault_connections_dropped_total", Counter, "Connections dropped, by the reason.");
     for worker in workers {
         let bounds = &worker.bounds;
@@ -163,36 +184,26 @@ fn worker_tables(out: &mut Exposition, workers: &[Worker]) {
             out.value(&[("worker", &worker.worker), ("reason", &reason)], count);
         }
     }
-    by_service(
-        out,
-        "vault_connections_evicted_total",
-        Counter,
-        "Silent ones closed to make room.",
-        workers,
-        |bounds| bounds.evicted,
-    );
-    by_service(out, "vault_connections_silent", Gauge, "Connections that could be, now.", workers, |bounds| {
-        bounds.silent
-    });
     table(out, ("vault_requests_total", "opcode", "Requests to the bank."), workers, &Opcode::ALL, |w| &w.requests);
     table(out, ("vault_answers_total", "status", "Answers of the bank."), workers, &Status::ALL, |w| &w.answers);
     table(out, ("vault_http_answers_total", "code", "Answers over HTTP."), workers, &HTTP_CODES, |w| &w.web.answers);
 }
 
-/// What each worker has one value of for each service, at its bounds.
-fn by_service(
-    out: &mut Exposition,
-    name: &'static str,
-    kind: Type,
-    help: &'static str,
-    workers: &[Worker],
-    value: fn(&Bounds) -> OfService,
-) {
-    out.metric(name, kind, help);
-    for worker in workers {
-        let OfService { bank, web } = value(&worker.bounds);
-        for (service, count) in [("bank", bank), ("web", web)] {
-            out.value(&[("worker", &worker.worker), ("service", &service)], count);
+/// What the metrics of [`OF_SERVICE`] were called when there were two services; to go after version 0.1.
+fn by_old_names(out: &mut Exposition, workers: &[Worker]) {
+    type Old = (&'static str, Type, fn(&Worker) -> OfService);
+    let all: [Old; 3] = [
+        ("vault_connections", Gauge, |w| OfService { bank: w.connections_of(BANK), web: w.web.connections }),
+        ("vault_connections_evicted_total", Counter, |w| w.bounds.evicted),
+        ("vault_connections_silent", Gauge, |w| w.bounds.silent),
+    ];
+    for (name, kind, value) in all {
+        out.metric(name, kind, "Of bank and HTTP (old name, to go after version 0.1).");
+        for worker in workers {
+            let OfService { bank, web } = value(worker);
+            for (service, count) in [("bank", bank), ("web", web)] {
+                out.value(&[("worker", &worker.worker), ("service", &service)], count);
+            }
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::needs::LEAST_SEGMENT_RECORDS;
+use super::requirements::LEAST_SEGMENT_RECORDS;
 use crate::base::config::Settings;
 
 /// An option whose value says how much of something is taken.

@@ -1,6 +1,6 @@
 //! Whether a server with certain settings can start here: found out before anything is made, and said in one line.
 //!
-//! `check` changes nothing that lasts. What is needed is computed from the settings (`needs`); what is there is probed
+//! `check` changes nothing that lasts. What is needed is computed from the settings (`requirements`); what is there is probed
 //! (`there`, `cgroup`, `places`, `ports`, `claim::look`); the two are held against each other by a pure function
 //! (`weigh`), which also says with which options it would fit (`knobs`). The start itself then claims data directory and name
 //! (`claim`) and opens its ports (`ports::open`): what somebody else took in between is an error there, in the same words.
@@ -8,26 +8,27 @@
 mod cgroup;
 pub mod claim;
 mod knobs;
-pub mod needs;
 mod places;
 pub mod ports;
+pub mod requirements;
 pub mod served;
 mod there;
 mod weigh;
 
 pub use claim::ClaimError;
-use needs::Existing;
-pub use needs::Needs;
 pub use places::PlaceError;
 pub use ports::PortError;
+use requirements::Existing;
+pub use requirements::Requirements;
 pub use served::ServedError;
 use there::There;
 use weigh::Scales;
 pub use weigh::Shortage;
 
 use crate::base::config::{Durability, Settings};
-use crate::store::users::{Users, UsersError};
+use crate::service::entry::Entry;
 use crate::store::journal::{Directory, DirectoryError, segment};
+use crate::store::users::{Users, UsersError};
 
 /// What a check is made for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,7 +45,7 @@ pub struct Plan {
     /// Who may log in.
     pub users: Users,
     /// What the server takes.
-    pub needs: Needs,
+    pub requirements: Requirements,
     /// What may become short later, in words.
     pub warnings: Vec<String>,
 }
@@ -80,14 +81,14 @@ pub enum StartError {
 ///
 /// # Errors
 /// See [`StartError`]: the first thing that keeps it from starting.
-pub fn check(settings: &Settings, occasion: Occasion) -> Result<Plan, StartError> {
+pub fn check(services: &'static [Entry], settings: &Settings, occasion: Occasion) -> Result<Plan, StartError> {
     let users = read_users(settings)?;
     served::check(settings)?;
     if let Some(log) = settings.http.access_log.as_deref().filter(|_| settings.http.is_on()) {
         places::check_log(log)?;
     }
     let existing = look_into(settings)?;
-    let needs = Needs::of(settings, existing);
+    let requirements = Requirements::of(services, settings, existing);
     let fresh = occasion == Occasion::Start;
     if fresh {
         // Who runs already is the better reason than what he has taken.
@@ -98,12 +99,12 @@ pub fn check(settings: &Settings, occasion: Occasion) -> Result<Plan, StartError
     if !fresh {
         there = There { shared: None, names: None, memory: Vec::new(), tasks: Vec::new(), disk: None, ..there };
     }
-    let warnings = Scales { settings, existing }.weigh(&there)?;
+    let warnings = Scales { services, settings, existing }.weigh(&there)?;
     if fresh {
-        places::check(&settings.data, needs.disk)?;
-        ports::check(settings)?;
+        places::check(&settings.data, requirements.disk)?;
+        ports::check(services, settings)?;
     }
-    Ok(Plan { users, needs, warnings })
+    Ok(Plan { users, requirements, warnings })
 }
 
 /// Who may log in, by these settings.

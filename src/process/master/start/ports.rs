@@ -14,9 +14,9 @@ use std::os::fd::{AsFd, OwnedFd};
 use nix::errno::Errno;
 
 use crate::base::config::{AcceptMode, Settings};
-use crate::base::limits::HTTP_DEFER_SECONDS;
 use crate::ipc::{IpcError, net};
-use crate::store::connection::{PerService, Service};
+use crate::service::entry::{Entry, Listen};
+use crate::store::connection::{PerService, ServiceId};
 
 /// A port cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -30,8 +30,8 @@ pub enum PortError {
         option: &'static str,
     },
     /// One port for two services.
-    #[error("--port and --http-port are both {0}: each needs a port of its own")]
-    Twice(u16),
+    #[error("{0} and {1} are both {2}: each needs a port of its own")]
+    Twice(&'static str, &'static str, u16),
     /// Ports below 1024 are for privileged processes.
     #[error(
         "{address} may not be listened on by this user: choose a port from 1024 on with {option}, or grant CAP_NET_BIND_SERVICE"
@@ -50,21 +50,20 @@ pub enum PortError {
     Ipc(#[from] IpcError),
 }
 
-/// A listening socket for each service that is on; HTTP is given up where its port is taken that nobody has named.
+/// A listening socket for each service that is on; an optional one is given up where its port is taken.
 ///
 /// # Errors
 /// See [`PortError`].
-pub fn open(settings: &Settings) -> Result<PerService<Option<OwnedFd>>, PortError> {
-    let opened = each(settings, |service, address| {
-        let socket = listen_for(service, address, false)?;
+pub fn open(services: &[Entry], settings: &Settings) -> Result<PerService<Option<OwnedFd>>, PortError> {
+    let (sockets, given_up) = each(services, settings, |listen, address| {
+        let socket = listener(listen, address, false)?;
         if settings.accept == AcceptMode::Reuseport {
             net::share_port(socket.as_fd())?;
         }
         Ok(socket)
-    });
-    let (sockets, given_up) = opened?;
-    if let Some(error) = given_up {
-        log::warn!("no HTTP: {error}");
+    })?;
+    for (name, error) in given_up {
+        log::warn!("no {}: {error}", name.to_uppercase());
     }
     Ok(sockets)
 }
@@ -73,54 +72,61 @@ pub fn open(settings: &Settings) -> Result<PerService<Option<OwnedFd>>, PortErro
 ///
 /// # Errors
 /// As of [`open`].
-pub fn check(settings: &Settings) -> Result<(), PortError> {
-    each(settings, |_, address| net::try_address(address)).map(drop)
+pub fn check(services: &[Entry], settings: &Settings) -> Result<(), PortError> {
+    each(services, settings, |_, address| net::try_address(address)).map(drop)
 }
 
-/// A socket more for `service`, in `reuseport` mode, at an address that one of this server's listens at already.
+/// One more socket of a service, in `reuseport` mode, at an address that one of this server's sockets has.
 ///
 /// # Errors
 /// What the kernel gives.
-pub fn join(service: Service, address: SocketAddr) -> Result<OwnedFd, IpcError> {
-    listen_for(service, address, true)
+pub fn join(listen: &Listen, address: SocketAddr) -> Result<OwnedFd, IpcError> {
+    listener(listen, address, true)
 }
 
-/// A client of HTTP speaks first, so the kernel keeps its connection until it does.
-fn listen_for(service: Service, address: SocketAddr, shared_port: bool) -> Result<OwnedFd, IpcError> {
+fn listener(listen: &Listen, address: SocketAddr, shared_port: bool) -> Result<OwnedFd, IpcError> {
     let socket = net::listener(address, shared_port)?;
-    if service == Service::Web {
-        net::defer_accept(socket.as_fd(), HTTP_DEFER_SECONDS)?;
+    if let Some(seconds) = listen.defer_seconds {
+        net::defer_accept(socket.as_fd(), seconds)?;
     }
     Ok(socket)
 }
 
-/// What is opened for each service, and why HTTP was given up.
-type Opened<T> = (PerService<Option<T>>, Option<PortError>);
+/// What is opened for each service, and the services that were given up, by name, with the reason.
+type Opened<T> = (PerService<Option<T>>, Vec<(&'static str, PortError)>);
 
 fn each<T>(
+    services: &[Entry],
     settings: &Settings,
-    open: impl Fn(Service, SocketAddr) -> Result<T, IpcError>,
+    open: impl Fn(&Listen, SocketAddr) -> Result<T, IpcError>,
 ) -> Result<Opened<T>, PortError> {
-    let http = &settings.http;
-    let ports: PerService<(u16, &str)> =
-        [(settings.port, "--port (0: any that is free)"), (http.port, "--http-port (0: no HTTP)")];
-    let open = |service: Service| {
-        let (port, option) = ports[service.index()];
-        let address = SocketAddr::new(settings.host, port);
-        open(service, address).map_err(|error| explained(error, address, option))
-    };
-    if http.is_on() && http.port_is_named && settings.port == http.port {
-        return Err(PortError::Twice(http.port));
+    let on: Vec<_> = ServiceId::all()
+        .zip(services)
+        .filter_map(|(service, entry)| Some((service, entry.name, (entry.listen)(settings)?)))
+        .collect();
+    check_twice(on.iter().map(|(_, _, listen)| listen))?;
+    let (mut opened, mut given_up) = (PerService::default(), Vec::new());
+    for (service, name, listen) in on {
+        let address = SocketAddr::new(settings.host, listen.port);
+        match open(&listen, address).map_err(|error| explained(error, address, listen.option)) {
+            Ok(socket) => opened[service.index()] = Some(socket),
+            Err(error @ PortError::InUse { .. }) if listen.optional => given_up.push((name, error)),
+            Err(error) => return Err(error),
+        }
     }
-    let bank = open(Service::Bank)?;
-    if !http.is_on() {
-        return Ok(([Some(bank), None], None));
+    Ok((opened, given_up))
+}
+
+/// No two services may be told the same port. One whose port nobody has named makes way instead.
+fn check_twice<'a>(all: impl Iterator<Item = &'a Listen>) -> Result<(), PortError> {
+    let named: Vec<_> = all.filter(|listen| !listen.optional && listen.port != 0).collect();
+    let option = |listen: &Listen| listen.option.split(' ').next().unwrap_or_default();
+    for (place, one) in named.iter().enumerate() {
+        if let Some(other) = named[place + 1..].iter().find(|other| other.port == one.port) {
+            return Err(PortError::Twice(option(one), option(other), one.port));
+        }
     }
-    match open(Service::Web) {
-        Ok(web) => Ok(([Some(bank), Some(web)], None)),
-        Err(error @ PortError::InUse { .. }) if !http.port_is_named => Ok(([Some(bank), None], Some(error))),
-        Err(error) => Err(error),
-    }
+    Ok(())
 }
 
 fn explained(error: IpcError, address: SocketAddr, option: &'static str) -> PortError {

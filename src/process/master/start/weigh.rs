@@ -2,9 +2,10 @@
 //! which options, with which values, would make it fit.
 
 use super::knobs::{self, Knob};
-use super::needs::{Existing, Needs};
+use super::requirements::{Existing, Requirements};
 use super::there::{Room, There};
 use crate::base::config::Settings;
+use crate::service::entry::Entry;
 
 /// Something is short.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -22,6 +23,8 @@ pub struct Shortage {
 
 /// What is weighed: the settings, and what they are needed for.
 pub struct Scales<'a> {
+    /// The services.
+    pub services: &'static [Entry],
     /// The settings.
     pub settings: &'a Settings,
     /// The data directory.
@@ -34,7 +37,7 @@ impl Scales<'_> {
     /// # Errors
     /// The first thing that is short.
     pub fn weigh(&self, there: &There) -> Result<Vec<String>, Shortage> {
-        let needs = Needs::of(self.settings, self.existing);
+        let needs = Requirements::of(self.services, self.settings, self.existing);
         if let Some(room) = &there.shared {
             self.weigh_shared(&needs, room)?;
         }
@@ -56,7 +59,7 @@ impl Scales<'_> {
         Ok(there.memory.iter().filter_map(|room| growth_warning(&needs, room)).collect())
     }
 
-    fn weigh_shared(&self, needs: &Needs, room: &Room) -> Result<(), Shortage> {
+    fn weigh_shared(&self, needs: &Requirements, room: &Room) -> Result<(), Shortage> {
         let needed = needs.shared_bytes();
         if needed <= room.free {
             return Ok(());
@@ -72,7 +75,7 @@ impl Scales<'_> {
         })
     }
 
-    fn weigh_names(needs: &Needs, room: &Room) -> Result<(), Shortage> {
+    fn weigh_names(needs: &Requirements, room: &Room) -> Result<(), Shortage> {
         if needs.names <= room.free {
             return Ok(());
         }
@@ -84,8 +87,8 @@ impl Scales<'_> {
         })
     }
 
-    fn weigh_memory(&self, needs: &Needs, room: &Room) -> Result<(), Shortage> {
-        let needed = |needs: &Needs| needs.shared_bytes() + needs.private;
+    fn weigh_memory(&self, needs: &Requirements, room: &Room) -> Result<(), Shortage> {
+        let needed = |needs: &Requirements| needs.shared_bytes() + needs.private;
         if needed(needs) <= room.free {
             return Ok(());
         }
@@ -106,7 +109,7 @@ impl Scales<'_> {
         })
     }
 
-    fn weigh_descriptors(&self, needs: &Needs, limit: u64) -> Result<(), Shortage> {
+    fn weigh_descriptors(&self, needs: &Requirements, limit: u64) -> Result<(), Shortage> {
         if needs.descriptors <= limit {
             return Ok(());
         }
@@ -120,7 +123,7 @@ impl Scales<'_> {
         })
     }
 
-    fn weigh_tasks(&self, needs: &Needs, room: &Room) -> Result<(), Shortage> {
+    fn weigh_tasks(&self, needs: &Requirements, room: &Room) -> Result<(), Shortage> {
         if needs.tasks <= room.free {
             return Ok(());
         }
@@ -133,7 +136,7 @@ impl Scales<'_> {
         })
     }
 
-    fn weigh_file(&self, needs: &Needs, limit: u64) -> Result<(), Shortage> {
+    fn weigh_file(&self, needs: &Requirements, limit: u64) -> Result<(), Shortage> {
         if needs.file <= limit {
             return Ok(());
         }
@@ -147,7 +150,7 @@ impl Scales<'_> {
         })
     }
 
-    fn weigh_address_space(&self, needs: &Needs, limit: u64) -> Result<(), Shortage> {
+    fn weigh_address_space(&self, needs: &Requirements, limit: u64) -> Result<(), Shortage> {
         if needs.address_space <= limit {
             return Ok(());
         }
@@ -160,7 +163,7 @@ impl Scales<'_> {
         })
     }
 
-    fn weigh_disk(&self, needs: &Needs, room: &Room) -> Result<(), Shortage> {
+    fn weigh_disk(&self, needs: &Requirements, room: &Room) -> Result<(), Shortage> {
         if needs.disk <= room.free {
             return Ok(());
         }
@@ -177,11 +180,11 @@ impl Scales<'_> {
 
     /// Settings with which it would fit, as options: smaller values of `knobs`, all in the same proportion, the largest that do.
     /// Only if that is not enough fewer accounts are proposed; they are what the server is for.
-    fn fitting(&self, knobs: &[Knob], fits: impl Fn(&Needs) -> bool) -> Option<String> {
+    fn fitting(&self, knobs: &[Knob], fits: impl Fn(&Requirements) -> bool) -> Option<String> {
         let with_accounts: Vec<Knob> = knobs.iter().copied().chain([Knob::Accounts]).collect();
         let accounts_help = self.existing.accounts == 0 && knobs.contains(&Knob::KeyWindow);
         let tries = [Some(knobs.to_vec()), accounts_help.then_some(with_accounts)];
-        let fits = |settings: &Settings| fits(&Needs::of(settings, self.existing));
+        let fits = |settings: &Settings| fits(&Requirements::of(self.services, settings, self.existing));
         tries.into_iter().flatten().find_map(|knobs| knobs::fitting(self.settings, &knobs, &fits))
     }
 }
@@ -196,7 +199,7 @@ fn either(fitting: Option<String>, other: &str) -> String {
     }
 }
 
-fn parts(needs: &Needs) -> String {
+fn parts(needs: &Requirements) -> String {
     let parts = needs.shared.iter().map(|(name, bytes)| format!("{name} {}", mebibytes(*bytes)));
     parts.collect::<Vec<_>>().join(", ")
 }
@@ -212,7 +215,7 @@ fn mebibytes(bytes: u64) -> String {
 }
 
 /// The server starts, and may be killed by the kernel later, when its caches have filled up.
-fn growth_warning(needs: &Needs, room: &Room) -> Option<String> {
+fn growth_warning(needs: &Requirements, room: &Room) -> Option<String> {
     let most = needs.shared_bytes() + needs.private + needs.growth;
     (most > room.free).then(|| {
         format!(
@@ -228,6 +231,7 @@ fn growth_warning(needs: &Needs, room: &Room) -> Option<String> {
 mod tests {
     use super::*;
     use crate::base::config::Durability;
+    use crate::service::table::SERVICES;
 
     const MIB: u64 = 1 << 20;
 
@@ -254,7 +258,10 @@ mod tests {
     }
 
     fn shortage(settings: &Settings, there: &There) -> String {
-        let text = Scales { settings, existing: Existing::default() }.weigh(there).unwrap_err().to_string();
+        let text = Scales { services: SERVICES, settings, existing: Existing::default() }
+            .weigh(there)
+            .unwrap_err()
+            .to_string();
         assert!(!text.contains('\n'), "{text}");
         text
     }
@@ -309,7 +316,7 @@ mod tests {
             let text = shortage(&settings, &there);
             assert!(text.contains(name) && text.contains("would fit"), "{text}");
             let proposed = as_proposed(&settings, &text);
-            let fits = Scales { settings: &proposed, existing: Existing::default() }.weigh(&there);
+            let fits = Scales { services: SERVICES, settings: &proposed, existing: Existing::default() }.weigh(&there);
             assert!(fits.is_ok(), "{text}: {fits:?}");
         }
     }
@@ -322,7 +329,8 @@ mod tests {
         assert!(!text.contains("would fit") && text.contains("--shm-size=192m"), "{text}");
         let decided = Existing { accounts: 10, records_per_segment: Some(1 << 19), has_segments: false };
         let disk = There { disk: Some(room("/data", MIB)), ..plenty() };
-        let text = Scales { settings: &settings, existing: decided }.weigh(&disk).unwrap_err().to_string();
+        let text =
+            Scales { services: SERVICES, settings: &settings, existing: decided }.weigh(&disk).unwrap_err().to_string();
         assert!(!text.contains("--segment-records") && text.contains("--data"), "{text}");
     }
 
@@ -347,20 +355,20 @@ mod tests {
         let text = shortage(&settings, &there);
         assert!(text.contains("--accounts "), "{text}");
         let existing = Existing { accounts: 100_000_000, ..Existing::default() };
-        let text = Scales { settings: &settings, existing }.weigh(&there).unwrap_err().to_string();
+        let text = Scales { services: SERVICES, settings: &settings, existing }.weigh(&there).unwrap_err().to_string();
         assert!(!text.contains("--accounts "), "accounts are never taken away: {text}");
     }
 
     #[test]
     fn what_is_there_is_enough_to_the_byte() {
         let settings = Settings { durability: Durability::None, ..default_of_two_workers() };
-        let needs = Needs::of(&settings, Existing::default());
+        let needs = Requirements::of(SERVICES, &settings, Existing::default());
         let there = |less| There {
             shared: Some(room("/dev/shm", needs.shared_bytes() - less)),
             descriptors: needs.descriptors,
             ..plenty()
         };
-        let scales = Scales { settings: &settings, existing: Existing::default() };
+        let scales = Scales { services: SERVICES, settings: &settings, existing: Existing::default() };
         assert_eq!(scales.weigh(&there(0)), Ok(vec![]));
         assert!(scales.weigh(&there(1)).is_err());
     }
@@ -369,7 +377,8 @@ mod tests {
     fn what_may_become_short_is_a_warning_only() {
         let settings = default_of_two_workers();
         let there = There { memory: vec![room("a control group", 256 * MIB)], ..plenty() };
-        let warnings = Scales { settings: &settings, existing: Existing::default() }.weigh(&there).unwrap();
+        let warnings =
+            Scales { services: SERVICES, settings: &settings, existing: Existing::default() }.weigh(&there).unwrap();
         assert!(warnings[0].contains("--cache-mb") && warnings[0].contains("256.0 MiB"), "{warnings:?}");
     }
 }

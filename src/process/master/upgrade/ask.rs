@@ -20,6 +20,7 @@ use crate::ipc::{inherit, process};
 use crate::process::master::driver::Driver;
 use crate::process::master::supervisor::Event;
 use crate::process::master::{MasterError, upgrade};
+use crate::service::entry::Entry;
 
 /// Characters of a new program's complaint that are passed on.
 const MESSAGE_CHARACTERS: usize = 1000;
@@ -62,7 +63,7 @@ impl NewProgram {
     }
 
     /// What it says of itself, once it has ended; `None` before.
-    fn answer(&mut self) -> Option<Result<Introduction, String>> {
+    fn answer(&mut self, layout: &str) -> Option<Result<Introduction, String>> {
         let status = self.process.try_wait().ok()??;
         let path = self.path.display();
         let said = self.process.stdout.take().map(read_what_is_there).unwrap_or_default();
@@ -71,9 +72,9 @@ impl NewProgram {
             return Some(Err(format!("{path} cannot go on here ({status}): {}", beginning(&complained))));
         }
         Some(match serde_json::from_str::<Introduction>(&said) {
-            Ok(introduction) if introduction.layout == layout() => Ok(introduction),
+            Ok(introduction) if introduction.layout == layout => Ok(introduction),
             Ok(Introduction { layout: other, .. }) => {
-                Err(format!("{path} has `{other}`, this server has `{}`: restart it instead", layout()))
+                Err(format!("{path} has `{other}`, this server has `{layout}`: restart it instead"))
             }
             Err(_) => Err(format!("{path} does not say what it is, but `{}`", beginning(&said))),
         })
@@ -146,7 +147,7 @@ impl Driver {
     /// The new program may have answered.
     pub(in crate::process::master) fn hear_new_program(&mut self, now: u64) {
         let Some(program) = &mut self.new_program else { return };
-        let Some(answer) = program.answer() else { return };
+        let Some(answer) = program.answer(&layout(self.common.services)) else { return };
         let result = answer.map(|Introduction { version, stay, .. }| {
             let what = program.describe(&version);
             if stay.is_empty() { what } else { format!("{what}; these stay as they are: {}", stay.join(", ")) }
@@ -160,17 +161,23 @@ impl Driver {
 ///
 /// # Errors
 /// Why this program could not go on.
-pub fn check(read_settings: &dyn Fn() -> Result<Settings, ConfigError>) -> Result<(), MasterError> {
+pub fn check(
+    services: &'static [Entry],
+    read_settings: &dyn Fn() -> Result<Settings, ConfigError>,
+) -> Result<(), MasterError> {
+    let layout = layout(services);
     let mut question = Vec::new();
     let read = io::stdin().lock().read_to_end(&mut question);
     read.map_err(|source| MasterError::Io { step: "read what would be handed over", source })?;
     let stay = match serde_json::from_slice::<HandOver>(&question) {
-        Ok(left) if left.layout == layout() => upgrade::resume::prepare(&left, read_settings, Purpose::Check)?.stay,
+        Ok(left) if left.layout == layout => {
+            upgrade::resume::prepare(&left, services, read_settings, Purpose::Check)?.stay
+        }
         // Whoever has asked sees by the layout that this cannot be.
         _ => Vec::new(),
     };
     let version = env!("CARGO_PKG_VERSION").to_owned();
-    let introduction = Introduction { layout: layout(), version, stay: stay.into_iter().map(str::to_owned).collect() };
+    let introduction = Introduction { layout, version, stay: stay.into_iter().map(str::to_owned).collect() };
     let text = serde_json::to_string(&introduction).map_err(io::Error::from);
     let said = text.and_then(|text| writeln!(io::stdout(), "{text}"));
     said.map_err(|source| MasterError::Io { step: "answer", source })

@@ -98,7 +98,7 @@ impl Driver {
         });
         let workers = workers.collect();
         let hand_over = HandOver {
-            layout: layout(),
+            layout: layout(common.services),
             instance: generation.instance.clone(),
             boot: generation.boot,
             settings: common.settings.clone(),

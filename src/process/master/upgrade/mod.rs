@@ -24,6 +24,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::config::Settings;
 use crate::process::master::supervisor::Supervisor;
+use crate::service::entry::Entry;
 use crate::store::connection::PerService;
 use crate::store::instance;
 pub use ask::{NewProgram, check};
@@ -36,11 +37,12 @@ const RETURNED: &str = "VAULT_UPGRADE_RETURNED";
 /// The option by which a program is asked whether it fits.
 const ASK: &str = "--check-upgrade";
 /// Goes up with every change of [`HandOver`].
-const VERSION: u32 = 3;
+const VERSION: u32 = 4;
 
 /// What two programs must agree on for one to go on where the other was.
-fn layout() -> String {
-    format!("layout {} hand-over {VERSION}", instance::layout())
+fn layout(services: &[Entry]) -> String {
+    let services = services.iter().map(|service| service.name).collect::<Vec<_>>().join(",");
+    format!("layout {} services {services} hand-over {VERSION}", instance::layout())
 }
 
 /// What the old program leaves to the new one: its state, and names and numbers of what stays open.

@@ -22,12 +22,13 @@ use crate::process::master::children::{Common, Listeners, WorkerProcess, WorkerS
 use crate::process::master::dispatch::Connections;
 use crate::process::master::driver::{Driver, EventSources};
 use crate::process::master::start::{self, Occasion, Plan};
-use crate::process::master::{MasterError, Unlinker, check_environment, log_target, number_users};
-use crate::store::users::Users;
+use crate::process::master::{MasterError, Unlinker, check_environment, log_target, number_users, writes_access_log};
+use crate::service::entry::Entry;
 use crate::store::access_log::AccessLog;
-use crate::store::connection::{PerService, Service};
+use crate::store::connection::{PerService, ServiceId};
 use crate::store::instance::Instance;
 use crate::store::journal::{Directory, Principals};
+use crate::store::users::Users;
 
 /// What the program before this one has left.
 pub struct Left {
@@ -81,6 +82,7 @@ pub enum Purpose {
 /// Why it cannot go on.
 pub fn prepare(
     left: &HandOver,
+    services: &'static [Entry],
     read_settings: &dyn Fn() -> Result<Settings, ConfigError>,
     purpose: Purpose,
 ) -> Result<Prepared, MasterError> {
@@ -88,16 +90,17 @@ pub fn prepare(
         step: "use what the program before has left",
         source: io::Error::new(io::ErrorKind::InvalidData, what),
     };
-    if left.layout != layout() {
-        return Err(unusable(format!("it has `{}`, this program has `{}`", left.layout, layout())));
+    let layout = layout(services);
+    if left.layout != layout {
+        return Err(unusable(format!("it has `{}`, this program has `{layout}`", left.layout)));
     }
     let (settings, stay, users) = if purpose == Purpose::Return {
         (left.settings.clone(), Vec::new(), users_that_were_known(left)?)
     } else {
         let (settings, stay) = read_settings()?.upgraded_from(&left.settings);
-        let Plan { users, needs, warnings } = start::check(&settings, Occasion::Upgrade)?;
+        let Plan { users, requirements, warnings } = start::check(services, &settings, Occasion::Upgrade)?;
         warnings.iter().for_each(|warning| log::warn!("{warning}"));
-        check_environment(&needs)?;
+        check_environment(&requirements)?;
         (settings, stay, users)
     };
     // Another process may only look at the users' numbers: the master may be giving out new ones.
@@ -107,16 +110,15 @@ pub fn prepare(
     };
     let generation = Generation { instance: left.instance.clone(), boot: left.boot };
     let instance = Instance::open(generation, Access::Write)?;
-    let address = |service| {
-        let address = instance.control().address(service);
-        let parsed = (!address.is_empty()).then(|| address.parse()).transpose();
-        parsed.map_err(|_| unusable(format!("`{address}` is no address")))
-    };
-    let [bank, web] = Service::ALL.map(address);
-    let addresses = [bank?, web?];
+    let mut addresses = PerService::default();
+    for service in ServiceId::all() {
+        let text = instance.control().address(service);
+        let parsed = (!text.is_empty()).then(|| text.parse()).transpose();
+        addresses[service.index()] = parsed.map_err(|_| unusable(format!("`{text}` is no address")))?;
+    }
     let journaled = instance.table().sequencer().is_journaled();
     let directory = journaled.then(|| Directory::open(&settings.data)).transpose()?;
-    let access_log = addresses[Service::Web.index()].is_some().then(|| {
+    let access_log = writes_access_log(services, &addresses).then(|| {
         let log = AccessLog::open(instance.generation(), Access::Write, log_target(&settings))?;
         log.check_target()?;
         Ok::<_, MasterError>(log)
@@ -143,15 +145,16 @@ pub(super) fn users_that_were_known(left: &HandOver) -> Result<Users, MasterErro
 /// Neither this program nor the one before it can go on, nor start anew.
 pub fn resume(
     left: Left,
+    services: &'static [Entry],
     read_settings: Box<dyn Fn() -> Result<Settings, ConfigError>>,
 ) -> Result<(Driver, Unlinker), MasterError> {
     let Left { inheritance, hand_over, returned } = left;
     let complete = inheritance.check(hand_over.descriptors());
     let complete = complete.map_err(|source| MasterError::Io { step: "find a descriptor that was left", source });
     let purpose = if returned.is_some() { Purpose::Return } else { Purpose::GoOn };
-    match complete.and_then(|()| prepare(&hand_over, &read_settings, purpose)) {
-        Ok(prepared) => take_over(prepared, inheritance, hand_over, returned, read_settings),
-        Err(error) if returned.is_some() => start_over(inheritance, hand_over, read_settings, error),
+    match complete.and_then(|()| prepare(&hand_over, services, &read_settings, purpose)) {
+        Ok(prepared) => take_over(prepared, inheritance, hand_over, returned, services, read_settings),
+        Err(error) if returned.is_some() => start_over(inheritance, hand_over, services, read_settings, error),
         Err(error) => {
             log::error!("upgrade: this program cannot go on, back to the one before: {error}");
             let source = go_back(&hand_over, inheritance.message(), &error.to_string());
@@ -166,6 +169,7 @@ fn take_over(
     mut inheritance: Inheritance,
     left: HandOver,
     returned: Option<String>,
+    services: &'static [Entry],
     read_settings: Box<dyn Fn() -> Result<Settings, ConfigError>>,
 ) -> Result<(Driver, Unlinker), MasterError> {
     let Prepared { settings, users, instance, directory, access_log, addresses, semaphores, sources, .. } = prepared;
@@ -187,6 +191,7 @@ fn take_over(
     let common = Common {
         instance,
         settings: Box::leak(Box::new(settings)),
+        services,
         program: left.program,
         read_settings,
         users: Arc::new(users),
@@ -231,9 +236,12 @@ impl Descriptors<'_> {
         self.0.take(number).map_err(|source| MasterError::Io { step: "take over a descriptor", source })
     }
 
-    pub(super) fn take_listeners(&mut self, [bank, web]: ListenersLeft) -> Result<Listeners, MasterError> {
-        let mut take = |number: Option<RawFd>| number.map(|number| self.take(number)).transpose();
-        Ok([take(bank)?, take(web)?])
+    pub(super) fn take_listeners(&mut self, left: ListenersLeft) -> Result<Listeners, MasterError> {
+        let mut listeners = Listeners::default();
+        for (listener, number) in listeners.iter_mut().zip(left) {
+            *listener = number.map(|number| self.take(number)).transpose()?;
+        }
+        Ok(listeners)
     }
 
     pub(super) fn take_child(&mut self, child: ChildLeft) -> Result<Child, MasterError> {

@@ -11,6 +11,7 @@ use crate::ipc::inherit::Inheritance;
 use crate::process::master::driver::Driver;
 use crate::process::master::start::claim;
 use crate::process::master::{Foundation, MasterError, ReadSettings, Unlinker};
+use crate::service::entry::Entry;
 
 /// Starts anew, with the settings and the users that were known. `why` is what keeps the old program from going on.
 ///
@@ -19,6 +20,7 @@ use crate::process::master::{Foundation, MasterError, ReadSettings, Unlinker};
 pub fn start_over(
     mut inheritance: Inheritance,
     left: HandOver,
+    services: &'static [Entry],
     read_settings: ReadSettings,
     why: MasterError,
 ) -> Result<(Driver, Unlinker), MasterError> {
@@ -45,5 +47,5 @@ pub fn start_over(
     drop(rest);
     claim::clear_stale(&left.instance)?;
     let settings = Box::leak(Box::new(left.settings));
-    Foundation { settings, read_settings, users, program: left.program, data_lock, listeners: taken }.build()
+    Foundation { services, settings, read_settings, users, program: left.program, data_lock, listeners: taken }.build()
 }

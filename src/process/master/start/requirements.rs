@@ -3,12 +3,11 @@
 
 use crate::base::config::{Durability, Settings};
 use crate::base::limits::{
-    ADDRESS_BYTES_PER_THREAD, CACHED_FILES, FILES_BESIDE_CONNECTIONS, LOGIN_THREADS, LOOKUP_THREADS, MAX_WORKERS,
-    PASSWORD_HASH_BYTES, PROCESS_BYTES, RESERVED_CONNECTIONS,
+    ADDRESS_BYTES_PER_THREAD, FILES_BESIDE_CONNECTIONS, MAX_WORKERS, PROCESS_BYTES, RESERVED_CONNECTIONS,
 };
+use crate::service::entry::{Entry, Needs};
 use crate::store::access_log::{self, AccessLog};
-use crate::store::connection::PerService;
-use crate::store::instance;
+use crate::store::instance::{self, ServiceBlueprint};
 use crate::store::journal::segment::bytes_of_segment;
 use crate::store::ledger::Shape;
 
@@ -34,7 +33,7 @@ pub struct Existing {
 
 /// What a server with some settings takes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Needs {
+pub struct Requirements {
     /// Bytes in the folder of shared memory, by what they are for.
     pub shared: [(&'static str, u64); 4],
     /// Segments and semaphores.
@@ -55,19 +54,20 @@ pub struct Needs {
     pub disk: u64,
 }
 
-impl Needs {
+impl Requirements {
     /// What a server with these settings needs on such a data directory.
     #[must_use]
-    pub fn of(settings: &Settings, existing: Existing) -> Needs {
-        let http = settings.http.is_on();
-        let connections = u64::from(connections_of(settings).iter().sum::<u32>());
-        let segments = segments(settings, existing);
+    pub fn of(services: &[Entry], settings: &Settings, existing: Existing) -> Requirements {
+        let slots = slots(services, settings);
+        let logs = writes_access_log(services, settings);
+        let own = needs(services, settings);
+        let segments = segments(settings, existing, slots, logs);
         let total_of = |names: &[&str]| -> u64 {
             let wanted = segments.iter().filter(|(name, _)| names.contains(name));
             wanted.map(|(_, bytes)| bytes.next_multiple_of(PAGE_BYTES)).sum()
         };
         // Three for each lane, and one of the access log.
-        let semaphores = 3 * settings.workers as u64 + u64::from(http);
+        let semaphores = 3 * settings.workers as u64 + u64::from(logs);
         let shared = [
             ("connections", total_of(&["connections"])),
             ("keys", total_of(&["keys", "key-index"])),
@@ -77,26 +77,22 @@ impl Needs {
                 total_of(&["control", "lanes", "intents", "journal", access_log::SEGMENT]) + semaphores * PAGE_BYTES,
             ),
         ];
-        let web_threads = if http { settings.http.threads as u64 + 1 } else { 0 };
-        let worker_threads = 1 + (LOGIN_THREADS + LOOKUP_THREADS) as u64 + web_threads;
+        let worker_threads = 1 + own.threads;
         let workers = settings.workers as u64;
         let journaled = settings.durability != Durability::None;
         let journal_threads = if journaled { JOURNAL_THREADS } else { 0 };
-        let hashes = LOGIN_THREADS as u64 * PASSWORD_HASH_BYTES;
-        let cache = if http { settings.http.cache_bytes } else { 0 };
         let all_shared: u64 = shared.iter().map(|(_, bytes)| bytes).sum();
         let records = existing.records_per_segment.unwrap_or(settings.segment_records);
         let segment = if journaled { bytes_of_segment(records.max(LEAST_SEGMENT_RECORDS)) } else { 0 };
         let largest = segments.iter().map(|(_, bytes)| *bytes).max().unwrap_or(0);
-        let log = if http { settings.http.log_rotate_bytes + access_log::RING_BYTES as u64 } else { 0 };
-        Needs {
+        Requirements {
             names: segments.len() as u64 + semaphores,
             shared,
             private: (workers + 1 + u64::from(journaled)) * PROCESS_BYTES,
-            growth: workers * (hashes + cache),
-            descriptors: connections + FILES_BESIDE_CONNECTIONS + if http { CACHED_FILES } else { 0 },
+            growth: workers * own.growth,
+            descriptors: slots as u64 + FILES_BESIDE_CONNECTIONS + own.descriptors,
             tasks: 1 + journal_threads + workers * worker_threads,
-            file: largest.max(segment).max(log),
+            file: largest.max(segment).max(own.file),
             address_space: all_shared + ADDRESS_BYTES_PER_THREAD * (worker_threads + 1),
             disk: if existing.has_segments { 0 } else { segment },
         }
@@ -121,18 +117,38 @@ pub fn shape(settings: &Settings, accounts: u32) -> Shape {
     }
 }
 
-/// Slots for connections, for each service: those that there may be at a time, and the reserved ones.
+/// The services as shared memory has them, those that are off included.
 #[must_use]
-pub fn connections_of(settings: &Settings) -> PerService<u32> {
-    let http = settings.http.is_on().then_some(settings.http.connections);
-    [Some(settings.max_connections), http].map(|allowed| allowed.map_or(0, |allowed| allowed + RESERVED_CONNECTIONS))
+pub fn blueprints(services: &[Entry], settings: &Settings) -> Vec<ServiceBlueprint> {
+    let slots = |entry: &Entry| (entry.listen)(settings).map_or(0, |listen| listen.connections + RESERVED_CONNECTIONS);
+    services.iter().map(|entry| ServiceBlueprint { name: entry.name, slots: slots(entry) }).collect()
+}
+
+/// Whether a service is on that writes to the access log.
+fn writes_access_log(services: &[Entry], settings: &Settings) -> bool {
+    services.iter().any(|entry| entry.writes_access_log && (entry.listen)(settings).is_some())
+}
+
+/// Slots for connections of all services.
+fn slots(services: &[Entry], settings: &Settings) -> usize {
+    blueprints(services, settings).iter().map(|service| service.slots as usize).sum()
+}
+
+/// What the services that are on need together in each worker; of files the largest.
+fn needs(services: &[Entry], settings: &Settings) -> Needs {
+    let on = services.iter().filter(|entry| (entry.listen)(settings).is_some());
+    on.map(|entry| (entry.needs)(settings)).fold(Needs::default(), |all, one| Needs {
+        threads: all.threads + one.threads,
+        growth: all.growth + one.growth,
+        descriptors: all.descriptors + one.descriptors,
+        file: all.file.max(one.file),
+    })
 }
 
 /// Every segment that is made, by its object, with its bytes.
-fn segments(settings: &Settings, existing: Existing) -> Vec<(&'static str, u64)> {
+fn segments(settings: &Settings, existing: Existing, slots: usize, logs: bool) -> Vec<(&'static str, u64)> {
     let shape = shape(settings, settings.accounts.max(existing.accounts));
-    let slots = connections_of(settings).iter().sum::<u32>() as usize;
-    let log = settings.http.is_on().then(|| (access_log::SEGMENT, AccessLog::bytes_for(MAX_WORKERS)));
+    let log = logs.then(|| (access_log::SEGMENT, AccessLog::bytes_for(MAX_WORKERS)));
     let all = instance::segment_bytes(&shape, slots).into_iter().chain(log);
     all.map(|(name, bytes)| (name, bytes as u64)).collect()
 }
@@ -140,15 +156,17 @@ fn segments(settings: &Settings, existing: Existing) -> Vec<(&'static str, u64)>
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::limits::CACHED_FILES;
+    use crate::service::table::SERVICES;
 
     #[test]
     fn what_is_switched_off_takes_nothing() {
         let on = Settings { workers: 2, ..Settings::default() };
-        let all = Needs::of(&on, Existing::default());
+        let all = Requirements::of(SERVICES, &on, Existing::default());
         let mut settings = on.clone();
         settings.http.port = 0;
         settings.durability = Durability::None;
-        let least = Needs::of(&settings, Existing::default());
+        let least = Requirements::of(SERVICES, &settings, Existing::default());
         assert_eq!((least.tasks, all.tasks), (1 + 2 * 4, 1 + 3 + 2 * 7));
         assert_eq!(least.disk, 0);
         assert_eq!(all.descriptors - least.descriptors, 512 + 64 + CACHED_FILES);
@@ -158,10 +176,10 @@ mod tests {
     #[test]
     fn what_the_data_directory_has_counts() {
         let settings = Settings::default();
-        let fresh = Needs::of(&settings, Existing::default());
+        let fresh = Requirements::of(SERVICES, &settings, Existing::default());
         assert_eq!(fresh.disk, (64 << 20) + 4096);
         let grown = Existing { accounts: 1_000_000, records_per_segment: Some(4096), has_segments: true };
-        let needs = Needs::of(&settings, grown);
+        let needs = Requirements::of(SERVICES, &settings, grown);
         assert_eq!(needs.disk, 0, "one segment is there");
         assert!(needs.shared_bytes() > fresh.shared_bytes() + 63_000_000, "990,000 accounts more, of 64 bytes");
     }
