@@ -17,10 +17,10 @@ use bank::Bank;
 use bank_vault::base::limits::{LINGER_BYTES, MAX_FAILED_LOGINS, MAX_WAITING_LOGINS};
 use bank_vault::base::vocab::{AccountId, Lsn};
 use bank_vault::ipc::layout::Counter;
-use bank_vault::store::users::{self, Role};
 use bank_vault::service::bank::wire::{Request, Response, Status};
 use bank_vault::store::connection::Service;
 use bank_vault::store::instance::stats::BoundStats;
+use bank_vault::store::users::{self, Role};
 use crowd::{Crowd, connect_from, flood, flood_over, is_closed, longest, memory, reset};
 use server::{Server, await_that};
 

@@ -9,12 +9,14 @@ mod dashboard;
 mod events;
 pub mod metrics;
 pub mod numbers;
+pub mod pages;
 pub mod readiness;
 pub mod sample;
 pub mod view;
 
 pub use dashboard::{DASHBOARD, DASHBOARD_POLICY};
 pub use metrics::metrics;
+pub use pages::pages;
 pub use readiness::{Unready, readiness};
 pub use sample::Sample;
 pub use view::{View, Watcher};

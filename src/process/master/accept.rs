@@ -6,7 +6,7 @@ use crate::base::limits::ACCEPT_BACKOFF_MS;
 use crate::ipc::{IpcError, fdpass, net};
 use crate::process::master::children::Listeners;
 use crate::process::master::driver::{Driver, LISTENER};
-use crate::process::worker::Farewell;
+use crate::process::worker::ReleaseNotice;
 use crate::store::connection::Service;
 
 /// Connections accepted before the children are looked after again.
@@ -115,14 +115,14 @@ impl Driver {
     /// A worker says which connections it has closed, or that its lane has room again.
     pub(super) fn hear(&mut self, index: usize) {
         let Some(slot) = self.workers.get_mut(index).and_then(Option::as_mut) else { return };
-        let mut buffer = [0; Farewell::BYTES * Farewell::MOST];
+        let mut buffer = [0; ReleaseNotice::BYTES * ReleaseNotice::MOST];
         loop {
             let Some(process) = &slot.process else { return };
             // Closed, or nothing more: the pidfd says when it is dead.
             let Ok(Some(message)) = fdpass::receive(process.lane.as_fd(), &mut buffer) else { return };
-            let (farewells, _) = buffer[..message.length].as_chunks::<{ Farewell::BYTES }>();
-            for farewell in farewells.iter().copied().map(Farewell::from_bytes) {
-                if farewell != Farewell::ROOM && !self.connections.part(farewell, slot) {
+            let (farewells, _) = buffer[..message.length].as_chunks::<{ ReleaseNotice::BYTES }>();
+            for farewell in farewells.iter().copied().map(ReleaseNotice::from_bytes) {
+                if farewell != ReleaseNotice::ROOM && !self.connections.part(farewell, slot) {
                     log::error!("worker {index} says good-bye for a connection it does not have: {farewell:?}");
                 }
             }

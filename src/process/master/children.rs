@@ -12,11 +12,11 @@ use crate::ipc::process::{self, Child};
 use crate::ipc::{IpcError, fdpass};
 use crate::process::journal;
 use crate::process::worker;
-use crate::store::users::Users;
 use crate::store::access_log::AccessLog;
 use crate::store::connection::PerService;
 use crate::store::instance::Instance;
 use crate::store::journal::Directory;
+use crate::store::users::Users;
 
 /// A listening socket for each service that is on.
 pub type Listeners = PerService<Option<OwnedFd>>;

@@ -8,7 +8,7 @@ use crate::ipc::fdpass;
 use crate::ipc::lane::Ticket;
 use crate::ipc::process::monotonic_ns;
 use crate::process::master::children::WorkerSlot;
-use crate::process::worker::Farewell;
+use crate::process::worker::ReleaseNotice;
 use crate::store::connection::slot::{Claim, ConnectionSlot, Holder, NOBODY_YET, Progress};
 use crate::store::connection::{PerService, Service};
 use crate::store::instance::Instance;
@@ -203,7 +203,7 @@ impl Connections {
 
     /// A worker has closed a connection, or gives it back to be handed on; `false` when it is not one that `slot`'s worker
     /// had.
-    pub fn part(&mut self, farewell: Farewell, worker: &mut WorkerSlot) -> bool {
+    pub fn part(&mut self, farewell: ReleaseNotice, worker: &mut WorkerSlot) -> bool {
         let number = u16::try_from(worker.index).unwrap_or(u16::MAX);
         let index = farewell.slot as usize;
         let Some(claim) = self.slots.get(index).map(ConnectionSlot::claim) else { return false };

@@ -26,8 +26,8 @@ use weigh::Scales;
 pub use weigh::Shortage;
 
 use crate::base::config::{Durability, Settings};
-use crate::store::users::{Users, UsersError};
 use crate::store::journal::{Directory, DirectoryError, segment};
+use crate::store::users::{Users, UsersError};
 
 /// What a check is made for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -23,11 +23,11 @@ use crate::process::master::dispatch::Connections;
 use crate::process::master::driver::{Driver, EventSources};
 use crate::process::master::start::{self, Occasion, Plan};
 use crate::process::master::{MasterError, Unlinker, check_environment, log_target, number_users};
-use crate::store::users::Users;
 use crate::store::access_log::AccessLog;
 use crate::store::connection::{PerService, Service};
 use crate::store::instance::Instance;
 use crate::store::journal::{Directory, Principals};
+use crate::store::users::Users;
 
 /// What the program before this one has left.
 pub struct Left {
