@@ -17,10 +17,10 @@ use bank::Bank;
 use bank_vault::base::limits::{LINGER_BYTES, MAX_FAILED_LOGINS, MAX_WAITING_LOGINS};
 use bank_vault::base::vocab::{AccountId, Lsn};
 use bank_vault::ipc::layout::Counter;
-use bank_vault::store::users::{self, Role};
 use bank_vault::service::bank::wire::{Request, Response, Status};
-use bank_vault::store::connection::Service;
-use bank_vault::store::instance::stats::BoundStats;
+use bank_vault::store::connection::ServiceId;
+use bank_vault::store::instance::stats::WorkerStats;
+use bank_vault::store::users::{self, Role};
 use crowd::{Crowd, connect_from, flood, flood_over, is_closed, longest, memory, reset};
 use server::{Server, await_that};
 
@@ -37,16 +37,16 @@ fn ping(bank: &mut Bank) {
 }
 
 /// What all workers have counted of something.
-fn counted(server: &Server, of: impl Fn(&BoundStats) -> &Counter) -> u64 {
-    server.stats().workers().iter().map(|row| of(&row.stats.bounds).get()).sum()
+fn counted(server: &Server, of: impl Fn(&WorkerStats) -> &Counter) -> u64 {
+    server.stats().workers().iter().map(|row| of(&row.stats).get()).sum()
 }
 
 fn silent(server: &Server) -> u64 {
-    counted(server, |bounds| &bounds.silent[Service::Bank.index()])
+    counted(server, |stats| &stats.services[ServiceId::FIRST.index()].silent)
 }
 
 fn evicted(server: &Server) -> u64 {
-    counted(server, |bounds| &bounds.evicted[Service::Bank.index()])
+    counted(server, |stats| &stats.services[ServiceId::FIRST.index()].evicted)
 }
 
 #[test]
@@ -64,7 +64,7 @@ fn who_is_turned_away_and_floods_delays_nobody() {
         let (took, pings) = longest(A_WHILE, || ping(&mut client));
         assert!(took < BEARABLE, "{mode}: {took:?} for one of {pings} PINGs beside {} floods", floods.rounds());
         drop(floods);
-        assert!(counted(&server, |bounds| &bounds.flooders_closed) > 0, "{mode}");
+        assert!(counted(&server, |stats| &stats.bounds.flooders_closed) > 0, "{mode}");
         assert_eq!(server.stats().workers()[0].deaths(), 0, "{mode}");
     }
 }
@@ -85,7 +85,7 @@ fn what_is_still_read_of_a_client_after_good_bye_is_bounded() {
     // What the kernel holds for both ends comes in addition.
     let most = LINGER_BYTES as u64 + (16 << 20);
     assert!(sent >= LINGER_BYTES as u64 && sent < most, "{sent} bytes");
-    await_that("it is counted", || counted(&server, |bounds| &bounds.flooders_closed) == 1);
+    await_that("it is counted", || counted(&server, |stats| &stats.bounds.flooders_closed) == 1);
 }
 
 #[test]
@@ -142,7 +142,7 @@ fn logins_under_way_delay_nobody_who_is_logged_in() {
     alice.login("alice", "pw123456").unwrap().unwrap();
     alice.call(&Request::Deposit { account: AccountId(1), amount: "1.00".parse().unwrap() }).unwrap();
     let crowd = guessers(&server, 100);
-    await_that("they wait", || counted(&server, |bounds| &bounds.logins_waiting) > 50);
+    await_that("they wait", || counted(&server, |stats| &stats.bounds.logins_waiting) > 50);
     for _ in 0..5 {
         let begin = Instant::now();
         assert!(matches!(alice.call(&Request::Totals).unwrap(), Response::Totals(_)));
@@ -151,7 +151,7 @@ fn logins_under_way_delay_nobody_who_is_logged_in() {
         let took = begin.elapsed();
         assert!(took < BEARABLE, "{took:?} for TOTALS and HISTORY");
     }
-    assert!(counted(&server, |bounds| &bounds.logins_waiting) > 0, "LOGINs have been waiting all the time");
+    assert!(counted(&server, |stats| &stats.bounds.logins_waiting) > 0, "LOGINs have been waiting all the time");
     drop(crowd);
 }
 
@@ -169,7 +169,7 @@ fn totals_of_one_user_keep_no_other_user_waiting() {
         // More than are answered before the test is over.
         (0..200).for_each(|_| assert!(other.send(&Request::Totals).is_ok()));
     }
-    await_that("they wait", || counted(&server, |bounds| &bounds.lookups_waiting) > 20);
+    await_that("they wait", || counted(&server, |stats| &stats.bounds.lookups_waiting) > 20);
     let took = |bank: &mut Bank| {
         let begin = Instant::now();
         assert!(matches!(bank.call(&Request::Totals).unwrap(), Response::Totals(_)));
@@ -184,14 +184,14 @@ fn totals_of_one_user_keep_no_other_user_waiting() {
 fn logins_of_one_address_keep_no_other_address_out() {
     let (server, _home) = with_users(&[]);
     let crowd = guessers(&server, MAX_WAITING_LOGINS + 50);
-    await_that("their queue is full", || counted(&server, |bounds| &bounds.logins_refused) > 0);
-    let waiting = counted(&server, |bounds| &bounds.logins_waiting);
+    await_that("their queue is full", || counted(&server, |stats| &stats.bounds.logins_refused) > 0);
+    let waiting = counted(&server, |stats| &stats.bounds.logins_waiting);
     assert!(waiting <= MAX_WAITING_LOGINS as u64, "{waiting}");
     let begin = Instant::now();
     let mut alice = Bank::over(connect_from([127, 0, 0, 2], server.address));
     alice.login("alice", "pw123456").unwrap().unwrap();
     let took = begin.elapsed();
-    let left = counted(&server, |bounds| &bounds.logins_waiting);
+    let left = counted(&server, |stats| &stats.bounds.logins_waiting);
     assert!(left > waiting / 2, "it took {took:?}, and {left} of {waiting} others were still waiting");
     // Those whose queue was full were told so, and are connected still.
     let refused = crowd.into_iter().rev().find_map(|mut guesser| {
@@ -205,10 +205,10 @@ fn logins_of_one_address_keep_no_other_address_out() {
 fn passwords_of_connections_that_are_gone_are_not_checked() {
     let (server, _home) = with_users(&[]);
     let crowd = guessers(&server, 200);
-    await_that("they wait", || counted(&server, |bounds| &bounds.logins_waiting) > 100);
+    await_that("they wait", || counted(&server, |stats| &stats.bounds.logins_waiting) > 100);
     crowd.into_iter().for_each(|guesser| reset(guesser.stream));
-    await_that("nobody waits", || counted(&server, |bounds| &bounds.logins_waiting) == 0);
-    let failed = counted(&server, |bounds| &bounds.logins_failed);
+    await_that("nobody waits", || counted(&server, |stats| &stats.bounds.logins_waiting) == 0);
+    let failed = counted(&server, |stats| &stats.bounds.logins_failed);
     assert!(failed < 150, "{failed} passwords of 200 were checked");
 }
 
@@ -224,7 +224,7 @@ fn a_connection_may_guess_three_times() {
         assert_eq!(guesser.read().unwrap().1, Response::Error { opcode: 1, status: Status::Auth });
     }
     assert!(guesser.is_closed());
-    let counts = [counted(&server, |bounds| &bounds.logins_failed), counted(&server, |bounds| &bounds.guessers_closed)];
+    let counts = [counted(&server, |stats| &stats.bounds.logins_failed), counted(&server, |stats| &stats.bounds.guessers_closed)];
     assert_eq!(counts, [u64::from(MAX_FAILED_LOGINS), 1]);
     // Fewer are forgiven.
     let mut clumsy = Bank::connect(server.address);
@@ -250,7 +250,7 @@ fn who_does_not_log_in_is_closed_and_a_ping_is_no_login() {
         assert!(begin.elapsed() >= Duration::from_secs(1), "{mode}");
         assert!(is_closed(&mut silent), "{mode}");
         ping(&mut known);
-        assert_eq!(counted(&server, |bounds| &bounds.strangers_closed), 2, "{mode}");
+        assert_eq!(counted(&server, |stats| &stats.bounds.strangers_closed), 2, "{mode}");
     }
 }
 

@@ -265,7 +265,7 @@ fn a_full_queue_is_answered_503() {
     let site = Site::with(&list, &["--workers", "1", "--http-threads", "1"]);
     let mut visitors: Vec<Visitor> = files.iter().map(|_| site.visit()).collect();
     let worker = site.server.workers[0];
-    let row = || site.server.stats().workers()[0].stats.web.accepted.get();
+    let row = || site.server.stats().workers()[0].stats.services[1].accepted.get();
     await_that("all are with the worker", || row() == 500);
     send(worker, Signal::SIGSTOP);
     for (visitor, (name, _)) in visitors.iter_mut().zip(&files) {

@@ -186,7 +186,7 @@ fn every_accept_mode_serves_both() {
         for _ in 0..20 {
             assert_eq!(site.get("/").body, PAGE, "{mode}");
         }
-        let served: u64 = site.server.stats().workers().iter().map(|row| row.stats.web.accepted.get()).sum();
+        let served: u64 = site.server.stats().workers().iter().map(|row| row.stats.services[1].accepted.get()).sum();
         assert_eq!(served, 20, "{mode}");
     }
 }

@@ -10,8 +10,8 @@ use std::process::Command;
 
 use bank::{Bank, deposit};
 use bank_vault::base::vocab::Cents;
-use bank_vault::store::users::{self, Role};
 use bank_vault::service::bank::wire::Response;
+use bank_vault::store::users::{self, Role};
 use nix::sys::signal::Signal;
 use server::{Server, await_that, master, send, unused_name};
 

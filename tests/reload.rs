@@ -9,8 +9,8 @@ use std::fs;
 use std::path::Path;
 
 use bank::Bank;
-use bank_vault::store::users::{Role, add};
 use bank_vault::service::bank::wire::{Request, Response, Status};
+use bank_vault::store::users::{Role, add};
 use nix::sys::signal::Signal;
 use server::{Server, await_that};
 

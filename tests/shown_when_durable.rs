@@ -13,9 +13,9 @@ use std::process::Command;
 
 use bank::Bank;
 use bank_vault::base::vocab::{AccountId, Cents, Lsn};
-use bank_vault::store::users::{self, Role};
 use bank_vault::service::bank::wire::{Opcode, Request, Response, Status};
 use bank_vault::store::instance::Instance;
+use bank_vault::store::users::{self, Role};
 use nix::sys::signal::Signal;
 use server::{await_that, send};
 use visitor::Site;

@@ -56,8 +56,8 @@ pub const HTTP_STEPS_PER_TURN: usize = 16;
 pub const SENT_BYTES_PER_TURN: u64 = 512 * 1024;
 /// Connections that a worker takes in before those that are there have their turn.
 pub const ACCEPTS_PER_TURN: usize = 32;
-/// Answers of the threads that are delivered before others have their turn.
-pub const FINDINGS_PER_TURN: usize = 128;
+/// Results of jobs of the threads that are delivered before others have their turn.
+pub const JOB_RESULTS_PER_TURN: usize = 128;
 /// Bytes that the reader of a stream of events may send; a stream has no use for them. Beyond it the connection is closed.
 pub const STREAM_INPUT_BYTES: usize = 64 * 1024;
 /// Bytes of events that wait for one reader. Who has more to fetch does not look, and is closed.

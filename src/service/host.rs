@@ -73,7 +73,7 @@ pub trait Hosted {
     fn stop(&mut self);
 
     /// See [`Service::finish`].
-    fn finish(&mut self);
+    fn finish(self: Box<Self>);
 
     /// The slots of its connections.
     fn slots(&self) -> Range<u32>;
@@ -199,7 +199,7 @@ impl<S: Service> Hosted for Host<S> {
         self.service.stop();
     }
 
-    fn finish(&mut self) {
+    fn finish(self: Box<Self>) {
         self.service.finish();
     }
 

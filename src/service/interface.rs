@@ -83,5 +83,9 @@ pub trait Service {
     fn stop(&mut self) {}
 
     /// All sessions have ended, and the process is about to.
-    fn finish(&mut self) {}
+    fn finish(self)
+    where
+        Self: Sized,
+    {
+    }
 }

@@ -1,6 +1,6 @@
 //! Threads for what may block, so that the event loop never does.
 //!
-//! The event loop hands in jobs over a bounded channel, and is woken when a finding lies in the other one. A [`FairPool`] has a queue
+//! The event loop hands in jobs over a bounded channel, and is woken when a result lies in the other one. A [`FairPool`] has a queue
 //! before that channel, in which one owner's jobs do not keep those of the others waiting.
 
 use std::collections::VecDeque;
@@ -10,20 +10,20 @@ use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded, unbounded};
 
-use crate::service::fair::FairQueue;
+use crate::service::fair_queue::FairQueue;
 
-/// Threads that make findings `F` of jobs `J`.
-pub struct Pool<J, F> {
+/// Threads that make results `R` of jobs `J`.
+pub struct Pool<J, R> {
     jobs: Sender<J>,
-    findings: Receiver<F>,
+    results: Receiver<R>,
 }
 
 /// The queue of jobs is full; the job comes back.
 pub struct Overloaded<J>(pub J);
 
-impl<J: Send + 'static, F: Send + 'static> Pool<J, F> {
+impl<J: Send + 'static, R: Send + 'static> Pool<J, R> {
     /// Starts `threads` threads called `name`, with a queue of `depth` jobs between them and the event loop. `wake` is called from
-    /// them whenever a finding is ready.
+    /// them whenever a result is ready.
     ///
     /// # Errors
     /// No thread can be started.
@@ -31,17 +31,17 @@ impl<J: Send + 'static, F: Send + 'static> Pool<J, F> {
         name: &str,
         threads: usize,
         depth: usize,
-        work: impl Fn(J) -> F + Send + Sync + 'static,
+        work: impl Fn(J) -> R + Send + Sync + 'static,
         wake: impl Fn() + Send + Sync + 'static,
     ) -> io::Result<Self> {
         let (jobs, inbox) = bounded::<J>(depth);
-        let (outbox, findings) = unbounded();
-        let hands = Arc::new((work, wake));
+        let (outbox, results) = unbounded();
+        let shared = Arc::new((work, wake));
         for number in 0..threads {
-            let (inbox, outbox, hands) = (inbox.clone(), outbox.clone(), hands.clone());
+            let (inbox, outbox, shared) = (inbox.clone(), outbox.clone(), shared.clone());
             let serve = move || {
                 for job in inbox {
-                    let (work, wake) = &*hands;
+                    let (work, wake) = &*shared;
                     if outbox.send(work(job)).is_err() {
                         return;
                     }
@@ -52,7 +52,7 @@ impl<J: Send + 'static, F: Send + 'static> Pool<J, F> {
             let named = |error: io::Error| format!("cannot start the thread {name}-{number}: {error}");
             started.map_err(|error| io::Error::new(error.kind(), named(error)))?;
         }
-        Ok(Pool { jobs, findings })
+        Ok(Pool { jobs, results })
     }
 
     /// Hands in a job; never waits.
@@ -65,15 +65,15 @@ impl<J: Send + 'static, F: Send + 'static> Pool<J, F> {
         })
     }
 
-    /// The next finding, if one is ready.
-    pub fn finding(&self) -> Option<F> {
-        self.findings.try_recv().ok()
+    /// The next result, if one is ready.
+    pub fn result(&self) -> Option<R> {
+        self.results.try_recv().ok()
     }
 }
 
 /// A pool behind a fair queue: its threads take jobs from the owners `K` in turn.
-pub struct FairPool<K, J, F> {
-    pool: Pool<J, F>,
+pub struct FairPool<K, J, R> {
+    pool: Pool<J, R>,
     waiting: FairQueue<K, J>,
     /// Jobs that the threads have or will take next, and how many these may be: two for each, so that none waits for the event loop.
     at_work: usize,
@@ -83,14 +83,14 @@ pub struct FairPool<K, J, F> {
 }
 
 /// What came of a job.
-pub enum Done<J, F> {
+pub enum Finished<J, R> {
     /// It was done.
-    Found(F),
+    Done(R),
     /// It was not, for want of room in the queue.
     Refused(J),
 }
 
-impl<K: Copy + Eq + Hash, J: Send + 'static, F: Send + 'static> FairPool<K, J, F> {
+impl<K: Copy + Eq + Hash, J: Send + 'static, R: Send + 'static> FairPool<K, J, R> {
     /// Starts `threads` threads as [`Pool::start`] does, with a queue of `most` jobs before them.
     ///
     /// # Errors
@@ -99,7 +99,7 @@ impl<K: Copy + Eq + Hash, J: Send + 'static, F: Send + 'static> FairPool<K, J, F
         name: &str,
         threads: usize,
         most: usize,
-        work: impl Fn(J) -> F + Send + Sync + 'static,
+        work: impl Fn(J) -> R + Send + Sync + 'static,
         wake: impl Fn() + Send + Sync + 'static,
     ) -> io::Result<Self> {
         let most_at_work = 2 * threads;
@@ -118,20 +118,26 @@ impl<K: Copy + Eq + Hash, J: Send + 'static, F: Send + 'static> FairPool<K, J, F
     }
 
     /// The next job that is done or refused, if there is one.
-    pub fn done(&mut self) -> Option<Done<J, F>> {
+    pub fn done(&mut self) -> Option<Finished<J, R>> {
         if let Some(job) = self.refused.pop_front() {
-            return Some(Done::Refused(job));
+            return Some(Finished::Refused(job));
         }
-        let finding = self.pool.finding()?;
+        let result = self.pool.result()?;
         self.at_work -= 1;
         self.feed();
-        Some(Done::Found(finding))
+        Some(Finished::Done(result))
     }
 
     /// Whether a job was refused and nobody has asked for it.
     #[must_use]
     pub fn has_refused(&self) -> bool {
         !self.refused.is_empty()
+    }
+
+    /// Whether no thread works, and nothing waits to be taken.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.at_work == 0 && self.refused.is_empty()
     }
 
     /// Jobs that no thread has begun, but for a few.
@@ -173,13 +179,13 @@ mod tests {
             assert!(!pool.submit('a', job), "two at work, ten wait");
         }
         assert!(pool.submit('b', 100), "somebody loses a job");
-        assert!(matches!(pool.done(), Some(Done::Refused(11))));
+        assert!(matches!(pool.done(), Some(Finished::Refused(11))));
         pool.forget(|job| *job == 3);
         let mut order = Vec::new();
         for _ in 0..5 {
             start.send(()).unwrap();
             told.recv_timeout(Duration::from_secs(10)).unwrap();
-            let Some(Done::Found(job)) = pool.done() else { panic!("it was done") };
+            let Some(Finished::Done(job)) = pool.done() else { panic!("it was done") };
             order.push(job);
         }
         // When the other owner came, two were at work and it was the first one's turn.

@@ -1,53 +1,30 @@
-//! Who goes when places run out: silent connections, the longest silent first; never one that waits for an answer or gets one, and
-//! never one that has logged in.
+//! Making room: silent connections are closed when places run out, the longest silent first; never one that waits for an answer or
+//! gets one, and never one that has earned its place.
 //!
-//! A service has a few slots more than it may have connections (`RESERVED_CONNECTIONS`), so whoever comes while all places are
-//! taken has a slot all the same, and has a silent connection closed. If this worker has none, but others have, they close some in their
-//! next rounds, which the newcomer waits for. If nobody has, it is told that there is no room; of HTTP, `health` and `ready` are
+//! A service has a few slots more than it may have connections (`RESERVED_CONNECTIONS`), so a connection that comes while all places
+//! are taken has a slot all the same, and has a silent one closed. If this worker has none, but others have, they close some at their
+//! next ticks, which the new connection waits for. If nobody has, it is told that there is no room; of HTTP, `health` and `ready` are
 //! answered all the same.
 
 use crate::base::limits::SILENT_MILLISECONDS;
-use crate::process::worker::guest::Guest;
-use crate::process::worker::{ROUND_NS, Worker};
-use crate::service::bank::session as bank;
-use crate::service::http::session as web;
-use crate::service::http::session::Stage;
-use crate::service::visit::{Parting, Place};
-use crate::store::connection::Service;
+use crate::process::worker::worker::{TICK_NS, Worker};
+use crate::service::connection_state::{Admission, Closing};
+use crate::service::session::{Silence, Silent};
+use crate::store::connection::ServiceId;
 
 const SILENT_NS: u64 = SILENT_MILLISECONDS * 1_000_000;
 /// Candidates that one look at all connections finds, at most.
 const CANDIDATES: usize = 64;
-/// How soon all connections are looked at again after nobody was found.
+/// How soon all connections are looked at again after none was found.
 const REST_NS: u64 = 1_000_000;
 
-/// What a connection is at that may be closed to make room; the first of these go first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Silence {
-    /// It has no place: it was told good-bye, or there was none for it.
-    Placeless,
-    /// Of HTTP: between two requests, or with an answer that waits for the access log.
-    BetweenRequests,
-    /// It has sent nothing; of the bank: has not logged in.
-    Stranger,
-    /// Of HTTP: it has begun a request that it does not end.
-    Unfinished,
-}
+/// A connection that may be closed: since when it is silent, its slot, and which of the connections of the slot it is.
+type Candidate = (Silent, u32, u32);
 
-/// How soon a connection goes: by what it is at, then by since when. The least goes first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Rank {
-    silence: Silence,
-    since_ns: u64,
-}
-
-/// A connection that may go: its rank, its slot, and the life of that.
-type Candidate = (Rank, u32, u32);
-
-/// The connections of a service that go next.
+/// The connections of a service that are closed next.
 #[derive(Debug, Default)]
 pub struct Candidates {
-    parting: List,
+    not_admitted: List,
     silent: List,
 }
 
@@ -55,32 +32,32 @@ pub struct Candidates {
 struct List {
     /// The last goes first.
     next: Vec<Candidate>,
-    /// Nobody was found, and nobody looks again before.
+    /// None was found, and none is looked for before this time.
     rest_until_ns: u64,
 }
 
-/// What is to be had.
+/// What there is too little of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Want {
-    /// A place: somebody has to go who has one.
+    /// Places: a connection that was admitted is to be closed.
     Place,
-    /// A slot, which those have as well who were told good-bye.
+    /// Slots, which connections have as well that are closing or were not admitted.
     Slot,
 }
 
-/// Whom to close.
+/// What is to be closed.
 #[derive(Clone, Copy, Debug)]
 struct Aim {
     want: Want,
-    /// How long it must have been silent.
+    /// How long it must have been silent, nanoseconds.
     patience_ns: u64,
-    /// Not this one: it is for it.
+    /// Not this one: the room is for it.
     newcomer: Option<u32>,
 }
 
 impl Want {
-    fn takes(self, rank: Rank) -> bool {
-        (self == Want::Slot) == (rank.silence == Silence::Placeless)
+    fn takes(self, silent: Silent) -> bool {
+        (self == Want::Slot) == (silent.at == Silence::NotAdmitted)
     }
 }
 
@@ -88,58 +65,19 @@ impl Candidates {
     fn list(&mut self, want: Want) -> &mut List {
         match want {
             Want::Place => &mut self.silent,
-            Want::Slot => &mut self.parting,
+            Want::Slot => &mut self.not_admitted,
         }
     }
 }
 
-/// The rank of a connection, if it may go.
-fn rank_of(guest: &Guest) -> Option<Rank> {
-    let visit = guest.visit();
-    if matches!(visit.parting, Parting::Lingering(_)) {
-        return Some(Rank { silence: Silence::Placeless, since_ns: visit.active_ns });
-    }
-    let rank = match guest {
-        Guest::Bank(guest) => rank_of_bank(guest),
-        Guest::Web(guest) => rank_of_web(guest),
-    }?;
-    Some(if visit.place == Place::Granted { rank } else { Rank { silence: Silence::Placeless, ..rank } })
-}
-
-/// PING is no LOGIN: what counts is since when it could have logged in.
-fn rank_of_bank(guest: &bank::Guest) -> Option<Rank> {
-    let stranger = guest.session.is_none() && guest.pending.is_none();
-    stranger.then(|| Rank { silence: Silence::Stranger, since_ns: guest.connection.slot().opened_ns() })
-}
-
-fn rank_of_web(guest: &web::Guest) -> Option<Rank> {
-    let since_ns = guest.active_ns;
-    let unfinished = guest.partial_since_ns.unwrap_or(since_ns);
-    match guest.stage {
-        Stage::Listening if guest.told.is_some() => None,
-        Stage::Listening if guest.partial_since_ns.is_some() => {
-            Some(Rank { silence: Silence::Unfinished, since_ns: unfinished })
-        }
-        // Whole, and waits for its place.
-        Stage::Listening if guest.connection.unread() > 0 => None,
-        Stage::Listening if guest.has_asked => Some(Rank { silence: Silence::BetweenRequests, since_ns }),
-        Stage::Unlogged { .. } => Some(Rank { silence: Silence::BetweenRequests, since_ns }),
-        Stage::Listening => Some(Rank { silence: Silence::Stranger, since_ns }),
-        Stage::Skipping(_) => Some(Rank { silence: Silence::Unfinished, since_ns: unfinished }),
-        Stage::Awaiting | Stage::Sending(_) | Stage::Streaming(_) => None,
-    }
-}
-
-impl Rank {
-    fn is_ripe(self, now_ns: u64, patience_ns: u64) -> bool {
-        now_ns.saturating_sub(self.since_ns) >= patience_ns
-    }
+fn is_ripe(silent: Silent, now_ns: u64, patience_ns: u64) -> bool {
+    now_ns.saturating_sub(silent.since_ns) >= patience_ns
 }
 
 impl Worker {
-    /// Sees to it that there is a place for the newcomer in `slot`, or says that there is none.
-    pub(super) fn find_place(&mut self, slot: u32) {
-        let service = self.intake.service_of(slot);
+    /// Sees to it that there is room for the new connection in `slot`, or tells it that there is none.
+    pub fn find_room(&mut self, slot: u32) {
+        let service = self.services.id_of(slot);
         let occupancy = self.instance.occupancy(service);
         let mut aim = Aim { want: Want::Slot, patience_ns: 0, newcomer: Some(slot) };
         if occupancy.shortage() > 0 {
@@ -153,20 +91,21 @@ impl Worker {
         }
         let others =
             (0..).zip(self.instance.workers()).filter(|(worker, row)| *worker != self.number && row.pid() != 0);
-        let others_can = others.map(|(_, row)| row.stats.bounds.silent[service.index()].get()).sum::<u64>() > 0;
-        let until_ns = self.desk.counter.now_ns + 2 * ROUND_NS;
+        let others_can = others.map(|(_, row)| row.stats.services[service.index()].silent.get()).sum::<u64>() > 0;
+        let until_ns = self.now_ns + 2 * TICK_NS;
         let may_wait = others_can && occupancy.shortage() == 0;
-        self.set_place(slot, if may_wait { Place::Awaited { until_ns } } else { Place::Denied });
+        self.set_admission(slot, if may_wait { Admission::Awaited { until_ns } } else { Admission::Denied });
     }
 
-    /// Makes room where there are too many, and tells those who wait for it.
-    pub(super) fn share_places(&mut self) {
-        for service in Service::ALL {
-            let mine = self.guests[self.instance.slots_of(service)].iter().flatten();
-            let silent = mine.filter_map(rank_of).filter(|rank| Want::Place.takes(*rank));
-            let now_ns = self.desk.counter.now_ns;
-            let ripe = silent.filter(|rank| rank.is_ripe(now_ns, SILENT_NS)).count();
-            self.row.stats.bounds.silent[service.index()].set(ripe as u64);
+    /// Makes room where there are too many connections, and tells those that wait for it.
+    pub fn share_room(&mut self) {
+        let open: Vec<_> = self.services.ids().collect();
+        for service in open {
+            let now_ns = self.now_ns;
+            let silent = self.silent_connections(service);
+            let ripe = silent.filter(|(silent, ..)| Want::Place.takes(*silent) && is_ripe(*silent, now_ns, SILENT_NS));
+            let ripe = ripe.count() as u64;
+            self.stats_of(service).silent.set(ripe);
             let occupancy = self.instance.occupancy(service);
             let patience_ns = if occupancy.shortage() > 0 { 0 } else { SILENT_NS };
             for (count, want) in [(occupancy.shortage(), Want::Slot), (occupancy.excess(), Want::Place)] {
@@ -174,88 +113,95 @@ impl Worker {
                 let _evicted = (0..count).take_while(|_| self.evict(service, aim)).count();
             }
         }
-        for slot in 0..self.guests.len() {
-            let place = self.guests[slot].as_ref().map(|guest| guest.visit().place);
-            if let (Some(Place::Awaited { until_ns }), Ok(slot)) = (place, u32::try_from(slot)) {
-                self.settle_place(slot, until_ns);
+        for slot in self.services.slots() {
+            let state = self.services.of(slot).and_then(|host| host.state(slot));
+            if let Some(Admission::Awaited { until_ns }) = state.map(|state| state.admission) {
+                self.settle_admission(slot, until_ns);
             }
         }
     }
 
-    /// Tells a connection that waits for a place whether it has one, as soon as that is known.
-    fn settle_place(&mut self, slot: u32, until_ns: u64) {
-        let is_over = self.desk.counter.now_ns >= until_ns;
-        let place = match self.instance.occupancy(self.intake.service_of(slot)).excess() {
-            0 => Place::Granted,
-            _ if is_over => Place::Denied,
+    /// Tells a connection that waits for room whether there is some, as soon as that is known.
+    fn settle_admission(&mut self, slot: u32, until_ns: u64) {
+        let admission = match self.instance.occupancy(self.services.id_of(slot)).excess() {
+            0 => Admission::Admitted,
+            _ if self.now_ns >= until_ns => Admission::Denied,
             _ => return,
         };
-        self.set_place(slot, place);
-        self.give_turn(slot as usize);
+        self.set_admission(slot, admission);
+        self.serve(slot);
     }
 
-    fn set_place(&mut self, slot: u32, place: Place) {
-        let Some(guest) = self.guests[slot as usize].as_mut() else { return };
-        guest.visit_mut().place = place;
-        if let (Guest::Bank(guest), Place::Denied) = (guest, place) {
-            self.desk.counter.turn_away(guest);
+    fn set_admission(&mut self, slot: u32, admission: Admission) {
+        let Some(host) = self.services.of(slot) else { return };
+        let Some(state) = host.state_mut(slot) else { return };
+        state.admission = admission;
+        if admission == Admission::Denied {
+            host.deny(slot);
         }
     }
 
-    /// Closes the connection that goes first of those that will do; whether there was one.
-    fn evict(&mut self, service: Service, aim: Aim) -> bool {
+    /// Closes the first of the connections that will do; whether there was one.
+    fn evict(&mut self, service: ServiceId, aim: Aim) -> bool {
         loop {
             let next = self.candidates[service.index()].list(aim.want).next.pop();
-            let Some((rank, slot, generation)) = next else {
-                if self.look_for_candidates(service, aim) {
+            let Some((silent, slot, generation)) = next else {
+                if self.find_candidates(service, aim) {
                     continue;
                 }
                 return false;
             };
+            let Some(host) = self.services.of(slot) else { return false };
             // Something may have happened to it since it was looked at.
-            let is_same = |guest: &mut Guest| guest.visit().generation == generation && rank_of(guest) == Some(rank);
-            if rank.is_ripe(self.desk.counter.now_ns, aim.patience_ns)
-                && aim.newcomer != Some(slot)
-                && let Some(guest) = self.guests[slot as usize].take_if(is_same)
-            {
-                self.send_away(guest);
+            let is_same = host.silent(slot) == Some(silent)
+                && host.state(slot).is_some_and(|state| state.generation == generation);
+            if is_same && is_ripe(silent, self.now_ns, aim.patience_ns) && aim.newcomer != Some(slot) {
+                self.close_to_make_room(slot);
                 return true;
             }
         }
     }
 
-    /// Finds out who goes next; whether anybody may. Looks at all connections, so it finds some at once, and rests when there are none.
-    fn look_for_candidates(&mut self, service: Service, aim: Aim) -> bool {
-        let now_ns = self.desk.counter.now_ns;
-        let list = self.candidates[service.index()].list(aim.want);
-        if now_ns < list.rest_until_ns {
+    /// Finds out what is closed next; whether there is anything. Looks at all connections, so it finds some at once, and rests when there
+    /// are none.
+    fn find_candidates(&mut self, service: ServiceId, aim: Aim) -> bool {
+        let now_ns = self.now_ns;
+        if now_ns < self.candidates[service.index()].list(aim.want).rest_until_ns {
             return false;
         }
-        let ranked = self.guests[self.instance.slots_of(service)].iter().flatten().filter_map(|guest| {
-            let rank = rank_of(guest).filter(|rank| aim.want.takes(*rank) && rank.is_ripe(now_ns, aim.patience_ns))?;
-            Some((rank, guest.visit().connection.index(), guest.visit().generation))
+        let found = self.silent_connections(service).filter(|(silent, slot, _)| {
+            aim.want.takes(*silent) && is_ripe(*silent, now_ns, aim.patience_ns) && aim.newcomer != Some(*slot)
         });
-        list.next.extend(ranked.filter(|(_, slot, _)| aim.newcomer != Some(*slot)));
-        first_to_go(&mut list.next);
+        let mut found = found.collect();
+        first_to_go(&mut found);
+        let list = self.candidates[service.index()].list(aim.want);
+        list.next = found;
         if list.next.is_empty() {
             list.rest_until_ns = now_ns + REST_NS;
         }
         !list.next.is_empty()
     }
 
-    fn send_away(&mut self, mut guest: Guest) {
-        let (service, visit) = (self.intake.service_of(guest.visit().connection.index()), guest.visit());
-        if visit.parting == Parting::No {
-            if visit.place == Place::Granted {
-                self.row.stats.bounds.evicted[service.index()].add(1);
+    /// The silent connections of a service.
+    fn silent_connections(&mut self, service: ServiceId) -> impl Iterator<Item = Candidate> {
+        self.services.get(service).into_iter().flat_map(|host| {
+            let host = &*host;
+            host.slots().filter_map(|slot| Some((host.silent(slot)?, slot, host.state(slot)?.generation)))
+        })
+    }
+
+    fn close_to_make_room(&mut self, slot: u32) {
+        let stats = self.service_stats(slot);
+        if let Some(host) = self.services.of(slot)
+            && let Some(state) = host.state(slot)
+            && state.closing == Closing::No
+        {
+            if state.admission == Admission::Admitted {
+                stats.evicted.add(1);
             }
-            if let Guest::Bank(guest) = &mut guest {
-                self.desk.counter.turn_away(guest);
-                // Told if its socket takes that; it is closed now in any case.
-                let _fate = self.desk.turn(guest);
-            }
+            host.evict(slot);
         }
-        self.close(guest);
+        self.close(slot);
     }
 }
 
@@ -271,35 +217,52 @@ mod tests {
 
     #[test]
     fn the_longest_silent_goes_first_and_what_it_is_at_counts_more() {
-        use Silence::{BetweenRequests, Placeless, Stranger, Unfinished};
-        let ranks =
-            [(Stranger, 5), (Unfinished, 1), (BetweenRequests, 9), (Stranger, 3), (Placeless, 8), (Unfinished, 0)];
+        use Silence::{BeforeFirstRequest, BetweenRequests, InsideRequest, NotAdmitted};
+        let ranks = [
+            (BeforeFirstRequest, 5),
+            (InsideRequest, 1),
+            (BetweenRequests, 9),
+            (BeforeFirstRequest, 3),
+            (NotAdmitted, 8),
+            (InsideRequest, 0),
+        ];
         let mut list: Vec<Candidate> =
-            (0..).zip(ranks).map(|(slot, (silence, since_ns))| (Rank { silence, since_ns }, slot, 0)).collect();
+            (0..).zip(ranks).map(|(slot, (at, since_ns))| (Silent { at, since_ns }, slot, 0)).collect();
         first_to_go(&mut list);
-        let order: Vec<_> = std::iter::from_fn(|| list.pop()).map(|(rank, ..)| (rank.silence, rank.since_ns)).collect();
+        let order: Vec<_> =
+            std::iter::from_fn(|| list.pop()).map(|(silent, ..)| (silent.at, silent.since_ns)).collect();
         assert_eq!(
             order,
-            [(Placeless, 8), (BetweenRequests, 9), (Stranger, 3), (Stranger, 5), (Unfinished, 0), (Unfinished, 1)]
+            [
+                (NotAdmitted, 8),
+                (BetweenRequests, 9),
+                (BeforeFirstRequest, 3),
+                (BeforeFirstRequest, 5),
+                (InsideRequest, 0),
+                (InsideRequest, 1)
+            ]
         );
     }
 
     #[test]
     fn the_first_of_many_are_kept() {
-        let rank = |since_ns| Rank { silence: Silence::Stranger, since_ns };
-        let mut list: Vec<Candidate> = (0..1000).map(|slot| (rank(u64::from((slot * 7) % 1000)), slot, 0)).collect();
+        let silent = |since_ns| Silent { at: Silence::BeforeFirstRequest, since_ns };
+        let mut list: Vec<Candidate> = (0..1000).map(|slot| (silent(u64::from((slot * 7) % 1000)), slot, 0)).collect();
         first_to_go(&mut list);
-        let since: Vec<_> = list.iter().rev().map(|(rank, ..)| rank.since_ns).collect();
+        let since: Vec<_> = list.iter().rev().map(|(silent, ..)| silent.since_ns).collect();
         assert_eq!(since, (0..CANDIDATES as u64).collect::<Vec<_>>());
     }
 
     #[test]
     fn a_slot_is_had_of_those_that_leave_a_place_of_the_others() {
-        let rank = |silence| Rank { silence, since_ns: 100 };
-        assert!(Want::Slot.takes(rank(Silence::Placeless)) && !Want::Place.takes(rank(Silence::Placeless)));
-        for silence in [Silence::BetweenRequests, Silence::Stranger, Silence::Unfinished] {
-            assert!(Want::Place.takes(rank(silence)) && !Want::Slot.takes(rank(silence)));
+        let silent = |at| Silent { at, since_ns: 100 };
+        assert!(Want::Slot.takes(silent(Silence::NotAdmitted)) && !Want::Place.takes(silent(Silence::NotAdmitted)));
+        for at in [Silence::BetweenRequests, Silence::BeforeFirstRequest, Silence::InsideRequest] {
+            assert!(Want::Place.takes(silent(at)) && !Want::Slot.takes(silent(at)));
         }
-        assert!(rank(Silence::Stranger).is_ripe(350, 250) && !rank(Silence::Stranger).is_ripe(349, 250));
+        assert!(
+            is_ripe(silent(Silence::BeforeFirstRequest), 350, 250)
+                && !is_ripe(silent(Silence::BeforeFirstRequest), 349, 250)
+        );
     }
 }

@@ -1,7 +1,7 @@
 //! The bank's line in the table of services.
 
 use crate::base::limits::{LOGIN_THREADS, LOOKUP_THREADS, PASSWORD_HASH_BYTES};
-use crate::service::bank::session::Bank;
+use crate::service::bank::session::BankService;
 use crate::service::entry::{Entry, Listen, Needs};
 use crate::service::host::Host;
 
@@ -26,6 +26,6 @@ pub const ENTRY: Entry = Entry {
     writes_access_log: false,
     open: |context| {
         let slots = context.instance.slots_of(context.service);
-        Ok(Host::boxed(Bank::open(context)?, slots))
+        Ok(Host::boxed(BankService::open(context)?, slots))
     },
 };

@@ -1,6 +1,6 @@
 //! The ledger for clients, by the binary protocol of `docs/PROTOCOL.md`.
 
-pub mod login;
+pub mod entry;
 pub mod rules;
 pub mod session;
 pub mod statement;

@@ -2,7 +2,7 @@
 
 use crate::base::limits::MAX_STATEMENT_ENTRIES;
 use crate::base::vocab::{AccountId, Lsn};
-use crate::service::bank::login::Session;
+use crate::service::bank::session::login::Login;
 use crate::service::bank::wire::{Request, Response, Status};
 use crate::store::journal::record::Verdict;
 use crate::store::ledger::keys::Remembered;
@@ -43,12 +43,12 @@ pub enum Task<'a> {
 /// The status of the refusal: ERR_AUTH before LOGIN, ERR_FORBIDDEN for what the role does not allow, ERR_INVALID for a
 /// statement of no entries.
 #[inline]
-pub fn task_of<'a>(request: Request<'a>, session: Option<&Session>) -> Result<Task<'a>, Status> {
+pub fn task_of<'a>(request: Request<'a>, login: Option<&Login>) -> Result<Task<'a>, Status> {
     let allow = |allowed: bool, task| if allowed { Ok(task) } else { Err(Status::Forbidden) };
     let role = match request {
         Request::Ping => return Ok(Task::TellTime),
         Request::Login { user, pass } => return Ok(Task::Verify { user, pass }),
-        _ => session.ok_or(Status::Auth)?.role,
+        _ => login.ok_or(Status::Auth)?.role,
     };
     match request {
         Request::Deposit { account, amount } => {
@@ -127,15 +127,15 @@ mod tests {
     use crate::base::vocab::Cents;
     use crate::store::users::{AccountRange, Known, Role};
 
-    fn session(role: Role) -> Session {
-        Session::begin(b"somebody", Known { role, principal: 1 }).unwrap()
+    fn login(role: Role) -> Login {
+        Login::begin(b"somebody", Known { role, principal: 1 }).unwrap()
     }
 
     #[test]
     fn who_may_ask_what() {
         let (mine, other, amount) = (AccountId(5), AccountId(50), Cents(1));
-        let customer = session(Role::Customer(AccountRange::new(AccountId(0), AccountId(9)).unwrap()));
-        let (teller, auditor) = (session(Role::Teller), session(Role::Auditor));
+        let customer = login(Role::Customer(AccountRange::new(AccountId(0), AccountId(9)).unwrap()));
+        let (teller, auditor) = (login(Role::Teller), login(Role::Auditor));
         let forbidden = Err(Status::Forbidden);
         // request, before login, teller, auditor, customer
         let deposit = Request::Deposit { account: other, amount };
@@ -153,9 +153,9 @@ mod tests {
         ];
         for (request, by_teller, by_auditor, by_customer) in table {
             assert_eq!(task_of(request, None), Err(Status::Auth), "{request:?} before LOGIN");
-            for (session, allowed) in [(&teller, by_teller), (&auditor, by_auditor), (&customer, by_customer)] {
-                let task = task_of(request, Some(session));
-                assert!(if allowed { task.is_ok() } else { task == forbidden }, "{request:?} as {:?}", session.role);
+            for (login, allowed) in [(&teller, by_teller), (&auditor, by_auditor), (&customer, by_customer)] {
+                let task = task_of(request, Some(login));
+                assert!(if allowed { task.is_ok() } else { task == forbidden }, "{request:?} as {:?}", login.role);
             }
         }
         assert_eq!(task_of(Request::Ping, None), Ok(Task::TellTime));
@@ -164,7 +164,7 @@ mod tests {
     #[test]
     fn a_statement_has_at_least_one_entry_and_at_most_a_page() {
         let (account, before) = (AccountId(5), Lsn(9));
-        let teller = session(Role::Teller);
+        let teller = login(Role::Teller);
         let asked = |limit| task_of(Request::History { account, before, limit }, Some(&teller));
         assert_eq!(asked(0), Err(Status::Invalid));
         for (limit, wanted) in [(1, 1), (109, 109), (110, 109), (u16::MAX, 109)] {

@@ -3,7 +3,7 @@
 use crate::base::limits::{CACHED_FILES, HTTP_DEFER_SECONDS};
 use crate::service::entry::{Entry, Listen, Needs};
 use crate::service::host::Host;
-use crate::service::http::session::Http;
+use crate::service::http::session::HttpService;
 use crate::store::access_log;
 
 /// Files, and the pages that show the server, by HTTP.
@@ -29,6 +29,6 @@ pub const ENTRY: Entry = Entry {
     writes_access_log: true,
     open: |context| {
         let slots = context.instance.slots_of(context.service);
-        Ok(Host::boxed(Http::open(context)?, slots))
+        Ok(Host::boxed(HttpService::open(context)?, slots))
     },
 };

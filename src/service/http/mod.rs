@@ -1,4 +1,5 @@
-//! Files, and what is to be seen of the server, by HTTP.
+//! Files, and the pages that show the server, by HTTP.
 
+pub mod entry;
 pub mod rules;
 pub mod session;

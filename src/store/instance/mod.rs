@@ -21,8 +21,8 @@ use crate::ipc::lane::{self, LaneRing, LaneSemaphores};
 use crate::ipc::names::Generation;
 use crate::ipc::segment::{Access, Segment};
 use crate::ipc::{IpcError, filelock, process, segment, semaphore};
-use crate::store::connection::slot::ConnectionSlot;
 use crate::store::connection::ServiceId;
+use crate::store::connection::slot::ConnectionSlot;
 use crate::store::ledger::{Shape, Table};
 use control::{Control, JournalRow, WorkerRow};
 

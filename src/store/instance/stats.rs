@@ -1,7 +1,7 @@
 //! What a worker counts: one row of plain counters, written by that worker alone, read by all.
 
-use crate::ipc::layout::Counter;
 use crate::base::limits::MAX_SERVICES;
+use crate::ipc::layout::Counter;
 use crate::shared_struct;
 use crate::store::connection::PerService;
 use crate::store::instance::histogram::{BUCKETS, Histogram};

@@ -1,17 +1,19 @@
-//! The bank's side of a worker: `desk` gives each connection its turns, `answer` answers its requests, `errands` does what may
-//! block, in the threads of `clerks`, `pages` reads statements, `held` keeps replies back until what they show is durable.
+//! The bank's side of a worker.
+//!
+//! [`bank`] is what the event loop calls; `handler` gives a session its turn, `executor` answers one request, `held_replies` keeps
+//! replies back until what they show is durable, and `journal_queue` the sessions that wait for that. What may block is a job
+//! (`jobs`) for threads (`blocking_pools`).
 
-mod answer;
-mod clerks;
-mod desk;
-mod errands;
-mod guest;
-mod held;
-mod pages;
+mod bank;
+mod blocking_pools;
+mod executor;
+mod handler;
+mod held_replies;
+mod jobs;
+mod journal_queue;
+pub mod login;
+mod rate_limit;
+mod session;
+mod statement_page;
 
-pub use answer::Counter;
-pub use clerks::Clerks;
-pub use desk::Desk;
-pub use errands::{Office, Waiting};
-pub use guest::{Allowance, Guest};
-pub use held::Line;
+pub use bank::BankService;

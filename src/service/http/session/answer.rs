@@ -2,20 +2,20 @@
 
 use std::ops::Range;
 
+use crate::service::connection_state::Admission;
 use crate::service::http::rules::{self, Connection, Content, Method, Place, Request, Status, Tail};
-use crate::service::http::session::board::Board;
-use crate::service::http::session::desk::{Desk, Step};
-use crate::service::http::session::guest::{Asked, Guest, Sending, Source, Stage, Then};
-use crate::service::http::session::library::{Item, Outcome};
-use crate::service::http::session::shelf::Lookup;
-use crate::service::visit;
+use crate::service::http::session::file_cache::Lookup;
+use crate::service::http::session::file_loader::{Item, LoadOutcome};
+use crate::service::http::session::handler::{Handler, Step};
+use crate::service::http::session::session::{Asked, HttpSession, Sending, Source, Stage, Then};
+use crate::service::http::session::status::StatusRoutes;
 
 const END_OF_HEAD: &[u8] = b"\r\n\r\n";
 
-impl Desk {
+impl Handler {
     /// Begins to answer a request.
-    pub(super) fn answer(&mut self, guest: &mut Guest, request: &Request<'_>, unread: &[u8]) -> Step {
-        let since_ns = *guest.asked_ns.get_or_insert(self.now_ns);
+    pub(super) fn answer(&mut self, session: &mut HttpSession, request: &Request<'_>, unread: &[u8]) -> Step {
+        let since_ns = *session.asked_ns.get_or_insert(self.now_ns);
         let ends = self.closing || !request.keep_alive;
         let asked = Asked {
             head_bytes: request.head_bytes,
@@ -29,51 +29,57 @@ impl Desk {
         };
         let place = match Place::of(request.target) {
             Ok(place) => place,
-            Err(error) => return self.refuse(guest, asked, request.method, error.status()),
+            Err(error) => return self.refuse(session, asked, request.method, error.status()),
         };
-        let page = Board::page_of(request.target);
-        if guest.place != visit::Place::Granted && !page.is_some_and(Board::is_vital) {
-            if !self.board.has_room() {
-                return self.answer_without_place(guest, asked, request.method);
+        let page = StatusRoutes::page_of(request.target);
+        if session.state.admission != Admission::Admitted && !page.is_some_and(|page| self.status.pages.is_vital(page))
+        {
+            if !self.status.has_room() {
+                return self.answer_without_place(session, asked, request.method);
             }
-            guest.place = visit::Place::Granted;
+            session.state.admission = Admission::Admitted;
         }
         if let Some(page) = page {
-            return self.show(guest, asked, request, unread, page);
+            return self.show(session, asked, request, unread, page);
         }
-        if let Some(outcome) = guest.told.take() {
+        if let Some(outcome) = session.loaded.take() {
             return match &*outcome {
-                Outcome::Found(item) => self.give(guest, asked, request, item, Source::Own(item.clone())),
-                Outcome::Folder => self.redirect(guest, asked, request, &place),
-                Outcome::Refused(status) => self.refuse(guest, asked, request.method, *status),
-                Outcome::Same => self.refuse(guest, asked, request.method, Status::InternalError),
+                LoadOutcome::Found(item) => self.give(session, asked, request, item, Source::Own(item.clone())),
+                LoadOutcome::Folder => self.redirect(session, asked, request, &place),
+                LoadOutcome::Refused(status) => self.refuse(session, asked, request.method, *status),
+                LoadOutcome::Same => self.refuse(session, asked, request.method, Status::InternalError),
             };
         }
         self.key.clear();
         self.key.push(if request.accepts_gzip { b'z' } else { b'-' });
         self.key.push(if place.is_directory() { b'/' } else { b'-' });
         self.key.extend_from_slice(place.path());
-        match self.shelf.look(&self.key, Self::reader(guest), self.now_ns, &self.librarians) {
-            Lookup::AtHand(hold) => {
-                let item = self.shelf.item(&hold).clone();
-                self.give(guest, asked, request, &item, Source::Shelf(hold))
+        match self.cache.look(&self.key, session.key(), self.now_ns, &self.loaders) {
+            Lookup::Cached(hold) => {
+                let item = self.cache.item(&hold).clone();
+                self.give(session, asked, request, &item, Source::Cached(hold))
             }
             Lookup::Awaited => {
-                guest.stage = Stage::Awaiting;
+                session.stage = Stage::AwaitingFile;
                 Step::Wait
             }
-            Lookup::Overloaded => self.refuse(guest, asked, request.method, Status::Unavailable),
+            Lookup::Overloaded => self.refuse(session, asked, request.method, Status::Unavailable),
         }
     }
 
     /// Says that there is no room, as soon as that is known.
-    fn answer_without_place(&mut self, guest: &mut Guest, mut asked: Asked, method: Method) -> Step {
-        if let visit::Place::Awaited { .. } = guest.place {
+    fn answer_without_place(&mut self, session: &mut HttpSession, mut asked: Asked, method: Method) -> Step {
+        if let Admission::Awaited { .. } = session.state.admission {
             return Step::Wait;
         }
-        self.stats.refused.add(1);
+        self.count_refused();
         asked.then = Then::End;
-        self.refuse(guest, asked, method, Status::Unavailable)
+        self.refuse(session, asked, method, Status::Unavailable)
+    }
+
+    /// Counts a connection for which there is no room.
+    pub fn count_refused(&self) {
+        self.service_stats.refused.add(1);
     }
 
     pub(super) fn tail(&self, asked: &Asked) -> Tail<'_> {
@@ -87,7 +93,7 @@ impl Desk {
     /// Begins to send a file, or what its conditions make of it.
     fn give(
         &mut self,
-        guest: &mut Guest,
+        session: &mut HttpSession,
         mut asked: Asked,
         request: &Request<'_>,
         item: &Item,
@@ -95,7 +101,7 @@ impl Desk {
     ) -> Step {
         let tail = self.tail(&asked);
         let answer = rules::decide(request.method, &request.conditions, &item.sheet, tail.date);
-        let mut text = std::mem::take(&mut guest.spare);
+        let mut text = std::mem::take(&mut session.spare);
         let body = answer.write_head(request.method, &item.sheet, &tail, &mut text);
         asked.status = answer.status();
         let (range, more) = match body {
@@ -103,52 +109,52 @@ impl Desk {
             rules::Body::Bytes(range) => (range, Vec::new()),
             rules::Body::Pieces(pieces) => (0..0, pieces),
         };
-        guest.stage = Stage::Sending(Box::new(Sending::new(asked, text, source, range, more)));
+        session.stage = Stage::Sending(Box::new(Sending::new(asked, text, source, range, more)));
         Step::Next
     }
 
     pub(super) fn redirect(
         &mut self,
-        guest: &mut Guest,
+        session: &mut HttpSession,
         mut asked: Asked,
         request: &Request<'_>,
         place: &Place<'_>,
     ) -> Step {
         asked.status = Status::MovedPermanently;
-        let mut text = std::mem::take(&mut guest.spare);
+        let mut text = std::mem::take(&mut session.spare);
         rules::write_redirect(place, request.method, &self.tail(&asked), &mut text);
-        self.say(guest, asked, text)
+        self.say(session, asked, text)
     }
 
     /// Begins to send an error.
     pub(super) fn refuse(
         &mut self,
-        guest: &mut Guest,
+        session: &mut HttpSession,
         mut asked: Asked,
         content: impl Into<Content>,
         status: Status,
     ) -> Step {
         asked.status = status;
-        let mut text = std::mem::take(&mut guest.spare);
+        let mut text = std::mem::take(&mut session.spare);
         rules::write_error(status, content.into(), &self.tail(&asked), &mut text);
-        self.say(guest, asked, text)
+        self.say(session, asked, text)
     }
 
     /// Begins to send an error that is the last of this connection; whatever it has sent is thrown away.
-    pub(super) fn refuse_all(&mut self, guest: &mut Guest, status: Status, unread: &[u8], line: Range<usize>) {
-        let since_ns = *guest.asked_ns.get_or_insert(self.now_ns);
+    pub(super) fn refuse_all(&mut self, session: &mut HttpSession, status: Status, unread: &[u8], line: Range<usize>) {
+        let since_ns = *session.asked_ns.get_or_insert(self.now_ns);
         let (then, connection) = (Then::End, Connection::Ends);
         let (head_bytes, referer, agent) = (unread.len(), 0..0, 0..0);
         let asked = Asked { head_bytes, line, referer, agent, status, then, connection, since_ns };
-        self.refuse(guest, asked, rules::content_for(unread), status);
+        self.refuse(session, asked, rules::content_for(unread), status);
     }
 
-    pub(super) fn say(&mut self, guest: &mut Guest, asked: Asked, text: Vec<u8>) -> Step {
+    pub(super) fn say(&mut self, session: &mut HttpSession, asked: Asked, text: Vec<u8>) -> Step {
         let mut sending = Sending::new(asked, text, Source::Nowhere, 0..0, Vec::new());
         // The page, if there is one, is a body like any other.
         let head = sending.text.windows(END_OF_HEAD.len()).position(|part| part == END_OF_HEAD);
         sending.head_bytes = head.map_or(sending.text.len(), |at| at + END_OF_HEAD.len());
-        guest.stage = Stage::Sending(Box::new(sending));
+        session.stage = Stage::Sending(Box::new(sending));
         Step::Next
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use crate::service::http::rules::{ContentType, ETag, Entity, Sheet, Status};
-use crate::service::http::session::library::{Content, Item, Outcome, Stamp};
+use crate::service::http::session::file_loader::{Content, Item, LoadOutcome, Stamp};
 
 /// The day on which the site was last changed, 2026-11-21, in seconds since 1970.
 const CHANGED: u64 = 1_795_219_200;
@@ -18,17 +18,17 @@ const FILES: [(&[u8], &[u8]); 3] = [
 
 /// Finds the file at `path`.
 #[must_use]
-pub fn find(path: &[u8], is_folder: bool, known: Option<Stamp>) -> Outcome {
+pub fn find(path: &[u8], is_folder: bool, known: Option<Stamp>) -> LoadOutcome {
     let path = match (path, is_folder) {
         (b"", _) => b"index.html",
-        (_, true) => return Outcome::Refused(Status::NotFound),
+        (_, true) => return LoadOutcome::Refused(Status::NotFound),
         (path, false) => path,
     };
     match FILES.iter().find(|(name, _)| *name == path) {
-        None => Outcome::Refused(Status::NotFound),
+        None => LoadOutcome::Refused(Status::NotFound),
         // It never changes.
-        Some(_) if known.is_some() => Outcome::Same,
-        Some((path, bytes)) => Outcome::Found(Arc::new(item(path, bytes))),
+        Some(_) if known.is_some() => LoadOutcome::Same,
+        Some((path, bytes)) => LoadOutcome::Found(Arc::new(item(path, bytes))),
     }
 }
 

@@ -9,11 +9,11 @@ use std::sync::Arc;
 
 use crate::base::limits::SENT_BYTES_PER_TURN;
 use crate::ipc::files;
+use crate::service::connection_state::ConnectionState;
 use crate::service::http::rules::Piece;
-use crate::service::http::session::desk::{Desk, Step, is_full};
-use crate::service::http::session::guest::{Asked, Guest, Sending, Source, Stage};
-use crate::service::http::session::library::{Content, Item};
-use crate::service::visit::Visit;
+use crate::service::http::session::file_loader::{Content, Item};
+use crate::service::http::session::handler::{Handler, Step, is_full};
+use crate::service::http::session::session::{Asked, HttpSession, Sending, Source, Stage};
 
 /// How much of a file is asked after at once whether it is in memory, and is read if it is not.
 const WINDOW: u64 = 1 << 20;
@@ -72,31 +72,31 @@ impl Sending {
     }
 }
 
-impl Desk {
+impl Handler {
     /// Sends as much of the answer as the socket takes.
-    pub(super) fn send(&mut self, guest: &mut Guest) -> Step {
+    pub(super) fn send(&mut self, session: &mut HttpSession) -> Step {
         let mut budget = SENT_BYTES_PER_TURN;
         loop {
-            let Stage::Sending(sending) = &mut guest.stage else { return Step::Over };
+            let Stage::Sending(sending) = &mut session.stage else { return Step::Over };
             if sending.fetching {
                 return Step::Wait;
             }
             if sending.is_over() {
-                return self.end(guest);
+                return self.end(session);
             }
             if budget == 0 {
                 return Step::Later;
             }
             let item = match &sending.source {
                 Source::Nowhere => None,
-                Source::Shelf(hold) => Some(self.shelf.item(hold)),
+                Source::Cached(hold) => Some(self.cache.item(hold)),
                 Source::Own(item) => Some(item),
             };
-            match move_some(&guest.visit, sending, item, budget) {
+            match move_some(&session.state, sending, item, budget) {
                 Moved::Bytes(count) => {
                     sending.advance(count);
                     budget = budget.saturating_sub(count);
-                    guest.visit.active_ns = self.now_ns;
+                    session.state.active_ns = self.now_ns;
                 }
                 Moved::Full => return Step::Wait,
                 Moved::Broken => return Step::Over,
@@ -105,8 +105,8 @@ impl Desk {
                     sending.fetching = true;
                     sending.in_memory_to.set(part.end);
                     let count = usize::try_from(part.end - part.start).unwrap_or(usize::MAX);
-                    if !self.fetch(guest, &item, part.start, count)
-                        && let Stage::Sending(sending) = &mut guest.stage
+                    if !self.fetch(session, &item, part.start, count)
+                        && let Stage::Sending(sending) = &mut session.stage
                     {
                         // Everybody is at work: then this turn waits for the disk.
                         sending.fetching = false;
@@ -116,19 +116,21 @@ impl Desk {
         }
     }
 
-    fn end(&mut self, guest: &mut Guest) -> Step {
-        let Stage::Sending(sending) = std::mem::replace(&mut guest.stage, Stage::Listening) else { return Step::Over };
+    fn end(&mut self, session: &mut HttpSession) -> Step {
+        let Stage::Sending(sending) = std::mem::replace(&mut session.stage, Stage::ReadingHead) else {
+            return Step::Over;
+        };
         let Sending { asked, mut text, source, sent, head_bytes, .. } = *sending;
         self.put_back(source);
         text.clear();
-        guest.spare = text;
-        self.complete(guest, &asked, sent, head_bytes)
+        session.spare = text;
+        self.complete(session, &asked, sent, head_bytes)
     }
 }
 
 /// Sends once.
-fn move_some(visit: &Visit, sending: &Sending, item: Option<&Arc<Item>>, budget: u64) -> Moved {
-    let socket = visit.connection.as_fd();
+fn move_some(state: &ConnectionState, sending: &Sending, item: Option<&Arc<Item>>, budget: u64) -> Moved {
+    let socket = state.connection.as_fd();
     let text = &sending.text[sending.text_sent..];
     let range = sending.range.start..sending.range.end.min(sending.range.start + budget);
     let moved = match item.map(|item| &item.content) {

@@ -3,12 +3,11 @@
 use std::collections::VecDeque;
 
 use crate::base::vocab::Lsn;
-use crate::service::bank::session::guest::Guest;
 
 /// A connection's queued replies, cut into runs of which each may be sent once an operation is durable. Replies leave in the
 /// order of their requests, so a run also waits for those before it.
 #[derive(Debug, Default)]
-pub struct Held {
+pub struct HeldReplies {
     /// Rising in where they end and in what they wait for.
     runs: VecDeque<Run>,
     /// How far the ring may be sent.
@@ -45,11 +44,11 @@ impl Replies {
     }
 }
 
-impl Held {
+impl HeldReplies {
     /// Nothing held; the ring may be sent up to position `released`.
     #[must_use]
     pub fn none(released: u32) -> Self {
-        Held { runs: VecDeque::new(), released }
+        HeldReplies { runs: VecDeque::new(), released }
     }
 
     /// Holds all that is queued, which ends at `queued`, until operation `lsn` is durable.
@@ -94,40 +93,6 @@ impl Held {
     }
 }
 
-/// The connections of a worker that wait for the journal, in the order in which they may go on.
-#[derive(Debug, Default)]
-pub struct Line(VecDeque<(Lsn, u32)>);
-
-impl Line {
-    /// Has `guest` stand in line if it waits.
-    #[inline]
-    pub fn join(&mut self, guest: &mut Guest) {
-        let Some(lsn) = guest.waits_for().filter(|_| !guest.in_line) else { return };
-        guest.in_line = true;
-        // Operations become durable in groups: waiting for the one before, too, costs nothing, and keeps the line sorted.
-        let last = self.0.back().map_or(lsn, |&(last, _)| last);
-        self.0.push_back((lsn.max(last), guest.connection.index()));
-    }
-
-    /// What the first one waits for, and its slot.
-    #[must_use]
-    pub fn first(&self) -> Option<(Lsn, u32)> {
-        self.0.front().copied()
-    }
-
-    /// How many stand in it.
-    #[must_use]
-    pub fn length(&self) -> usize {
-        self.0.len()
-    }
-
-    /// The slot of the first one, if all up to `durable` is what it waits for.
-    pub fn next(&mut self, durable: Lsn) -> Option<u32> {
-        let (lsn, _) = *self.0.front()?;
-        if lsn <= durable { self.0.pop_front().map(|(_, slot)| slot) } else { None }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -136,7 +101,7 @@ mod tests {
     fn replies_leave_in_order_and_not_before_what_they_show_is_durable() {
         let replies = |count, since_ns| Replies { count, since_ns };
         let gone = std::cell::RefCell::new(Vec::new());
-        let mut held = Held::none(100);
+        let mut held = HeldReplies::none(100);
         let let_go = |replies| gone.borrow_mut().push(replies);
         assert_eq!(held.release(120, |_| false, let_go), 120, "nothing is held");
         held.hold(140, Lsn(7), replies(2, 10));

@@ -1,4 +1,4 @@
-//! The intake: where connections come to a worker from. Over its lane, in dispatch mode; from a listening socket else.
+//! Where a worker's connections come from: over its lane, in dispatch mode; from a listening socket else.
 
 use std::io;
 use std::ops::Range;
@@ -9,8 +9,7 @@ use crate::ipc::lane::{Consumer, Taken, Ticket};
 use crate::ipc::process::monotonic_ns;
 use crate::ipc::{fdpass, net};
 use crate::store::connection::slot::{Claim, ConnectionSlot, Holder};
-use crate::store::connection::{Connection, PerService, Service};
-use crate::store::instance::Instance;
+use crate::store::connection::{Connection, PerService, ServiceId};
 
 /// A connection that came in.
 pub enum Arrival {
@@ -48,8 +47,8 @@ pub enum More {
     Maybe,
 }
 
-/// A worker's intake.
-pub struct Intake {
+/// What connections come through.
+pub struct Acceptor {
     worker: u16,
     slots: &'static [ConnectionSlot],
     consumer: Consumer<'static>,
@@ -58,39 +57,32 @@ pub struct Intake {
     held_back: Option<(Ticket, OwnedFd)>,
     listeners: PerService<Option<OwnedFd>>,
     /// The slots of each service.
-    places: PerService<Range<usize>>,
+    ranges: PerService<Range<usize>>,
     /// Where among them to look for a free one first.
-    next_place: PerService<usize>,
-    /// Whether no slot was free when it was last looked: nothing is accepted before [`Intake::look_again`].
+    next_slot: PerService<usize>,
+    /// Whether no slot was free when they were last looked through: nothing is accepted before [`Acceptor::look_again`].
     full: PerService<bool>,
 }
 
-impl Intake {
-    /// The intake of worker `worker`: its lane, and the listening sockets that it accepts from by itself, if any.
+impl Acceptor {
+    /// The acceptor of worker `worker`: its lane, and the listening sockets that it accepts from by itself, if any.
     #[must_use]
     pub fn new(
         worker: u16,
-        instance: &'static Instance,
+        slots: &'static [ConnectionSlot],
+        ranges: PerService<Range<usize>>,
         consumer: Consumer<'static>,
         lane: OwnedFd,
         listeners: PerService<Option<OwnedFd>>,
     ) -> Self {
-        let places = Service::ALL.map(|service| instance.slots_of(service));
-        let next_place = [usize::from(worker); 2];
-        let slots = instance.connections();
-        let full = [false; 2];
-        Intake { worker, slots, consumer, lane, held_back: None, listeners, places, next_place, full }
-    }
-
-    /// What the connection in slot `index` came for.
-    #[must_use]
-    pub fn service_of(&self, index: u32) -> Service {
-        if self.places[Service::Web.index()].contains(&(index as usize)) { Service::Web } else { Service::Bank }
+        let next_slot = [usize::from(worker); _];
+        let full = PerService::default();
+        Acceptor { worker, slots, consumer, lane, held_back: None, listeners, ranges, next_slot, full }
     }
 
     /// A slot may be free again.
     pub fn look_again(&mut self) {
-        self.full = [false; 2];
+        self.full = PerService::default();
     }
 
     /// The worker's end of the socketpair.
@@ -106,7 +98,7 @@ impl Intake {
 
     /// Gives up accepting.
     pub fn close_listeners(&mut self) {
-        self.listeners = [None, None];
+        self.listeners = PerService::default();
     }
 
     /// Whether a descriptor waits here for its ticket.
@@ -119,7 +111,7 @@ impl Intake {
     ///
     /// # Errors
     /// The lane's socket cannot be read (`UnexpectedEof` when the master has closed it), or is out of step with the ring.
-    pub fn take_from_lane(&mut self, mut welcome: impl FnMut(Arrival)) -> io::Result<More> {
+    pub fn take_from_lane(&mut self, mut take: impl FnMut(Arrival)) -> io::Result<More> {
         for _ in 0..ACCEPTS_PER_TURN {
             let (ticket, socket) = match self.held_back.take() {
                 Some(held_back) => held_back,
@@ -133,7 +125,7 @@ impl Intake {
                     self.held_back = Some((ticket, socket));
                     return Ok(More::Maybe);
                 }
-                Taken::Ticket(taken) if taken == ticket => welcome(self.admit(ticket, socket)?),
+                Taken::Ticket(taken) if taken == ticket => take(self.admit(ticket, socket)?),
                 other => return Err(out_of_step(&format!("the descriptor of {ticket:?} came with {other:?}"))),
             }
         }
@@ -181,10 +173,10 @@ impl Intake {
     ///
     /// # Errors
     /// See [`net::accept`].
-    pub fn accept(&mut self, mut welcome: impl FnMut(Arrival)) -> io::Result<More> {
+    pub fn accept(&mut self, mut take: impl FnMut(Arrival)) -> io::Result<More> {
         for _ in 0..ACCEPTS_PER_TURN {
             let mut came = false;
-            for service in Service::ALL {
+            for service in ServiceId::all() {
                 if self.listeners[service.index()].is_none() {
                     continue;
                 }
@@ -197,7 +189,7 @@ impl Intake {
                     Ok(Some(socket)) => {
                         came = true;
                         let connection = Connection::new(socket, slot, u32::try_from(index).unwrap_or(u32::MAX));
-                        welcome(Arrival::Admitted { connection, generation: claim.generation, waited_ns: 0 });
+                        take(Arrival::Admitted { connection, generation: claim.generation, waited_ns: 0 });
                     }
                     nobody => {
                         slot.free();
@@ -213,18 +205,18 @@ impl Intake {
     }
 
     /// Finds a free slot; all workers look for them, each beginning somewhere else.
-    fn claim_for(&mut self, service: Service) -> Option<(usize, Claim)> {
+    fn claim_for(&mut self, service: ServiceId) -> Option<(usize, Claim)> {
         let which = service.index();
         if self.full[which] {
             return None;
         }
-        let (now, places, next) = (monotonic_ns(), self.places[which].clone(), self.next_place[which]);
-        let count = places.len();
-        let mut rotated = (0..count).map(|offset| places.start + (next + offset) % count);
+        let (now, range, next) = (monotonic_ns(), self.ranges[which].clone(), self.next_slot[which]);
+        let count = range.len();
+        let mut rotated = (0..count).map(|offset| range.start + (next + offset) % count);
         let claimed =
             rotated.find_map(|index| Some((index, self.slots[index].begin(Holder::Served(self.worker), now)?)));
         match claimed {
-            Some((index, _)) => self.next_place[which] = (index + 1 - places.start) % count,
+            Some((index, _)) => self.next_slot[which] = (index + 1 - range.start) % count,
             None => self.full[which] = true,
         }
         claimed

@@ -1,5 +1,5 @@
-//! The threads for what may block of the bank's business. Those that check passwords do nothing else: whoever is not logged in
-//! keeps nobody waiting who is.
+//! The threads for those of the bank's requests that may block. Threads that check passwords do nothing else, so that nobody who is
+//! logged in waits for somebody who is not.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
@@ -8,83 +8,91 @@ use std::sync::Arc;
 
 use crate::base::limits::{LOGIN_THREADS, LOOKUP_THREADS, MAX_WAITING_LOGINS, MAX_WAITING_LOOKUPS};
 use crate::ipc::{net, process};
-use crate::service::bank::session::errands::{Errand, Finding, Job, Office, Waiting};
-use crate::service::bank::session::guest::Guest;
-use crate::service::pool::{Done, FairPool};
+use crate::service::bank::session::jobs::{Job, JobResult, JobRunner, Submission};
+use crate::service::bank::session::session::BankSession;
+use crate::service::pool::{FairPool, Finished};
+use crate::service::sessions::SessionKey;
 use crate::store::instance::stats::BoundStats;
 
 /// The niceness of threads that check passwords: they keep a core busy as long as any LOGIN waits, and are to have what others leave.
 const LOGIN_NICENESS: i32 = 10;
 
-type Findings = (Waiting, Finding);
+type Done = (SessionKey, JobResult);
 
 /// Two pools with their queues. In each of them those who wait are served in turn: LOGINs by the address they come from, the
 /// others by user.
-pub struct Clerks {
-    logins: FairPool<IpAddr, Errand, Findings>,
-    lookups: FairPool<u32, Errand, Findings>,
+pub struct BlockingPools {
+    logins: FairPool<IpAddr, Submission, Done>,
+    lookups: FairPool<u32, Submission, Done>,
     stats: &'static BoundStats,
 }
 
-impl Clerks {
+impl BlockingPools {
     /// Starts the threads. `wake` is called from them when something is done.
     ///
     /// # Errors
     /// No thread can be had.
     pub fn start(
-        office: &Arc<Office>,
+        runner: &Arc<JobRunner>,
         stats: &'static BoundStats,
         wake: impl Fn() + Clone + Send + Sync + 'static,
     ) -> io::Result<Self> {
-        let (verifier, reader) = (office.clone(), office.clone());
-        let verify = move |errand| {
+        let (verifier, reader) = (runner.clone(), runner.clone());
+        let verify = move |job| {
             // Each time, which is nothing beside the work: the first time is not told from others.
             process::give_way(LOGIN_NICENESS);
-            verifier.run(errand)
+            verifier.run(job)
         };
-        let look_up = move |errand| reader.run(errand);
+        let look_up = move |job| reader.run(job);
         let logins = FairPool::start("vault-login", LOGIN_THREADS, MAX_WAITING_LOGINS, verify, wake.clone())?;
         let lookups = FairPool::start("vault-lookup", LOOKUP_THREADS, MAX_WAITING_LOOKUPS, look_up, wake)?;
         stats.logins_waiting.set(0);
         stats.lookups_waiting.set(0);
-        Ok(Clerks { logins, lookups, stats })
+        Ok(BlockingPools { logins, lookups, stats })
     }
 
-    /// Hands in a job of `guest`; never waits.
-    pub fn submit(&mut self, waiting: Waiting, job: Job, guest: &Guest) {
+    /// Hands in a job of `session`; never waits.
+    pub fn submit(&mut self, session: &BankSession, job: Job) {
+        let key = session.key();
         if let Job::Verify { .. } = job {
-            let peer = net::peer_address(guest.connection.as_fd());
+            let peer = net::peer_address(session.state.connection.as_fd());
             let peer = peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| network_of(peer.ip()));
-            let refused = self.logins.submit(peer, (waiting, job));
+            let refused = self.logins.submit(peer, (key, job));
             self.stats.logins_refused.add(refused.into());
         } else {
-            let user = guest.session.map_or(0, |session| session.principal);
-            let refused = self.lookups.submit(user, (waiting, job));
+            let user = session.login.map_or(0, |login| login.principal);
+            let refused = self.lookups.submit(user, (key, job));
             self.stats.lookups_refused.add(refused.into());
         }
         self.show();
     }
 
     /// What came of the next job that is done, or refused because too many wait.
-    pub fn finding(&mut self) -> Option<(Waiting, Finding)> {
+    pub fn result(&mut self) -> Option<(SessionKey, JobResult)> {
         let done = self.lookups.done().or_else(|| self.logins.done())?;
         self.show();
         Some(match done {
-            Done::Found(found) => found,
-            Done::Refused((waiting, _)) => (waiting, Finding::Refused),
+            Finished::Done(done) => done,
+            Finished::Refused((key, _)) => (key, JobResult::Refused),
         })
     }
 
-    /// Whether [`Clerks::finding`] has something although no thread has called.
+    /// Whether [`BlockingPools::result`] has something although no thread has called.
     #[must_use]
     pub fn has_refused(&self) -> bool {
         self.logins.has_refused() || self.lookups.has_refused()
     }
 
+    /// Whether no thread works, and nothing waits to be taken.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.logins.is_idle() && self.lookups.is_idle()
+    }
+
     /// Does not do what a connection that has ended has asked for, unless it was begun.
-    pub fn forget(&mut self, waiting: Waiting) {
-        self.logins.forget(|(other, _)| *other == waiting);
-        self.lookups.forget(|(other, _)| *other == waiting);
+    pub fn forget(&mut self, key: SessionKey) {
+        self.logins.forget(|(other, _)| *other == key);
+        self.lookups.forget(|(other, _)| *other == key);
         self.show();
     }
 

@@ -2,12 +2,12 @@
 
 use std::sync::{Arc, PoisonError, RwLock};
 
-use crate::service::bank::session::guest::Guest;
-use crate::service::bank::session::pages::Page;
-use crate::store::users::{Known, Users};
+use crate::service::bank::session::statement_page::PageRequest;
 use crate::service::bank::wire::{Next, Statement};
+use crate::service::sessions::SessionKey;
 use crate::store::journal::{Directory, ReadError};
 use crate::store::ledger::{Table, Totals, cut};
+use crate::store::users::{Known, Users};
 
 /// What is to be done.
 pub enum Job {
@@ -21,11 +21,11 @@ pub enum Job {
     /// Sum up all accounts.
     SumUp,
     /// Read a page of a statement.
-    Read(Page),
+    Read(PageRequest),
 }
 
 /// What came of it.
-pub enum Finding {
+pub enum JobResult {
     /// Who it is whose password it is.
     Verified {
         /// The name as sent.
@@ -41,39 +41,22 @@ pub enum Finding {
     Refused,
 }
 
-/// Who waits for a job: a connection slot in one of its lives.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Waiting {
-    /// The slot.
-    pub slot: u32,
-    /// Its life.
-    pub generation: u32,
-}
+/// A job, and the session that waits for it.
+pub type Submission = (SessionKey, Job);
 
-impl Waiting {
-    /// Who `guest` is.
-    #[must_use]
-    pub fn of(guest: &Guest) -> Self {
-        Waiting { slot: guest.connection.index(), generation: guest.generation }
-    }
-}
-
-/// A job, and who waits for it.
-pub type Errand = (Waiting, Job);
-
-/// What the threads know that do the errands.
-pub struct Office {
+/// What the threads know that do the jobs.
+pub struct JobRunner {
     table: &'static Table,
     /// Where statements are read from; `None` where the books are in memory only.
     journal: Option<Directory>,
     users: RwLock<Arc<Users>>,
 }
 
-impl Office {
+impl JobRunner {
     /// Pages are read from `journal`, and are empty where there is none.
     #[must_use]
     pub fn new(table: &'static Table, users: Arc<Users>, journal: Option<Directory>) -> Self {
-        Office { table, journal, users: RwLock::new(users) }
+        JobRunner { table, journal, users: RwLock::new(users) }
     }
 
     /// Has passwords compared with those of `users` from now on; who is logged in stays so.
@@ -82,21 +65,21 @@ impl Office {
     }
 
     /// Does one; may take its time.
-    pub fn run(&self, (waiting, job): Errand) -> (Waiting, Finding) {
-        let finding = match job {
+    pub fn run(&self, (key, job): Submission) -> (SessionKey, JobResult) {
+        let result = match job {
             Job::Verify { user, pass } => {
                 let users = self.users.read().unwrap_or_else(PoisonError::into_inner).clone();
                 let known = users.verify(&user, &pass);
-                Finding::Verified { user, known }
+                JobResult::Verified { user, known }
             }
-            Job::SumUp => Finding::Summed(cut::take(self.table)),
-            Job::Read(page) => Finding::Read(self.read(page)),
+            Job::SumUp => JobResult::Summed(cut::take(self.table)),
+            Job::Read(page) => JobResult::Read(self.read(page)),
         };
-        (waiting, finding)
+        (key, result)
     }
 
     /// Books that are in memory only keep no records.
-    fn read(&self, page: Page) -> Result<Statement, ReadError> {
+    fn read(&self, page: PageRequest) -> Result<Statement, ReadError> {
         let nothing = || Ok(Statement { entries: Vec::new(), next: Next::Trimmed });
         self.journal.as_ref().map_or_else(nothing, |directory| page.read(directory))
     }

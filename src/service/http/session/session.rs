@@ -1,28 +1,33 @@
-//! A connection of the web with all that its worker remembers about it.
+//! What a worker remembers of one connection of HTTP.
 
 use std::cell::Cell;
-use std::net::IpAddr;
-use std::ops::{Deref, DerefMut, Range};
+use std::net::{IpAddr, Ipv4Addr};
+use std::ops::Range;
+use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use crate::base::limits::{MAX_BODY_BYTES, STREAM_INPUT_BYTES};
+use crate::ipc::net;
 use crate::service::budget::Budget;
+use crate::service::connection_state::ConnectionState;
 use crate::service::http::rules::{self, Hold, Piece, Status};
-use crate::service::http::session::library::{Item, Outcome};
-use crate::service::visit::Visit;
+use crate::service::http::session::file_loader::{Item, LoadOutcome};
+use crate::service::session::{Departure, Session, Silence, Silent};
+use crate::service::sessions::SessionKey;
 use crate::store::connection::slot::{Framing, Progress};
 
-/// A connection of the web that this worker serves.
-pub struct Guest {
-    pub(super) visit: Visit,
+/// A connection of HTTP that this worker serves.
+pub struct HttpSession {
+    /// What every session has.
+    pub state: ConnectionState,
     /// Where the client is.
     pub peer: IpAddr,
     /// What it is at.
     pub stage: Stage,
     /// Whether it has had an answer.
     pub has_asked: bool,
-    /// What the library has found for the request that is to be looked at next.
-    pub told: Option<Arc<Outcome>>,
+    /// What the loader has found for the request that is to be looked at next.
+    pub loaded: Option<Arc<LoadOutcome>>,
     /// Since when a begun request has been waiting for its end.
     pub partial_since_ns: Option<u64>,
     /// Since when the request that is to be looked at next has been whole.
@@ -34,20 +39,20 @@ pub struct Guest {
 /// What a connection is at.
 pub enum Stage {
     /// It reads a head, or waits for one to begin.
-    Listening,
-    /// The library looks for the file that it asks for. The request stays unread till then.
-    Awaiting,
+    ReadingHead,
+    /// The loader looks for the file that it asks for. The request stays unread till then.
+    AwaitingFile,
     /// It sends an answer. The request stays unread until all of it is sent.
     Sending(Box<Sending>),
     /// It waits for room in the access log, for this line.
-    Unlogged {
+    AwaitingLog {
         /// The line.
         line: Vec<u8>,
         /// What comes then.
         then: Then,
     },
     /// It throws away the body of the last request, of which so many bytes are to come.
-    Skipping(u64),
+    DiscardingBody(u64),
     /// It sends events, one after the other, until somebody has enough.
     Streaming(Box<Stream>),
 }
@@ -127,7 +132,7 @@ pub struct Sending {
     pub sent: u64,
     /// Up to where the file was in the kernel's memory when it was last asked.
     pub in_memory_to: Cell<u64>,
-    /// Whether the library reads the next part of it.
+    /// Whether the loader reads the next part of it.
     pub fetching: bool,
 }
 
@@ -135,34 +140,30 @@ pub struct Sending {
 pub enum Source {
     /// It has none but its text.
     Nowhere,
-    /// From the shelf; to be put back.
-    Shelf(Hold),
-    /// From a file that is not on the shelf.
+    /// From the cache; to be released.
+    Cached(Hold),
+    /// From a file that is not on the cache.
     Own(Arc<Item>),
 }
 
-impl Guest {
+impl HttpSession {
     /// A connection that has just been taken over, new or from another worker.
     #[must_use]
-    pub fn new(visit: Visit, peer: IpAddr) -> Self {
-        let slot = visit.connection.slot();
+    pub fn new(state: ConnectionState) -> Self {
+        let peer = net::peer_address(state.connection.as_fd());
+        let peer = peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.ip());
+        let slot = state.connection.slot();
         let (body_left, has_asked) = (slot.framing().decoder, slot.progress() != Progress::default());
-        Guest {
-            visit,
+        HttpSession {
+            state,
             peer,
-            stage: if body_left > 0 { Stage::Skipping(body_left.into()) } else { Stage::Listening },
+            stage: if body_left > 0 { Stage::DiscardingBody(body_left.into()) } else { Stage::ReadingHead },
             has_asked,
-            told: None,
+            loaded: None,
             partial_since_ns: None,
             asked_ns: None,
             spare: Vec::new(),
         }
-    }
-
-    /// What is remembered of every connection; the rest is forgotten.
-    #[must_use]
-    pub fn into_visit(self) -> Visit {
-        self.visit
     }
 
     /// Keeps, where it outlives this process, how many bytes of a body are to be thrown away once the next `consumed` bytes are
@@ -170,7 +171,13 @@ impl Guest {
     pub fn keep_body_left(&self, consumed: usize, left: u64) {
         const { assert!(MAX_BODY_BYTES < 1 << Framing::DECODER_BITS) };
         let framing = Framing { decoder: u32::try_from(left).unwrap_or(u32::MAX), strikes: 0 };
-        self.connection.keep_framing(consumed, framing);
+        self.state.connection.keep_framing(consumed, framing);
+    }
+
+    /// What threads know it by that work for it.
+    #[must_use]
+    pub fn key(&self) -> SessionKey {
+        SessionKey { slot: self.state.connection.index(), generation: self.state.generation }
     }
 
     /// Has an event sent, if this is a stream; whether it is.
@@ -181,27 +188,45 @@ impl Guest {
         stream.text.extend_from_slice(event);
         true
     }
-
-    /// Whether it is between two requests.
-    #[must_use]
-    pub fn is_listening(&self) -> bool {
-        matches!(self.stage, Stage::Listening) && self.told.is_none()
-    }
 }
 
-/// A guest is a visit, and more.
-impl Deref for Guest {
-    type Target = Visit;
-
-    #[inline]
-    fn deref(&self) -> &Visit {
-        &self.visit
+impl Session for HttpSession {
+    fn state(&self) -> &ConnectionState {
+        &self.state
     }
-}
 
-impl DerefMut for Guest {
-    #[inline]
-    fn deref_mut(&mut self) -> &mut Visit {
-        &mut self.visit
+    fn state_mut(&mut self) -> &mut ConnectionState {
+        &mut self.state
+    }
+
+    fn into_state(self: Box<Self>) -> ConnectionState {
+        self.state
+    }
+
+    fn silent(&self) -> Option<Silent> {
+        let since = |at, since_ns| Some(Silent { at, since_ns });
+        let active_ns = self.state.active_ns;
+        match self.stage {
+            Stage::ReadingHead if self.loaded.is_some() => None,
+            Stage::ReadingHead | Stage::DiscardingBody(_) if self.partial_since_ns.is_some() => {
+                since(Silence::InsideRequest, self.partial_since_ns.unwrap_or(active_ns))
+            }
+            // Its request is whole, and waits for a place.
+            Stage::ReadingHead if self.state.connection.unread() > 0 => None,
+            Stage::ReadingHead if self.has_asked => since(Silence::BetweenRequests, active_ns),
+            Stage::ReadingHead => since(Silence::BeforeFirstRequest, active_ns),
+            Stage::AwaitingLog { .. } => since(Silence::BetweenRequests, active_ns),
+            Stage::DiscardingBody(_) => since(Silence::InsideRequest, active_ns),
+            Stage::AwaitingFile | Stage::Sending(_) | Stage::Streaming(_) => None,
+        }
+    }
+
+    fn departure(&self) -> Departure {
+        match self.stage {
+            Stage::ReadingHead if self.loaded.is_none() => Departure::Move,
+            // Its reader connects again.
+            Stage::Streaming(_) => Departure::Close,
+            _ => Departure::Finish,
+        }
     }
 }

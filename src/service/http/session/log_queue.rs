@@ -9,8 +9,8 @@ use std::time::Duration;
 use crate::base::limits::{ACCESS_LOG_HELD_BYTES, ACCESS_LOG_WAIT_MILLISECONDS};
 use crate::ipc::process::monotonic_ns;
 use crate::service::http::rules::Status;
-use crate::service::http::session::guest::{Asked, Guest};
-use crate::service::http::session::shelf::Reader;
+use crate::service::http::session::session::{Asked, HttpSession};
+use crate::service::sessions::SessionKey;
 use crate::store::access_log::{Entry, Full, Handle, LONGEST_LINE, Stamp};
 use crate::store::instance::stats::BoundStats;
 
@@ -19,7 +19,7 @@ const WAIT_NS: u64 = ACCESS_LOG_WAIT_MILLISECONDS * 1_000_000;
 const REPORT_EVERY_NS: u64 = 60_000_000_000;
 
 /// What writes the lines of one worker.
-pub struct Lines {
+pub struct LogQueue {
     log: Handle,
     stats: &'static BoundStats,
     stamp: Stamp,
@@ -30,19 +30,19 @@ pub struct Lines {
     /// Since when the log has taken no line.
     full_since_ns: Option<u64>,
     /// Connections whose line found no room.
-    waiting: VecDeque<Reader>,
+    waiting: VecDeque<SessionKey>,
     orphans: Orphans,
     dropped: Dropped,
 }
 
-/// Lines that found no room, of connections that are no more.
+/// LogQueue that found no room, of connections that are no more.
 #[derive(Debug, Default)]
 struct Orphans {
     lines: VecDeque<Vec<u8>>,
     bytes: usize,
 }
 
-/// Lines that were dropped and not spoken of.
+/// LogQueue that were dropped and not spoken of.
 #[derive(Debug, Default)]
 struct Dropped {
     lines: u64,
@@ -51,7 +51,7 @@ struct Dropped {
 
 /// What came of an answer, beside what was asked.
 #[derive(Clone, Copy)]
-pub struct Outcome {
+pub struct Figures {
     /// Bytes of its body that were sent.
     pub body_bytes: u64,
     /// How long it took, nanoseconds.
@@ -95,12 +95,12 @@ impl Dropped {
     }
 }
 
-impl Lines {
+impl LogQueue {
     /// Writes into `log`.
     #[must_use]
     pub fn new(log: Handle, stats: &'static BoundStats) -> Self {
         stats.log_held_bytes.set(0);
-        Lines {
+        LogQueue {
             log,
             stats,
             stamp: Stamp::default(),
@@ -121,18 +121,24 @@ impl Lines {
     }
 
     /// Writes the line of one answer; gives it back when there is no room for it now and it is worth waiting for.
-    pub fn write(&mut self, guest: &Guest, head: &[u8], asked: &Asked, outcome: Outcome) -> Result<(), Vec<u8>> {
+    pub fn write(
+        &mut self,
+        session: &HttpSession,
+        head: &[u8],
+        asked: &Asked,
+        figures: Figures,
+    ) -> Result<(), Vec<u8>> {
         let part = |range: &std::ops::Range<usize>| head.get(range.clone()).filter(|text| !text.is_empty());
         self.line.clear();
         let entry = Entry {
-            address: guest.peer,
+            address: session.peer,
             time: self.stamp.at(self.unix_ms),
             request: part(&asked.line).unwrap_or_default(),
             status: asked.status.code(),
-            bytes: outcome.body_bytes,
+            bytes: figures.body_bytes,
             referer: part(&asked.referer),
             agent: part(&asked.agent),
-            duration: Duration::from_nanos(outcome.took_ns),
+            duration: Duration::from_nanos(figures.took_ns),
         };
         entry.write(&mut self.line);
         let line = std::mem::take(&mut self.line);
@@ -165,8 +171,8 @@ impl Lines {
     }
 
     /// Writes the line of an answer whose connection is over, now or as soon as there is room.
-    pub fn write_last(&mut self, guest: &Guest, head: &[u8], asked: &Asked, outcome: Outcome) {
-        if let Err(line) = self.write(guest, head, asked, outcome) {
+    pub fn write_last(&mut self, session: &HttpSession, head: &[u8], asked: &Asked, figures: Figures) {
+        if let Err(line) = self.write(session, head, asked, figures) {
             self.keep(line);
         }
     }
@@ -184,13 +190,13 @@ impl Lines {
         self.dropped.lines += 1;
     }
 
-    /// Remembers that `reader` waits for room.
-    pub fn join(&mut self, reader: Reader) {
-        self.waiting.push_back(reader);
+    /// Remembers that `key` waits for room.
+    pub fn join(&mut self, key: SessionKey) {
+        self.waiting.push_back(key);
     }
 
     /// Who has waited for room, each once.
-    pub fn take_waiting(&mut self) -> VecDeque<Reader> {
+    pub fn take_waiting(&mut self) -> VecDeque<SessionKey> {
         self.write_orphans();
         std::mem::take(&mut self.waiting)
     }

@@ -41,7 +41,7 @@ fn journal(records: u64, per_segment: u64, of: impl Fn(u64) -> u32) -> (tempfile
 }
 
 fn page(directory: &Directory, account: u32, head: u64, before: u64, limit: usize) -> (Vec<u64>, Next) {
-    let page = Page { account: AccountId(account), head: Lsn(head), before: Lsn(before), limit };
+    let page = PageRequest { account: AccountId(account), head: Lsn(head), before: Lsn(before), limit };
     let read = page.read(directory).unwrap();
     (read.entries.iter().map(|entry| entry.lsn.0).collect(), read.next)
 }

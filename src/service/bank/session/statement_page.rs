@@ -8,7 +8,7 @@ use crate::store::journal::{Directory, ReadError, Reader};
 
 /// What a client asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Page {
+pub struct PageRequest {
     /// The account.
     pub account: AccountId,
     /// The account's last record, which is durable; 0 for none.
@@ -30,7 +30,7 @@ enum Start {
     Trimmed,
 }
 
-impl Page {
+impl PageRequest {
     /// Reads the page.
     ///
     /// The files are opened anew for each: a reader that is kept would hold on to segments that are removed meanwhile.
@@ -105,5 +105,5 @@ impl Page {
 }
 
 #[cfg(test)]
-#[path = "pages_tests.rs"]
+#[path = "statement_page_tests.rs"]
 mod tests;

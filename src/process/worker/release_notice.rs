@@ -1,21 +1,21 @@
-//! What a worker tells the master about connections: those that it has closed or gives back.
+//! What a worker tells the master about connections that it has closed or gives back.
 
 /// One connection that a worker is done with. What it did with it, the slot says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Farewell {
-    /// Its slot; [`Farewell::ROOM`] says that there is room in the lane again.
+pub struct ReleaseNotice {
+    /// Its slot; [`ReleaseNotice::ROOM`] says that there is room in the lane again.
     pub slot: u32,
-    /// The slot's life.
+    /// Which of the connections that the slot has had.
     pub generation: u32,
 }
 
-impl Farewell {
+impl ReleaseNotice {
     /// Bytes of one in a message.
     pub const BYTES: usize = 8;
     /// As many as one message carries.
     pub const MOST: usize = 128;
     /// No connection: the lane, which was full, has room again.
-    pub const ROOM: Farewell = Farewell { slot: u32::MAX, generation: 0 };
+    pub const ROOM: ReleaseNotice = ReleaseNotice { slot: u32::MAX, generation: 0 };
 
     /// As it is sent, in the machine's own byte order: it never leaves the machine.
     #[must_use]
@@ -28,6 +28,6 @@ impl Farewell {
     #[allow(clippy::cast_possible_truncation, reason = "cut into its halves")]
     pub fn from_bytes(bytes: [u8; Self::BYTES]) -> Self {
         let word = u64::from_ne_bytes(bytes);
-        Farewell { slot: word as u32, generation: (word >> 32) as u32 }
+        ReleaseNotice { slot: word as u32, generation: (word >> 32) as u32 }
     }
 }

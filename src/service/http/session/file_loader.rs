@@ -1,4 +1,4 @@
-//! The library: files of the folder that is served, looked for and read by threads, since that may wait for a disk.
+//! The file loader: files of the folder that is served, looked for and read by threads, since that may wait for a disk.
 
 use std::fs::{File, Metadata};
 use std::io::{self, Read};
@@ -11,13 +11,13 @@ use crate::base::limits::MAX_CACHED_FILE_BYTES;
 use crate::ipc::files;
 use crate::service::http::rules::{ContentType, ETag, Entity, Sheet, Status};
 use crate::service::http::session::built_in;
-use crate::service::http::session::shelf::Reader;
+use crate::service::sessions::SessionKey;
 
 /// What a file is asked for by: `z` for a client that understands gzip, else `-`; a slash if the address ended in one, else `-`; and its
 /// path below the folder.
 pub type Key = Arc<[u8]>;
 
-/// What an open file is counted as on the shelf: descriptors are what it costs, and there are at most a thousand to 64 MiB.
+/// What an open file is counted as in the cache: descriptors are what it costs, and there are at most a thousand to 64 MiB.
 const OPEN_FILE_BYTES: usize = 64 << 10;
 /// What stands for a folder.
 const INDEX: &[u8] = b"index.html";
@@ -52,9 +52,9 @@ pub enum Content {
 }
 
 impl Item {
-    /// What it is counted as on the shelf.
+    /// What it is counted as in the cache.
     #[must_use]
-    pub fn shelf_bytes(&self) -> u64 {
+    pub fn cached_bytes(&self) -> u64 {
         let content = match &self.content {
             Content::Bytes(bytes) => bytes.len(),
             Content::Open(_) => OPEN_FILE_BYTES,
@@ -83,30 +83,30 @@ pub enum Job {
         /// Its bytes.
         count: usize,
         /// Who waits for it.
-        reader: Reader,
+        session: SessionKey,
     },
 }
 
 /// What came of it.
 pub enum Done {
     /// A file was looked for.
-    Looked(Finding),
+    Looked(Found),
     /// A part of a file is in memory, or cannot be read.
-    Fetched(Reader),
+    Fetched(SessionKey),
 }
 
 /// What came of looking for a file.
-pub struct Finding {
+pub struct Found {
     /// Which.
     pub key: Key,
     /// When it was asked for.
     pub asked_ns: u64,
     /// What came of it.
-    pub outcome: Outcome,
+    pub outcome: LoadOutcome,
 }
 
 /// What was found.
-pub enum Outcome {
+pub enum LoadOutcome {
     /// What was known already.
     Same,
     /// This file.
@@ -117,17 +117,17 @@ pub enum Outcome {
     Refused(Status),
 }
 
-/// The library.
-pub struct Library {
+/// Finds files.
+pub struct FileLoader {
     /// `None`: the site that is in the program.
     www: Option<PathBuf>,
 }
 
-impl Library {
+impl FileLoader {
     /// The files of the folder `www`, or of the site that is in the program.
     #[must_use]
     pub fn new(www: Option<PathBuf>) -> Self {
-        Library { www }
+        FileLoader { www }
     }
 
     /// Does one job; may take its time.
@@ -135,19 +135,19 @@ impl Library {
         match job {
             Job::Find { key, known, asked_ns } => {
                 let outcome = self.find(&key, known);
-                Done::Looked(Finding { key, asked_ns, outcome })
+                Done::Looked(Found { key, asked_ns, outcome })
             }
-            Job::Fetch { item, offset, count, reader } => {
+            Job::Fetch { item, offset, count, session } => {
                 if let Content::Open(file) = &item.content {
                     fetch(file, offset, count);
                 }
-                Done::Fetched(reader)
+                Done::Fetched(session)
             }
         }
     }
 
-    fn find(&self, key: &[u8], known: Option<Stamp>) -> Outcome {
-        let [gzip, slash, path @ ..] = key else { return Outcome::Refused(Status::InternalError) };
+    fn find(&self, key: &[u8], known: Option<Stamp>) -> LoadOutcome {
+        let [gzip, slash, path @ ..] = key else { return LoadOutcome::Refused(Status::InternalError) };
         let (gzip, is_folder) = (*gzip == b'z', *slash == b'/');
         let Some(www) = &self.www else { return built_in::find(path, is_folder, known) };
         // By its name each time: whoever serves a new version may put another folder in its place.
@@ -155,29 +155,29 @@ impl Library {
             Ok(folder) => folder,
             Err(error) => {
                 log::warn!("{error}: nothing is found");
-                return Outcome::Refused(Status::NotFound);
+                return LoadOutcome::Refused(Status::NotFound);
             }
         };
         let found = if is_folder {
             let index = if path.is_empty() { INDEX.to_vec() } else { [path, b"/", INDEX].concat() };
             find_form(&folder, &index, gzip, known).or_else(|error| match error.kind() {
                 // A folder without an index is there, and not to be seen.
-                io::ErrorKind::NotFound if is_a_folder(&folder, path) => Ok(Outcome::Refused(Status::Forbidden)),
+                io::ErrorKind::NotFound if is_a_folder(&folder, path) => Ok(LoadOutcome::Refused(Status::Forbidden)),
                 _ => Err(error),
             })
         } else {
             find_form(&folder, path, gzip, known)
         };
-        found.unwrap_or_else(|error| Outcome::Refused(status_of(&error)))
+        found.unwrap_or_else(|error| LoadOutcome::Refused(status_of(&error)))
     }
 }
 
 /// The file at `path`, or the compressed form of it that lies beside it, if that will do.
-fn find_form(folder: &OwnedFd, path: &[u8], gzip: bool, known: Option<Stamp>) -> io::Result<Outcome> {
+fn find_form(folder: &OwnedFd, path: &[u8], gzip: bool, known: Option<Stamp>) -> io::Result<LoadOutcome> {
     let file = files::open_beneath(folder.as_fd(), path)?;
     let metadata = file.metadata()?;
     if metadata.is_dir() {
-        return Ok(Outcome::Folder);
+        return Ok(LoadOutcome::Folder);
     }
     let compressed = files::open_beneath(folder.as_fd(), &[path, b".gz"].concat()).ok();
     let compressed = compressed.and_then(|file| Some((file.metadata().ok()?, file)));
@@ -203,10 +203,10 @@ struct Form {
     varies: bool,
 }
 
-fn read(path: &[u8], file: File, metadata: &Metadata, form: Form, known: Option<Stamp>) -> io::Result<Outcome> {
+fn read(path: &[u8], file: File, metadata: &Metadata, form: Form, known: Option<Stamp>) -> io::Result<LoadOutcome> {
     if !metadata.is_file() {
         // A pipe or a device.
-        return Ok(Outcome::Refused(Status::Forbidden));
+        return Ok(LoadOutcome::Refused(Status::Forbidden));
     }
     let Form { gzipped, varies } = form;
     let stamp = Stamp {
@@ -217,7 +217,7 @@ fn read(path: &[u8], file: File, metadata: &Metadata, form: Form, known: Option<
         gzipped,
     };
     if known == Some(stamp) {
-        return Ok(Outcome::Same);
+        return Ok(LoadOutcome::Same);
     }
     let modified = metadata.modified()?;
     let entity = Entity {
@@ -233,7 +233,7 @@ fn read(path: &[u8], file: File, metadata: &Metadata, form: Form, known: Option<
     } else {
         Content::Bytes(read_whole(file, metadata)?)
     };
-    Ok(Outcome::Found(Arc::new(Item { sheet: Sheet::of(entity), content, stamp })))
+    Ok(LoadOutcome::Found(Arc::new(Item { sheet: Sheet::of(entity), content, stamp })))
 }
 
 fn read_whole(mut file: File, metadata: &Metadata) -> io::Result<Box<[u8]>> {
@@ -257,7 +257,7 @@ fn fetch(file: &File, offset: u64, count: usize) {
     }
 }
 
-/// What a client is told when a file cannot be opened.
+/// What a client is loaded when a file cannot be opened.
 fn status_of(error: &io::Error) -> Status {
     match error.raw_os_error() {
         // What would lead out of the folder is answered like what is not there.

@@ -1,0 +1,383 @@
+//! The executor: carries out one request of a session and queues its reply.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use crate::base::crash_point::{CrashPoint, crash_point};
+use crate::base::limits::{
+    KEY_BYTES, MAX_CREDENTIAL_BYTES, MAX_FAILED_LOGINS, MAX_FRAME_BYTES, MAX_REPLY_BYTES, MAX_STRIKES,
+};
+use crate::base::vocab::{AccountId, Lsn};
+use crate::ipc::process::monotonic_ns;
+use crate::service::bank::rules::{self, Task};
+use crate::service::bank::session::blocking_pools::BlockingPools;
+use crate::service::bank::session::held_replies::Replies;
+use crate::service::bank::session::jobs::{Job, JobResult};
+use crate::service::bank::session::login::Login;
+use crate::service::bank::session::session::{Asked, BankSession, Postponed};
+use crate::service::bank::session::statement_page::PageRequest;
+use crate::service::bank::wire::{Flags, Frame, Request, Response, Status, XorKey};
+use crate::service::connection_state::{Admission, Closing};
+use crate::service::interface::Now;
+use crate::store::instance::stats::{ServiceStats, WorkerStats};
+use crate::store::ledger::order::Order;
+use crate::store::ledger::sequencer::Uncommitted;
+use crate::store::ledger::teller::{Asker, Undone};
+use crate::store::ledger::{Completion, Operation, Sequencer, Table, Teller};
+
+/// No request has a longer body than the longest LOGIN.
+const LONGEST_BODY: usize = 2 + 2 * MAX_CREDENTIAL_BYTES;
+
+/// What is needed to answer requests.
+pub struct Executor {
+    /// The worker's hand in the ledger.
+    pub teller: Teller<'static>,
+    /// Says what is durable.
+    pub sequencer: &'static Sequencer,
+    /// The last operation whose number was taken when it was last looked, for those that must wait.
+    pub order: Order<'static>,
+    /// The threads for what may block.
+    pub pools: BlockingPools,
+    /// The worker's counters.
+    pub stats: &'static WorkerStats,
+    /// Its counters of the bank's connections.
+    service_stats: &'static ServiceStats,
+    /// The time of this turn of the loop, nanoseconds of the monotonic clock.
+    pub now_ns: u64,
+    /// Replies that were queued in this turn of a connection.
+    pub replies: Replies,
+    /// Where replies are put together.
+    reply: [u8; MAX_REPLY_BYTES],
+}
+
+/// Whether a request was seen to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answered {
+    /// It is answered, or somebody is at work for it.
+    Yes,
+    /// It stands where it stood: it can be carried out once an operation is durable, or there is room for the reply.
+    NotYet(Postponed),
+}
+
+/// A request that is refused before anybody looks at its meaning.
+struct Refused {
+    status: Status,
+    strike: bool,
+}
+
+impl From<Status> for Refused {
+    fn from(status: Status) -> Self {
+        Refused { status, strike: false }
+    }
+}
+
+impl Executor {
+    /// An executor; its clock stands at zero.
+    #[must_use]
+    pub fn new(
+        table: &'static Table,
+        teller: Teller<'static>,
+        pools: BlockingPools,
+        (stats, service_stats): (&'static WorkerStats, &'static ServiceStats),
+    ) -> Self {
+        let (sequencer, order) = (table.sequencer(), table.order());
+        Executor {
+            teller,
+            sequencer,
+            order,
+            pools,
+            stats,
+            service_stats,
+            now_ns: 0,
+            replies: Replies::default(),
+            reply: [0; MAX_REPLY_BYTES],
+        }
+    }
+
+    /// Sets the time of this turn of the loop.
+    pub fn set_time(&mut self, Now { monotonic_ns, since_1970 }: Now) {
+        self.now_ns = monotonic_ns;
+        self.teller.set_wall_clock(since_1970.as_nanos().try_into().unwrap_or(u64::MAX));
+    }
+
+    /// Counts a reply that is queued.
+    #[inline]
+    fn count(&mut self, session: &mut BankSession, status: Status) {
+        self.stats.answers[status.index()].add(1);
+        self.replies.add(Replies { count: 1, since_ns: session.asked_ns.take().unwrap_or(self.now_ns) });
+    }
+
+    /// Notes how long replies took that may leave now.
+    #[inline]
+    pub fn time(&self, replies: Replies) {
+        if replies.count > 0 {
+            self.stats.answer_times.record(monotonic_ns().saturating_sub(replies.since_ns), replies.count);
+        }
+    }
+
+    /// Answers a whole frame that takes `bytes` bytes in the receive ring; or hands it to the threads, and remembers that.
+    #[inline]
+    pub fn answer(&mut self, session: &mut BankSession, bytes: usize, frame: &Frame<'_>) -> Answered {
+        crash_point(CrashPoint::Decoded);
+        let xored = frame.header.flags.contains(Flags::XOR);
+        let xor = session.login.filter(|_| xored).map(|login| login.xor);
+        let asked = Asked { bytes, seq: frame.header.seq, opcode: frame.header.opcode, xor };
+        match xor {
+            None => self.answer_plain(session, asked, frame, frame.body),
+            Some(key) => self.answer_xored(session, asked, frame, key),
+        }
+    }
+
+    /// Apart from the others, so that they do not pay for the zeroing of a buffer that they have no use for.
+    #[inline(never)]
+    fn answer_xored(&mut self, session: &mut BankSession, asked: Asked, frame: &Frame<'_>, key: XorKey) -> Answered {
+        let mut plain = [0; LONGEST_BODY];
+        match plain.get_mut(..frame.body.len()) {
+            Some(plain) => {
+                plain.copy_from_slice(frame.body);
+                key.apply(plain);
+                self.answer_plain(session, asked, frame, plain)
+            }
+            // Too long for any request, whatever the key makes of it.
+            None => self.answer_plain(session, asked, frame, frame.body),
+        }
+    }
+
+    #[inline]
+    fn answer_plain(&mut self, session: &mut BankSession, asked: Asked, frame: &Frame<'_>, body: &[u8]) -> Answered {
+        match self.understand(session, frame, body) {
+            Ok(task) => self.perform(session, asked, frame.key.copied(), task),
+            Err(refused) => {
+                if refused.strike {
+                    self.strike(session, asked.bytes, 1);
+                }
+                self.refuse(session, asked, refused.status)
+            }
+        }
+    }
+
+    /// Answers bytes that are no good frame: one strike, or as many as end the connection.
+    pub fn reject(
+        &mut self,
+        session: &mut BankSession,
+        bytes: usize,
+        strikes: u8,
+        (status, opcode, seq): (Status, u16, u32),
+    ) {
+        self.strike(session, bytes, strikes);
+        let _answered = self.refuse(session, Asked { bytes, seq, opcode, xor: None }, status);
+    }
+
+    fn strike(&self, session: &mut BankSession, bytes: usize, strikes: u8) {
+        session.strikes = session.strikes.saturating_add(strikes);
+        session.keep_framing(bytes);
+        self.stats.strikes.add(1);
+    }
+
+    #[inline]
+    fn understand<'f>(
+        &self,
+        session: &mut BankSession,
+        frame: &Frame<'_>,
+        body: &'f [u8],
+    ) -> Result<Task<'f>, Refused> {
+        let now_ns = self.now_ns;
+        let first_look = session.postponed.is_none();
+        if first_look && session.rate_limit.as_mut().is_some_and(|rate_limit| !rate_limit.take(now_ns)) {
+            return Err(Status::Busy.into());
+        }
+        if frame.header.flags.contains(Flags::ERROR) {
+            return Err(Refused { status: Status::BadFrame, strike: true });
+        }
+        if frame.header.flags.contains(Flags::XOR) && session.login.is_none() {
+            return Err(Status::Auth.into());
+        }
+        let unreadable = Refused { status: Status::BadFrame, strike: true };
+        let Ok(request) = Request::of_frame(frame, body) else { return Err(unreadable) };
+        self.stats.requests[request.opcode().index()].add(u64::from(first_look));
+        Ok(rules::task_of(request, session.login.as_ref())?)
+    }
+
+    #[inline]
+    fn perform(
+        &mut self,
+        session: &mut BankSession,
+        asked: Asked,
+        key: Option<[u8; KEY_BYTES]>,
+        task: Task<'_>,
+    ) -> Answered {
+        match task {
+            Task::Operate(operation) => self.operate(session, asked, key, operation),
+            Task::Read(account) => match self.teller.balance(account) {
+                Ok(balance) => self.respond(session, asked, Response::Balance { balance }),
+                Err(refusal) => self.refuse(session, asked, rules::status_of(refusal)),
+            },
+            Task::TellTime => {
+                let server_time_ms = wall_clock().as_millis().try_into().unwrap_or(u64::MAX);
+                self.respond(session, asked, Response::Ping { server_time_ms })
+            }
+            Task::Verify { user, pass } => {
+                self.hand_in(session, asked, Job::Verify { user: user.to_vec(), pass: pass.to_vec() })
+            }
+            Task::SumUp => self.hand_in(session, asked, Job::SumUp),
+            Task::Statement { account, before, limit } => self.look_up(session, asked, account, before, limit),
+        }
+    }
+
+    /// Has a page of a statement read once there is room for it, and all that is to be read is in the files.
+    fn look_up(
+        &mut self,
+        session: &mut BankSession,
+        asked: Asked,
+        account: AccountId,
+        before: Lsn,
+        limit: usize,
+    ) -> Answered {
+        if !session.state.connection.has_room_for_reply(MAX_FRAME_BYTES) {
+            return Answered::NotYet(Postponed { room: MAX_FRAME_BYTES, lsn: Lsn(0) });
+        }
+        // Kept over the wait: an account to which more and more happens would have its statement wait for ever.
+        let known = session.postponed.map(|postponed| postponed.lsn).filter(|&lsn| lsn > Lsn(0));
+        let head = match known.map_or_else(|| self.teller.last_change(account), Ok) {
+            Ok(head) => head,
+            Err(refusal) => return self.refuse(session, asked, rules::status_of(refusal)),
+        };
+        if self.sequencer.is_journaled() && head > self.sequencer.durable() {
+            return Answered::NotYet(Postponed { room: MAX_FRAME_BYTES, lsn: head });
+        }
+        self.hand_in(session, asked, Job::Read(PageRequest { account, head, before, limit }))
+    }
+
+    /// Carries out an operation; its reply is staged before it has happened and becomes valid as a part of it.
+    #[inline]
+    fn operate(
+        &mut self,
+        session: &mut BankSession,
+        asked: Asked,
+        key: Option<[u8; KEY_BYTES]>,
+        operation: Operation,
+    ) -> Answered {
+        let Executor { teller, reply, .. } = self;
+        let connection = &session.state.connection;
+        let asker = Asker { principal: session.login.map_or(0, |login| login.principal), key };
+        let mut staged = None;
+        let done = teller.carry_out(operation, &asker, |verdict| {
+            let response = rules::response_to(operation, asked.opcode, verdict.copied());
+            let length = response.write(asked.seq, asked.xor, reply);
+            let next = connection.stage(asked.bytes, &reply[..length]);
+            staged = Some((next, response.status()));
+            Completion::moving(connection.index(), connection.slot().progress_word(), next.to_word())
+        });
+        match (done, staged) {
+            (Ok(_), Some((progress, status))) => {
+                session.state.connection.staged(progress);
+                self.count(session, status);
+                Answered::Yes
+            }
+            (Ok(_), None) => unreachable!("an operation that is done has called for its reply"),
+            (Err(undone), _) => self.answer_undone(session, asked, operation, undone),
+        }
+    }
+
+    #[cold]
+    fn answer_undone(
+        &mut self,
+        session: &mut BankSession,
+        asked: Asked,
+        operation: Operation,
+        undone: Undone,
+    ) -> Answered {
+        match undone {
+            Undone::Refused(refusal) => self.refuse(session, asked, rules::status_of(refusal)),
+            Undone::Uncommitted(Uncommitted::Repeated(first)) => {
+                let response = rules::response_to(operation, asked.opcode, rules::verdict_of(&first));
+                self.respond(session, asked, response)
+            }
+            Undone::Uncommitted(Uncommitted::Conflict(_)) => self.refuse(session, asked, Status::Conflict),
+            Undone::Uncommitted(Uncommitted::NoSpace) => self.refuse(session, asked, Status::Busy),
+            Undone::Uncommitted(Uncommitted::Later) => {
+                Answered::NotYet(Postponed { room: MAX_REPLY_BYTES, lsn: self.order.now().lsn })
+            }
+        }
+    }
+
+    /// Has the threads do a job; should there be too much to do for them, that is what they find.
+    fn hand_in(&mut self, session: &mut BankSession, asked: Asked, job: Job) -> Answered {
+        session.pending = Some(asked);
+        session.asked_ns.get_or_insert(self.now_ns);
+        self.pools.submit(session, job);
+        Answered::Yes
+    }
+
+    /// Counts a LOGIN that failed; with too many the connection ends.
+    fn count_failure(&mut self, session: &mut BankSession) {
+        let bounds = &self.stats.bounds;
+        bounds.logins_failed.add(1);
+        session.failed_logins = session.failed_logins.saturating_add(1);
+        if session.failed_logins >= MAX_FAILED_LOGINS {
+            bounds.guessers_closed.add(1);
+            session.state.closing = Closing::AfterSending;
+        }
+    }
+
+    /// Tells a client, unasked, that there is no room for it; its connection ends.
+    pub fn turn_away(&mut self, session: &mut BankSession) {
+        self.service_stats.refused.add(u64::from(session.state.admission != Admission::Admitted));
+        // Like a connection with too many bad frames, for a successor of this worker as well.
+        session.strikes = MAX_STRIKES;
+        session.keep_framing(0);
+        session.state.closing = Closing::AfterSending;
+        let _answered = self.refuse(session, Asked { bytes: 0, seq: 0, opcode: 0, xor: None }, Status::Busy);
+    }
+
+    /// Answers the request that the threads worked for.
+    pub fn deliver(&mut self, session: &mut BankSession, result: JobResult) {
+        let Some(asked) = session.pending.take() else { return };
+        let _answered = match result {
+            JobResult::Verified { user, known } => match known.and_then(|known| Login::begin(&user, known)) {
+                Some(login) => {
+                    login.keep(session.state.connection.slot(), &user);
+                    session.login = Some(login);
+                    self.respond(session, asked, Response::Login { session: login.id })
+                }
+                None => {
+                    self.count_failure(session);
+                    self.refuse(session, asked, Status::Auth)
+                }
+            },
+            JobResult::Refused => self.refuse(session, asked, Status::Busy),
+            JobResult::Summed(totals) => {
+                self.teller.see(totals.map_or(Lsn(0), |totals| totals.lsn));
+                self.respond(session, asked, rules::totals_response(totals, asked.opcode))
+            }
+            JobResult::Read(Ok(page)) => {
+                let mut reply = Vec::with_capacity(MAX_FRAME_BYTES);
+                page.encode(asked.seq, asked.xor, &mut reply);
+                self.count(session, Status::Ok);
+                session.state.connection.advance(asked.bytes, &reply);
+                Answered::Yes
+            }
+            JobResult::Read(Err(error)) => {
+                log::error!("a statement cannot be read: {error}");
+                self.refuse(session, asked, Status::Timeout)
+            }
+        };
+    }
+
+    #[inline]
+    fn refuse(&mut self, session: &mut BankSession, asked: Asked, status: Status) -> Answered {
+        self.respond(session, asked, Response::Error { opcode: asked.opcode, status })
+    }
+
+    #[inline]
+    fn respond(&mut self, session: &mut BankSession, asked: Asked, response: Response) -> Answered {
+        self.count(session, response.status());
+        let length = response.write(asked.seq, asked.xor, &mut self.reply);
+        session.state.connection.advance(asked.bytes, &self.reply[..length]);
+        Answered::Yes
+    }
+}
+
+/// The time since 1970.
+fn wall_clock() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+}

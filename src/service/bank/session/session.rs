@@ -1,0 +1,166 @@
+//! What a worker remembers of one connection of the bank.
+
+use std::num::NonZeroU32;
+
+use crate::base::limits::{MAX_REPLY_BYTES, MAX_STRIKES};
+use crate::base::vocab::Lsn;
+use crate::service::bank::session::held_replies::HeldReplies;
+use crate::service::bank::session::login::Login;
+use crate::service::bank::session::rate_limit::TokenBucket;
+use crate::service::bank::wire::{Decoder, XorKey};
+use crate::service::connection_state::{Closing, ConnectionState};
+use crate::service::session::{Departure, Session, Silence, Silent};
+use crate::service::sessions::SessionKey;
+use crate::store::connection::slot::Framing;
+
+/// What a reply needs of its request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Asked {
+    /// Bytes that the request takes in the receive ring.
+    pub bytes: usize,
+    /// Its sequence number.
+    pub seq: u32,
+    /// Its opcode.
+    pub opcode: u16,
+    /// The key of its body, and so of the answer's, if it was XORed.
+    pub xor: Option<XorKey>,
+}
+
+/// A request that was looked at and could not be carried out yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Postponed {
+    /// Bytes that its reply may take.
+    pub room: usize,
+    /// The operation that had to become durable; 0 where there was no room for the reply.
+    pub lsn: Lsn,
+}
+
+/// A connection of the bank that this worker serves.
+pub struct BankSession {
+    /// What every session has.
+    pub state: ConnectionState,
+    /// After LOGIN.
+    pub login: Option<Login>,
+    /// The state of framing.
+    pub decoder: Decoder,
+    /// Bad frames so far.
+    pub strikes: u8,
+    /// LOGINs of it that failed.
+    pub failed_logins: u8,
+    /// Replies that are not to be seen yet.
+    pub held: HeldReplies,
+    /// Set when a request could not be carried out yet: it is looked at again once this operation is durable.
+    pub blocked: Option<Lsn>,
+    /// What is known of the next request, when it was looked at already.
+    pub postponed: Option<Postponed>,
+    /// Whether it stands in the queue of those that wait for the journal.
+    pub is_queued: bool,
+    /// The request that the threads work for. No further one is looked at before it is answered: replies come in the order of the
+    /// requests.
+    pub pending: Option<Asked>,
+    /// Since when the next request has been there, when it was looked at already.
+    pub asked_ns: Option<u64>,
+    /// Since when a begun frame has been waiting for its end.
+    pub partial_since_ns: Option<u64>,
+    /// The limit on its requests.
+    pub rate_limit: Option<TokenBucket>,
+}
+
+impl BankSession {
+    /// A connection that has just been taken over, new or from another worker.
+    #[must_use]
+    pub fn new(mut state: ConnectionState, limit: Option<NonZeroU32>) -> Self {
+        let framing = state.connection.slot().framing();
+        if framing.strikes >= MAX_STRIKES {
+            state.closing = Closing::AfterSending;
+        }
+        BankSession {
+            login: Login::kept(state.connection.slot()),
+            held: HeldReplies::none(state.connection.sent()),
+            blocked: None,
+            postponed: None,
+            is_queued: false,
+            decoder: Decoder::from_bits(framing.decoder),
+            strikes: framing.strikes,
+            failed_logins: 0,
+            pending: None,
+            asked_ns: None,
+            partial_since_ns: None,
+            rate_limit: limit.map(|limit| TokenBucket::new(limit, state.active_ns)),
+            state,
+        }
+    }
+
+    /// Keeps the state of framing that holds once the next `bytes` bytes are consumed, where it outlives this process.
+    pub fn keep_framing(&self, bytes: usize) {
+        let framing = Framing { decoder: self.decoder.to_bits(), strikes: self.strikes };
+        self.state.connection.keep_framing(bytes, framing);
+    }
+
+    /// Who waits for what threads do for it.
+    #[must_use]
+    pub fn key(&self) -> SessionKey {
+        SessionKey { slot: self.state.connection.index(), generation: self.state.generation }
+    }
+
+    /// Whether it has not logged in, and does not wait to be.
+    #[must_use]
+    pub fn is_stranger(&self) -> bool {
+        self.login.is_none() && self.pending.is_none()
+    }
+
+    /// Whether requests are looked at now.
+    #[inline]
+    #[must_use]
+    pub fn takes_requests(&self) -> bool {
+        self.state.closing == Closing::No
+            && self.pending.is_none()
+            && self.blocked.is_none()
+            && self
+                .state
+                .connection
+                .has_room_for_reply(self.postponed.map_or(MAX_REPLY_BYTES, |postponed| postponed.room))
+    }
+
+    /// The operation that must become durable before this connection gets on.
+    #[inline]
+    #[must_use]
+    pub fn waits_for(&self) -> Option<Lsn> {
+        self.held.waits_for().or(self.blocked)
+    }
+
+    /// Whether the socket is asked for bytes now. A client that does not fetch its replies is not read from.
+    #[inline]
+    #[must_use]
+    pub fn takes_bytes(&self) -> bool {
+        self.state.readable && !self.state.ended && self.takes_requests() && self.state.connection.has_room_for_bytes()
+    }
+}
+
+impl Session for BankSession {
+    fn state(&self) -> &ConnectionState {
+        &self.state
+    }
+
+    fn state_mut(&mut self) -> &mut ConnectionState {
+        &mut self.state
+    }
+
+    fn into_state(self: Box<Self>) -> ConnectionState {
+        self.state
+    }
+
+    /// Only before LOGIN. PING does not count: it costs nothing to send one now and then.
+    fn silent(&self) -> Option<Silent> {
+        let since_ns = self.state.connection.slot().opened_ns();
+        self.is_stranger().then_some(Silent { at: Silence::BeforeFirstRequest, since_ns })
+    }
+
+    fn departure(&self) -> Departure {
+        if self.pending.is_some() { Departure::Finish } else { Departure::Move }
+    }
+
+    fn awaits_threads(&self) -> bool {
+        self.pending.is_some()
+    }
+}

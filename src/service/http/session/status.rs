@@ -1,0 +1,230 @@
+//! What can be seen of the instance below `/_vault/`: pages, and a stream of events.
+
+use std::io::IoSlice;
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::os::fd::AsFd;
+
+use crate::base::limits::{STREAM_SHARE, STREAM_UNSENT_BYTES};
+use crate::ipc::files;
+use crate::service::connection_state::Next;
+use crate::service::http::rules::{self, Made, Method, Place, Request, Status};
+use crate::service::http::session::handler::{Handler, Step, is_full};
+use crate::service::http::session::session::{Asked, HttpSession, Stage, Stream, Then};
+use crate::service::status_pages::StatusPages;
+use crate::store::connection::ServiceId;
+use crate::store::instance::Instance;
+use crate::store::instance::stats::WebStats;
+
+/// What all of its addresses begin with.
+const ROOT: &[u8] = b"/_vault";
+/// The media type of a stream of events.
+const EVENTS: &str = "text/event-stream";
+/// How often those who watch are told what happened.
+const EVENT_NS: u64 = 1_000_000_000;
+
+/// The pages, who may see them, and how many watch the stream.
+pub struct StatusRoutes {
+    /// The pages.
+    pub pages: Box<dyn StatusPages>,
+    service: ServiceId,
+    instance: &'static Instance,
+    /// Whether others than this machine may look.
+    public: bool,
+    stats: &'static WebStats,
+    next_event_ns: u64,
+}
+
+impl StatusRoutes {
+    /// The pages of `instance`, served by `service`; to others than this machine only if they are `public`.
+    #[must_use]
+    pub fn new(
+        pages: Box<dyn StatusPages>,
+        service: ServiceId,
+        instance: &'static Instance,
+        public: bool,
+        stats: &'static WebStats,
+    ) -> Self {
+        stats.streams.set(0);
+        StatusRoutes { pages, service, instance, public, stats, next_event_ns: 0 }
+    }
+
+    /// Which page a target means, without the query, if any.
+    #[must_use]
+    pub fn page_of(target: &[u8]) -> Option<&[u8]> {
+        let page = target.strip_prefix(ROOT)?;
+        let page = page.split(|byte| *byte == b'?').next().unwrap_or_default();
+        (page.is_empty() || page.starts_with(b"/")).then_some(page)
+    }
+
+    /// Whether there are fewer connections of HTTP than there may be.
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        self.instance.occupancy(self.service).excess() == 0
+    }
+
+    /// Whether no more streams may begin: they never end by themselves, and each takes a place.
+    fn has_enough_streams(&self) -> bool {
+        let streams: u64 = self.instance.workers().iter().map(|row| row.stats.web.streams.get()).sum();
+        streams >= (self.instance.occupancy(self.service).allowed / STREAM_SHARE).max(1)
+    }
+
+    /// A stream has ended.
+    pub fn end_stream(&mut self) {
+        let left = self.stats.streams.get().saturating_sub(1);
+        self.stats.streams.set(left);
+        if left == 0 {
+            self.pages.unwatch();
+        }
+    }
+}
+
+impl Handler {
+    /// Begins to answer a request for one of the pages.
+    pub(super) fn show(
+        &mut self,
+        session: &mut HttpSession,
+        mut asked: Asked,
+        request: &Request<'_>,
+        unread: &[u8],
+        page: &[u8],
+    ) -> Step {
+        let method = request.method;
+        let near = session.peer.to_canonical().is_loopback() && is_local(request.authority);
+        if !self.status.public && !near {
+            return self.refuse(session, asked, method, Status::Forbidden);
+        }
+        let (made, page_found, policy);
+        match page {
+            b"" => match Place::of(request.target) {
+                Ok(place) => return self.redirect(session, asked, request, &place),
+                Err(error) => return self.refuse(session, asked, method, error.status()),
+            },
+            b"/events" if method == Method::Get && self.status.has_enough_streams() => {
+                self.bounds.streams_refused.add(1);
+                return self.refuse(session, asked, method, Status::Unavailable);
+            }
+            b"/events" if method == Method::Get => {
+                return self.begin_stream(session, asked, &unread[..request.head_bytes]);
+            }
+            b"/events" => {
+                asked.then = Then::End;
+                made = Made { status: Status::Ok, content_type: EVENTS, fields: "", text: None };
+            }
+            page => match self.status.pages.page(page) {
+                None => return self.refuse(session, asked, method, Status::NotFound),
+                Some(found) => {
+                    page_found = found;
+                    policy = page_found.policy.map(|policy| format!("Content-Security-Policy: {policy}\r\n"));
+                    let status = if page_found.is_well { Status::Ok } else { Status::Unavailable };
+                    let (content_type, text) = (page_found.media_type, Some(page_found.text.as_str()));
+                    made = Made { status, content_type, fields: policy.as_deref().unwrap_or_default(), text };
+                }
+            },
+        }
+        asked.status = made.status;
+        let mut out = std::mem::take(&mut session.spare);
+        rules::write_made(&made, method, &self.tail(&asked), &mut out);
+        self.say(session, asked, out)
+    }
+
+    /// Begins a stream of events (the `text/event-stream` of the HTML standard).
+    fn begin_stream(&mut self, session: &mut HttpSession, mut asked: Asked, head: &[u8]) -> Step {
+        asked.then = Then::End;
+        // Proxies are asked not to collect what is to be seen at once.
+        let fields = "X-Accel-Buffering: no\r\n";
+        let made = Made { status: Status::Ok, content_type: EVENTS, fields, text: None };
+        let mut text = Vec::new();
+        rules::write_made(&made, Method::Get, &self.tail(&asked), &mut text);
+        text.extend_from_slice(b"retry: 1000\n\n");
+        if self.status.stats.streams.get() == 0 {
+            self.status.pages.watch();
+            self.status.next_event_ns = self.now_ns + EVENT_NS;
+        }
+        self.status.stats.streams.add(1);
+        session.stage = Stage::Streaming(Box::new(Stream::new(asked, head, text)));
+        Step::Next
+    }
+
+    /// What is sent to all streams, when it is time for it and there are any.
+    pub(super) fn next_event(&mut self) -> Option<Vec<u8>> {
+        let status = &mut self.status;
+        if status.stats.streams.get() == 0 || self.now_ns < status.next_event_ns {
+            return None;
+        }
+        status.next_event_ns = self.now_ns + EVENT_NS;
+        Some(format!("data: {}\n\n", status.pages.events()).into_bytes())
+    }
+
+    /// Sends what there is to be seen.
+    pub(super) fn stream(&mut self, session: &mut HttpSession) -> Step {
+        // Whatever the client still says is thrown away; what counts is its end.
+        let Stage::Streaming(stream) = &mut session.stage else { return Step::Over };
+        let heard = if session.state.readable && !session.state.ended {
+            session.state.discard(&mut stream.input)
+        } else {
+            Next::Wait
+        };
+        match heard {
+            Next::Wait | Next::Again => {}
+            Next::Close => return Step::Over,
+            Next::CloseFlooding => return Step::Flooded,
+        }
+        if session.state.ended || self.closing || stream.text.len() - stream.text_sent > STREAM_UNSENT_BYTES {
+            return Step::Over;
+        }
+        while stream.text_sent < stream.text.len() {
+            let part = IoSlice::new(&stream.text[stream.text_sent..]);
+            match files::send_parts(session.state.connection.as_fd(), &[part]) {
+                Ok(count) => {
+                    stream.text_sent += count;
+                    session.state.active_ns = self.now_ns;
+                }
+                Err(error) if is_full(&error) => break,
+                Err(_) => return Step::Over,
+            }
+        }
+        if heard == Next::Again { Step::Later } else { Step::Wait }
+    }
+}
+
+/// Whether a client on this machine can have meant this machine by `authority`, host and port: an address, `localhost`, or
+/// nothing. A browser that asks here under any other name is led by a page of somebody who has that name point here (DNS
+/// rebinding), to read what only this machine may see.
+fn is_local(authority: &[u8]) -> bool {
+    let Ok(authority) = str::from_utf8(authority) else { return false };
+    let port_at = authority.rfind(':').filter(|&at| !authority[at..].contains(']'));
+    let host = &authority[..port_at.unwrap_or(authority.len())];
+    let literal = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    host.is_empty()
+        || host.eq_ignore_ascii_case("localhost")
+        || host.parse::<Ipv4Addr>().is_ok()
+        || literal.is_some_and(|host| host.parse::<Ipv6Addr>().is_ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_anybody_can_have_is_not_local() {
+        for local in
+            ["", "localhost", "LocalHost:8080", "127.0.0.1", "127.0.0.1:8080", "[::1]", "[::1]:8080", "192.0.2.7:80"]
+        {
+            assert!(is_local(local.as_bytes()), "{local}");
+        }
+        for other in
+            ["vault.example", "localhost.example:8080", "127.0.0.1.example", "[::1].example", "::1:8080:x", "127.1"]
+        {
+            assert!(!is_local(other.as_bytes()), "{other}");
+        }
+        assert!(!is_local(b"\xff"));
+    }
+
+    #[test]
+    fn pages_of_the_board_are_told_from_files() {
+        assert_eq!(StatusRoutes::page_of(b"/_vault/ready?x"), Some(&b"/ready"[..]));
+        assert_eq!(StatusRoutes::page_of(b"/_vault?x"), Some(&b""[..]));
+        assert_eq!(StatusRoutes::page_of(b"/_vaults"), None);
+        assert_eq!(StatusRoutes::page_of(b"/"), None);
+    }
+}
