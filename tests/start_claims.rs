@@ -321,7 +321,7 @@ fn a_server_whose_standard_descriptors_are_closed_starts() {
     let mut process = command.arg(&data).args(["--port", "0", "--segment-records", "4096"]).spawn().unwrap();
     let running = || bank_vault::store::instance::stale::open_running(&name).ok();
     let address = |running: &bank_vault::store::instance::Instance| {
-        running.control().address(bank_vault::store::connection::Service::Bank).parse().ok()
+        running.control().address(bank_vault::store::connection::ServiceId::FIRST).parse().ok()
     };
     let mut found = None;
     await_that("it serves", || {
