@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::base::crash_point::{CrashPoint, crash_point};
 use crate::base::defect::{self, Defect};
 use crate::base::vocab::{AccountId, Cents, Lsn};
+use crate::ipc::cells::expect_to_write;
 use crate::store::journal::record::{Kind, Record, Verdict};
 use crate::store::ledger::intent::{LedgerRow, NO_CONNECTION, Plan};
 use crate::store::ledger::keys::{Key, Spot};
@@ -112,6 +113,19 @@ impl<'a> Teller<'a> {
     pub fn last_change(&mut self, account: AccountId) -> Result<Lsn, Refusal> {
         let cell = self.table.lock(account, &self.still_waiting).ok_or(Refusal::NoAccount)?;
         Ok(cell.lsn())
+    }
+
+    /// Has the memory fetched that an operation on these accounts with this key will touch, while the caller does something else. A hint:
+    /// the accounts need not exist.
+    #[inline]
+    pub fn expect(&self, (first, second): (AccountId, Option<AccountId>), key: Option<Key>, principal: u32) {
+        for cell in [Some(first), second].into_iter().flatten().filter_map(|account| self.table.cell(account)) {
+            expect_to_write(cell);
+        }
+        if let Some(key) = key {
+            // Probing fetches the buckets.
+            let _probe = self.table.sequencer().keys().probe(key, principal);
+        }
     }
 
     /// Carries out `operation`, wholly or not at all, whenever this process may die.
