@@ -11,7 +11,7 @@ use bank_vault::base::vocab::{AccountId, Cents, Lsn};
 use bank_vault::ipc::segment::Segment;
 use bank_vault::store::journal::Verdict;
 use bank_vault::store::ledger::repair::{self, Settled};
-use bank_vault::store::ledger::sequencer::Uncommitted;
+use bank_vault::store::ledger::commit::Uncommitted;
 use bank_vault::store::ledger::teller::{Asker, Undone};
 use bank_vault::store::ledger::{Completion, Operation, Outcome, Refusal, Shape, Table, Teller, cut};
 use nix::sys::signal::{Signal, kill};

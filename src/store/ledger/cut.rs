@@ -15,7 +15,8 @@ use crate::base::vocab::{AccountId, Cents, Lsn};
 use crate::ipc::cells::{Acquired, Held, Ordering};
 use crate::store::ledger::intent::Tally;
 use crate::store::ledger::order::EPOCHS;
-use crate::store::ledger::table::{LockedCell, Table};
+use crate::store::ledger::lock::LockedCell;
+use crate::store::ledger::table::Table;
 
 /// The sums over all accounts after operation `lsn` and before the next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

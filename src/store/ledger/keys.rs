@@ -84,7 +84,7 @@ pub struct Remembered {
 }
 
 /// A key and where it belongs.
-pub(super) struct Spot<'a> {
+pub(super) struct Probe<'a> {
     halves: [u64; 2],
     principal: u32,
     buckets: [&'a Bucket; 2],
@@ -99,7 +99,7 @@ pub(super) enum Found<'a> {
     /// It is not; here it can be put.
     Free(&'a AtomicU32),
     /// It is not, and there is no place for it, since both of its buckets are full.
-    Crowded,
+    BucketFull,
 }
 
 impl Remembered {
@@ -228,7 +228,7 @@ impl Keys {
 
     /// Where `key` of user `principal` belongs; has the lines that looking for it needs come closer.
     #[inline]
-    pub(super) fn spot(&self, key: Key, principal: u32) -> Spot<'_> {
+    pub(super) fn probe(&self, key: Key, principal: u32) -> Probe<'_> {
         let halves = halves(&key);
         let [a, b] = [0, 1].map(|which| self.header().seeds[which].load(Ordering::Relaxed));
         // Two multiplications whose halves are folded (the mixing of wyhash), since each alone leaves its low bits weak.
@@ -248,7 +248,7 @@ impl Keys {
         let bits = self.number_bits();
         // Never zero, so that no slot in use is.
         let tag = u32::try_from(hash >> 40).unwrap_or(0) % ((1 << (u32::BITS - bits)) - 1) + 1;
-        Spot { halves, principal, buckets: [bucket(hash), bucket(hash >> 32)], tag: tag << bits }
+        Probe { halves, principal, buckets: [bucket(hash), bucket(hash >> 32)], tag: tag << bits }
     }
 
     #[allow(clippy::cast_possible_truncation, reason = "at most 31")]
@@ -258,7 +258,7 @@ impl Keys {
 
     /// Looks for a key.
     #[inline]
-    pub(super) fn find<'a>(&self, &Spot { halves, principal, buckets, tag }: &Spot<'a>) -> Found<'a> {
+    pub(super) fn find<'a>(&self, &Probe { halves, principal, buckets, tag }: &Probe<'a>) -> Found<'a> {
         let (known, window) = (self.header().known.load(Ordering::Relaxed), self.window());
         let mask = (1 << self.number_bits()) - 1;
         let mut free: Option<(usize, &AtomicU32)> = None;
@@ -284,7 +284,7 @@ impl Keys {
                 free = Some((vacancies, slot));
             }
         }
-        free.map_or(Found::Crowded, |(_, slot)| Found::Free(slot))
+        free.map_or(Found::BucketFull, |(_, slot)| Found::Free(slot))
     }
 
     fn remembered(&self, number: u64, halves: [u64; 2]) -> Option<Remembered> {
@@ -295,16 +295,16 @@ impl Keys {
 
     /// Writes `record`'s key down, where it does not count yet; the number that [`Keys::make_known`] takes.
     #[inline]
-    pub(super) fn write_down(&self, spot: &Spot<'_>, record: &Record, slot: &AtomicU32) -> u64 {
+    pub(super) fn write_down(&self, probe: &Probe<'_>, record: &Record, slot: &AtomicU32) -> u64 {
         let number = self.header().known.load(Ordering::Relaxed) + 1;
-        let [low, high] = spot.halves;
+        let [low, high] = probe.halves;
         let [lsn, a, b, c, d, e] = Remembered::of(record).to_words();
         for (word, value) in self.place(number).words.iter().zip([low, high, lsn, a, b, c, d, e]) {
             word.store(value, Ordering::Relaxed);
         }
         #[allow(clippy::cast_possible_truncation, reason = "its low bits")]
         let low_bits = number as u32 & ((1 << self.number_bits()) - 1);
-        slot.store(spot.tag | low_bits, Ordering::Relaxed);
+        slot.store(probe.tag | low_bits, Ordering::Relaxed);
         number
     }
 
@@ -350,16 +350,16 @@ mod tests {
 
     fn put(keys: &Keys, number: u64) {
         let (key, record) = record(number);
-        let spot = keys.spot(key, 5);
-        match keys.find(&spot) {
-            Found::Free(slot) => keys.make_known(keys.write_down(&spot, &record, slot), Lsn(number + 100)),
+        let probe = keys.probe(key, 5);
+        match keys.find(&probe) {
+            Found::Free(slot) => keys.make_known(keys.write_down(&probe, &record, slot), Lsn(number + 100)),
             Found::Known(known) => panic!("{known:?}"),
-            Found::Crowded => panic!("crowded at {number}"),
+            Found::BucketFull => panic!("crowded at {number}"),
         }
     }
 
     fn found(keys: &Keys, number: u64) -> Option<Remembered> {
-        match keys.find(&keys.spot(record(number).0, 5)) {
+        match keys.find(&keys.probe(record(number).0, 5)) {
             Found::Known(known) => Some(known),
             _ => None,
         }
@@ -389,7 +389,7 @@ mod tests {
         let keys = keys(10);
         put(&keys, 1);
         assert!(found(&keys, 1).is_some());
-        let others = keys.spot(record(1).0, 6);
+        let others = keys.probe(record(1).0, 6);
         assert!(matches!(keys.find(&others), Found::Free(_)), "another user's key, although of the same bytes");
     }
 
@@ -397,9 +397,9 @@ mod tests {
     fn a_key_that_was_only_written_down_is_not_known() {
         let keys = keys(10);
         let (key, record) = record(1);
-        let spot = keys.spot(key, 5);
-        let Found::Free(slot) = keys.find(&spot) else { panic!("nothing is there") };
-        keys.write_down(&spot, &record, slot);
+        let probe = keys.probe(key, 5);
+        let Found::Free(slot) = keys.find(&probe) else { panic!("nothing is there") };
+        keys.write_down(&probe, &record, slot);
         assert!(found(&keys, 1).is_none());
         put(&keys, 2);
         assert!(found(&keys, 1).is_none() && found(&keys, 2).is_some(), "the other one took its number");

@@ -2,13 +2,15 @@
 //!
 //! An operation locks its accounts in the order of their numbers, asks the [`rules`], writes what it is about to do into
 //! the worker's [`intent`], passes the commit point at the [`sequencer`], applies, clears the intent, unlocks ([`teller`]).
-//! Before the commit point nothing has changed; after it, whoever comes by can finish the work ([`repair`]). The sums over
+//! Before the commit point nothing has changed; after it, whoever comes by can finish the work ([`lock`], [`repair`]). The sums over
 //! all accounts are read as one consistent cut while traffic flows ([`cut`]).
 
+pub mod commit;
 pub mod cut;
 pub mod headroom;
 pub mod intent;
 pub mod keys;
+pub mod lock;
 pub mod order;
 pub mod repair;
 pub mod rules;

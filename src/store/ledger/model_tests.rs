@@ -13,7 +13,7 @@ use loom::thread;
 
 use super::keys::Key;
 use super::repair::{Settled, settle};
-use super::sequencer::Uncommitted;
+use super::commit::Uncommitted;
 use super::teller::{Asker, Undone};
 use super::{Completion, Operation, Shape, Table, Teller, Totals, cut};
 use crate::base::crash_point::CrashPoint;

@@ -9,19 +9,14 @@
 //!
 //! Without a journal the ring has no places. Operations without a key then take their number without the lock.
 
-use crate::base::crash_point::{CrashPoint, crash_point};
 use crate::base::defect::{self, Defect};
 use crate::base::vocab::Lsn;
 use crate::ipc::IpcError;
-use crate::ipc::cells::{
-    Acquired, AtomicU32, AtomicU64, Busy, Held, Ordering, RobustMutex, Segment, fence, shared_struct,
-};
+use crate::ipc::cells::{AtomicU32, AtomicU64, Ordering, RobustMutex, Segment, fence, shared_struct};
 use crate::ipc::segment::Access;
 use crate::store::journal::record::{RECORD_BYTES, Record, RecordBytes};
-use crate::store::ledger::intent::{Intent, Phase};
-use crate::store::ledger::keys::{Found, Keys, Remembered, Spot};
-use crate::store::ledger::order::{Order, Stamp};
-use crate::store::ledger::table::{PATIENCE, Table};
+use crate::store::ledger::keys::Keys;
+use crate::store::ledger::order::Order;
 
 /// Version of the ring's layout.
 pub const LAYOUT_VERSION: u32 = 1;
@@ -94,31 +89,6 @@ pub struct Shape {
     pub key_window: u32,
     /// Whether replies wait until what they show is durable.
     pub replies_wait: bool,
-}
-
-/// Why an operation was not committed; nothing has happened.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Uncommitted {
-    /// Its key is known with the same request, and this became of it.
-    Repeated(Remembered),
-    /// Its key is known with another request, which is operation so-and-so: to say so shows that this has happened.
-    Conflict(Lsn),
-    /// The ring is full: ask again when more is durable.
-    Later,
-    /// The disk is full; ask again much later.
-    NoSpace,
-}
-
-impl Uncommitted {
-    /// The operation whose having happened shows in an answer that says this; 0 for none.
-    #[must_use]
-    pub fn shows(&self) -> Lsn {
-        match self {
-            Uncommitted::Repeated(first) => first.lsn,
-            Uncommitted::Conflict(first) => *first,
-            Uncommitted::Later | Uncommitted::NoSpace => Lsn(0),
-        }
-    }
 }
 
 /// The ring and the keys.
@@ -254,7 +224,7 @@ impl Sequencer {
         &self.ring.elements()[usize::try_from((lsn.0 - 1) % self.capacity()).unwrap_or(0)]
     }
 
-    fn put(&self, record: &Record) {
+    pub(super) fn put(&self, record: &Record) {
         let bytes = record.encode();
         for (word, part) in self.place(record.lsn).words.iter().zip(bytes.as_chunks::<8>().0) {
             word.store(u64::from_le_bytes(*part), Ordering::Relaxed);
@@ -285,143 +255,5 @@ impl Sequencer {
     /// said how much room there is: on a full disk it would wait for ever, instead of being refused.
     pub(super) fn begin_after(&self, lsn: Lsn) {
         self.set_durable(lsn, lsn);
-    }
-}
-
-impl Table {
-    /// Commits the operation of `intent`, whose accounts are all locked: gives it its number, which goes into `record`. `spot` is
-    /// that of the record's key.
-    ///
-    /// # Errors
-    /// [`Uncommitted`]; the intent is still to be cleared then.
-    #[inline]
-    pub(super) fn commit(
-        &self,
-        intent: &Intent,
-        record: &mut Record,
-        spot: Option<&Spot<'_>>,
-        still_waiting: impl FnMut(),
-    ) -> Result<Stamp, Uncommitted> {
-        if !self.sequencer().is_journaled() && spot.is_none() {
-            let stamp = self.order().take_next();
-            intent.commit(stamp.lsn);
-            crash_point(CrashPoint::Committed);
-            return Ok(stamp);
-        }
-        self.commit_in_turn(intent, record, spot, still_waiting)
-    }
-
-    fn commit_in_turn(
-        &self,
-        intent: &Intent,
-        record: &mut Record,
-        spot: Option<&Spot<'_>>,
-        still_waiting: impl FnMut(),
-    ) -> Result<Stamp, Uncommitted> {
-        let sequencer = self.sequencer();
-        let keys = sequencer.keys();
-        let _held = self.sequence(still_waiting);
-        crash_point(CrashPoint::SequencerLocked);
-        record.lsn = Lsn(self.order().now().lsn.0 + 1);
-        let slot = match spot.map(|spot| keys.find(spot)) {
-            Some(Found::Known(known)) if known.is_same_request(record) => return Err(Uncommitted::Repeated(known)),
-            Some(Found::Known(known)) => return Err(Uncommitted::Conflict(known.lsn)),
-            Some(Found::Crowded) => return Err(Uncommitted::NoSpace),
-            Some(Found::Free(slot)) => Some(slot),
-            None => None,
-        };
-        if sequencer.is_journaled() {
-            if record.lsn > sequencer.limit() {
-                let no_space = sequencer.state() == JournalState::NoSpace;
-                return Err(if no_space { Uncommitted::NoSpace } else { Uncommitted::Later });
-            }
-            sequencer.put(record);
-        }
-        let number = spot.zip(slot).map(|(spot, slot)| keys.write_down(spot, record, slot));
-        crash_point(CrashPoint::RecordWritten);
-        intent.set_key_number(number.unwrap_or(0));
-        let stamp = if sequencer.is_journaled() {
-            intent.claim(record.lsn);
-            crash_point(CrashPoint::Claimed);
-            self.order().take_next()
-        } else {
-            // Others without a key take numbers without the lock: it is known only now.
-            let stamp = self.order().take_next();
-            intent.commit(stamp.lsn);
-            stamp
-        };
-        record.lsn = stamp.lsn;
-        crash_point(CrashPoint::Committed);
-        if let Some(number) = number {
-            keys.make_known(number, stamp.lsn);
-        }
-        crash_point(CrashPoint::KeyKnown);
-        Ok(stamp)
-    }
-
-    /// The record of operation `lsn`, if that is durable and its place in the ring is not another's yet. For who only looks: the
-    /// place may be written while it is read, so what was read is believed only if nobody can have begun to.
-    #[must_use]
-    pub fn recent_record(&self, lsn: Lsn) -> Option<Record> {
-        let sequencer = self.sequencer();
-        if !sequencer.is_journaled() || lsn == Lsn(0) || lsn > sequencer.durable() {
-            return None;
-        }
-        let bytes = sequencer.record(lsn);
-        // The record that takes this place next is written only after the number before its own was taken.
-        fence(Ordering::Acquire);
-        if self.order().now().lsn.0 + 1 >= lsn.0 + sequencer.capacity() {
-            return None;
-        }
-        // A ring begins empty, also where the numbers go on from what was on disk.
-        Record::decode(&bytes).ok().filter(|record| record.lsn == lsn)
-    }
-
-    /// Takes the sequencer's lock, and sees to what its last holder left when that died.
-    #[inline]
-    fn sequence(&self, still_waiting: impl FnMut()) -> Held<'_> {
-        self.sequenced(self.sequencer().lock().lock(PATIENCE, still_waiting))
-    }
-
-    /// The same, if that needs no waiting.
-    ///
-    /// # Errors
-    /// [`Busy`]: somebody else holds it.
-    pub(super) fn try_sequence(&self) -> Result<Held<'_>, Busy> {
-        Ok(self.sequenced(self.sequencer().lock().try_lock()?))
-    }
-
-    #[inline]
-    fn sequenced<'a>(&'a self, acquired: Acquired<'a>) -> Held<'a> {
-        match acquired {
-            Acquired::Held(held) => held,
-            Acquired::Inherited(inherited) => {
-                self.mend_sequence();
-                inherited.into_consistent()
-            }
-        }
-    }
-
-    /// The sequencer's last holder died. If it had claimed a number that was not reached, the claim is void; if it had reached
-    /// it, its key becomes known. Both can be done again.
-    #[cold]
-    fn mend_sequence(&self) {
-        let last = self.order().now().lsn;
-        let keys = self.sequencer().keys();
-        for row in self.rows() {
-            if matches!(row.intent.phase(), Phase::Claimed(lsn) if lsn > last) {
-                if defect::is(Defect::StaleClaim) {
-                    continue;
-                }
-                row.intent.withdraw_claim();
-                crash_point(CrashPoint::RepairWithdrawn);
-            } else if let Some(lsn) = self.order().happened(&row.intent)
-                && row.intent.key_number() == keys.known() + 1
-                && !defect::is(Defect::LostKey)
-            {
-                keys.make_known(row.intent.key_number(), lsn);
-                crash_point(CrashPoint::RepairKeyKnown);
-            }
-        }
     }
 }

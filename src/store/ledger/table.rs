@@ -1,13 +1,10 @@
 //! The account table: one 64-byte cell per account in shared memory, each under its own robust lock.
 
-use std::time::Duration;
-
-use crate::base::defect::{self, Defect};
 use crate::base::limits::MAX_WORKERS;
 use crate::base::vocab::{AccountId, Cents, Lsn};
 use crate::ipc::IpcError;
 use crate::ipc::cells::{
-    Acquired, AtomicI64, AtomicU32, AtomicU64, Busy, Held, Ordering, RobustMutex, Segment, shared_struct, unlink,
+    AtomicI64, AtomicU32, AtomicU64, Ordering, RobustMutex, Segment, fence, shared_struct, unlink,
 };
 use crate::ipc::segment::Access;
 use crate::store::journal::record::Record;
@@ -15,7 +12,6 @@ use crate::store::ledger::headroom::Headroom;
 use crate::store::ledger::intent::LedgerRow;
 use crate::store::ledger::keys::Found;
 use crate::store::ledger::order::Order;
-use crate::store::ledger::repair;
 use crate::store::ledger::sequencer::{Sequencer, Shape};
 
 /// Version of the layout of both segments; goes up with every change of a structure in them.
@@ -23,9 +19,6 @@ pub const LAYOUT_VERSION: u32 = 3;
 
 /// Rows: one for each worker that there can be, or as many as a model looks at.
 const ROWS: usize = if cfg!(feature = "model") { 3 } else { MAX_WORKERS };
-
-/// How long a taker of a lock waits before it shows that it is alive and waits on.
-pub(super) const PATIENCE: Duration = Duration::from_millis(20);
 
 shared_struct! {
     /// What stands before the cells. Writers are named at each field.
@@ -54,12 +47,12 @@ shared_struct! {
 shared_struct! {
     /// One account. All fields but the lock are written only by the lock's holder.
     pub struct AccountCell, align 64, size 64; {
-        lock: RobustMutex,
-        balance: AtomicI64,
+        pub(super) lock: RobustMutex,
+        pub(super) balance: AtomicI64,
         /// The last operation that changed it.
-        lsn: AtomicU64,
+        pub(super) lsn: AtomicU64,
         /// The last cut that it was counted in.
-        cut: AtomicU32,
+        pub(super) cut: AtomicU32,
         flags: AtomicU32,
     }
 }
@@ -71,52 +64,8 @@ pub struct Table {
     sequencer: Sequencer,
 }
 
-/// An account whose lock this thread holds, in good order.
-pub struct LockedCell<'a> {
-    cell: &'a AccountCell,
-    _held: Held<'a>,
-}
-
-impl LockedCell<'_> {
-    /// What the account holds.
-    #[inline]
-    #[must_use]
-    pub fn balance(&self) -> Cents {
-        self.cell.balance()
-    }
-
-    /// The last operation that changed the account.
-    #[inline]
-    #[must_use]
-    pub fn lsn(&self) -> Lsn {
-        self.cell.lsn()
-    }
-
-    /// Sets the balance; [`LockedCell::stamp`] must follow.
-    #[inline]
-    pub(super) fn set_balance(&self, balance: Cents) {
-        self.cell.balance.store(balance.0, Ordering::Relaxed);
-    }
-
-    /// Says that the balance is that of operation `lsn`. After the balance, since repair takes it for "done".
-    #[inline]
-    pub(super) fn stamp(&self, lsn: Lsn) {
-        self.cell.lsn.store(lsn.0, Ordering::Release);
-    }
-
-    /// Marks the account as counted in cut `epoch`; whether it was not before.
-    #[inline]
-    pub(super) fn count_into(&self, epoch: u32) -> bool {
-        let first = self.cell.cut.load(Ordering::Relaxed) != epoch;
-        if first {
-            self.cell.cut.store(epoch, Ordering::Relaxed);
-        }
-        first
-    }
-}
-
 impl AccountCell {
-    fn balance(&self) -> Cents {
+    pub(super) fn balance(&self) -> Cents {
         Cents(self.balance.load(Ordering::Relaxed))
     }
 
@@ -246,44 +195,15 @@ impl Table {
         &self.header().cut_lock
     }
 
+    /// Counts a lock that was inherited from a dead holder.
+    pub(super) fn count_inherited(&self) {
+        self.header().inherited.fetch_add(1, Ordering::AcqRel);
+    }
+
     /// How many locks were inherited from dead holders so far.
     #[must_use]
     pub fn inherited(&self) -> u64 {
         self.header().inherited.load(Ordering::Acquire)
-    }
-
-    /// Locks `account`, repairing it first when its last holder died; `None` where there is no such account.
-    ///
-    /// `still_waiting` is called now and then while somebody else holds the lock, so that the caller can show that it lives:
-    /// a holder that was stopped keeps its locks until it goes on or is killed.
-    #[inline]
-    pub fn lock(&self, account: AccountId, still_waiting: impl FnMut()) -> Option<LockedCell<'_>> {
-        let cell = self.cell(account)?;
-        Some(self.whole(account, cell, cell.lock.lock(PATIENCE, still_waiting)))
-    }
-
-    /// Locks `account` if that needs no waiting.
-    ///
-    /// # Errors
-    /// [`Busy`]: somebody else holds it.
-    pub(super) fn try_lock<'a>(&'a self, account: AccountId, cell: &'a AccountCell) -> Result<LockedCell<'a>, Busy> {
-        Ok(self.whole(account, cell, cell.lock.try_lock()?))
-    }
-
-    #[inline]
-    fn whole<'a>(&'a self, account: AccountId, cell: &'a AccountCell, acquired: Acquired<'a>) -> LockedCell<'a> {
-        let _held = match acquired {
-            Acquired::Held(held) => held,
-            Acquired::Inherited(inherited) => {
-                if !defect::is(Defect::Repair) {
-                    repair::mend(self, account, cell);
-                }
-                // Before the lock is declared whole: a cut that meanwhile counts must see that this happened.
-                self.header().inherited.fetch_add(1, Ordering::AcqRel);
-                inherited.into_consistent()
-            }
-        };
-        LockedCell { cell, _held }
     }
 
     /// What `account` held at some moment, without its lock; for tools that look.
@@ -302,6 +222,24 @@ impl Table {
         // A balance that is set and not yet stamped is one whose setter holds the lock, or has given it back and stamped.
         let changing = cell.lock.holder().is_some() || cell.lock.is_orphaned();
         (!changing && cell.lsn() == before).then_some((balance, before))
+    }
+
+    /// The record of operation `lsn`, if that is durable and its place in the ring is not another's yet. For who only looks: the
+    /// place may be written while it is read, so what was read is believed only if nobody can have begun to.
+    #[must_use]
+    pub fn recent_record(&self, lsn: Lsn) -> Option<Record> {
+        let sequencer = self.sequencer();
+        if !sequencer.is_journaled() || lsn == Lsn(0) || lsn > sequencer.durable() {
+            return None;
+        }
+        let bytes = sequencer.record(lsn);
+        // The record that takes this place next is written only after the number before its own was taken.
+        fence(Ordering::Acquire);
+        if self.order().now().lsn.0 + 1 >= lsn.0 + sequencer.capacity() {
+            return None;
+        }
+        // A ring begins empty, also where the numbers go on from what was on disk.
+        Record::decode(&bytes).ok().filter(|record| record.lsn == lsn)
     }
 
     /// The accounts that are locked at some moment of the call, with the kernel's thread id of each holder.
@@ -327,9 +265,9 @@ impl Table {
     /// Makes the key of `record`, which stands in the journal, known again; before the first worker, in the order of records.
     pub fn restore_key(&self, record: &Record) {
         let keys = self.sequencer.keys();
-        let Some(spot) = record.key.map(|key| keys.spot(key, record.principal)) else { return };
-        if let Found::Free(slot) = keys.find(&spot) {
-            keys.make_known(keys.write_down(&spot, record, slot), record.lsn);
+        let Some(probe) = record.key.map(|key| keys.probe(key, record.principal)) else { return };
+        if let Found::Free(slot) = keys.find(&probe) {
+            keys.make_known(keys.write_down(&probe, record, slot), record.lsn);
         }
     }
 
@@ -345,13 +283,5 @@ impl Table {
         tally.withdrawn.store(withdrawn.0, Ordering::Relaxed);
         self.order().begin_after(lsn);
         self.sequencer.begin_after(lsn);
-    }
-
-    pub(super) fn redo(cell: &AccountCell, balance: Cents, lsn: Lsn) {
-        use crate::base::crash_point::{CrashPoint, crash_point};
-        cell.balance.store(balance.0, Ordering::Relaxed);
-        crash_point(CrashPoint::RepairBalanceSet);
-        cell.lsn.store(lsn.0, Ordering::Release);
-        crash_point(CrashPoint::RepairApplied);
     }
 }

@@ -7,11 +7,12 @@ use crate::base::defect::{self, Defect};
 use crate::base::vocab::{AccountId, Cents, Lsn};
 use crate::store::journal::record::{Kind, Record, Verdict};
 use crate::store::ledger::intent::{LedgerRow, NO_CONNECTION, Plan};
-use crate::store::ledger::keys::{Key, Spot};
+use crate::store::ledger::keys::{Key, Probe};
 use crate::store::ledger::order::Stamp;
 use crate::store::ledger::rules::{Operation, Outcome, Refusal};
-use crate::store::ledger::sequencer::Uncommitted;
-use crate::store::ledger::table::{LockedCell, Table};
+use crate::store::ledger::commit::Uncommitted;
+use crate::store::ledger::lock::LockedCell;
+use crate::store::ledger::table::Table;
 
 /// Who waits for an operation, and the one word that tells it "your request is consumed, your reply is queued".
 #[derive(Clone, Copy)]
@@ -129,7 +130,7 @@ impl<'a> Teller<'a> {
         reply: impl FnOnce(Result<&Outcome, Refusal>) -> Completion<'c>,
     ) -> Result<Lsn, Undone> {
         // As early as possible: the lines that it needs come while the accounts are locked and the reply is written.
-        let spot = asker.key.map(|key| self.table.sequencer().keys().spot(key, asker.principal));
+        let probe = asker.key.map(|key| self.table.sequencer().keys().probe(key, asker.principal));
         if let Err(refusal) = operation.check_shape(self.table.accounts()) {
             return self.refuse(operation, asker, refusal, reply);
         }
@@ -157,7 +158,7 @@ impl<'a> Teller<'a> {
         let plan = self.plan(operation, &outcome, completion);
         let mut record = self.record(operation, asker, Verdict::Done);
         (record.balances, record.previous) = (outcome.balances, previous);
-        let stamp = self.commit(&plan, &mut record, spot.as_ref())?;
+        let stamp = self.commit(&plan, &mut record, probe.as_ref())?;
         self.apply(stamp, &plan, &first, second.as_ref());
         self.complete(completion);
         drop(first);
@@ -188,17 +189,17 @@ impl<'a> Teller<'a> {
             Refusal::Insufficient => Verdict::Insufficient,
             Refusal::Invalid => Verdict::Invalid,
         };
-        let spot = asker.key.map(|key| self.table.sequencer().keys().spot(key, asker.principal));
-        let stamp = self.commit(&plan, &mut self.record(operation, asker, verdict), spot.as_ref())?;
+        let probe = asker.key.map(|key| self.table.sequencer().keys().probe(key, asker.principal));
+        let stamp = self.commit(&plan, &mut self.record(operation, asker, verdict), probe.as_ref())?;
         self.complete(completion);
         Ok(stamp.lsn)
     }
 
     #[inline]
-    fn commit(&mut self, plan: &Plan, record: &mut Record, spot: Option<&Spot<'_>>) -> Result<Stamp, Undone> {
+    fn commit(&mut self, plan: &Plan, record: &mut Record, probe: Option<&Probe<'_>>) -> Result<Stamp, Undone> {
         self.row.intent.prepare(plan);
         crash_point(CrashPoint::Prepared);
-        match self.table.commit(&self.row.intent, record, spot, &self.still_waiting) {
+        match self.table.commit(&self.row.intent, record, probe, &self.still_waiting) {
             Ok(stamp) => {
                 crash_point(CrashPoint::Sequenced);
                 self.see(stamp.lsn);

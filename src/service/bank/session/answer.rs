@@ -18,7 +18,7 @@ use crate::service::bank::session::pages::Page;
 use crate::service::bank::wire::{Flags, Frame, Request, Response, Status, XorKey};
 use crate::service::visit::{Parting, Place};
 use crate::store::instance::stats::WorkerStats;
-use crate::store::ledger::sequencer::Uncommitted;
+use crate::store::ledger::commit::Uncommitted;
 use crate::store::ledger::teller::{Asker, Undone};
 use crate::store::ledger::{Completion, Operation, Sequencer, Table, Teller};
 
