@@ -22,7 +22,7 @@ use crate::base::vocab::Lsn;
 use crate::ipc::event::Nudge;
 use crate::ipc::process::monotonic_ns;
 use crate::store::instance::Instance;
-use crate::store::journal::{Directory, RecordBytes, Room, Writer, WriterError};
+use crate::store::journal::{Directory, RecordBytes, Writer, WriterError};
 use crate::store::ledger::order::Order;
 use crate::store::ledger::sequencer::{JournalState, Sequencer};
 use keeper::Keeper;
@@ -199,7 +199,7 @@ impl Journald {
     /// Writes what waits, as much as one group takes, makes it durable, and says so.
     fn write_group(&mut self) -> Result<Group, JournaldError> {
         let first = self.writer.durable().0 + 1;
-        let last = self.order.now().lsn.0.min(first + LARGEST_GROUP - 1).min(self.writer.end_of_room().0);
+        let last = self.order.now().lsn.0.min(first + LARGEST_GROUP - 1).min(self.writer.prepared_to().0);
         if last < first {
             return self.wait_for_room();
         }
@@ -227,7 +227,7 @@ impl Journald {
 
     /// Says how far the journal is durable, and wakes the workers that sleep until then.
     fn publish(&self, durable: Lsn) {
-        self.sequencer.set_durable(durable, self.writer.end_of_room());
+        self.sequencer.set_durable(durable, self.writer.prepared_to());
         crash_point(CrashPoint::DurablePublished);
         for (row, nudge) in self.instance.workers().iter().zip(&self.workers) {
             if row.must_be_woken(durable) {
@@ -238,13 +238,11 @@ impl Journald {
 
     /// The next segment is being prepared, or cannot be.
     fn wait_for_room(&mut self) -> Result<Group, JournaldError> {
-        match self.writer.room() {
-            Room::Enough => {
-                let _ = self.writer.has_room_within(self.next(), BEAT);
-                Ok(Group::NoRoomYet)
-            }
-            Room::NoSpace(_) => self.wait_for_space(),
+        if self.writer.prepare_failure().is_some() {
+            return self.wait_for_space();
         }
+        let _ = self.writer.wait_until_prepared(self.next(), BEAT);
+        Ok(Group::NoRoomYet)
     }
 
     /// There is no space on the disk: says so, so that operations are refused from now on, and tries again soon.
@@ -255,8 +253,8 @@ impl Journald {
             self.workers.iter().for_each(|nudge| nudge.send());
         }
         self.poll(SPACE_PATIENCE)?;
-        self.writer.retry_room();
-        let _ = self.writer.has_room_within(self.next(), BEAT);
+        self.writer.retry_preparing();
+        let _ = self.writer.wait_until_prepared(self.next(), BEAT);
         Ok(Group::NoSpace)
     }
 
@@ -265,23 +263,23 @@ impl Journald {
         self.last_care = Some(Instant::now());
         self.instance.journal_row().beat(monotonic_ns());
         let durable = self.writer.durable();
-        match self.writer.room() {
-            Room::Enough if self.sequencer.state() == JournalState::NoSpace => {
+        match self.writer.prepare_failure() {
+            None if self.sequencer.state() == JournalState::NoSpace => {
                 log::info!("there is space on the disk again");
                 self.sequencer.set_state(JournalState::Open);
             }
-            Room::Enough => {}
-            Room::NoSpace(error) => {
+            None => {}
+            Some(error) => {
                 if self.sequencer.state() == JournalState::Open {
                     log::warn!(
                         "{error}; the room that is left is for {} records",
-                        self.writer.end_of_room().0 - durable.0
+                        self.writer.prepared_to().0 - durable.0
                     );
                 }
-                if self.writer.end_of_room() <= durable {
+                if self.writer.prepared_to() <= durable {
                     self.wait_for_space()?;
                 }
-                self.writer.retry_room();
+                self.writer.retry_preparing();
             }
         }
         self.publish(durable);

@@ -19,9 +19,9 @@ use std::sync::Arc;
 
 use super::disk::{self, BLOCK_BYTES, Disk, RealDisk};
 use super::error::{DiskError, Step};
+use super::ownership::{self, OwnershipError};
 use super::record::RECORD_BYTES;
 use super::text;
-use super::trust::{self, Distrust};
 use crate::base::limits::{MAX_ACCOUNTS, MAX_RECORDS_PER_SEGMENT};
 use crate::base::vocab::{AccountId, Cents, Lsn};
 
@@ -63,7 +63,7 @@ pub enum DirectoryError {
         /// The directory or file.
         path: PathBuf,
         /// Why.
-        why: Distrust,
+        why: OwnershipError,
     },
     /// There is no `format`, but there are files of a journal.
     #[error("{} is missing, but {} holds files; put it back from a copy, or move those files away", path.display(), folder.display())]
@@ -236,7 +236,7 @@ impl Directory {
         opening: Cents,
         records_per_segment: u64,
     ) -> Result<Self, DirectoryError> {
-        must_be_trusted(data, false)?;
+        check_ownership(data, false)?;
         // Whole blocks, which writes past the page cache are made of.
         let records_per_segment = records_per_segment.next_multiple_of((BLOCK_BYTES / RECORD_BYTES) as u64);
         Self::open_or_create_on(Arc::new(RealDisk), data, accounts, opening, records_per_segment)
@@ -280,7 +280,7 @@ impl Directory {
     /// # Errors
     /// Every [`DirectoryError`] but those about accounts.
     pub fn open(data: &Path) -> Result<Self, DirectoryError> {
-        must_be_trusted(data, true)?;
+        check_ownership(data, true)?;
         Self::open_on(Arc::new(RealDisk), data)
     }
 
@@ -363,8 +363,8 @@ impl Directory {
 }
 
 /// Refuses a directory that is not its server's own.
-fn must_be_trusted(data: &Path, is_tool: bool) -> Result<(), DirectoryError> {
-    trust::check(data, is_tool)?.map_err(|(path, why)| DirectoryError::Untrusted { path, why })
+fn check_ownership(data: &Path, is_tool: bool) -> Result<(), DirectoryError> {
+    ownership::check(data, is_tool)?.map_err(|(path, why)| DirectoryError::Untrusted { path, why })
 }
 
 /// The text of `format`, if there is one.

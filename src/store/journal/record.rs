@@ -207,7 +207,7 @@ impl Record {
     /// What came in from outside by it, and what went out.
     #[inline]
     #[must_use]
-    pub fn flows(&self) -> (Cents, Cents) {
+    pub fn deposited_and_withdrawn(&self) -> (Cents, Cents) {
         match (self.kind, self.verdict) {
             (Kind::Deposit, Verdict::Done) => (self.amount, Cents::ZERO),
             (Kind::Withdraw, Verdict::Done) => (Cents::ZERO, self.amount),

@@ -1,12 +1,12 @@
 //! From files to balances: the newest good snapshot, then the records behind it.
 
-use super::aside::Kept;
-use super::closed::{self, DamagedMark};
 use super::directory::Directory;
-use super::flows::Flows;
+use super::quarantine::KeptTail;
 use super::record::Record;
 use super::recovery::{self, Damage, Known, RecoveryError, TornTail};
+use super::running_totals::RunningTotals;
 use super::segment::{self, first_of};
+use super::shutdown_mark::{self, DamagedMark};
 use super::snapshot::{self, Damaged, Snapshot};
 use super::writer::{Writer, WriterError};
 use crate::base::vocab::{AccountId, Cents, Lsn};
@@ -33,14 +33,14 @@ pub struct Recovered {
     pub snapshot: Lsn,
     /// Records that were handed on.
     pub records: u64,
-    /// What a power failure left of a batch that was never acknowledged. [`Recovered::cut_torn_tail`] cuts it.
+    /// What a power failure left of a batch that was never acknowledged. [`Recovered::truncate_torn_tail`] cuts it.
     pub torn: Option<TornTail>,
     /// Snapshots that could not be used.
     pub damaged_snapshots: Vec<Damaged>,
     /// The mark of the last orderly stop, where it could not be used.
     pub damaged_mark: Option<DamagedMark>,
     /// All deposits and withdrawals, up to the end.
-    pub flows: Flows,
+    pub flows: RunningTotals,
 }
 
 /// Records between two calls of `progress`.
@@ -62,14 +62,15 @@ pub fn recover(
     let found = snapshot::newest_good(directory)?;
     let opening = directory.openings().total();
     let (cut, newest, flows) = match &found.snapshot {
-        None => (Lsn(0), Lsn(0), Flows::new(opening, Cents::ZERO, Cents::ZERO)),
+        None => (Lsn(0), Lsn(0), RunningTotals::new(opening, Cents::ZERO, Cents::ZERO)),
         Some(Snapshot { header, newest, .. }) => {
-            (header.lsn, *newest, Flows::new(opening, header.deposited, header.withdrawn))
+            (header.lsn, *newest, RunningTotals::new(opening, header.deposited, header.withdrawn))
         }
     };
     let flows = flows.ok_or(RecoveryError::TooMuchOpened { opening })?;
     feed_accounts(directory, found.snapshot.as_ref(), replay)?;
-    let (closed, damaged_mark) = closed::read(directory)?.map_or_else(|mark| (Lsn(0), Some(mark)), |lsn| (lsn, None));
+    let (closed, damaged_mark) =
+        shutdown_mark::read(directory)?.map_or_else(|mark| (Lsn(0), Some(mark)), |lsn| (lsn, None));
     let mut recovered = Recovered {
         directory: directory.clone(),
         chain: directory.first_chain(),
@@ -102,7 +103,7 @@ pub fn recover(
         }
     })?;
     if let Some(lsn) = beyond {
-        return Err(recovery::corrupt(directory, lsn, Damage::Flows));
+        return Err(RecoveryError::corrupt(directory, lsn, Damage::Totals));
     }
     (recovered.end, recovered.chain, recovered.torn) = (scanned.end, scanned.chain, scanned.torn);
     Ok(recovered)
@@ -161,16 +162,16 @@ impl Recovered {
     ///
     /// # Errors
     /// The tail cannot be kept, or cannot be cut.
-    pub fn cut_torn_tail(&mut self, now: u64) -> Result<Option<Kept>, RecoveryError> {
-        self.torn.take().map(|torn| recovery::cut(&self.directory, torn.from, now)).transpose()
+    pub fn truncate_torn_tail(&mut self, now: u64) -> Result<Option<KeptTail>, RecoveryError> {
+        self.torn.take().map(|torn| recovery::truncate(&self.directory, torn.from, now)).transpose()
     }
 
-    /// [`Recovered::cut_torn_tail`], and goes on writing behind the last good record.
+    /// [`Recovered::truncate_torn_tail`], and goes on writing behind the last good record.
     ///
     /// # Errors
     /// The tail cannot be kept or cut, or [`Writer::resume`]'s.
     pub fn into_writer(mut self, now: u64) -> Result<Writer, StartError> {
-        self.cut_torn_tail(now)?;
+        self.truncate_torn_tail(now)?;
         Ok(Writer::go_on(&self.directory, self.end, self.chain)?)
     }
 }

@@ -4,13 +4,13 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use super::aside::Aside;
-use super::closed;
 use super::directory::Directory;
 use super::error::{DiskError, Step};
+use super::quarantine::Quarantine;
 use super::record::{self, RECORD_BYTES, RecordBytes};
 use super::recovery::{self, Damage, Known, RecoveryError};
 use super::segment::{self, HEADER_BYTES, HeaderError, Segment, State, bytes_of_segment, first_of, offset_of};
+use super::shutdown_mark;
 use super::snapshot::{self, Snapshot};
 use crate::base::vocab::Lsn;
 
@@ -40,7 +40,7 @@ impl fmt::Display for Report {
 /// # Errors
 /// [`RecoveryError::Disk`]; and [`RecoveryError::Corrupt`] where not even the beginning of the journal can be relied on.
 pub fn repair(directory: &Directory, now: u64) -> Result<Report, RecoveryError> {
-    let aside = Aside::new(directory, &format!("removed-{now}"));
+    let aside = Quarantine::new(directory, &format!("removed-{now}"));
     let mut repair = Repair { directory, aside, report: Report::default() };
     repair.run()?;
     let removed = repair.aside.made().map(Path::to_owned);
@@ -49,7 +49,7 @@ pub fn repair(directory: &Directory, now: u64) -> Result<Report, RecoveryError> 
 
 struct Repair<'a> {
     directory: &'a Directory,
-    aside: Aside<'a>,
+    aside: Quarantine<'a>,
     report: Report,
 }
 
@@ -60,7 +60,7 @@ impl Repair<'_> {
 
     fn run(&mut self) -> Result<(), RecoveryError> {
         self.rebuild_headers()?;
-        let closed = match closed::read(self.directory)? {
+        let closed = match shutdown_mark::read(self.directory)? {
             Ok(closed) => closed,
             Err(damaged) => {
                 self.say(damaged.to_string());
@@ -73,7 +73,7 @@ impl Repair<'_> {
         }
         // When all that it speaks of is cut: begun again after an interruption, the damage would else look like a torn tail.
         if self.report.end < closed {
-            self.move_aside(&closed::path_of(self.directory))?;
+            self.quarantine(&shutdown_mark::path_of(self.directory))?;
         }
         self.move_snapshots()
     }
@@ -138,7 +138,7 @@ impl Repair<'_> {
         // From the newest on, so that an interruption leaves no gap.
         for first in segment::list(self.directory)?.into_iter().rev() {
             if first > here || (first == here && whole) {
-                self.move_aside(&self.directory.segment_path(first))?;
+                self.quarantine(&self.directory.segment_path(first))?;
             }
         }
         let Some(segment) = Segment::open(self.directory, here)?.filter(|_| !whole) else { return Ok(()) };
@@ -162,14 +162,14 @@ impl Repair<'_> {
                 Err(_) => false,
             };
             if beyond {
-                self.move_aside(&snapshot::path_of(self.directory, lsn))?;
+                self.quarantine(&snapshot::path_of(self.directory, lsn))?;
             }
         }
         Ok(())
     }
 
-    fn move_aside(&mut self, path: &Path) -> Result<(), DiskError> {
-        let to = self.aside.move_here(path)?;
+    fn quarantine(&mut self, path: &Path) -> Result<(), DiskError> {
+        let to = self.aside.move_in(path)?;
         self.say(format!("{} was moved to {}", path.display(), to.display()));
         Ok(())
     }
@@ -180,7 +180,7 @@ impl Repair<'_> {
             return Ok(());
         }
         let name = format!("{:020}.{what}-from-byte-{from}", segment.first.0);
-        let path = self.aside.copy_here(segment, from, to, &name)?;
+        let path = self.aside.copy_in(segment, from, to, &name)?;
         self.say(format!("bytes {from} to {to} of {} were saved as {}", segment.path.display(), path.display()));
         Ok(())
     }

@@ -198,7 +198,7 @@ impl Segment {
     }
 }
 
-/// The first records of all segments, in order. Other files of the folder are passed over; see [`strangers`].
+/// The first records of all segments, in order. Other files of the folder are passed over; see [`misnamed`].
 ///
 /// # Errors
 /// The folder cannot be listed.
@@ -212,7 +212,7 @@ pub fn list(directory: &Directory) -> Result<Vec<Lsn>, DiskError> {
 ///
 /// # Errors
 /// The folder cannot be listed.
-pub fn strangers(directory: &Directory) -> Result<Vec<PathBuf>, DiskError> {
+pub fn misnamed(directory: &Directory) -> Result<Vec<PathBuf>, DiskError> {
     let mut names = names(directory)?;
     names.retain(|name| name.ends_with(SUFFIX) && first_by_name(directory, name).is_none());
     Ok(names.into_iter().map(|name| directory.journal().join(name)).collect())
@@ -334,7 +334,7 @@ mod tests {
         names.iter().for_each(|(name, _)| std::fs::write(directory.journal().join(name), b"").unwrap());
         std::fs::write(directory.journal().join("notes"), b"").unwrap();
         assert_eq!(list(&directory).unwrap(), [Lsn(1), Lsn(last)]);
-        let strange = strangers(&directory).unwrap();
+        let strange = misnamed(&directory).unwrap();
         let mut wanted: Vec<_> =
             names.iter().filter(|(_, ours)| !ours).map(|(name, _)| directory.journal().join(name)).collect();
         wanted.sort();

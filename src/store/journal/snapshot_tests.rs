@@ -134,7 +134,7 @@ fn a_record_with_which_more_was_deposited_than_there_can_be_is_damage() {
     (0..ACCOUNTS).for_each(|_| writer.push(Cents(1), Lsn(8)).unwrap());
     writer.finish(Lsn(8)).unwrap();
     let error = recover_on(&disk).0.unwrap_err();
-    assert!(matches!(error, RecoveryError::Corrupt { lsn: Lsn(9), damage: recovery::Damage::Flows, .. }), "{error}");
+    assert!(matches!(error, RecoveryError::Corrupt { lsn: Lsn(9), damage: recovery::Damage::Totals, .. }), "{error}");
 }
 
 #[test]

@@ -8,13 +8,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::closed;
 use super::directory::Directory;
 use super::disk::{BLOCK_BYTES, Blocks};
 use super::error::{DiskError, Step};
+use super::preparer::Preparer;
 use super::record::{self, RECORD_BYTES, Record, RecordBytes, RecordError};
-use super::room::{Preparer, Room};
 use super::segment::{self, Segment, State, bytes_of_segment, first_of, offset_of};
+use super::shutdown_mark;
 use crate::base::vocab::Lsn;
 
 /// Why a journal cannot be written.
@@ -50,9 +50,9 @@ pub enum WriterError {
         /// What is wrong with it.
         source: RecordError,
     },
-    /// There is no prepared segment for it yet; nothing was written. [`Writer::room`] says whether there will be.
+    /// There is no prepared segment for it yet; nothing was written. [`Writer::prepare_failure`] says whether there will be.
     #[error("no room is prepared for record {lsn}: it ends with record {end}")]
-    NoRoom {
+    NotPrepared {
         /// The last record of the batch.
         lsn: Lsn,
         /// The last record that there is room for.
@@ -78,7 +78,7 @@ pub struct Writer {
     unsynced: Vec<Segment>,
     current: Option<Segment>,
     blocks: Blocks,
-    begun: Begun,
+    begun: PartialBlock,
     preparer: Preparer,
     failed: Option<Arc<DiskError>>,
 }
@@ -115,13 +115,13 @@ impl Writer {
             unsynced: Vec::new(),
             current: None,
             blocks: Blocks::default(),
-            begun: Begun::default(),
+            begun: PartialBlock::default(),
             preparer,
             failed: None,
         };
-        writer.order_room();
+        writer.prepare_ahead();
         // Whether there is room is the caller's to ask: a journal without space can still be read.
-        let _ = writer.has_room_within(Lsn(after.0 + 1), Duration::MAX);
+        let _ = writer.wait_until_prepared(Lsn(after.0 + 1), Duration::MAX);
         Ok(writer)
     }
 
@@ -129,7 +129,7 @@ impl Writer {
     /// durable, at most [`Writer::durable`]. They are not durable before [`Writer::sync`].
     ///
     /// # Errors
-    /// [`WriterError::OutOfOrder`], [`WriterError::Record`], [`WriterError::NoRoom`]: nothing was written.
+    /// [`WriterError::OutOfOrder`], [`WriterError::Record`], [`WriterError::NotPrepared`]: nothing was written.
     /// [`WriterError::NoSpace`]: the same batch can be tried again. [`WriterError::Failed`]: final.
     pub fn append(&mut self, batch: &mut [RecordBytes], synced: Lsn) -> Result<(), WriterError> {
         self.still_good()?;
@@ -144,7 +144,7 @@ impl Writer {
         })?;
         self.last = Lsn(self.last.0 + batch.len() as u64);
         self.chain = chain;
-        self.order_room();
+        self.prepare_ahead();
         Ok(())
     }
 
@@ -168,7 +168,7 @@ impl Writer {
     /// [`WriterError::Failed`] of an earlier call; [`WriterError::Disk`]: the mark of an earlier stop stays, and is still right.
     pub fn close(self) -> Result<(), WriterError> {
         self.still_good()?;
-        Ok(closed::write(&self.directory, self.durable)?)
+        Ok(shutdown_mark::write(&self.directory, self.durable)?)
     }
 
     /// The last record that was written.
@@ -185,24 +185,25 @@ impl Writer {
 
     /// The last record that prepared segments have room for; a batch must end there or before.
     #[must_use]
-    pub fn end_of_room(&self) -> Lsn {
+    pub fn prepared_to(&self) -> Lsn {
         self.preparer.end()
     }
 
-    /// Whether the next segment can be had.
+    /// Why the next segment could not be prepared; `None` where it is prepared, or is being prepared. Preparing is not tried again
+    /// before [`Writer::retry_preparing`].
     #[must_use]
-    pub fn room(&self) -> Room {
-        self.preparer.room()
+    pub fn prepare_failure(&self) -> Option<Arc<DiskError>> {
+        self.preparer.failure()
     }
 
-    /// Tries again to prepare what [`Room::NoSpace`] told of; returns at once.
-    pub fn retry_room(&self) {
+    /// Tries again to prepare the next segment; returns at once.
+    pub fn retry_preparing(&self) {
         self.preparer.retry();
     }
 
     /// Waits until there is room up to record `lsn`, preparing it has failed, or `patience` is over; whether there is room.
     #[must_use]
-    pub fn has_room_within(&self, lsn: Lsn, patience: Duration) -> bool {
+    pub fn wait_until_prepared(&self, lsn: Lsn, patience: Duration) -> bool {
         self.preparer.want(lsn);
         self.preparer.wait(lsn, patience)
     }
@@ -228,7 +229,7 @@ impl Writer {
     }
 
     /// One whole segment is always to be ahead.
-    fn order_room(&self) {
+    fn prepare_ahead(&self) {
         self.preparer.want(Lsn(self.last.0 + self.directory.records_per_segment()));
     }
 
@@ -251,8 +252,8 @@ impl Writer {
             }
             Record::decode(bytes).map_err(|source| WriterError::Record { lsn: found, source })?;
         }
-        let (lsn, end) = (Lsn(self.last.0 + batch.len() as u64), self.end_of_room());
-        if lsn > end { Err(WriterError::NoRoom { lsn, end }) } else { Ok(()) }
+        let (lsn, end) = (Lsn(self.last.0 + batch.len() as u64), self.prepared_to());
+        if lsn > end { Err(WriterError::NotPrepared { lsn, end }) } else { Ok(()) }
     }
 
     /// Writes sealed records with one call per segment, in whole blocks: the first one has what was written into it before.
@@ -269,7 +270,7 @@ impl Writer {
                 // The header, which makes the segment active by the same write.
                 segment::encode_header(&self.directory, first, State::Active { previous_crc }).to_vec()
             } else {
-                self.begun_block(&segment, offset)?
+                self.partial_block(&segment, offset)?
             };
             let (kept, records) = (before.len(), piece.as_flattened());
             let blocks = self.blocks.of_length(kept + records.len());
@@ -280,7 +281,7 @@ impl Writer {
             // A segment that is not made of whole blocks, on a disk that does not ask for them, is not made longer.
             let within = usize::try_from(bytes_of_segment(per_segment) - start).unwrap_or(usize::MAX).min(blocks.len());
             segment.file.write_at(&blocks[..within], start).step("write", &segment.path)?;
-            self.begun = Begun::after(blocks, offset + records.len() as u64, first);
+            self.begun = PartialBlock::after(blocks, offset + records.len() as u64, first);
             next = Lsn(next.0 + piece.len() as u64);
             previous_crc = piece.last().map_or(previous_crc, record::stored_crc);
             rest = later;
@@ -289,7 +290,7 @@ impl Writer {
     }
 
     /// The records that stand in the block of `offset` before it.
-    fn begun_block(&self, segment: &Segment, offset: u64) -> Result<Vec<u8>, DiskError> {
+    fn partial_block(&self, segment: &Segment, offset: u64) -> Result<Vec<u8>, DiskError> {
         let length = usize::try_from(offset % BLOCK_BYTES as u64).unwrap_or(0);
         if (self.begun.first, self.begun.end) == (segment.first, offset) {
             return Ok(self.begun.bytes.clone());
@@ -316,19 +317,19 @@ impl Writer {
 
 /// The block that the last write ended in, as far as it is filled.
 #[derive(Debug, Default)]
-struct Begun {
+struct PartialBlock {
     first: Lsn,
     /// Where the last write ended.
     end: u64,
     bytes: Vec<u8>,
 }
 
-impl Begun {
+impl PartialBlock {
     /// After `blocks` were written into the segment that begins with `first`; their records end at `end`.
     fn after(blocks: &[u8], end: u64, first: Lsn) -> Self {
         let filled = usize::try_from(end % BLOCK_BYTES as u64).unwrap_or(0);
         let last = blocks.len().saturating_sub(BLOCK_BYTES);
-        Begun { first, end, bytes: blocks[last..last + filled].to_vec() }
+        PartialBlock { first, end, bytes: blocks[last..last + filled].to_vec() }
     }
 }
 

@@ -4,7 +4,7 @@ use crate::base::crash_point::{CrashPoint, crash_point};
 use crate::base::vocab::Lsn;
 use crate::store::journal::record::Record;
 use crate::store::ledger::intent::Intent;
-use crate::store::ledger::keys::{Found, Remembered, Probe};
+use crate::store::ledger::keys::{Found, Probe, Remembered};
 use crate::store::ledger::order::Stamp;
 use crate::store::ledger::sequencer::JournalState;
 use crate::store::ledger::table::Table;

@@ -14,8 +14,8 @@ use std::time::Duration;
 use crate::base::vocab::{AccountId, Cents, Lsn};
 use crate::ipc::cells::{Acquired, Held, Ordering};
 use crate::store::ledger::intent::Tally;
-use crate::store::ledger::order::EPOCHS;
 use crate::store::ledger::lock::LockedCell;
+use crate::store::ledger::order::EPOCHS;
 use crate::store::ledger::table::Table;
 
 /// The sums over all accounts after operation `lsn` and before the next.

@@ -6,12 +6,12 @@ use crate::base::crash_point::{CrashPoint, crash_point};
 use crate::base::defect::{self, Defect};
 use crate::base::vocab::{AccountId, Cents, Lsn};
 use crate::store::journal::record::{Kind, Record, Verdict};
+use crate::store::ledger::commit::Uncommitted;
 use crate::store::ledger::intent::{LedgerRow, NO_CONNECTION, Plan};
 use crate::store::ledger::keys::{Key, Probe};
+use crate::store::ledger::lock::LockedCell;
 use crate::store::ledger::order::Stamp;
 use crate::store::ledger::rules::{Operation, Outcome, Refusal};
-use crate::store::ledger::commit::Uncommitted;
-use crate::store::ledger::lock::LockedCell;
 use crate::store::ledger::table::Table;
 
 /// Who waits for an operation, and the one word that tells it "your request is consumed, your reply is queued".

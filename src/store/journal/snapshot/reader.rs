@@ -3,11 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::files::{list, path_of};
 use super::layout::{
     ACCOUNT_BYTES, ACCOUNTS_PER_BLOCK, CRC_BYTES, END_BYTES, HEADER_BYTES, Header, crc_behind, decode_account,
     encode_end,
 };
-use super::{list, path_of};
 use crate::base::vocab::{AccountId, Cents, Lsn};
 use crate::store::journal::directory::Directory;
 use crate::store::journal::disk::DiskFile;

@@ -3,12 +3,36 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::files::path_of;
 use super::layout::{ACCOUNTS_PER_BLOCK, BLOCK_BYTES, HEADER_BYTES, Header, crc_behind, encode_account, encode_end};
-use super::{SnapshotError, path_of};
 use crate::base::vocab::{Cents, Lsn};
 use crate::store::journal::directory::Directory;
 use crate::store::journal::disk::DiskFile;
 use crate::store::journal::error::{DiskError, Step};
+
+/// Why a snapshot could not be made or read.
+#[derive(Debug, thiserror::Error)]
+pub enum SnapshotError {
+    /// A file could not be used.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+    /// More or fewer accounts came than were announced; it is not kept.
+    #[error("a snapshot of {announced} accounts was given {pushed}")]
+    Accounts {
+        /// Accounts in its header.
+        announced: u32,
+        /// Accounts that came.
+        pushed: u32,
+    },
+    /// It holds what may yet be lost; it is not kept.
+    #[error("a snapshot that holds record {holds} cannot be finished while only record {durable} is durable")]
+    NotDurable {
+        /// The newest record in it.
+        holds: Lsn,
+        /// The last record that is durable.
+        durable: Lsn,
+    },
+}
 
 /// A snapshot in the making. One that is dropped unfinished is removed.
 #[derive(Debug)]

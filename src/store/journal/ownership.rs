@@ -20,7 +20,7 @@ const ROOT: u32 = 0;
 
 /// Why something under a data directory, or the directory, is not trusted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Distrust {
+pub enum OwnershipError {
     /// A file behind a symbolic link.
     #[error("it is a symbolic link; put the file itself there")]
     Link,
@@ -75,20 +75,20 @@ struct Found {
 }
 
 /// The decision. `user` is who the server, or the tool, is.
-fn judge(wanted: Wanted, found: Found, user: u32, any_owner: bool) -> Result<(), Distrust> {
+fn judge(wanted: Wanted, found: Found, user: u32, any_owner: bool) -> Result<(), OwnershipError> {
     let Found { link_owner, is_file, is_directory, owner, mode } = found;
     match (wanted, link_owner) {
-        (Wanted::File, Some(_)) => return Err(Distrust::Link),
+        (Wanted::File, Some(_)) => return Err(OwnershipError::Link),
         (Wanted::Directory, Some(owner)) if owner != user && owner != ROOT => {
-            return Err(Distrust::LinkOwner { owner, user });
+            return Err(OwnershipError::LinkOwner { owner, user });
         }
         _ => {}
     }
     match wanted {
-        Wanted::File if !is_file => Err(Distrust::NoFile),
-        Wanted::Directory if !is_directory => Err(Distrust::NoDirectory),
-        _ if owner != user && !any_owner => Err(Distrust::Owner { owner, user }),
-        _ if mode & WRITABLE_BY_OTHERS != 0 => Err(Distrust::Writable { mode }),
+        Wanted::File if !is_file => Err(OwnershipError::NoFile),
+        Wanted::Directory if !is_directory => Err(OwnershipError::NoDirectory),
+        _ if owner != user && !any_owner => Err(OwnershipError::Owner { owner, user }),
+        _ if mode & WRITABLE_BY_OTHERS != 0 => Err(OwnershipError::Writable { mode }),
         _ => Ok(()),
     }
 }
@@ -97,10 +97,10 @@ fn judge(wanted: Wanted, found: Found, user: u32, any_owner: bool) -> Result<(),
 ///
 /// # Errors
 /// What cannot be looked at; inside, the first path that is not trusted, and why.
-pub(super) fn check(data: &Path, is_tool: bool) -> Result<Result<(), (PathBuf, Distrust)>, DiskError> {
+pub(super) fn check(data: &Path, is_tool: bool) -> Result<Result<(), (PathBuf, OwnershipError)>, DiskError> {
     let user = geteuid().as_raw();
     let any_owner = is_tool && user == ROOT;
-    let judged = |path: &Path, wanted| -> Result<Option<Result<(), Distrust>>, DiskError> {
+    let judged = |path: &Path, wanted| -> Result<Option<Result<(), OwnershipError>>, DiskError> {
         Ok(look(path).step("look at", path)?.map(|found| judge(wanted, found, user, any_owner)))
     };
     for folder in [data.to_owned(), data.join("journal"), data.join("snapshot"), data.join("torn")] {
@@ -176,7 +176,7 @@ mod tests {
         Directory::open_or_create(data, 10, Cents::ZERO, 4096)
     }
 
-    fn distrust(data: &Path) -> (PathBuf, Distrust) {
+    fn distrust(data: &Path) -> (PathBuf, OwnershipError) {
         let mut found = Vec::new();
         for opened in [open(data), Directory::open(data)] {
             match opened {
@@ -199,7 +199,7 @@ mod tests {
             let before = fs::metadata(&path).unwrap().permissions();
             for mode in [0o770, 0o722, 0o777] {
                 fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
-                assert_eq!(distrust(&data), (path.clone(), Distrust::Writable { mode }));
+                assert_eq!(distrust(&data), (path.clone(), OwnershipError::Writable { mode }));
             }
             fs::set_permissions(&path, before).unwrap();
         }
@@ -218,7 +218,7 @@ mod tests {
         symlink(&data, home.path().join("link")).unwrap();
         open(&home.path().join("link")).unwrap();
         fs::set_permissions(home.path().join("elsewhere"), Permissions::from_mode(0o777)).unwrap();
-        assert_eq!(distrust(&data), (data.join("journal"), Distrust::Writable { mode: 0o777 }));
+        assert_eq!(distrust(&data), (data.join("journal"), OwnershipError::Writable { mode: 0o777 }));
         fs::set_permissions(home.path().join("elsewhere"), Permissions::from_mode(0o700)).unwrap();
         for name in ["format", "closed", "journal/00000000000000000001.segment", "snapshot/x"] {
             let path = data.join(name);
@@ -227,11 +227,11 @@ mod tests {
                 fs::write(&aside, b"").unwrap();
             }
             symlink(&aside, &path).unwrap();
-            assert_eq!(distrust(&data), (path.clone(), Distrust::Link));
+            assert_eq!(distrust(&data), (path.clone(), OwnershipError::Link));
             fs::remove_file(&path).unwrap();
             fs::rename(&aside, &path).unwrap();
         }
         fs::create_dir(data.join("journal/00000000000000000009.segment")).unwrap();
-        assert_eq!(distrust(&data).1, Distrust::NoFile);
+        assert_eq!(distrust(&data).1, OwnershipError::NoFile);
     }
 }

@@ -3,13 +3,13 @@
 
 use std::ops::ControlFlow;
 
-use super::scan::{layout, read_slots};
-use super::{DiskError, RecoveryError};
+use super::error::RecoveryError;
+use super::slots::{list_segments, read_slots};
 use crate::base::limits::{MAX_TORN_TAIL_BYTES, MAX_TORN_TAILS};
 use crate::base::vocab::Lsn;
-use crate::store::journal::aside::{Aside, Kept};
 use crate::store::journal::directory::Directory;
-use crate::store::journal::error::Step;
+use crate::store::journal::error::{DiskError, Step};
+use crate::store::journal::quarantine::{KeptTail, Quarantine};
 use crate::store::journal::record::RECORD_BYTES;
 use crate::store::journal::segment::{CHUNK_BYTES, Segment, State, bytes_of_segment, first_of, offset_of};
 
@@ -18,9 +18,9 @@ const FOLDER: &str = "torn";
 
 /// Makes zeros of everything from record `from` on, and keeps what stood there; `now` is in seconds since 1970. May be interrupted
 /// anywhere and begun again: it only takes away what is no witness of anything, and that only once it is kept.
-pub fn cut(directory: &Directory, from: Lsn, now: u64) -> Result<Kept, RecoveryError> {
+pub fn truncate(directory: &Directory, from: Lsn, now: u64) -> Result<KeptTail, RecoveryError> {
     let per_segment = directory.records_per_segment();
-    let segments = layout(directory, first_of(from, per_segment), Lsn(u64::MAX))?;
+    let segments = list_segments(directory, first_of(from, per_segment), Lsn(u64::MAX))?;
     let kept = keep(directory, &segments, from, now)?;
     // The later segments first: what is cut must not be reachable from records that are written over the first cut one.
     for (first, state) in segments.into_iter().rev() {
@@ -35,9 +35,9 @@ pub fn cut(directory: &Directory, from: Lsn, now: u64) -> Result<Kept, RecoveryE
 }
 
 /// Copies what is not zero from record `from` on into files of their own, durably, as much of it as is kept at most.
-fn keep(directory: &Directory, segments: &[(Lsn, State)], from: Lsn, now: u64) -> Result<Kept, DiskError> {
-    let mut aside = Aside::new(directory, FOLDER);
-    let mut kept = Kept::default();
+fn keep(directory: &Directory, segments: &[(Lsn, State)], from: Lsn, now: u64) -> Result<KeptTail, DiskError> {
+    let mut quarantine = Quarantine::new(directory, FOLDER);
+    let mut kept = KeptTail::default();
     for &(first, _) in segments {
         let Some(segment) = Segment::open(directory, first)? else { continue };
         let start = first.max(from);
@@ -47,13 +47,13 @@ fn keep(directory: &Directory, segments: &[(Lsn, State)], from: Lsn, now: u64) -
         if fits > 0 {
             // The time first, and as many digits as it will ever have: the names come in order.
             let name = format!("{now:012}-from-record-{start:020}", start = start.0);
-            kept.files.push(aside.copy_here(&segment, offset, offset + fits, &name)?);
+            kept.files.push(quarantine.copy_in(&segment, offset, offset + fits, &name)?);
         }
         kept.bytes += fits;
         kept.left_out += bytes - fits;
     }
-    if aside.made().is_some() {
-        aside.keep_last(MAX_TORN_TAILS.max(kept.files.len()))?;
+    if quarantine.made().is_some() {
+        quarantine.keep_last(MAX_TORN_TAILS.max(kept.files.len()))?;
     }
     Ok(kept)
 }

@@ -5,7 +5,7 @@ use crate::base::vocab::Cents;
 
 /// The sums so far. `opening + deposited` fits into 63 bits, and no more was withdrawn than that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Flows {
+pub struct RunningTotals {
     /// What all accounts opened with.
     pub opening: Cents,
     /// All deposits.
@@ -14,13 +14,13 @@ pub struct Flows {
     pub withdrawn: Cents,
 }
 
-impl Flows {
+impl RunningTotals {
     /// These sums; `None` where they cannot be.
     #[must_use]
     pub fn new(opening: Cents, deposited: Cents, withdrawn: Cents) -> Option<Self> {
         let none_below_zero = [opening, deposited, withdrawn].iter().all(|&cents| cents >= Cents::ZERO);
         let all = opening.checked_add(deposited)?;
-        (none_below_zero && withdrawn <= all).then_some(Flows { opening, deposited, withdrawn })
+        (none_below_zero && withdrawn <= all).then_some(RunningTotals { opening, deposited, withdrawn })
     }
 
     /// What all accounts hold by these sums.
@@ -32,7 +32,7 @@ impl Flows {
     /// The sums after `record`; `None` where they cannot be.
     #[must_use]
     pub fn after(&self, record: &Record) -> Option<Self> {
-        let (came, went) = record.flows();
+        let (came, went) = record.deposited_and_withdrawn();
         Self::new(self.opening, self.deposited.checked_add(came)?, self.withdrawn.checked_add(went)?)
     }
 }

@@ -8,16 +8,16 @@ use super::error::{DiskError, Step};
 use super::segment::{CHUNK_BYTES, Segment};
 
 /// A folder for what is taken out, made when something is.
-pub(super) struct Aside<'a> {
+pub(super) struct Quarantine<'a> {
     directory: &'a Directory,
     folder: PathBuf,
     made: bool,
 }
 
-impl<'a> Aside<'a> {
+impl<'a> Quarantine<'a> {
     /// A folder called `name` under the data directory.
     pub(super) fn new(directory: &'a Directory, name: &str) -> Self {
-        Aside { directory, folder: directory.path().join(name), made: false }
+        Quarantine { directory, folder: directory.path().join(name), made: false }
     }
 
     /// The folder, if something is in it.
@@ -36,7 +36,7 @@ impl<'a> Aside<'a> {
     }
 
     /// Moves a file here, durably; gives its place.
-    pub(super) fn move_here(&mut self, path: &Path) -> Result<PathBuf, DiskError> {
+    pub(super) fn move_in(&mut self, path: &Path) -> Result<PathBuf, DiskError> {
         self.make()?;
         let to = self.folder.join(path.file_name().unwrap_or_default());
         let disk = self.directory.disk();
@@ -48,13 +48,7 @@ impl<'a> Aside<'a> {
     }
 
     /// Copies bytes `from` to `to` of a segment into a file called `name`, durably; gives its place.
-    pub(super) fn copy_here(
-        &mut self,
-        segment: &Segment,
-        from: u64,
-        to: u64,
-        name: &str,
-    ) -> Result<PathBuf, DiskError> {
+    pub(super) fn copy_in(&mut self, segment: &Segment, from: u64, to: u64, name: &str) -> Result<PathBuf, DiskError> {
         self.make()?;
         let path = self.folder.join(name);
         let file = self.directory.disk().create(&path).step("make", &path)?;
@@ -88,7 +82,7 @@ impl<'a> Aside<'a> {
 
 /// What was kept of a torn tail.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Kept {
+pub struct KeptTail {
     /// The files, one for each segment that the tail was in.
     pub files: Vec<PathBuf>,
     /// Bytes in them.
@@ -97,7 +91,7 @@ pub struct Kept {
     pub left_out: u64,
 }
 
-impl fmt::Display for Kept {
+impl fmt::Display for KeptTail {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Some((first, others)) = self.files.split_first() else { return f.write_str("it held nothing to be kept") };
         write!(f, "its {} bytes are kept in {}", self.bytes, first.display())?;

@@ -1,15 +1,15 @@
 //! Reading all that there is, in order, for those who audit; also while somebody writes.
 
-use super::closed;
 use super::directory::Directory;
 use super::record::Record;
 use super::recovery::{self, Known, RecoveryError, TornTail};
 use super::segment;
+use super::shutdown_mark;
 use crate::base::vocab::Lsn;
 
 /// A journal that was read from its oldest segment on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Swept {
+pub struct FullScan {
     /// The first record that there is a segment for; 1 where there is none.
     pub oldest: Lsn,
     /// The last record; 0 for none.
@@ -26,19 +26,19 @@ pub struct Swept {
 ///
 /// # Errors
 /// [`RecoveryError::Disk`]; [`RecoveryError::Corrupt`], when all good records before it were handed on.
-pub fn sweep(
+pub fn full_scan(
     directory: &Directory,
     snapshotted: Lsn,
     durable: Option<Lsn>,
     each: impl FnMut(&Record),
-) -> Result<Swept, RecoveryError> {
+) -> Result<FullScan, RecoveryError> {
     let segments = segment::list(directory)?;
-    let closed = closed::read(directory)?.unwrap_or_default();
+    let closed = shutdown_mark::read(directory)?.unwrap_or_default();
     let oldest = segments.first().copied().unwrap_or(Lsn(1));
     let last = durable.unwrap_or(Lsn(if segments.is_empty() { snapshotted.0 } else { u64::MAX }));
     if last < oldest {
-        return Ok(Swept { oldest, end: Lsn(oldest.0 - 1), torn: None });
+        return Ok(FullScan { oldest, end: Lsn(oldest.0 - 1), torn: None });
     }
     let scanned = recovery::scan(directory, oldest, Known { snapshotted, closed, durable }, each)?;
-    Ok(Swept { oldest, end: scanned.end, torn: scanned.torn })
+    Ok(FullScan { oldest, end: scanned.end, torn: scanned.torn })
 }
