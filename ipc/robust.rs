@@ -6,6 +6,7 @@
 //! unusable for ever.
 
 use std::cell::UnsafeCell;
+use std::marker::PhantomData;
 use std::mem::MaybeUninit;
 use std::time::Duration;
 
@@ -51,10 +52,13 @@ pub enum Acquired<'a> {
 pub struct Busy;
 
 /// A held lock, given back when dropped.
-pub struct Held<'a>(&'a RobustMutex);
+pub struct Held<'a>(&'a RobustMutex, NotSend);
 
 /// A lock whose last holder died; see the module's text.
-pub struct Inherited<'a>(&'a RobustMutex);
+pub struct Inherited<'a>(&'a RobustMutex, NotSend);
+
+/// Keeps a held lock in its thread: only the thread that took a mutex may give it back.
+type NotSend = PhantomData<*const ()>;
 
 impl Drop for Held<'_> {
     #[inline]
@@ -72,7 +76,7 @@ impl<'a> Inherited<'a> {
         // SAFETY: this thread holds the mutex in the inconsistent state: only `RobustMutex` makes an Inherited.
         let result = unsafe { libc::pthread_mutex_consistent(self.0.raw()) };
         assert_eq!(result, 0, "an inherited lock is inconsistent until this call");
-        Held(self.0)
+        Held(self.0, PhantomData)
     }
 }
 
@@ -116,8 +120,8 @@ impl RobustMutex {
     pub fn try_lock(&self) -> Result<Acquired<'_>, Busy> {
         // SAFETY: an initialised mutex in memory that is never unmapped.
         match unsafe { libc::pthread_mutex_trylock(self.raw()) } {
-            0 => Ok(Acquired::Held(Held(self))),
-            libc::EOWNERDEAD => Ok(Acquired::Inherited(Inherited(self))),
+            0 => Ok(Acquired::Held(Held(self, PhantomData))),
+            libc::EOWNERDEAD => Ok(Acquired::Inherited(Inherited(self, PhantomData))),
             libc::EBUSY => Err(Busy),
             other => unusable(other),
         }
@@ -149,8 +153,8 @@ impl RobustMutex {
             let deadline = nix::sys::time::TimeSpec::from(deadline);
             // SAFETY: an initialised mutex in memory that is never unmapped, and a deadline that outlives the call.
             match unsafe { pthread_mutex_clocklock(self.raw(), libc::CLOCK_MONOTONIC, deadline.as_ref()) } {
-                0 => return Acquired::Held(Held(self)),
-                libc::EOWNERDEAD => return Acquired::Inherited(Inherited(self)),
+                0 => return Acquired::Held(Held(self, PhantomData)),
+                libc::EOWNERDEAD => return Acquired::Inherited(Inherited(self, PhantomData)),
                 libc::ETIMEDOUT => still_waiting(),
                 libc::EINTR => {}
                 other => unusable(other),

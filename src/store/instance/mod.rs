@@ -27,7 +27,7 @@ use crate::store::ledger::{Shape, Table};
 use control::{Control, JournalRow, WorkerRow};
 
 /// Version of the layout of the control, lanes and connections segments.
-pub const LAYOUT_VERSION: u32 = 7;
+pub const LAYOUT_VERSION: u32 = 8;
 
 /// The versions of all layouts, in words that two programs can compare.
 #[must_use]
@@ -91,7 +91,8 @@ pub fn segment_bytes(ledger: &Shape, connections: usize) -> [(&'static str, usiz
 pub fn makes_object(object: &str, semaphore: bool) -> bool {
     if semaphore {
         let lane = |worker: usize| lane::semaphore_names(worker).iter().any(|name| name == object);
-        return object == crate::store::access_log::SEMAPHORE || (0..MAX_WORKERS).any(lane);
+        // `log` guarded the access log up to layout 7, and a server of that layout may have been killed.
+        return object == "log" || (0..MAX_WORKERS).any(lane);
     }
     object == crate::store::access_log::SEGMENT || SEGMENTS.contains(&object)
 }
