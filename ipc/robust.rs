@@ -1,9 +1,8 @@
 //! Robust process-shared mutexes (`pthread_mutexattr_setrobust(3)`): a lock whose holder died says so to the next taker.
 //!
-//! The type tells what that taker must do. [`Acquired::Inherited`] is not a held lock: whatever the lock guards may be half
-//! done, and only [`Inherited::into_consistent`], to be called after repair, turns it into one. Dropping it un-repaired
-//! keeps the lock, so that it is passed on as inherited again when this process ends; giving it back would make the lock
-//! unusable for ever.
+//! The type tells what that taker must do. [`Acquired::Inherited`] is not a held lock: what the lock guards may be half done. Only
+//! [`Inherited::into_consistent`], called after repair, turns it into one. Dropping it keeps the lock, so that it is passed on as
+//! inherited again when this thread ends; unlocking it would make it unusable for ever.
 
 use std::cell::UnsafeCell;
 use std::marker::PhantomData;
@@ -39,9 +38,9 @@ unsafe impl Shared for RobustMutex {}
 unsafe impl Sync for RobustMutex {}
 
 /// What taking a lock gave.
-#[must_use = "dropping it gives the lock back at once"]
+#[must_use = "dropping it unlocks at once"]
 pub enum Acquired<'a> {
-    /// The lock is held, and what it guards is whole.
+    /// The lock is held, and what it guards is consistent.
     Held(Held<'a>),
     /// The last holder died with the lock: repair first.
     Inherited(Inherited<'a>),
@@ -51,10 +50,10 @@ pub enum Acquired<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Busy;
 
-/// A held lock, given back when dropped.
+/// A held lock, unlocked when dropped.
 pub struct Held<'a>(&'a RobustMutex, NotSend);
 
-/// A lock whose last holder died; see the module's text.
+/// A lock whose last holder died; it must be repaired first.
 pub struct Inherited<'a>(&'a RobustMutex, NotSend);
 
 /// Keeps a held lock in its thread: only the thread that took a mutex may give it back.
@@ -70,7 +69,7 @@ impl Drop for Held<'_> {
 }
 
 impl<'a> Inherited<'a> {
-    /// Declares what the lock guards whole again; only after repair.
+    /// Declares what the lock guards consistent again; only after repair.
     #[must_use]
     pub fn into_consistent(self) -> Held<'a> {
         // SAFETY: this thread holds the mutex in the inconsistent state: only `RobustMutex` makes an Inherited.
@@ -127,7 +126,7 @@ impl RobustMutex {
         }
     }
 
-    /// Takes the lock; while somebody else holds it, waits, calling `still_waiting` every `slice`.
+    /// Takes the lock; while another thread holds it, waits, and calls `still_waiting` every `slice`.
     ///
     /// # Panics
     /// When this thread holds it already, or it was never initialised: both are errors in the program.
@@ -141,7 +140,7 @@ impl RobustMutex {
 
     #[cold]
     fn lock_slowly(&self, slice: Duration, mut still_waiting: impl FnMut()) -> Acquired<'_> {
-        // A holder keeps it for some tens of nanoseconds, if it runs: worth a short look before the kernel is asked.
+        // A running holder of an account keeps it for some tens of nanoseconds: spinning is cheaper than a system call.
         for _ in 0..64 {
             std::hint::spin_loop();
             if let Ok(acquired) = self.try_lock() {
@@ -172,10 +171,9 @@ impl RobustMutex {
         (tid != 0).then_some(tid)
     }
 
-    /// Whether its holder died and nobody has taken it since, at some moment of the call. For tools that look: a taker learns
-    /// it by taking it.
+    /// Whether its holder died and no thread has taken it since, at some moment of the call. For tools that look.
     ///
-    /// The kernel says so in bit 30 of the same word, where it takes the dead thread's id out.
+    /// The kernel sets bit 30 of the same word when it clears the dead thread's id.
     #[must_use]
     pub fn is_orphaned(&self) -> bool {
         self.futex() & 0x7fff_ffff == 0x4000_0000
@@ -188,7 +186,7 @@ impl RobustMutex {
     }
 }
 
-/// EDEADLK, ENOTRECOVERABLE or EINVAL: no caller can go on, and going on without the lock would lose money.
+/// EDEADLK, ENOTRECOVERABLE or EINVAL: going on without the lock would lose what it guards.
 #[cold]
 fn unusable(code: libc::c_int) -> ! {
     panic!("a robust lock cannot be used: {}", Errno::from_raw(code));

@@ -1,4 +1,4 @@
-//! Reading all that there is, in order, for those who audit; also while somebody writes.
+//! Reads the whole journal in order, for audits; also while a writer is at work.
 
 use super::directory::Directory;
 use super::record::Record;
@@ -18,14 +18,14 @@ pub struct FullScan {
     pub torn: Option<TornTail>,
 }
 
-/// Reads every record, from the oldest segment on, and hands it to `each` once it is known to be whole and in its place.
-/// Changes nothing.
+/// Reads every record, from the oldest segment on, and hands it to `each` once it is known to be whole and in its place. Changes
+/// nothing.
 ///
-/// `snapshotted` is the newest record that a snapshot holds. Beside a server that runs, `durable` is what that says is durable:
-/// a record up to there must be there, and what is behind it is not looked at.
+/// `snapshotted` is the newest record that a snapshot holds. Beside a running server, `durable` is what that says is durable: all
+/// records up to there must exist, and what is behind is not read.
 ///
 /// # Errors
-/// [`RecoveryError::Disk`]; [`RecoveryError::Corrupt`], when all good records before it were handed on.
+/// [`RecoveryError::Disk`]; [`RecoveryError::Corrupt`], after all good records before it were handed on.
 pub fn full_scan(
     directory: &Directory,
     snapshotted: Lsn,

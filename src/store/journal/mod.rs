@@ -1,7 +1,7 @@
-//! The journal on disk: what was done, in order, so that it is still done after the machine has stopped.
+//! The journal on disk: all operations in order, so that they survive a stop of the machine.
 //!
-//! A [`Directory`] holds segments of [`Record`]s and snapshots of all balances. Only one process, with a [`Writer`], adds to
-//! it; anybody may look with a [`Reader`]. Nothing here knows of accounts in memory, of other processes, or of sockets.
+//! A [`Directory`] holds segments of [`Record`]s and snapshots of all balances. One process appends to it with a [`Writer`]; any
+//! process may read it with a [`Reader`]. Nothing here knows accounts in memory, other processes, or sockets.
 
 mod directory;
 pub mod disk;

@@ -1,24 +1,24 @@
-//! Whether a data directory is its server's own: who else could change the files, or have put others in their place, could make money.
+//! The ownership check of a data directory: whoever else could change or replace its files could make money.
 //!
-//! The directory, and those in it, belong to the user that the server runs as, and nobody else may write to them. Then no file in them
-//! can be swapped for another between this look and the opening of it. A directory may be a symbolic link, as where the journal lies on
-//! another disk, if the user made it, or root; a file may not. (PostgreSQL asks the same of its directory, and that others cannot
-//! read it either; here the files are nobody else's to read.)
+//! The directory and those in it must belong to the user that the server runs as, and only that user may write to them. Then no file
+//! can be replaced between this check and its opening. A directory may be a symbolic link that the user or root made, for a journal
+//! on another disk; a file may not. (PostgreSQL demands the same of its data directory, and that others cannot read it; here
+//! only the files are unreadable for others.)
 
-use std::fs::{self, Metadata};
+use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use nix::unistd::geteuid;
 
-use super::error::{DiskError, Step};
+use super::error::{DiskError, Step, if_found};
 
-/// What others may not be able to do: change it, or put something else in its place.
+/// Permission bits by which others could change or replace it.
 const WRITABLE_BY_OTHERS: u32 = 0o022;
 const ROOT: u32 = 0;
 
-/// Why something under a data directory, or the directory, is not trusted.
+/// Why a data directory, or something in it, is not trusted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OwnershipError {
     /// A file behind a symbolic link.
@@ -51,7 +51,7 @@ pub enum OwnershipError {
     /// A directory where a file should be, a device, a pipe…
     #[error("it is no regular file")]
     NoFile,
-    /// The other way round.
+    /// A file where a directory should be.
     #[error("it is no directory")]
     NoDirectory,
 }
@@ -93,7 +93,7 @@ fn judge(wanted: Wanted, found: Found, user: u32, any_owner: bool) -> Result<(),
     }
 }
 
-/// Looks at `data` and what is in it. For a tool that root runs, the owner may be anybody.
+/// Checks `data` and what is in it. For a tool that root runs, the owner may be anybody.
 ///
 /// # Errors
 /// What cannot be looked at; inside, the first path that is not trusted, and why.
@@ -122,14 +122,10 @@ pub(super) fn check(data: &Path, is_tool: bool) -> Result<Result<(), (PathBuf, O
 
 /// What is at `path`, if anything is.
 fn look(path: &Path) -> io::Result<Option<Found>> {
-    let there = |found: io::Result<Metadata>| match found {
-        Err(none) if none.kind() == io::ErrorKind::NotFound => Ok(None),
-        other => other.map(Some),
-    };
-    let Some(itself) = there(fs::symlink_metadata(path))? else { return Ok(None) };
+    let Some(itself) = if_found(fs::symlink_metadata(path))? else { return Ok(None) };
     let link_owner = itself.file_type().is_symlink().then(|| itself.uid());
-    // A link to nothing is looked at as it is: whoever wants a file or a directory there finds neither.
-    let meant = there(fs::metadata(path))?.unwrap_or(itself);
+    // A link to nothing is reported as it is: neither a file nor a directory.
+    let meant = if_found(fs::metadata(path))?.unwrap_or(itself);
     let kind = meant.file_type();
     let (is_file, is_directory) = (kind.is_file(), kind.is_dir());
     Ok(Some(Found { link_owner, is_file, is_directory, owner: meant.uid(), mode: meant.mode() & 0o7777 }))

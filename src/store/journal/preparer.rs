@@ -50,7 +50,7 @@ impl Preparer {
         let state = Mutex::new(State { end, wanted: end, failure: None });
         let shared = Arc::new(Shared { state, changed: Condvar::new(), stop: AtomicBool::new(false) });
         let its = Arc::clone(&shared);
-        let thread = std::thread::Builder::new().name("journal-room".to_owned());
+        let thread = std::thread::Builder::new().name("vault-prepare".to_owned());
         let thread = thread.spawn(move || run(&directory, &its))?;
         Ok(Preparer { shared, thread: Some(thread) })
     }

@@ -1,4 +1,4 @@
-//! Looking up records, for statements, listings and audits; also while somebody writes.
+//! Reads single records, for statements, listings and audits; also while a writer is at work.
 
 use std::path::PathBuf;
 
@@ -11,7 +11,7 @@ use crate::base::vocab::{AccountId, Lsn};
 /// Segments that are kept open.
 const OPEN_SEGMENTS: usize = 16;
 
-/// Why a record cannot be had.
+/// Why a record cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
     /// A file could not be read.
@@ -53,11 +53,11 @@ pub enum Why {
     Header(#[from] HeaderError),
 }
 
-/// Reads single records. Only those that are durable are sure to be whole.
+/// Reads single records. Only durable ones are sure to be whole.
 #[derive(Debug)]
 pub struct Reader {
     directory: Directory,
-    /// The one used last stands last.
+    /// The most recently used one is last.
     open: Vec<Segment>,
 }
 
@@ -68,7 +68,7 @@ impl Reader {
         Reader { directory: directory.clone(), open: Vec::new() }
     }
 
-    /// The oldest record that is still there, if its segment is.
+    /// The first record of the oldest segment, if there is one.
     ///
     /// # Errors
     /// [`ReadError::Disk`].
@@ -76,7 +76,7 @@ impl Reader {
         Ok(segment::list(&self.directory)?.first().copied())
     }
 
-    /// Record `lsn`; `None` where it was not written yet, or was removed with its segment.
+    /// Record `lsn`; `None` where it is not written yet, or was removed with its segment.
     ///
     /// # Errors
     /// [`ReadError::Disk`], [`ReadError::Damaged`].
@@ -150,7 +150,7 @@ impl Walk<'_> {
         self.next
     }
 
-    /// Whether the walk ended at a record that is there no more, and not at the account's first.
+    /// Whether the walk ended at a record that was removed, and not at the account's first.
     #[must_use]
     pub fn is_cut_off(&self) -> bool {
         self.cut_off

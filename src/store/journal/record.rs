@@ -1,4 +1,4 @@
-//! One record: 128 bytes that say what was done, or refused, and that the record before it was there.
+//! One record: 128 bytes that say what was done or refused, chained to the record before.
 //!
 //! The layout is fixed and little-endian, whatever machine writes it. A record's checksum covers the checksum of the record
 //! before it, and so the whole journal so far: a record that is lost, repeated or in the wrong place breaks the chain. The
@@ -11,7 +11,7 @@ use crate::base::vocab::{AccountId, Cents, Lsn};
 
 /// Bytes of a record.
 pub const RECORD_BYTES: usize = 128;
-/// A record as it stands in the file.
+/// A record as it is in the file.
 pub type RecordBytes = [u8; RECORD_BYTES];
 
 /// Place of the LSN, u64.
@@ -91,7 +91,7 @@ impl Kind {
     }
 }
 
-/// What became of it; the numbers on disk are those of the wire's status.
+/// Its result; the numbers on disk are those of the wire's status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// It was done.
@@ -100,7 +100,7 @@ pub enum Verdict {
     NoAccount,
     /// Refused: the account held too little.
     Insufficient,
-    /// Refused: the operation made no sense.
+    /// Refused: the operation was invalid.
     Invalid,
 }
 
@@ -142,17 +142,17 @@ pub struct Record {
     pub time_ns: u64,
     /// What was asked for.
     pub kind: Kind,
-    /// What became of it. Refusals are journaled only when they are keyed, so that a repeated request gets the same answer.
+    /// Its result. Refusals are journaled only when they have a key, so that a repeated request gets the same answer.
     pub verdict: Verdict,
     /// Who asked: the user's number, by `DATA/principals`.
     pub principal: u32,
     /// The accounts; a transfer, and nothing else, has a second one.
     pub accounts: (AccountId, Option<AccountId>),
-    /// How much; positive when it was done, in a refusal whatever was asked for.
+    /// How much; positive when it was done, whatever was asked for in a refusal.
     pub amount: Cents,
     /// The balances afterwards, in the order of the accounts; zero where there is no account, and in a refusal.
     pub balances: [Cents; 2],
-    /// The records that had changed the accounts last; 0 for none, where there is no account, and in a refusal.
+    /// The records that changed the accounts before; 0 for none, where there is no account, and in a refusal.
     pub previous: [Lsn; 2],
     /// The idempotency key of the request.
     pub key: Option<[u8; KEY_BYTES]>,
@@ -179,7 +179,7 @@ pub enum RecordError {
     /// A key without the flag for it.
     #[error("a key without its flag")]
     Key,
-    /// A refusal without a key, which is never journaled.
+    /// A refusal without a key; such are never journaled.
     #[error("a refusal without a key")]
     UnkeyedRefusal,
     /// A second account where there is none, or the first one again.
@@ -204,7 +204,7 @@ impl Record {
         self.verdict == Verdict::Done
     }
 
-    /// What came in from outside by it, and what went out.
+    /// What it deposited, and what it withdrew.
     #[inline]
     #[must_use]
     pub fn deposited_and_withdrawn(&self) -> (Cents, Cents) {
@@ -215,9 +215,9 @@ impl Record {
         }
     }
 
-    /// The record's bytes, yet unsealed: `synced` and checksum are zero until [`seal`] fills them in.
+    /// The record's bytes, not yet sealed: `synced` and checksum are zero until [`seal`] fills them in.
     ///
-    /// Balances and links are written as zero where the layout wants that, whatever they hold.
+    /// Balances and links are written as zero where the layout demands that.
     #[inline]
     #[must_use]
     pub fn encode(&self) -> RecordBytes {
@@ -282,7 +282,7 @@ impl Record {
             kind,
             verdict: Verdict::from_code(bytes[AT_VERDICT])?,
             principal: LittleEndian::read_u32(&bytes[AT_PRINCIPAL..]),
-            // A refused transfer keeps the number that was asked for, be it the one that elsewhere means "none".
+            // A refused transfer keeps the number that was asked for, even the one that otherwise means "none".
             accounts: (
                 AccountId(LittleEndian::read_u32(&bytes[AT_ACCOUNTS..])),
                 (kind == Kind::Transfer).then_some(AccountId(second)),
@@ -292,13 +292,13 @@ impl Record {
             previous: [Lsn(u64_at(AT_PREVIOUS)), Lsn(u64_at(AT_PREVIOUS + 8))],
             key: keyed.then_some(key),
         };
-        record.check_sense()?;
+        record.check_consistency()?;
         Ok(record)
     }
 
-    /// What the fields must be to each other.
+    /// Checks the fields against each other.
     #[inline]
-    fn check_sense(&self) -> Result<(), RecordError> {
+    fn check_consistency(&self) -> Result<(), RecordError> {
         if self.lsn == Lsn(0) || self.lsn.0 > MAX_LSN {
             return Err(RecordError::Lsn(self.lsn));
         }
@@ -314,7 +314,7 @@ impl Record {
         }
         for (place, there) in [self.is_done(), self.is_done() && second.is_some()].into_iter().enumerate() {
             let (balance, previous) = (self.balances[place], self.previous[place]);
-            // Who was given money has at least that much.
+            // An account that received money has at least that much.
             let gains = there && (self.kind == Kind::Deposit || place == 1);
             let least = if gains { self.amount } else { Cents::ZERO };
             if balance < least || (!there && balance != Cents::ZERO) {
@@ -342,7 +342,7 @@ pub fn synced_of(bytes: &RecordBytes) -> Lsn {
     Lsn(LittleEndian::read_u64(&bytes[AT_SYNCED..]))
 }
 
-/// The checksum that stands in a record's bytes.
+/// The checksum in a record's bytes.
 #[inline]
 #[must_use]
 pub fn stored_crc(bytes: &RecordBytes) -> u32 {
@@ -354,14 +354,14 @@ pub fn stored_crc(bytes: &RecordBytes) -> u32 {
 #[inline]
 #[must_use]
 pub fn computed_crc(bytes: &RecordBytes, chain: u32) -> u32 {
-    // Continuing the predecessor's checksum over 124 bytes would say the same and take half as long again: the checksum's
-    // wide steps want whole blocks, and begin at 128 bytes.
+    // Continuing the predecessor's checksum over 124 bytes would be as strong and take half as long again: the wide steps of the
+    // computation need whole blocks, and begin at 128 bytes.
     let mut block = *bytes;
     LittleEndian::write_u32(&mut block[AT_CRC..], chain);
     crc32fast::hash(&block)
 }
 
-/// Completes a record that is about to be written behind one of checksum `chain`; gives its own checksum.
+/// Completes a record that will be written behind one of checksum `chain`; gives its own checksum.
 ///
 /// `synced` is the highest LSN known to be durable: recovery tells a torn tail from a damaged journal by it.
 #[inline]

@@ -1,4 +1,4 @@
-//! From files to balances: the newest good snapshot, then the records behind it.
+//! Recovery: reads the newest good snapshot, then the records behind it.
 
 use super::directory::Directory;
 use super::quarantine::KeptTail;
@@ -11,13 +11,13 @@ use super::snapshot::{self, Damaged, Snapshot};
 use super::writer::{Writer, WriterError};
 use crate::base::vocab::{AccountId, Cents, Lsn};
 
-/// Who takes in what the journal holds.
+/// Receives what recovery reads.
 pub trait Replay {
-    /// Account `account` held `balance` after record `lsn` (0: since it was opened). Comes once for each account, in order,
-    /// before any record.
+    /// Account `account` held `balance` after record `lsn` (0: since it was opened). Called once for each account, in order, before
+    /// any record.
     fn snapshot_account(&mut self, account: AccountId, balance: Cents, lsn: Lsn);
 
-    /// A record, in order. It changes an account only if it was done and is newer than what the account is of.
+    /// The next record. It changes an account only if it was done and is newer than the account.
     fn record(&mut self, record: &Record);
 }
 
@@ -33,11 +33,11 @@ pub struct Recovered {
     pub snapshot: Lsn,
     /// Records that were handed on.
     pub records: u64,
-    /// What a power failure left of a batch that was never acknowledged. [`Recovered::truncate_torn_tail`] cuts it.
+    /// What a power failure left of a batch that was never acknowledged; see [`Recovered::truncate_torn_tail`].
     pub torn: Option<TornTail>,
     /// Snapshots that could not be used.
     pub damaged_snapshots: Vec<Damaged>,
-    /// The mark of the last orderly stop, where it could not be used.
+    /// The mark of the last orderly stop, if it could not be used.
     pub damaged_mark: Option<DamagedMark>,
     /// All deposits and withdrawals, up to the end.
     pub flows: RunningTotals,
@@ -48,8 +48,8 @@ const PROGRESS_EVERY: u64 = 1 << 16;
 
 /// Reads the newest good snapshot and the records behind it, and hands them to `replay`. Changes nothing.
 ///
-/// Records from `from_at_most` on are handed on as well where their segments are still there, although the snapshot holds
-/// what they did. `progress` is called now and then with the record that was read.
+/// Records from `from_at_most` on are handed on as well, if their segments exist, although the snapshot holds their results.
+/// `progress` is called now and then with the record that was read.
 ///
 /// # Errors
 /// Every [`RecoveryError`].
@@ -109,7 +109,7 @@ pub fn recover(
     Ok(recovered)
 }
 
-/// Every account once: from the snapshot, or as it was opened.
+/// Hands on every account once: from the snapshot, or as it was opened.
 fn feed_accounts(
     directory: &Directory,
     snapshot: Option<&Snapshot>,
@@ -131,8 +131,8 @@ fn feed_accounts(
     Ok(())
 }
 
-/// The first record of the segment to begin with, so that the snapshot's record and `from_at_most` are reached; `None` where
-/// there is no journal and there never was.
+/// The first record of the segment to begin with, so that the snapshot's record and `from_at_most` are read; `None` where there is
+/// no journal and never was one.
 fn start_of(
     directory: &Directory,
     [cut, closed]: [Lsn; 2],
@@ -141,7 +141,7 @@ fn start_of(
 ) -> Result<Option<Lsn>, RecoveryError> {
     let segments = segment::list(directory)?;
     let per_segment = directory.records_per_segment();
-    // The segment of the snapshot's own record, not of the next: it knows the checksum to go on from.
+    // The segment of the snapshot's own record, not of the next: it holds the checksum to go on from.
     let needed = first_of(Lsn(cut.0.max(1)), per_segment);
     let wanted = first_of(Lsn(from_at_most.0.max(1)), per_segment).min(needed);
     let gone = |oldest| RecoveryError::BeginningGone { oldest, wanted: needed, damaged: damaged.to_vec() };
@@ -157,11 +157,11 @@ fn start_of(
 }
 
 impl Recovered {
-    /// Cuts the torn tail, if there is one, and keeps what it was, under the time `now`, in seconds since 1970. Afterwards any process
-    /// may go on behind [`Recovered::end`], by [`Writer::resume`].
+    /// Truncates the torn tail, if there is one, and keeps a copy of it under the time `now`, in seconds since 1970. Afterwards any
+    /// process may go on behind [`Recovered::end`] by [`Writer::resume`].
     ///
     /// # Errors
-    /// The tail cannot be kept, or cannot be cut.
+    /// The tail cannot be copied or truncated.
     pub fn truncate_torn_tail(&mut self, now: u64) -> Result<Option<KeptTail>, RecoveryError> {
         self.torn.take().map(|torn| recovery::truncate(&self.directory, torn.from, now)).transpose()
     }
@@ -169,7 +169,7 @@ impl Recovered {
     /// [`Recovered::truncate_torn_tail`], and goes on writing behind the last good record.
     ///
     /// # Errors
-    /// The tail cannot be kept or cut, or [`Writer::resume`]'s.
+    /// The tail cannot be copied or truncated, or those of [`Writer::resume`].
     pub fn into_writer(mut self, now: u64) -> Result<Writer, StartError> {
         self.truncate_torn_tail(now)?;
         Ok(Writer::go_on(&self.directory, self.end, self.chain)?)
@@ -179,7 +179,7 @@ impl Recovered {
 /// Why writing cannot begin behind a recovered journal.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// The torn tail could not be cut.
+    /// The torn tail could not be truncated.
     #[error(transparent)]
     Cut(#[from] RecoveryError),
     /// The writer could not begin.

@@ -1,9 +1,9 @@
-//! What came in and what went out, beside what the accounts opened with: sums that stay within 63 bits, all of them.
+//! The running totals of all deposits and withdrawals, which stay within 63 bits together with what the accounts opened with.
 
 use super::record::Record;
 use crate::base::vocab::Cents;
 
-/// The sums so far. `opening + deposited` fits into 63 bits, and no more was withdrawn than that.
+/// The totals up to some record. `opening + deposited` fits into 63 bits, and no more than that was withdrawn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RunningTotals {
     /// What all accounts opened with.
@@ -15,7 +15,7 @@ pub struct RunningTotals {
 }
 
 impl RunningTotals {
-    /// These sums; `None` where they cannot be.
+    /// These totals; `None` where they are impossible.
     #[must_use]
     pub fn new(opening: Cents, deposited: Cents, withdrawn: Cents) -> Option<Self> {
         let none_below_zero = [opening, deposited, withdrawn].iter().all(|&cents| cents >= Cents::ZERO);
@@ -23,13 +23,13 @@ impl RunningTotals {
         (none_below_zero && withdrawn <= all).then_some(RunningTotals { opening, deposited, withdrawn })
     }
 
-    /// What all accounts hold by these sums.
+    /// What all accounts hold together.
     #[must_use]
     pub fn sum(&self) -> Cents {
         Cents(self.opening.0 + self.deposited.0 - self.withdrawn.0)
     }
 
-    /// The sums after `record`; `None` where they cannot be.
+    /// The totals after `record`; `None` where they are impossible.
     #[must_use]
     pub fn after(&self, record: &Record) -> Option<Self> {
         let (came, went) = record.deposited_and_withdrawn();

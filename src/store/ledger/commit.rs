@@ -1,4 +1,11 @@
-//! The commit point of an operation.
+//! The commit point of an operation: taking the next number from the order word.
+//!
+//! Under the sequencer's lock an operation writes its record behind the ring's tail, where it does not count yet, and claims the next
+//! number in its intent. Then it takes that number from the order word, which is the ring's tail as well. So the ring has no holes,
+//! and after a death one comparison tells whether the operation happened. A holder that dies leaves at most one claim that was not
+//! reached; the next holder withdraws it before another operation gets the number.
+//!
+//! Without a journal, operations without a key take their number without the lock.
 
 use crate::base::crash_point::{CrashPoint, crash_point};
 use crate::base::vocab::Lsn;
@@ -12,18 +19,18 @@ use crate::store::ledger::table::Table;
 /// Why an operation was not committed; nothing has happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Uncommitted {
-    /// Its key is known with the same request, and this became of it.
+    /// Its key is known with the same request; this is its result.
     Repeated(Remembered),
-    /// Its key is known with another request, which is operation so-and-so: to say so shows that this has happened.
+    /// Its key is known with another request, which is this operation. The answer shows that it has happened.
     Conflict(Lsn),
-    /// The ring is full: ask again when more is durable.
+    /// The ring is full: try again when more is durable.
     Later,
-    /// The disk is full; ask again much later.
+    /// The disk is full: try again much later.
     NoSpace,
 }
 
 impl Uncommitted {
-    /// The operation whose having happened shows in an answer that says this; 0 for none.
+    /// The operation whose result the answer shows; 0 for none.
     #[must_use]
     pub fn shows(&self) -> Lsn {
         match self {
@@ -35,11 +42,11 @@ impl Uncommitted {
 }
 
 impl Table {
-    /// Commits the operation of `intent`, whose accounts are all locked: gives it its number, which goes into `record`. `probe` is
-    /// that of the record's key.
+    /// Commits the operation of `intent`, whose accounts are all locked; its number goes into `record`. `probe` is that of the
+    /// record's key.
     ///
     /// # Errors
-    /// [`Uncommitted`]; the intent is still to be cleared then.
+    /// [`Uncommitted`]; then the caller must still clear the intent.
     #[inline]
     pub(super) fn commit(
         &self,
@@ -54,10 +61,10 @@ impl Table {
             crash_point(CrashPoint::Committed);
             return Ok(stamp);
         }
-        self.commit_in_turn(intent, record, probe, still_waiting)
+        self.commit_locked(intent, record, probe, still_waiting)
     }
 
-    fn commit_in_turn(
+    fn commit_locked(
         &self,
         intent: &Intent,
         record: &mut Record,
@@ -83,7 +90,7 @@ impl Table {
             }
             sequencer.put(record);
         }
-        let number = probe.zip(slot).map(|(probe, slot)| keys.write_down(probe, record, slot));
+        let number = probe.zip(slot).map(|(probe, slot)| keys.write(probe, record, slot));
         crash_point(CrashPoint::RecordWritten);
         intent.set_key_number(number.unwrap_or(0));
         let stamp = if sequencer.is_journaled() {
@@ -91,7 +98,7 @@ impl Table {
             crash_point(CrashPoint::Claimed);
             self.order().take_next()
         } else {
-            // Others without a key take numbers without the lock: it is known only now.
+            // Operations without a key take numbers without the lock, so the number is known only now.
             let stamp = self.order().take_next();
             intent.commit(stamp.lsn);
             stamp

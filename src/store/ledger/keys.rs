@@ -16,19 +16,19 @@ use crate::store::journal::record::{Kind, Record, Verdict};
 
 /// Version of the layout.
 pub const LAYOUT_VERSION: u32 = 1;
-/// Slots of a bucket: one cache line. Half of them are in use when the window is full; with two buckets to choose from, both
-/// are full about never.
+/// Slots of a bucket: one cache line. Half of all slots are in use when the window is full; with two buckets to choose from, both
+/// are full almost never.
 const SLOTS: usize = if cfg!(feature = "model") { 2 } else { 16 };
 /// Words of a remembered key.
 const WORDS: usize = 8;
-/// A slot has so many bits more of a key's number than the window has numbers, so that few of the slots that are out of the
-/// window look as if they were in it; such a slot is only of no use for a while.
+/// A slot has this many more bits of a key's number than the window needs. So few slots that are out of the window look as if they
+/// were in it; such a slot is unused for a while.
 const SPARE_BITS: u32 = 4;
 
 shared_struct! {
     /// What concerns the whole table.
     struct KeysHeader, align 64, size 64; {
-        /// Secret, new at every start: clients choose keys, and shall not be able to choose ones that fall into one bucket.
+        /// Secret, new at every start: otherwise clients could choose keys that all fall into one bucket.
         seeds: [AtomicU64; 2],
         /// How many keys are remembered.
         window: AtomicU64,
@@ -73,7 +73,7 @@ pub struct Remembered {
     pub principal: u32,
     /// What was asked for.
     pub kind: Kind,
-    /// What became of it.
+    /// The result.
     pub verdict: Verdict,
     /// The accounts.
     pub accounts: (AccountId, Option<AccountId>),
@@ -83,22 +83,22 @@ pub struct Remembered {
     pub balances: [Cents; 2],
 }
 
-/// A key and where it belongs.
+/// A key and where to look for it.
 pub(super) struct Probe<'a> {
     halves: [u64; 2],
     principal: u32,
     buckets: [&'a Bucket; 2],
-    /// In the place that it has in a slot.
+    /// Already shifted to its place in a slot.
     tag: u32,
 }
 
-/// What looking for a key found.
+/// What a look-up found.
 pub(super) enum Found<'a> {
-    /// It is known.
+    /// The key is known.
     Known(Remembered),
-    /// It is not; here it can be put.
+    /// The key is not known, and can be put into this slot.
     Free(&'a AtomicU32),
-    /// It is not, and there is no place for it, since both of its buckets are full.
+    /// The key is not known, and both of its buckets are full.
     BucketFull,
 }
 
@@ -226,7 +226,7 @@ impl Keys {
         &places[usize::try_from(number % places.len() as u64).unwrap_or(0)]
     }
 
-    /// Where `key` of user `principal` belongs; has the lines that looking for it needs come closer.
+    /// Where to look for `key` of user `principal`; prefetches the cache lines of its buckets.
     #[inline]
     pub(super) fn probe(&self, key: Key, principal: u32) -> Probe<'_> {
         let halves = halves(&key);
@@ -246,7 +246,7 @@ impl Keys {
             bucket
         };
         let bits = self.number_bits();
-        // Never zero, so that no slot in use is.
+        // Never zero, because an empty slot is zero.
         let tag = u32::try_from(hash >> 40).unwrap_or(0) % ((1 << (u32::BITS - bits)) - 1) + 1;
         Probe { halves, principal, buckets: [bucket(hash), bucket(hash >> 32)], tag: tag << bits }
     }
@@ -256,7 +256,7 @@ impl Keys {
         self.header().number_bits.load(Ordering::Relaxed) as u32
     }
 
-    /// Looks for a key.
+    /// Looks a key up.
     #[inline]
     pub(super) fn find<'a>(&self, &Probe { halves, principal, buckets, tag }: &Probe<'a>) -> Found<'a> {
         let (known, window) = (self.header().known.load(Ordering::Relaxed), self.window());
@@ -267,7 +267,7 @@ impl Keys {
             let mut vacancies = 0;
             for slot in &bucket.slots {
                 let word = slot.load(Ordering::Relaxed);
-                // How many keys became known since this one, as far as the bits tell.
+                // How many keys became known after this one, as far as the bits tell.
                 let age = known.wrapping_sub(u64::from(word)) & mask;
                 if word == 0 || age >= window.min(known) {
                     (vacant, vacancies) = (Some(slot), vacancies + 1);
@@ -293,9 +293,9 @@ impl Keys {
         if [low, high] == halves { Remembered::from_words(rest) } else { None }
     }
 
-    /// Writes `record`'s key down, where it does not count yet; the number that [`Keys::make_known`] takes.
+    /// Writes the key of `record` where it does not count yet; gives its number for [`Keys::make_known`].
     #[inline]
-    pub(super) fn write_down(&self, probe: &Probe<'_>, record: &Record, slot: &AtomicU32) -> u64 {
+    pub(super) fn write(&self, probe: &Probe<'_>, record: &Record, slot: &AtomicU32) -> u64 {
         let number = self.header().known.load(Ordering::Relaxed) + 1;
         let [low, high] = probe.halves;
         let [lsn, a, b, c, d, e] = Remembered::of(record).to_words();
@@ -308,7 +308,7 @@ impl Keys {
         number
     }
 
-    /// Makes the key that was written down as `number` known, as that of operation `lsn`. Can be done again.
+    /// Makes key `number`, which was written before, known as that of operation `lsn`. Can be done again.
     #[inline]
     pub(super) fn make_known(&self, number: u64, lsn: Lsn) {
         self.place(number).words[2].store(lsn.0, Ordering::Relaxed);
@@ -352,7 +352,7 @@ mod tests {
         let (key, record) = record(number);
         let probe = keys.probe(key, 5);
         match keys.find(&probe) {
-            Found::Free(slot) => keys.make_known(keys.write_down(&probe, &record, slot), Lsn(number + 100)),
+            Found::Free(slot) => keys.make_known(keys.write(&probe, &record, slot), Lsn(number + 100)),
             Found::Known(known) => panic!("{known:?}"),
             Found::BucketFull => panic!("crowded at {number}"),
         }
@@ -399,7 +399,7 @@ mod tests {
         let (key, record) = record(1);
         let probe = keys.probe(key, 5);
         let Found::Free(slot) = keys.find(&probe) else { panic!("nothing is there") };
-        keys.write_down(&probe, &record, slot);
+        keys.write(&probe, &record, slot);
         assert!(found(&keys, 1).is_none());
         put(&keys, 2);
         assert!(found(&keys, 1).is_none() && found(&keys, 2).is_some(), "the other one took its number");

@@ -1,4 +1,4 @@
-//! The ledger: accounts in shared memory, changed by several processes, any of which may die at any instruction.
+//! The ledger: accounts in shared memory that several processes change, any of which may die at any instruction.
 //!
 //! An operation locks its accounts in the order of their numbers, asks the [`rules`], writes what it is about to do into
 //! the worker's [`intent`], passes the commit point at the [`sequencer`], applies, clears the intent, unlocks ([`teller`]).

@@ -6,14 +6,14 @@ use crate::store::ledger::intent::Phase;
 use crate::store::ledger::lock::repair_tally;
 use crate::store::ledger::table::Table;
 
-/// What was found in a dead worker's place.
+/// What was found in a dead worker's row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Settled {
     /// It died between operations.
     Idle,
     /// Its operation had not happened, and is dropped.
     Dropped,
-    /// Its operation had happened, and is finished; `connection` and `progress` as the plan has them.
+    /// Its operation had happened, and is finished; `connection` and `progress` are those of the plan.
     Finished {
         /// The operation's number.
         lsn: Lsn,
@@ -24,15 +24,15 @@ pub enum Settled {
     },
 }
 
-/// Finishes or drops what worker `worker` left, and empties its intent, without ever waiting. Only the master calls it, and
-/// only once the worker's process is collected.
+/// Finishes or drops what worker `worker` left, and clears its intent, without ever waiting. Only the master calls it, after it
+/// has collected the worker's process.
 ///
 /// # Errors
-/// [`Busy`]: a living worker is just mending one of the accounts; call again soon.
+/// [`Busy`]: a living worker is just repairing one of the accounts; call again soon.
 pub fn settle(table: &Table, worker: usize) -> Result<Settled, Busy> {
     let row = &table.rows()[worker];
-    // If it died as the sequencer's holder, its claim is withdrawn now, or its key made known. Busy: somebody who has inherited
-    // the lock may be doing that.
+    // If the worker died as the sequencer's holder, its claim is withdrawn now, or its key made known. Busy: another thread may have
+    // inherited the lock and be doing that.
     drop(table.try_lock_sequencer()?);
     let settled = match row.intent.phase() {
         Phase::Idle => return Ok(Settled::Idle),
@@ -43,7 +43,7 @@ pub fn settle(table: &Table, worker: usize) -> Result<Settled, Busy> {
                 if let Some(cell) = table.cell(account)
                     && cell.lsn() < lsn
                 {
-                    // Inherited, and so mended on the way. Busy: whoever has it inherited it from the dead worker.
+                    // Inherited, and so repaired on the way. Busy: the holder has inherited it from the dead worker.
                     drop(table.try_lock(account, cell)?);
                 }
             }

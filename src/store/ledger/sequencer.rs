@@ -1,13 +1,10 @@
-//! The sequencer: gives an operation its place in the order of all, its record a place in the journal ring, and its key a
-//! place among the known ones, all at once: taking the next number is the commit point.
+//! The sequencer: the journal ring, the known keys, and the lock under which operations enter both.
 //!
-//! Under one robust lock an operation writes its record behind the ring's end, where it does not count yet, and claims the
-//! next number in its intent; then it takes that number from the order word, which is the ring's tail as well. So there are
-//! no holes in the ring, and whoever looks after a death knows by one comparison whether the operation happened. A holder
-//! that dies leaves at most one claim that was not reached; whoever inherits the lock withdraws it before the number goes to
-//! another.
+//! Taking the next number from the order word gives an operation its place in the order of all operations, its record a place in the
+//! journal ring, and its key a place among the known ones, all at once. [`commit`](super::commit) does it, [`lock`](super::lock)
+//! repairs it.
 //!
-//! Without a journal the ring has no places. Operations without a key then take their number without the lock.
+//! Without a journal the ring has no places.
 
 use crate::base::defect::{self, Defect};
 use crate::base::vocab::Lsn;
@@ -27,7 +24,7 @@ shared_struct! {
     struct RingHeader, align 64, size 192; {
         lock: RobustMutex,
         lock_line: [AtomicU64; 3],
-        /// The last operation that is on disk for good. Writer: the journal process.
+        /// The last operation that is durable. Writer: the journal process.
         durable: AtomicU64,
         /// The last number that may be given out. Writer: the journal process.
         limit: AtomicU64,
@@ -36,20 +33,20 @@ shared_struct! {
         /// 1: replies wait until what they show is durable. Writer: the master, before the first worker.
         replies_wait: AtomicU32,
         journal_line: [AtomicU64; 5],
-        /// While the journal process sleeps, the number that it is to be woken for; whoever wakes it takes it away.
+        /// While the journal process sleeps, the number that it is to be woken for; whoever wakes it clears it.
         wake_at: AtomicU64,
         wake_line: [AtomicU64; 7],
     }
 }
 
 shared_struct! {
-    /// One record, as `journal::record` encodes it, unsealed. Writer: the lock's holder.
+    /// One record, as `journal::record` encodes it, without its checksum. Writer: the lock's holder.
     struct RecordPlace, align 64, size 128; {
         words: [AtomicU64; WORDS],
     }
 }
 
-/// How the journal is.
+/// The state of the journal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum JournalState {
@@ -79,9 +76,9 @@ impl JournalState {
 /// What a table of accounts is made for.
 #[derive(Clone, Copy, Debug)]
 pub struct Shape {
-    /// How many accounts.
+    /// Number of accounts.
     pub accounts: u32,
-    /// What each holds at the beginning.
+    /// What each account holds at the beginning.
     pub initial_balance: crate::base::vocab::Cents,
     /// Places of the journal ring; 0 for no journal.
     pub ring: u32,
@@ -170,14 +167,14 @@ impl Sequencer {
         self.header().replies_wait.load(Ordering::Relaxed) != 0
     }
 
-    /// The last operation that is on disk for good.
+    /// The last operation that is durable.
     #[inline]
     #[must_use]
     pub fn durable(&self) -> Lsn {
         Lsn(self.header().durable.load(Ordering::SeqCst))
     }
 
-    /// The last number that may be given out: as far as the ring goes, and the room on the disk.
+    /// The last number that may be given out: the ring and the prepared segments have room up to there.
     #[inline]
     #[must_use]
     pub fn limit(&self) -> Lsn {
@@ -185,7 +182,7 @@ impl Sequencer {
         Lsn(self.header().limit.load(Ordering::Acquire))
     }
 
-    /// How the journal is.
+    /// The state of the journal.
     #[must_use]
     pub fn state(&self) -> JournalState {
         match self.header().state.load(Ordering::Acquire) {
@@ -196,21 +193,21 @@ impl Sequencer {
         }
     }
 
-    /// Says how the journal is. Only the journal process.
+    /// Sets the state of the journal. Called by the journal process only.
     pub fn set_state(&self, state: JournalState) {
         self.header().state.store(state as u32, Ordering::Release);
     }
 
-    /// Says that all up to `lsn` is on disk for good, so that its places in the ring may be used again, and that the disk has
-    /// room up to `room`. Only the journal process.
-    pub fn set_durable(&self, lsn: Lsn, room: Lsn) {
+    /// Says that all up to `lsn` is durable, so that its places in the ring may be used again, and that segments are prepared up to
+    /// `prepared_to`. Called by the journal process only.
+    pub fn set_durable(&self, lsn: Lsn, prepared_to: Lsn) {
         // RING-PLACE: release; a place is used again only after it was read.
-        self.header().limit.store((lsn.0 + self.capacity()).min(room.0), Ordering::Release);
+        self.header().limit.store((lsn.0 + self.capacity()).min(prepared_to.0), Ordering::Release);
         // DURABLE-OR-AWAITED.
         self.header().durable.store(lsn.0, Ordering::SeqCst);
     }
 
-    /// Copies the record of operation `lsn` out of the ring; of one that was committed and is not yet written.
+    /// Copies the record of operation `lsn`, which was committed and is not yet durable, out of the ring.
     #[must_use]
     pub fn record(&self, lsn: Lsn) -> RecordBytes {
         let mut bytes = [0; RECORD_BYTES];
@@ -231,15 +228,15 @@ impl Sequencer {
         }
     }
 
-    /// The journal process is about to sleep, and is to be woken for operation `lsn`; afterwards it must look once more whether
-    /// that has come.
+    /// Says that the journal process is about to sleep and is to be woken for operation `lsn`. Afterwards it must check once more
+    /// whether that operation has come.
     pub fn wake_at(&self, lsn: Lsn) {
         self.header().wake_at.store(lsn.0, Ordering::SeqCst);
         // APPEND-OR-SLEEP: either this process sees the number taken, or whoever took it sees that this process sleeps.
         fence(Ordering::SeqCst);
     }
 
-    /// Whether the journal process sleeps, is to be woken by now, and this caller is the one to do it; after appending.
+    /// Whether the journal process sleeps, is to be woken by now, and the caller, who has just appended, is the one to do it.
     #[inline]
     #[must_use]
     pub fn must_be_woken(&self, order: &Order<'_>) -> bool {
@@ -251,8 +248,8 @@ impl Sequencer {
             && wake_at.compare_exchange(wanted, u64::MAX, Ordering::SeqCst, Ordering::SeqCst).is_ok()
     }
 
-    /// Goes on after `lsn`, all of which is on disk; before the first worker. Nothing is taken before the journal process has
-    /// said how much room there is: on a full disk it would wait for ever, instead of being refused.
+    /// Goes on after `lsn`, where all is durable; before the first worker. No number is given out before the journal process has said
+    /// how much room there is: on a full disk an operation would wait for ever instead of being refused.
     pub(super) fn begin_after(&self, lsn: Lsn) {
         self.set_durable(lsn, lsn);
     }

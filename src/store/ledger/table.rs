@@ -21,7 +21,7 @@ pub const LAYOUT_VERSION: u32 = 3;
 const ROWS: usize = if cfg!(feature = "model") { 3 } else { MAX_WORKERS };
 
 shared_struct! {
-    /// What stands before the cells. Writers are named at each field.
+    /// What precedes the cells. Writers are named at each field.
     pub struct TableHeader, align 64, size 192; {
         /// The master, before the first worker.
         accounts: AtomicU32,
@@ -57,7 +57,7 @@ shared_struct! {
     }
 }
 
-/// The account table with what the ledger keeps for each worker beside it.
+/// The account table, and what the ledger keeps for each worker.
 pub struct Table {
     accounts: Segment<TableHeader, AccountCell>,
     rows: Segment<(), LedgerRow>,
@@ -101,7 +101,7 @@ impl Table {
         let count = accounts as usize;
         let cells = Segment::create(accounts_name, LAYOUT_VERSION, boot, count, |header: &TableHeader, cells| {
             header.accounts.store(accounts, Ordering::Relaxed);
-            // Settings see to it that this fits, but where accounts are there already and opened otherwise, which `begin_after` tells.
+            // The settings ensure that this fits, unless accounts exist that opened with other balances; see `begin_after`.
             let opening = Cents(initial.0.saturating_mul(accounts.into()));
             header.opening.store(opening.0, Ordering::Relaxed);
             Headroom(&header.headroom).begin(opening, Cents::ZERO);
@@ -190,7 +190,7 @@ impl Table {
         self.accounts.elements().get(account.0 as usize)
     }
 
-    /// The lock that the taker of a cut holds.
+    /// Held by whoever takes a cut.
     pub(super) fn cut_lock(&self) -> &RobustMutex {
         &self.header().cut_lock
     }
@@ -206,26 +206,26 @@ impl Table {
         self.header().inherited.load(Ordering::Acquire)
     }
 
-    /// What `account` held at some moment, without its lock; for tools that look.
+    /// The balance of `account` at some moment, without its lock; for tools that look.
     #[must_use]
     pub fn peek(&self, account: AccountId) -> Option<Cents> {
         self.cell(account).map(AccountCell::balance)
     }
 
-    /// What `account` holds, and the last operation that changed it, without its lock; `None` where there is no such account, and
-    /// while somebody changes it, or has died of that. For tools that look.
+    /// The balance of `account` and the last operation that changed it, without its lock; `None` where there is no such account, while
+    /// it is being changed, and after its changer died. For tools that look.
     #[must_use]
-    pub fn glance(&self, account: AccountId) -> Option<(Cents, Lsn)> {
+    pub fn peek_stamped(&self, account: AccountId) -> Option<(Cents, Lsn)> {
         let cell = self.cell(account)?;
         let before = cell.lsn();
         let balance = Cents(cell.balance.load(Ordering::Acquire));
-        // A balance that is set and not yet stamped is one whose setter holds the lock, or has given it back and stamped.
+        // While a balance is set and not yet stamped, its setter holds the lock.
         let changing = cell.lock.holder().is_some() || cell.lock.is_orphaned();
         (!changing && cell.lsn() == before).then_some((balance, before))
     }
 
-    /// The record of operation `lsn`, if that is durable and its place in the ring is not another's yet. For who only looks: the
-    /// place may be written while it is read, so what was read is believed only if nobody can have begun to.
+    /// The record of operation `lsn`, if that is durable and its place in the ring is not used again yet. For tools that look. The
+    /// place may be overwritten while it is read; then the result is `None`.
     #[must_use]
     pub fn recent_record(&self, lsn: Lsn) -> Option<Record> {
         let sequencer = self.sequencer();
@@ -238,7 +238,7 @@ impl Table {
         if self.order().now().lsn.0 + 1 >= lsn.0 + sequencer.capacity() {
             return None;
         }
-        // A ring begins empty, also where the numbers go on from what was on disk.
+        // After a start the ring is empty, although the numbers go on from those on disk.
         Record::decode(&bytes).ok().filter(|record| record.lsn == lsn)
     }
 
@@ -253,8 +253,8 @@ impl Table {
         cells.filter_map(|(account, cell)| cell.lock.is_orphaned().then_some(account))
     }
 
-    /// Sets what `account` held after operation `lsn`, which stands in the journal; before the first worker. No such account:
-    /// nothing.
+    /// Sets the balance of `account` after operation `lsn`, which is in the journal; before the first worker. Does nothing where
+    /// there is no such account.
     pub fn restore(&self, account: AccountId, balance: Cents, lsn: Lsn) {
         if let Some(cell) = self.cell(account).filter(|cell| lsn >= cell.lsn()) {
             cell.balance.store(balance.0, Ordering::Relaxed);
@@ -262,20 +262,20 @@ impl Table {
         }
     }
 
-    /// Makes the key of `record`, which stands in the journal, known again; before the first worker, in the order of records.
+    /// Makes the key of `record`, which is in the journal, known again; before the first worker, in the order of the records.
     pub fn restore_key(&self, record: &Record) {
         let keys = self.sequencer.keys();
         let Some(probe) = record.key.map(|key| keys.probe(key, record.principal)) else { return };
         if let Found::Free(slot) = keys.find(&probe) {
-            keys.make_known(keys.write_down(&probe, record, slot), record.lsn);
+            keys.make_known(keys.write(&probe, record, slot), record.lsn);
         }
     }
 
-    /// Goes on after operation `lsn`, all of which is on disk; before the first worker. `opening` is the sum of all opening
+    /// Goes on after operation `lsn`, where all is durable; before the first worker. `opening` is the sum of all opening
     /// balances, and `deposited` and `withdrawn` are what came in and went out so far.
     pub fn begin_after(&self, lsn: Lsn, opening: Cents, [deposited, withdrawn]: [Cents; 2]) {
         self.header().opening.store(opening.0, Ordering::Relaxed);
-        // Any row will do: only the sums over all rows mean something.
+        // Any row will do: only the sums over all rows have a meaning.
         let tally = &self.rows()[0].tally;
         tally.deposited.store(deposited.0, Ordering::Relaxed);
         tally.deposit_limit.store(deposited.0, Ordering::Relaxed);

@@ -14,7 +14,7 @@ use crate::store::ledger::order::Stamp;
 use crate::store::ledger::rules::{Operation, Outcome, Refusal};
 use crate::store::ledger::table::Table;
 
-/// Who waits for an operation, and the one word that tells it "your request is consumed, your reply is queued".
+/// The connection that waits for an operation, and the word that says to it: request consumed, reply queued.
 #[derive(Clone, Copy)]
 pub struct Completion<'a> {
     connection: u32,
@@ -34,7 +34,7 @@ impl<'a> Completion<'a> {
     pub const UNATTENDED: Completion<'static> = Completion { connection: NO_CONNECTION, word: None, next: 0 };
 }
 
-/// Who asked, and the key by which the request is known when it comes again.
+/// Who asks, and the key by which a repeated request is recognised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Asker {
     /// The user's number: a key is the user's own.
@@ -44,11 +44,11 @@ pub struct Asker {
 }
 
 impl Asker {
-    /// Nobody in particular, without a key.
+    /// No particular user, without a key.
     pub const ANYBODY: Asker = Asker { principal: 0, key: None };
 }
 
-/// Why there is nothing new to say to an operation: nothing has changed, and `reply` has moved nothing.
+/// Why an operation was not done: nothing has changed, and what `reply` prepared does not count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Undone {
     /// A rule forbids it.
@@ -57,7 +57,7 @@ pub enum Undone {
     Uncommitted(Uncommitted),
 }
 
-/// A worker's hand in the ledger. It is used by `&mut`: a worker has one intent, so one operation in flight.
+/// Carries out a worker's operations. It is used by `&mut`: a worker has one intent, so one operation in flight.
 pub struct Teller<'a> {
     table: &'a Table,
     row: &'a LedgerRow,
@@ -67,8 +67,7 @@ pub struct Teller<'a> {
 }
 
 impl<'a> Teller<'a> {
-    /// The teller of worker `worker`, whose place must be settled. `still_waiting` is called now and then while it waits for
-    /// a lock.
+    /// The teller of worker `worker`, whose row must be settled. `still_waiting` is called now and then while it waits for a lock.
     #[must_use]
     pub fn new(table: &'a Table, worker: usize, still_waiting: impl Fn() + 'a) -> Self {
         let row = &table.rows()[worker];
@@ -80,19 +79,19 @@ impl<'a> Teller<'a> {
         self.wall_clock_ns = now_ns;
     }
 
-    /// The last operation whose result showed in anything that this teller said since it was last asked.
+    /// The last operation whose result this teller has shown since the last call.
     #[inline]
     pub fn take_seen(&mut self) -> Lsn {
         std::mem::take(&mut self.seen)
     }
 
-    /// Says that the result of operation `lsn` is shown.
+    /// Notes that the result of operation `lsn` is shown.
     #[inline]
     pub fn see(&mut self, lsn: Lsn) {
         self.seen = self.seen.max(lsn);
     }
 
-    /// What `account` holds.
+    /// The balance of `account`.
     ///
     /// # Errors
     /// [`Refusal::NoAccount`].
@@ -115,10 +114,10 @@ impl<'a> Teller<'a> {
         Ok(cell.lsn())
     }
 
-    /// Carries out `operation`, wholly or not at all, whenever this process may die.
+    /// Carries out `operation` wholly or not at all, whenever this process may die.
     ///
-    /// Once it is certain what will be done, and before it is, `reply` is called with the outcome: it puts the answer where it
-    /// will be sent from, and says which word makes it visible there. A refusal with a key is remembered, and so done, too.
+    /// `reply` is called with the outcome before the operation is committed: it puts the answer where it will be sent from, and names
+    /// the word that makes it count there. A refusal with a key is remembered, and so committed as well.
     ///
     /// # Errors
     /// [`Undone`]; should `reply` have been called, what it prepared does not count.
@@ -129,7 +128,7 @@ impl<'a> Teller<'a> {
         asker: &Asker,
         reply: impl FnOnce(Result<&Outcome, Refusal>) -> Completion<'c>,
     ) -> Result<Lsn, Undone> {
-        // As early as possible: the lines that it needs come while the accounts are locked and the reply is written.
+        // As early as possible: its cache lines are fetched while the accounts are locked and the reply is written.
         let probe = asker.key.map(|key| self.table.sequencer().keys().probe(key, asker.principal));
         if let Err(refusal) = operation.check_shape(self.table.accounts()) {
             return self.refuse(operation, asker, refusal, reply);
@@ -142,13 +141,13 @@ impl<'a> Teller<'a> {
         let outcome = match operation.decide([first.balance(), second_balance], self.table.cap()) {
             Ok(outcome) => outcome,
             Err(refusal) => {
-                // It tells something about the balances. The accounts stay locked: no other may come between decision and record.
+                // The refusal shows something about the balances. The accounts stay locked, so no operation comes between decision and record.
                 self.see(previous[0].max(previous[1]));
                 return self.refuse(operation, asker, refusal, reply);
             }
         };
         if outcome.deposited > Cents::ZERO && !self.row.tally.has_room_for(outcome.deposited, &self.table.headroom()) {
-            // It tells something about all deposits so far.
+            // The refusal shows something about all deposits so far.
             self.see(self.table.order().now().lsn);
             return self.refuse(operation, asker, Refusal::Invalid, reply);
         }
@@ -168,7 +167,7 @@ impl<'a> Teller<'a> {
         Ok(stamp.lsn)
     }
 
-    /// Remembers a refusal, if it has a key.
+    /// Commits a refusal, if it has a key.
     #[cold]
     fn refuse<'c>(
         &mut self,
@@ -234,7 +233,7 @@ impl<'a> Teller<'a> {
             Operation::Transfer { .. } => Kind::Transfer,
         };
         Record {
-            // The sequencer's to give.
+            // The sequencer sets it.
             lsn: Lsn(0),
             term: 0,
             time_ns: self.wall_clock_ns,
@@ -306,7 +305,7 @@ impl<'a> Teller<'a> {
             second.stamp(stamp.lsn);
         }
         crash_point(CrashPoint::Applied);
-        // CUT: release; a cut that reads the new sums must also see that they were entered into it.
+        // CUT: release; a cut that reads the new sums must also see the new epoch.
         tally.deposited.store(plan.deposited[1].0, Ordering::Release);
         tally.withdrawn.store(plan.withdrawn[1].0, Ordering::Release);
         crash_point(CrashPoint::Tallied);

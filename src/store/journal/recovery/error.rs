@@ -77,7 +77,7 @@ pub enum RecoveryError {
     /// A file could not be read or written.
     #[error(transparent)]
     Disk(#[from] DiskError),
-    /// Something that had been acknowledged is damaged. Starting without it must be somebody's decision.
+    /// Something that had been acknowledged is damaged. An operator must decide to start without it.
     #[error(
         "the journal is damaged at record {lsn}, byte {offset} of {}: {damage}. Nothing was changed. Put the file back from \
          a copy, or run `vaultctl repair`, which cuts the journal there, keeps what it removes, and says what is lost",
@@ -129,7 +129,7 @@ impl RecoveryError {
     }
 }
 
-/// What was left of a batch that had never been acknowledged.
+/// What is left of a batch that was never acknowledged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "a torn tail from record {from} on: {slots} records' places hold leftovers, {missing_bytes} bytes of the files are missing"

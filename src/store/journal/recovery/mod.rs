@@ -1,4 +1,4 @@
-//! What is in the journal after the machine has stopped, at whatever moment it did.
+//! Recovery's decisions: what the journal holds after the machine has stopped at any moment.
 //!
 //! A batch is written, then synced as a whole, and only then acknowledged. A batch that was not synced may survive a power
 //! failure in any subset of its sectors, so good records behind a bad one prove nothing: they may all be of one batch that
@@ -9,8 +9,8 @@
 //! mark of an orderly stop.
 //!
 //! A witness must be a record in its own place whose checksum is right behind the one that stands before it, or, right behind
-//! the slot in question, behind the checksum that its contents should have. What remains undecidable is damage to the very
-//! last batch where there was no orderly stop: it looks like a tear. So what is cut as a torn tail is kept.
+//! the slot in question, behind the checksum that its contents should have. Damage to the very last batch cannot be told from a
+//! torn tail where there was no orderly stop. So a copy is kept of every torn tail that is truncated.
 //!
 //! [`decide`] is the whole decision. Beside it, three things are never the work of a power failure, and so always damage:
 //! a header that does not check (it lies within one sector), a missing segment before an existing one (they are made in order

@@ -20,14 +20,14 @@ pub struct Scanned {
     pub torn: Option<TornTail>,
 }
 
-/// What is known of a journal from elsewhere.
+/// What is known to be durable from other sources than the journal itself.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Known {
     /// Up to where a snapshot shows that it had been durable.
     pub snapshotted: Lsn,
     /// Up to where the mark of an orderly stop says that it had been durable.
     pub closed: Lsn,
-    /// Up to where its writer, which is at work, says that it is durable. What is behind that is in motion, and not read.
+    /// Up to where the running server says that it is durable. What is behind changes, and is not read.
     pub durable: Option<Lsn>,
 }
 

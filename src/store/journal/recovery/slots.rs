@@ -7,7 +7,7 @@ use crate::base::vocab::Lsn;
 use crate::store::journal::directory::Directory;
 use crate::store::journal::error::{DiskError, Step};
 use crate::store::journal::record::{RECORD_BYTES, RecordBytes};
-use crate::store::journal::segment::{self, CHUNK_BYTES, Segment, State, bytes_of_segment, offset_of};
+use crate::store::journal::segment::{self, CHUNK_BYTES, Segment, State, bytes_of_segment, chunks, offset_of};
 
 /// The segments from that of record `start` to that of record `last`, each with its state, all of them there and with good headers.
 pub fn list_segments(directory: &Directory, start: Lsn, last: Lsn) -> Result<Vec<(Lsn, State)>, RecoveryError> {
@@ -47,20 +47,17 @@ pub fn read_slots<B>(
 ) -> Result<ControlFlow<B>, DiskError> {
     let per_segment = directory.records_per_segment();
     let end = bytes_of_segment(per_segment);
-    let (mut at, mut lsn) = (offset_of(from, per_segment), from);
+    let mut lsn = from;
     let mut buffer = vec![0; CHUNK_BYTES];
-    while at < end {
-        let length = usize::try_from(end - at).unwrap_or(CHUNK_BYTES).min(CHUNK_BYTES);
+    for (at, length) in chunks(offset_of(from, per_segment), end) {
         let filled = segment.file.read_at(&mut buffer[..length], at).step("read", &segment.path)?;
-        for slot in buffer[..length].chunks_exact(RECORD_BYTES).enumerate() {
-            let (place, bytes) = slot;
+        for (place, bytes) in buffer[..length].chunks_exact(RECORD_BYTES).enumerate() {
             let whole = (place + 1) * RECORD_BYTES <= filled;
             if let ControlFlow::Break(done) = each(lsn, bytes.first_chunk().filter(|_| whole)) {
                 return Ok(ControlFlow::Break(done));
             }
             lsn = Lsn(lsn.0 + 1);
         }
-        at += length as u64;
     }
     Ok(ControlFlow::Continue(()))
 }

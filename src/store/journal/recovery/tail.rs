@@ -59,7 +59,7 @@ pub fn read_tail(directory: &Directory, segments: &[(Lsn, State)], bad: &BadSlot
     let here = first_of(bad.lsn, per_segment);
     for &(first, state) in segments.iter().filter(|&&(first, _)| first >= here) {
         let Some(segment) = Segment::open(directory, first)? else { continue };
-        let length = segment.file.len().step("measure", &segment.path)?;
+        let length = segment.file.size().step("measure", &segment.path)?;
         tail.missing_bytes += bytes_of_segment(per_segment).saturating_sub(length);
         let mut from = first;
         if first == here {

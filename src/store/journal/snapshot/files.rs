@@ -27,11 +27,10 @@ pub fn keep_newest(directory: &Directory, count: usize) -> Result<Option<Lsn>, D
     let found = list(directory)?;
     let (old, kept) = found.split_at(found.len().saturating_sub(count));
     for &lsn in old {
-        let path = path_of(directory, lsn);
-        directory.disk().remove(&path).step("remove", &path)?;
+        directory.remove(&path_of(directory, lsn))?;
     }
     if !old.is_empty() {
-        directory.disk().sync_dir(&directory.snapshots()).step("sync the directory", &directory.snapshots())?;
+        directory.sync(&directory.snapshots())?;
     }
     Ok(kept.first().copied())
 }

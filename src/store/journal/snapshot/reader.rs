@@ -1,4 +1,4 @@
-//! Reading snapshots back.
+//! Reads snapshots.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -78,7 +78,7 @@ impl Snapshot {
         if header.lsn != lsn {
             return Ok(Err("it is of another record than its name says"));
         }
-        if file.len().step("measure", &path)? != header.file_bytes() {
+        if file.size().step("measure", &path)? != header.file_bytes() {
             return Ok(Err("it is shorter or longer than it should be"));
         }
         let mut snapshot = Snapshot { header, newest: header.lsn, path, file, chain };

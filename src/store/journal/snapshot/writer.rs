@@ -1,4 +1,4 @@
-//! Making a snapshot.
+//! Writes a snapshot.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -34,7 +34,7 @@ pub enum SnapshotError {
     },
 }
 
-/// A snapshot in the making. One that is dropped unfinished is removed.
+/// A snapshot that is being written. It is removed when it is dropped unfinished.
 #[derive(Debug)]
 pub struct SnapshotWriter {
     directory: Directory,
@@ -50,7 +50,7 @@ pub struct SnapshotWriter {
 }
 
 impl SnapshotWriter {
-    /// Begins one. There can be one at a time: an unfinished one is written over.
+    /// Begins one. There can be one at a time: an unfinished one is overwritten.
     ///
     /// # Errors
     /// [`SnapshotError::Disk`].
@@ -120,7 +120,7 @@ impl SnapshotWriter {
         self.directory.disk().rename(&self.temporary, &path).step("put in place", &path)?;
         self.in_place = true;
         let folder = self.directory.snapshots();
-        Ok(self.directory.disk().sync_dir(&folder).step("sync the directory", &folder)?)
+        Ok(self.directory.sync(&folder)?)
     }
 
     fn end_block(&mut self) -> Result<(), SnapshotError> {
@@ -144,7 +144,7 @@ impl SnapshotWriter {
 impl Drop for SnapshotWriter {
     fn drop(&mut self) {
         if !self.in_place {
-            // What this leaves behind, if anything, the next one writes over.
+            // The next snapshot overwrites what this may leave.
             let _ = self.directory.disk().remove(&self.temporary);
         }
     }

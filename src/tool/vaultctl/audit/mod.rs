@@ -214,7 +214,8 @@ fn compare_memory(running: &Instance, proof: &Proof, end: Lsn, figures: &mut Fig
     let table = running.table();
     let known = figures.accounts;
     for account in (0..table.accounts().min(known)).map(AccountId) {
-        let Some((says, of)) = (0..GLANCES).find_map(|_| table.glance(account)).filter(|&(_, of)| of <= end) else {
+        let Some((says, of)) = (0..GLANCES).find_map(|_| table.peek_stamped(account)).filter(|&(_, of)| of <= end)
+        else {
             figures.memory_skipped += 1;
             continue;
         };
