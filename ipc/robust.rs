@@ -206,6 +206,14 @@ mod tests {
 
     const SLICE: Duration = Duration::from_millis(1);
 
+    /// Does not compile for a type that may be sent to another thread, because then both implementations fit.
+    trait NotSendable<Marker> {
+        const YES: bool = true;
+    }
+    impl<T> NotSendable<()> for T {}
+    impl<T: Send> NotSendable<u8> for T {}
+    const _: bool = <Held<'static> as NotSendable<_>>::YES && <Inherited<'static> as NotSendable<_>>::YES;
+
     #[test]
     fn a_lock_whose_thread_ended_is_inherited_until_it_is_made_consistent() {
         let mutex = fresh();
