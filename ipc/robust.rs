@@ -99,7 +99,7 @@ impl RobustMutex {
         check("make robust", unsafe { libc::pthread_mutexattr_setrobust(attr, libc::PTHREAD_MUTEX_ROBUST) })?;
         // SAFETY: as above.
         check("set the type of", unsafe { libc::pthread_mutexattr_settype(attr, libc::PTHREAD_MUTEX_ERRORCHECK) })?;
-        // SAFETY: nobody else can reach the mutex yet, says this function's contract; the attributes are initialised.
+        // SAFETY: by this function's contract no other thread can reach the mutex yet; the attributes are initialised.
         let made = check("initialise", unsafe { libc::pthread_mutex_init(self.raw(), attr) });
         // SAFETY: initialised above and not used again.
         unsafe { libc::pthread_mutexattr_destroy(attr) };

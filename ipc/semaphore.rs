@@ -35,9 +35,6 @@ impl NamedSemaphore {
     }
 
     /// Opens an existing semaphore.
-    ///
-    /// # Errors
-    /// There is none of that name (ENOENT), or it may not be opened.
     pub fn open(name: &str) -> Result<Self, IpcError> {
         let c_name = c_name(name)?;
         // SAFETY: a NUL-terminated name; without O_CREAT there are no further arguments.

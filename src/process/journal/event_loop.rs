@@ -61,7 +61,7 @@ struct JournalProcess {
     writer: Writer,
     snapshotter: Snapshotter,
     group: Vec<RecordBytes>,
-    /// How long a record may wait for others; none where somebody waits for it.
+    /// How long a record may wait for others; `None` where replies wait for it.
     flush_interval: Option<Duration>,
     last_flush: Instant,
     last_maintenance: Option<Instant>,

@@ -1,10 +1,10 @@
-//! The journal process: takes records out of the ring, makes them durable in groups, says how far it has got.
+//! The journal process: takes records out of the ring, makes them durable in groups, and publishes how far it has got.
 //!
-//! It writes all that is in the ring in one go and syncs it; what came meanwhile is the next group. So a group is as large as
-//! the disk is slow: group commit without a timer. It sleeps in `poll(2)` on an eventfd, and is woken only when it sleeps.
+//! It writes all that is in the ring at once and syncs it; what comes meanwhile is the next group. So a slow disk gets large
+//! groups: group commit without a timer. The process sleeps in `poll(2)` on an eventfd, and is woken only when it sleeps.
 //!
-//! When it dies nothing is lost and nobody notices but by waiting: the ring's places are used again only when their records
-//! are durable, so its successor finds all others there and goes on.
+//! When it dies, nothing is lost and clients only wait: a place of the ring is used again only when its record is durable, so
+//! the successor finds all other records there and goes on.
 
 mod arguments;
 mod error;

@@ -64,9 +64,6 @@ pub struct Snapshotter {
 
 impl Snapshotter {
     /// Starts the thread; it wakes the loop up by `nudge` when it has done something.
-    ///
-    /// # Errors
-    /// No thread can be had.
     pub fn start(
         instance: &'static Instance,
         settings: &Settings,

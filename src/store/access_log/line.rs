@@ -128,7 +128,7 @@ fn push_number(mut n: u64, digits: usize, line: &mut Vec<u8>) {
     line.extend_from_slice(&text[at..]);
 }
 
-/// Whether a byte stands for itself.
+/// Whether a byte is written as it is.
 #[inline]
 const fn is_plain(byte: u8) -> bool {
     byte >= b' ' && byte <= b'~' && byte != b'"' && byte != b'\\'

@@ -39,9 +39,6 @@ pub struct AccessLog {
 
 impl AccessLog {
     /// Makes the segment, with a ring for each of `workers`.
-    ///
-    /// # Errors
-    /// It cannot be made.
     pub fn create(generation: &Generation, workers: usize, target: Target) -> Result<Self, IpcError> {
         let name = generation.name(SEGMENT);
         let segment = Segment::create(&name, LAYOUT_VERSION, generation.boot, workers, |header: &Header, _| {
@@ -57,17 +54,11 @@ impl AccessLog {
     }
 
     /// Opens the log of a running instance: to look at it, or to go on with it in another program of the same process.
-    ///
-    /// # Errors
-    /// There is none, or it is of another layout.
     pub fn open(generation: &Generation, access: Access, target: Target) -> Result<Self, IpcError> {
         Ok(AccessLog { segment: Segment::open(&generation.name(SEGMENT), LAYOUT_VERSION, access)?, target })
     }
 
     /// Opens the log of a running instance to look at its memory; where its lines go is not known then.
-    ///
-    /// # Errors
-    /// There is none, or it is of another layout.
     pub fn look(generation: &Generation) -> Result<Self, IpcError> {
         let nowhere = Target { path: PathBuf::new(), rotate_bytes: u64::MAX, keep: 0, interval: INTERVAL };
         Self::open(generation, Access::Read, nowhere)
@@ -82,9 +73,6 @@ impl AccessLog {
     }
 
     /// Makes the file if there is none, so that a path that cannot be used is an error at the start.
-    ///
-    /// # Errors
-    /// It cannot be opened for writing, or is not a regular file.
     pub fn check_target(&self) -> Result<(), LogError> {
         LogFile::open_or_create(&self.target.path).map(drop)
     }
@@ -97,8 +85,8 @@ impl AccessLog {
 
     /// Takes the lock around writing and rotation, and waits as long as a living thread holds it. Not for event loops.
     ///
-    /// What a dead holder left half done, the plan tells. So the lock is declared consistent at once: it stays true whoever takes
-    /// the lock next, also when the disk refuses to complete the plan now.
+    /// The plan tells what a dead holder left half done, and it stays until it is carried out. So an inherited lock is declared
+    /// consistent at once, even if the disk then refuses to complete the plan.
     pub fn lock(&self) -> Held<'_> {
         match self.header().lock.lock(LOCK_SLICE, || ()) {
             Acquired::Held(held) => held,

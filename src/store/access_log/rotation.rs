@@ -20,7 +20,7 @@ pub(super) fn rotated(path: &Path, number: u32) -> PathBuf {
 /// Moves the file and those before it up by one number, and keeps `keep` of them. Under the lock only.
 ///
 /// # Errors
-/// What a rename gives, but for a file that somebody has removed.
+/// What a rename gives, unless the file was removed meanwhile.
 pub(super) fn rotate(path: &Path, keep: u32) -> io::Result<()> {
     let keep = keep.max(1);
     // Where there is no gap the last one is replaced by the one before it, in one step.

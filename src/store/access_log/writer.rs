@@ -20,7 +20,7 @@ const WAKE_EVERY: u64 = RING_BYTES as u64 / 2;
 /// What the event loop and the thread tell each other.
 #[derive(Default)]
 struct Signals {
-    /// The event loop was told [`Full`], and waits to be woken.
+    /// The event loop got [`Full`], and waits to be woken.
     starved: AtomicBool,
     /// Write what is there and end.
     quit: AtomicBool,
@@ -149,7 +149,7 @@ impl Writer {
     }
 }
 
-/// Finds lines that nobody writes, since their worker was killed and has no successor.
+/// Finds lines that no thread writes, because their worker was killed and has no successor.
 struct Orphans {
     /// When it was last looked for them, and how much of each ring was flushed then.
     last: Instant,
@@ -162,7 +162,7 @@ impl Orphans {
     }
 
     /// The rings that have lines, and of which nothing was flushed for two intervals, where a living worker's thread flushes every
-    /// interval. With `quit`, all that have lines: there may be nobody left to look again.
+    /// interval. With `quit`, all that have lines: this may be the last log thread.
     fn find(&mut self, log: &AccessLog, quit: bool) -> Vec<usize> {
         if !quit && self.last.elapsed() < log.target().interval * 2 {
             return Vec::new();

@@ -226,9 +226,6 @@ pub struct Directory(Arc<Inner>);
 
 impl Directory {
     /// Opens `data`, or makes it, with `accounts` accounts. Accounts that are new open with `opening` each.
-    ///
-    /// # Errors
-    /// Every [`DirectoryError`].
     pub fn open_or_create(
         data: &Path,
         accounts: u32,
@@ -242,9 +239,6 @@ impl Directory {
     }
 
     /// [`Directory::open_or_create`] on another disk, and with segments of so many records where it is made anew.
-    ///
-    /// # Errors
-    /// Every [`DirectoryError`].
     pub fn open_or_create_on(
         disk: Arc<dyn Disk>,
         data: &Path,
@@ -275,18 +269,12 @@ impl Directory {
     }
 
     /// Opens an existing `data`, to read or to repair it.
-    ///
-    /// # Errors
-    /// Every [`DirectoryError`] but those about accounts.
     pub fn open(data: &Path) -> Result<Self, DirectoryError> {
         check_ownership(data, true)?;
         Self::open_on(Arc::new(RealDisk), data)
     }
 
     /// [`Directory::open`] on another disk.
-    ///
-    /// # Errors
-    /// As for [`Directory::open`].
     pub fn open_on(disk: Arc<dyn Disk>, data: &Path) -> Result<Self, DirectoryError> {
         let path = data.join("format");
         let text = read(&*disk, &path)?.ok_or_else(not_found).step("read", &path)?;

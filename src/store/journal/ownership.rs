@@ -24,7 +24,7 @@ pub enum OwnershipError {
     /// A file behind a symbolic link.
     #[error("it is a symbolic link; put the file itself there")]
     Link,
-    /// A directory behind a symbolic link that somebody else made.
+    /// A directory behind a symbolic link that another user made.
     #[error(
         "it is a symbolic link that user {owner} made, and the server is user {user}; make it yourself, or remove it"
     )]
@@ -34,7 +34,7 @@ pub enum OwnershipError {
         /// Who the server is.
         user: u32,
     },
-    /// Somebody else's.
+    /// Owned by another user.
     #[error("it belongs to user {owner}, and the server is user {user}; `chown` it, or run the server as that user")]
     Owner {
         /// Whose it is.

@@ -37,7 +37,7 @@ impl Shared {
     }
 }
 
-/// The thread and what it was told.
+/// A handle of the thread.
 #[derive(Debug)]
 pub(super) struct Preparer {
     shared: Arc<Shared>,

@@ -50,9 +50,6 @@ pub struct Principals {
 
 impl Principals {
     /// Reads the numbers under the data directory `data`; there may be none.
-    ///
-    /// # Errors
-    /// Every [`PrincipalsError`].
     pub fn read(data: &Path) -> Result<Self, PrincipalsError> {
         Self::read_on(&RealDisk, data)
     }

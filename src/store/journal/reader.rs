@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::directory::Directory;
 use super::error::{DiskError, Step};
 use super::record::{self, RECORD_BYTES, Record, RecordBytes, RecordError};
-use super::segment::{self, HEADER_BYTES, HeaderError, Segment, State, decode_header, first_of, offset_of};
+use super::segment::{self, HeaderError, Segment, State, first_of, offset_of};
 use crate::base::vocab::{AccountId, Lsn};
 
 /// Segments that are kept open.
@@ -69,17 +69,11 @@ impl Reader {
     }
 
     /// The first record of the oldest segment, if there is one.
-    ///
-    /// # Errors
-    /// [`ReadError::Disk`].
     pub fn oldest(&self) -> Result<Option<Lsn>, ReadError> {
         Ok(segment::list(&self.directory)?.first().copied())
     }
 
     /// Record `lsn`; `None` where it is not written yet, or was removed with its segment.
-    ///
-    /// # Errors
-    /// [`ReadError::Disk`], [`ReadError::Damaged`].
     pub fn get(&mut self, lsn: Lsn) -> Result<Option<Record>, ReadError> {
         if lsn == Lsn(0) {
             return Ok(None);
@@ -95,17 +89,14 @@ impl Reader {
             return Ok(None);
         }
         let chain = if lsn == first {
-            let mut header = [0; HEADER_BYTES];
-            segment.file.read_at(&mut header, 0).step("read", &segment.path)?;
-            match decode_header(&self.directory, first, &header).map_err(|why| damaged(why.into()))? {
+            match segment.header(&self.directory)?.map_err(|why| damaged(why.into()))? {
                 State::Active { previous_crc } => previous_crc,
                 // The header is written before the record.
                 State::Prepared => return Err(damaged(Why::Checksum)),
             }
         } else {
-            let mut before: RecordBytes = [0; RECORD_BYTES];
-            segment.file.read_at(&mut before, offset - RECORD_BYTES as u64).step("read", &segment.path)?;
-            record::stored_crc(&before)
+            let before = segment.read_record(&self.directory, Lsn(lsn.0 - 1))?;
+            record::stored_crc(&before.ok_or_else(|| damaged(Why::Checksum))?)
         };
         if filled < RECORD_BYTES || record::lsn_of(&bytes) != lsn || !record::check(&bytes, chain) {
             return Err(damaged(Why::Checksum));

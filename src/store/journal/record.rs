@@ -14,36 +14,21 @@ pub const RECORD_BYTES: usize = 128;
 /// A record as it is in the file.
 pub type RecordBytes = [u8; RECORD_BYTES];
 
-/// Place of the LSN, u64.
-const AT_LSN: usize = 0;
-/// Place of the term, u64.
-const AT_TERM: usize = AT_LSN + 8;
-/// Place of the time, u64.
-const AT_TIME: usize = AT_TERM + 8;
-/// Place of the kind, u8.
-const AT_KIND: usize = AT_TIME + 8;
-/// Place of the verdict, u8.
-const AT_VERDICT: usize = AT_KIND + 1;
-/// Place of the flags, u16.
-const AT_FLAGS: usize = AT_VERDICT + 1;
-/// Place of the principal, u32.
-const AT_PRINCIPAL: usize = AT_FLAGS + 2;
-/// Place of the two account numbers, u32 each.
-const AT_ACCOUNTS: usize = AT_PRINCIPAL + 4;
-/// Place of the amount, i64.
-const AT_AMOUNT: usize = AT_ACCOUNTS + 8;
-/// Place of the two balances, i64 each.
-const AT_BALANCES: usize = AT_AMOUNT + 8;
-/// Place of the two earlier LSNs, u64 each.
-const AT_PREVIOUS: usize = AT_BALANCES + 16;
-/// Place of the idempotency key.
-const AT_KEY: usize = AT_PREVIOUS + 16;
-/// Place of the highest LSN that was durable when this was written, u64.
-const AT_SYNCED: usize = AT_KEY + KEY_BYTES;
-/// Place of bytes that are zero in this version.
-const AT_RESERVED: usize = AT_SYNCED + 8;
-/// Place of the checksum, u32.
-const AT_CRC: usize = AT_RESERVED + 20;
+const AT_LSN: usize = 0; // u64
+const AT_TERM: usize = AT_LSN + 8; // u64
+const AT_TIME: usize = AT_TERM + 8; // u64
+const AT_KIND: usize = AT_TIME + 8; // u8
+const AT_VERDICT: usize = AT_KIND + 1; // u8
+const AT_FLAGS: usize = AT_VERDICT + 1; // u16
+const AT_PRINCIPAL: usize = AT_FLAGS + 2; // u32
+const AT_ACCOUNTS: usize = AT_PRINCIPAL + 4; // 2 × u32
+const AT_AMOUNT: usize = AT_ACCOUNTS + 8; // i64
+const AT_BALANCES: usize = AT_AMOUNT + 8; // 2 × i64
+const AT_PREVIOUS: usize = AT_BALANCES + 16; // 2 × u64
+const AT_KEY: usize = AT_PREVIOUS + 16; // the idempotency key
+const AT_SYNCED: usize = AT_KEY + KEY_BYTES; // u64: the highest LSN that was durable when this was written
+const AT_RESERVED: usize = AT_SYNCED + 8; // 20 bytes, zero in this version
+const AT_CRC: usize = AT_RESERVED + 20; // u32
 
 const _: () = {
     assert!(AT_CRC + 4 == RECORD_BYTES);
@@ -78,9 +63,6 @@ impl Kind {
     }
 
     /// What a number on disk means.
-    ///
-    /// # Errors
-    /// No version knows it.
     pub fn from_code(code: u8) -> Result<Self, RecordError> {
         match code {
             1 => Ok(Kind::Deposit),
@@ -117,9 +99,6 @@ impl Verdict {
     }
 
     /// What a number on disk means.
-    ///
-    /// # Errors
-    /// No version knows it.
     pub fn from_code(code: u8) -> Result<Self, RecordError> {
         match code {
             0 => Ok(Verdict::Done),
@@ -250,9 +229,6 @@ impl Record {
     }
 
     /// Reads a record and checks every field of it but the checksum, which is [`check`]'s.
-    ///
-    /// # Errors
-    /// The first field that no record of this version can have.
     #[inline]
     pub fn decode(bytes: &RecordBytes) -> Result<Record, RecordError> {
         let u64_at = |at: usize| LittleEndian::read_u64(&bytes[at..]);

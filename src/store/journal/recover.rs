@@ -26,7 +26,6 @@ pub trait Replay {
 #[must_use = "a server writes behind it"]
 pub struct Recovered {
     directory: Directory,
-    chain: u32,
     /// The last record; 0 for none.
     pub end: Lsn,
     /// The record after which the snapshot was taken; 0 for none.
@@ -50,9 +49,6 @@ const PROGRESS_EVERY: u64 = 1 << 16;
 ///
 /// Records from `from_at_most` on are handed on as well, if their segments exist, although the snapshot holds their results.
 /// `progress` is called now and then with the record that was read.
-///
-/// # Errors
-/// Every [`RecoveryError`].
 pub fn recover(
     directory: &Directory,
     from_at_most: Lsn,
@@ -73,7 +69,6 @@ pub fn recover(
         shutdown_mark::read(directory)?.map_or_else(|mark| (Lsn(0), Some(mark)), |lsn| (lsn, None));
     let mut recovered = Recovered {
         directory: directory.clone(),
-        chain: directory.first_chain(),
         end: Lsn(0),
         snapshot: cut,
         records: 0,
@@ -105,7 +100,7 @@ pub fn recover(
     if let Some(lsn) = beyond {
         return Err(RecoveryError::corrupt(directory, lsn, Damage::Totals));
     }
-    (recovered.end, recovered.chain, recovered.torn) = (scanned.end, scanned.chain, scanned.torn);
+    (recovered.end, recovered.torn) = (scanned.end, scanned.torn);
     Ok(recovered)
 }
 
@@ -159,9 +154,6 @@ fn start_of(
 impl Recovered {
     /// Truncates the torn tail, if there is one, and keeps a copy of it under the time `now`, in seconds since 1970. Afterwards any
     /// process may go on behind [`Recovered::end`] by [`Writer::resume`].
-    ///
-    /// # Errors
-    /// The tail cannot be copied or truncated.
     pub fn truncate_torn_tail(&mut self, now: u64) -> Result<Option<KeptTail>, RecoveryError> {
         self.torn.take().map(|torn| recovery::truncate(&self.directory, torn.from, now)).transpose()
     }
@@ -172,7 +164,7 @@ impl Recovered {
     /// The tail cannot be copied or truncated, or those of [`Writer::resume`].
     pub fn into_writer(mut self, now: u64) -> Result<Writer, StartError> {
         self.truncate_torn_tail(now)?;
-        Ok(Writer::go_on(&self.directory, self.end, self.chain)?)
+        Ok(Writer::resume(&self.directory, self.end)?)
     }
 }
 

@@ -210,9 +210,6 @@ impl Segment {
 }
 
 /// The first records of all segments, in order. Other files of the folder are skipped; see [`misnamed`].
-///
-/// # Errors
-/// The folder cannot be listed.
 pub fn list(directory: &Directory) -> Result<Vec<Lsn>, DiskError> {
     let mut found: Vec<_> = names(directory)?.iter().filter_map(|name| first_by_name(directory, name)).collect();
     found.sort_unstable();
@@ -220,9 +217,6 @@ pub fn list(directory: &Directory) -> Result<Vec<Lsn>, DiskError> {
 }
 
 /// Files that are named like segments, but after a record that no segment begins with.
-///
-/// # Errors
-/// The folder cannot be listed.
 pub fn misnamed(directory: &Directory) -> Result<Vec<PathBuf>, DiskError> {
     let mut names = names(directory)?;
     names.retain(|name| name.ends_with(SUFFIX) && first_by_name(directory, name).is_none());

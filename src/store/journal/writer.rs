@@ -88,16 +88,8 @@ impl Writer {
     /// a start of the machine, recovery tells where to go on.
     ///
     /// Waits until there is room for a record, or preparing it has failed.
-    ///
-    /// # Errors
-    /// [`WriterError::Disk`], [`WriterError::NotThere`], [`WriterError::Thread`].
     pub fn resume(directory: &Directory, after: Lsn) -> Result<Self, WriterError> {
         let chain = if after == Lsn(0) { directory.first_chain() } else { crc_of(directory, after)? };
-        Self::go_on(directory, after, chain)
-    }
-
-    /// Goes on behind record `after` of checksum `chain`.
-    pub(super) fn go_on(directory: &Directory, after: Lsn, chain: u32) -> Result<Self, WriterError> {
         segment::remove_unfinished(directory)?;
         let segments = segment::list(directory)?;
         let room_of = |first: Lsn| Lsn(first.0 + directory.records_per_segment() - 1);

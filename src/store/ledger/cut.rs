@@ -51,7 +51,7 @@ impl Tally {
         self.cut_deposited.store(self.deposited.load(Ordering::Relaxed), Ordering::Relaxed);
         self.cut_withdrawn.store(self.withdrawn.load(Ordering::Relaxed), Ordering::Relaxed);
         self.cut_sum.store(0, Ordering::Relaxed);
-        // CUT: release; the three fields above are whole for whoever sees this.
+        // CUT: release; a reader that sees the epoch sees the three fields above.
         self.cut_epoch.store(epoch, Ordering::Release);
     }
 

@@ -37,7 +37,7 @@ shared_struct! {
 
 shared_struct! {
     /// What came in and went out through one worker, and the same as of the last cut that it took part in.
-    /// Writer: the worker, holding the lock of an account that the operation touches; after its death, whoever repairs.
+    /// Writer: the worker, holding the lock of an account that the operation touches; after its death, its repairers.
     /// The sums over all workers stay within 63 bits: see `headroom`.
     pub struct Tally, align 64, size 64; {
         pub(super) deposited: AtomicI64,
@@ -111,7 +111,7 @@ impl Intent {
         self.connection.store(plan.connection, Ordering::Relaxed);
         self.progress.store(plan.progress, Ordering::Relaxed);
         self.key_number.store(0, Ordering::Relaxed);
-        // COMMIT-INTENT: release, so that whoever sees a phase sees the plan.
+        // COMMIT-INTENT: release; a reader that sees a phase sees the plan.
         self.phase.store(PREPARED, Ordering::Release);
     }
 
@@ -148,7 +148,7 @@ impl Intent {
     /// Declares that nothing is in flight.
     #[inline]
     pub(super) fn clear(&self) {
-        // Release: whoever sees the intent idle sees what it did.
+        // Release: a reader that sees the intent idle sees its results.
         self.phase.store(IDLE, Ordering::Release);
     }
 

@@ -1,9 +1,9 @@
 //! The idempotency keys that are known, with what became of their requests: a table in shared memory.
 //!
-//! Keys are numbered as they become known; each stands in the place that its number names, until as many others came as the
-//! table remembers. An index of buckets finds a key's number: the key's hash names two buckets, and it stands in the one
-//! that was emptier. A slot of the index whose number is out of the window counts as free, so nothing is ever deleted, and
-//! making a key known is complete with one store, to the count of known keys.
+//! Keys are numbered as they become known. A key's number, modulo the size of the window, is its place, so it is overwritten when the
+//! window is over. An index finds the number: the key's hash names two buckets, and the number is in the one that was emptier.
+//! A slot of the index whose number is out of the window counts as free. So nothing is ever deleted, and one store, to the count of
+//! known keys, makes a key known.
 //!
 //! Everything here is read and written under the sequencer's lock.
 
@@ -152,9 +152,6 @@ fn halves(key: &Key) -> [u64; 2] {
 
 impl Keys {
     /// A table that remembers `window` keys.
-    ///
-    /// # Errors
-    /// A segment or the seeds cannot be made.
     pub(super) fn create([places, index]: [&str; 2], boot: u32, window: u32) -> Result<Self, IpcError> {
         let count = Self::places(window.into());
         let places = Segment::create(places, LAYOUT_VERSION, boot, count, |header: &KeysHeader, _| {
@@ -182,9 +179,6 @@ impl Keys {
     }
 
     /// Maps an existing table.
-    ///
-    /// # Errors
-    /// There is none, or it has another layout.
     pub(super) fn open([places, index]: [&str; 2], access: Access) -> Result<Self, IpcError> {
         Ok(Keys {
             places: Segment::open(places, LAYOUT_VERSION, access)?,

@@ -2,7 +2,7 @@
 //!
 //! An operation locks its accounts in the order of their numbers, asks the [`rules`], writes what it is about to do into
 //! the worker's [`intent`], passes the commit point at the [`sequencer`], applies, clears the intent, unlocks ([`teller`]).
-//! Before the commit point nothing has changed; after it, whoever comes by can finish the work ([`lock`], [`repair`]). The sums over
+//! Before the commit point nothing has changed; after it, any process can finish the work ([`lock`], [`repair`]). The sums over
 //! all accounts are read as one consistent cut while traffic flows ([`cut`]).
 
 pub mod commit;

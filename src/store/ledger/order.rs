@@ -55,7 +55,7 @@ impl Order<'_> {
     #[inline]
     #[must_use]
     pub fn now(&self) -> Stamp {
-        // TAIL: acquire; whoever sees an operation's number sees its record in the ring.
+        // TAIL: acquire; a reader that sees an operation's number sees its record in the ring.
         Stamp::from_word(self.0.load(Ordering::Acquire))
     }
 

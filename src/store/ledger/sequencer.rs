@@ -20,7 +20,7 @@ pub const LAYOUT_VERSION: u32 = 1;
 const WORDS: usize = RECORD_BYTES / 8;
 
 shared_struct! {
-    /// What stands before the records.
+    /// What precedes the records.
     struct RingHeader, align 64, size 192; {
         lock: RobustMutex,
         lock_line: [AtomicU64; 3],
@@ -33,7 +33,7 @@ shared_struct! {
         /// 1: replies wait until what they show is durable. Writer: the master, before the first worker.
         replies_wait: AtomicU32,
         journal_line: [AtomicU64; 5],
-        /// While the journal process sleeps, the number that it is to be woken for; whoever wakes it clears it.
+        /// While the journal process sleeps, the number that it is to be woken for; its waker clears it.
         wake_at: AtomicU64,
         wake_line: [AtomicU64; 7],
     }
@@ -157,11 +157,11 @@ impl Sequencer {
     #[inline]
     #[must_use]
     pub fn may_be_shown(&self, lsn: Lsn) -> bool {
-        let waits = self.header().replies_wait.load(Ordering::Relaxed) != 0 && !defect::is(Defect::AckEarly);
-        !waits || lsn <= self.durable()
+        !self.replies_wait() || defect::is(Defect::AckEarly) || lsn <= self.durable()
     }
 
     /// Whether replies wait until what they show is durable.
+    #[inline]
     #[must_use]
     pub fn replies_wait(&self) -> bool {
         self.header().replies_wait.load(Ordering::Relaxed) != 0
@@ -232,7 +232,7 @@ impl Sequencer {
     /// whether that operation has come.
     pub fn wake_at(&self, lsn: Lsn) {
         self.header().wake_at.store(lsn.0, Ordering::SeqCst);
-        // APPEND-OR-SLEEP: either this process sees the number taken, or whoever took it sees that this process sleeps.
+        // APPEND-OR-SLEEP: either this process sees the number taken, or its taker sees that this process sleeps.
         fence(Ordering::SeqCst);
     }
 

@@ -36,9 +36,9 @@ shared_struct! {
         /// See `Order`. Every worker, by atomic addition.
         sequence: AtomicU64,
         sequence_line: [AtomicU64; 7],
-        /// Held by whoever takes a cut.
+        /// Held while a cut is taken.
         cut_lock: RobustMutex,
-        /// Locks inherited from dead holders so far. Whoever inherits, by atomic addition.
+        /// Locks inherited from dead holders so far. Every heir, by atomic addition.
         inherited: AtomicU64,
         cut_line: [AtomicU64; 2],
     }
@@ -117,9 +117,6 @@ impl Table {
     }
 
     /// Maps an existing table; mapped for reading only, balances and intents can be looked at, nothing can be locked.
-    ///
-    /// # Errors
-    /// There is none, or it has another layout.
     pub fn open([accounts, rows, sequencer @ ..]: [&str; 5], access: Access) -> Result<Self, IpcError> {
         Ok(Table {
             accounts: Segment::open(accounts, LAYOUT_VERSION, access)?,
@@ -190,7 +187,7 @@ impl Table {
         self.accounts.elements().get(account.0 as usize)
     }
 
-    /// Held by whoever takes a cut.
+    /// Held while a cut is taken.
     pub(super) fn cut_lock(&self) -> &RobustMutex {
         &self.header().cut_lock
     }
@@ -247,7 +244,7 @@ impl Table {
         (0..).zip(self.accounts.elements()).filter_map(|(id, cell)| cell.lock.holder().map(|tid| (AccountId(id), tid)))
     }
 
-    /// The accounts whose last holder died and that nobody has locked since, at some moment of the call.
+    /// The accounts whose last holder died and that were not locked since, at some moment of the call.
     pub fn orphaned(&self) -> impl Iterator<Item = AccountId> {
         let cells = (0..).map(AccountId).zip(self.accounts.elements());
         cells.filter_map(|(account, cell)| cell.lock.is_orphaned().then_some(account))

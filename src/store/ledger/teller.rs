@@ -30,7 +30,7 @@ impl<'a> Completion<'a> {
         Completion { connection, word: Some(word), next }
     }
 
-    /// Nobody waits.
+    /// No connection waits.
     pub const UNATTENDED: Completion<'static> = Completion { connection: NO_CONNECTION, word: None, next: 0 };
 }
 
@@ -92,9 +92,6 @@ impl<'a> Teller<'a> {
     }
 
     /// The balance of `account`.
-    ///
-    /// # Errors
-    /// [`Refusal::NoAccount`].
     #[inline]
     pub fn balance(&mut self, account: AccountId) -> Result<Cents, Refusal> {
         let cell = self.table.lock(account, &self.still_waiting).ok_or(Refusal::NoAccount)?;
@@ -106,9 +103,6 @@ impl<'a> Teller<'a> {
     }
 
     /// The last operation that changed `account`; 0 for none.
-    ///
-    /// # Errors
-    /// [`Refusal::NoAccount`].
     pub fn last_change(&mut self, account: AccountId) -> Result<Lsn, Refusal> {
         let cell = self.table.lock(account, &self.still_waiting).ok_or(Refusal::NoAccount)?;
         Ok(cell.lsn())
@@ -216,7 +210,7 @@ impl<'a> Teller<'a> {
     #[inline]
     fn complete(&self, completion: Completion<'_>) {
         if let Some(word) = completion.word {
-            // MOVE-PROGRESS: release, so that whoever sees the reply queued sees its bytes.
+            // MOVE-PROGRESS: release; a reader that sees the reply queued sees its bytes.
             word.store(completion.next, Ordering::Release);
         }
         crash_point(CrashPoint::ProgressMoved);

@@ -15,18 +15,12 @@ const FILE_MODE: u32 = 0o600;
 /// Permission bits of directories.
 const DIRECTORY_MODE: u32 = 0o700;
 
-/// An open file, which has no position: every call names the offset.
+/// An open file, which has no position: every call names the offset. A failed call gives what the kernel said.
 pub trait DiskFile: Debug + Send + Sync {
-    /// Writes all of `bytes` at byte `offset`.
-    ///
-    /// # Errors
-    /// What the kernel said; part of the bytes may be written.
+    /// Writes all of `bytes` at byte `offset`. Of a failed call, part of the bytes may be written.
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
 
     /// Reads into `buffer` from byte `offset` until it is full or the file ends; gives how many bytes.
-    ///
-    /// # Errors
-    /// What the kernel said.
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
 
     /// Makes the contents durable, and of the metadata what is needed to read them (fdatasync).
@@ -36,75 +30,42 @@ pub trait DiskFile: Debug + Send + Sync {
     fn sync_data(&self) -> io::Result<()>;
 
     /// Makes the contents and all metadata durable (fsync).
-    ///
-    /// # Errors
-    /// As for [`DiskFile::sync_data`].
     fn sync_all(&self) -> io::Result<()>;
 
-    /// Reserves the space of the first `bytes` bytes, and makes the file as long.
-    ///
-    /// # Errors
-    /// What the kernel said; `ENOSPC` before anything is written.
+    /// Reserves the space of the first `bytes` bytes, and makes the file as long. ENOSPC comes before anything is written.
     fn allocate(&self, bytes: u64) -> io::Result<()>;
 
     /// Bytes of the file.
-    ///
-    /// # Errors
-    /// What the kernel said.
     fn size(&self) -> io::Result<u64>;
 }
 
-/// A file system.
+/// A file system. A failed call gives what the kernel said.
 pub trait Disk: Debug + Send + Sync {
     /// Makes an empty file, mode 0600, or empties the one of that name.
-    ///
-    /// # Errors
-    /// What the kernel said.
     fn create(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>>;
 
     /// Opens a file for reading and writing.
-    ///
-    /// # Errors
-    /// What the kernel said; `NotFound` where there is none.
     fn open(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>>;
 
     /// Opens a file for writes that go past the page cache, where the file system can do that (`O_DIRECT`, `open(2)`): no copy,
     /// and no memory for what is never read. Writes must then be whole blocks of [`BLOCK_BYTES`], in memory as at the offset.
-    ///
-    /// # Errors
-    /// What the kernel said; `NotFound` where there is none.
     fn open_direct(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
         self.open(path)
     }
 
     /// Makes a directory, mode 0700, and those above it, where they do not exist.
-    ///
-    /// # Errors
-    /// What the kernel said.
     fn create_dir(&self, path: &Path) -> io::Result<()>;
 
     /// The names in a directory, sorted.
-    ///
-    /// # Errors
-    /// What the kernel said.
     fn list(&self, directory: &Path) -> io::Result<Vec<String>>;
 
     /// Gives a file another name, and replaces a file of that name.
-    ///
-    /// # Errors
-    /// What the kernel said.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
 
     /// Removes a file's name.
-    ///
-    /// # Errors
-    /// What the kernel said; `NotFound` where there is none.
     fn remove(&self, path: &Path) -> io::Result<()>;
 
     /// Makes a directory's names durable.
-    ///
-    /// # Errors
-    /// What the kernel said.
     fn sync_dir(&self, directory: &Path) -> io::Result<()>;
 }
 

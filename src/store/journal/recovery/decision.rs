@@ -1,6 +1,6 @@
 //! The whole decision about the first slot that is no good record, as one table.
 
-/// What stands in the first slot that is no good record.
+/// The contents of the first slot that is no good record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Slot {
     /// There is no such segment, nor a later one.

@@ -16,7 +16,7 @@ pub enum Damage {
     /// The slot's contents.
     #[error("{}, although {witness} shows that it had been durable", describe(*.slot))]
     Slot {
-        /// What stands there.
+        /// Its contents.
         slot: Slot,
         /// What shows that it had been durable.
         witness: Witness,

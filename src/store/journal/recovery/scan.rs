@@ -14,9 +14,8 @@ use crate::store::journal::segment::{Segment, State};
 /// A journal that was read to its end.
 #[derive(Debug)]
 pub struct Scanned {
-    /// The last good record, and its checksum.
+    /// The last good record.
     pub end: Lsn,
-    pub chain: u32,
     pub torn: Option<TornTail>,
 }
 
@@ -68,7 +67,7 @@ pub fn scan(
         })?;
         match read {
             ControlFlow::Break(Some(bad)) => return conclude(directory, &segments, &bad, end, known),
-            ControlFlow::Break(None) => return Ok(Scanned { end, chain, torn: None }),
+            ControlFlow::Break(None) => return Ok(Scanned { end, torn: None }),
             ControlFlow::Continue(()) => {}
         }
     }
@@ -119,5 +118,5 @@ fn conclude(
             return Err(RecoveryError::corrupt(directory, bad.lsn, damage));
         }
     };
-    Ok(Scanned { end, chain: bad.chain, torn })
+    Ok(Scanned { end, torn })
 }

@@ -1,4 +1,4 @@
-//! What stands behind the first slot that is no good record: leftovers, and witnesses that it had been durable.
+//! What is behind the first slot that is no good record: leftovers, and witnesses that it had been durable.
 
 use std::convert::Infallible;
 use std::ops::ControlFlow;
@@ -17,7 +17,7 @@ pub struct BadSlot {
     pub lsn: Lsn,
     pub slot: Slot,
     pub damage: Option<Damage>,
-    /// What stands there, as far as it does.
+    /// Its contents, if the file is long enough.
     pub contents: Option<RecordBytes>,
     /// The checksum before it.
     pub chain: u32,

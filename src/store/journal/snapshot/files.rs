@@ -8,9 +8,6 @@ use crate::store::journal::error::{DiskError, Step};
 use crate::store::journal::segment::lsn_by_name;
 
 /// The records after which there are snapshots, oldest first.
-///
-/// # Errors
-/// The folder cannot be listed.
 pub fn list(directory: &Directory) -> Result<Vec<Lsn>, DiskError> {
     let folder = directory.snapshots();
     let names = directory.disk().list(&folder).step("list", &folder)?;

@@ -45,9 +45,6 @@ pub struct Newest {
 }
 
 /// Reads and checks the snapshots, newest first, until one is good.
-///
-/// # Errors
-/// A file cannot be read.
 pub fn newest_good(directory: &Directory) -> Result<Newest, DiskError> {
     let mut damaged = Vec::new();
     for lsn in list(directory)?.into_iter().rev() {
@@ -61,9 +58,6 @@ pub fn newest_good(directory: &Directory) -> Result<Newest, DiskError> {
 
 impl Snapshot {
     /// Reads the snapshot of record `lsn` through; the reason where it is damaged.
-    ///
-    /// # Errors
-    /// The file cannot be read.
     pub fn open(directory: &Directory, lsn: Lsn) -> Result<Result<Self, &'static str>, DiskError> {
         let path = path_of(directory, lsn);
         let file = directory.disk().open(&path).step("open", &path)?;
@@ -95,9 +89,6 @@ impl Snapshot {
 
     /// Calls `each` with every account, its balance and the record that the balance is of; gives the last checksum. The
     /// reason, where the file has been damaged since it was opened.
-    ///
-    /// # Errors
-    /// The file cannot be read.
     pub fn accounts(
         &self,
         mut each: impl FnMut(AccountId, Cents, Lsn),

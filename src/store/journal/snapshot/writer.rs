@@ -51,9 +51,6 @@ pub struct SnapshotWriter {
 
 impl SnapshotWriter {
     /// Begins one. There can be one at a time: an unfinished one is overwritten.
-    ///
-    /// # Errors
-    /// [`SnapshotError::Disk`].
     pub fn begin(directory: &Directory, header: Header) -> Result<Self, SnapshotError> {
         let temporary = directory.snapshots().join("writing.tmp");
         let file = directory.disk().create(&temporary).step("make", &temporary)?;
@@ -75,9 +72,6 @@ impl SnapshotWriter {
     }
 
     /// Adds the next account: its balance, and the record that the balance is of.
-    ///
-    /// # Errors
-    /// [`SnapshotError::Disk`], [`SnapshotError::Accounts`].
     pub fn push(&mut self, balance: Cents, lsn: Lsn) -> Result<(), SnapshotError> {
         if self.pushed == self.header.accounts {
             return Err(self.wrong_count(self.pushed.saturating_add(1)));
