@@ -55,7 +55,7 @@ fn check_growth(settings: &Settings) -> Result<(), MasterError> {
     if added == 0 || opening == Cents::ZERO {
         return Ok(());
     }
-    let flows = recover(&directory, Lsn(u64::MAX), &mut Unheard, |_| ())?.flows;
+    let flows = recover(&directory, Lsn(u64::MAX), &mut Unheard, |_| ())?.totals;
     let added = opening.0.checked_mul(added.into()).map(Cents);
     let opened = added.and_then(|added| flows.opening.checked_add(added));
     match opened.and_then(|opened| RunningTotals::new(opened, flows.deposited, flows.withdrawn)) {
@@ -104,7 +104,7 @@ pub fn read(instance: &Instance, directory: &Directory, key_window: u32) -> Resu
         log::warn!("{damaged}");
     }
     let (end, snapshot, records) = (recovered.end, recovered.snapshot, recovered.records);
-    let flows = [recovered.flows.deposited, recovered.flows.withdrawn];
+    let flows = [recovered.totals.deposited, recovered.totals.withdrawn];
     if let Some(torn) = recovered.torn {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         let kept = recovered.truncate_torn_tail(now)?.unwrap_or_default();

@@ -39,7 +39,7 @@ pub struct Recovered {
     /// The mark of the last orderly stop, if it could not be used.
     pub damaged_mark: Option<DamagedMark>,
     /// All deposits and withdrawals, up to the end.
-    pub flows: RunningTotals,
+    pub totals: RunningTotals,
 }
 
 /// Records between two calls of `progress`.
@@ -57,13 +57,13 @@ pub fn recover(
 ) -> Result<Recovered, RecoveryError> {
     let found = snapshot::newest_good(directory)?;
     let opening = directory.openings().total();
-    let (cut, newest, flows) = match &found.snapshot {
+    let (cut, newest, totals) = match &found.snapshot {
         None => (Lsn(0), Lsn(0), RunningTotals::new(opening, Cents::ZERO, Cents::ZERO)),
         Some(Snapshot { header, newest, .. }) => {
             (header.lsn, *newest, RunningTotals::new(opening, header.deposited, header.withdrawn))
         }
     };
-    let flows = flows.ok_or(RecoveryError::TooMuchOpened { opening })?;
+    let totals = totals.ok_or(RecoveryError::TooMuchOpened { opening })?;
     feed_accounts(directory, found.snapshot.as_ref(), replay)?;
     let (closed, damaged_mark) =
         shutdown_mark::read(directory)?.map_or_else(|mark| (Lsn(0), Some(mark)), |lsn| (lsn, None));
@@ -75,7 +75,7 @@ pub fn recover(
         torn: None,
         damaged_snapshots: found.damaged,
         damaged_mark,
-        flows,
+        totals,
     };
     let Some(start) = start_of(directory, [cut, closed], from_at_most, &recovered.damaged_snapshots)? else {
         return Ok(recovered);
@@ -84,8 +84,8 @@ pub fn recover(
     let mut beyond = None;
     let scanned = recovery::scan(directory, start, known, |record| {
         if record.lsn > cut {
-            match recovered.flows.after(record) {
-                Some(flows) => recovered.flows = flows,
+            match recovered.totals.after(record) {
+                Some(totals) => recovered.totals = totals,
                 None => _ = beyond.get_or_insert(record.lsn),
             }
         }

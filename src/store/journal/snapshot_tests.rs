@@ -33,7 +33,7 @@ fn recovery_starts_from_the_snapshot_and_takes_the_records_behind_it() {
     let (recovered, taken) = recover_on(&disk);
     let recovered = recovered.unwrap();
     assert_eq!((recovered.end, recovered.snapshot, recovered.records), (Lsn(35), Lsn(22), 35), "all are still there");
-    assert_eq!(recovered.flows.deposited, Cents(35));
+    assert_eq!(recovered.totals.deposited, Cents(35));
     assert_eq!(taken.accounts, [(0, 1020, 20), (1, 1021, 21), (2, 1022, 22), (3, 1023, 23)]);
     // Without the first segments, and without a wish for what was before.
     let mut writer = recovered.into_writer(0).unwrap();

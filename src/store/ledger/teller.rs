@@ -135,7 +135,7 @@ impl<'a> Teller<'a> {
         let outcome = match operation.decide([first.balance(), second_balance], self.table.cap()) {
             Ok(outcome) => outcome,
             Err(refusal) => {
-                // The refusal shows something about the balances. The accounts stay locked, so no operation comes between decision and record.
+                // The refusal shows something about the balances. The accounts stay locked, so that no operation comes in between.
                 self.see(previous[0].max(previous[1]));
                 return self.refuse(operation, asker, refusal, reply);
             }

@@ -20,7 +20,7 @@ pub enum Slot {
 pub enum End {
     /// The journal ends there.
     Clean,
-    /// The journal ends there; what is left of a batch that was never acknowledged must be cut.
+    /// The journal ends there; what is left of a batch that was never acknowledged must be truncated.
     Torn,
     /// Something that had been durable is gone.
     Corrupt,
