@@ -46,7 +46,7 @@ shared_struct! {
     }
 }
 
-/// A file, whatever its name is by now.
+/// The identity of a file, whatever its name is now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FileId {
     /// The device that it is on.
@@ -74,7 +74,7 @@ impl WritePlan {
     /// The plan, if there is one; to be relied on only under the lock.
     #[must_use]
     pub fn load(&self) -> Option<PlannedWrite> {
-        // PLAN: acquire; who sees the length sees the rest.
+        // PLAN: acquire; a reader that sees the length sees the rest.
         let length = self.length.load(Ordering::Acquire);
         (length != 0).then(|| PlannedWrite {
             file: FileId { device: self.device.load(Ordering::Relaxed), inode: self.inode.load(Ordering::Relaxed) },
@@ -130,14 +130,14 @@ impl WorkerRing {
     /// Bytes ever appended.
     #[must_use]
     pub fn appended(&self) -> u64 {
-        // LINE-APPENDED: acquire; who sees the number sees the bytes.
+        // LINE-APPENDED: acquire; a reader that sees the number sees the bytes.
         self.appended.load(Ordering::Acquire)
     }
 
     /// Bytes that are in a file.
     #[must_use]
     pub fn flushed(&self) -> u64 {
-        // LINE-FLUSHED: acquire; who sees the number may write over what was read before it was stored.
+        // LINE-FLUSHED: acquire; the event loop may overwrite the bytes before that number.
         self.flushed.load(Ordering::Acquire)
     }
 

@@ -4,9 +4,9 @@
 //! ADDRESS - - [21/Nov/2026:17:06:51 +0000] "GET / HTTP/1.1" 200 1234 "REFERER" "AGENT" 0.000123
 //! ```
 //!
-//! A line is printable ASCII. Every other byte of what a client sent, and `"` and `\`, becomes `\xHH`: so no client can
-//! forge a line or a field, or have a terminal do something. What is too long is cut and ends in `\...`, which no escaped text
-//! holds.
+//! A line is printable ASCII. Every other byte of what a client sent, and `"` and `\`, becomes `\xHH`. So no client can
+//! forge a line or a field, or send commands to a terminal. A text that is too long is cut and ends in `\...`, which no escaped text
+//! contains.
 
 use std::io::Write;
 use std::net::IpAddr;
@@ -31,7 +31,7 @@ const _: () = {
     assert!(address + LONGEST_TIMESTAMP + LONGEST_REQUEST + 2 * LONGEST_HEADER + numbers + between <= LONGEST_LINE);
 };
 
-/// The time in a line, made anew only when the second changes.
+/// The time in a line; it is formatted only when the second changes.
 pub struct Timestamp {
     second: u64,
     text: String,
@@ -76,7 +76,7 @@ pub struct Entry<'a> {
 }
 
 impl Entry<'_> {
-    /// Puts the line, with its newline, behind what is in `line`; allocates only while `line` has never had room for one.
+    /// Appends the line, with its newline, to `line`; allocates only until `line` has room for the longest line.
     pub fn write(&self, line: &mut Vec<u8>) {
         line.reserve(LONGEST_LINE);
         push_address(self.address, line);
@@ -134,7 +134,7 @@ const fn is_plain(byte: u8) -> bool {
     byte >= b' ' && byte <= b'~' && byte != b'"' && byte != b'\\'
 }
 
-/// Puts `text` behind `line`, escaped, in at most `limit` bytes.
+/// Appends `text`, escaped, to `line`, in at most `limit` bytes.
 fn push_escaped(text: &[u8], limit: usize, line: &mut Vec<u8>) {
     let begin = line.len();
     // Where to cut, should the rest not fit.

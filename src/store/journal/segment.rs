@@ -1,7 +1,7 @@
 //! Segments: the files that hold the journal, `DATA/journal/{first LSN}.segment`.
 //!
 //! A segment is a block of 4096 bytes, the header, and room for a fixed number of records, so a record's place is
-//! arithmetic. It is *prepared* ahead of need: its space reserved, written full of zeros and synced, for a file that neither
+//! arithmetic. It is *prepared* ahead of need: its space is reserved, filled with zeros and synced, because a file that neither
 //! grows nor changes its map is synced about twice as fast. It is *activated* by the first record that comes into it: the
 //! header is written again, now with the checksum of the record before, and synced together with that record.
 //!
@@ -44,11 +44,9 @@ const AT_ZEROS: usize = AT_CRC + 4;
 const _: () = {
     assert!(AT_ZEROS <= 512, "one sector");
     assert!(HEADER_BYTES.is_multiple_of(512) && CHUNK_BYTES.is_multiple_of(RECORD_BYTES));
-    assert!(RECORD_BYTES as u64 == RECORD_STRIDE);
 };
 
-/// [`RECORD_BYTES`] as offsets count.
-const RECORD_STRIDE: u64 = 128;
+const RECORD_STRIDE: u64 = RECORD_BYTES as u64;
 
 /// The first record of the segment that holds record `lsn`.
 #[must_use]
@@ -76,7 +74,7 @@ pub(super) fn chunks(from: u64, to: u64) -> impl Iterator<Item = (u64, usize)> {
     (from..to).step_by(CHUNK_BYTES).map(move |at| (at, length(at)))
 }
 
-/// What a segment's header says about its life.
+/// The state of a segment, as its header has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
     /// No record was ever synced into it.
@@ -88,7 +86,7 @@ pub enum State {
     },
 }
 
-/// Why a header does not fit its place.
+/// Why a header is not accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HeaderError {
     /// The file ends within it.
@@ -106,7 +104,7 @@ pub enum HeaderError {
     /// Of another data directory.
     #[error("the segment belongs to another data directory")]
     Identity,
-    /// The file has another's name.
+    /// The file is named after another record.
     #[error("the header says that its first record is {0}, the file's name says otherwise")]
     First(Lsn),
     /// Of another size.
