@@ -14,9 +14,7 @@ use std::io::Write;
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-use bank_vault::base::limits::{
-    ACCESS_LOG_RING_BYTES, ACCESS_LOG_WAIT_MILLISECONDS, MAX_WORKERS, STREAM_INPUT_BYTES, STREAM_SHARE,
-};
+use bank_vault::base::limits::{ACCESS_LOG_RING_BYTES, ACCESS_LOG_WAIT_MILLISECONDS, STREAM_INPUT_BYTES, STREAM_SHARE};
 use bank_vault::ipc::layout::Counter;
 use bank_vault::ipc::segment::Access;
 use bank_vault::store::access_log::{AccessLog, INTERVAL, Target};
@@ -261,11 +259,11 @@ fn a_log_that_cannot_be_written_costs_lines_and_nothing_else() {
 #[test]
 fn a_log_that_hangs_is_waited_for_once() {
     let site = site(&["--workers", "2", "--http-connections", "16"]);
-    // As if a disk did not come back from a write: somebody has the guard, and keeps it.
+    // As if a disk did not come back from a write: somebody has the lock, and keeps it.
     let target =
         Target { path: site.server.data().join("access.log"), rotate_bytes: u64::MAX, keep: 1, interval: INTERVAL };
     let log = AccessLog::open(site.server.stats().generation(), Access::Write, target).unwrap();
-    let held = log.guard().take(u32::try_from(MAX_WORKERS - 1).unwrap());
+    let held = log.lock();
     let mut visitors: Vec<Visitor> = (0..4).map(|_| site.visit()).collect();
     let target = format!("/?{}", "q".repeat(1000));
     let (begin, mut longest) = (Instant::now(), Duration::ZERO);
@@ -284,7 +282,7 @@ fn a_log_that_hangs_is_waited_for_once() {
     );
     assert!(counted(&site, |stats| &stats.bounds.log_dropped) > 1000);
     drop(held);
-    await_that("it is written again", || log.rows().iter().all(|row| row.pending() == 0));
+    await_that("it is written again", || log.rings().iter().all(|ring| ring.pending() == 0));
     assert_eq!(site.get("/?again").status, 200);
     site.server.signal(nix::sys::signal::Signal::SIGUSR1);
     await_that("it goes on", || fs::read_to_string(site.server.data().join("access.log")).unwrap().contains("/?again"));

@@ -175,7 +175,7 @@ fn logged_once(point: CrashPoint) {
     assert!(lost <= died as usize, "{point:?}: {lost} lines are lost");
     assert!(lines.values().all(|&times| times == 1), "{point:?}: a line is doubled");
     assert!(answered.len() + 2 >= REQUESTS, "{point:?}: {} answers", answered.len());
-    // What a predecessor left half done is only found by who inherits the guard.
+    // What a predecessor left half done is only found by who inherits the lock.
     assert_eq!(died, u32::from(point != CrashPoint::LogInherited), "{point:?}");
 }
 

@@ -12,7 +12,7 @@ use crate::process::master::MasterError;
 use crate::store::connection::ServiceId;
 use crate::store::instance::Instance;
 use crate::store::instance::stats::WorkerStats;
-use crate::store::journal::{Directory, DirectoryError, Flows, Record, Replay, recover, segment};
+use crate::store::journal::{Directory, DirectoryError, Record, Replay, RunningTotals, recover, segment};
 use crate::store::ledger::{Table, Totals, cut};
 
 /// Who waits longer for the books to be read is shown how far that is.
@@ -56,10 +56,10 @@ fn check_growth(settings: &Settings) -> Result<(), MasterError> {
     if added == 0 || opening == Cents::ZERO {
         return Ok(());
     }
-    let flows = recover(&directory, Lsn(u64::MAX), &mut Unheard, |_| ())?.flows;
+    let flows = recover(&directory, Lsn(u64::MAX), &mut Unheard, |_| ())?.totals;
     let added = opening.0.checked_mul(added.into()).map(Cents);
     let opened = added.and_then(|added| flows.opening.checked_add(added));
-    match opened.and_then(|opened| Flows::new(opened, flows.deposited, flows.withdrawn)) {
+    match opened.and_then(|opened| RunningTotals::new(opened, flows.deposited, flows.withdrawn)) {
         Some(_) => Ok(()),
         None => Err(DirectoryError::Opening { accounts, opening }.into()),
     }
@@ -95,7 +95,7 @@ pub fn read(instance: &Instance, directory: &Directory, key_window: u32) -> Resu
     for damaged in &recovered.damaged_snapshots {
         log::warn!("{damaged}; it is kept, and the one before is used");
     }
-    for path in segment::strangers(directory)? {
+    for path in segment::misnamed(directory)? {
         log::warn!(
             "{} is named like a segment, and no segment can have that name; it was left where it is",
             path.display()
@@ -105,10 +105,10 @@ pub fn read(instance: &Instance, directory: &Directory, key_window: u32) -> Resu
         log::warn!("{damaged}");
     }
     let (end, snapshot, records) = (recovered.end, recovered.snapshot, recovered.records);
-    let flows = [recovered.flows.deposited, recovered.flows.withdrawn];
+    let flows = [recovered.totals.deposited, recovered.totals.withdrawn];
     if let Some(torn) = recovered.torn {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        let kept = recovered.cut_torn_tail(now)?.unwrap_or_default();
+        let kept = recovered.truncate_torn_tail(now)?.unwrap_or_default();
         log::warn!("{torn}; it was cut, and {kept}");
     }
     table.begin_after(end, directory.openings().total(), flows);

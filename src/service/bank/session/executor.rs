@@ -19,8 +19,8 @@ use crate::service::bank::wire::{Flags, Frame, LookAhead, Request, Response, Sta
 use crate::service::connection_state::{Admission, Closing};
 use crate::service::interface::Now;
 use crate::store::instance::stats::{ServiceStats, WorkerStats};
+use crate::store::ledger::commit::Uncommitted;
 use crate::store::ledger::order::Order;
-use crate::store::ledger::sequencer::Uncommitted;
 use crate::store::ledger::teller::{Asker, Undone};
 use crate::store::ledger::{Completion, Operation, Sequencer, Table, Teller};
 

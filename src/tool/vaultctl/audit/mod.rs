@@ -15,7 +15,7 @@ use super::source::{Source, Which};
 use super::{Failure, say};
 use crate::base::vocab::{AccountId, Lsn};
 use crate::store::instance::Instance;
-use crate::store::journal::{DiskError, Record, RecoveryError, Swept, segment, sweep};
+use crate::store::journal::{DiskError, FullScan, Record, RecoveryError, full_scan, segment};
 use figures::Figures;
 use offence::{Offence, What};
 use proof::{Account, Proof};
@@ -146,7 +146,7 @@ fn examine(source: &Source, key_window: u64, figures: &mut Figures) -> Result<()
     let mut examiner =
         Examiner { proof: proof.map_err(|why| Ended::Snapshot(why.to_owned()))?, snapshots, ended: Ok(()) };
     examiner.begin(source);
-    let swept = sweep(directory, newest, durable, |record| examiner.take(source, record, figures));
+    let scanned = full_scan(directory, newest, durable, |record| examiner.take(source, record, figures));
     let Examiner { proof, snapshots, ended } = examiner;
     figures.accounts = directory.openings().accounts();
     (figures.opening_cents, figures.sum_cents) = (proof.flows.opening.0, proof.sum.0);
@@ -156,7 +156,7 @@ fn examine(source: &Source, key_window: u64, figures: &mut Figures) -> Result<()
     figures.snapshot_accounts_skipped = snapshots.left().0;
     // A wrong record comes before whatever ended the reading.
     ended?;
-    let Swept { end, torn, .. } = swept?;
+    let FullScan { end, torn, .. } = scanned?;
     proof.check_sum(end).map_err(|what| offence(source, end, what))?;
     figures.torn_tail = torn.map(|torn| torn.to_string());
     if let Some(running) = &source.running {
@@ -214,7 +214,8 @@ fn compare_memory(running: &Instance, proof: &Proof, end: Lsn, figures: &mut Fig
     let table = running.table();
     let known = figures.accounts;
     for account in (0..table.accounts().min(known)).map(AccountId) {
-        let Some((says, of)) = (0..GLANCES).find_map(|_| table.glance(account)).filter(|&(_, of)| of <= end) else {
+        let Some((says, of)) = (0..GLANCES).find_map(|_| table.peek_stamped(account)).filter(|&(_, of)| of <= end)
+        else {
             figures.memory_skipped += 1;
             continue;
         };
