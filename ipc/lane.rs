@@ -1,15 +1,14 @@
 //! The lane of a worker: a ring of tickets in shared memory, guarded by three named semaphores.
 //!
-//! One process, the master, puts tickets in; one, the worker, takes them out. One ring per worker, so that a worker's death
-//! can wedge only its own lane, and the master, then its only user, can put it right ([`Producer::reset`]).
+//! The master puts tickets in, and the worker takes them out. There is one ring per worker, so that a worker's death can block
+//! only its own lane, which the master, then its only user, can reset ([`Producer::reset`]).
 //!
 //! - `slots` counts free places: a producer takes one before it writes.
 //! - `items` counts tickets: a consumer takes one before it reads.
 //! - `lock` (0 or 1) guards the ring and its positions.
 //!
-//! Nobody ever waits on them: both sides sit in event loops that serve others too, so a semaphore that is not free is an
-//! answer ("full", "empty", "the other side is at it"), and the wake-up comes with the descriptor over the socketpair
-//! beside the lane.
+//! Neither side ever waits on them, because both have event loops that serve others too. A semaphore that is not free is an
+//! answer: full, empty, or in use by the other side. The wake-up comes with the descriptor over the socketpair beside the lane.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
@@ -92,7 +91,7 @@ pub struct LaneSemaphores {
     pub slots: NamedSemaphore,
     /// Tickets in the ring.
     pub items: NamedSemaphore,
-    /// One while nobody is at the ring.
+    /// One while neither side uses the ring.
     pub lock: NamedSemaphore,
 }
 
@@ -123,9 +122,6 @@ impl LaneSemaphores {
     }
 
     /// Opens existing ones, to look at.
-    ///
-    /// # Errors
-    /// One of them does not exist.
     pub fn open(names: &[String; 3]) -> Result<Self, IpcError> {
         Ok(LaneSemaphores {
             slots: NamedSemaphore::open(&names[0])?,
@@ -135,16 +131,16 @@ impl LaneSemaphores {
     }
 }
 
-/// The lane cannot take a ticket now: its places are taken, or the worker is at the ring this very moment.
+/// The lane cannot take a ticket now: its places are taken, or the worker is using the ring.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Full;
 
-/// The master's end. There is one, and it is used by `&mut`: single-producer is a type here, not a convention.
+/// The master's end. There is one, and it is used by `&mut`, so there is a single producer.
 pub struct Producer<'a> {
     ring: &'a LaneRing,
     semaphores: LaneSemaphores,
     depth: u32,
-    /// The last ticket is to be taken back, as soon as the worker is not at the ring.
+    /// The last ticket is to be taken back as soon as the worker does not use the ring.
     owes_retraction: bool,
 }
 
@@ -155,7 +151,7 @@ impl<'a> Producer<'a> {
         Producer { ring, semaphores, depth, owes_retraction: false }
     }
 
-    /// The end of a lane that is in use, in place of one of another program that said so of itself.
+    /// The end of a lane that is in use, taken over from the program before an upgrade.
     #[must_use]
     pub fn adopt(ring: &'a LaneRing, semaphores: LaneSemaphores, depth: u32, owes_retraction: bool) -> Self {
         Producer { ring, semaphores, depth, owes_retraction }
@@ -179,7 +175,7 @@ impl<'a> Producer<'a> {
             return Err(Full);
         }
         if !self.semaphores.lock.try_wait() {
-            // The worker is taking a ticket, or was stopped or killed while it did. The master waits for nobody.
+            // The worker is taking a ticket, or was stopped or killed while it did. The master does not wait.
             self.semaphores.slots.post();
             return Err(Full);
         }
@@ -194,9 +190,8 @@ impl<'a> Producer<'a> {
         Ok(())
     }
 
-    /// Takes back the ticket that was pushed last, when the descriptor that belongs to it could not be sent. The worker
-    /// has not taken it: it takes a ticket only after its descriptor. If the worker is at the ring this very moment, the
-    /// lane counts as full until the ticket is taken back.
+    /// Takes back the ticket that was pushed last, when its descriptor could not be sent. The worker has not taken it: it takes a
+    /// ticket only after its descriptor. If the worker is using the ring, the lane counts as full until the ticket is taken back.
     pub fn retract(&mut self) {
         self.owes_retraction = !self.semaphores.lock.try_wait();
         if self.owes_retraction {
@@ -226,14 +221,14 @@ impl<'a> Producer<'a> {
     }
 }
 
-/// What the worker found in its lane.
+/// What the worker gets from its lane.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Taken {
     /// The oldest ticket.
     Ticket(Ticket),
     /// There is none.
     Empty,
-    /// There is one, but the master is at the ring this very moment: try again on the next turn.
+    /// There is one, but the master is using the ring: try again on the next turn.
     Contended,
 }
 

@@ -5,7 +5,7 @@
 //!
 //! The happens-before pairs between processes carry greppable names in the comments of both sides:
 //! `PUBLISH-SEGMENT` (segment), `HAND-OVER` (lane), `COMMIT-INTENT`, `TAIL`,
-//! `CUT` and `RING-PLACE` (ledger), `MOVE-PROGRESS` (connection), `APPEND-OR-SLEEP` and `DURABLE-OR-AWAITED` (journal), `GUARD` (guard),
+//! `CUT` and `RING-PLACE` (ledger), `MOVE-PROGRESS` (connection), `APPEND-OR-SLEEP` and `DURABLE-OR-AWAITED` (journal),
 //! `LINE-APPENDED`, `LINE-FLUSHED` and `PLAN` (access log).
 #![allow(unsafe_code)]
 
@@ -17,7 +17,6 @@ pub mod fdpass;
 pub mod filelock;
 pub mod files;
 pub mod futex;
-pub mod guard;
 pub mod inherit;
 pub mod lane;
 pub mod layout;

@@ -24,7 +24,7 @@ macro_rules! model_struct {
      { $($(#[$field_meta:meta])* $field_vis:vis $field:ident: $type:ty,)* }) => {
         $(#[$meta])*
         #[derive(Default)]
-        #[allow(dead_code, reason = "what fills up lines is written by nobody")]
+        #[allow(dead_code, reason = "padding is never written")]
         $vis struct $name { $($(#[$field_meta])* $field_vis $field: $type,)* }
     };
 }
@@ -151,7 +151,7 @@ pub fn come_by(point: u8) {
     }
     FATE.with(|fate| fate.set((fatal, left - 1)));
     if left == 1 {
-        // Whoever sees this sees all that it did, as the kernel sees to with the locks of a dead thread.
+        // A thread that sees this sees all that the dead one did, as with the locks that the kernel passes on.
         DEAD.fetch_or(1 << SELF.with(|number| *number), Ordering::Release);
         DYING.with(|dying| dying.set(true));
         panic::resume_unwind(Box::new(Death));
@@ -243,7 +243,7 @@ impl RobustMutex {
         (holder != 0 && DEAD.load(Ordering::Acquire) >> holder & 1 == 0).then_some(holder)
     }
 
-    /// Whether its holder died and nobody has taken it since.
+    /// Whether its holder died and it was not taken since.
     pub fn is_orphaned(&self) -> bool {
         self.word.load(Ordering::Relaxed) != 0 && self.holder().is_none()
     }

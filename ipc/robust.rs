@@ -1,11 +1,11 @@
 //! Robust process-shared mutexes (`pthread_mutexattr_setrobust(3)`): a lock whose holder died says so to the next taker.
 //!
-//! The type tells what that taker must do. [`Acquired::Inherited`] is not a held lock: whatever the lock guards may be half
-//! done, and only [`Inherited::into_consistent`], to be called after repair, turns it into one. Dropping it un-repaired
-//! keeps the lock, so that it is passed on as inherited again when this process ends; giving it back would make the lock
-//! unusable for ever.
+//! The type tells what that taker must do. [`Acquired::Inherited`] is not a held lock: what the lock guards may be half done. Only
+//! [`Inherited::into_consistent`], called after repair, turns it into one. Dropping it keeps the lock, so that it is passed on as
+//! inherited again when this thread ends; unlocking it would make it unusable for ever.
 
 use std::cell::UnsafeCell;
+use std::marker::PhantomData;
 use std::mem::MaybeUninit;
 use std::time::Duration;
 
@@ -38,9 +38,9 @@ unsafe impl Shared for RobustMutex {}
 unsafe impl Sync for RobustMutex {}
 
 /// What taking a lock gave.
-#[must_use = "dropping it gives the lock back at once"]
+#[must_use = "dropping it unlocks at once"]
 pub enum Acquired<'a> {
-    /// The lock is held, and what it guards is whole.
+    /// The lock is held, and what it guards is consistent.
     Held(Held<'a>),
     /// The last holder died with the lock: repair first.
     Inherited(Inherited<'a>),
@@ -50,11 +50,14 @@ pub enum Acquired<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Busy;
 
-/// A held lock, given back when dropped.
-pub struct Held<'a>(&'a RobustMutex);
+/// A held lock, unlocked when dropped.
+pub struct Held<'a>(&'a RobustMutex, NotSend);
 
-/// A lock whose last holder died; see the module's text.
-pub struct Inherited<'a>(&'a RobustMutex);
+/// A lock whose last holder died; it must be repaired first.
+pub struct Inherited<'a>(&'a RobustMutex, NotSend);
+
+/// Keeps a held lock in its thread: only the thread that took a mutex may give it back.
+type NotSend = PhantomData<*const ()>;
 
 impl Drop for Held<'_> {
     #[inline]
@@ -66,13 +69,13 @@ impl Drop for Held<'_> {
 }
 
 impl<'a> Inherited<'a> {
-    /// Declares what the lock guards whole again; only after repair.
+    /// Declares what the lock guards consistent again; only after repair.
     #[must_use]
     pub fn into_consistent(self) -> Held<'a> {
         // SAFETY: this thread holds the mutex in the inconsistent state: only `RobustMutex` makes an Inherited.
         let result = unsafe { libc::pthread_mutex_consistent(self.0.raw()) };
         assert_eq!(result, 0, "an inherited lock is inconsistent until this call");
-        Held(self.0)
+        Held(self.0, PhantomData)
     }
 }
 
@@ -96,7 +99,7 @@ impl RobustMutex {
         check("make robust", unsafe { libc::pthread_mutexattr_setrobust(attr, libc::PTHREAD_MUTEX_ROBUST) })?;
         // SAFETY: as above.
         check("set the type of", unsafe { libc::pthread_mutexattr_settype(attr, libc::PTHREAD_MUTEX_ERRORCHECK) })?;
-        // SAFETY: nobody else can reach the mutex yet, says this function's contract; the attributes are initialised.
+        // SAFETY: by this function's contract no other thread can reach the mutex yet; the attributes are initialised.
         let made = check("initialise", unsafe { libc::pthread_mutex_init(self.raw(), attr) });
         // SAFETY: initialised above and not used again.
         unsafe { libc::pthread_mutexattr_destroy(attr) };
@@ -116,14 +119,14 @@ impl RobustMutex {
     pub fn try_lock(&self) -> Result<Acquired<'_>, Busy> {
         // SAFETY: an initialised mutex in memory that is never unmapped.
         match unsafe { libc::pthread_mutex_trylock(self.raw()) } {
-            0 => Ok(Acquired::Held(Held(self))),
-            libc::EOWNERDEAD => Ok(Acquired::Inherited(Inherited(self))),
+            0 => Ok(Acquired::Held(Held(self, PhantomData))),
+            libc::EOWNERDEAD => Ok(Acquired::Inherited(Inherited(self, PhantomData))),
             libc::EBUSY => Err(Busy),
             other => unusable(other),
         }
     }
 
-    /// Takes the lock; while somebody else holds it, waits, calling `still_waiting` every `slice`.
+    /// Takes the lock; while another thread holds it, waits, and calls `still_waiting` every `slice`.
     ///
     /// # Panics
     /// When this thread holds it already, or it was never initialised: both are errors in the program.
@@ -137,7 +140,7 @@ impl RobustMutex {
 
     #[cold]
     fn lock_slowly(&self, slice: Duration, mut still_waiting: impl FnMut()) -> Acquired<'_> {
-        // A holder keeps it for some tens of nanoseconds, if it runs: worth a short look before the kernel is asked.
+        // A running holder of an account keeps it for some tens of nanoseconds: spinning is cheaper than a system call.
         for _ in 0..64 {
             std::hint::spin_loop();
             if let Ok(acquired) = self.try_lock() {
@@ -149,8 +152,8 @@ impl RobustMutex {
             let deadline = nix::sys::time::TimeSpec::from(deadline);
             // SAFETY: an initialised mutex in memory that is never unmapped, and a deadline that outlives the call.
             match unsafe { pthread_mutex_clocklock(self.raw(), libc::CLOCK_MONOTONIC, deadline.as_ref()) } {
-                0 => return Acquired::Held(Held(self)),
-                libc::EOWNERDEAD => return Acquired::Inherited(Inherited(self)),
+                0 => return Acquired::Held(Held(self, PhantomData)),
+                libc::EOWNERDEAD => return Acquired::Inherited(Inherited(self, PhantomData)),
                 libc::ETIMEDOUT => still_waiting(),
                 libc::EINTR => {}
                 other => unusable(other),
@@ -168,10 +171,9 @@ impl RobustMutex {
         (tid != 0).then_some(tid)
     }
 
-    /// Whether its holder died and nobody has taken it since, at some moment of the call. For tools that look: a taker learns
-    /// it by taking it.
+    /// Whether its holder died and no thread has taken it since, at some moment of the call. For tools that look.
     ///
-    /// The kernel says so in bit 30 of the same word, where it takes the dead thread's id out.
+    /// The kernel sets bit 30 of the same word when it clears the dead thread's id.
     #[must_use]
     pub fn is_orphaned(&self) -> bool {
         self.futex() & 0x7fff_ffff == 0x4000_0000
@@ -184,7 +186,7 @@ impl RobustMutex {
     }
 }
 
-/// EDEADLK, ENOTRECOVERABLE or EINVAL: no caller can go on, and going on without the lock would lose money.
+/// EDEADLK, ENOTRECOVERABLE or EINVAL: going on without the lock would lose what it guards.
 #[cold]
 fn unusable(code: libc::c_int) -> ! {
     panic!("a robust lock cannot be used: {}", Errno::from_raw(code));
@@ -203,6 +205,14 @@ mod tests {
     }
 
     const SLICE: Duration = Duration::from_millis(1);
+
+    /// Does not compile for a type that may be sent to another thread, because then both implementations fit.
+    trait NotSendable<Marker> {
+        const YES: bool = true;
+    }
+    impl<T> NotSendable<()> for T {}
+    impl<T: Send> NotSendable<u8> for T {}
+    const _: bool = <Held<'static> as NotSendable<_>>::YES && <Inherited<'static> as NotSendable<_>>::YES;
 
     #[test]
     fn a_lock_whose_thread_ended_is_inherited_until_it_is_made_consistent() {

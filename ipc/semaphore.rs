@@ -2,22 +2,10 @@
 
 use std::ffi::CString;
 use std::ptr::NonNull;
-use std::time::Duration;
 
 use nix::errno::Errno;
-use nix::time::{ClockId, clock_gettime};
 
 use crate::ipc::error::IpcError;
-
-unsafe extern "C" {
-    /// glibc 2.30 and later; missing in the `libc` crate. Against the monotonic clock, where `sem_timedwait` would follow
-    /// every jump of the wall clock.
-    fn sem_clockwait(
-        semaphore: *mut libc::sem_t,
-        clock: libc::clockid_t,
-        deadline: *const libc::timespec,
-    ) -> libc::c_int;
-}
 
 /// A named semaphore, open in this process and in every child forked after it was opened.
 ///
@@ -28,7 +16,7 @@ pub struct NamedSemaphore {
     handle: NonNull<libc::sem_t>,
 }
 
-// SAFETY: sem_post, sem_trywait, sem_clockwait and sem_getvalue may be called from any thread on an open semaphore (sem_overview(7)).
+// SAFETY: sem_post, sem_trywait and sem_getvalue may be called from any thread on an open semaphore (sem_overview(7)).
 unsafe impl Send for NamedSemaphore {}
 // SAFETY: as above.
 unsafe impl Sync for NamedSemaphore {}
@@ -47,9 +35,6 @@ impl NamedSemaphore {
     }
 
     /// Opens an existing semaphore.
-    ///
-    /// # Errors
-    /// There is none of that name (ENOENT), or it may not be opened.
     pub fn open(name: &str) -> Result<Self, IpcError> {
         let c_name = c_name(name)?;
         // SAFETY: a NUL-terminated name; without O_CREAT there are no further arguments.
@@ -72,21 +57,6 @@ impl NamedSemaphore {
     pub fn try_wait(&self) -> bool {
         // SAFETY: the handle came from sem_open and is never closed.
         while unsafe { libc::sem_trywait(self.handle.as_ptr()) } != 0 {
-            if Errno::last() != Errno::EINTR {
-                return false;
-            }
-        }
-        true
-    }
-
-    /// Takes one, waiting for it no longer than `patience`; `false` when that is over, or when it cannot be taken at all.
-    /// For threads that serve nobody else: an event loop must not wait here.
-    #[must_use = "what was taken must be given back or used"]
-    pub fn wait_for(&self, patience: Duration) -> bool {
-        let deadline = clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(Duration::ZERO, Duration::from) + patience;
-        let deadline = nix::sys::time::TimeSpec::from(deadline);
-        // SAFETY: the handle came from sem_open and is never closed; the deadline outlives the call.
-        while unsafe { sem_clockwait(self.handle.as_ptr(), libc::CLOCK_MONOTONIC, deadline.as_ref()) } != 0 {
             if Errno::last() != Errno::EINTR {
                 return false;
             }

@@ -8,19 +8,19 @@ use std::time::{Duration, Instant};
 use bank_vault::base::crash_point::CrashPoint;
 use bank_vault::ipc::names::Generation;
 use bank_vault::ipc::segment::Access;
-use bank_vault::store::access_log::{AccessLog, Full, RING_BYTES, Sink, Target, Writer};
+use bank_vault::store::access_log::{AccessLog, Flusher, Full, RING_BYTES, Target, Writer};
 
+#[path = "support/log_files.rs"]
+mod log_files;
 #[path = "support/log_life.rs"]
 mod log_life;
 #[path = "support/mount.rs"]
 mod mount;
-#[path = "support/shelf.rs"]
-mod shelf;
 
+use log_files::{bytes_of, line, lines_in, read_all, verify};
 use log_life::{
-    INTERVAL, Lots, append, appended, bury, child, dying_life, leave_lines, life, log, log_in, start, was_killed,
+    INTERVAL, Lots, append, appended, child, dying_life, leave_lines, life, log, log_in, start, was_killed,
 };
-use shelf::{bytes_of, line, lines_in, read_all, verify};
 
 #[test]
 fn lines_of_many_writers_come_whole_and_in_order_over_all_files() {
@@ -37,8 +37,8 @@ fn lines_of_many_writers_come_whole_and_in_order_over_all_files() {
         assert!((ROTATE..ROTATE + RING_BYTES as u64).contains(&(file.len() as u64)), "{} bytes", file.len());
     }
     assert!(rotated as u64 >= appended.iter().sum::<u64>() / (ROTATE + RING_BYTES as u64));
-    assert_eq!((log.guard().holder(), log.plan().load(), log.failures()), (None, None, (0, 0)));
-    assert_eq!(log.rows().iter().map(|row| row.lines()).sum::<u64>(), 4 * u64::from(LINES));
+    assert_eq!((log.lock_holder(), log.plan().load(), log.failures()), (None, None, (0, 0)));
+    assert_eq!(log.rings().iter().map(|ring| ring.lines()).sum::<u64>(), 4 * u64::from(LINES));
     let mode =
         std::os::unix::fs::PermissionsExt::mode(&fs::metadata(home.path().join("access.log.1")).unwrap().permissions());
     assert_eq!(mode & 0o777 & !0o640, 0, "no more than owner and group may look");
@@ -47,7 +47,7 @@ fn lines_of_many_writers_come_whole_and_in_order_over_all_files() {
 #[test]
 fn a_full_ring_is_an_answer_and_the_event_loop_is_woken_when_there_is_room() {
     let (home, log) = log(2, 1 << 30, 5);
-    let held = log.guard().take(1);
+    let held = log.lock();
     let (tell, told) = crossbeam_channel::unbounded();
     let mut handle = Writer::start(log, 0, move || tell.send(()).unwrap()).unwrap();
     let mut number = 0;
@@ -69,7 +69,7 @@ fn a_full_ring_is_an_answer_and_the_event_loop_is_woken_when_there_is_room() {
 fn files_that_others_rename_lose_nothing() {
     let (home, log) = log(2, 1 << 30, 5);
     let path = &log.target().path;
-    let flushed = || log.rows().iter().map(|row| row.flushed()).sum::<u64>();
+    let flushed = || log.rings().iter().map(|ring| ring.flushed()).sum::<u64>();
     let mut lots = Lots(0x6C07_8965);
     for round in 1..=20 {
         let lines = round * 3_000;
@@ -98,7 +98,7 @@ fn lines_are_written_at_the_word_of_the_master() {
     append(&mut handle, &line(0, 0));
     log.announce_reopen();
     let deadline = Instant::now() + Duration::from_secs(10);
-    while log.rows()[0].pending() > 0 {
+    while log.rings()[0].pending() > 0 {
         assert!(Instant::now() < deadline);
         std::thread::yield_now();
     }
@@ -122,14 +122,14 @@ fn a_full_disk_loses_nothing_that_fits_the_ring() {
     while handle.append(&line(0, number)) == Ok(()) {
         number += 1;
         // The thread keeps up while there is room on the disk.
-        while log.failures().0 == 0 && log.rows()[0].pending() > RING_BYTES * 3 / 4 {
+        while log.failures().0 == 0 && log.rings()[0].pending() > RING_BYTES * 3 / 4 {
             std::thread::yield_now();
         }
     }
     assert_eq!(log.failures().1, nix::errno::Errno::ENOSPC as u32);
     assert!(log.plan().load().is_some(), "what was begun stands until it is completed");
     // Others have no room either, and say so; a dead one's place is not lost.
-    assert!(Sink::new(log, 1).flush(1).is_err());
+    assert!(Flusher::new(log).flush(1).is_err());
     fs::remove_file(&filler).unwrap();
     append(&mut handle, &line(0, number));
     handle.finish().unwrap();
@@ -145,7 +145,7 @@ fn a_rotation_that_cannot_be_done_keeps_no_line_back() {
     leave_lines(log, 0, 10);
     let error = log.drain().unwrap_err().to_string();
     assert!(error.contains("cannot rotate") && error.contains("access.log"), "{error}");
-    assert_eq!((log.rows()[0].pending(), log.plan().load(), log.failures().0, log.rotations()), (0, None, 1, 0));
+    assert_eq!((log.rings()[0].pending(), log.plan().load(), log.failures().0, log.rotations()), (0, None, 1, 0));
     fs::remove_dir_all(in_the_way).unwrap();
     leave_lines(log, 0, 5);
     log.drain().unwrap();
@@ -163,10 +163,10 @@ fn another_mapping_of_the_same_log_goes_on_with_it() {
     let looked = AccessLog::open(&generation, Access::Read, target());
     AccessLog::unlink(&generation).unwrap();
     let (opened, looked) = (opened.unwrap(), looked.unwrap());
-    bury(log, 0, dying_life(log, 0, CrashPoint::LogPlanned, 1));
-    assert_eq!((looked.plan().load(), looked.rows()[0].flushed()), (log.plan().load(), 0));
+    assert!(was_killed(dying_life(log, 0, CrashPoint::LogPlanned, 1)));
+    assert_eq!((looked.plan().load(), looked.rings()[0].flushed()), (log.plan().load(), 0));
     opened.drain().unwrap();
-    assert_eq!((looked.plan().load(), looked.rows()[0].pending()), (None, 0));
+    assert_eq!((looked.plan().load(), looked.rings()[0].pending()), (None, 0));
     verify(home.path(), &appended(log)).unwrap();
 }
 

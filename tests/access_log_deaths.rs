@@ -4,6 +4,7 @@
 //! ever taken: nothing else has to be remembered across a death.
 
 use std::fs;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use bank_vault::base::crash_point::{self, Charge, CrashPoint};
@@ -12,16 +13,15 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
+#[path = "support/log_files.rs"]
+mod log_files;
 #[path = "support/log_life.rs"]
 mod log_life;
-#[path = "support/shelf.rs"]
-mod shelf;
 
+use log_files::{Broken, line, lines_in, read_all, verify};
 use log_life::{
-    INTERVAL, Lots, appended, bury, child, dying_life, leave_lines, life, log, points, start, torn, was_killed,
-    write_behind,
+    INTERVAL, Lots, appended, child, dying_life, leave_lines, life, log, points, start, torn, was_killed, write_behind,
 };
-use shelf::{Broken, line, lines_in, read_all, verify};
 
 #[test]
 fn random_deaths_of_eight_writers_lose_tear_and_double_nothing() {
@@ -42,7 +42,7 @@ fn random_deaths_of_eight_writers_lose_tear_and_double_nothing() {
         })
     };
     let mut children: Vec<_> = (0..WRITERS).map(|worker| Some(born(worker, true))).collect();
-    let (mut lots, mut deaths, mut held, mut planned) = (Lots(0x9E37_79B9), 0, 0, 0);
+    let (mut lots, mut deaths) = (Lots(0x9E37_79B9), 0);
     while children.iter().any(Option::is_some) {
         // The moment is what is random; there is no event to wait for.
         std::thread::sleep(Duration::from_micros(u64::from(lots.below(2_000))));
@@ -60,8 +60,6 @@ fn random_deaths_of_eight_writers_lose_tear_and_double_nothing() {
             WaitStatus::Exited(_, 0) => None,
             WaitStatus::Signaled(_, Signal::SIGKILL, _) => {
                 deaths += 1;
-                planned += u32::from(log.guard().holder() == Some(worker) && log.plan().load().is_some());
-                held += u32::from(log.relinquish(worker));
                 Some(born(worker, deaths < DEATHS))
             }
             other => panic!("{other:?}"),
@@ -69,7 +67,8 @@ fn random_deaths_of_eight_writers_lose_tear_and_double_nothing() {
     }
     let appended = appended(log);
     assert!((0..WRITERS).all(|worker| lines_in(worker, appended[worker as usize]) == LINES));
-    let what = format!("{deaths} deaths, {held} of them with the guard, {planned} with a plan");
+    let (held, planned) = (log.inherited(), log.replayed());
+    let what = format!("{deaths} deaths, {held} of them with the lock, {planned} with a plan");
     verify(home.path(), &appended).unwrap_or_else(|broken| panic!("{broken:?} after {what}"));
     println!("{what}");
     assert!(held > planned && planned > 0, "{what}");
@@ -86,9 +85,6 @@ fn a_death_at_every_point_is_made_good_by_a_successor_or_by_anybody() {
                 let (home, log) = log(2, 1, 40);
                 life(log, 1, 50);
                 let killed = was_killed(dying_life(log, 0, point, hit));
-                if killed {
-                    log.relinquish(0);
-                }
                 // Nobody has left a plan before.
                 assert!(killed || hit > 1 || point == CrashPoint::LogInherited, "{what}: it does not come by there");
                 if successor {
@@ -98,7 +94,7 @@ fn a_death_at_every_point_is_made_good_by_a_successor_or_by_anybody() {
                     log.drain().unwrap();
                 }
                 verify(home.path(), &appended(log)).unwrap_or_else(|broken| panic!("{broken:?}, {what}"));
-                assert_eq!((log.guard().holder(), log.plan().load()), (None, None), "{what}");
+                assert_eq!((log.lock_holder(), log.plan().load()), (None, None), "{what}");
             }
         }
     }
@@ -110,11 +106,8 @@ fn a_death_of_who_makes_a_death_good_is_made_good() {
         for second in points() {
             let what = format!("killed at {}, and who came next at {}", first.name(), second.name());
             let (home, log) = log(2, 1, 40);
-            let [_, again] = [(0, first), (1, second)].map(|(worker, point)| {
-                let killed = was_killed(dying_life(log, worker, point, 1));
-                log.relinquish(worker);
-                killed
-            });
+            let [_, again] =
+                [(0, first), (1, second)].map(|(worker, point)| was_killed(dying_life(log, worker, point, 1)));
             // The first one comes by `log.inherited` only where another has left a plan.
             let leaves_plan = [CrashPoint::LogPlanned, CrashPoint::LogWritten, CrashPoint::LogFlushed].contains(&first);
             assert_eq!(again, second != CrashPoint::LogInherited || leaves_plan, "{what}");
@@ -137,13 +130,12 @@ fn a_rotation_that_a_death_cut_short_is_done_once_and_only_the_oldest_goes() {
             crash_point::arm(Charge { point, hit, stop: false });
             log.drain().unwrap();
         });
-        // The number that `drain` has the guard by.
-        bury(log, 2, pid);
+        assert!(was_killed(pid));
         leave_lines(log, 1, 10);
         log.drain().unwrap();
         let found = [1, 2, 3, 4].map(|number| fs::read_to_string(old(number)).unwrap());
-        let shelf = found.each_ref().map(|text| if text.len() > 1 { "?" } else { text.as_str() });
-        assert_eq!(shelf, wanted, "killed at {} #{hit}", point.name());
+        let names = found.each_ref().map(|text| if text.len() > 1 { "?" } else { text.as_str() });
+        assert_eq!(names, wanted, "killed at {} #{hit}", point.name());
         (1..=4).filter(|&number| found[number - 1].len() == 1).for_each(|number| fs::remove_file(old(number)).unwrap());
         verify(home.path(), &appended(log)).unwrap();
     }
@@ -165,7 +157,7 @@ fn a_write_that_a_death_cut_short_is_completed_at_any_byte() {
 fn a_recovery_that_ignores_the_plan_is_caught() {
     let (home, log, lines) = torn();
     write_behind(&log.target().path, &lines[..lines.len() / 2]);
-    log.plan().clear(&log.guard().take(1));
+    log.plan().clear(&log.lock());
     life(log, 1, 60);
     log.drain().unwrap();
     let broken = verify(home.path(), &appended(log)).unwrap_err();
@@ -173,7 +165,7 @@ fn a_recovery_that_ignores_the_plan_is_caught() {
 
     let (home, log, lines) = torn();
     write_behind(&log.target().path, &lines);
-    log.plan().clear(&log.guard().take(1));
+    log.plan().clear(&log.lock());
     log.drain().unwrap();
     let broken = verify(home.path(), &appended(log)).unwrap_err();
     assert_eq!(broken, Broken::NotNext { writer: 0, wanted: lines_in(0, lines.len() as u64), found: 0 }, "doubled");
@@ -182,7 +174,7 @@ fn a_recovery_that_ignores_the_plan_is_caught() {
     log.drain().unwrap();
     let path = &log.target().path;
     let whole = fs::read(path).unwrap();
-    let last = whole.len() - line(0, lines_in(0, log.rows()[0].appended()) - 1).len();
+    let last = whole.len() - line(0, lines_in(0, log.rings()[0].appended()) - 1).len();
     fs::write(path, &whole[..last]).unwrap();
     let broken = verify(home.path(), &appended(log)).unwrap_err();
     assert!(matches!(broken, Broken::Missing { writer: 0, .. }), "lost at the end: {broken:?}");
@@ -210,17 +202,16 @@ fn lines_whose_file_was_removed_in_the_middle_of_a_write_are_written_anew() {
     write_behind(path, &lines[..lines.len() / 3]);
     fs::remove_file(path).unwrap();
     log.drain().unwrap();
-    assert_eq!((log.plan().load(), log.rows()[0].pending()), (None, 0));
+    assert_eq!((log.plan().load(), log.rings()[0].pending()), (None, 0));
     assert!(fs::read(home.path().join("access.log")).unwrap().starts_with(&lines));
 }
 
 #[test]
-fn a_holder_that_died_blocks_others_for_less_than_a_second() {
+fn a_holder_that_died_blocks_nobody() {
     for point in points() {
         let (home, log) = log(2, 1, 40);
         let killed = was_killed(dying_life(log, 0, point, 1));
         let began = Instant::now();
-        log.relinquish(0);
         life(log, 1, 10);
         assert!(began.elapsed() < Duration::from_secs(1), "{} {killed}: {:?}", point.name(), began.elapsed());
         log.drain().unwrap();
@@ -228,15 +219,20 @@ fn a_holder_that_died_blocks_others_for_less_than_a_second() {
     }
 }
 
-/// A child that is halted with the guard, in the middle of a write.
+/// A child that is halted with the lock, in the middle of a write.
 fn halted(log: &'static AccessLog) -> Pid {
     let pid = child(|| {
         crash_point::arm(Charge { point: CrashPoint::LogPlanned, hit: 1, stop: true });
         life(log, 0, 100);
     });
     assert!(matches!(waitpid(pid, Some(WaitPidFlag::WUNTRACED)).unwrap(), WaitStatus::Stopped(..)));
-    assert_eq!(log.guard().holder(), Some(0));
+    assert!(has_lock(log, pid));
     pid
+}
+
+/// Whether a thread of process `pid` holds the lock.
+fn has_lock(log: &AccessLog, pid: Pid) -> bool {
+    log.lock_holder().is_some_and(|thread| Path::new(&format!("/proc/{pid}/task/{thread}")).exists())
 }
 
 #[test]
@@ -245,10 +241,10 @@ fn nobody_breaks_in_on_a_holder_that_is_halted() {
         let (home, log) = log(2, 1 << 30, 5);
         let pid = halted(log);
         let other = child(|| life(log, 1, 50));
-        // Four patiences, in which nothing may happen.
+        // Time in which nothing may happen.
         std::thread::sleep(Duration::from_millis(200));
         assert_eq!(waitpid(other, Some(WaitPidFlag::WNOHANG)).unwrap(), WaitStatus::StillAlive);
-        assert_eq!((log.guard().holder(), log.rows()[1].flushed()), (Some(0), 0));
+        assert!(has_lock(log, pid) && log.rings()[1].flushed() == 0);
         assert_eq!(fs::metadata(&log.target().path).unwrap().len(), 0);
         let began = Instant::now();
         if goes_on {
@@ -256,7 +252,7 @@ fn nobody_breaks_in_on_a_holder_that_is_halted() {
             assert!(!was_killed(pid));
         } else {
             kill(pid, Signal::SIGKILL).unwrap();
-            bury(log, 0, pid);
+            assert!(was_killed(pid));
         }
         assert!(!was_killed(other));
         assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
@@ -268,11 +264,11 @@ fn nobody_breaks_in_on_a_holder_that_is_halted() {
 #[test]
 fn what_a_dead_worker_without_a_successor_had_appended_is_written_by_another() {
     let (home, log) = log(2, 1 << 30, 5);
-    bury(log, 0, dying_life(log, 0, CrashPoint::LogAppended, 20));
-    assert_eq!(lines_in(0, log.rows()[0].appended()), 20);
+    assert!(was_killed(dying_life(log, 0, CrashPoint::LogAppended, 20)));
+    assert_eq!(lines_in(0, log.rings()[0].appended()), 20);
     let handle = start(log, 1);
     let deadline = Instant::now() + Duration::from_secs(10);
-    while log.rows()[0].pending() > 0 {
+    while log.rings()[0].pending() > 0 {
         assert!(Instant::now() < deadline, "nobody swept it");
         std::thread::sleep(INTERVAL / 5);
     }

@@ -224,7 +224,10 @@ fn a_connection_may_guess_three_times() {
         assert_eq!(guesser.read().unwrap().1, Response::Error { opcode: 1, status: Status::Auth });
     }
     assert!(guesser.is_closed());
-    let counts = [counted(&server, |stats| &stats.bounds.logins_failed), counted(&server, |stats| &stats.bounds.guessers_closed)];
+    let counts = [
+        counted(&server, |stats| &stats.bounds.logins_failed),
+        counted(&server, |stats| &stats.bounds.guessers_closed),
+    ];
     assert_eq!(counts, [u64::from(MAX_FAILED_LOGINS), 1]);
     // Fewer are forgiven.
     let mut clumsy = Bank::connect(server.address);

@@ -129,7 +129,9 @@ fn closed_connections_and_files_give_back_every_descriptor() {
     let open = |pid: u32| std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count();
     let (master, worker) = (site.server.master, site.server.workers[0]);
     assert_eq!(site.get("/f0").body.len(), 300_000);
-    await_that("the connection is closed", || site.server.stats().workers()[0].stats.web.connections.get() == 0);
+    await_that("the connection is closed", || {
+        site.server.stats().workers()[0].stats.services[1].connections.get() == 0
+    });
     let before = open(master);
     let mut visitors: Vec<Visitor> = (0..100).map(|_| site.visit()).collect();
     for (visitor, (name, _)) in visitors.iter_mut().zip(files.iter().cycle()) {
@@ -173,7 +175,7 @@ fn logged_once(point: CrashPoint) {
     assert!(lost <= died as usize, "{point:?}: {lost} lines are lost");
     assert!(lines.values().all(|&times| times == 1), "{point:?}: a line is doubled");
     assert!(answered.len() + 2 >= REQUESTS, "{point:?}: {} answers", answered.len());
-    // What a predecessor left half done is only found by who inherits the guard.
+    // What a predecessor left half done is only found by who inherits the lock.
     assert_eq!(died, u32::from(point != CrashPoint::LogInherited), "{point:?}");
 }
 

@@ -183,6 +183,8 @@ fn the_folder_itself_may_be_replaced_or_be_gone() {
     assert_eq!(visitor.get("/page").body, b"old");
     fs::rename(site.path(""), site.outside("before")).unwrap();
     await_that("its files are gone", || visitor.get("/page").status == 404);
+    // Once another client has its answer, nothing is left to be done for the first one's last.
+    assert_eq!(site.get("/page").status, 404);
     send(site.server.workers[0], Signal::SIGKILL);
     assert_eq!(visitor.get("/page").status, 404, "a new worker serves all the same");
     fs::create_dir(site.outside("after")).unwrap();

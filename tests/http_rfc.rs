@@ -339,7 +339,7 @@ fn no_file_is_younger_than_its_answer() {
     }
     tags.dedup();
     assert_eq!(tags.len(), 1, "the tag is that of the file");
-    let served = site.server.stats().workers().iter().filter(|row| row.stats.web.accepted.get() > 0).count();
+    let served = site.server.stats().workers().iter().filter(|row| row.stats.services[1].accepted.get() > 0).count();
     assert_eq!(served, 2, "both workers have answered");
     let modified = visitors[0].get("/page").field("last-modified").unwrap().to_owned();
     assert_ne!(modified, MODIFIED);

@@ -58,7 +58,7 @@ impl Run {
         let stats = server.stats();
         await_that("the load has begun", || match self.has_log {
             true => self.read("acks").lines().count() > 20,
-            false => stats.workers()[0].stats.accepted.get() > 20,
+            false => stats.workers()[0].stats.services[0].accepted.get() > 20,
         });
         self
     }

@@ -40,7 +40,7 @@ fn record(lsn: u64) -> Record {
 fn append(writer: &mut Writer, count: u64) {
     let from = writer.last().0 + 1;
     let mut batch: Vec<RecordBytes> = (from..from + count).map(|lsn| record(lsn).encode()).collect();
-    assert!(writer.has_room_within(Lsn(from + count - 1), Duration::from_secs(60)));
+    assert!(writer.wait_until_prepared(Lsn(from + count - 1), Duration::from_secs(60)));
     let synced = writer.durable();
     writer.append(&mut batch, synced).unwrap();
 }

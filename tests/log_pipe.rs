@@ -15,7 +15,7 @@ use std::os::unix::net::UnixStream;
 use std::process::{Child, Command, Stdio};
 
 use bank::Bank;
-use bank_vault::store::connection::Service;
+use bank_vault::store::connection::ServiceId;
 use bank_vault::store::instance::{Instance, stale};
 use mount::Mount;
 use nix::errno::Errno;
@@ -191,7 +191,7 @@ impl Silent {
         let mut address = None;
         await_that("it says where it listens", || {
             let running = stale::open_running(name).ok();
-            address = running.and_then(|running| running.control().address(Service::Bank).parse().ok());
+            address = running.and_then(|running| running.control().address(ServiceId::FIRST).parse().ok());
             address.is_some()
         });
         assert!(Bank::demo(address.unwrap()).call(&bank::deposit(1, 5)).is_ok());

@@ -75,11 +75,14 @@ fn foreign_objects_in_dev_shm_are_left_alone_with_a_warning() {
         Planted::new(&instance, "vault.NAME.DEADBEEF.control", write("")),
         Planted::new(&instance, "vault.NAME", write("")),
     ];
-    // This one's alone is what a dead master may have left: begun, and not finished.
-    let ours = Planted::new(&instance, "vault.NAME.00000020.accounts", write("\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0"));
+    // These alone are what a dead master may have left: a segment begun and not finished, and a semaphore of an older layout.
+    let ours = [
+        Planted::new(&instance, "vault.NAME.00000020.accounts", write("\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0")),
+        Planted::new(&instance, "sem.vault.NAME.00000021.log", write("01234567890123456789012345678901")),
+    ];
     let all_there = || planted.iter().all(|planted| planted.0.symlink_metadata().is_ok());
     let (code, said, warned) = vaultctl(&["clean", "--instance", &instance]);
-    assert!(code == 0 && all_there() && !ours.0.exists(), "{said}{warned}");
+    assert!(code == 0 && all_there() && !ours.iter().any(|planted| planted.0.exists()), "{said}{warned}");
     for reason in ["no regular file", "belongs to user 54321", "does not begin as", "no semaphore"] {
         assert!(warned.contains(reason) && warned.contains("left alone"), "{reason}: {warned}");
     }
@@ -321,7 +324,7 @@ fn a_server_whose_standard_descriptors_are_closed_starts() {
     let mut process = command.arg(&data).args(["--port", "0", "--segment-records", "4096"]).spawn().unwrap();
     let running = || bank_vault::store::instance::stale::open_running(&name).ok();
     let address = |running: &bank_vault::store::instance::Instance| {
-        running.control().address(bank_vault::store::connection::Service::Bank).parse().ok()
+        running.control().address(bank_vault::store::connection::ServiceId::FIRST).parse().ok()
     };
     let mut found = None;
     await_that("it serves", || {

@@ -64,7 +64,9 @@ fn it_is_served_in_every_accept_mode_beside_the_others_and_counted_by_its_name()
             instance.workers().iter().map(|row| of(&row.stats.services[service.index()])).sum::<u64>()
         };
         assert_eq!(sum(|stats| stats.accepted.get()), 20, "{mode}");
-        await_that("all are closed", || sum(|stats| stats.closed.get()) == 20 && sum(|stats| stats.connections.get()) == 0);
+        await_that("all are closed", || {
+            sum(|stats| stats.closed.get()) == 20 && sum(|stats| stats.connections.get()) == 0
+        });
     }
 }
 

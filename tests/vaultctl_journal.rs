@@ -93,7 +93,7 @@ impl Books {
             for (place, (account, change)) in sides.into_iter().enumerate().filter_map(|(at, side)| Some((at, side?))) {
                 (record.balances[place], record.previous[place]) = self.side(account, change);
             }
-            let (came, went) = record.flows();
+            let (came, went) = record.deposited_and_withdrawn();
             self.flows = [self.flows[0] + came.0, self.flows[1] + went.0];
         }
         record
@@ -126,7 +126,7 @@ fn place(lsn: usize, first: usize) -> std::ops::Range<usize> {
 }
 
 fn append(writer: &mut Writer, record: &Record) {
-    assert!(writer.has_room_within(record.lsn, Duration::from_secs(60)));
+    assert!(writer.wait_until_prepared(record.lsn, Duration::from_secs(60)));
     let mut batch: [RecordBytes; 1] = [record.encode()];
     writer.append(&mut batch, writer.durable()).unwrap();
     writer.sync().unwrap();

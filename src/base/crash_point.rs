@@ -91,7 +91,7 @@ points! {
     DurablePublished = "journal.durable-published",
     /// Access log: a line stands in the worker's ring; the log thread was not called.
     LogAppended = "log.appended",
-    /// Access log: the guard is taken; nothing was done under it.
+    /// Access log: the lock is taken; nothing was done under it.
     LogGuarded = "log.guarded",
     /// Access log: a plan that somebody left is found; nothing was done about it.
     LogInherited = "log.inherited",
@@ -101,13 +101,13 @@ points! {
     LogWritten = "log.written",
     /// Access log: the ring says what is in the file; the plan still stands.
     LogFlushed = "log.flushed",
-    /// Access log: the plan is carried out and cleared; the guard is held.
+    /// Access log: the plan is carried out and cleared; the lock is held.
     LogCleared = "log.cleared",
     /// Access log: rotation, before one of the files is renamed.
     LogRotating = "log.rotating",
     /// Access log: rotation, all files are renamed and there is no new one.
     LogRotated = "log.rotated",
-    /// Access log: the guard is given back.
+    /// Access log: the lock is given back.
     LogReleased = "log.released",
     /// Repair: a dead holder's lock is inherited.
     RepairInherited = "repair.inherited",

@@ -41,7 +41,7 @@ pub const MAX_BODY_BYTES: u64 = 64 * 1024;
 /// Ranges that one request may ask for; with more it gets the whole.
 pub const MAX_RANGES: usize = 16;
 
-/// Bytes that are still read, and thrown away, of a client that was told good-bye. Beyond it the connection is closed, and the kernel
+/// Bytes that are still read, and thrown away, of a closing connection. Beyond it the connection is closed, and the kernel
 /// resets it.
 pub const LINGER_BYTES: usize = 1024 * 1024;
 /// Milliseconds that such a client has to close. Then the connection is closed.

@@ -6,4 +6,5 @@ pub mod crash_point;
 pub mod defect;
 pub mod limits;
 pub mod logging;
+pub mod time;
 pub mod vocab;

@@ -59,7 +59,7 @@ pub struct ConnectionState {
     pub scheduled: bool,
     /// On its way out?
     pub closing: Closing,
-    /// Whether it is counted among those that were told good-bye.
+    /// Whether it is counted among those that are closing.
     pub counted_closing: bool,
     /// Whether there is room for it.
     pub admission: Admission,
@@ -114,7 +114,7 @@ impl ConnectionState {
         self.linger(Budget::new(LINGER_BYTES, now_ns + LINGER_MILLISECONDS * 1_000_000))
     }
 
-    /// Throws away what a client sends that was told good-bye, within `budget`; the rounds see to its time.
+    /// Throws away what the client of a closing connection sends, within `budget`; its time is checked at the ticks.
     pub fn linger(&mut self, mut budget: Budget) -> Next {
         let next = self.discard(&mut budget);
         self.closing = Closing::Lingering(budget);

@@ -1,6 +1,6 @@
 //! Workers of an access log, as far as the log knows them: forked processes that append lines, and may die of it.
 //!
-//! Include it with `#[path = "support/log_life.rs"] mod log_life;`, beside `shelf`.
+//! Include it with `#[path = "support/log_life.rs"] mod log_life;`, beside `log_files`.
 #![allow(unsafe_code)] // fork(2), in a test process of several threads: the children use nothing but the log.
 #![allow(dead_code, reason = "each test program that includes this file uses another part of it")]
 
@@ -17,7 +17,7 @@ use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, fork};
 use tempfile::TempDir;
 
-use crate::shelf::{line, lines_in};
+use crate::log_files::{line, lines_in};
 
 /// Short, so that a test does not wait for what only time brings.
 pub const INTERVAL: Duration = Duration::from_millis(50);
@@ -80,7 +80,7 @@ pub fn start(log: &'static AccessLog, worker: u32) -> Handle {
 
 /// What a worker does in its life: goes on behind what was appended in earlier lives, up to `lines`, and ends in order.
 pub fn life(log: &'static AccessLog, worker: u32, lines: u32) {
-    let from = lines_in(worker, log.rows()[worker as usize].appended());
+    let from = lines_in(worker, log.rings()[worker as usize].appended());
     let mut handle = start(log, worker);
     for number in from..lines {
         append(&mut handle, &line(worker, number));
@@ -90,13 +90,7 @@ pub fn life(log: &'static AccessLog, worker: u32, lines: u32) {
 
 /// Bytes that were ever appended, by writer.
 pub fn appended(log: &AccessLog) -> Vec<u64> {
-    log.rows().iter().map(|row| row.appended()).collect()
-}
-
-/// Collects a child that must have been killed, as the master does.
-pub fn bury(log: &AccessLog, worker: u32, pid: Pid) {
-    assert!(was_killed(pid));
-    log.relinquish(worker);
+    log.rings().iter().map(|ring| ring.appended()).collect()
 }
 
 /// Random numbers, the same in each run (xorshift, Marsaglia 2003).
@@ -121,13 +115,13 @@ pub fn points() -> impl Iterator<Item = CrashPoint> {
 pub fn dying_life(log: &'static AccessLog, worker: u32, point: CrashPoint, hit: u32) -> Pid {
     child(|| {
         crash_point::arm(Charge { point, hit, stop: false });
-        life(log, worker, lines_in(worker, log.rows()[worker as usize].appended()) + 1_500);
+        life(log, worker, lines_in(worker, log.rings()[worker as usize].appended()) + 1_500);
     })
 }
 
 /// Appends lines that nobody has written yet, in a life that ends with the last one.
 pub fn leave_lines(log: &'static AccessLog, worker: u32, lines: u32) {
-    let held = log.guard().take(worker);
+    let held = log.lock();
     let pid = child(|| {
         crash_point::arm(Charge { point: CrashPoint::LogAppended, hit: lines, stop: false });
         life(log, worker, u32::MAX);
@@ -140,7 +134,7 @@ pub fn leave_lines(log: &'static AccessLog, worker: u32, lines: u32) {
 pub fn torn() -> (TempDir, &'static AccessLog, Vec<u8>) {
     let (home, log) = log(2, 1 << 30, 5);
     life(log, 1, 30);
-    bury(log, 0, dying_life(log, 0, CrashPoint::LogPlanned, 1));
+    assert!(was_killed(dying_life(log, 0, CrashPoint::LogPlanned, 1)));
     let planned = log.plan().load().unwrap();
     let lines: Vec<u8> = (0..).flat_map(|number| line(0, number)).take(planned.length as usize).collect();
     (home, log, lines)

@@ -194,13 +194,13 @@ impl JournalProcess {
         let Common { instance, settings, .. } = *common;
         let row = instance.journal_row();
         let (directory, wakeup, workers) = (self.directory.clone(), common.journal.clone(), common.wakeups.clone());
-        let seat = journal::Seat { instance, settings, directory, wakeup, workers };
-        let mut keep = journal::descriptors(&seat);
+        let arguments = journal::JournalArguments { instance, settings, directory, wakeup, workers };
+        let mut keep = arguments.descriptors();
         keep.push(common.data_lock.as_raw_fd());
         keep.extend(instance.alive().map(AsRawFd::as_raw_fd));
         self.started_ns = process::monotonic_ns();
         row.begin_life(self.started_ns);
-        let child = process::spawn("vault-journal", &keep, move || journal::run(seat));
+        let child = process::spawn("vault-journal", &keep, move || journal::run(arguments));
         let child = child.inspect_err(|_| row.cancel_life())?;
         row.set_pid(u32::try_from(child.pid()).unwrap_or(0));
         self.child = Some(child);

@@ -47,9 +47,6 @@ impl Driver {
         self.sources.unwatch(process.child.as_fd());
         self.sources.unwatch(process.lane.as_fd());
         row.end_life();
-        if let (Some(log), Ok(number)) = (self.common.access_log, u32::try_from(index)) {
-            log.relinquish(number);
-        }
         row.stats.turns.get() == process.turns_before
     }
 

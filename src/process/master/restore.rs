@@ -8,7 +8,7 @@ use crate::base::config::{Durability, Settings};
 use crate::base::vocab::{AccountId, Cents, Lsn};
 use crate::process::master::error::MasterError;
 use crate::store::instance::Instance;
-use crate::store::journal::{Directory, DirectoryError, Flows, Record, Replay, recover, segment};
+use crate::store::journal::{Directory, DirectoryError, Record, Replay, RunningTotals, recover, segment};
 use crate::store::ledger::Table;
 
 /// Whoever waits longer for the accounts to be restored is shown the progress.
@@ -52,10 +52,10 @@ fn check_growth(settings: &Settings) -> Result<(), MasterError> {
     if added == 0 || opening == Cents::ZERO {
         return Ok(());
     }
-    let flows = recover(&directory, Lsn(u64::MAX), &mut DiscardRecords, |_| ())?.flows;
+    let totals = recover(&directory, Lsn(u64::MAX), &mut DiscardRecords, |_| ())?.totals;
     let added = opening.0.checked_mul(added.into()).map(Cents);
-    let opened = added.and_then(|added| flows.opening.checked_add(added));
-    match opened.and_then(|opened| Flows::new(opened, flows.deposited, flows.withdrawn)) {
+    let opened = added.and_then(|added| totals.opening.checked_add(added));
+    match opened.and_then(|opened| RunningTotals::new(opened, totals.deposited, totals.withdrawn)) {
         Some(_) => Ok(()),
         None => Err(DirectoryError::Opening { accounts, opening }.into()),
     }
@@ -91,7 +91,7 @@ pub fn restore(instance: &Instance, directory: &Directory, key_window: u32) -> R
     for damaged in &recovered.damaged_snapshots {
         log::warn!("{damaged}; it is kept, and the one before is used");
     }
-    for path in segment::strangers(directory)? {
+    for path in segment::misnamed(directory)? {
         log::warn!(
             "{} is named like a segment, and no segment can have that name; it was left where it is",
             path.display()
@@ -101,10 +101,10 @@ pub fn restore(instance: &Instance, directory: &Directory, key_window: u32) -> R
         log::warn!("{damaged}");
     }
     let (end, snapshot, records) = (recovered.end, recovered.snapshot, recovered.records);
-    let flows = [recovered.flows.deposited, recovered.flows.withdrawn];
+    let flows = [recovered.totals.deposited, recovered.totals.withdrawn];
     if let Some(torn) = recovered.torn {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        let kept = recovered.cut_torn_tail(now)?.unwrap_or_default();
+        let kept = recovered.truncate_torn_tail(now)?.unwrap_or_default();
         log::warn!("{torn}; it was cut, and {kept}");
     }
     table.begin_after(end, directory.openings().total(), flows);

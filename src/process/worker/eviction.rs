@@ -7,43 +7,14 @@
 //! answered all the same.
 
 use crate::base::limits::SILENT_MILLISECONDS;
+use crate::process::worker::candidates::{Candidate, Want, first_to_go, is_ripe};
 use crate::process::worker::worker::{TICK_NS, Worker};
 use crate::service::connection_state::{Admission, Closing};
-use crate::service::session::{Silence, Silent};
 use crate::store::connection::ServiceId;
 
 const SILENT_NS: u64 = SILENT_MILLISECONDS * 1_000_000;
-/// Candidates that one look at all connections finds, at most.
-const CANDIDATES: usize = 64;
 /// How soon all connections are looked at again after none was found.
 const REST_NS: u64 = 1_000_000;
-
-/// A connection that may be closed: since when it is silent, its slot, and which of the connections of the slot it is.
-type Candidate = (Silent, u32, u32);
-
-/// The connections of a service that are closed next.
-#[derive(Debug, Default)]
-pub struct Candidates {
-    not_admitted: List,
-    silent: List,
-}
-
-#[derive(Debug, Default)]
-struct List {
-    /// The last goes first.
-    next: Vec<Candidate>,
-    /// None was found, and none is looked for before this time.
-    rest_until_ns: u64,
-}
-
-/// What there is too little of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Want {
-    /// Places: a connection that was admitted is to be closed.
-    Place,
-    /// Slots, which connections have as well that are closing or were not admitted.
-    Slot,
-}
 
 /// What is to be closed.
 #[derive(Clone, Copy, Debug)]
@@ -53,25 +24,6 @@ struct Aim {
     patience_ns: u64,
     /// Not this one: the room is for it.
     newcomer: Option<u32>,
-}
-
-impl Want {
-    fn takes(self, silent: Silent) -> bool {
-        (self == Want::Slot) == (silent.at == Silence::NotAdmitted)
-    }
-}
-
-impl Candidates {
-    fn list(&mut self, want: Want) -> &mut List {
-        match want {
-            Want::Place => &mut self.silent,
-            Want::Slot => &mut self.not_admitted,
-        }
-    }
-}
-
-fn is_ripe(silent: Silent, now_ns: u64, patience_ns: u64) -> bool {
-    now_ns.saturating_sub(silent.since_ns) >= patience_ns
 }
 
 impl Worker {
@@ -202,67 +154,5 @@ impl Worker {
             host.evict(slot);
         }
         self.close(slot);
-    }
-}
-
-/// Keeps of `list` those that go first, the very first at its end.
-fn first_to_go(list: &mut Vec<Candidate>) {
-    list.sort_unstable_by(|one, other| other.cmp(one));
-    list.drain(..list.len().saturating_sub(CANDIDATES));
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_longest_silent_goes_first_and_what_it_is_at_counts_more() {
-        use Silence::{BeforeFirstRequest, BetweenRequests, InsideRequest, NotAdmitted};
-        let ranks = [
-            (BeforeFirstRequest, 5),
-            (InsideRequest, 1),
-            (BetweenRequests, 9),
-            (BeforeFirstRequest, 3),
-            (NotAdmitted, 8),
-            (InsideRequest, 0),
-        ];
-        let mut list: Vec<Candidate> =
-            (0..).zip(ranks).map(|(slot, (at, since_ns))| (Silent { at, since_ns }, slot, 0)).collect();
-        first_to_go(&mut list);
-        let order: Vec<_> =
-            std::iter::from_fn(|| list.pop()).map(|(silent, ..)| (silent.at, silent.since_ns)).collect();
-        assert_eq!(
-            order,
-            [
-                (NotAdmitted, 8),
-                (BetweenRequests, 9),
-                (BeforeFirstRequest, 3),
-                (BeforeFirstRequest, 5),
-                (InsideRequest, 0),
-                (InsideRequest, 1)
-            ]
-        );
-    }
-
-    #[test]
-    fn the_first_of_many_are_kept() {
-        let silent = |since_ns| Silent { at: Silence::BeforeFirstRequest, since_ns };
-        let mut list: Vec<Candidate> = (0..1000).map(|slot| (silent(u64::from((slot * 7) % 1000)), slot, 0)).collect();
-        first_to_go(&mut list);
-        let since: Vec<_> = list.iter().rev().map(|(silent, ..)| silent.since_ns).collect();
-        assert_eq!(since, (0..CANDIDATES as u64).collect::<Vec<_>>());
-    }
-
-    #[test]
-    fn a_slot_is_had_of_those_that_leave_a_place_of_the_others() {
-        let silent = |at| Silent { at, since_ns: 100 };
-        assert!(Want::Slot.takes(silent(Silence::NotAdmitted)) && !Want::Place.takes(silent(Silence::NotAdmitted)));
-        for at in [Silence::BetweenRequests, Silence::BeforeFirstRequest, Silence::InsideRequest] {
-            assert!(Want::Place.takes(silent(at)) && !Want::Slot.takes(silent(at)));
-        }
-        assert!(
-            is_ripe(silent(Silence::BeforeFirstRequest), 350, 250)
-                && !is_ripe(silent(Silence::BeforeFirstRequest), 349, 250)
-        );
     }
 }

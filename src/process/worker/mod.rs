@@ -5,6 +5,7 @@
 //! master. What is served, `services` knows.
 
 mod acceptor;
+mod candidates;
 mod connections;
 mod eviction;
 mod orders;

@@ -15,7 +15,7 @@ use crate::ipc::event::EventFd;
 use crate::ipc::lane::{Consumer, LaneSemaphores};
 use crate::ipc::process::monotonic_ns;
 use crate::process::worker::acceptor::Acceptor;
-use crate::process::worker::eviction::Candidates;
+use crate::process::worker::candidates::Candidates;
 use crate::process::worker::release_notice::ReleaseNotice;
 use crate::process::worker::services::Services;
 use crate::service::entry::{Context, Entry};

@@ -4,9 +4,9 @@
 //! ADDRESS - - [21/Nov/2026:17:06:51 +0000] "GET / HTTP/1.1" 200 1234 "REFERER" "AGENT" 0.000123
 //! ```
 //!
-//! A line is printable ASCII. Every other byte of what a client sent, and `"` and `\`, becomes `\xHH`: so no client can
-//! forge a line or a field, or have a terminal do something. What is too long is cut and ends in `\...`, which no escaped text
-//! holds.
+//! A line is printable ASCII. Every other byte of what a client sent, and `"` and `\`, becomes `\xHH`. So no client can
+//! forge a line or a field, or send commands to a terminal. A text that is too long is cut and ends in `\...`, which no escaped text
+//! contains.
 
 use std::io::Write;
 use std::net::IpAddr;
@@ -19,8 +19,8 @@ use crate::base::limits::MAX_ACCESS_LOG_LINE_BYTES as LONGEST_LINE;
 const LONGEST_REQUEST: usize = 1024;
 /// Bytes of the referer, and of the agent, as they are written.
 const LONGEST_HEADER: usize = 256;
-/// Bytes of a [`Stamp`].
-const LONGEST_STAMP: usize = 48;
+/// Bytes of a [`Timestamp`].
+const LONGEST_TIMESTAMP: usize = 48;
 /// What a text that was cut ends in.
 const CUT: &[u8] = b"\\...";
 
@@ -28,27 +28,27 @@ const _: () = {
     let address = "ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255%4294967295".len();
     let numbers = "65535".len() + 2 * "18446744073709551615".len() + ".999999".len();
     let between = " - - [] \"\"   \"\" \"\" \n".len();
-    assert!(address + LONGEST_STAMP + LONGEST_REQUEST + 2 * LONGEST_HEADER + numbers + between <= LONGEST_LINE);
+    assert!(address + LONGEST_TIMESTAMP + LONGEST_REQUEST + 2 * LONGEST_HEADER + numbers + between <= LONGEST_LINE);
 };
 
-/// The time in a line, made anew only when the second changes.
-pub struct Stamp {
+/// The time in a line; it is formatted only when the second changes.
+pub struct Timestamp {
     second: u64,
     text: String,
 }
 
-impl Default for Stamp {
+impl Default for Timestamp {
     fn default() -> Self {
-        Stamp { second: 0, text: calendar::log_utc(0) }
+        Timestamp { second: 0, text: calendar::log_utc(0) }
     }
 }
 
-impl Stamp {
+impl Timestamp {
     /// The time `unix_ms`, milliseconds since 1970, as a line has it.
     pub fn at(&mut self, unix_ms: u64) -> &str {
         let second = unix_ms / 1000;
         if second != self.second {
-            *self = Stamp { second, text: calendar::log_utc(second) };
+            *self = Timestamp { second, text: calendar::log_utc(second) };
         }
         &self.text
     }
@@ -59,7 +59,7 @@ impl Stamp {
 pub struct Entry<'a> {
     /// The client's address.
     pub address: IpAddr,
-    /// When the request came, as of [`Stamp::at`].
+    /// When the request came, as of [`Timestamp::at`].
     pub time: &'a str,
     /// The request line as it was sent, without its end.
     pub request: &'a [u8],
@@ -76,12 +76,12 @@ pub struct Entry<'a> {
 }
 
 impl Entry<'_> {
-    /// Puts the line, with its newline, behind what is in `line`; allocates only while `line` has never had room for one.
+    /// Appends the line, with its newline, to `line`; allocates only until `line` has room for the longest line.
     pub fn write(&self, line: &mut Vec<u8>) {
         line.reserve(LONGEST_LINE);
         push_address(self.address, line);
         line.extend_from_slice(b" - - [");
-        line.extend_from_slice(&self.time.as_bytes()[..self.time.len().min(LONGEST_STAMP)]);
+        line.extend_from_slice(&self.time.as_bytes()[..self.time.len().min(LONGEST_TIMESTAMP)]);
         line.extend_from_slice(b"] \"");
         push_escaped(self.request, LONGEST_REQUEST, line);
         line.extend_from_slice(b"\" ");
@@ -128,13 +128,13 @@ fn push_number(mut n: u64, digits: usize, line: &mut Vec<u8>) {
     line.extend_from_slice(&text[at..]);
 }
 
-/// Whether a byte stands for itself.
+/// Whether a byte is written as it is.
 #[inline]
 const fn is_plain(byte: u8) -> bool {
     byte >= b' ' && byte <= b'~' && byte != b'"' && byte != b'\\'
 }
 
-/// Puts `text` behind `line`, escaped, in at most `limit` bytes.
+/// Appends `text`, escaped, to `line`, in at most `limit` bytes.
 fn push_escaped(text: &[u8], limit: usize, line: &mut Vec<u8>) {
     let begin = line.len();
     // Where to cut, should the rest not fit.
@@ -227,12 +227,12 @@ mod tests {
     }
 
     #[test]
-    fn a_stamp_follows_the_second() {
-        let mut stamp = Stamp::default();
-        assert_eq!(stamp.at(999), "01/Jan/1970:00:00:00 +0000");
-        assert_eq!(stamp.at(1_795_280_811_999), "21/Nov/2026:17:06:51 +0000");
-        assert_eq!(stamp.at(1_795_280_812_000), "21/Nov/2026:17:06:52 +0000");
-        assert!(stamp.at(u64::MAX).len() <= LONGEST_STAMP);
+    fn a_timestamp_follows_the_second() {
+        let mut timestamp = Timestamp::default();
+        assert_eq!(timestamp.at(999), "01/Jan/1970:00:00:00 +0000");
+        assert_eq!(timestamp.at(1_795_280_811_999), "21/Nov/2026:17:06:51 +0000");
+        assert_eq!(timestamp.at(1_795_280_812_000), "21/Nov/2026:17:06:52 +0000");
+        assert!(timestamp.at(u64::MAX).len() <= LONGEST_TIMESTAMP);
     }
 
     /// Undoes the escapes; and whether the text was cut.

@@ -17,10 +17,10 @@ pub(super) fn rotated(path: &Path, number: u32) -> PathBuf {
     name.into()
 }
 
-/// Moves the file and those before it up by one number, and keeps `keep` of them. Under the guard only.
+/// Moves the file and those before it up by one number, and keeps `keep` of them. Under the lock only.
 ///
 /// # Errors
-/// What a rename gives, but for a file that somebody has removed.
+/// What a rename gives, unless the file was removed meanwhile.
 pub(super) fn rotate(path: &Path, keep: u32) -> io::Result<()> {
     let keep = keep.max(1);
     // Where there is no gap the last one is replaced by the one before it, in one step.
@@ -50,16 +50,16 @@ fn rename(from: &Path, to: &Path) -> io::Result<()> {
 mod tests {
     use super::*;
 
-    /// What is in the log and in its rotated files; `-` where there is none.
-    fn shelf(path: &Path) -> String {
+    /// What is in the log and in its rotated files, a letter each; `-` where there is no file.
+    fn contents(path: &Path) -> String {
         let names = std::iter::once(path.to_owned()).chain((1..=4).map(|number| rotated(path, number)));
         names.map(|name| fs::read_to_string(name).unwrap_or_else(|_| "-".to_owned())).collect()
     }
 
-    /// Writes such a shelf.
-    fn fill(path: &Path, shelf: &str) {
+    /// Writes files with such contents.
+    fn fill(path: &Path, contents: &str) {
         let names = std::iter::once(path.to_owned()).chain((1..=4).map(|number| rotated(path, number)));
-        for (name, letter) in names.zip(shelf.chars()) {
+        for (name, letter) in names.zip(contents.chars()) {
             let _ = fs::remove_file(&name);
             if letter != '-' {
                 fs::write(&name, letter.to_string()).unwrap();
@@ -85,7 +85,7 @@ mod tests {
         ] {
             fill(&path, before);
             rotate(&path, keep).unwrap();
-            assert_eq!(shelf(&path), after, "{before} with {keep} kept");
+            assert_eq!(contents(&path), after, "{before} with {keep} kept");
         }
     }
 
@@ -96,6 +96,6 @@ mod tests {
         fill(&path, "a----");
         fs::create_dir_all(rotated(&path, 1).join("inside")).unwrap();
         rotate(&path, 1).unwrap_err();
-        assert_eq!(shelf(&path), "a----");
+        assert_eq!(contents(&path), "a----");
     }
 }

@@ -1,4 +1,4 @@
-//! A worker's log thread, and its event loop's end of the row between the two.
+//! A worker's log thread, and its event loop's end of the ring between the two.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -6,37 +6,38 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use crate::base::crash_point::{CrashPoint, crash_point};
-use crate::store::access_log::shared::{Full, Row};
-use crate::store::access_log::sink::Sink;
-use crate::store::access_log::{AccessLog, LONGEST_LINE, LogError, RING_BYTES};
+use crate::base::limits::{ACCESS_LOG_RING_BYTES as RING_BYTES, MAX_ACCESS_LOG_LINE_BYTES as LONGEST_LINE};
+use crate::store::access_log::file::LogError;
+use crate::store::access_log::flush::Flusher;
+use crate::store::access_log::layout::{Full, WorkerRing};
+use crate::store::access_log::log::AccessLog;
 
 /// How soon it is tried again after a failure.
 const RETRY: Duration = Duration::from_secs(1);
-/// The event loop calls the thread each time it has appended so many bytes.
-const CALL_EVERY: u64 = RING_BYTES as u64 / 2;
+/// The event loop wakes the thread each time it has appended so many bytes.
+const WAKE_EVERY: u64 = RING_BYTES as u64 / 2;
 
-/// What the event loop and the thread tell each other, within one process.
+/// What the event loop and the thread tell each other.
 #[derive(Default)]
 struct Signals {
-    /// The event loop was told [`Full`], and waits to be woken.
+    /// The event loop got [`Full`], and waits to be woken.
     starved: AtomicBool,
     /// Write what is there and end.
     quit: AtomicBool,
 }
 
-/// The event loop's end of a worker's row; its one appender.
+/// The event loop's end of a worker's ring, and the only one that appends to it.
 pub struct Handle {
     log: &'static AccessLog,
-    row: &'static Row,
+    ring: &'static WorkerRing,
     signals: Arc<Signals>,
     thread: JoinHandle<Result<(), LogError>>,
-    /// Bytes that were ever appended when the thread was last called.
-    called_at: u64,
+    /// Bytes that were ever appended when the thread was last woken.
+    woken_at: u64,
 }
 
 impl Handle {
-    /// Puts a line, its newline included, behind those that are there; never waits. It is in the file soon, also if this process is
-    /// killed at once.
+    /// Appends a line, its newline included; never waits. The line gets into the file even if this process is killed at once.
     ///
     /// # Errors
     /// [`Full`]: keep the line, and try again when `wake` was called.
@@ -46,19 +47,19 @@ impl Handle {
     pub fn append(&mut self, line: &[u8]) -> Result<(), Full> {
         assert!(line.len() <= LONGEST_LINE, "a line of {} bytes", line.len());
         debug_assert!(line.ends_with(b"\n"), "a line without an end");
-        match self.row.append(line) {
+        match self.ring.append(line) {
             Ok(appended) => {
                 crash_point(CrashPoint::LogAppended);
-                if appended - self.called_at >= CALL_EVERY {
-                    self.called_at = appended;
-                    self.row.request();
+                if appended - self.woken_at >= WAKE_EVERY {
+                    self.woken_at = appended;
+                    self.ring.request_flush();
                 }
                 Ok(())
             }
             Err(Full) => {
-                // Before the request: the turn that this causes looks at it. If it is set already, that turn is to come.
+                // Before the request: the flush that it causes looks at this flag. If it is set already, that flush is still to come.
                 if !self.signals.starved.swap(true, Ordering::AcqRel) {
-                    self.row.request();
+                    self.ring.request_flush();
                 }
                 Err(Full)
             }
@@ -71,13 +72,13 @@ impl Handle {
         self.log.failures().1 != 0
     }
 
-    /// Ends the thread when it has written all that was appended; waits for that. The worker's last act.
+    /// Has the thread write all that was appended and end, and waits for it: the last thing that a worker does.
     ///
     /// # Errors
     /// The file could not be written. What is left in memory, a successor or the master can still write.
     pub fn finish(self) -> Result<(), LogError> {
         self.signals.quit.store(true, Ordering::Release);
-        self.row.request();
+        self.ring.request_flush();
         // A thread that panics ends the process.
         self.thread.join().unwrap_or(Ok(()))
     }
@@ -87,9 +88,9 @@ impl Handle {
 pub struct Writer {
     log: &'static AccessLog,
     worker: usize,
-    sink: Sink<'static>,
+    flusher: Flusher<'static>,
     signals: Arc<Signals>,
-    sweep: Sweep,
+    orphans: Orphans,
 }
 
 impl Writer {
@@ -100,78 +101,79 @@ impl Writer {
     /// No thread can be had.
     ///
     /// # Panics
-    /// The log has no row for that worker.
+    /// The log has no ring for that worker.
     pub fn start(log: &'static AccessLog, worker: u32, wake: impl Fn() + Send + 'static) -> std::io::Result<Handle> {
         let place = usize::try_from(worker).unwrap_or(usize::MAX);
-        let row = &log.rows()[place];
+        let ring = &log.rings()[place];
         let signals = Arc::new(Signals::default());
-        let sink = Sink::new(log, worker);
-        let writer = Writer { log, worker: place, sink, signals: signals.clone(), sweep: Sweep::begin(log) };
+        let (flusher, orphans) = (Flusher::new(log), Orphans::new(log));
+        let writer = Writer { log, worker: place, flusher, signals: signals.clone(), orphans };
         let thread = thread::Builder::new().name("vault-log".to_owned()).spawn(move || writer.run(&wake));
         let named = |error: std::io::Error| format!("cannot start the thread vault-log: {error}");
         let thread = thread.map_err(|error| std::io::Error::new(error.kind(), named(error)))?;
-        Ok(Handle { log, row, signals, thread, called_at: row.appended() })
+        Ok(Handle { log, ring, signals, thread, woken_at: ring.appended() })
     }
 
     fn run(mut self, wake: &impl Fn()) -> Result<(), LogError> {
-        let row = &self.log.rows()[self.worker];
+        let ring = &self.log.rings()[self.worker];
         let interval = self.log.target().interval;
         loop {
-            let seen = row.requests();
+            let seen = ring.requests();
             let quit = self.signals.quit.load(Ordering::Acquire);
-            let done = self.turn(quit);
-            if RING_BYTES - row.pending() >= LONGEST_LINE && self.signals.starved.swap(false, Ordering::AcqRel) {
+            let flushed = self.flush_all(quit);
+            if RING_BYTES - ring.pending() >= LONGEST_LINE && self.signals.starved.swap(false, Ordering::AcqRel) {
                 wake();
             }
             if quit {
-                return done;
+                return flushed;
             }
-            row.wait_for_request(seen, if done.is_ok() { interval } else { interval.min(RETRY) });
+            ring.wait_for_request(seen, if flushed.is_ok() { interval } else { interval.min(RETRY) });
         }
     }
 
-    /// Writes the own lines, and those that nobody else does.
-    fn turn(&mut self, quit: bool) -> Result<(), LogError> {
+    /// Writes the worker's own lines, and those of dead workers without a successor.
+    fn flush_all(&mut self, quit: bool) -> Result<(), LogError> {
         let own = self.flush(self.worker);
-        for row in self.sweep.due(self.log, quit) {
-            self.flush(row)?;
+        for ring in self.orphans.find(self.log, quit) {
+            self.flush(ring)?;
         }
         own
     }
 
-    fn flush(&mut self, row: usize) -> Result<(), LogError> {
-        // Nothing to write, and nothing of a dead one to complete: the guard is left to others.
-        if self.log.rows()[row].pending() == 0 && self.log.plan().load().is_none() {
+    fn flush(&mut self, ring: usize) -> Result<(), LogError> {
+        // Nothing to write, and no plan to complete: the lock is left to others.
+        if self.log.rings()[ring].pending() == 0 && self.log.plan().load().is_none() {
             return Ok(());
         }
-        self.sink.flush(row)
+        self.flusher.flush(ring)
     }
 }
 
-/// Finds lines that nobody writes: of a worker that was killed and has no successor.
-struct Sweep {
+/// Finds lines that no thread writes, because their worker was killed and has no successor.
+struct Orphans {
+    /// When it was last looked for them, and how much of each ring was flushed then.
     last: Instant,
-    /// How much of each row was flushed then.
     flushed: Vec<u64>,
 }
 
-impl Sweep {
-    fn begin(log: &AccessLog) -> Sweep {
-        Sweep { last: Instant::now(), flushed: log.rows().iter().map(Row::flushed).collect() }
+impl Orphans {
+    fn new(log: &AccessLog) -> Self {
+        Orphans { last: Instant::now(), flushed: log.rings().iter().map(WorkerRing::flushed).collect() }
     }
 
-    /// The rows that have lines, and of which nothing was flushed for two intervals. A living worker's thread flushes in one. With
-    /// `quit` all that have lines: there may be nobody left who would look again.
-    fn due(&mut self, log: &AccessLog, quit: bool) -> Vec<usize> {
+    /// The rings that have lines, and of which nothing was flushed for two intervals, where a living worker's thread flushes every
+    /// interval. With `quit`, all that have lines: this may be the last log thread.
+    fn find(&mut self, log: &AccessLog, quit: bool) -> Vec<usize> {
         if !quit && self.last.elapsed() < log.target().interval * 2 {
             return Vec::new();
         }
         self.last = Instant::now();
-        let rows = log.rows().iter().zip(&mut self.flushed).enumerate();
-        rows.filter_map(|(number, (row, flushed))| {
-            let moved = std::mem::replace(flushed, row.flushed()) != *flushed;
-            (row.pending() > 0 && (quit || !moved)).then_some(number)
-        })
-        .collect()
+        let rings = log.rings().iter().zip(&mut self.flushed).enumerate();
+        rings
+            .filter_map(|(number, (ring, flushed))| {
+                let moved = std::mem::replace(flushed, ring.flushed()) != *flushed;
+                (ring.pending() > 0 && (quit || !moved)).then_some(number)
+            })
+            .collect()
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::base::limits::MAX_SERVICES;
 use crate::base::logging::LogLosses;
+use crate::base::time::nanoseconds;
 use crate::base::vocab::Lsn;
 use crate::ipc::bytes::SharedBytes;
 use crate::ipc::layout::Counter;
@@ -222,7 +223,7 @@ impl Control {
 
     /// Sets what can change while the instance runs.
     pub fn tune(&self, idle_timeout: Option<Duration>, rate_limit: Option<NonZeroU32>) {
-        let idle_ns = idle_timeout.map_or(0, |idle| u64::try_from(idle.as_nanos()).unwrap_or(u64::MAX));
+        let idle_ns = idle_timeout.map_or(0, nanoseconds);
         self.idle_timeout_ns.store(idle_ns, Ordering::Relaxed);
         self.rate_limit.store(rate_limit.map_or(0, NonZeroU32::get).into(), Ordering::Relaxed);
     }

@@ -67,7 +67,7 @@ fn write_some(writer: &mut Writer, written: &mut Vec<Record>, life: u32, dice: &
 fn write_again(writer: &mut Writer, written: &[Record]) {
     let from = usize::try_from(writer.last().0).unwrap();
     let mut batch: Vec<_> = written[from..].iter().map(Record::encode).collect();
-    assert!(writer.has_room_within(Lsn(written.len() as u64), std::time::Duration::from_secs(60)));
+    assert!(writer.wait_until_prepared(Lsn(written.len() as u64), std::time::Duration::from_secs(60)));
     writer.append(&mut batch, writer.durable()).unwrap();
 }
 

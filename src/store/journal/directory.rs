@@ -18,10 +18,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::disk::{self, BLOCK_BYTES, Disk, RealDisk};
-use super::error::{DiskError, Step};
+use super::error::{DiskError, Step, not_found};
+use super::ownership::{self, OwnershipError};
 use super::record::RECORD_BYTES;
 use super::text;
-use super::trust::{self, Distrust};
 use crate::base::limits::{MAX_ACCOUNTS, MAX_RECORDS_PER_SEGMENT};
 use crate::base::vocab::{AccountId, Cents, Lsn};
 
@@ -63,7 +63,7 @@ pub enum DirectoryError {
         /// The directory or file.
         path: PathBuf,
         /// Why.
-        why: Distrust,
+        why: OwnershipError,
     },
     /// There is no `format`, but there are files of a journal.
     #[error("{} is missing, but {} holds files; put it back from a copy, or move those files away", path.display(), folder.display())]
@@ -125,21 +125,21 @@ impl Openings {
         self.0.get(step).map(|growth| growth.opening)
     }
 
-    /// What the accounts below number `accounts` opened with together.
+    /// The sum of what the accounts below number `accounts` opened with.
     #[must_use]
     pub fn total_of(&self, accounts: u32) -> Cents {
         let mut total = 0;
         let mut from = 0;
         for growth in &self.0 {
             let to = growth.accounts.min(accounts);
-            // Fits: `grow` has seen to it.
+            // Fits: `grow` has checked it.
             total += growth.opening.0 * i64::from(to.saturating_sub(from));
             from = growth.accounts;
         }
         Cents(total)
     }
 
-    /// What all accounts opened with together.
+    /// The sum of what all accounts opened with.
     #[must_use]
     pub fn total(&self) -> Cents {
         self.total_of(self.accounts())
@@ -159,7 +159,7 @@ impl Openings {
     }
 }
 
-/// The contents of `format`.
+/// The contents of the file `format`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Format {
     identity: Identity,
@@ -208,7 +208,7 @@ impl Format {
             openings.grow(accounts.parse().ok()?, Cents(opening.parse().ok()?)).ok()?;
         }
         let format = Format { identity, records_per_segment, openings };
-        // Numbers can be written in other ways than ours, which nobody but a stranger would have.
+        // A number written in another way, such as `+1`, was not written by this program.
         (within && format.openings.accounts() > 0 && format.to_text().starts_with(text)).then_some(format)
     }
 }
@@ -220,32 +220,25 @@ struct Inner {
     format: Format,
 }
 
-/// An opened data directory, whose journal nobody has looked at yet. Cheap to clone.
+/// An opened data directory, whose journal is not recovered yet. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Directory(Arc<Inner>);
 
 impl Directory {
-    /// Opens `data`, or makes it, with `accounts` accounts. New accounts, be it all or those that are more than before, open
-    /// with `opening` each.
-    ///
-    /// # Errors
-    /// Every [`DirectoryError`].
+    /// Opens `data`, or makes it, with `accounts` accounts. Accounts that are new open with `opening` each.
     pub fn open_or_create(
         data: &Path,
         accounts: u32,
         opening: Cents,
         records_per_segment: u64,
     ) -> Result<Self, DirectoryError> {
-        must_be_trusted(data, false)?;
+        check_ownership(data, false)?;
         // Whole blocks, which writes past the page cache are made of.
         let records_per_segment = records_per_segment.next_multiple_of((BLOCK_BYTES / RECORD_BYTES) as u64);
         Self::open_or_create_on(Arc::new(RealDisk), data, accounts, opening, records_per_segment)
     }
 
     /// [`Directory::open_or_create`] on another disk, and with segments of so many records where it is made anew.
-    ///
-    /// # Errors
-    /// Every [`DirectoryError`].
     pub fn open_or_create_on(
         disk: Arc<dyn Disk>,
         data: &Path,
@@ -275,23 +268,16 @@ impl Directory {
         Ok(Directory(Arc::new(Inner { disk, path: data.to_owned(), format })))
     }
 
-    /// Opens `data` as it is, to look at or to repair.
-    ///
-    /// # Errors
-    /// Every [`DirectoryError`] but those about accounts.
+    /// Opens an existing `data`, to read or to repair it.
     pub fn open(data: &Path) -> Result<Self, DirectoryError> {
-        must_be_trusted(data, true)?;
+        check_ownership(data, true)?;
         Self::open_on(Arc::new(RealDisk), data)
     }
 
     /// [`Directory::open`] on another disk.
-    ///
-    /// # Errors
-    /// As for [`Directory::open`].
     pub fn open_on(disk: Arc<dyn Disk>, data: &Path) -> Result<Self, DirectoryError> {
         let path = data.join("format");
-        let none = || std::io::Error::from(std::io::ErrorKind::NotFound);
-        let text = read(&*disk, &path)?.ok_or_else(none).step("read", &path)?;
+        let text = read(&*disk, &path)?.ok_or_else(not_found).step("read", &path)?;
         let format = Format::from_text(&path, &text)?;
         Ok(Directory(Arc::new(Inner { disk, path: data.to_owned(), format })))
     }
@@ -360,11 +346,21 @@ impl Directory {
     pub(super) fn disk(&self) -> &dyn Disk {
         &*self.0.disk
     }
+
+    /// Makes the names in `folder` durable.
+    pub(super) fn sync(&self, folder: &Path) -> Result<(), DiskError> {
+        self.disk().sync_dir(folder).step("sync the directory", folder)
+    }
+
+    /// Removes a file, not yet durably.
+    pub(super) fn remove(&self, path: &Path) -> Result<(), DiskError> {
+        self.disk().remove(path).step("remove", path)
+    }
 }
 
-/// Refuses a directory that is not its server's own.
-fn must_be_trusted(data: &Path, is_tool: bool) -> Result<(), DirectoryError> {
-    trust::check(data, is_tool)?.map_err(|(path, why)| DirectoryError::Untrusted { path, why })
+/// Refuses a directory that others could have changed.
+fn check_ownership(data: &Path, is_tool: bool) -> Result<(), DirectoryError> {
+    ownership::check(data, is_tool)?.map_err(|(path, why)| DirectoryError::Untrusted { path, why })
 }
 
 /// The text of `format`, if there is one.
@@ -373,7 +369,7 @@ fn read(disk: &dyn Disk, path: &Path) -> Result<Option<String>, DirectoryError> 
     text::read(disk, path)?.transpose().map_err(damaged)
 }
 
-/// Bytes as a person reads them.
+/// Bytes as hexadecimal digits.
 pub(super) fn hexadecimal(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

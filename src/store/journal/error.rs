@@ -23,6 +23,19 @@ impl DiskError {
     }
 }
 
+/// The error of a file that should exist.
+pub(super) fn not_found() -> io::Error {
+    io::ErrorKind::NotFound.into()
+}
+
+/// `None` where there is no such file.
+pub(super) fn if_found<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        other => other.map(Some),
+    }
+}
+
 /// Names the step and the object of an `io::Result`.
 pub(super) trait Step<T> {
     fn step(self, step: &'static str, path: &Path) -> Result<T, DiskError>;

@@ -15,7 +15,7 @@ fn five() -> (Forgetful, Writer) {
     let mut writer = Writer::resume(&directory_on(&disk), Lsn(0)).unwrap();
     append(&mut writer, 5);
     writer.sync().unwrap();
-    assert!(writer.has_room_within(Lsn(2 * PER_SEGMENT), Duration::from_secs(60)));
+    assert!(writer.wait_until_prepared(Lsn(2 * PER_SEGMENT), Duration::from_secs(60)));
     disk.take_log();
     (disk, writer)
 }
@@ -88,7 +88,7 @@ fn records_that_recovery_would_refuse_are_never_written() {
     let unknown = RecordError::Kind(9);
     assert!(matches!(&refused, WriterError::Record { lsn: Lsn(7), source } if *source == unknown), "{refused}");
     let refused = writer.append(&mut batch(6, 2 * PER_SEGMENT), Lsn(5)).unwrap_err();
-    assert!(matches!(refused, WriterError::NoRoom { lsn: Lsn(25), end: Lsn(20) }), "{refused}");
+    assert!(matches!(refused, WriterError::NotPrepared { lsn: Lsn(25), end: Lsn(20) }), "{refused}");
     assert_eq!(disk.take_log().len(), 0);
     assert_eq!(writer.sync().unwrap(), Lsn(5));
 }
@@ -112,15 +112,15 @@ fn writing_goes_on_in_what_is_prepared_and_room_comes_back_when_asked_for() {
         // One segment is there, and the next is not wanted before there is a record.
         disk.fail_call(call, number, libc::ENOSPC);
         let mut writer = Writer::resume(&directory, Lsn(0)).unwrap();
-        let prepared = writer.end_of_room().0;
+        let prepared = writer.prepared_to().0;
         writer.append(&mut batch(1, prepared), Lsn(0)).unwrap();
         writer.sync().unwrap();
-        assert!(!writer.has_room_within(Lsn(prepared + 1), Duration::from_secs(60)), "{call}");
-        assert!(matches!(writer.room(), Room::NoSpace(failure) if failure.is_no_space()), "{call}");
-        assert!(matches!(writer.append(&mut batch(prepared + 1, 1), Lsn(0)), Err(WriterError::NoRoom { .. })));
-        writer.retry_room();
-        assert!(writer.has_room_within(Lsn(prepared + 1), Duration::from_secs(60)), "{call}");
-        assert!(matches!(writer.room(), Room::Enough), "{call}");
+        assert!(!writer.wait_until_prepared(Lsn(prepared + 1), Duration::from_secs(60)), "{call}");
+        assert!(writer.prepare_failure().is_some_and(|failure| failure.is_no_space()), "{call}");
+        assert!(matches!(writer.append(&mut batch(prepared + 1, 1), Lsn(0)), Err(WriterError::NotPrepared { .. })));
+        writer.retry_preparing();
+        assert!(writer.wait_until_prepared(Lsn(prepared + 1), Duration::from_secs(60)), "{call}");
+        assert!(writer.prepare_failure().is_none(), "{call}");
         append(&mut writer, 1);
         writer.sync().unwrap();
         drop(writer);

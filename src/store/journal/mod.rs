@@ -1,51 +1,50 @@
-//! The journal on disk: what was done, in order, so that it is still done after the machine has stopped.
+//! The journal on disk: all operations in order, so that they survive a stop of the machine.
 //!
-//! A [`Directory`] holds segments of [`Record`]s and snapshots of all balances. Only one process, with a [`Writer`], adds to
-//! it; anybody may look with a [`Reader`]. Nothing here knows of accounts in memory, of other processes, or of sockets.
+//! A [`Directory`] holds segments of [`Record`]s and snapshots of all balances. One process appends to it with a [`Writer`]; any
+//! process may read it with a [`Reader`]. Nothing here knows accounts in memory, other processes, or sockets.
 
-mod aside;
-mod closed;
 mod directory;
 pub mod disk;
 mod error;
-mod flows;
+mod full_scan;
+mod ownership;
+mod preparer;
 mod principals;
+mod quarantine;
 mod reader;
 pub mod record;
 mod recover;
 pub mod recovery;
 mod repair;
-mod room;
+mod running_totals;
 pub mod segment;
+mod shutdown_mark;
 pub mod snapshot;
-mod sweep;
 mod text;
-mod trust;
 mod writer;
 
-pub use aside::Kept;
-pub use closed::DamagedMark;
 pub use directory::{Directory, DirectoryError, Identity, Openings};
 pub use error::DiskError;
-pub use flows::Flows;
+pub use full_scan::{FullScan, full_scan};
+pub use ownership::OwnershipError;
 pub use principals::{Principals, PrincipalsError};
+pub use quarantine::KeptTail;
 pub use reader::{ReadError, Reader, Walk};
 pub use record::{Kind, RECORD_BYTES, Record, RecordBytes, RecordError, Verdict};
 pub use recover::{Recovered, Replay, StartError, recover};
 pub use recovery::{RecoveryError, TornTail};
 pub use repair::{Report, repair};
-pub use room::Room;
+pub use running_totals::RunningTotals;
+pub use shutdown_mark::DamagedMark;
 pub use snapshot::{SnapshotError, SnapshotWriter};
-pub use sweep::{Swept, sweep};
-pub use trust::Distrust;
 pub use writer::{Writer, WriterError};
 
-#[cfg(test)]
-mod closed_tests;
 #[cfg(test)]
 mod crash_tests;
 #[cfg(test)]
 mod fault_tests;
+#[cfg(test)]
+mod shutdown_mark_tests;
 #[cfg(test)]
 mod snapshot_tests;
 #[cfg(test)]

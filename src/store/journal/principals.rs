@@ -1,8 +1,8 @@
-//! `DATA/principals`: by which number records and keys know each user who was ever let in.
+//! `DATA/principals`: the number by which records and keys name each user who was ever admitted.
 //!
-//! A number has 32 bits and a name has more, so a number cannot be computed from a name alone: two users would share it one day, and
-//! with it their idempotency keys. So it is given out once, and never to another, also when its user is gone: what is remembered
-//! of his keys is still there. It is the CRC-32 of the name unless another has that, and then the next one that is free.
+//! A number has 32 bits and a name has more. If numbers were computed from names alone, two users could share one, and with it
+//! their idempotency keys. So a number is given to one user only, also when that user is removed, because remembered keys still bear
+//! it. It is the CRC-32 of the name, or the next free number if that is taken.
 //!
 //! ```text
 //! bank-vault principals 1
@@ -11,7 +11,7 @@
 //! crc32 1b2c3d4e
 //! ```
 //!
-//! The file is replaced, durably, before a new user is let in. It is needed without a journal as well, and so is no part of a
+//! The file is replaced durably before a new user is admitted. It is needed without a journal as well, and so is not part of a
 //! [`Directory`](super::Directory).
 
 use std::collections::{HashMap, HashSet};
@@ -23,7 +23,7 @@ use super::text;
 
 const TITLE: &str = "bank-vault principals 1\n";
 
-/// Why the users' numbers are not to be had.
+/// Why the users' numbers cannot be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum PrincipalsError {
     /// The file could not be read or written.
@@ -49,15 +49,12 @@ pub struct Principals {
 }
 
 impl Principals {
-    /// Reads the numbers under the data directory `data`; none, where none was given out.
-    ///
-    /// # Errors
-    /// Every [`PrincipalsError`].
+    /// Reads the numbers under the data directory `data`; there may be none.
     pub fn read(data: &Path) -> Result<Self, PrincipalsError> {
         Self::read_on(&RealDisk, data)
     }
 
-    /// Reads them, gives each of `names` that has none its number, and makes that durable. Only who holds the lock of `data` may.
+    /// Reads them, gives a number to each of `names` that has none, and makes that durable. The caller must hold the lock of `data`.
     ///
     /// # Errors
     /// Every [`PrincipalsError`]; then no new number may be used.
@@ -122,7 +119,7 @@ impl Principals {
         self.taken.insert(number);
     }
 
-    /// The number of user `name`, who was let in.
+    /// The number of user `name`, if it was admitted.
     #[must_use]
     pub fn of(&self, name: &str) -> Option<u32> {
         self.by_name.get(name).copied()

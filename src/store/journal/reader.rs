@@ -1,17 +1,17 @@
-//! Looking up records, for statements, listings and audits; also while somebody writes.
+//! Reads single records, for statements, listings and audits; also while a writer is at work.
 
 use std::path::PathBuf;
 
 use super::directory::Directory;
 use super::error::{DiskError, Step};
 use super::record::{self, RECORD_BYTES, Record, RecordBytes, RecordError};
-use super::segment::{self, HEADER_BYTES, HeaderError, Segment, State, decode_header, first_of, offset_of};
+use super::segment::{self, HeaderError, Segment, State, first_of, offset_of};
 use crate::base::vocab::{AccountId, Lsn};
 
 /// Segments that are kept open.
 const OPEN_SEGMENTS: usize = 16;
 
-/// Why a record cannot be had.
+/// Why a record cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
     /// A file could not be read.
@@ -53,11 +53,11 @@ pub enum Why {
     Header(#[from] HeaderError),
 }
 
-/// Reads single records. Only those that are durable are sure to be whole.
+/// Reads single records. Only durable ones are sure to be whole.
 #[derive(Debug)]
 pub struct Reader {
     directory: Directory,
-    /// The one used last stands last.
+    /// The most recently used one is last.
     open: Vec<Segment>,
 }
 
@@ -68,18 +68,12 @@ impl Reader {
         Reader { directory: directory.clone(), open: Vec::new() }
     }
 
-    /// The oldest record that is still there, if its segment is.
-    ///
-    /// # Errors
-    /// [`ReadError::Disk`].
+    /// The first record of the oldest segment, if there is one.
     pub fn oldest(&self) -> Result<Option<Lsn>, ReadError> {
         Ok(segment::list(&self.directory)?.first().copied())
     }
 
-    /// Record `lsn`; `None` where it was not written yet, or was removed with its segment.
-    ///
-    /// # Errors
-    /// [`ReadError::Disk`], [`ReadError::Damaged`].
+    /// Record `lsn`; `None` where it is not written yet, or was removed with its segment.
     pub fn get(&mut self, lsn: Lsn) -> Result<Option<Record>, ReadError> {
         if lsn == Lsn(0) {
             return Ok(None);
@@ -95,17 +89,14 @@ impl Reader {
             return Ok(None);
         }
         let chain = if lsn == first {
-            let mut header = [0; HEADER_BYTES];
-            segment.file.read_at(&mut header, 0).step("read", &segment.path)?;
-            match decode_header(&self.directory, first, &header).map_err(|why| damaged(why.into()))? {
+            match segment.header(&self.directory)?.map_err(|why| damaged(why.into()))? {
                 State::Active { previous_crc } => previous_crc,
                 // The header is written before the record.
                 State::Prepared => return Err(damaged(Why::Checksum)),
             }
         } else {
-            let mut before: RecordBytes = [0; RECORD_BYTES];
-            segment.file.read_at(&mut before, offset - RECORD_BYTES as u64).step("read", &segment.path)?;
-            record::stored_crc(&before)
+            let before = segment.read_record(&self.directory, Lsn(lsn.0 - 1))?;
+            record::stored_crc(&before.ok_or_else(|| damaged(Why::Checksum))?)
         };
         if filled < RECORD_BYTES || record::lsn_of(&bytes) != lsn || !record::check(&bytes, chain) {
             return Err(damaged(Why::Checksum));
@@ -150,7 +141,7 @@ impl Walk<'_> {
         self.next
     }
 
-    /// Whether the walk ended at a record that is there no more, and not at the account's first.
+    /// Whether the walk ended at a record that was removed, and not at the account's first.
     #[must_use]
     pub fn is_cut_off(&self) -> bool {
         self.cut_off

@@ -1,4 +1,4 @@
-//! One record: 128 bytes that say what was done, or refused, and that the record before it was there.
+//! One record: 128 bytes that say what was done or refused, chained to the record before.
 //!
 //! The layout is fixed and little-endian, whatever machine writes it. A record's checksum covers the checksum of the record
 //! before it, and so the whole journal so far: a record that is lost, repeated or in the wrong place breaks the chain. The
@@ -11,39 +11,24 @@ use crate::base::vocab::{AccountId, Cents, Lsn};
 
 /// Bytes of a record.
 pub const RECORD_BYTES: usize = 128;
-/// A record as it stands in the file.
+/// A record as it is in the file.
 pub type RecordBytes = [u8; RECORD_BYTES];
 
-/// Place of the LSN, u64.
-const AT_LSN: usize = 0;
-/// Place of the term, u64.
-const AT_TERM: usize = AT_LSN + 8;
-/// Place of the time, u64.
-const AT_TIME: usize = AT_TERM + 8;
-/// Place of the kind, u8.
-const AT_KIND: usize = AT_TIME + 8;
-/// Place of the verdict, u8.
-const AT_VERDICT: usize = AT_KIND + 1;
-/// Place of the flags, u16.
-const AT_FLAGS: usize = AT_VERDICT + 1;
-/// Place of the principal, u32.
-const AT_PRINCIPAL: usize = AT_FLAGS + 2;
-/// Place of the two account numbers, u32 each.
-const AT_ACCOUNTS: usize = AT_PRINCIPAL + 4;
-/// Place of the amount, i64.
-const AT_AMOUNT: usize = AT_ACCOUNTS + 8;
-/// Place of the two balances, i64 each.
-const AT_BALANCES: usize = AT_AMOUNT + 8;
-/// Place of the two earlier LSNs, u64 each.
-const AT_PREVIOUS: usize = AT_BALANCES + 16;
-/// Place of the idempotency key.
-const AT_KEY: usize = AT_PREVIOUS + 16;
-/// Place of the highest LSN that was durable when this was written, u64.
-const AT_SYNCED: usize = AT_KEY + KEY_BYTES;
-/// Place of bytes that are zero in this version.
-const AT_RESERVED: usize = AT_SYNCED + 8;
-/// Place of the checksum, u32.
-const AT_CRC: usize = AT_RESERVED + 20;
+const AT_LSN: usize = 0; // u64
+const AT_TERM: usize = AT_LSN + 8; // u64
+const AT_TIME: usize = AT_TERM + 8; // u64
+const AT_KIND: usize = AT_TIME + 8; // u8
+const AT_VERDICT: usize = AT_KIND + 1; // u8
+const AT_FLAGS: usize = AT_VERDICT + 1; // u16
+const AT_PRINCIPAL: usize = AT_FLAGS + 2; // u32
+const AT_ACCOUNTS: usize = AT_PRINCIPAL + 4; // 2 × u32
+const AT_AMOUNT: usize = AT_ACCOUNTS + 8; // i64
+const AT_BALANCES: usize = AT_AMOUNT + 8; // 2 × i64
+const AT_PREVIOUS: usize = AT_BALANCES + 16; // 2 × u64
+const AT_KEY: usize = AT_PREVIOUS + 16; // the idempotency key
+const AT_SYNCED: usize = AT_KEY + KEY_BYTES; // u64: the highest LSN that was durable when this was written
+const AT_RESERVED: usize = AT_SYNCED + 8; // 20 bytes, zero in this version
+const AT_CRC: usize = AT_RESERVED + 20; // u32
 
 const _: () = {
     assert!(AT_CRC + 4 == RECORD_BYTES);
@@ -78,9 +63,6 @@ impl Kind {
     }
 
     /// What a number on disk means.
-    ///
-    /// # Errors
-    /// No version knows it.
     pub fn from_code(code: u8) -> Result<Self, RecordError> {
         match code {
             1 => Ok(Kind::Deposit),
@@ -91,7 +73,7 @@ impl Kind {
     }
 }
 
-/// What became of it; the numbers on disk are those of the wire's status.
+/// Its result; the numbers on disk are those of the wire's status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// It was done.
@@ -100,7 +82,7 @@ pub enum Verdict {
     NoAccount,
     /// Refused: the account held too little.
     Insufficient,
-    /// Refused: the operation made no sense.
+    /// Refused: the operation was invalid.
     Invalid,
 }
 
@@ -117,9 +99,6 @@ impl Verdict {
     }
 
     /// What a number on disk means.
-    ///
-    /// # Errors
-    /// No version knows it.
     pub fn from_code(code: u8) -> Result<Self, RecordError> {
         match code {
             0 => Ok(Verdict::Done),
@@ -142,17 +121,17 @@ pub struct Record {
     pub time_ns: u64,
     /// What was asked for.
     pub kind: Kind,
-    /// What became of it. Refusals are journaled only when they are keyed, so that a repeated request gets the same answer.
+    /// Its result. Refusals are journaled only when they have a key, so that a repeated request gets the same answer.
     pub verdict: Verdict,
     /// Who asked: the user's number, by `DATA/principals`.
     pub principal: u32,
     /// The accounts; a transfer, and nothing else, has a second one.
     pub accounts: (AccountId, Option<AccountId>),
-    /// How much; positive when it was done, in a refusal whatever was asked for.
+    /// How much; positive when it was done, whatever was asked for in a refusal.
     pub amount: Cents,
     /// The balances afterwards, in the order of the accounts; zero where there is no account, and in a refusal.
     pub balances: [Cents; 2],
-    /// The records that had changed the accounts last; 0 for none, where there is no account, and in a refusal.
+    /// The records that changed the accounts before; 0 for none, where there is no account, and in a refusal.
     pub previous: [Lsn; 2],
     /// The idempotency key of the request.
     pub key: Option<[u8; KEY_BYTES]>,
@@ -179,7 +158,7 @@ pub enum RecordError {
     /// A key without the flag for it.
     #[error("a key without its flag")]
     Key,
-    /// A refusal without a key, which is never journaled.
+    /// A refusal without a key; such are never journaled.
     #[error("a refusal without a key")]
     UnkeyedRefusal,
     /// A second account where there is none, or the first one again.
@@ -204,10 +183,10 @@ impl Record {
         self.verdict == Verdict::Done
     }
 
-    /// What came in from outside by it, and what went out.
+    /// What it deposited, and what it withdrew.
     #[inline]
     #[must_use]
-    pub fn flows(&self) -> (Cents, Cents) {
+    pub fn deposited_and_withdrawn(&self) -> (Cents, Cents) {
         match (self.kind, self.verdict) {
             (Kind::Deposit, Verdict::Done) => (self.amount, Cents::ZERO),
             (Kind::Withdraw, Verdict::Done) => (Cents::ZERO, self.amount),
@@ -215,9 +194,9 @@ impl Record {
         }
     }
 
-    /// The record's bytes, yet unsealed: `synced` and checksum are zero until [`seal`] fills them in.
+    /// The record's bytes, not yet sealed: `synced` and checksum are zero until [`seal`] fills them in.
     ///
-    /// Balances and links are written as zero where the layout wants that, whatever they hold.
+    /// Balances and links are written as zero where the layout demands that.
     #[inline]
     #[must_use]
     pub fn encode(&self) -> RecordBytes {
@@ -250,9 +229,6 @@ impl Record {
     }
 
     /// Reads a record and checks every field of it but the checksum, which is [`check`]'s.
-    ///
-    /// # Errors
-    /// The first field that no record of this version can have.
     #[inline]
     pub fn decode(bytes: &RecordBytes) -> Result<Record, RecordError> {
         let u64_at = |at: usize| LittleEndian::read_u64(&bytes[at..]);
@@ -282,7 +258,7 @@ impl Record {
             kind,
             verdict: Verdict::from_code(bytes[AT_VERDICT])?,
             principal: LittleEndian::read_u32(&bytes[AT_PRINCIPAL..]),
-            // A refused transfer keeps the number that was asked for, be it the one that elsewhere means "none".
+            // A refused transfer keeps the number that was asked for, even the one that otherwise means "none".
             accounts: (
                 AccountId(LittleEndian::read_u32(&bytes[AT_ACCOUNTS..])),
                 (kind == Kind::Transfer).then_some(AccountId(second)),
@@ -292,13 +268,13 @@ impl Record {
             previous: [Lsn(u64_at(AT_PREVIOUS)), Lsn(u64_at(AT_PREVIOUS + 8))],
             key: keyed.then_some(key),
         };
-        record.check_sense()?;
+        record.check_consistency()?;
         Ok(record)
     }
 
-    /// What the fields must be to each other.
+    /// Checks the fields against each other.
     #[inline]
-    fn check_sense(&self) -> Result<(), RecordError> {
+    fn check_consistency(&self) -> Result<(), RecordError> {
         if self.lsn == Lsn(0) || self.lsn.0 > MAX_LSN {
             return Err(RecordError::Lsn(self.lsn));
         }
@@ -314,7 +290,7 @@ impl Record {
         }
         for (place, there) in [self.is_done(), self.is_done() && second.is_some()].into_iter().enumerate() {
             let (balance, previous) = (self.balances[place], self.previous[place]);
-            // Who was given money has at least that much.
+            // An account that received money has at least that much.
             let gains = there && (self.kind == Kind::Deposit || place == 1);
             let least = if gains { self.amount } else { Cents::ZERO };
             if balance < least || (!there && balance != Cents::ZERO) {
@@ -342,7 +318,7 @@ pub fn synced_of(bytes: &RecordBytes) -> Lsn {
     Lsn(LittleEndian::read_u64(&bytes[AT_SYNCED..]))
 }
 
-/// The checksum that stands in a record's bytes.
+/// The checksum in a record's bytes.
 #[inline]
 #[must_use]
 pub fn stored_crc(bytes: &RecordBytes) -> u32 {
@@ -354,14 +330,14 @@ pub fn stored_crc(bytes: &RecordBytes) -> u32 {
 #[inline]
 #[must_use]
 pub fn computed_crc(bytes: &RecordBytes, chain: u32) -> u32 {
-    // Continuing the predecessor's checksum over 124 bytes would say the same and take half as long again: the checksum's
-    // wide steps want whole blocks, and begin at 128 bytes.
+    // Continuing the predecessor's checksum over 124 bytes would be as strong and take half as long again: the wide steps of the
+    // computation need whole blocks, and begin at 128 bytes.
     let mut block = *bytes;
     LittleEndian::write_u32(&mut block[AT_CRC..], chain);
     crc32fast::hash(&block)
 }
 
-/// Completes a record that is about to be written behind one of checksum `chain`; gives its own checksum.
+/// Completes a record that will be written behind one of checksum `chain`; gives its own checksum.
 ///
 /// `synced` is the highest LSN known to be durable: recovery tells a torn tail from a damaged journal by it.
 #[inline]

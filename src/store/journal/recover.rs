@@ -1,23 +1,23 @@
-//! From files to balances: the newest good snapshot, then the records behind it.
+//! Recovery: reads the newest good snapshot, then the records behind it.
 
-use super::aside::Kept;
-use super::closed::{self, DamagedMark};
 use super::directory::Directory;
-use super::flows::Flows;
+use super::quarantine::KeptTail;
 use super::record::Record;
 use super::recovery::{self, Damage, Known, RecoveryError, TornTail};
+use super::running_totals::RunningTotals;
 use super::segment::{self, first_of};
+use super::shutdown_mark::{self, DamagedMark};
 use super::snapshot::{self, Damaged, Snapshot};
 use super::writer::{Writer, WriterError};
 use crate::base::vocab::{AccountId, Cents, Lsn};
 
-/// Who takes in what the journal holds.
+/// Receives what recovery reads.
 pub trait Replay {
-    /// Account `account` held `balance` after record `lsn` (0: since it was opened). Comes once for each account, in order,
-    /// before any record.
+    /// Account `account` held `balance` after record `lsn` (0: since it was opened). Called once for each account, in order, before
+    /// any record.
     fn snapshot_account(&mut self, account: AccountId, balance: Cents, lsn: Lsn);
 
-    /// A record, in order. It changes an account only if it was done and is newer than what the account is of.
+    /// The next record. It changes an account only if it was done and is newer than the account.
     fn record(&mut self, record: &Record);
 }
 
@@ -26,21 +26,20 @@ pub trait Replay {
 #[must_use = "a server writes behind it"]
 pub struct Recovered {
     directory: Directory,
-    chain: u32,
     /// The last record; 0 for none.
     pub end: Lsn,
     /// The record after which the snapshot was taken; 0 for none.
     pub snapshot: Lsn,
     /// Records that were handed on.
     pub records: u64,
-    /// What a power failure left of a batch that was never acknowledged. [`Recovered::cut_torn_tail`] cuts it.
+    /// What a power failure left of a batch that was never acknowledged; see [`Recovered::truncate_torn_tail`].
     pub torn: Option<TornTail>,
     /// Snapshots that could not be used.
     pub damaged_snapshots: Vec<Damaged>,
-    /// The mark of the last orderly stop, where it could not be used.
+    /// The mark of the last orderly stop, if it could not be used.
     pub damaged_mark: Option<DamagedMark>,
     /// All deposits and withdrawals, up to the end.
-    pub flows: Flows,
+    pub totals: RunningTotals,
 }
 
 /// Records between two calls of `progress`.
@@ -48,11 +47,8 @@ const PROGRESS_EVERY: u64 = 1 << 16;
 
 /// Reads the newest good snapshot and the records behind it, and hands them to `replay`. Changes nothing.
 ///
-/// Records from `from_at_most` on are handed on as well where their segments are still there, although the snapshot holds
-/// what they did. `progress` is called now and then with the record that was read.
-///
-/// # Errors
-/// Every [`RecoveryError`].
+/// Records from `from_at_most` on are handed on as well, if their segments exist, although the snapshot holds their results.
+/// `progress` is called now and then with the record that was read.
 pub fn recover(
     directory: &Directory,
     from_at_most: Lsn,
@@ -61,25 +57,25 @@ pub fn recover(
 ) -> Result<Recovered, RecoveryError> {
     let found = snapshot::newest_good(directory)?;
     let opening = directory.openings().total();
-    let (cut, newest, flows) = match &found.snapshot {
-        None => (Lsn(0), Lsn(0), Flows::new(opening, Cents::ZERO, Cents::ZERO)),
+    let (cut, newest, totals) = match &found.snapshot {
+        None => (Lsn(0), Lsn(0), RunningTotals::new(opening, Cents::ZERO, Cents::ZERO)),
         Some(Snapshot { header, newest, .. }) => {
-            (header.lsn, *newest, Flows::new(opening, header.deposited, header.withdrawn))
+            (header.lsn, *newest, RunningTotals::new(opening, header.deposited, header.withdrawn))
         }
     };
-    let flows = flows.ok_or(RecoveryError::TooMuchOpened { opening })?;
+    let totals = totals.ok_or(RecoveryError::TooMuchOpened { opening })?;
     feed_accounts(directory, found.snapshot.as_ref(), replay)?;
-    let (closed, damaged_mark) = closed::read(directory)?.map_or_else(|mark| (Lsn(0), Some(mark)), |lsn| (lsn, None));
+    let (closed, damaged_mark) =
+        shutdown_mark::read(directory)?.map_or_else(|mark| (Lsn(0), Some(mark)), |lsn| (lsn, None));
     let mut recovered = Recovered {
         directory: directory.clone(),
-        chain: directory.first_chain(),
         end: Lsn(0),
         snapshot: cut,
         records: 0,
         torn: None,
         damaged_snapshots: found.damaged,
         damaged_mark,
-        flows,
+        totals,
     };
     let Some(start) = start_of(directory, [cut, closed], from_at_most, &recovered.damaged_snapshots)? else {
         return Ok(recovered);
@@ -88,8 +84,8 @@ pub fn recover(
     let mut beyond = None;
     let scanned = recovery::scan(directory, start, known, |record| {
         if record.lsn > cut {
-            match recovered.flows.after(record) {
-                Some(flows) => recovered.flows = flows,
+            match recovered.totals.after(record) {
+                Some(totals) => recovered.totals = totals,
                 None => _ = beyond.get_or_insert(record.lsn),
             }
         }
@@ -102,13 +98,13 @@ pub fn recover(
         }
     })?;
     if let Some(lsn) = beyond {
-        return Err(recovery::corrupt(directory, lsn, Damage::Flows));
+        return Err(RecoveryError::corrupt(directory, lsn, Damage::Totals));
     }
-    (recovered.end, recovered.chain, recovered.torn) = (scanned.end, scanned.chain, scanned.torn);
+    (recovered.end, recovered.torn) = (scanned.end, scanned.torn);
     Ok(recovered)
 }
 
-/// Every account once: from the snapshot, or as it was opened.
+/// Hands on every account once: from the snapshot, or as it was opened.
 fn feed_accounts(
     directory: &Directory,
     snapshot: Option<&Snapshot>,
@@ -130,8 +126,8 @@ fn feed_accounts(
     Ok(())
 }
 
-/// The first record of the segment to begin with, so that the snapshot's record and `from_at_most` are reached; `None` where
-/// there is no journal and there never was.
+/// The first record of the segment to begin with, so that the snapshot's record and `from_at_most` are read; `None` where there is
+/// no journal and never was one.
 fn start_of(
     directory: &Directory,
     [cut, closed]: [Lsn; 2],
@@ -140,7 +136,7 @@ fn start_of(
 ) -> Result<Option<Lsn>, RecoveryError> {
     let segments = segment::list(directory)?;
     let per_segment = directory.records_per_segment();
-    // The segment of the snapshot's own record, not of the next: it knows the checksum to go on from.
+    // The segment of the snapshot's own record, not of the next: it holds the checksum to go on from.
     let needed = first_of(Lsn(cut.0.max(1)), per_segment);
     let wanted = first_of(Lsn(from_at_most.0.max(1)), per_segment).min(needed);
     let gone = |oldest| RecoveryError::BeginningGone { oldest, wanted: needed, damaged: damaged.to_vec() };
@@ -156,29 +152,26 @@ fn start_of(
 }
 
 impl Recovered {
-    /// Cuts the torn tail, if there is one, and keeps what it was, under the time `now`, in seconds since 1970. Afterwards any process
-    /// may go on behind [`Recovered::end`], by [`Writer::resume`].
-    ///
-    /// # Errors
-    /// The tail cannot be kept, or cannot be cut.
-    pub fn cut_torn_tail(&mut self, now: u64) -> Result<Option<Kept>, RecoveryError> {
-        self.torn.take().map(|torn| recovery::cut(&self.directory, torn.from, now)).transpose()
+    /// Truncates the torn tail, if there is one, and keeps a copy of it under the time `now`, in seconds since 1970. Afterwards any
+    /// process may go on behind [`Recovered::end`] by [`Writer::resume`].
+    pub fn truncate_torn_tail(&mut self, now: u64) -> Result<Option<KeptTail>, RecoveryError> {
+        self.torn.take().map(|torn| recovery::truncate(&self.directory, torn.from, now)).transpose()
     }
 
-    /// [`Recovered::cut_torn_tail`], and goes on writing behind the last good record.
+    /// [`Recovered::truncate_torn_tail`], and goes on writing behind the last good record.
     ///
     /// # Errors
-    /// The tail cannot be kept or cut, or [`Writer::resume`]'s.
+    /// The tail cannot be copied or truncated, or those of [`Writer::resume`].
     pub fn into_writer(mut self, now: u64) -> Result<Writer, StartError> {
-        self.cut_torn_tail(now)?;
-        Ok(Writer::go_on(&self.directory, self.end, self.chain)?)
+        self.truncate_torn_tail(now)?;
+        Ok(Writer::resume(&self.directory, self.end)?)
     }
 }
 
 /// Why writing cannot begin behind a recovered journal.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// The torn tail could not be cut.
+    /// The torn tail could not be truncated.
     #[error(transparent)]
     Cut(#[from] RecoveryError),
     /// The writer could not begin.

@@ -1,16 +1,16 @@
-//! Going on with a damaged journal, when somebody has decided to: what is before the damage is kept, what is behind it is
-//! moved aside, and nothing is thrown away.
+//! Repair of a damaged journal, which an operator must ask for: what is before the damage stays, what is behind it is moved into
+//! quarantine, and nothing is deleted.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use super::aside::Aside;
-use super::closed;
 use super::directory::Directory;
 use super::error::{DiskError, Step};
-use super::record::{self, RECORD_BYTES, RecordBytes};
+use super::quarantine::Quarantine;
+use super::record::{self, RECORD_BYTES};
 use super::recovery::{self, Damage, Known, RecoveryError};
 use super::segment::{self, HEADER_BYTES, HeaderError, Segment, State, bytes_of_segment, first_of, offset_of};
+use super::shutdown_mark;
 use super::snapshot::{self, Snapshot};
 use crate::base::vocab::Lsn;
 
@@ -21,7 +21,7 @@ pub struct Report {
     pub end: Lsn,
     /// What was wrong, and what was done about it, in order; empty when the journal was whole.
     pub done: Vec<String>,
-    /// Where that is which was removed, if anything was.
+    /// The folder of what was removed, if anything was.
     pub removed: Option<PathBuf>,
 }
 
@@ -32,15 +32,15 @@ impl fmt::Display for Report {
     }
 }
 
-/// Cuts the journal at the first record that is damaged, and moves what was behind it, and snapshots that hold it, into
-/// `DATA/removed-{now}/`; `now` is in seconds since 1970. A header that can be known from the rest is written anew.
+/// Truncates the journal at the first damaged record, and moves what was behind it, and snapshots that hold it, into
+/// `DATA/removed-{now}/`; `now` is in seconds since 1970. A damaged header that follows from the records is written anew.
 ///
 /// Only while no server runs. May be interrupted anywhere and run again.
 ///
 /// # Errors
-/// [`RecoveryError::Disk`]; and [`RecoveryError::Corrupt`] where not even the beginning of the journal can be relied on.
+/// [`RecoveryError::Disk`]; and [`RecoveryError::Corrupt`] where the first segment itself is damaged.
 pub fn repair(directory: &Directory, now: u64) -> Result<Report, RecoveryError> {
-    let aside = Aside::new(directory, &format!("removed-{now}"));
+    let aside = Quarantine::new(directory, &format!("removed-{now}"));
     let mut repair = Repair { directory, aside, report: Report::default() };
     repair.run()?;
     let removed = repair.aside.made().map(Path::to_owned);
@@ -49,7 +49,7 @@ pub fn repair(directory: &Directory, now: u64) -> Result<Report, RecoveryError> 
 
 struct Repair<'a> {
     directory: &'a Directory,
-    aside: Aside<'a>,
+    aside: Quarantine<'a>,
     report: Report,
 }
 
@@ -60,7 +60,7 @@ impl Repair<'_> {
 
     fn run(&mut self) -> Result<(), RecoveryError> {
         self.rebuild_headers()?;
-        let closed = match closed::read(self.directory)? {
+        let closed = match shutdown_mark::read(self.directory)? {
             Ok(closed) => closed,
             Err(damaged) => {
                 self.say(damaged.to_string());
@@ -69,32 +69,32 @@ impl Repair<'_> {
         };
         let segments = segment::list(self.directory)?;
         if let Some(&start) = segments.first() {
-            self.report.end = self.cut_at_damage(start, closed)?;
+            self.report.end = self.truncate_at_damage(start, closed)?;
         }
-        // When all that it speaks of is cut: begun again after an interruption, the damage would else look like a torn tail.
+        // After everything else: otherwise the damage would look like a torn tail when an interrupted repair is run again.
         if self.report.end < closed {
-            self.move_aside(&closed::path_of(self.directory))?;
+            self.quarantine(&shutdown_mark::path_of(self.directory))?;
         }
         self.move_snapshots()
     }
 
-    /// Cuts the journal, which begins with record `start`, where it is damaged; the last record that is left.
-    fn cut_at_damage(&mut self, start: Lsn, closed: Lsn) -> Result<Lsn, RecoveryError> {
+    /// Truncates the journal, which begins with record `start`, where it is damaged; gives the last record that is left.
+    fn truncate_at_damage(&mut self, start: Lsn, closed: Lsn) -> Result<Lsn, RecoveryError> {
         let known = Known { closed, ..Known::default() };
         match recovery::scan(self.directory, start, known, |_| ()) {
             Ok(scanned) => Ok(scanned.end),
             Err(corrupt @ RecoveryError::Corrupt { lsn, .. }) if lsn == start && start > Lsn(1) => Err(corrupt),
             Err(RecoveryError::Corrupt { path, offset, lsn, damage }) => {
                 self.say(format!("record {lsn}, byte {offset} of {}: {damage}", path.display()));
-                self.cut(lsn, &damage)?;
+                self.truncate(lsn, &damage)?;
                 Ok(recovery::scan(self.directory, start, Known::default(), |_| ())?.end)
             }
             Err(other) => Err(other),
         }
     }
 
-    /// Writes damaged headers anew where the records say what stood there: the checksum that the first record continues
-    /// from is known from the segment before, and the first record agrees with it.
+    /// Writes damaged headers anew where the records tell their contents: the checksum that the first record continues from is in the
+    /// segment before, and the first record agrees with it.
     fn rebuild_headers(&mut self) -> Result<(), RecoveryError> {
         for first in segment::list(self.directory)? {
             let Some(segment) = Segment::open(self.directory, first)? else { continue };
@@ -106,7 +106,7 @@ impl Repair<'_> {
                 Some(crc) => crc,
                 None => continue,
             };
-            let bytes = read_record(self.directory, &segment, first)?;
+            let bytes = segment.read_record(self.directory, first)?;
             if !bytes.is_some_and(|bytes| record::lsn_of(&bytes) == first && record::check(&bytes, previous_crc)) {
                 continue;
             }
@@ -126,19 +126,19 @@ impl Repair<'_> {
         let last = Lsn(first.0 - 1);
         let before = Segment::open(self.directory, first_of(last, self.directory.records_per_segment()))?;
         let Some(segment) = before else { return Ok(None) };
-        let bytes = read_record(self.directory, &segment, last)?;
+        let bytes = segment.read_record(self.directory, last)?;
         Ok(bytes.filter(|bytes| record::lsn_of(bytes) == last).map(|bytes| record::stored_crc(&bytes)))
     }
 
-    /// Moves aside what is behind the record before `lsn`.
-    fn cut(&mut self, lsn: Lsn, damage: &Damage) -> Result<(), RecoveryError> {
+    /// Moves everything from record `lsn` on into quarantine.
+    fn truncate(&mut self, lsn: Lsn, damage: &Damage) -> Result<(), RecoveryError> {
         let per_segment = self.directory.records_per_segment();
         let here = first_of(lsn, per_segment);
         let whole = matches!(damage, Damage::Header(_) | Damage::Missing);
         // From the newest on, so that an interruption leaves no gap.
         for first in segment::list(self.directory)?.into_iter().rev() {
             if first > here || (first == here && whole) {
-                self.move_aside(&self.directory.segment_path(first))?;
+                self.quarantine(&self.directory.segment_path(first))?;
             }
         }
         let Some(segment) = Segment::open(self.directory, here)?.filter(|_| !whole) else { return Ok(()) };
@@ -154,7 +154,7 @@ impl Repair<'_> {
         Ok(())
     }
 
-    /// Moves snapshots aside that hold what the journal no longer does; damaged ones stay.
+    /// Moves snapshots that hold what the journal no longer holds into quarantine; damaged ones stay.
     fn move_snapshots(&mut self) -> Result<(), RecoveryError> {
         for lsn in snapshot::list(self.directory)? {
             let beyond = match Snapshot::open(self.directory, lsn)? {
@@ -162,14 +162,14 @@ impl Repair<'_> {
                 Err(_) => false,
             };
             if beyond {
-                self.move_aside(&snapshot::path_of(self.directory, lsn))?;
+                self.quarantine(&snapshot::path_of(self.directory, lsn))?;
             }
         }
         Ok(())
     }
 
-    fn move_aside(&mut self, path: &Path) -> Result<(), DiskError> {
-        let to = self.aside.move_here(path)?;
+    fn quarantine(&mut self, path: &Path) -> Result<(), DiskError> {
+        let to = self.aside.move_in(path)?;
         self.say(format!("{} was moved to {}", path.display(), to.display()));
         Ok(())
     }
@@ -180,16 +180,8 @@ impl Repair<'_> {
             return Ok(());
         }
         let name = format!("{:020}.{what}-from-byte-{from}", segment.first.0);
-        let path = self.aside.copy_here(segment, from, to, &name)?;
+        let path = self.aside.copy_in(segment, from, to, &name)?;
         self.say(format!("bytes {from} to {to} of {} were saved as {}", segment.path.display(), path.display()));
         Ok(())
     }
-}
-
-/// The bytes of record `lsn`, where the file has them.
-fn read_record(directory: &Directory, segment: &Segment, lsn: Lsn) -> Result<Option<RecordBytes>, DiskError> {
-    let mut bytes = [0; RECORD_BYTES];
-    let offset = offset_of(lsn, directory.records_per_segment());
-    let filled = segment.file.read_at(&mut bytes, offset).step("read", &segment.path)?;
-    Ok((filled == RECORD_BYTES).then_some(bytes))
 }

@@ -1,7 +1,7 @@
 //! Segments: the files that hold the journal, `DATA/journal/{first LSN}.segment`.
 //!
 //! A segment is a block of 4096 bytes, the header, and room for a fixed number of records, so a record's place is
-//! arithmetic. It is *prepared* ahead of need: its space reserved, written full of zeros and synced, for a file that neither
+//! arithmetic. It is *prepared* ahead of need: its space is reserved, filled with zeros and synced, because a file that neither
 //! grows nor changes its map is synced about twice as fast. It is *activated* by the first record that comes into it: the
 //! header is written again, now with the checksum of the record before, and synced together with that record.
 //!
@@ -16,8 +16,8 @@ use byteorder::{ByteOrder, LittleEndian};
 
 use super::directory::{Directory, IDENTITY_BYTES, Identity};
 use super::disk::{Blocks, DiskFile};
-use super::error::{DiskError, Step};
-use super::record::RECORD_BYTES;
+use super::error::{DiskError, Step, if_found};
+use super::record::{RECORD_BYTES, RecordBytes};
 use crate::base::limits::MAX_LSN;
 use crate::base::vocab::Lsn;
 
@@ -25,7 +25,7 @@ use crate::base::vocab::Lsn;
 pub const RECORDS_PER_SEGMENT: u64 = 1 << 19;
 /// Bytes before the first record.
 pub const HEADER_BYTES: usize = 4096;
-/// Bytes that are read or written in one call where much is.
+/// Bytes that are read or written in one call at most.
 pub(super) const CHUNK_BYTES: usize = 1 << 20;
 
 const MAGIC: &[u8; 8] = b"VLTSEGMT";
@@ -44,11 +44,9 @@ const AT_ZEROS: usize = AT_CRC + 4;
 const _: () = {
     assert!(AT_ZEROS <= 512, "one sector");
     assert!(HEADER_BYTES.is_multiple_of(512) && CHUNK_BYTES.is_multiple_of(RECORD_BYTES));
-    assert!(RECORD_BYTES as u64 == RECORD_STRIDE);
 };
 
-/// [`RECORD_BYTES`] as offsets count.
-const RECORD_STRIDE: u64 = 128;
+const RECORD_STRIDE: u64 = RECORD_BYTES as u64;
 
 /// The first record of the segment that holds record `lsn`.
 #[must_use]
@@ -70,7 +68,13 @@ pub fn bytes_of_segment(records_per_segment: u64) -> u64 {
     HEADER_BYTES as u64 + records_per_segment * RECORD_STRIDE
 }
 
-/// What a segment's header says about its life.
+/// The bytes from `from` to `to` in pieces of at most [`CHUNK_BYTES`]: the offset and the length of each.
+pub(super) fn chunks(from: u64, to: u64) -> impl Iterator<Item = (u64, usize)> {
+    let length = move |at| usize::try_from(to - at).map_or(CHUNK_BYTES, |left| left.min(CHUNK_BYTES));
+    (from..to).step_by(CHUNK_BYTES).map(move |at| (at, length(at)))
+}
+
+/// The state of a segment, as its header has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
     /// No record was ever synced into it.
@@ -82,7 +86,7 @@ pub enum State {
     },
 }
 
-/// Why a header does not fit its place.
+/// Why a header is not accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HeaderError {
     /// The file ends within it.
@@ -100,7 +104,7 @@ pub enum HeaderError {
     /// Of another data directory.
     #[error("the segment belongs to another data directory")]
     Identity,
-    /// The file has another's name.
+    /// The file is named after another record.
     #[error("the header says that its first record is {0}, the file's name says otherwise")]
     First(Lsn),
     /// Of another size.
@@ -178,11 +182,8 @@ impl Segment {
     /// Opens the segment that begins with record `first`, if it is there.
     pub(super) fn open(directory: &Directory, first: Lsn) -> Result<Option<Self>, DiskError> {
         let path = directory.segment_path(first);
-        match directory.disk().open(&path) {
-            Ok(file) => Ok(Some(Segment { first, path, file })),
-            Err(none) if none.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            Err(failed) => Err(failed).step("open", &path),
-        }
+        let file = if_found(directory.disk().open(&path)).step("open", &path)?;
+        Ok(file.map(|file| Segment { first, path, file }))
     }
 
     /// Reads the header.
@@ -192,27 +193,29 @@ impl Segment {
         Ok(decode_header(directory, self.first, &bytes[..filled]))
     }
 
-    /// Writes the header; it is for the caller to sync.
+    /// Record `lsn` as it is in the file; `None` where the file ends before it does.
+    pub(super) fn read_record(&self, directory: &Directory, lsn: Lsn) -> Result<Option<RecordBytes>, DiskError> {
+        let mut bytes = [0; RECORD_BYTES];
+        let offset = offset_of(lsn, directory.records_per_segment());
+        let filled = self.file.read_at(&mut bytes, offset).step("read", &self.path)?;
+        Ok((filled == RECORD_BYTES).then_some(bytes))
+    }
+
+    /// Writes the header; the caller must sync it.
     pub(super) fn write_header(&self, directory: &Directory, state: State) -> Result<(), DiskError> {
         self.file.write_at(&encode_header(directory, self.first, state), 0).step("write the header of", &self.path)
     }
 }
 
-/// The first records of all segments, in order. Other files of the folder are passed over; see [`strangers`].
-///
-/// # Errors
-/// The folder cannot be listed.
+/// The first records of all segments, in order. Other files of the folder are skipped; see [`misnamed`].
 pub fn list(directory: &Directory) -> Result<Vec<Lsn>, DiskError> {
     let mut found: Vec<_> = names(directory)?.iter().filter_map(|name| first_by_name(directory, name)).collect();
     found.sort_unstable();
     Ok(found)
 }
 
-/// Files that are named like segments, and begin with a record that no segment begins with, or that there can never be.
-///
-/// # Errors
-/// The folder cannot be listed.
-pub fn strangers(directory: &Directory) -> Result<Vec<PathBuf>, DiskError> {
+/// Files that are named like segments, but after a record that no segment begins with.
+pub fn misnamed(directory: &Directory) -> Result<Vec<PathBuf>, DiskError> {
     let mut names = names(directory)?;
     names.retain(|name| name.ends_with(SUFFIX) && first_by_name(directory, name).is_none());
     Ok(names.into_iter().map(|name| directory.journal().join(name)).collect())
@@ -225,7 +228,7 @@ fn names(directory: &Directory) -> Result<Vec<String>, DiskError> {
     directory.disk().list(&folder).step("list", &folder)
 }
 
-/// The first record of the segment of that name, where it is one. All that is computed from it is far from the end of 64 bits.
+/// The first record of the segment of that name, if it is one. It is bounded, so no computation with it overflows.
 fn first_by_name(directory: &Directory, name: &str) -> Option<Lsn> {
     let first = lsn_by_name(name, SUFFIX)?;
     (first.0 > 0 && first_of(first, directory.records_per_segment()) == first).then_some(first)
@@ -238,21 +241,18 @@ pub(super) fn lsn_by_name(name: &str, suffix: &str) -> Option<Lsn> {
     digits.parse().ok().filter(|&lsn| lsn <= MAX_LSN).map(Lsn)
 }
 
-/// Where a segment stands until it is whole.
+/// The path of a segment until it is whole.
 fn temporary(directory: &Directory) -> PathBuf {
     directory.journal().join("preparing.tmp")
 }
 
-/// Removes what a preparation that did not end has left.
+/// Removes what an interrupted preparation has left.
 pub(super) fn remove_unfinished(directory: &Directory) -> Result<(), DiskError> {
     let path = temporary(directory);
-    match directory.disk().remove(&path) {
-        Err(none) if none.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        other => other.step("remove", &path),
-    }
+    if_found(directory.disk().remove(&path)).map(|_| ()).step("remove", &path)
 }
 
-/// Makes the segment that begins with record `first`, whole and durable; gives up between two writes once `stop` is set.
+/// Makes the segment that begins with record `first`, whole and durable; gives up between two writes when `stop` is set.
 pub(super) fn prepare(directory: &Directory, first: Lsn, stop: &AtomicBool) -> Result<(), DiskError> {
     let path = temporary(directory);
     let made = write_zeros(directory, first, &path, stop).and_then(|whole| {
@@ -261,34 +261,31 @@ pub(super) fn prepare(directory: &Directory, first: Lsn, stop: &AtomicBool) -> R
         }
         let name = directory.segment_path(first);
         directory.disk().rename(&path, &name).step("put in place", &name)?;
-        directory.disk().sync_dir(&directory.journal()).step("sync the directory", &directory.journal())
+        directory.sync(&directory.journal())
     });
     if made.is_err() || stop.load(Ordering::Relaxed) {
-        // Gives the space back, if it can; the next preparation writes over it anyway.
+        // Gives the space back, if possible; the next preparation overwrites the file anyway.
         let _ = directory.disk().remove(&path);
     }
     made
 }
 
-/// Whether it came to the end.
+/// Whether it was not stopped before the end.
 fn write_zeros(directory: &Directory, first: Lsn, path: &Path, stop: &AtomicBool) -> Result<bool, DiskError> {
     let bytes = bytes_of_segment(directory.records_per_segment());
     let file = directory.disk().create(path).step("make", path)?;
     file.allocate(bytes).step("reserve the space of", path)?;
     file.write_at(&encode_header(directory, first, State::Prepared), 0).step("write", path)?;
     file.sync_data().step("sync", path)?;
-    // Past the page cache: nobody reads them there.
+    // Past the page cache, where nobody would read them.
     let file = directory.disk().open_direct(path).step("open", path)?;
     let mut blocks = Blocks::default();
     let zeros = blocks.of_length(CHUNK_BYTES);
-    let mut at = HEADER_BYTES as u64;
-    while at < bytes {
+    for (at, length) in chunks(HEADER_BYTES as u64, bytes) {
         if stop.load(Ordering::Relaxed) {
             return Ok(false);
         }
-        let length = usize::try_from(bytes - at).unwrap_or(CHUNK_BYTES).min(CHUNK_BYTES);
         file.write_at(&zeros[..length], at).step("write zeros into", path)?;
-        at += length as u64;
     }
     file.sync_all().step("sync", path)?;
     Ok(true)
@@ -334,7 +331,7 @@ mod tests {
         names.iter().for_each(|(name, _)| std::fs::write(directory.journal().join(name), b"").unwrap());
         std::fs::write(directory.journal().join("notes"), b"").unwrap();
         assert_eq!(list(&directory).unwrap(), [Lsn(1), Lsn(last)]);
-        let strange = strangers(&directory).unwrap();
+        let strange = misnamed(&directory).unwrap();
         let mut wanted: Vec<_> =
             names.iter().filter(|(_, ours)| !ours).map(|(name, _)| directory.journal().join(name)).collect();
         wanted.sort();

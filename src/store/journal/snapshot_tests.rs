@@ -33,7 +33,7 @@ fn recovery_starts_from_the_snapshot_and_takes_the_records_behind_it() {
     let (recovered, taken) = recover_on(&disk);
     let recovered = recovered.unwrap();
     assert_eq!((recovered.end, recovered.snapshot, recovered.records), (Lsn(35), Lsn(22), 35), "all are still there");
-    assert_eq!(recovered.flows.deposited, Cents(35));
+    assert_eq!(recovered.totals.deposited, Cents(35));
     assert_eq!(taken.accounts, [(0, 1020, 20), (1, 1021, 21), (2, 1022, 22), (3, 1023, 23)]);
     // Without the first segments, and without a wish for what was before.
     let mut writer = recovered.into_writer(0).unwrap();
@@ -134,7 +134,7 @@ fn a_record_with_which_more_was_deposited_than_there_can_be_is_damage() {
     (0..ACCOUNTS).for_each(|_| writer.push(Cents(1), Lsn(8)).unwrap());
     writer.finish(Lsn(8)).unwrap();
     let error = recover_on(&disk).0.unwrap_err();
-    assert!(matches!(error, RecoveryError::Corrupt { lsn: Lsn(9), damage: recovery::Damage::Flows, .. }), "{error}");
+    assert!(matches!(error, RecoveryError::Corrupt { lsn: Lsn(9), damage: recovery::Damage::Totals, .. }), "{error}");
 }
 
 #[test]

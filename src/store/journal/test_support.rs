@@ -38,7 +38,7 @@ pub fn batch(from: u64, count: u64) -> Vec<RecordBytes> {
 
 pub fn append(writer: &mut Writer, count: u64) {
     let lsn = writer.last().0 + count;
-    assert!(writer.has_room_within(Lsn(lsn), std::time::Duration::from_secs(60)));
+    assert!(writer.wait_until_prepared(Lsn(lsn), std::time::Duration::from_secs(60)));
     writer.append(&mut batch(writer.last().0 + 1, count), writer.durable()).unwrap();
 }
 
@@ -79,7 +79,7 @@ pub fn one_by_one(count: u64) -> Forgetful {
         writer.sync().unwrap();
     }
     // The segment that is always ahead.
-    assert!(writer.has_room_within(Lsn(count + PER_SEGMENT), std::time::Duration::from_secs(60)));
+    assert!(writer.wait_until_prepared(Lsn(count + PER_SEGMENT), std::time::Duration::from_secs(60)));
     drop(writer);
     disk
 }

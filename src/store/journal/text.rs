@@ -1,13 +1,12 @@
-//! Small files of text that a person can read, one statement a line, with the checksum of all lines above as the last.
+//! Small text files: one statement a line, with the checksum of all lines above as the last.
 
 use std::fmt::Write;
-use std::io;
 use std::path::Path;
 
 use super::disk::Disk;
-use super::error::{DiskError, Step};
+use super::error::{DiskError, Step, if_found};
 
-/// No such file is larger.
+/// The largest such file.
 const MOST_BYTES: u64 = 16 << 20;
 const CHECKSUM: &str = "crc32 ";
 
@@ -29,11 +28,8 @@ pub(super) fn unseal(text: &str) -> Result<&str, &'static str> {
 
 /// The text of a small file, if there is one; what is wrong, where it is none.
 pub(super) fn read(disk: &dyn Disk, path: &Path) -> Result<Option<Result<String, &'static str>>, DiskError> {
-    let file = match disk.open(path) {
-        Err(none) if none.kind() == io::ErrorKind::NotFound => return Ok(None),
-        other => other.step("open", path)?,
-    };
-    let length = file.len().step("measure", path)?;
+    let Some(file) = if_found(disk.open(path)).step("open", path)? else { return Ok(None) };
+    let length = file.size().step("measure", path)?;
     if length > MOST_BYTES {
         return Ok(Some(Err("it is larger than 16 MiB")));
     }

@@ -1,29 +1,28 @@
-//! The one who adds to the journal.
+//! Appends to the journal.
 //!
-//! A batch is sealed and written, then synced; only then may anybody be told that it was done. A batch that could not be
-//! written for want of space may be tried again, for nobody was told. A failed sync is final: the kernel may have dropped
-//! what it could not write and report success the next time, so that nothing can be said of the file any more but by reading
-//! it after a restart.
+//! A batch is sealed and written, then synced; only then may it be acknowledged. A batch that could not be written for want of
+//! space may be tried again, because it was not acknowledged. A failed sync is final: the kernel may have dropped what it could not
+//! write and report success the next time. So only reading the file after a restart can tell what is in it.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::closed;
 use super::directory::Directory;
 use super::disk::{BLOCK_BYTES, Blocks};
-use super::error::{DiskError, Step};
-use super::record::{self, RECORD_BYTES, Record, RecordBytes, RecordError};
-use super::room::{Preparer, Room};
+use super::error::{DiskError, Step, not_found};
+use super::preparer::Preparer;
+use super::record::{self, Record, RecordBytes, RecordError};
 use super::segment::{self, Segment, State, bytes_of_segment, first_of, offset_of};
+use super::shutdown_mark;
 use crate::base::vocab::Lsn;
 
 /// Why a journal cannot be written.
 #[derive(Debug, thiserror::Error)]
 pub enum WriterError {
-    /// Looking for the place to go on from.
+    /// A file could not be used when writing began.
     #[error(transparent)]
     Disk(#[from] DiskError),
-    /// The record to go on from is not where it should be.
+    /// The record to go on behind is not where it should be.
     #[error("record {lsn} is not in the journal at {}, so writing cannot go on behind it; restart, to recover", directory.path().display())]
     NotThere {
         /// The record.
@@ -31,7 +30,7 @@ pub enum WriterError {
         /// Where it should be.
         directory: Directory,
     },
-    /// The thread that prepares segments.
+    /// The thread that prepares segments cannot be started.
     #[error("cannot start the thread that prepares segments: {0}")]
     Thread(std::io::Error),
     /// A record that is not the next one; nothing was written.
@@ -50,9 +49,9 @@ pub enum WriterError {
         /// What is wrong with it.
         source: RecordError,
     },
-    /// There is no prepared segment for it yet; nothing was written. [`Writer::room`] says whether there will be.
+    /// There is no prepared segment for it yet; nothing was written. [`Writer::prepare_failure`] says whether there will be.
     #[error("no room is prepared for record {lsn}: it ends with record {end}")]
-    NoRoom {
+    NotPrepared {
         /// The last record of the batch.
         lsn: Lsn,
         /// The last record that there is room for.
@@ -78,32 +77,23 @@ pub struct Writer {
     unsynced: Vec<Segment>,
     current: Option<Segment>,
     blocks: Blocks,
-    begun: Begun,
+    partial: PartialBlock,
     preparer: Preparer,
     failed: Option<Arc<DiskError>>,
 }
 
 impl Writer {
-    /// Goes on behind record `after` (0: from the start) while the machine has been running all the time: after the death of
-    /// an earlier writer's process, with `after` the last record that is known durable. Whatever the dead writer wrote behind
-    /// it is written again by the caller, from where it still is. After a start of the machine it is recovery that knows
-    /// where to go on.
+    /// Goes on behind record `after` (0: from the start) after the death of an earlier writer's process, while the machine has kept
+    /// running. `after` is the last record that is known durable. The caller writes again what the dead writer wrote behind it. After
+    /// a start of the machine, recovery tells where to go on.
     ///
-    /// Waits until there is room for a record, or none can be had.
-    ///
-    /// # Errors
-    /// [`WriterError::Disk`], [`WriterError::NotThere`], [`WriterError::Thread`].
+    /// Waits until there is room for a record, or preparing it has failed.
     pub fn resume(directory: &Directory, after: Lsn) -> Result<Self, WriterError> {
         let chain = if after == Lsn(0) { directory.first_chain() } else { crc_of(directory, after)? };
-        Self::go_on(directory, after, chain)
-    }
-
-    /// Goes on behind record `after` of checksum `chain`.
-    pub(super) fn go_on(directory: &Directory, after: Lsn, chain: u32) -> Result<Self, WriterError> {
         segment::remove_unfinished(directory)?;
         let segments = segment::list(directory)?;
         let room_of = |first: Lsn| Lsn(first.0 + directory.records_per_segment() - 1);
-        // The segment of `after` is there, and those that follow without a gap are room.
+        // The segment of `after` exists, and those that follow without a gap are prepared.
         let here = if after == Lsn(0) { Lsn(0) } else { room_of(first_of(after, directory.records_per_segment())) };
         let end = segments.into_iter().fold(here, |end, first| if first.0 == end.0 + 1 { room_of(first) } else { end });
         let preparer = Preparer::start(directory.clone(), end).map_err(WriterError::Thread)?;
@@ -115,13 +105,13 @@ impl Writer {
             unsynced: Vec::new(),
             current: None,
             blocks: Blocks::default(),
-            begun: Begun::default(),
+            partial: PartialBlock::default(),
             preparer,
             failed: None,
         };
-        writer.order_room();
-        // Whether there is room is the caller's to ask: a journal without space can still be read.
-        let _ = writer.has_room_within(Lsn(after.0 + 1), Duration::MAX);
+        writer.prepare_ahead();
+        // The caller checks whether there is room: a journal without space can still be read.
+        let _ = writer.wait_until_prepared(Lsn(after.0 + 1), Duration::MAX);
         Ok(writer)
     }
 
@@ -129,11 +119,11 @@ impl Writer {
     /// durable, at most [`Writer::durable`]. They are not durable before [`Writer::sync`].
     ///
     /// # Errors
-    /// [`WriterError::OutOfOrder`], [`WriterError::Record`], [`WriterError::NoRoom`]: nothing was written.
+    /// [`WriterError::OutOfOrder`], [`WriterError::Record`], [`WriterError::NotPrepared`]: nothing was written.
     /// [`WriterError::NoSpace`]: the same batch can be tried again. [`WriterError::Failed`]: final.
     pub fn append(&mut self, batch: &mut [RecordBytes], synced: Lsn) -> Result<(), WriterError> {
-        self.still_good()?;
-        self.admit(batch)?;
+        self.check_usable()?;
+        self.check_batch(batch)?;
         debug_assert!(synced <= self.durable, "recovery relies on it");
         let mut chain = self.chain;
         for bytes in batch.iter_mut() {
@@ -144,7 +134,7 @@ impl Writer {
         })?;
         self.last = Lsn(self.last.0 + batch.len() as u64);
         self.chain = chain;
-        self.order_room();
+        self.prepare_ahead();
         Ok(())
     }
 
@@ -153,7 +143,7 @@ impl Writer {
     /// # Errors
     /// [`WriterError::Failed`], which is final.
     pub fn sync(&mut self) -> Result<Lsn, WriterError> {
-        self.still_good()?;
+        self.check_usable()?;
         for segment in std::mem::take(&mut self.unsynced) {
             segment.file.sync_data().step("sync", &segment.path).map_err(|failure| self.fail(failure))?;
         }
@@ -161,14 +151,14 @@ impl Writer {
         Ok(self.durable)
     }
 
-    /// The orderly end: says, durably, up to where the journal is durable, so that damage up to there can be told from a torn tail
-    /// for ever.
+    /// Ends in order: stores durably up to where the journal is durable, so that later damage up to there can be told from a torn
+    /// tail.
     ///
     /// # Errors
     /// [`WriterError::Failed`] of an earlier call; [`WriterError::Disk`]: the mark of an earlier stop stays, and is still right.
     pub fn close(self) -> Result<(), WriterError> {
-        self.still_good()?;
-        Ok(closed::write(&self.directory, self.durable)?)
+        self.check_usable()?;
+        Ok(shutdown_mark::write(&self.directory, self.durable)?)
     }
 
     /// The last record that was written.
@@ -185,24 +175,25 @@ impl Writer {
 
     /// The last record that prepared segments have room for; a batch must end there or before.
     #[must_use]
-    pub fn end_of_room(&self) -> Lsn {
+    pub fn prepared_to(&self) -> Lsn {
         self.preparer.end()
     }
 
-    /// Whether the next segment can be had.
+    /// Why the next segment could not be prepared; `None` where it is prepared, or is being prepared. Preparing is not tried again
+    /// before [`Writer::retry_preparing`].
     #[must_use]
-    pub fn room(&self) -> Room {
-        self.preparer.room()
+    pub fn prepare_failure(&self) -> Option<Arc<DiskError>> {
+        self.preparer.failure()
     }
 
-    /// Tries again to prepare what [`Room::NoSpace`] told of; returns at once.
-    pub fn retry_room(&self) {
+    /// Tries again to prepare the next segment; returns at once.
+    pub fn retry_preparing(&self) {
         self.preparer.retry();
     }
 
     /// Waits until there is room up to record `lsn`, preparing it has failed, or `patience` is over; whether there is room.
     #[must_use]
-    pub fn has_room_within(&self, lsn: Lsn, patience: Duration) -> bool {
+    pub fn wait_until_prepared(&self, lsn: Lsn, patience: Duration) -> bool {
         self.preparer.want(lsn);
         self.preparer.wait(lsn, patience)
     }
@@ -219,20 +210,18 @@ impl Writer {
         ended.truncate(ended.len().saturating_sub(keep));
         // One by one from the oldest on, each durable before the next, so that a gap can never come from this.
         for &first in &ended {
-            let path = self.directory.segment_path(first);
-            self.directory.disk().remove(&path).step("remove", &path)?;
-            let folder = self.directory.journal();
-            self.directory.disk().sync_dir(&folder).step("sync the directory", &folder)?;
+            self.directory.remove(&self.directory.segment_path(first))?;
+            self.directory.sync(&self.directory.journal())?;
         }
         Ok(ended.len())
     }
 
-    /// One whole segment is always to be ahead.
-    fn order_room(&self) {
+    /// Keeps one whole segment ahead.
+    fn prepare_ahead(&self) {
         self.preparer.want(Lsn(self.last.0 + self.directory.records_per_segment()));
     }
 
-    fn still_good(&self) -> Result<(), WriterError> {
+    fn check_usable(&self) -> Result<(), WriterError> {
         self.failed.as_ref().map_or(Ok(()), |failure| Err(WriterError::Failed(Arc::clone(failure))))
     }
 
@@ -242,8 +231,8 @@ impl Writer {
         WriterError::Failed(failure)
     }
 
-    /// Whether the batch is what comes next and there is room for it: what recovery would refuse is never written.
-    fn admit(&self, batch: &[RecordBytes]) -> Result<(), WriterError> {
+    /// Checks that the batch comes next and that there is room for it. What recovery would refuse is never written.
+    fn check_batch(&self, batch: &[RecordBytes]) -> Result<(), WriterError> {
         for (expected, bytes) in (self.last.0 + 1..).map(Lsn).zip(batch) {
             let found = record::lsn_of(bytes);
             if found != expected {
@@ -251,11 +240,11 @@ impl Writer {
             }
             Record::decode(bytes).map_err(|source| WriterError::Record { lsn: found, source })?;
         }
-        let (lsn, end) = (Lsn(self.last.0 + batch.len() as u64), self.end_of_room());
-        if lsn > end { Err(WriterError::NoRoom { lsn, end }) } else { Ok(()) }
+        let (lsn, end) = (Lsn(self.last.0 + batch.len() as u64), self.prepared_to());
+        if lsn > end { Err(WriterError::NotPrepared { lsn, end }) } else { Ok(()) }
     }
 
-    /// Writes sealed records with one call per segment, in whole blocks: the first one has what was written into it before.
+    /// Writes sealed records with one call per segment, in whole blocks; the first block contains what was written into it before.
     fn write(&mut self, batch: &[RecordBytes]) -> Result<(), DiskError> {
         let per_segment = self.directory.records_per_segment();
         let (mut next, mut previous_crc, mut rest) = (Lsn(self.last.0 + 1), self.chain, batch);
@@ -263,13 +252,13 @@ impl Writer {
             let first = first_of(next, per_segment);
             let room = usize::try_from(first.0 + per_segment - next.0).unwrap_or(usize::MAX);
             let (piece, later) = rest.split_at(room.min(last + 1));
-            let segment = self.enter(first)?;
+            let segment = self.segment_to_write(first)?;
             let offset = offset_of(next, per_segment);
             let before = if next == first {
                 // The header, which makes the segment active by the same write.
                 segment::encode_header(&self.directory, first, State::Active { previous_crc }).to_vec()
             } else {
-                self.begun_block(&segment, offset)?
+                self.partial_block(&segment, offset)?
             };
             let (kept, records) = (before.len(), piece.as_flattened());
             let blocks = self.blocks.of_length(kept + records.len());
@@ -280,7 +269,7 @@ impl Writer {
             // A segment that is not made of whole blocks, on a disk that does not ask for them, is not made longer.
             let within = usize::try_from(bytes_of_segment(per_segment) - start).unwrap_or(usize::MAX).min(blocks.len());
             segment.file.write_at(&blocks[..within], start).step("write", &segment.path)?;
-            self.begun = Begun::after(blocks, offset + records.len() as u64, first);
+            self.partial = PartialBlock::after(blocks, offset + records.len() as u64, first);
             next = Lsn(next.0 + piece.len() as u64);
             previous_crc = piece.last().map_or(previous_crc, record::stored_crc);
             rest = later;
@@ -288,11 +277,11 @@ impl Writer {
         Ok(())
     }
 
-    /// The records that stand in the block of `offset` before it.
-    fn begun_block(&self, segment: &Segment, offset: u64) -> Result<Vec<u8>, DiskError> {
+    /// The records in the block of `offset` before that offset.
+    fn partial_block(&self, segment: &Segment, offset: u64) -> Result<Vec<u8>, DiskError> {
         let length = usize::try_from(offset % BLOCK_BYTES as u64).unwrap_or(0);
-        if (self.begun.first, self.begun.end) == (segment.first, offset) {
-            return Ok(self.begun.bytes.clone());
+        if (self.partial.first, self.partial.end) == (segment.first, offset) {
+            return Ok(self.partial.bytes.clone());
         }
         let mut bytes = vec![0; length];
         let file = self.directory.disk().open(&segment.path).step("open", &segment.path)?;
@@ -300,8 +289,8 @@ impl Writer {
         Ok(bytes)
     }
 
-    /// The segment that begins with record `first`, to be written to, and so to be synced.
-    fn enter(&mut self, first: Lsn) -> Result<Segment, DiskError> {
+    /// The segment that begins with record `first`, which will be written and so must be synced.
+    fn segment_to_write(&mut self, first: Lsn) -> Result<Segment, DiskError> {
         let segment = match self.current.take_if(|segment| segment.first == first) {
             Some(segment) => segment,
             None => open_direct(&self.directory, first)?,
@@ -316,19 +305,19 @@ impl Writer {
 
 /// The block that the last write ended in, as far as it is filled.
 #[derive(Debug, Default)]
-struct Begun {
+struct PartialBlock {
     first: Lsn,
     /// Where the last write ended.
     end: u64,
     bytes: Vec<u8>,
 }
 
-impl Begun {
+impl PartialBlock {
     /// After `blocks` were written into the segment that begins with `first`; their records end at `end`.
     fn after(blocks: &[u8], end: u64, first: Lsn) -> Self {
         let filled = usize::try_from(end % BLOCK_BYTES as u64).unwrap_or(0);
         let last = blocks.len().saturating_sub(BLOCK_BYTES);
-        Begun { first, end, bytes: blocks[last..last + filled].to_vec() }
+        PartialBlock { first, end, bytes: blocks[last..last + filled].to_vec() }
     }
 }
 
@@ -339,20 +328,12 @@ fn open_direct(directory: &Directory, first: Lsn) -> Result<Segment, DiskError> 
     Ok(Segment { first, path, file })
 }
 
-/// Opens a segment that must be there.
-fn open(directory: &Directory, first: Lsn) -> Result<Segment, DiskError> {
-    let none = || std::io::Error::from(std::io::ErrorKind::NotFound);
-    Segment::open(directory, first)?.ok_or_else(none).step("open", &directory.segment_path(first))
-}
-
-/// The checksum of record `lsn`, as it stands in the file.
+/// The checksum of record `lsn`, as it is in the file.
 fn crc_of(directory: &Directory, lsn: Lsn) -> Result<u32, WriterError> {
-    let per_segment = directory.records_per_segment();
-    let segment = open(directory, first_of(lsn, per_segment))?;
-    let mut bytes = [0; RECORD_BYTES];
-    let filled = segment.file.read_at(&mut bytes, offset_of(lsn, per_segment)).step("read", &segment.path)?;
-    if filled < RECORD_BYTES || record::lsn_of(&bytes) != lsn {
-        return Err(WriterError::NotThere { lsn, directory: directory.clone() });
-    }
+    let first = first_of(lsn, directory.records_per_segment());
+    let segment =
+        Segment::open(directory, first)?.ok_or_else(not_found).step("open", &directory.segment_path(first))?;
+    let bytes = segment.read_record(directory, lsn)?.filter(|bytes| record::lsn_of(bytes) == lsn);
+    let bytes = bytes.ok_or_else(|| WriterError::NotThere { lsn, directory: directory.clone() })?;
     Ok(record::stored_crc(&bytes))
 }

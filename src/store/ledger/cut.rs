@@ -1,21 +1,22 @@
-//! The sums over all accounts as one consistent cut, while traffic flows.
+//! The sums over all accounts as one consistent cut, while operations go on.
 //!
-//! Taking a cut begins by moving the cut number, which every operation gets together with its own number when it commits:
-//! an operation is before or after the cut by its number, whatever the order in which anything is read afterwards. Then the
-//! accounts are visited one by one. An operation after the cut that comes to an account before the visitor does counts the
-//! account's balance in, and marks it, before it changes it; the visitor skips what is marked. The workers' tallies of
-//! deposits and withdrawals are kept as of the cut in the same way. No operation waits for a cut.
+//! A cut begins by changing the cut number, which every operation gets together with its own number when it commits. So each
+//! operation is before or after the cut by its number, in whatever order anything is read afterwards. Then the accounts are visited
+//! one by one. An operation after the cut that reaches an account before the visitor counts the account's balance in and marks it
+//! before changing it; the visitor skips marked accounts. The workers' tallies are kept as of the cut in the same way. No operation
+//! waits for a cut.
 //!
-//! A worker that dies may have counted an account and not marked it. Its lock is inherited by whoever comes to the account
-//! next, so a cut during which any lock was inherited is thrown away and taken again.
+//! A worker that dies may have counted an account and not marked it. Then its lock is inherited, so a cut during which any lock
+//! was inherited is discarded and taken again.
 
 use std::time::Duration;
 
 use crate::base::vocab::{AccountId, Cents, Lsn};
 use crate::ipc::cells::{Acquired, Held, Ordering};
 use crate::store::ledger::intent::Tally;
+use crate::store::ledger::lock::LockedCell;
 use crate::store::ledger::order::EPOCHS;
-use crate::store::ledger::table::{LockedCell, Table};
+use crate::store::ledger::table::Table;
 
 /// The sums over all accounts after operation `lsn` and before the next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,7 +42,7 @@ impl Totals {
 }
 
 impl Tally {
-    /// Keeps the sums as of cut `epoch`, at the first operation after it.
+    /// Keeps the sums as of cut `epoch`; called at every operation, and does so at the first after the cut.
     #[inline]
     pub(super) fn enter(&self, epoch: u32) {
         if self.cut_epoch.load(Ordering::Relaxed) == epoch {
@@ -50,11 +51,11 @@ impl Tally {
         self.cut_deposited.store(self.deposited.load(Ordering::Relaxed), Ordering::Relaxed);
         self.cut_withdrawn.store(self.withdrawn.load(Ordering::Relaxed), Ordering::Relaxed);
         self.cut_sum.store(0, Ordering::Relaxed);
-        // CUT: release; the three fields above are whole for whoever sees this.
+        // CUT: release; a reader that sees the epoch sees the three fields above.
         self.cut_epoch.store(epoch, Ordering::Release);
     }
 
-    /// Counts what `cell` holds into cut `epoch` unless that was done, before it is changed.
+    /// Counts the balance of `cell` into cut `epoch`, unless that was done, before it is changed.
     #[inline]
     pub(super) fn count_before_change(&self, cell: &LockedCell<'_>, epoch: u32) {
         if cell.count_into(epoch) {
@@ -66,8 +67,8 @@ impl Tally {
 
     /// The sums as of cut `epoch`, and what this worker counted in: deposited, withdrawn, counted.
     fn as_of(&self, epoch: u32) -> [i64; 3] {
-        // CUT: acquire. The running sums first: if they already had an operation after the cut in them, the number read
-        // below would say so.
+        // CUT: acquire. The running sums first: if they contained an operation after the cut, the epoch read below would be
+        // the new one.
         let running = [self.deposited.load(Ordering::Acquire), self.withdrawn.load(Ordering::Acquire), 0];
         if self.cut_epoch.load(Ordering::Acquire) != epoch {
             return running;
@@ -76,18 +77,18 @@ impl Tally {
     }
 }
 
-/// How often a cut is taken again because a worker died under it.
+/// How often a cut is tried while workers die under it.
 const ATTEMPTS: usize = 64;
 
-/// Takes a cut; `None` when workers die so fast that none could be finished.
+/// Takes a cut; `None` when workers die so fast that none can be finished.
 ///
-/// It visits every account, about ten nanoseconds each, and may wait for locks: call it where that hurts nobody.
+/// It visits every account, about ten nanoseconds each, and may wait for locks: not for event loops.
 #[must_use]
 pub fn take(table: &Table) -> Option<Totals> {
     let patience = Duration::from_millis(100);
     let _held: Held<'_> = match table.cut_lock().lock(patience, || ()) {
         Acquired::Held(held) => held,
-        // A cut whose taker died is nothing but a number that is not used again.
+        // A cut whose taker died leaves nothing but a number that is not used again.
         Acquired::Inherited(inherited) => inherited.into_consistent(),
     };
     (0..ATTEMPTS).find_map(|_| attempt(table))
@@ -97,7 +98,7 @@ fn attempt(table: &Table) -> Option<Totals> {
     let inherited = table.inherited();
     let epoch = unused_epoch(table);
     let lsn = table.order().begin_cut(epoch);
-    // The sums of a cut fit; in one that is thrown away an account may be counted twice.
+    // The sums of a cut fit; in a discarded one an account may be counted twice, so they wrap.
     let mut totals = [0i64; 3];
     let mut sum = 0i64;
     for account in (0..table.accounts()).map(AccountId) {
@@ -124,8 +125,8 @@ fn attempt(table: &Table) -> Option<Totals> {
     })
 }
 
-/// A cut number that no worker's tally shows: the numbers begin anew after 4096 cuts, while a worker that does nothing keeps
-/// the one it saw last. The accounts show only the last few, since every finished cut marks them all.
+/// A cut number that no worker's tally has: the numbers begin anew after 4096 cuts, and an idle worker keeps the one it saw last.
+/// The accounts have only the last few, because every finished cut marks them all.
 fn unused_epoch(table: &Table) -> u32 {
     let shown = |epoch| table.rows().iter().any(|row| row.tally.cut_epoch.load(Ordering::Acquire) == epoch);
     let mut epoch = (table.order().now().epoch + 1) % EPOCHS;

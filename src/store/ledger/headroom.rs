@@ -1,11 +1,10 @@
-//! The bound on all deposits together: what the accounts opened with and what was ever deposited stay within 63 bits. All other sums
-//! follow from that: what all accounts hold is no more, and neither is what was ever withdrawn.
+//! The bound on all deposits together: what the accounts opened with and all deposits stay within 63 bits. The other sums
+//! follow: the accounts cannot hold more, and no more can be withdrawn.
 //!
-//! Nobody adds up all workers' tallies for each deposit. What may yet be deposited is one word, out of which each worker takes
-//! a share at a time; a share is the limit up to which its tally of deposits may rise without asking again. So the usual deposit
-//! compares two words that its worker alone writes. The price: near the bound, what others have taken and not used is
-//! refused to this one, at most [`SHARE`] for each; and a worker that dies between taking and noting a share loses it for as long as
-//! the instance lives.
+//! No deposit adds up the tallies of all workers. What may yet be deposited is one word, from which each worker takes one share at
+//! a time. A share raises the limit up to which the worker's tally of deposits may rise. So the usual deposit compares two words
+//! that only its worker writes. The price: near the bound a deposit is refused although others have shares that they do not use, at most
+//! [`SHARE`] each; and a worker that dies after taking a share and before storing its limit loses that share until the instance ends.
 
 use crate::base::vocab::Cents;
 use crate::ipc::cells::{AtomicI64, Ordering};
@@ -14,23 +13,23 @@ use crate::store::ledger::intent::Tally;
 /// What a worker takes at a time, in cents: ten billion of the currency's units, a millionth of all that there can be.
 pub const SHARE: Cents = Cents(1 << 40);
 
-/// What may yet be deposited, and no worker has taken.
+/// What may yet be deposited and no worker has taken.
 pub(super) struct Headroom<'a>(pub(super) &'a AtomicI64);
 
 impl Headroom<'_> {
-    /// Begins anew, where accounts opened with `opening` and `deposited` came since; before the first worker.
+    /// Sets it where the accounts opened with `opening` and `deposited` was deposited since; before the first worker.
     pub(super) fn begin(&self, opening: Cents, deposited: Cents) {
-        // None, should they be beyond the bound already.
+        // Zero, should they be beyond the bound already.
         let left = i64::MAX.checked_sub(opening.0).and_then(|left| left.checked_sub(deposited.0)).unwrap_or(0);
         self.0.store(left.max(0), Ordering::Relaxed);
     }
 
-    /// Raises the limit of `tally`, whose worker is the caller, so that its deposits may come to `wanted`; whether there is room for that.
+    /// Raises the limit of `tally`, the caller's own, to `wanted` or more; `false` where that would pass the bound.
     #[cold]
     pub(super) fn raise(&self, tally: &Tally, wanted: i64) -> bool {
         let limit = tally.deposit_limit.load(Ordering::Relaxed);
         let lacking = wanted - limit;
-        // As much as is lacking, and a share where there is one.
+        // At least what is lacking; a whole share where there is one.
         let taken_of = |left: i64| lacking.max(SHARE.0.min(left));
         let take = |left| (left >= lacking).then(|| left - taken_of(left));
         let taken = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).map(taken_of);
@@ -42,7 +41,7 @@ impl Headroom<'_> {
 }
 
 impl Tally {
-    /// Whether `amount` more may be deposited through this worker, which is the caller.
+    /// Whether the caller, whose tally this is, may deposit `amount` more.
     #[inline]
     pub(super) fn has_room_for(&self, amount: Cents, headroom: &Headroom<'_>) -> bool {
         let deposited = self.deposited.load(Ordering::Relaxed);

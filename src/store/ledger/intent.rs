@@ -1,4 +1,4 @@
-//! What a worker is about to do, written where the others can read it after its death.
+//! Intents: what a worker is about to do, stored where others can read it after its death.
 
 use crate::base::vocab::{AccountId, Cents, Lsn};
 use crate::ipc::cells::{AtomicI64, AtomicU32, AtomicU64, Ordering, shared_struct};
@@ -18,8 +18,8 @@ shared_struct! {
     /// One operation in flight. Writer: its worker, while that lives; once it is dead and collected, the master.
     ///
     /// An intent that is not idle names only accounts whose locks its worker holds, alive or dead. All fields but `phase`
-    /// are written before `phase` says so, and each is written every time: a stale second account would be taken for a named
-    /// one.
+    /// are written before `phase`, and every time all of them: a stale second account would be taken for one that is
+    /// named.
     pub struct Intent, align 64, size 128; {
         phase: AtomicU64,
         progress: AtomicU64,
@@ -37,7 +37,7 @@ shared_struct! {
 
 shared_struct! {
     /// What came in and went out through one worker, and the same as of the last cut that it took part in.
-    /// Writer: the worker, holding the lock of an account that the operation touches; after its death, whoever repairs.
+    /// Writer: the worker, holding the lock of an account that the operation touches; after its death, its repairers.
     /// The sums over all workers stay within 63 bits: see `headroom`.
     pub struct Tally, align 64, size 64; {
         pub(super) deposited: AtomicI64,
@@ -58,14 +58,14 @@ shared_struct! {
 shared_struct! {
     /// What the ledger keeps for one worker.
     pub struct LedgerRow, align 64, size 192; {
-        /// Running sums.
+        /// The sums of deposits and withdrawals.
         pub tally: Tally,
         /// The operation in flight.
         pub intent: Intent,
     }
 }
 
-/// A plan as it is written into the intent: absolute values, so that carrying it out twice is the same as once.
+/// The contents of an intent: absolute values, so that applying them twice is the same as once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Plan {
     /// The accounts; a transfer has two, a refusal that is remembered has none.
@@ -82,16 +82,16 @@ pub struct Plan {
     pub progress: u64,
 }
 
-/// How far an operation got.
+/// How far an operation has got.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
     /// Nothing is in flight.
     Idle,
-    /// Written down, not happened.
+    /// Written, not happened.
     Prepared,
     /// Happened if, and only if, the order of operations has reached this number.
     Claimed(Lsn),
-    /// Happened, as number so-and-so; maybe not applied yet.
+    /// Happened as this number; maybe not applied yet.
     Committed(Lsn),
 }
 
@@ -111,7 +111,7 @@ impl Intent {
         self.connection.store(plan.connection, Ordering::Relaxed);
         self.progress.store(plan.progress, Ordering::Relaxed);
         self.key_number.store(0, Ordering::Relaxed);
-        // COMMIT-INTENT: release, so that whoever sees a phase sees the plan.
+        // COMMIT-INTENT: release; a reader that sees a phase sees the plan.
         self.phase.store(PREPARED, Ordering::Release);
     }
 
@@ -133,7 +133,7 @@ impl Intent {
         self.phase.store(lsn.0 << PHASE_BITS | CLAIMED, Ordering::Release);
     }
 
-    /// Takes a dead worker's claim to a number back, which the order has not reached. Holding the sequencer's lock.
+    /// Withdraws a dead worker's claim to a number that the order has not reached. Holding the sequencer's lock.
     pub(super) fn withdraw_claim(&self) {
         self.phase.store(PREPARED, Ordering::Release);
     }
@@ -148,7 +148,7 @@ impl Intent {
     /// Declares that nothing is in flight.
     #[inline]
     pub(super) fn clear(&self) {
-        // Release: whoever sees the intent idle sees what it did.
+        // Release: a reader that sees the intent idle sees its results.
         self.phase.store(IDLE, Ordering::Release);
     }
 

@@ -1,9 +1,9 @@
 //! The idempotency keys that are known, with what became of their requests: a table in shared memory.
 //!
-//! Keys are numbered as they become known; each stands in the place that its number names, until as many others came as the
-//! table remembers. An index of buckets finds a key's number: the key's hash names two buckets, and it stands in the one
-//! that was emptier. A slot of the index whose number is out of the window counts as free, so nothing is ever deleted, and
-//! making a key known is complete with one store, to the count of known keys.
+//! Keys are numbered as they become known. A key's number, modulo the size of the window, is its place, so it is overwritten when the
+//! window is over. An index finds the number: the key's hash names two buckets, and the number is in the one that was emptier.
+//! A slot of the index whose number is out of the window counts as free. So nothing is ever deleted, and one store, to the count of
+//! known keys, makes a key known.
 //!
 //! Everything here is read and written under the sequencer's lock.
 
@@ -16,19 +16,19 @@ use crate::store::journal::record::{Kind, Record, Verdict};
 
 /// Version of the layout.
 pub const LAYOUT_VERSION: u32 = 1;
-/// Slots of a bucket: one cache line. Half of them are in use when the window is full; with two buckets to choose from, both
-/// are full about never.
+/// Slots of a bucket: one cache line. Half of all slots are in use when the window is full; with two buckets to choose from, both
+/// are full almost never.
 const SLOTS: usize = if cfg!(feature = "model") { 2 } else { 16 };
 /// Words of a remembered key.
 const WORDS: usize = 8;
-/// A slot has so many bits more of a key's number than the window has numbers, so that few of the slots that are out of the
-/// window look as if they were in it; such a slot is only of no use for a while.
+/// A slot has this many more bits of a key's number than the window needs. So few slots that are out of the window look as if they
+/// were in it; such a slot is unused for a while.
 const SPARE_BITS: u32 = 4;
 
 shared_struct! {
     /// What concerns the whole table.
     struct KeysHeader, align 64, size 64; {
-        /// Secret, new at every start: clients choose keys, and shall not be able to choose ones that fall into one bucket.
+        /// Secret, new at every start: otherwise clients could choose keys that all fall into one bucket.
         seeds: [AtomicU64; 2],
         /// How many keys are remembered.
         window: AtomicU64,
@@ -73,7 +73,7 @@ pub struct Remembered {
     pub principal: u32,
     /// What was asked for.
     pub kind: Kind,
-    /// What became of it.
+    /// The result.
     pub verdict: Verdict,
     /// The accounts.
     pub accounts: (AccountId, Option<AccountId>),
@@ -83,23 +83,23 @@ pub struct Remembered {
     pub balances: [Cents; 2],
 }
 
-/// A key and where it belongs.
-pub(super) struct Spot<'a> {
+/// A key and where to look for it.
+pub(super) struct Probe<'a> {
     halves: [u64; 2],
     principal: u32,
     buckets: [&'a Bucket; 2],
-    /// In the place that it has in a slot.
+    /// Already shifted to its place in a slot.
     tag: u32,
 }
 
-/// What looking for a key found.
+/// What a look-up found.
 pub(super) enum Found<'a> {
-    /// It is known.
+    /// The key is known.
     Known(Remembered),
-    /// It is not; here it can be put.
+    /// The key is not known, and can be put into this slot.
     Free(&'a AtomicU32),
-    /// It is not, and there is no place for it, since both of its buckets are full.
-    Crowded,
+    /// The key is not known, and both of its buckets are full.
+    BucketFull,
 }
 
 impl Remembered {
@@ -152,9 +152,6 @@ fn halves(key: &Key) -> [u64; 2] {
 
 impl Keys {
     /// A table that remembers `window` keys.
-    ///
-    /// # Errors
-    /// A segment or the seeds cannot be made.
     pub(super) fn create([places, index]: [&str; 2], boot: u32, window: u32) -> Result<Self, IpcError> {
         let count = Self::places(window.into());
         let places = Segment::create(places, LAYOUT_VERSION, boot, count, |header: &KeysHeader, _| {
@@ -182,9 +179,6 @@ impl Keys {
     }
 
     /// Maps an existing table.
-    ///
-    /// # Errors
-    /// There is none, or it has another layout.
     pub(super) fn open([places, index]: [&str; 2], access: Access) -> Result<Self, IpcError> {
         Ok(Keys {
             places: Segment::open(places, LAYOUT_VERSION, access)?,
@@ -226,9 +220,9 @@ impl Keys {
         &places[usize::try_from(number % places.len() as u64).unwrap_or(0)]
     }
 
-    /// Where `key` of user `principal` belongs; has the lines that looking for it needs come closer.
+    /// Where to look for `key` of user `principal`; prefetches the cache lines of its buckets.
     #[inline]
-    pub(super) fn spot(&self, key: Key, principal: u32) -> Spot<'_> {
+    pub(super) fn probe(&self, key: Key, principal: u32) -> Probe<'_> {
         let halves = halves(&key);
         let [a, b] = [0, 1].map(|which| self.header().seeds[which].load(Ordering::Relaxed));
         // Two multiplications whose halves are folded (the mixing of wyhash), since each alone leaves its low bits weak.
@@ -246,9 +240,9 @@ impl Keys {
             bucket
         };
         let bits = self.number_bits();
-        // Never zero, so that no slot in use is.
+        // Never zero, because an empty slot is zero.
         let tag = u32::try_from(hash >> 40).unwrap_or(0) % ((1 << (u32::BITS - bits)) - 1) + 1;
-        Spot { halves, principal, buckets: [bucket(hash), bucket(hash >> 32)], tag: tag << bits }
+        Probe { halves, principal, buckets: [bucket(hash), bucket(hash >> 32)], tag: tag << bits }
     }
 
     #[allow(clippy::cast_possible_truncation, reason = "at most 31")]
@@ -256,9 +250,9 @@ impl Keys {
         self.header().number_bits.load(Ordering::Relaxed) as u32
     }
 
-    /// Looks for a key.
+    /// Looks a key up.
     #[inline]
-    pub(super) fn find<'a>(&self, &Spot { halves, principal, buckets, tag }: &Spot<'a>) -> Found<'a> {
+    pub(super) fn find<'a>(&self, &Probe { halves, principal, buckets, tag }: &Probe<'a>) -> Found<'a> {
         let (known, window) = (self.header().known.load(Ordering::Relaxed), self.window());
         let mask = (1 << self.number_bits()) - 1;
         let mut free: Option<(usize, &AtomicU32)> = None;
@@ -267,7 +261,7 @@ impl Keys {
             let mut vacancies = 0;
             for slot in &bucket.slots {
                 let word = slot.load(Ordering::Relaxed);
-                // How many keys became known since this one, as far as the bits tell.
+                // How many keys became known after this one, as far as the bits tell.
                 let age = known.wrapping_sub(u64::from(word)) & mask;
                 if word == 0 || age >= window.min(known) {
                     (vacant, vacancies) = (Some(slot), vacancies + 1);
@@ -284,7 +278,7 @@ impl Keys {
                 free = Some((vacancies, slot));
             }
         }
-        free.map_or(Found::Crowded, |(_, slot)| Found::Free(slot))
+        free.map_or(Found::BucketFull, |(_, slot)| Found::Free(slot))
     }
 
     fn remembered(&self, number: u64, halves: [u64; 2]) -> Option<Remembered> {
@@ -293,22 +287,22 @@ impl Keys {
         if [low, high] == halves { Remembered::from_words(rest) } else { None }
     }
 
-    /// Writes `record`'s key down, where it does not count yet; the number that [`Keys::make_known`] takes.
+    /// Writes the key of `record` where it does not count yet; gives its number for [`Keys::make_known`].
     #[inline]
-    pub(super) fn write_down(&self, spot: &Spot<'_>, record: &Record, slot: &AtomicU32) -> u64 {
+    pub(super) fn write(&self, probe: &Probe<'_>, record: &Record, slot: &AtomicU32) -> u64 {
         let number = self.header().known.load(Ordering::Relaxed) + 1;
-        let [low, high] = spot.halves;
+        let [low, high] = probe.halves;
         let [lsn, a, b, c, d, e] = Remembered::of(record).to_words();
         for (word, value) in self.place(number).words.iter().zip([low, high, lsn, a, b, c, d, e]) {
             word.store(value, Ordering::Relaxed);
         }
         #[allow(clippy::cast_possible_truncation, reason = "its low bits")]
         let low_bits = number as u32 & ((1 << self.number_bits()) - 1);
-        slot.store(spot.tag | low_bits, Ordering::Relaxed);
+        slot.store(probe.tag | low_bits, Ordering::Relaxed);
         number
     }
 
-    /// Makes the key that was written down as `number` known, as that of operation `lsn`. Can be done again.
+    /// Makes key `number`, which was written before, known as that of operation `lsn`. Can be done again.
     #[inline]
     pub(super) fn make_known(&self, number: u64, lsn: Lsn) {
         self.place(number).words[2].store(lsn.0, Ordering::Relaxed);
@@ -350,16 +344,16 @@ mod tests {
 
     fn put(keys: &Keys, number: u64) {
         let (key, record) = record(number);
-        let spot = keys.spot(key, 5);
-        match keys.find(&spot) {
-            Found::Free(slot) => keys.make_known(keys.write_down(&spot, &record, slot), Lsn(number + 100)),
+        let probe = keys.probe(key, 5);
+        match keys.find(&probe) {
+            Found::Free(slot) => keys.make_known(keys.write(&probe, &record, slot), Lsn(number + 100)),
             Found::Known(known) => panic!("{known:?}"),
-            Found::Crowded => panic!("crowded at {number}"),
+            Found::BucketFull => panic!("crowded at {number}"),
         }
     }
 
     fn found(keys: &Keys, number: u64) -> Option<Remembered> {
-        match keys.find(&keys.spot(record(number).0, 5)) {
+        match keys.find(&keys.probe(record(number).0, 5)) {
             Found::Known(known) => Some(known),
             _ => None,
         }
@@ -389,7 +383,7 @@ mod tests {
         let keys = keys(10);
         put(&keys, 1);
         assert!(found(&keys, 1).is_some());
-        let others = keys.spot(record(1).0, 6);
+        let others = keys.probe(record(1).0, 6);
         assert!(matches!(keys.find(&others), Found::Free(_)), "another user's key, although of the same bytes");
     }
 
@@ -397,9 +391,9 @@ mod tests {
     fn a_key_that_was_only_written_down_is_not_known() {
         let keys = keys(10);
         let (key, record) = record(1);
-        let spot = keys.spot(key, 5);
-        let Found::Free(slot) = keys.find(&spot) else { panic!("nothing is there") };
-        keys.write_down(&spot, &record, slot);
+        let probe = keys.probe(key, 5);
+        let Found::Free(slot) = keys.find(&probe) else { panic!("nothing is there") };
+        keys.write(&probe, &record, slot);
         assert!(found(&keys, 1).is_none());
         put(&keys, 2);
         assert!(found(&keys, 1).is_none() && found(&keys, 2).is_some(), "the other one took its number");

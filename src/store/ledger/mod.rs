@@ -1,14 +1,16 @@
-//! The ledger: accounts in shared memory, changed by several processes, any of which may die at any instruction.
+//! The ledger: accounts in shared memory that several processes change, any of which may die at any instruction.
 //!
 //! An operation locks its accounts in the order of their numbers, asks the [`rules`], writes what it is about to do into
 //! the worker's [`intent`], passes the commit point at the [`sequencer`], applies, clears the intent, unlocks ([`teller`]).
-//! Before the commit point nothing has changed; after it, whoever comes by can finish the work ([`repair`]). The sums over
+//! Before the commit point nothing has changed; after it, any process can finish the work ([`lock`], [`repair`]). The sums over
 //! all accounts are read as one consistent cut while traffic flows ([`cut`]).
 
+pub mod commit;
 pub mod cut;
 pub mod headroom;
 pub mod intent;
 pub mod keys;
+pub mod lock;
 pub mod order;
 pub mod repair;
 pub mod rules;

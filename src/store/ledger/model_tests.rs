@@ -11,9 +11,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use loom::model::Builder;
 use loom::thread;
 
+use super::commit::Uncommitted;
 use super::keys::Key;
 use super::repair::{Settled, settle};
-use super::sequencer::Uncommitted;
 use super::teller::{Asker, Undone};
 use super::{Completion, Operation, Shape, Table, Teller, Totals, cut};
 use crate::base::crash_point::CrashPoint;

@@ -1,4 +1,4 @@
-//! The one order of all operations: a word in shared memory that gives each its number.
+//! The order of all operations: a word in shared memory that gives each its number.
 
 use crate::base::defect::{self, Defect};
 use crate::base::limits::MAX_LSN;
@@ -55,7 +55,7 @@ impl Order<'_> {
     #[inline]
     #[must_use]
     pub fn now(&self) -> Stamp {
-        // TAIL: acquire; whoever sees an operation's number sees its record in the ring.
+        // TAIL: acquire; a reader that sees an operation's number sees its record in the ring.
         Stamp::from_word(self.0.load(Ordering::Acquire))
     }
 
@@ -72,11 +72,11 @@ impl Order<'_> {
         self.0.store(lsn.0 << EPOCH_BITS, Ordering::Release);
     }
 
-    /// Whether the operation of an intent that a dead worker left has happened, and as which number.
+    /// Whether the operation of a dead worker's intent has happened, and as which number.
     #[must_use]
     pub fn happened(&self, intent: &Intent) -> Option<Lsn> {
-        // The order first. A number that a dead worker had claimed and not reached goes to another operation, but only after
-        // the claim was withdrawn: whoever still sees the claim afterwards saw the order from before.
+        // The order is read first. A number that a dead worker had claimed and not reached goes to another operation only after
+        // the claim was withdrawn. So a reader that still sees the claim has read the order from before.
         let early = defect::is(Defect::ClaimFirst).then(|| intent.phase());
         let last = self.now().lsn;
         match early.unwrap_or_else(|| intent.phase()) {

@@ -45,7 +45,7 @@ pub enum Refusal {
     Invalid,
 }
 
-/// What an allowed operation makes of the balances and of the world outside.
+/// The result of an allowed operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Outcome {
     /// The new balances, in the order of [`Operation::accounts`]; the second is zero where there is no second account.
@@ -83,7 +83,7 @@ impl Operation {
         }
     }
 
-    /// What can be said before any account is looked at.
+    /// Checks what can be checked before any account is read.
     ///
     /// # Errors
     /// [`Refusal::Invalid`] for an amount that is not positive and for a transfer to oneself, else

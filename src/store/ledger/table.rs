@@ -1,13 +1,10 @@
 //! The account table: one 64-byte cell per account in shared memory, each under its own robust lock.
 
-use std::time::Duration;
-
-use crate::base::defect::{self, Defect};
 use crate::base::limits::MAX_WORKERS;
 use crate::base::vocab::{AccountId, Cents, Lsn};
 use crate::ipc::IpcError;
 use crate::ipc::cells::{
-    Acquired, AtomicI64, AtomicU32, AtomicU64, Busy, Held, Ordering, RobustMutex, Segment, shared_struct, unlink,
+    AtomicI64, AtomicU32, AtomicU64, Ordering, RobustMutex, Segment, fence, shared_struct, unlink,
 };
 use crate::ipc::segment::Access;
 use crate::store::journal::record::Record;
@@ -15,7 +12,6 @@ use crate::store::ledger::headroom::Headroom;
 use crate::store::ledger::intent::LedgerRow;
 use crate::store::ledger::keys::Found;
 use crate::store::ledger::order::Order;
-use crate::store::ledger::repair;
 use crate::store::ledger::sequencer::{Sequencer, Shape};
 
 /// Version of the layout of both segments; goes up with every change of a structure in them.
@@ -24,11 +20,8 @@ pub const LAYOUT_VERSION: u32 = 3;
 /// Rows: one for each worker that there can be, or as many as a model looks at.
 const ROWS: usize = if cfg!(feature = "model") { 3 } else { MAX_WORKERS };
 
-/// How long a taker of a lock waits before it shows that it is alive and waits on.
-pub(super) const PATIENCE: Duration = Duration::from_millis(20);
-
 shared_struct! {
-    /// What stands before the cells. Writers are named at each field.
+    /// What precedes the cells. Writers are named at each field.
     pub struct TableHeader, align 64, size 192; {
         /// The master, before the first worker.
         accounts: AtomicU32,
@@ -43,9 +36,9 @@ shared_struct! {
         /// See `Order`. Every worker, by atomic addition.
         sequence: AtomicU64,
         sequence_line: [AtomicU64; 7],
-        /// Held by whoever takes a cut.
+        /// Held while a cut is taken.
         cut_lock: RobustMutex,
-        /// Locks inherited from dead holders so far. Whoever inherits, by atomic addition.
+        /// Locks inherited from dead holders so far. Every heir, by atomic addition.
         inherited: AtomicU64,
         cut_line: [AtomicU64; 2],
     }
@@ -54,69 +47,25 @@ shared_struct! {
 shared_struct! {
     /// One account. All fields but the lock are written only by the lock's holder.
     pub struct AccountCell, align 64, size 64; {
-        lock: RobustMutex,
-        balance: AtomicI64,
+        pub(super) lock: RobustMutex,
+        pub(super) balance: AtomicI64,
         /// The last operation that changed it.
-        lsn: AtomicU64,
+        pub(super) lsn: AtomicU64,
         /// The last cut that it was counted in.
-        cut: AtomicU32,
+        pub(super) cut: AtomicU32,
         flags: AtomicU32,
     }
 }
 
-/// The account table with what the ledger keeps for each worker beside it.
+/// The account table, and what the ledger keeps for each worker.
 pub struct Table {
     accounts: Segment<TableHeader, AccountCell>,
     rows: Segment<(), LedgerRow>,
     sequencer: Sequencer,
 }
 
-/// An account whose lock this thread holds, in good order.
-pub struct LockedCell<'a> {
-    cell: &'a AccountCell,
-    _held: Held<'a>,
-}
-
-impl LockedCell<'_> {
-    /// What the account holds.
-    #[inline]
-    #[must_use]
-    pub fn balance(&self) -> Cents {
-        self.cell.balance()
-    }
-
-    /// The last operation that changed the account.
-    #[inline]
-    #[must_use]
-    pub fn lsn(&self) -> Lsn {
-        self.cell.lsn()
-    }
-
-    /// Sets the balance; [`LockedCell::stamp`] must follow.
-    #[inline]
-    pub(super) fn set_balance(&self, balance: Cents) {
-        self.cell.balance.store(balance.0, Ordering::Relaxed);
-    }
-
-    /// Says that the balance is that of operation `lsn`. After the balance, since repair takes it for "done".
-    #[inline]
-    pub(super) fn stamp(&self, lsn: Lsn) {
-        self.cell.lsn.store(lsn.0, Ordering::Release);
-    }
-
-    /// Marks the account as counted in cut `epoch`; whether it was not before.
-    #[inline]
-    pub(super) fn count_into(&self, epoch: u32) -> bool {
-        let first = self.cell.cut.load(Ordering::Relaxed) != epoch;
-        if first {
-            self.cell.cut.store(epoch, Ordering::Relaxed);
-        }
-        first
-    }
-}
-
 impl AccountCell {
-    fn balance(&self) -> Cents {
+    pub(super) fn balance(&self) -> Cents {
         Cents(self.balance.load(Ordering::Relaxed))
     }
 
@@ -152,7 +101,7 @@ impl Table {
         let count = accounts as usize;
         let cells = Segment::create(accounts_name, LAYOUT_VERSION, boot, count, |header: &TableHeader, cells| {
             header.accounts.store(accounts, Ordering::Relaxed);
-            // Settings see to it that this fits, but where accounts are there already and opened otherwise, which `begin_after` tells.
+            // The settings ensure that this fits, unless accounts exist that opened with other balances; see `begin_after`.
             let opening = Cents(initial.0.saturating_mul(accounts.into()));
             header.opening.store(opening.0, Ordering::Relaxed);
             Headroom(&header.headroom).begin(opening, Cents::ZERO);
@@ -168,9 +117,6 @@ impl Table {
     }
 
     /// Maps an existing table; mapped for reading only, balances and intents can be looked at, nothing can be locked.
-    ///
-    /// # Errors
-    /// There is none, or it has another layout.
     pub fn open([accounts, rows, sequencer @ ..]: [&str; 5], access: Access) -> Result<Self, IpcError> {
         Ok(Table {
             accounts: Segment::open(accounts, LAYOUT_VERSION, access)?,
@@ -241,9 +187,14 @@ impl Table {
         self.accounts.elements().get(account.0 as usize)
     }
 
-    /// The lock that the taker of a cut holds.
+    /// Held while a cut is taken.
     pub(super) fn cut_lock(&self) -> &RobustMutex {
         &self.header().cut_lock
+    }
+
+    /// Counts a lock that was inherited from a dead holder.
+    pub(super) fn count_inherited(&self) {
+        self.header().inherited.fetch_add(1, Ordering::AcqRel);
     }
 
     /// How many locks were inherited from dead holders so far.
@@ -252,56 +203,40 @@ impl Table {
         self.header().inherited.load(Ordering::Acquire)
     }
 
-    /// Locks `account`, repairing it first when its last holder died; `None` where there is no such account.
-    ///
-    /// `still_waiting` is called now and then while somebody else holds the lock, so that the caller can show that it lives:
-    /// a holder that was stopped keeps its locks until it goes on or is killed.
-    #[inline]
-    pub fn lock(&self, account: AccountId, still_waiting: impl FnMut()) -> Option<LockedCell<'_>> {
-        let cell = self.cell(account)?;
-        Some(self.whole(account, cell, cell.lock.lock(PATIENCE, still_waiting)))
-    }
-
-    /// Locks `account` if that needs no waiting.
-    ///
-    /// # Errors
-    /// [`Busy`]: somebody else holds it.
-    pub(super) fn try_lock<'a>(&'a self, account: AccountId, cell: &'a AccountCell) -> Result<LockedCell<'a>, Busy> {
-        Ok(self.whole(account, cell, cell.lock.try_lock()?))
-    }
-
-    #[inline]
-    fn whole<'a>(&'a self, account: AccountId, cell: &'a AccountCell, acquired: Acquired<'a>) -> LockedCell<'a> {
-        let _held = match acquired {
-            Acquired::Held(held) => held,
-            Acquired::Inherited(inherited) => {
-                if !defect::is(Defect::Repair) {
-                    repair::mend(self, account, cell);
-                }
-                // Before the lock is declared whole: a cut that meanwhile counts must see that this happened.
-                self.header().inherited.fetch_add(1, Ordering::AcqRel);
-                inherited.into_consistent()
-            }
-        };
-        LockedCell { cell, _held }
-    }
-
-    /// What `account` held at some moment, without its lock; for tools that look.
+    /// The balance of `account` at some moment, without its lock; for tools that look.
     #[must_use]
     pub fn peek(&self, account: AccountId) -> Option<Cents> {
         self.cell(account).map(AccountCell::balance)
     }
 
-    /// What `account` holds, and the last operation that changed it, without its lock; `None` where there is no such account, and
-    /// while somebody changes it, or has died of that. For tools that look.
+    /// The balance of `account` and the last operation that changed it, without its lock; `None` where there is no such account, while
+    /// it is being changed, and after its changer died. For tools that look.
     #[must_use]
-    pub fn glance(&self, account: AccountId) -> Option<(Cents, Lsn)> {
+    pub fn peek_stamped(&self, account: AccountId) -> Option<(Cents, Lsn)> {
         let cell = self.cell(account)?;
         let before = cell.lsn();
         let balance = Cents(cell.balance.load(Ordering::Acquire));
-        // A balance that is set and not yet stamped is one whose setter holds the lock, or has given it back and stamped.
+        // While a balance is set and not yet stamped, its setter holds the lock.
         let changing = cell.lock.holder().is_some() || cell.lock.is_orphaned();
         (!changing && cell.lsn() == before).then_some((balance, before))
+    }
+
+    /// The record of operation `lsn`, if that is durable and its place in the ring is not used again yet. For tools that look. The
+    /// place may be overwritten while it is read; then the result is `None`.
+    #[must_use]
+    pub fn recent_record(&self, lsn: Lsn) -> Option<Record> {
+        let sequencer = self.sequencer();
+        if !sequencer.is_journaled() || lsn == Lsn(0) || lsn > sequencer.durable() {
+            return None;
+        }
+        let bytes = sequencer.record(lsn);
+        // The record that takes this place next is written only after the number before its own was taken.
+        fence(Ordering::Acquire);
+        if self.order().now().lsn.0 + 1 >= lsn.0 + sequencer.capacity() {
+            return None;
+        }
+        // After a start the ring is empty, although the numbers go on from those on disk.
+        Record::decode(&bytes).ok().filter(|record| record.lsn == lsn)
     }
 
     /// The accounts that are locked at some moment of the call, with the kernel's thread id of each holder.
@@ -309,14 +244,14 @@ impl Table {
         (0..).zip(self.accounts.elements()).filter_map(|(id, cell)| cell.lock.holder().map(|tid| (AccountId(id), tid)))
     }
 
-    /// The accounts whose last holder died and that nobody has locked since, at some moment of the call.
+    /// The accounts whose last holder died and that were not locked since, at some moment of the call.
     pub fn orphaned(&self) -> impl Iterator<Item = AccountId> {
         let cells = (0..).map(AccountId).zip(self.accounts.elements());
         cells.filter_map(|(account, cell)| cell.lock.is_orphaned().then_some(account))
     }
 
-    /// Sets what `account` held after operation `lsn`, which stands in the journal; before the first worker. No such account:
-    /// nothing.
+    /// Sets the balance of `account` after operation `lsn`, which is in the journal; before the first worker. Does nothing where
+    /// there is no such account.
     pub fn restore(&self, account: AccountId, balance: Cents, lsn: Lsn) {
         if let Some(cell) = self.cell(account).filter(|cell| lsn >= cell.lsn()) {
             cell.balance.store(balance.0, Ordering::Relaxed);
@@ -324,20 +259,20 @@ impl Table {
         }
     }
 
-    /// Makes the key of `record`, which stands in the journal, known again; before the first worker, in the order of records.
+    /// Makes the key of `record`, which is in the journal, known again; before the first worker, in the order of the records.
     pub fn restore_key(&self, record: &Record) {
         let keys = self.sequencer.keys();
-        let Some(spot) = record.key.map(|key| keys.spot(key, record.principal)) else { return };
-        if let Found::Free(slot) = keys.find(&spot) {
-            keys.make_known(keys.write_down(&spot, record, slot), record.lsn);
+        let Some(probe) = record.key.map(|key| keys.probe(key, record.principal)) else { return };
+        if let Found::Free(slot) = keys.find(&probe) {
+            keys.make_known(keys.write(&probe, record, slot), record.lsn);
         }
     }
 
-    /// Goes on after operation `lsn`, all of which is on disk; before the first worker. `opening` is the sum of all opening
+    /// Goes on after operation `lsn`, where all is durable; before the first worker. `opening` is the sum of all opening
     /// balances, and `deposited` and `withdrawn` are what came in and went out so far.
     pub fn begin_after(&self, lsn: Lsn, opening: Cents, [deposited, withdrawn]: [Cents; 2]) {
         self.header().opening.store(opening.0, Ordering::Relaxed);
-        // Any row will do: only the sums over all rows mean something.
+        // Any row will do: only the sums over all rows have a meaning.
         let tally = &self.rows()[0].tally;
         tally.deposited.store(deposited.0, Ordering::Relaxed);
         tally.deposit_limit.store(deposited.0, Ordering::Relaxed);
@@ -345,13 +280,5 @@ impl Table {
         tally.withdrawn.store(withdrawn.0, Ordering::Relaxed);
         self.order().begin_after(lsn);
         self.sequencer.begin_after(lsn);
-    }
-
-    pub(super) fn redo(cell: &AccountCell, balance: Cents, lsn: Lsn) {
-        use crate::base::crash_point::{CrashPoint, crash_point};
-        cell.balance.store(balance.0, Ordering::Relaxed);
-        crash_point(CrashPoint::RepairBalanceSet);
-        cell.lsn.store(lsn.0, Ordering::Release);
-        crash_point(CrashPoint::RepairApplied);
     }
 }

@@ -5,15 +5,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::base::crash_point::{CrashPoint, crash_point};
 use crate::base::defect::{self, Defect};
 use crate::base::vocab::{AccountId, Cents, Lsn};
+use crate::ipc::cells::expect_to_write;
 use crate::store::journal::record::{Kind, Record, Verdict};
+use crate::store::ledger::commit::Uncommitted;
 use crate::store::ledger::intent::{LedgerRow, NO_CONNECTION, Plan};
-use crate::store::ledger::keys::{Key, Spot};
+use crate::store::ledger::keys::{Key, Probe};
+use crate::store::ledger::lock::LockedCell;
 use crate::store::ledger::order::Stamp;
 use crate::store::ledger::rules::{Operation, Outcome, Refusal};
-use crate::store::ledger::sequencer::Uncommitted;
-use crate::store::ledger::table::{LockedCell, Table};
+use crate::store::ledger::table::Table;
 
-/// Who waits for an operation, and the one word that tells it "your request is consumed, your reply is queued".
+/// The connection that waits for an operation, and the word that says to it: request consumed, reply queued.
 #[derive(Clone, Copy)]
 pub struct Completion<'a> {
     connection: u32,
@@ -29,11 +31,11 @@ impl<'a> Completion<'a> {
         Completion { connection, word: Some(word), next }
     }
 
-    /// Nobody waits.
+    /// No connection waits.
     pub const UNATTENDED: Completion<'static> = Completion { connection: NO_CONNECTION, word: None, next: 0 };
 }
 
-/// Who asked, and the key by which the request is known when it comes again.
+/// Who asks, and the key by which a repeated request is recognised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Asker {
     /// The user's number: a key is the user's own.
@@ -43,11 +45,11 @@ pub struct Asker {
 }
 
 impl Asker {
-    /// Nobody in particular, without a key.
+    /// No particular user, without a key.
     pub const ANYBODY: Asker = Asker { principal: 0, key: None };
 }
 
-/// Why there is nothing new to say to an operation: nothing has changed, and `reply` has moved nothing.
+/// Why an operation was not done: nothing has changed, and what `reply` prepared does not count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Undone {
     /// A rule forbids it.
@@ -56,7 +58,7 @@ pub enum Undone {
     Uncommitted(Uncommitted),
 }
 
-/// A worker's hand in the ledger. It is used by `&mut`: a worker has one intent, so one operation in flight.
+/// Carries out a worker's operations. It is used by `&mut`: a worker has one intent, so one operation in flight.
 pub struct Teller<'a> {
     table: &'a Table,
     row: &'a LedgerRow,
@@ -66,8 +68,7 @@ pub struct Teller<'a> {
 }
 
 impl<'a> Teller<'a> {
-    /// The teller of worker `worker`, whose place must be settled. `still_waiting` is called now and then while it waits for
-    /// a lock.
+    /// The teller of worker `worker`, whose row must be settled. `still_waiting` is called now and then while it waits for a lock.
     #[must_use]
     pub fn new(table: &'a Table, worker: usize, still_waiting: impl Fn() + 'a) -> Self {
         let row = &table.rows()[worker];
@@ -79,22 +80,19 @@ impl<'a> Teller<'a> {
         self.wall_clock_ns = now_ns;
     }
 
-    /// The last operation whose result showed in anything that this teller said since it was last asked.
+    /// The last operation whose result this teller has shown since the last call.
     #[inline]
     pub fn take_seen(&mut self) -> Lsn {
         std::mem::take(&mut self.seen)
     }
 
-    /// Says that the result of operation `lsn` is shown.
+    /// Notes that the result of operation `lsn` is shown.
     #[inline]
     pub fn see(&mut self, lsn: Lsn) {
         self.seen = self.seen.max(lsn);
     }
 
-    /// What `account` holds.
-    ///
-    /// # Errors
-    /// [`Refusal::NoAccount`].
+    /// The balance of `account`.
     #[inline]
     pub fn balance(&mut self, account: AccountId) -> Result<Cents, Refusal> {
         let cell = self.table.lock(account, &self.still_waiting).ok_or(Refusal::NoAccount)?;
@@ -106,18 +104,28 @@ impl<'a> Teller<'a> {
     }
 
     /// The last operation that changed `account`; 0 for none.
-    ///
-    /// # Errors
-    /// [`Refusal::NoAccount`].
     pub fn last_change(&mut self, account: AccountId) -> Result<Lsn, Refusal> {
         let cell = self.table.lock(account, &self.still_waiting).ok_or(Refusal::NoAccount)?;
         Ok(cell.lsn())
     }
 
-    /// Carries out `operation`, wholly or not at all, whenever this process may die.
+    /// Has the memory fetched that an operation on these accounts with this key will touch, while the caller does something else. A hint:
+    /// the accounts need not exist.
+    #[inline]
+    pub fn expect(&self, (first, second): (AccountId, Option<AccountId>), key: Option<Key>, principal: u32) {
+        for cell in [Some(first), second].into_iter().flatten().filter_map(|account| self.table.cell(account)) {
+            expect_to_write(cell);
+        }
+        if let Some(key) = key {
+            // Probing fetches the buckets.
+            let _probe = self.table.sequencer().keys().probe(key, principal);
+        }
+    }
+
+    /// Carries out `operation` wholly or not at all, whenever this process may die.
     ///
-    /// Once it is certain what will be done, and before it is, `reply` is called with the outcome: it puts the answer where it
-    /// will be sent from, and says which word makes it visible there. A refusal with a key is remembered, and so done, too.
+    /// `reply` is called with the outcome before the operation is committed: it puts the answer where it will be sent from, and names
+    /// the word that makes it count there. A refusal with a key is remembered, and so committed as well.
     ///
     /// # Errors
     /// [`Undone`]; should `reply` have been called, what it prepared does not count.
@@ -128,8 +136,8 @@ impl<'a> Teller<'a> {
         asker: &Asker,
         reply: impl FnOnce(Result<&Outcome, Refusal>) -> Completion<'c>,
     ) -> Result<Lsn, Undone> {
-        // As early as possible: the lines that it needs come while the accounts are locked and the reply is written.
-        let spot = asker.key.map(|key| self.table.sequencer().keys().spot(key, asker.principal));
+        // As early as possible: its cache lines are fetched while the accounts are locked and the reply is written.
+        let probe = asker.key.map(|key| self.table.sequencer().keys().probe(key, asker.principal));
         if let Err(refusal) = operation.check_shape(self.table.accounts()) {
             return self.refuse(operation, asker, refusal, reply);
         }
@@ -141,13 +149,13 @@ impl<'a> Teller<'a> {
         let outcome = match operation.decide([first.balance(), second_balance], self.table.cap()) {
             Ok(outcome) => outcome,
             Err(refusal) => {
-                // It tells something about the balances. The accounts stay locked: no other may come between decision and record.
+                // The refusal shows something about the balances. The accounts stay locked, so that no operation comes in between.
                 self.see(previous[0].max(previous[1]));
                 return self.refuse(operation, asker, refusal, reply);
             }
         };
         if outcome.deposited > Cents::ZERO && !self.row.tally.has_room_for(outcome.deposited, &self.table.headroom()) {
-            // It tells something about all deposits so far.
+            // The refusal shows something about all deposits so far.
             self.see(self.table.order().now().lsn);
             return self.refuse(operation, asker, Refusal::Invalid, reply);
         }
@@ -157,7 +165,7 @@ impl<'a> Teller<'a> {
         let plan = self.plan(operation, &outcome, completion);
         let mut record = self.record(operation, asker, Verdict::Done);
         (record.balances, record.previous) = (outcome.balances, previous);
-        let stamp = self.commit(&plan, &mut record, spot.as_ref())?;
+        let stamp = self.commit(&plan, &mut record, probe.as_ref())?;
         self.apply(stamp, &plan, &first, second.as_ref());
         self.complete(completion);
         drop(first);
@@ -167,7 +175,7 @@ impl<'a> Teller<'a> {
         Ok(stamp.lsn)
     }
 
-    /// Remembers a refusal, if it has a key.
+    /// Commits a refusal, if it has a key.
     #[cold]
     fn refuse<'c>(
         &mut self,
@@ -188,17 +196,17 @@ impl<'a> Teller<'a> {
             Refusal::Insufficient => Verdict::Insufficient,
             Refusal::Invalid => Verdict::Invalid,
         };
-        let spot = asker.key.map(|key| self.table.sequencer().keys().spot(key, asker.principal));
-        let stamp = self.commit(&plan, &mut self.record(operation, asker, verdict), spot.as_ref())?;
+        let probe = asker.key.map(|key| self.table.sequencer().keys().probe(key, asker.principal));
+        let stamp = self.commit(&plan, &mut self.record(operation, asker, verdict), probe.as_ref())?;
         self.complete(completion);
         Ok(stamp.lsn)
     }
 
     #[inline]
-    fn commit(&mut self, plan: &Plan, record: &mut Record, spot: Option<&Spot<'_>>) -> Result<Stamp, Undone> {
+    fn commit(&mut self, plan: &Plan, record: &mut Record, probe: Option<&Probe<'_>>) -> Result<Stamp, Undone> {
         self.row.intent.prepare(plan);
         crash_point(CrashPoint::Prepared);
-        match self.table.commit(&self.row.intent, record, spot, &self.still_waiting) {
+        match self.table.commit(&self.row.intent, record, probe, &self.still_waiting) {
             Ok(stamp) => {
                 crash_point(CrashPoint::Sequenced);
                 self.see(stamp.lsn);
@@ -216,7 +224,7 @@ impl<'a> Teller<'a> {
     #[inline]
     fn complete(&self, completion: Completion<'_>) {
         if let Some(word) = completion.word {
-            // MOVE-PROGRESS: release, so that whoever sees the reply queued sees its bytes.
+            // MOVE-PROGRESS: release; a reader that sees the reply queued sees its bytes.
             word.store(completion.next, Ordering::Release);
         }
         crash_point(CrashPoint::ProgressMoved);
@@ -233,7 +241,7 @@ impl<'a> Teller<'a> {
             Operation::Transfer { .. } => Kind::Transfer,
         };
         Record {
-            // The sequencer's to give.
+            // The sequencer sets it.
             lsn: Lsn(0),
             term: 0,
             time_ns: self.wall_clock_ns,
@@ -305,7 +313,7 @@ impl<'a> Teller<'a> {
             second.stamp(stamp.lsn);
         }
         crash_point(CrashPoint::Applied);
-        // CUT: release; a cut that reads the new sums must also see that they were entered into it.
+        // CUT: release; a cut that reads the new sums must also see the new epoch.
         tally.deposited.store(plan.deposited[1].0, Ordering::Release);
         tally.withdrawn.store(plan.withdrawn[1].0, Ordering::Release);
         crash_point(CrashPoint::Tallied);

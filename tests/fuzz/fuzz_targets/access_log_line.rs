@@ -4,7 +4,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-use bank_vault::store::access_log::{Entry, LONGEST_LINE, Stamp};
+use bank_vault::store::access_log::{Entry, LONGEST_LINE, Timestamp};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
@@ -13,7 +13,7 @@ fuzz_target!(|data: &[u8]| {
     let (referer, agent) = rest.split_at(rest.len() * usize::from(second) / 256);
     let some = |text| Some(text).filter(|_| seed % 2 == 0);
     let number = u64::from(seed) << 55;
-    let mut stamp = Stamp::default();
+    let mut stamp = Timestamp::default();
     let entry = Entry {
         address: IpAddr::V4(Ipv4Addr::LOCALHOST),
         time: stamp.at(number),

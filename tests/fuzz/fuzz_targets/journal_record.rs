@@ -13,7 +13,7 @@ fuzz_target!(|data: &[u8]| {
     assert!(check(&sealed, 7) && !check(&sealed, 8), "{crc:x}");
     let Ok(record) = Record::decode(bytes) else { return };
     assert_eq!(lsn_of(bytes), record.lsn);
-    let _ = (record.flows(), record.is_done());
+    let _ = (record.deposited_and_withdrawn(), record.is_done());
     let written = record.encode();
     assert_eq!(Record::decode(&written), Ok(record));
 });

@@ -55,7 +55,7 @@ fn written() -> BTreeMap<PathBuf, Vec<u8>> {
     let recovered = recover(&directory, Lsn(0), &mut Believed::default(), |_| ()).expect("in memory");
     let mut writer = recovered.into_writer(0).expect("in memory");
     for lsns in [1..=20, 21..=32, 33..=RECORDS] {
-        while !writer.has_room_within(Lsn(*lsns.end()), std::time::Duration::from_secs(1)) {}
+        while !writer.wait_until_prepared(Lsn(*lsns.end()), std::time::Duration::from_secs(1)) {}
         let mut batch: Vec<_> = lsns.map(|lsn| record(lsn).encode()).collect();
         let durable = writer.durable();
         writer.append(&mut batch, durable).expect("in memory");

@@ -66,8 +66,8 @@ impl Requirements {
             let wanted = segments.iter().filter(|(name, _)| names.contains(name));
             wanted.map(|(_, bytes)| bytes.next_multiple_of(PAGE_BYTES)).sum()
         };
-        // Three for each lane, and one of the access log.
-        let semaphores = 3 * settings.workers as u64 + u64::from(logs);
+        // Three for each lane.
+        let semaphores = 3 * settings.workers as u64;
         let shared = [
             ("connections", total_of(&["connections"])),
             ("keys", total_of(&["keys", "key-index"])),

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::base::config::Settings;
 use crate::base::limits::{JOB_RESULTS_PER_TURN, PARTIAL_FRAME_SECONDS};
+use crate::base::time::{is_over, nanoseconds};
 use crate::base::vocab::Lsn;
 use crate::ipc::event::EventFd;
 use crate::ipc::process::monotonic_ns;
@@ -168,7 +169,7 @@ impl Service for BankService {
     fn check_time(&mut self, session: &mut BankSession) -> Option<Next> {
         const SECOND_NS: u64 = 1_000_000_000;
         let executor = &self.handler.executor;
-        let late = |since_ns: u64, patience_ns: u64| executor.now_ns.saturating_sub(since_ns) >= patience_ns;
+        let late = |since_ns: u64, patience_ns: u64| is_over(executor.now_ns, since_ns, patience_ns);
         let stats = executor.stats;
         let counter = if session.partial_since_ns.is_some_and(|since| late(since, PARTIAL_FRAME_SECONDS * SECOND_NS)) {
             &stats.slow_dropped
@@ -210,8 +211,4 @@ impl Service for BankService {
     fn stop(&mut self) {
         self.stopping = true;
     }
-}
-
-fn nanoseconds(time: Duration) -> u64 {
-    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }

@@ -15,12 +15,12 @@ use crate::service::bank::session::jobs::{Job, JobResult};
 use crate::service::bank::session::login::Login;
 use crate::service::bank::session::session::{Asked, BankSession, Postponed};
 use crate::service::bank::session::statement_page::PageRequest;
-use crate::service::bank::wire::{Flags, Frame, Request, Response, Status, XorKey};
+use crate::service::bank::wire::{Flags, Frame, LookAhead, Request, Response, Status, XorKey};
 use crate::service::connection_state::{Admission, Closing};
 use crate::service::interface::Now;
 use crate::store::instance::stats::{ServiceStats, WorkerStats};
+use crate::store::ledger::commit::Uncommitted;
 use crate::store::ledger::order::Order;
-use crate::store::ledger::sequencer::Uncommitted;
 use crate::store::ledger::teller::{Asker, Undone};
 use crate::store::ledger::{Completion, Operation, Sequencer, Table, Teller};
 
@@ -111,6 +111,14 @@ impl Executor {
     pub fn time(&self, replies: Replies) {
         if replies.count > 0 {
             self.stats.answer_times.record(monotonic_ns().saturating_sub(replies.since_ns), replies.count);
+        }
+    }
+
+    /// Has the memory fetched that the next request of `ahead` will touch.
+    #[inline]
+    pub fn expect(&self, session: &BankSession, ahead: &mut LookAhead<'_>) {
+        if let (Some(expected), Some(login)) = (ahead.expected(), session.login) {
+            self.teller.expect(expected.accounts, expected.key, login.principal);
         }
     }
 

@@ -62,16 +62,16 @@ impl HeldReplies {
         }
     }
 
-    /// Lets go what `may_be_shown`, and all that is queued if nothing waits any more; how far the ring may be sent. `let_go` is
-    /// told of each run.
+    /// Releases the runs that `may_be_shown`, or all that is queued if nothing is held any more; up to where the ring may be sent. Each
+    /// released run is passed to `released`.
     #[inline]
-    pub fn release(&mut self, queued: u32, may_be_shown: impl Fn(Lsn) -> bool, let_go: impl Fn(Replies)) -> u32 {
+    pub fn release(&mut self, queued: u32, may_be_shown: impl Fn(Lsn) -> bool, released: impl Fn(Replies)) -> u32 {
         while let Some(run) = self.runs.front() {
             if !may_be_shown(run.lsn) {
                 return self.released;
             }
             self.released = run.end;
-            let_go(run.replies);
+            released(run.replies);
             self.runs.pop_front();
         }
         self.released = queued;

@@ -33,7 +33,7 @@ fn journal(records: u64, per_segment: u64, of: impl Fn(u64) -> u32) -> (tempfile
             key: None,
         };
         let mut batch: [RecordBytes; 1] = [record.encode()];
-        assert!(writer.has_room_within(Lsn(lsn), Duration::from_secs(60)));
+        assert!(writer.wait_until_prepared(Lsn(lsn), Duration::from_secs(60)));
         writer.append(&mut batch, Lsn(0)).unwrap();
     }
     writer.sync().unwrap();

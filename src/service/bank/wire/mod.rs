@@ -7,6 +7,7 @@
 mod cipher;
 mod decoder;
 mod frame;
+mod look_ahead;
 mod message;
 mod opcode;
 mod request;
@@ -17,6 +18,7 @@ mod status;
 pub use cipher::XorKey;
 pub use decoder::{Decoder, Step};
 pub use frame::{Flags, Frame, Header, MAGIC, VERSION, checksum};
+pub use look_ahead::{Expected, LookAhead};
 pub use message::BodyError;
 pub use opcode::{Opcode, UnknownOpcode};
 pub use request::Request;

@@ -7,8 +7,8 @@ use crate::service::http::rules::{self, Connection, Content, Method, Place, Requ
 use crate::service::http::session::file_cache::Lookup;
 use crate::service::http::session::file_loader::{Item, LoadOutcome};
 use crate::service::http::session::handler::{Handler, Step};
-use crate::service::http::session::session::{Asked, HttpSession, Sending, Source, Stage, Then};
-use crate::service::http::session::status::StatusRoutes;
+use crate::service::http::session::session::{Asked, HttpSession, Sending, Source, Stage, Then, place_in};
+use crate::service::http::session::status_routes::StatusRoutes;
 
 const END_OF_HEAD: &[u8] = b"\r\n\r\n";
 
@@ -157,14 +157,4 @@ impl Handler {
         session.stage = Stage::Sending(Box::new(sending));
         Step::Next
     }
-}
-
-/// Where `part` of `whole` stands in it.
-pub(super) fn place_in(whole: &[u8], part: &[u8]) -> Range<usize> {
-    if part.is_empty() {
-        return 0..0;
-    }
-    let start = part.as_ptr().addr().wrapping_sub(whole.as_ptr().addr());
-    debug_assert!(start + part.len() <= whole.len());
-    start..start + part.len()
 }

@@ -5,8 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::service::http::rules::{Cache, Hold};
-use crate::service::http::session::file_loader::{Found, Item, Job, Key, LoadOutcome};
-use crate::service::http::session::handler::Loaders;
+use crate::service::http::session::file_loader::{Found, Item, Job, Key, LoadOutcome, Loaders};
 use crate::service::pool::Overloaded;
 use crate::service::sessions::SessionKey;
 use crate::store::instance::stats::WebStats;

@@ -11,7 +11,11 @@ use crate::base::limits::MAX_CACHED_FILE_BYTES;
 use crate::ipc::files;
 use crate::service::http::rules::{ContentType, ETag, Entity, Sheet, Status};
 use crate::service::http::session::built_in;
+use crate::service::pool::Pool;
 use crate::service::sessions::SessionKey;
+
+/// The threads that find and read files.
+pub type Loaders = Pool<Job, Done>;
 
 /// What a file is asked for by: `z` for a client that understands gzip, else `-`; a slash if the address ended in one, else `-`; and its
 /// path below the folder.

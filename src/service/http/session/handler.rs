@@ -8,14 +8,12 @@ use crate::base::config;
 use crate::base::limits::{HTTP_STEPS_PER_TURN, RECEIVE_BYTES};
 use crate::service::connection_state::{Closing, Next};
 use crate::service::http::rules::{self, DateText, Rejection, Status};
-use crate::service::http::session::answer::place_in;
 use crate::service::http::session::file_cache::{FileCache, Loaded};
-use crate::service::http::session::file_loader::{Done, Item, Job};
+use crate::service::http::session::file_loader::{Done, Item, Job, Loaders};
 use crate::service::http::session::log_queue::{self, LogQueue};
-use crate::service::http::session::session::{Asked, HttpSession, Sending, Source, Stage, Then};
-use crate::service::http::session::status::StatusRoutes;
+use crate::service::http::session::session::{Asked, HttpSession, Sending, Source, Stage, Then, place_in};
+use crate::service::http::session::status_routes::StatusRoutes;
 use crate::service::interface::Now;
-use crate::service::pool::Pool;
 use crate::service::sessions::SessionKey;
 use crate::store::access_log;
 use crate::store::instance::stats::{BoundStats, ServiceStats, WebStats, WorkerStats};
@@ -36,9 +34,6 @@ pub(super) enum Step {
     /// Its client sends without end what nobody wants.
     Flooded,
 }
-
-/// The threads that find and read files.
-pub type Loaders = Pool<Job, Done>;
 
 /// Gives sessions their turns.
 pub struct Handler {
@@ -285,7 +280,7 @@ impl Handler {
         }
     }
 
-    /// Lets go of whatever the connection holds: it is over, perhaps in the middle of an answer.
+    /// Releases what the session holds, perhaps in the middle of an answer: its connection is closed.
     pub fn release(&mut self, session: &mut HttpSession) {
         match std::mem::replace(&mut session.stage, Stage::ReadingHead) {
             Stage::Sending(sending) => {

@@ -3,17 +3,17 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use crate::base::config::Settings;
 use crate::base::limits::MAX_WAITING_FILES;
+use crate::base::time::{is_over, nanoseconds};
 use crate::service::connection_state::{Admission, ConnectionState, Next};
 use crate::service::entry::Context;
 use crate::service::http::rules::Status;
 use crate::service::http::session::file_loader::FileLoader;
 use crate::service::http::session::handler::Handler;
 use crate::service::http::session::session::{HttpSession, Stage};
-use crate::service::http::session::status::StatusRoutes;
+use crate::service::http::session::status_routes::StatusRoutes;
 use crate::service::interface::{Now, Origin, Service};
 use crate::service::pool::Pool;
 use crate::service::sessions::Sessions;
@@ -121,7 +121,7 @@ impl Service for HttpService {
 
     fn check_time(&mut self, session: &mut HttpSession) -> Option<Next> {
         let now_ns = self.handler.now_ns;
-        let late = |since_ns: u64, patience_ns: u64| now_ns.saturating_sub(since_ns) >= patience_ns;
+        let late = |since_ns: u64, patience_ns: u64| is_over(now_ns, since_ns, patience_ns);
         let timeout_ns = nanoseconds(self.settings.http.timeout);
         let active_ns = session.state.active_ns;
         let partial = session.partial_since_ns.is_some_and(|since| late(since, timeout_ns));
@@ -160,8 +160,4 @@ impl Service for HttpService {
     fn finish(self) {
         self.handler.log.finish();
     }
-}
-
-fn nanoseconds(time: Duration) -> u64 {
-    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }

@@ -11,7 +11,7 @@ use crate::ipc::process::monotonic_ns;
 use crate::service::http::rules::Status;
 use crate::service::http::session::session::{Asked, HttpSession};
 use crate::service::sessions::SessionKey;
-use crate::store::access_log::{Entry, Full, Handle, LONGEST_LINE, Stamp};
+use crate::store::access_log::{Entry, Full, Handle, LONGEST_LINE, Timestamp};
 use crate::store::instance::stats::BoundStats;
 
 const WAIT_NS: u64 = ACCESS_LOG_WAIT_MILLISECONDS * 1_000_000;
@@ -22,7 +22,7 @@ const REPORT_EVERY_NS: u64 = 60_000_000_000;
 pub struct LogQueue {
     log: Handle,
     stats: &'static BoundStats,
-    stamp: Stamp,
+    timestamp: Timestamp,
     line: Vec<u8>,
     /// Nanoseconds of the monotonic clock, and milliseconds since 1970, of this turn of the loop.
     now_ns: u64,
@@ -103,7 +103,7 @@ impl LogQueue {
         LogQueue {
             log,
             stats,
-            stamp: Stamp::default(),
+            timestamp: Timestamp::default(),
             line: Vec::with_capacity(LONGEST_LINE),
             now_ns: 0,
             unix_ms: 0,
@@ -132,7 +132,7 @@ impl LogQueue {
         self.line.clear();
         let entry = Entry {
             address: session.peer,
-            time: self.stamp.at(self.unix_ms),
+            time: self.timestamp.at(self.unix_ms),
             request: part(&asked.line).unwrap_or_default(),
             status: asked.status.code(),
             bytes: figures.body_bytes,

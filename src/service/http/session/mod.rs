@@ -2,7 +2,7 @@
 //!
 //! [`http`] is what the event loop calls; `handler` gives a session its turn and reads requests, `answer` answers them, `sending` sends
 //! that. `file_cache` has files in memory, `file_loader` finds the others (a job for threads), `log_queue` writes the access log's
-//! lines, `status` serves the pages that show the instance.
+//! lines, `status` serves the pages that show the instance (`status_routes`).
 
 mod answer;
 mod built_in;
@@ -14,5 +14,6 @@ mod log_queue;
 mod sending;
 mod session;
 mod status;
+mod status_routes;
 
 pub use http::HttpService;

@@ -230,3 +230,14 @@ impl Session for HttpSession {
         }
     }
 }
+
+/// Where `part` of `whole` stands in it.
+#[must_use]
+pub fn place_in(whole: &[u8], part: &[u8]) -> Range<usize> {
+    if part.is_empty() {
+        return 0..0;
+    }
+    let start = part.as_ptr().addr().wrapping_sub(whole.as_ptr().addr());
+    debug_assert!(start + part.len() <= whole.len());
+    start..start + part.len()
+}

@@ -224,7 +224,7 @@ impl DiskFile for File {
         Ok(())
     }
 
-    fn len(&self) -> io::Result<u64> {
+    fn size(&self) -> io::Result<u64> {
         Ok(self.disk.0.lock().unwrap().nodes[self.node].current.len() as u64)
     }
 }

@@ -1,4 +1,4 @@
-//! What the journal asks of a file system, so that tests can put one in its place that forgets what was not synced.
+//! The calls that the journal makes on a file system, so that tests can replace it by one that forgets what was not synced.
 
 #[cfg(test)]
 pub mod forgetful;
@@ -10,23 +10,17 @@ use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
 
-/// Permission bits of files: nobody but the server's own user reads the books.
+/// Permission bits of files: only the server's user may read them.
 const FILE_MODE: u32 = 0o600;
 /// Permission bits of directories.
 const DIRECTORY_MODE: u32 = 0o700;
 
-/// An open file. Nothing keeps a position: every call says where.
+/// An open file, which has no position: every call names the offset. A failed call gives what the kernel said.
 pub trait DiskFile: Debug + Send + Sync {
-    /// Writes all of `bytes` at byte `offset`.
-    ///
-    /// # Errors
-    /// What the kernel said; part of the bytes may stand there.
+    /// Writes all of `bytes` at byte `offset`. Of a failed call, part of the bytes may be written.
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
 
     /// Reads into `buffer` from byte `offset` until it is full or the file ends; gives how many bytes.
-    ///
-    /// # Errors
-    /// What the kernel said.
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
 
     /// Makes the contents durable, and of the metadata what is needed to read them (fdatasync).
@@ -36,87 +30,46 @@ pub trait DiskFile: Debug + Send + Sync {
     fn sync_data(&self) -> io::Result<()>;
 
     /// Makes the contents and all metadata durable (fsync).
-    ///
-    /// # Errors
-    /// As for [`DiskFile::sync_data`].
     fn sync_all(&self) -> io::Result<()>;
 
-    /// Reserves the space of the first `bytes` bytes, and makes the file as long.
-    ///
-    /// # Errors
-    /// What the kernel said; `ENOSPC` before anything is written.
+    /// Reserves the space of the first `bytes` bytes, and makes the file as long. ENOSPC comes before anything is written.
     fn allocate(&self, bytes: u64) -> io::Result<()>;
 
     /// Bytes of the file.
-    ///
-    /// # Errors
-    /// What the kernel said.
-    fn len(&self) -> io::Result<u64>;
-
-    /// Whether the file has no bytes.
-    ///
-    /// # Errors
-    /// What the kernel said.
-    fn is_empty(&self) -> io::Result<bool> {
-        Ok(self.len()? == 0)
-    }
+    fn size(&self) -> io::Result<u64>;
 }
 
-/// A file system.
+/// A file system. A failed call gives what the kernel said.
 pub trait Disk: Debug + Send + Sync {
-    /// Makes an empty file, mode 0600, in place of one of that name that may be there.
-    ///
-    /// # Errors
-    /// What the kernel said.
+    /// Makes an empty file, mode 0600, or empties the one of that name.
     fn create(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>>;
 
     /// Opens a file for reading and writing.
-    ///
-    /// # Errors
-    /// What the kernel said; `NotFound` where there is none.
     fn open(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>>;
 
     /// Opens a file for writes that go past the page cache, where the file system can do that (`O_DIRECT`, `open(2)`): no copy,
     /// and no memory for what is never read. Writes must then be whole blocks of [`BLOCK_BYTES`], in memory as at the offset.
-    ///
-    /// # Errors
-    /// What the kernel said; `NotFound` where there is none.
     fn open_direct(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
         self.open(path)
     }
 
-    /// Makes a directory, mode 0700, and those above it, if they are not there.
-    ///
-    /// # Errors
-    /// What the kernel said.
+    /// Makes a directory, mode 0700, and those above it, where they do not exist.
     fn create_dir(&self, path: &Path) -> io::Result<()>;
 
     /// The names in a directory, sorted.
-    ///
-    /// # Errors
-    /// What the kernel said.
     fn list(&self, directory: &Path) -> io::Result<Vec<String>>;
 
-    /// Gives a file another name, in place of what may have it.
-    ///
-    /// # Errors
-    /// What the kernel said.
+    /// Gives a file another name, and replaces a file of that name.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
 
-    /// Takes a file's name away.
-    ///
-    /// # Errors
-    /// What the kernel said; `NotFound` where there is none.
+    /// Removes a file's name.
     fn remove(&self, path: &Path) -> io::Result<()>;
 
     /// Makes a directory's names durable.
-    ///
-    /// # Errors
-    /// What the kernel said.
     fn sync_dir(&self, directory: &Path) -> io::Result<()>;
 }
 
-/// What direct writes are made of; no disk has larger sectors.
+/// The unit of direct writes; no disk has larger sectors.
 pub const BLOCK_BYTES: usize = 4096;
 
 /// Memory that begins and ends where a block does.
@@ -138,7 +91,7 @@ impl Blocks {
     }
 }
 
-/// The machine's own file systems. What it opens is the file of that name, never one that a symbolic link leads to.
+/// The machine's file systems. It never follows a symbolic link to a file.
 #[derive(Debug)]
 pub struct RealDisk;
 
@@ -173,7 +126,7 @@ impl DiskFile for File {
         nix::fcntl::posix_fallocate(self, 0, length).map_err(io::Error::from)
     }
 
-    fn len(&self) -> io::Result<u64> {
+    fn size(&self) -> io::Result<u64> {
         Ok(self.metadata()?.len())
     }
 }
@@ -192,7 +145,7 @@ impl Disk for RealDisk {
     fn open_direct(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
         match OpenOptions::new().read(true).write(true).custom_flags(libc::O_DIRECT | libc::O_NOFOLLOW).open(path) {
             Ok(file) => Ok(Arc::new(file)),
-            // A file system that cannot do it.
+            // The file system cannot do it.
             Err(failed) if failed.raw_os_error() == Some(libc::EINVAL) => self.open(path),
             Err(failed) => Err(failed),
         }
@@ -222,8 +175,8 @@ impl Disk for RealDisk {
     }
 }
 
-/// Writes a small file so that it is there wholly or not at all, whenever the machine may stop: under a temporary name,
-/// synced, renamed, and the directory synced.
+/// Writes a small file so that it is there wholly or not at all, whenever the machine may stop: it is written under a temporary
+/// name, synced and renamed, and then the directory is synced.
 ///
 /// # Errors
 /// What the kernel said; the old contents are still there, unless the last step failed.

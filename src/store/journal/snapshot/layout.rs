@@ -5,7 +5,7 @@ use byteorder::{ByteOrder, LittleEndian};
 use crate::base::limits::MAX_LSN;
 use crate::base::vocab::{Cents, Lsn};
 use crate::store::journal::directory::{Directory, IDENTITY_BYTES};
-use crate::store::journal::flows::Flows;
+use crate::store::journal::running_totals::RunningTotals;
 
 pub const HEADER_BYTES: usize = 96;
 pub const ACCOUNT_BYTES: usize = 16;
@@ -108,7 +108,7 @@ impl Header {
             return Err("its header does not fit the accounts that the data directory was opened with");
         }
         let opening = directory.openings().total_of(header.accounts);
-        let flows = Flows::new(opening, header.deposited, header.withdrawn);
+        let flows = RunningTotals::new(opening, header.deposited, header.withdrawn);
         if header.lsn.0 > MAX_LSN || flows.is_none() {
             return Err("its header's checksum is right, but it says what cannot be");
         }

@@ -1,13 +1,13 @@
-//! Reading snapshots back.
+//! Reads snapshots.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::files::{list, path_of};
 use super::layout::{
     ACCOUNT_BYTES, ACCOUNTS_PER_BLOCK, CRC_BYTES, END_BYTES, HEADER_BYTES, Header, crc_behind, decode_account,
     encode_end,
 };
-use super::{list, path_of};
 use crate::base::vocab::{AccountId, Cents, Lsn};
 use crate::store::journal::directory::Directory;
 use crate::store::journal::disk::DiskFile;
@@ -45,9 +45,6 @@ pub struct Newest {
 }
 
 /// Reads and checks the snapshots, newest first, until one is good.
-///
-/// # Errors
-/// A file cannot be read.
 pub fn newest_good(directory: &Directory) -> Result<Newest, DiskError> {
     let mut damaged = Vec::new();
     for lsn in list(directory)?.into_iter().rev() {
@@ -61,9 +58,6 @@ pub fn newest_good(directory: &Directory) -> Result<Newest, DiskError> {
 
 impl Snapshot {
     /// Reads the snapshot of record `lsn` through; the reason where it is damaged.
-    ///
-    /// # Errors
-    /// The file cannot be read.
     pub fn open(directory: &Directory, lsn: Lsn) -> Result<Result<Self, &'static str>, DiskError> {
         let path = path_of(directory, lsn);
         let file = directory.disk().open(&path).step("open", &path)?;
@@ -78,7 +72,7 @@ impl Snapshot {
         if header.lsn != lsn {
             return Ok(Err("it is of another record than its name says"));
         }
-        if file.len().step("measure", &path)? != header.file_bytes() {
+        if file.size().step("measure", &path)? != header.file_bytes() {
             return Ok(Err("it is shorter or longer than it should be"));
         }
         let mut snapshot = Snapshot { header, newest: header.lsn, path, file, chain };
@@ -95,9 +89,6 @@ impl Snapshot {
 
     /// Calls `each` with every account, its balance and the record that the balance is of; gives the last checksum. The
     /// reason, where the file has been damaged since it was opened.
-    ///
-    /// # Errors
-    /// The file cannot be read.
     pub fn accounts(
         &self,
         mut each: impl FnMut(AccountId, Cents, Lsn),

@@ -1,16 +1,40 @@
-//! Making a snapshot.
+//! Writes a snapshot.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::files::path_of;
 use super::layout::{ACCOUNTS_PER_BLOCK, BLOCK_BYTES, HEADER_BYTES, Header, crc_behind, encode_account, encode_end};
-use super::{SnapshotError, path_of};
 use crate::base::vocab::{Cents, Lsn};
 use crate::store::journal::directory::Directory;
 use crate::store::journal::disk::DiskFile;
 use crate::store::journal::error::{DiskError, Step};
 
-/// A snapshot in the making. One that is dropped unfinished is removed.
+/// Why a snapshot could not be made or read.
+#[derive(Debug, thiserror::Error)]
+pub enum SnapshotError {
+    /// A file could not be used.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+    /// More or fewer accounts came than were announced; it is not kept.
+    #[error("a snapshot of {announced} accounts was given {pushed}")]
+    Accounts {
+        /// Accounts in its header.
+        announced: u32,
+        /// Accounts that came.
+        pushed: u32,
+    },
+    /// It holds what may yet be lost; it is not kept.
+    #[error("a snapshot that holds record {holds} cannot be finished while only record {durable} is durable")]
+    NotDurable {
+        /// The newest record in it.
+        holds: Lsn,
+        /// The last record that is durable.
+        durable: Lsn,
+    },
+}
+
+/// A snapshot that is being written. It is removed when it is dropped unfinished.
 #[derive(Debug)]
 pub struct SnapshotWriter {
     directory: Directory,
@@ -26,10 +50,7 @@ pub struct SnapshotWriter {
 }
 
 impl SnapshotWriter {
-    /// Begins one. There can be one at a time: an unfinished one is written over.
-    ///
-    /// # Errors
-    /// [`SnapshotError::Disk`].
+    /// Begins one. There can be one at a time: an unfinished one is overwritten.
     pub fn begin(directory: &Directory, header: Header) -> Result<Self, SnapshotError> {
         let temporary = directory.snapshots().join("writing.tmp");
         let file = directory.disk().create(&temporary).step("make", &temporary)?;
@@ -51,9 +72,6 @@ impl SnapshotWriter {
     }
 
     /// Adds the next account: its balance, and the record that the balance is of.
-    ///
-    /// # Errors
-    /// [`SnapshotError::Disk`], [`SnapshotError::Accounts`].
     pub fn push(&mut self, balance: Cents, lsn: Lsn) -> Result<(), SnapshotError> {
         if self.pushed == self.header.accounts {
             return Err(self.wrong_count(self.pushed.saturating_add(1)));
@@ -96,7 +114,7 @@ impl SnapshotWriter {
         self.directory.disk().rename(&self.temporary, &path).step("put in place", &path)?;
         self.in_place = true;
         let folder = self.directory.snapshots();
-        Ok(self.directory.disk().sync_dir(&folder).step("sync the directory", &folder)?)
+        Ok(self.directory.sync(&folder)?)
     }
 
     fn end_block(&mut self) -> Result<(), SnapshotError> {
@@ -120,7 +138,7 @@ impl SnapshotWriter {
 impl Drop for SnapshotWriter {
     fn drop(&mut self) {
         if !self.in_place {
-            // What this leaves behind, if anything, the next one writes over.
+            // The next snapshot overwrites what this may leave.
             let _ = self.directory.disk().remove(&self.temporary);
         }
     }

@@ -15,7 +15,7 @@ use super::failure::{Failure, say};
 use super::journal_source::{JournalArgs, JournalSource};
 use crate::base::vocab::{AccountId, Lsn};
 use crate::store::instance::Instance;
-use crate::store::journal::{DiskError, Record, RecoveryError, Swept, segment, sweep};
+use crate::store::journal::{DiskError, FullScan, Record, RecoveryError, full_scan, segment};
 use reference::{Account, ReferenceLedger};
 use report::AuditReport;
 use snapshots::Snapshots;
@@ -24,7 +24,7 @@ use violation::{Inconsistency, Violation};
 /// How often an audit is begun again because the server removed old files under it.
 const ATTEMPTS: usize = 5;
 /// How often an account that is being changed is looked at again.
-const GLANCES: usize = 1000;
+const READS: usize = 1000;
 
 /// `vaultctl audit`.
 #[derive(Debug, clap::Args)]
@@ -146,7 +146,7 @@ fn examine(source: &JournalSource, key_window: u64, report: &mut AuditReport) ->
     let mut examiner =
         Examiner { reference: reference.map_err(|why| Ended::Snapshot(why.to_owned()))?, snapshots, ended: Ok(()) };
     examiner.begin(source);
-    let swept = sweep(directory, newest, durable, |record| examiner.take(source, record, report));
+    let scanned = full_scan(directory, newest, durable, |record| examiner.take(source, record, report));
     let Examiner { reference, snapshots, ended } = examiner;
     report.accounts = directory.openings().accounts();
     (report.opening_cents, report.sum_cents) = (reference.flows.opening.0, reference.sum.0);
@@ -156,7 +156,7 @@ fn examine(source: &JournalSource, key_window: u64, report: &mut AuditReport) ->
     report.snapshot_accounts_skipped = snapshots.left().0;
     // A wrong record comes before whatever ended the reading.
     ended?;
-    let Swept { end, torn, .. } = swept?;
+    let FullScan { end, torn, .. } = scanned?;
     reference.check_sum(end).map_err(|what| violation(source, end, what))?;
     report.torn_tail = torn.map(|torn| torn.to_string());
     if let Some(running) = &source.running {
@@ -219,7 +219,7 @@ fn compare_memory(
     let table = running.table();
     let known = report.accounts;
     for account in (0..table.accounts().min(known)).map(AccountId) {
-        let Some((says, of)) = (0..GLANCES).find_map(|_| table.glance(account)).filter(|&(_, of)| of <= end) else {
+        let Some((says, of)) = (0..READS).find_map(|_| table.peek_stamped(account)).filter(|&(_, of)| of <= end) else {
             report.memory_skipped += 1;
             continue;
         };

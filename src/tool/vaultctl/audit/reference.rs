@@ -4,7 +4,7 @@ use super::keys::Keys;
 use super::violation::Inconsistency;
 use crate::base::vocab::{AccountId, Cents, Lsn};
 use crate::store::journal::snapshot::Snapshot;
-use crate::store::journal::{Directory, DiskError, Flows, Kind, Record};
+use crate::store::journal::{Directory, DiskError, Kind, Record, RunningTotals};
 
 /// What an account holds by the records so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,7 +18,7 @@ pub(super) struct Account {
 pub(super) struct ReferenceLedger {
     accounts: Vec<Account>,
     /// All deposits and withdrawals so far.
-    pub(super) flows: Flows,
+    pub(super) flows: RunningTotals,
     /// The sum of the balances that the records say, modulo 2^64.
     pub(super) sum: Cents,
     /// The record that the books began after.
@@ -39,13 +39,13 @@ impl ReferenceLedger {
         let mut accounts: Vec<Account> = (0..openings.accounts())
             .map(|account| Account { balance: openings.of(AccountId(account)).unwrap_or_default(), last: Lsn(0) })
             .collect();
-        let mut flows = Flows::new(openings.total(), Cents::ZERO, Cents::ZERO);
+        let mut flows = RunningTotals::new(openings.total(), Cents::ZERO, Cents::ZERO);
         if let Some(snapshot) = base {
             let read = snapshot.accounts(|id, balance, last| accounts[id.0 as usize] = Account { balance, last })?;
             if let Err(why) = read {
                 return Ok(Err(why));
             }
-            flows = Flows::new(openings.total(), snapshot.header.deposited, snapshot.header.withdrawn);
+            flows = RunningTotals::new(openings.total(), snapshot.header.deposited, snapshot.header.withdrawn);
         }
         let Some(flows) = flows else { return Ok(Err("its sums do not go with what the accounts opened with")) };
         Ok(Ok(ReferenceLedger {

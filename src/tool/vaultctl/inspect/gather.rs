@@ -4,7 +4,8 @@ use std::fs;
 
 use super::report::{
     AccessLogReport, ConnectionsReport, InstanceReport, IntentReport, JournalReport, LaneReport, LockReport,
-    LocksReport, PlannedBalance, Process, Report, SegmentReport, SemaphoreReport, SlotReport, TotalsReport,
+    LocksReport, LogLockReport, PlannedBalance, Process, Report, SegmentReport, SemaphoreReport, SlotReport,
+    TotalsReport,
 };
 use crate::base::limits::{RECEIVE_BYTES, TRANSMIT_BYTES};
 use crate::base::vocab::AccountId;
@@ -14,7 +15,7 @@ use crate::ipc::semaphore::NamedSemaphore;
 use crate::ipc::{IpcError, segment};
 use crate::status::numbers::{milliseconds, ratio};
 use crate::status::sample::{Journal, Summary, Worker};
-use crate::store::access_log::{AccessLog, Row};
+use crate::store::access_log::{AccessLog, WorkerRing};
 use crate::store::connection::slot::{ConnectionSlot, Holder, NOBODY_YET};
 use crate::store::instance::Instance;
 use crate::store::ledger::Table;
@@ -57,13 +58,13 @@ fn segments(instance: &Instance, log: Option<&AccessLog>) -> Result<Vec<SegmentR
 }
 
 fn access_log(log: &AccessLog) -> AccessLogReport {
-    let guard = log.guard();
     let (failures, errno) = log.failures();
     AccessLogReport {
-        guard: semaphore(guard.semaphore()),
-        holder: guard.holder(),
-        lines: log.rows().iter().map(Row::lines).sum(),
-        waiting_bytes: log.rows().iter().map(|row| row.pending() as u64).sum(),
+        lock: log.lock_holder().map(|thread| LogLockReport { thread, process: process_of(thread) }),
+        inherited: log.inherited(),
+        replayed: log.replayed(),
+        lines: log.rings().iter().map(WorkerRing::lines).sum(),
+        waiting_bytes: log.rings().iter().map(|ring| ring.pending() as u64).sum(),
         planned_bytes: log.plan().load().map_or(0, |plan| plan.length),
         rotations: log.rotations(),
         failures,
@@ -208,7 +209,7 @@ fn process(pid: u32) -> Process {
     Process { pid, name: name.map(|name| name.trim_end().to_owned()) }
 }
 
-/// The process that thread `thread` belongs to: a lock names threads, and a worker's threads lock accounts as well.
+/// The process that thread `thread` belongs to: a lock names threads, and a worker's threads take locks as well.
 fn process_of(thread: u32) -> Option<Process> {
     let status = fs::read_to_string(format!("/proc/{thread}/status")).ok()?;
     let group = status.lines().find_map(|line| line.strip_prefix("Tgid:"))?;

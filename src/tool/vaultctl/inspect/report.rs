@@ -52,15 +52,17 @@ pub(super) struct SegmentReport {
 /// The lines of HTTP requests on their way into the access log.
 #[derive(Debug, Serialize)]
 pub(super) struct AccessLogReport {
-    /// The semaphore of the guard around writing and rotation.
-    pub guard: SemaphoreReport,
-    /// The worker that has the guard now.
-    pub holder: Option<u32>,
+    /// Who holds the lock around writing and rotation; `None`: it is free.
+    pub lock: Option<LogLockReport>,
+    /// How often it was inherited from a dead holder.
+    pub inherited: u64,
+    /// Plans that were completed after their maker had died, or the disk had refused.
+    pub replayed: u64,
     /// Lines that were ever logged.
     pub lines: u64,
     /// Bytes of them that are in memory and not in the file yet.
     pub waiting_bytes: u64,
-    /// Bytes that are just being written; a dead worker's are completed by whoever takes the guard next.
+    /// Bytes that are just being written; a dead worker's are completed by whoever takes the lock next.
     pub planned_bytes: u32,
     /// Files that were rotated away.
     pub rotations: u64,
@@ -68,6 +70,13 @@ pub(super) struct AccessLogReport {
     pub failures: u64,
     /// The error number of the last of them while they still do; 0 else.
     pub errno: u32,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct LogLockReport {
+    pub thread: u32,
+    /// The process of that thread; `None`: it ended meanwhile.
+    pub process: Option<Process>,
 }
 
 /// The ring through which the master hands connections to one worker.

@@ -4,8 +4,8 @@ use std::fmt::{self, Display, Write};
 use std::iter;
 
 use super::report::{
-    AccessLogReport, ConnectionsReport, InstanceReport, IntentReport, JournalReport, LaneReport, LocksReport, Process,
-    Report, SegmentReport, SlotReport, TotalsReport,
+    AccessLogReport, ConnectionsReport, InstanceReport, IntentReport, JournalReport, LaneReport, LocksReport,
+    LogLockReport, Process, Report, SegmentReport, SlotReport, TotalsReport,
 };
 use crate::base::vocab::Cents;
 use crate::service::bank::wire::{Opcode, Status};
@@ -57,9 +57,17 @@ fn summary(out: &mut String, report: &InstanceReport) -> fmt::Result {
 
 fn access_log(out: &mut String, log: Option<&AccessLogReport>) -> fmt::Result {
     let Some(log) = log else { return Ok(()) };
-    let AccessLogReport { guard, holder, lines, waiting_bytes, planned_bytes, rotations, failures, errno } = log;
-    let holder = holder.map_or_else(|| "free".to_owned(), |worker| format!("held by worker {worker}"));
-    writeln!(out, "\naccess log: guard {holder}, semaphore {} = {}", guard.name, guard.value)?;
+    let AccessLogReport { lock, inherited, replayed, lines, waiting_bytes, planned_bytes, rotations, failures, errno } =
+        log;
+    let held_by = |LogLockReport { thread, process: of }: &LogLockReport| match of {
+        Some(of) => format!("held by thread {thread} of {}", process(of)),
+        None => format!("held by thread {thread}, which ended meanwhile"),
+    };
+    let holder = lock.as_ref().map_or_else(|| "free".to_owned(), held_by);
+    writeln!(
+        out,
+        "\naccess log: lock {holder}; {inherited} inherited from dead holders so far, {replayed} plans completed"
+    )?;
     writeln!(
         out,
         "  {lines} lines, {waiting_bytes} bytes in memory, {planned_bytes} being written, {rotations} rotations"

@@ -1,8 +1,8 @@
-//! The keeper: takes snapshots beside the journal's loop, and says which segments no snapshot needs any more.
+//! Takes snapshots beside the journal's loop, and removes the segments that no snapshot needs any more.
 //!
-//! A snapshot begins with a cut, whose number is exact and whose sums are too; then a thread goes through the accounts, one lock at
-//! a time, while traffic flows. An account may so be newer than the cut; replay applies a record only to an account that is
-//! older. It is put in place once all that it shows is durable.
+//! A snapshot begins with a cut, whose number and sums are exact. Then a thread visits the accounts, one lock at a time, while
+//! operations go on. So an account may be newer than the cut; replay applies a record only to an account that is older. The snapshot
+//! is put in place once all that it shows is durable.
 
 use std::sync::Arc;
 use std::thread;
@@ -12,7 +12,7 @@ use crossbeam_channel::{Receiver, Sender, unbounded};
 use crate::base::config::Settings;
 use crate::base::vocab::{AccountId, Lsn};
 use crate::ipc::event::EventFd;
-use crate::process::journal::JournaldError;
+use crate::process::journal::error::JournalProcessError;
 use crate::store::instance::Instance;
 use crate::store::journal::snapshot::{self, Header};
 use crate::store::journal::{Directory, SnapshotError, SnapshotWriter, Writer};
@@ -22,16 +22,16 @@ use crate::store::ledger::{Table, Totals, cut};
 const KEPT: usize = 2;
 
 /// What the thread is to do.
-enum Order {
-    /// Go through the accounts.
-    Scan,
+enum Job {
+    /// Write down all accounts.
+    Write,
     /// All that the snapshot shows is durable, up to this record: put it in place.
     Finish(Box<SnapshotWriter>, Lsn),
 }
 
 /// What the thread has done.
-enum Report {
-    Scanned(Box<SnapshotWriter>),
+enum JobResult {
+    Written(Box<SnapshotWriter>),
     /// It is in place; the oldest one that is kept.
     Finished {
         oldest: Option<Lsn>,
@@ -40,79 +40,77 @@ enum Report {
     Failed(SnapshotError),
 }
 
-/// How far the snapshot under way is.
+/// How far the snapshot is.
 enum Stage {
     Idle,
-    /// The thread is at it.
+    /// The thread works on it.
     Underway,
     /// It waits until all that it shows is durable.
-    Scanned(Box<SnapshotWriter>),
+    Written(Box<SnapshotWriter>),
 }
 
-/// The keeper of one journal process.
-pub struct Keeper {
+/// The snapshots of one journal process.
+pub struct Snapshotter {
     instance: &'static Instance,
     every: Option<u64>,
     key_window: u64,
     keep_journal: bool,
-    orders: Sender<Order>,
-    reports: Receiver<Report>,
+    jobs: Sender<Job>,
+    results: Receiver<JobResult>,
     stage: Stage,
     /// How many of the snapshots that were asked for the one under way is for.
     wanted: u64,
 }
 
-impl Keeper {
-    /// Starts the thread; it wakes the loop up by `wakeup` when it has something to report.
-    ///
-    /// # Errors
-    /// No thread can be had.
+impl Snapshotter {
+    /// Starts the thread; it wakes the loop up by `wakeup` when it has done something.
     pub fn start(
         instance: &'static Instance,
         settings: &Settings,
         directory: Directory,
         wakeup: Arc<EventFd>,
-    ) -> Result<Self, JournaldError> {
-        let (orders, inbox) = unbounded();
-        let (outbox, reports) = unbounded();
+    ) -> Result<Self, JournalProcessError> {
+        let (jobs, to_do) = unbounded();
+        let (done, results) = unbounded();
         let work = move || {
-            for order in inbox {
-                let report = match order {
-                    Order::Scan => scan(instance.table(), &directory).map(Report::Scanned),
-                    Order::Finish(writer, durable) => finish(&directory, *writer, durable),
+            for job in to_do {
+                let result = match job {
+                    Job::Write => write(instance.table(), &directory).map(JobResult::Written),
+                    Job::Finish(writer, durable) => finish(&directory, *writer, durable),
                 };
-                if outbox.send(report.unwrap_or_else(Report::Failed)).is_err() {
+                if done.send(result.unwrap_or_else(JobResult::Failed)).is_err() {
                     return;
                 }
                 wakeup.send();
             }
         };
-        let spawned = thread::Builder::new().name("vault-keeper".to_owned()).spawn(work);
-        spawned.map_err(|source| JournaldError::Io { step: "start a thread", source })?;
-        Ok(Keeper {
+        let spawned = thread::Builder::new().name("vault-snapshot".to_owned()).spawn(work);
+        spawned.map_err(|source| JournalProcessError::Io { step: "start a thread", source })?;
+        Ok(Snapshotter {
             instance,
             every: settings.snapshot_every.map(Into::into),
             key_window: settings.key_window.into(),
             keep_journal: settings.keep_journal,
-            orders,
-            reports,
+            jobs,
+            results,
             stage: Stage::Idle,
             wanted: 0,
         })
     }
 
-    /// Does what is to be done now; never waits. What fails is logged, and tried again when the next snapshot is due.
-    pub fn see_to(&mut self, writer: &mut Writer) {
-        while let Ok(report) = self.reports.try_recv() {
-            self.hear(report, writer);
+    /// Begins, goes on with or finishes a snapshot where that is due; never waits. A failure is logged, and tried again when the next
+    /// snapshot is due.
+    pub fn advance(&mut self, writer: &mut Writer) {
+        while let Ok(result) = self.results.try_recv() {
+            self.complete(result, writer);
         }
         match std::mem::replace(&mut self.stage, Stage::Underway) {
             Stage::Idle if self.is_due(writer.durable()) => {
                 self.wanted = self.instance.journal_row().snapshots_wanted();
-                let _ = self.orders.send(Order::Scan);
+                let _ = self.jobs.send(Job::Write);
             }
-            Stage::Scanned(snapshot) if snapshot.newest() <= writer.durable() => {
-                let _ = self.orders.send(Order::Finish(snapshot, writer.durable()));
+            Stage::Written(snapshot) if snapshot.newest() <= writer.durable() => {
+                let _ = self.jobs.send(Job::Finish(snapshot, writer.durable()));
             }
             other => self.stage = other,
         }
@@ -124,24 +122,24 @@ impl Keeper {
         row.snapshots_wanted() > row.snapshots_done() || self.every.is_some_and(|every| since >= every)
     }
 
-    fn hear(&mut self, report: Report, writer: &mut Writer) {
+    fn complete(&mut self, result: JobResult, writer: &mut Writer) {
         let row = self.instance.journal_row();
         self.stage = Stage::Idle;
-        match report {
-            Report::Scanned(snapshot) => {
-                self.stage = Stage::Scanned(snapshot);
+        match result {
+            JobResult::Written(snapshot) => {
+                self.stage = Stage::Written(snapshot);
                 return;
             }
-            Report::Failed(error) => {
+            JobResult::Failed(error) => {
                 log::error!("no snapshot could be taken: {error}; the journal goes on, and so keeps growing");
                 // Not again at once: when as many records more have come.
                 row.set_snapshot(Lsn(row.snapshot().0.max(writer.durable().0)));
             }
-            Report::Finished { oldest, newest } => {
+            JobResult::Finished { oldest, newest } => {
                 row.set_snapshot(newest);
                 log::info!("a snapshot of operation {newest} is in place");
                 if let Some(oldest) = oldest.filter(|_| !self.keep_journal) {
-                    // What is remembered of keys is in the journal alone.
+                    // The remembered keys are in the journal alone.
                     let keys_from = writer.durable().0.saturating_sub(self.key_window);
                     if let Err(error) = writer.remove_before(Lsn(oldest.0.min(keys_from)), 0) {
                         log::error!("old segments stay: {error}");
@@ -154,7 +152,7 @@ impl Keeper {
 }
 
 /// Writes down what each account holds.
-fn scan(table: &Table, directory: &Directory) -> Result<Box<SnapshotWriter>, SnapshotError> {
+fn write(table: &Table, directory: &Directory) -> Result<Box<SnapshotWriter>, SnapshotError> {
     // A cut fails only while workers die one after the other, and this is not urgent.
     let Totals { accounts, deposited, withdrawn, lsn, .. } = loop {
         if let Some(totals) = cut::take(table) {
@@ -172,8 +170,8 @@ fn scan(table: &Table, directory: &Directory) -> Result<Box<SnapshotWriter>, Sna
     Ok(Box::new(writer))
 }
 
-fn finish(directory: &Directory, writer: SnapshotWriter, durable: Lsn) -> Result<Report, SnapshotError> {
+fn finish(directory: &Directory, writer: SnapshotWriter, durable: Lsn) -> Result<JobResult, SnapshotError> {
     let newest = writer.lsn();
     writer.finish(durable)?;
-    Ok(Report::Finished { oldest: snapshot::keep_newest(directory, KEPT)?, newest })
+    Ok(JobResult::Finished { oldest: snapshot::keep_newest(directory, KEPT)?, newest })
 }

@@ -108,13 +108,13 @@ fn a_stop_that_is_interrupted_leaves_the_mark_of_before_or_the_new_one() {
             let mut writer = recover_on(&disk).0.unwrap().into_writer(0).unwrap();
             append(&mut writer, 1);
             writer.sync().unwrap();
-            assert!(writer.has_room_within(Lsn(2 * PER_SEGMENT), std::time::Duration::from_secs(60)));
+            assert!(writer.wait_until_prepared(Lsn(2 * PER_SEGMENT), std::time::Duration::from_secs(60)));
             disk.fail_call("", call, libc::ENOSPC);
             assert!(matches!(writer.close(), Err(WriterError::Disk(_))), "call {call}");
             let disk = disk.crash(seed);
             let recovered = recover_on(&disk).0.unwrap();
             assert_eq!((recovered.end, recovered.damaged_mark), (Lsn(6), None), "call {call}, seed {seed}");
-            marks.push(closed::read(&directory_on(&disk)).unwrap().unwrap());
+            marks.push(shutdown_mark::read(&directory_on(&disk)).unwrap().unwrap());
         }
     }
     assert!(
@@ -130,7 +130,7 @@ fn a_failed_journal_is_not_closed() {
     disk.fail_call("sync 0", 1, libc::EIO);
     assert!(writer.sync().is_err());
     assert!(matches!(writer.close(), Err(WriterError::Failed(_))));
-    assert_eq!(closed::read(&directory_on(&disk)).unwrap(), Ok(Lsn(5)));
+    assert_eq!(shutdown_mark::read(&directory_on(&disk)).unwrap(), Ok(Lsn(5)));
 }
 
 #[test]
@@ -192,7 +192,7 @@ fn a_torn_tail_is_kept_where_the_report_says_before_it_is_cut() {
         let segments = if count > 5 { 2 } else { 1 };
         let mut recovered = recover_on(&disk).0.unwrap();
         assert_eq!((recovered.end, recovered.torn.is_some()), (Lsn(5), true));
-        let kept = recovered.cut_torn_tail(1_700_000_000).unwrap().unwrap();
+        let kept = recovered.truncate_torn_tail(1_700_000_000).unwrap().unwrap();
         assert_eq!((kept.files.len(), kept.bytes, kept.left_out), (segments, count * 128, 0));
         assert_eq!(kept.files[0], Path::new("/data/torn/001700000000-from-record-00000000000000000006"));
         assert!(kept.to_string().contains(&kept.files[0].display().to_string()), "{kept}");
@@ -213,7 +213,7 @@ fn no_more_torn_tails_are_kept_than_the_bound() {
         drop(writer);
         let (path, offset) = place(6);
         disk.tamper(&path, |bytes| bytes[offset + 40] ^= 1);
-        let kept = recover_on(&disk).0.unwrap().cut_torn_tail(now).unwrap().unwrap();
+        let kept = recover_on(&disk).0.unwrap().truncate_torn_tail(now).unwrap().unwrap();
         assert!(disk.files().contains(&kept.files[0]), "the newest stays");
     }
     let kept = disk.files().into_iter().filter(|path| path.starts_with("/data/torn")).count();

@@ -1,18 +1,44 @@
-//! What stands behind the first slot that is no good record: leftovers, and witnesses that it had been durable.
+//! What is behind the first slot that is no good record: leftovers, and witnesses that it had been durable.
 
 use std::convert::Infallible;
 use std::ops::ControlFlow;
 
-use super::scan::{Broken, read_slots};
+use super::decision::Slot;
+use super::error::Damage;
+use super::slots::{Contents, read_slots};
 use crate::base::vocab::Lsn;
 use crate::store::journal::directory::Directory;
 use crate::store::journal::error::{DiskError, Step};
 use crate::store::journal::record::{self, RECORD_BYTES, RecordBytes};
 use crate::store::journal::segment::{Segment, State, bytes_of_segment, first_of};
 
-/// What was found.
+/// The first slot that is no good record.
+pub struct BadSlot {
+    pub lsn: Lsn,
+    pub slot: Slot,
+    pub damage: Option<Damage>,
+    /// Its contents, if the file is long enough.
+    pub contents: Option<RecordBytes>,
+    /// The checksum before it.
+    pub chain: u32,
+}
+
+impl BadSlot {
+    /// The slot of record `lsn`, which holds `contents`; `damage` where its checksum is right.
+    pub fn new(lsn: Lsn, contents: Contents<'_>, damage: Option<Damage>, chain: u32) -> Self {
+        let slot = match contents {
+            _ if damage.is_some() => Slot::Senseless,
+            None => Slot::Short,
+            Some(bytes) if *bytes == [0; RECORD_BYTES] => Slot::Zero,
+            Some(_) => Slot::Damaged,
+        };
+        BadSlot { lsn, slot, damage, contents: contents.copied(), chain }
+    }
+}
+
+/// What is behind it.
 #[derive(Debug, Default)]
-pub struct Behind {
+pub struct Tail {
     /// The first record that was written when the slot was durable.
     pub witness: Option<Lsn>,
     /// Slots that are not zero.
@@ -23,23 +49,23 @@ pub struct Behind {
     pub missing_bytes: u64,
 }
 
-/// Looks at all that is behind `broken`; `segments` are those that are there, in order.
-pub fn look_behind(directory: &Directory, segments: &[(Lsn, State)], broken: &Broken) -> Result<Behind, DiskError> {
+/// Reads all that is behind `bad`; `segments` are those that exist, in order.
+pub fn read_tail(directory: &Directory, segments: &[(Lsn, State)], bad: &BadSlot) -> Result<Tail, DiskError> {
     let per_segment = directory.records_per_segment();
-    let mut found = Behind::default();
+    let mut tail = Tail::default();
     // The checksums that a next record may rightly continue from.
-    let mut before = [broken.contents.as_ref().map(record::stored_crc), None];
-    before[1] = broken.contents.as_ref().map(|bytes| record::computed_crc(bytes, broken.chain));
-    let here = first_of(broken.lsn, per_segment);
+    let mut before = [bad.contents.as_ref().map(record::stored_crc), None];
+    before[1] = bad.contents.as_ref().map(|bytes| record::computed_crc(bytes, bad.chain));
+    let here = first_of(bad.lsn, per_segment);
     for &(first, state) in segments.iter().filter(|&&(first, _)| first >= here) {
         let Some(segment) = Segment::open(directory, first)? else { continue };
-        let length = segment.file.len().step("measure", &segment.path)?;
-        found.missing_bytes += bytes_of_segment(per_segment).saturating_sub(length);
+        let length = segment.file.size().step("measure", &segment.path)?;
+        tail.missing_bytes += bytes_of_segment(per_segment).saturating_sub(length);
         let mut from = first;
         if first == here {
-            from = Lsn(broken.lsn.0 + 1);
+            from = Lsn(bad.lsn.0 + 1);
         } else if let State::Active { previous_crc } = state {
-            found.leftovers += 1;
+            tail.leftovers += 1;
             before[1] = Some(previous_crc);
         }
         if first_of(from, per_segment) != first {
@@ -47,10 +73,10 @@ pub fn look_behind(directory: &Directory, segments: &[(Lsn, State)], broken: &Br
         }
         let read = read_slots(directory, &segment, from, |lsn, contents| -> ControlFlow<Infallible> {
             if let Some(bytes) = contents.filter(|bytes| **bytes != [0; RECORD_BYTES]) {
-                found.slots += 1;
-                found.leftovers += 1;
-                if found.witness.is_none() && is_witness(bytes, lsn, broken.lsn, before) {
-                    found.witness = Some(lsn);
+                tail.slots += 1;
+                tail.leftovers += 1;
+                if tail.witness.is_none() && is_witness(bytes, lsn, bad.lsn, before) {
+                    tail.witness = Some(lsn);
                 }
             }
             before = [contents.map(record::stored_crc), None];
@@ -58,7 +84,7 @@ pub fn look_behind(directory: &Directory, segments: &[(Lsn, State)], broken: &Br
         })?;
         let ControlFlow::Continue(()) = read;
     }
-    Ok(found)
+    Ok(tail)
 }
 
 /// Whether the record in slot `lsn` is whole and was written when `durable` was durable.

@@ -1,9 +1,9 @@
 //! `DATA/closed`: up to which record the journal was durable when it was last closed in order.
 //!
-//! After a loss of power the last batch, should it be damaged, cannot be told from one that was never synced. After an orderly
-//! stop it can: the mark is written when everything is, and says up to where. It is a witness, as a snapshot is one, and like
-//! that it stays true whatever comes later; so nothing has to be taken back before the next record is written, and there is no
-//! moment at which it could be wrong. Only a repair, which cuts what had been durable, takes it away.
+//! After a loss of power, a damaged last batch cannot be told from one that was never synced. After an orderly stop it can: the
+//! mark is written when everything is durable, and says up to where. Like a snapshot it is a witness that stays true whatever comes
+//! later, so it need not be removed before the next record is written. Only a repair that truncates what had been durable removes
+//! it.
 //!
 //! ```text
 //! bank-vault closed 1
@@ -23,7 +23,7 @@ use crate::base::vocab::Lsn;
 
 const TITLE: &str = "bank-vault closed 1";
 
-/// A mark that says nothing: it is damaged, or another directory's.
+/// A mark that cannot be used: it is damaged, or another directory's.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{} is damaged: {why}; the journal is read without what it says, and the next orderly stop writes it anew", path.display())]
 pub struct DamagedMark {
@@ -37,7 +37,7 @@ pub(super) fn path_of(directory: &Directory) -> PathBuf {
     directory.path().join("closed")
 }
 
-/// Says, durably, that all up to record `last` is durable.
+/// Stores durably that all up to record `last` is durable.
 pub(super) fn write(directory: &Directory, last: Lsn) -> Result<(), DiskError> {
     let path = path_of(directory);
     let text = text::seal(format!("{TITLE}\nidentity {}\nlast-record {last}\n", hexadecimal(directory.identity())));

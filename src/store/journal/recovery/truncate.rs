@@ -1,28 +1,28 @@
-//! Cutting off what no journal goes on with: zeros in its place, made durable before anything is written there. What stood there
-//! is kept before that: it may be an acknowledged batch that was damaged later, which nobody can tell from a torn one.
+//! Truncating a torn tail: zeros take its place, durably, before anything is written there. Before that its bytes are
+//! copied: it may be an acknowledged batch that was damaged later, which cannot be told from a torn one.
 
 use std::ops::ControlFlow;
 
-use super::scan::{layout, read_slots};
-use super::{DiskError, RecoveryError};
+use super::error::RecoveryError;
+use super::slots::{list_segments, read_slots};
 use crate::base::limits::{MAX_TORN_TAIL_BYTES, MAX_TORN_TAILS};
 use crate::base::vocab::Lsn;
-use crate::store::journal::aside::{Aside, Kept};
 use crate::store::journal::directory::Directory;
-use crate::store::journal::error::Step;
+use crate::store::journal::error::{DiskError, Step};
+use crate::store::journal::quarantine::{KeptTail, Quarantine};
 use crate::store::journal::record::RECORD_BYTES;
-use crate::store::journal::segment::{CHUNK_BYTES, Segment, State, bytes_of_segment, first_of, offset_of};
+use crate::store::journal::segment::{CHUNK_BYTES, Segment, State, bytes_of_segment, chunks, first_of, offset_of};
 
 /// The folder under the data directory where torn tails are kept.
 const FOLDER: &str = "torn";
 
-/// Makes zeros of everything from record `from` on, and keeps what stood there; `now` is in seconds since 1970. May be interrupted
-/// anywhere and begun again: it only takes away what is no witness of anything, and that only once it is kept.
-pub fn cut(directory: &Directory, from: Lsn, now: u64) -> Result<Kept, RecoveryError> {
+/// Overwrites everything from record `from` on with zeros, and keeps a copy; `now` is in seconds since 1970. May be interrupted anywhere
+/// and begun again: it removes only what is no witness, and only once that is copied.
+pub fn truncate(directory: &Directory, from: Lsn, now: u64) -> Result<KeptTail, RecoveryError> {
     let per_segment = directory.records_per_segment();
-    let segments = layout(directory, first_of(from, per_segment), Lsn(u64::MAX))?;
+    let segments = list_segments(directory, first_of(from, per_segment), Lsn(u64::MAX))?;
     let kept = keep(directory, &segments, from, now)?;
-    // The later segments first: what is cut must not be reachable from records that are written over the first cut one.
+    // The later segments first: what is truncated must not be reachable from records that are written in place of the first one.
     for (first, state) in segments.into_iter().rev() {
         let Some(segment) = Segment::open(directory, first)? else { continue };
         let start = first.max(from);
@@ -34,10 +34,10 @@ pub fn cut(directory: &Directory, from: Lsn, now: u64) -> Result<Kept, RecoveryE
     Ok(kept)
 }
 
-/// Copies what is not zero from record `from` on into files of their own, durably, as much of it as is kept at most.
-fn keep(directory: &Directory, segments: &[(Lsn, State)], from: Lsn, now: u64) -> Result<Kept, DiskError> {
-    let mut aside = Aside::new(directory, FOLDER);
-    let mut kept = Kept::default();
+/// Copies what is not zero from record `from` on into files, durably, up to the largest size that is kept.
+fn keep(directory: &Directory, segments: &[(Lsn, State)], from: Lsn, now: u64) -> Result<KeptTail, DiskError> {
+    let mut quarantine = Quarantine::new(directory, FOLDER);
+    let mut kept = KeptTail::default();
     for &(first, _) in segments {
         let Some(segment) = Segment::open(directory, first)? else { continue };
         let start = first.max(from);
@@ -47,13 +47,13 @@ fn keep(directory: &Directory, segments: &[(Lsn, State)], from: Lsn, now: u64) -
         if fits > 0 {
             // The time first, and as many digits as it will ever have: the names come in order.
             let name = format!("{now:012}-from-record-{start:020}", start = start.0);
-            kept.files.push(aside.copy_here(&segment, offset, offset + fits, &name)?);
+            kept.files.push(quarantine.copy_in(&segment, offset, offset + fits, &name)?);
         }
         kept.bytes += fits;
         kept.left_out += bytes - fits;
     }
-    if aside.made().is_some() {
-        aside.keep_last(MAX_TORN_TAILS.max(kept.files.len()))?;
+    if quarantine.made().is_some() {
+        quarantine.keep_last(MAX_TORN_TAILS.max(kept.files.len()))?;
     }
     Ok(kept)
 }
@@ -70,7 +70,7 @@ pub fn end_of_contents(directory: &Directory, segment: &Segment, from: Lsn) -> R
     })?;
     debug_assert!(ended.is_continue());
     // The last bytes may be part of a slot.
-    let length = segment.file.len().step("measure", &segment.path)?;
+    let length = segment.file.size().step("measure", &segment.path)?;
     Ok(if length < bytes_of_segment(per_segment) { end.max(length) } else { end })
 }
 
@@ -78,14 +78,11 @@ pub fn end_of_contents(directory: &Directory, segment: &Segment, from: Lsn) -> R
 pub fn wipe(segment: &Segment, from: u64, end: u64) -> Result<(), DiskError> {
     let mut buffer = vec![0; CHUNK_BYTES];
     let zeros = vec![0; CHUNK_BYTES];
-    let mut at = from;
-    while at < end {
-        let length = usize::try_from(end - at).unwrap_or(CHUNK_BYTES).min(CHUNK_BYTES);
+    for (at, length) in chunks(from, end) {
         let filled = segment.file.read_at(&mut buffer[..length], at).step("read", &segment.path)?;
         if filled < length || buffer[..length] != zeros[..length] {
             segment.file.write_at(&zeros[..length], at).step("clear the end of", &segment.path)?;
         }
-        at += length as u64;
     }
     segment.file.sync_all().step("sync", &segment.path)
 }

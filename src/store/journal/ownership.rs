@@ -1,30 +1,30 @@
-//! Whether a data directory is its server's own: who else could change the files, or have put others in their place, could make money.
+//! The ownership check of a data directory: whoever else could change or replace its files could make money.
 //!
-//! The directory, and those in it, belong to the user that the server runs as, and nobody else may write to them. Then no file in them
-//! can be swapped for another between this look and the opening of it. A directory may be a symbolic link, as where the journal lies on
-//! another disk, if the user made it, or root; a file may not. (PostgreSQL asks the same of its directory, and that others cannot
-//! read it either; here the files are nobody else's to read.)
+//! The directory and those in it must belong to the user that the server runs as, and only that user may write to them. Then no file
+//! can be replaced between this check and its opening. A directory may be a symbolic link that the user or root made, for a journal
+//! on another disk; a file may not. (PostgreSQL demands the same of its data directory, and that others cannot read it; here
+//! only the files are unreadable for others.)
 
-use std::fs::{self, Metadata};
+use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use nix::unistd::geteuid;
 
-use super::error::{DiskError, Step};
+use super::error::{DiskError, Step, if_found};
 
-/// What others may not be able to do: change it, or put something else in its place.
+/// Permission bits by which others could change or replace it.
 const WRITABLE_BY_OTHERS: u32 = 0o022;
 const ROOT: u32 = 0;
 
-/// Why something under a data directory, or the directory, is not trusted.
+/// Why a data directory, or something in it, is not trusted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Distrust {
+pub enum OwnershipError {
     /// A file behind a symbolic link.
     #[error("it is a symbolic link; put the file itself there")]
     Link,
-    /// A directory behind a symbolic link that somebody else made.
+    /// A directory behind a symbolic link that another user made.
     #[error(
         "it is a symbolic link that user {owner} made, and the server is user {user}; make it yourself, or remove it"
     )]
@@ -34,7 +34,7 @@ pub enum Distrust {
         /// Who the server is.
         user: u32,
     },
-    /// Somebody else's.
+    /// Owned by another user.
     #[error("it belongs to user {owner}, and the server is user {user}; `chown` it, or run the server as that user")]
     Owner {
         /// Whose it is.
@@ -51,7 +51,7 @@ pub enum Distrust {
     /// A directory where a file should be, a device, a pipe…
     #[error("it is no regular file")]
     NoFile,
-    /// The other way round.
+    /// A file where a directory should be.
     #[error("it is no directory")]
     NoDirectory,
 }
@@ -75,32 +75,32 @@ struct Found {
 }
 
 /// The decision. `user` is who the server, or the tool, is.
-fn judge(wanted: Wanted, found: Found, user: u32, any_owner: bool) -> Result<(), Distrust> {
+fn judge(wanted: Wanted, found: Found, user: u32, any_owner: bool) -> Result<(), OwnershipError> {
     let Found { link_owner, is_file, is_directory, owner, mode } = found;
     match (wanted, link_owner) {
-        (Wanted::File, Some(_)) => return Err(Distrust::Link),
+        (Wanted::File, Some(_)) => return Err(OwnershipError::Link),
         (Wanted::Directory, Some(owner)) if owner != user && owner != ROOT => {
-            return Err(Distrust::LinkOwner { owner, user });
+            return Err(OwnershipError::LinkOwner { owner, user });
         }
         _ => {}
     }
     match wanted {
-        Wanted::File if !is_file => Err(Distrust::NoFile),
-        Wanted::Directory if !is_directory => Err(Distrust::NoDirectory),
-        _ if owner != user && !any_owner => Err(Distrust::Owner { owner, user }),
-        _ if mode & WRITABLE_BY_OTHERS != 0 => Err(Distrust::Writable { mode }),
+        Wanted::File if !is_file => Err(OwnershipError::NoFile),
+        Wanted::Directory if !is_directory => Err(OwnershipError::NoDirectory),
+        _ if owner != user && !any_owner => Err(OwnershipError::Owner { owner, user }),
+        _ if mode & WRITABLE_BY_OTHERS != 0 => Err(OwnershipError::Writable { mode }),
         _ => Ok(()),
     }
 }
 
-/// Looks at `data` and what is in it. For a tool that root runs, the owner may be anybody.
+/// Checks `data` and what is in it. For a tool that root runs, the owner may be anybody.
 ///
 /// # Errors
 /// What cannot be looked at; inside, the first path that is not trusted, and why.
-pub(super) fn check(data: &Path, is_tool: bool) -> Result<Result<(), (PathBuf, Distrust)>, DiskError> {
+pub(super) fn check(data: &Path, is_tool: bool) -> Result<Result<(), (PathBuf, OwnershipError)>, DiskError> {
     let user = geteuid().as_raw();
     let any_owner = is_tool && user == ROOT;
-    let judged = |path: &Path, wanted| -> Result<Option<Result<(), Distrust>>, DiskError> {
+    let judged = |path: &Path, wanted| -> Result<Option<Result<(), OwnershipError>>, DiskError> {
         Ok(look(path).step("look at", path)?.map(|found| judge(wanted, found, user, any_owner)))
     };
     for folder in [data.to_owned(), data.join("journal"), data.join("snapshot"), data.join("torn")] {
@@ -122,14 +122,10 @@ pub(super) fn check(data: &Path, is_tool: bool) -> Result<Result<(), (PathBuf, D
 
 /// What is at `path`, if anything is.
 fn look(path: &Path) -> io::Result<Option<Found>> {
-    let there = |found: io::Result<Metadata>| match found {
-        Err(none) if none.kind() == io::ErrorKind::NotFound => Ok(None),
-        other => other.map(Some),
-    };
-    let Some(itself) = there(fs::symlink_metadata(path))? else { return Ok(None) };
+    let Some(itself) = if_found(fs::symlink_metadata(path))? else { return Ok(None) };
     let link_owner = itself.file_type().is_symlink().then(|| itself.uid());
-    // A link to nothing is looked at as it is: whoever wants a file or a directory there finds neither.
-    let meant = there(fs::metadata(path))?.unwrap_or(itself);
+    // A link to nothing is reported as it is: neither a file nor a directory.
+    let meant = if_found(fs::metadata(path))?.unwrap_or(itself);
     let kind = meant.file_type();
     let (is_file, is_directory) = (kind.is_file(), kind.is_dir());
     Ok(Some(Found { link_owner, is_file, is_directory, owner: meant.uid(), mode: meant.mode() & 0o7777 }))
@@ -176,7 +172,7 @@ mod tests {
         Directory::open_or_create(data, 10, Cents::ZERO, 4096)
     }
 
-    fn distrust(data: &Path) -> (PathBuf, Distrust) {
+    fn distrust(data: &Path) -> (PathBuf, OwnershipError) {
         let mut found = Vec::new();
         for opened in [open(data), Directory::open(data)] {
             match opened {
@@ -199,7 +195,7 @@ mod tests {
             let before = fs::metadata(&path).unwrap().permissions();
             for mode in [0o770, 0o722, 0o777] {
                 fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
-                assert_eq!(distrust(&data), (path.clone(), Distrust::Writable { mode }));
+                assert_eq!(distrust(&data), (path.clone(), OwnershipError::Writable { mode }));
             }
             fs::set_permissions(&path, before).unwrap();
         }
@@ -218,7 +214,7 @@ mod tests {
         symlink(&data, home.path().join("link")).unwrap();
         open(&home.path().join("link")).unwrap();
         fs::set_permissions(home.path().join("elsewhere"), Permissions::from_mode(0o777)).unwrap();
-        assert_eq!(distrust(&data), (data.join("journal"), Distrust::Writable { mode: 0o777 }));
+        assert_eq!(distrust(&data), (data.join("journal"), OwnershipError::Writable { mode: 0o777 }));
         fs::set_permissions(home.path().join("elsewhere"), Permissions::from_mode(0o700)).unwrap();
         for name in ["format", "closed", "journal/00000000000000000001.segment", "snapshot/x"] {
             let path = data.join(name);
@@ -227,11 +223,11 @@ mod tests {
                 fs::write(&aside, b"").unwrap();
             }
             symlink(&aside, &path).unwrap();
-            assert_eq!(distrust(&data), (path.clone(), Distrust::Link));
+            assert_eq!(distrust(&data), (path.clone(), OwnershipError::Link));
             fs::remove_file(&path).unwrap();
             fs::rename(&aside, &path).unwrap();
         }
         fs::create_dir(data.join("journal/00000000000000000009.segment")).unwrap();
-        assert_eq!(distrust(&data).1, Distrust::NoFile);
+        assert_eq!(distrust(&data).1, OwnershipError::NoFile);
     }
 }

@@ -1,0 +1,271 @@
+//! The journal process' loop: group commit.
+
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use crate::base::config::Durability;
+use crate::base::crash_point::{CrashPoint, arm_from_environment, crash_point};
+use crate::base::vocab::Lsn;
+use crate::ipc::event::EventFd;
+use crate::ipc::process::monotonic_ns;
+use crate::process::journal::arguments::JournalArguments;
+use crate::process::journal::error::JournalProcessError;
+use crate::process::journal::snapshotter::Snapshotter;
+use crate::store::instance::Instance;
+use crate::store::journal::{RecordBytes, Writer, WriterError};
+use crate::store::ledger::order::Order;
+use crate::store::ledger::sequencer::{JournalState, Sequencer};
+
+/// Records written at once: 2 MiB, far more than makes a write efficient and far less than the ring.
+const LARGEST_GROUP: u64 = 1 << 14;
+/// How often a full disk is tried again; the kernel has no event for that.
+const SPACE_RETRY: Duration = Duration::from_millis(100);
+/// The longest sleep.
+const LONGEST_SLEEP: Duration = Duration::from_millis(250);
+/// How often, also under load, segments and snapshots are looked after, and the heartbeat is written.
+const MAINTENANCE_INTERVAL: Duration = Duration::from_millis(50);
+
+/// The exit code of a journal process that cannot go on, nor can a successor.
+pub const EXIT_FAILED: i32 = 2;
+/// The exit code of a journal process that lacks what a successor may have.
+const EXIT_SHORT: i32 = 1;
+
+/// Writes the journal until told to stop; gives the process' exit code.
+#[must_use]
+pub fn run(arguments: JournalArguments) -> i32 {
+    let instance = arguments.instance;
+    match JournalProcess::new(arguments).and_then(JournalProcess::serve) {
+        Ok(()) => 0,
+        Err(error) if error.is_shortage() => {
+            log::warn!("the journal process cannot go on, its successor may: {error}");
+            EXIT_SHORT
+        }
+        Err(error) => {
+            instance.table().sequencer().set_state(JournalState::Failed);
+            log::error!("the journal cannot go on, nothing more is acknowledged: {error}");
+            EXIT_FAILED
+        }
+    }
+}
+
+struct JournalProcess {
+    instance: &'static Instance,
+    sequencer: &'static Sequencer,
+    order: Order<'static>,
+    wakeup: Arc<EventFd>,
+    workers: Vec<Arc<EventFd>>,
+    writer: Writer,
+    snapshotter: Snapshotter,
+    group: Vec<RecordBytes>,
+    /// How long a record may wait for others; `None` where replies wait for it.
+    flush_interval: Option<Duration>,
+    last_flush: Instant,
+    last_maintenance: Option<Instant>,
+}
+
+/// What became of a group of records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum GroupResult {
+    Durable,
+    /// The next segment is still being prepared.
+    NotPrepared,
+    /// The disk is full.
+    NoSpace,
+}
+
+impl JournalProcess {
+    fn new(arguments: JournalArguments) -> Result<Self, JournalProcessError> {
+        let JournalArguments { instance, settings, directory, wakeup, workers } = arguments;
+        let sequencer = instance.table().sequencer();
+        arm_from_environment("journal", instance.journal_row().lives());
+        let writer = Writer::resume(&directory, sequencer.durable())?;
+        let snapshotter = Snapshotter::start(instance, settings, directory, wakeup.clone())?;
+        let flush_interval = (settings.durability == Durability::Async).then_some(settings.flush_interval);
+        Ok(JournalProcess {
+            instance,
+            sequencer,
+            order: instance.table().order(),
+            wakeup,
+            workers,
+            writer,
+            snapshotter,
+            group: Vec::new(),
+            flush_interval,
+            last_flush: Instant::now(),
+            last_maintenance: None,
+        })
+    }
+
+    fn serve(mut self) -> Result<(), JournalProcessError> {
+        loop {
+            let stopping = self.instance.journal_row().is_to_leave();
+            if self.last_maintenance.is_none_or(|last| last.elapsed() >= MAINTENANCE_INTERVAL) {
+                self.maintain()?;
+            }
+            let waiting = self.order.now().lsn.0 - self.writer.durable().0;
+            if waiting > 0 && (stopping || self.is_due(waiting)) {
+                if self.write_group()? == GroupResult::NoSpace && stopping {
+                    let told = if self.sequencer.replies_wait() { "nobody was" } else { "clients were" };
+                    log::warn!("there is no space for {waiting} records, of which {told} told; they are gone");
+                    return self.close();
+                }
+                continue;
+            }
+            if stopping {
+                return self.close();
+            }
+            self.sleep()?;
+        }
+    }
+
+    /// Ends in order.
+    fn close(self) -> Result<(), JournalProcessError> {
+        match self.writer.close() {
+            Err(WriterError::Disk(error)) => {
+                // All is durable; but damage to its end could not be told from a torn tail.
+                log::warn!("that the journal was closed in order cannot be noted: {error}");
+                Ok(())
+            }
+            closed => Ok(closed?),
+        }
+    }
+
+    /// Whether the records that wait, `waiting` of them, are to be written now.
+    fn is_due(&self, waiting: u64) -> bool {
+        match self.flush_interval {
+            None => true,
+            Some(interval) => waiting >= self.sequencer.capacity() / 2 || self.last_flush.elapsed() >= interval,
+        }
+    }
+
+    /// Writes what waits, as much as one group takes, makes it durable, and says so.
+    fn write_group(&mut self) -> Result<GroupResult, JournalProcessError> {
+        let first = self.writer.durable().0 + 1;
+        let last = self.order.now().lsn.0.min(first + LARGEST_GROUP - 1).min(self.writer.prepared_to().0);
+        if last < first {
+            return self.wait_until_prepared();
+        }
+        self.group.clear();
+        self.group.extend((first..=last).map(|lsn| self.sequencer.record(Lsn(lsn))));
+        crash_point(CrashPoint::GroupTaken);
+        let begun_ns = monotonic_ns();
+        match self.writer.append(&mut self.group, self.writer.durable()) {
+            Ok(()) => {}
+            Err(WriterError::NoSpace(error)) => {
+                log::warn!("{error}");
+                return self.wait_for_space();
+            }
+            Err(error) => return Err(error.into()),
+        }
+        crash_point(CrashPoint::GroupWritten);
+        let durable = self.writer.sync()?;
+        crash_point(CrashPoint::GroupSynced);
+        let took_ns = monotonic_ns() - begun_ns;
+        self.publish(durable);
+        self.instance.journal_row().count_group(last - first + 1, took_ns);
+        self.last_flush = Instant::now();
+        Ok(GroupResult::Durable)
+    }
+
+    /// Says how far the journal is durable, and wakes the workers that sleep until then.
+    fn publish(&self, durable: Lsn) {
+        self.sequencer.set_durable(durable, self.writer.prepared_to());
+        crash_point(CrashPoint::DurablePublished);
+        for (row, wakeup) in self.instance.workers().iter().zip(&self.workers) {
+            if row.must_be_woken(durable) {
+                wakeup.send();
+            }
+        }
+    }
+
+    /// The next segment is being prepared, or cannot be.
+    fn wait_until_prepared(&mut self) -> Result<GroupResult, JournalProcessError> {
+        if self.writer.prepare_failure().is_some() {
+            return self.wait_for_space();
+        }
+        let _ = self.writer.wait_until_prepared(self.next(), LONGEST_SLEEP);
+        Ok(GroupResult::NotPrepared)
+    }
+
+    /// There is no space on the disk: says so, so that operations are refused from now on, and tries again after a while.
+    fn wait_for_space(&mut self) -> Result<GroupResult, JournalProcessError> {
+        if self.sequencer.state() != JournalState::NoSpace {
+            self.sequencer.set_state(JournalState::NoSpace);
+            // Workers wait for room in the ring.
+            self.workers.iter().for_each(|wakeup| wakeup.send());
+        }
+        self.poll(SPACE_RETRY)?;
+        self.writer.retry_preparing();
+        let _ = self.writer.wait_until_prepared(self.next(), LONGEST_SLEEP);
+        Ok(GroupResult::NoSpace)
+    }
+
+    /// Writes the heartbeat, tries again what had no space, and advances the snapshot.
+    fn maintain(&mut self) -> Result<(), JournalProcessError> {
+        self.last_maintenance = Some(Instant::now());
+        self.instance.journal_row().beat(monotonic_ns());
+        let durable = self.writer.durable();
+        match self.writer.prepare_failure() {
+            None if self.sequencer.state() == JournalState::NoSpace => {
+                log::info!("there is space on the disk again");
+                self.sequencer.set_state(JournalState::Open);
+            }
+            None => {}
+            Some(error) => {
+                if self.sequencer.state() == JournalState::Open {
+                    log::warn!(
+                        "{error}; the room that is left is for {} records",
+                        self.writer.prepared_to().0 - durable.0
+                    );
+                }
+                if self.writer.prepared_to() <= durable {
+                    self.wait_for_space()?;
+                }
+                self.writer.retry_preparing();
+            }
+        }
+        self.publish(durable);
+        self.snapshotter.advance(&mut self.writer);
+        Ok(())
+    }
+
+    /// Sleeps until there is a record, or it is time to flush or for the heartbeat.
+    fn sleep(&mut self) -> Result<(), JournalProcessError> {
+        let durable = self.writer.durable().0;
+        let (wake_at, timeout) = match self.flush_interval {
+            None => (durable + 1, LONGEST_SLEEP),
+            Some(interval) => (
+                durable + self.sequencer.capacity() / 2,
+                interval.saturating_sub(self.last_flush.elapsed()).min(LONGEST_SLEEP),
+            ),
+        };
+        self.sequencer.wake_at(Lsn(wake_at));
+        if self.order.now().lsn.0 < wake_at {
+            self.poll(timeout)?;
+        }
+        self.sequencer.wake_at(Lsn(u64::MAX));
+        Ok(())
+    }
+
+    /// The record that is written next.
+    fn next(&self) -> Lsn {
+        Lsn(self.writer.last().0 + 1)
+    }
+
+    fn poll(&self, timeout: Duration) -> Result<(), JournalProcessError> {
+        let mut fds = [PollFd::new(self.wakeup.as_fd(), PollFlags::POLLIN)];
+        // Rounded up: a wait of less than a millisecond would be none.
+        let timeout = PollTimeout::try_from(timeout + Duration::from_micros(999)).unwrap_or(PollTimeout::MAX);
+        match poll(&mut fds, timeout) {
+            Ok(_) | Err(Errno::EINTR) => {
+                let _ = self.wakeup.take();
+                Ok(())
+            }
+            Err(errno) => Err(JournalProcessError::Io { step: "wait for records", source: errno.into() }),
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! The commit point of an operation: taking the next number from the order word.
+//!
+//! Under the sequencer's lock an operation writes its record behind the ring's tail, where it does not count yet, and claims the next
+//! number in its intent. Then it takes that number from the order word, which is the ring's tail as well. So the ring has no holes,
+//! and after a death one comparison tells whether the operation happened. A holder that dies leaves at most one claim that was not
+//! reached; the next holder withdraws it before another operation gets the number.
+//!
+//! Without a journal, operations without a key take their number without the lock.
+
+use crate::base::crash_point::{CrashPoint, crash_point};
+use crate::base::vocab::Lsn;
+use crate::store::journal::record::Record;
+use crate::store::ledger::intent::Intent;
+use crate::store::ledger::keys::{Found, Probe, Remembered};
+use crate::store::ledger::order::Stamp;
+use crate::store::ledger::sequencer::JournalState;
+use crate::store::ledger::table::Table;
+
+/// Why an operation was not committed; nothing has happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Uncommitted {
+    /// Its key is known with the same request; this is its result.
+    Repeated(Remembered),
+    /// Its key is known with another request, which is this operation. The answer shows that it has happened.
+    Conflict(Lsn),
+    /// The ring is full: try again when more is durable.
+    Later,
+    /// The disk is full: try again much later.
+    NoSpace,
+}
+
+impl Uncommitted {
+    /// The operation whose result the answer shows; 0 for none.
+    #[must_use]
+    pub fn shows(&self) -> Lsn {
+        match self {
+            Uncommitted::Repeated(first) => first.lsn,
+            Uncommitted::Conflict(first) => *first,
+            Uncommitted::Later | Uncommitted::NoSpace => Lsn(0),
+        }
+    }
+}
+
+impl Table {
+    /// Commits the operation of `intent`, whose accounts are all locked; its number goes into `record`. `probe` is that of the
+    /// record's key.
+    ///
+    /// # Errors
+    /// [`Uncommitted`]; then the caller must still clear the intent.
+    #[inline]
+    pub(super) fn commit(
+        &self,
+        intent: &Intent,
+        record: &mut Record,
+        probe: Option<&Probe<'_>>,
+        still_waiting: impl FnMut(),
+    ) -> Result<Stamp, Uncommitted> {
+        if !self.sequencer().is_journaled() && probe.is_none() {
+            let stamp = self.order().take_next();
+            intent.commit(stamp.lsn);
+            crash_point(CrashPoint::Committed);
+            return Ok(stamp);
+        }
+        self.commit_locked(intent, record, probe, still_waiting)
+    }
+
+    fn commit_locked(
+        &self,
+        intent: &Intent,
+        record: &mut Record,
+        probe: Option<&Probe<'_>>,
+        still_waiting: impl FnMut(),
+    ) -> Result<Stamp, Uncommitted> {
+        let sequencer = self.sequencer();
+        let keys = sequencer.keys();
+        let _held = self.lock_sequencer(still_waiting);
+        crash_point(CrashPoint::SequencerLocked);
+        record.lsn = Lsn(self.order().now().lsn.0 + 1);
+        let slot = match probe.map(|probe| keys.find(probe)) {
+            Some(Found::Known(known)) if known.is_same_request(record) => return Err(Uncommitted::Repeated(known)),
+            Some(Found::Known(known)) => return Err(Uncommitted::Conflict(known.lsn)),
+            Some(Found::BucketFull) => return Err(Uncommitted::NoSpace),
+            Some(Found::Free(slot)) => Some(slot),
+            None => None,
+        };
+        if sequencer.is_journaled() {
+            if record.lsn > sequencer.limit() {
+                let no_space = sequencer.state() == JournalState::NoSpace;
+                return Err(if no_space { Uncommitted::NoSpace } else { Uncommitted::Later });
+            }
+            sequencer.put(record);
+        }
+        let number = probe.zip(slot).map(|(probe, slot)| keys.write(probe, record, slot));
+        crash_point(CrashPoint::RecordWritten);
+        intent.set_key_number(number.unwrap_or(0));
+        let stamp = if sequencer.is_journaled() {
+            intent.claim(record.lsn);
+            crash_point(CrashPoint::Claimed);
+            self.order().take_next()
+        } else {
+            // Operations without a key take numbers without the lock, so the number is known only now.
+            let stamp = self.order().take_next();
+            intent.commit(stamp.lsn);
+            stamp
+        };
+        record.lsn = stamp.lsn;
+        crash_point(CrashPoint::Committed);
+        if let Some(number) = number {
+            keys.make_known(number, stamp.lsn);
+        }
+        crash_point(CrashPoint::KeyKnown);
+        Ok(stamp)
+    }
+}
