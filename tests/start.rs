@@ -134,7 +134,8 @@ fn too_few_tasks_are_refused_and_what_is_proposed_fits() {
 #[test]
 fn as_many_tasks_are_counted_as_there_are() {
     use bank_vault::base::config::Settings;
-    use bank_vault::process::master::start::needs::{Existing, Needs};
+    use bank_vault::process::master::start::requirements::{Existing, Requirements};
+    use bank_vault::service::table::SERVICES;
     for http in [false, true] {
         let args = ["--workers", "3", "--http-threads", "4"];
         let site = ["--http-port", &unused_port().to_string()].map(str::to_owned);
@@ -143,7 +144,7 @@ fn as_many_tasks_are_counted_as_there_are() {
         let mut settings = Settings { workers: 3, ..Settings::default() };
         settings.http.threads = 4;
         settings.http.port = u16::from(http);
-        let needed = Needs::of(&settings, Existing::default()).tasks;
+        let needed = Requirements::of(SERVICES, &settings, Existing::default()).tasks;
         let pids = || [vec![server.master], server.workers_now(), server.journal_now().into_iter().collect()].concat();
         let threads = |pid: &u32| fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count) as u64;
         let mut most = 0;
@@ -159,11 +160,12 @@ fn as_many_tasks_are_counted_as_there_are() {
 #[test]
 fn as_much_shared_memory_is_computed_as_is_taken() {
     use bank_vault::base::config::Settings;
-    use bank_vault::process::master::start::needs::{Existing, Needs};
+    use bank_vault::process::master::start::requirements::{Existing, Requirements};
+    use bank_vault::service::table::SERVICES;
     let server = Server::start(&["--workers", "3", "--accounts", "777", "--http-port", &unused_port().to_string()]);
     let mut settings = Settings { workers: 3, accounts: 777, key_window: 10_000, ..Settings::default() };
     settings.http.port = 1;
-    let needs = Needs::of(&settings, Existing::default());
+    let needs = Requirements::of(SERVICES, &settings, Existing::default());
     let files: Vec<_> = server.objects().iter().map(|path| fs::metadata(path).unwrap()).collect();
     assert_eq!(needs.names, files.len() as u64);
     let taken: u64 = files.iter().map(|file| file.len().next_multiple_of(4096)).sum();

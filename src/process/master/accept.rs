@@ -1,49 +1,17 @@
-//! Accepting connections, and hearing from workers which of them are closed or given back.
+//! Accepting connections, and reading from workers which of them are closed or given back.
 
 use std::os::fd::AsFd;
 
 use crate::base::limits::ACCEPT_BACKOFF_MS;
 use crate::ipc::{IpcError, fdpass, net};
 use crate::process::master::children::Listeners;
-use crate::process::master::driver::{Driver, LISTENER};
+use crate::process::master::driver::Driver;
+use crate::process::master::event_sources::LISTENER;
 use crate::process::worker::ReleaseNotice;
 use crate::store::connection::ServiceId;
 
 /// Connections accepted before the children are looked after again.
 const PER_TURN: usize = 64;
-
-/// What connections are accepted from, and when to try.
-#[derive(Default)]
-pub struct Accepting {
-    /// Nothing in the modes where workers accept by themselves.
-    pub listeners: Listeners,
-    /// Whether a connection may be waiting at one of them.
-    ready: bool,
-    /// Accepting has failed, for want of a descriptor or of memory: not again before, nanoseconds of the monotonic clock.
-    not_before_ns: u64,
-    /// Failures since the last connection that was accepted.
-    failures: u64,
-}
-
-impl Accepting {
-    /// A connection may be waiting, or one that waits may find room.
-    pub fn may_be_ready(&mut self) {
-        self.ready = true;
-    }
-
-    /// When to try to accept, if at all; not while others wait for room in a lane.
-    #[must_use]
-    pub fn next_try_ns(&self, now_ns: u64, any_waiting: bool) -> Option<u64> {
-        (self.ready && !any_waiting).then(|| self.not_before_ns.max(now_ns))
-    }
-
-    /// Accepting has failed; whether that is to be said. A shortage that lasts is not to fill the log.
-    fn failed(&mut self, now_ns: u64) -> bool {
-        self.not_before_ns = now_ns + ACCEPT_BACKOFF_MS * 1_000_000;
-        self.failures += 1;
-        self.failures.is_power_of_two()
-    }
-}
 
 impl Driver {
     /// Accepts from `listeners` from now on.
@@ -96,7 +64,7 @@ impl Driver {
                 Ok(Some(socket)) => {
                     more = true;
                     self.accepting.failures = 0;
-                    self.connections.take_in(service, socket, &mut self.workers);
+                    self.connections.admit(service, socket, &mut self.workers);
                 }
                 Ok(None) => {}
                 Err(error) => {
@@ -112,7 +80,7 @@ impl Driver {
     }
 
     /// A worker says which connections it has closed, or that its lane has room again.
-    pub(super) fn hear(&mut self, index: usize) {
+    pub(super) fn read_notices(&mut self, index: usize) {
         let Some(slot) = self.workers.get_mut(index).and_then(Option::as_mut) else { return };
         let mut buffer = [0; ReleaseNotice::BYTES * ReleaseNotice::MOST];
         loop {

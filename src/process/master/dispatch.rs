@@ -32,7 +32,7 @@ pub struct Connections {
     duplicates: Vec<Option<OwnedFd>>,
     waiting: VecDeque<Waiting>,
     /// By slot.
-    suspicions: Vec<Suspicion>,
+    crash_records: Vec<CrashRecord>,
     /// Which worker comes first when several have equally many connections.
     next: usize,
 }
@@ -43,16 +43,16 @@ pub struct NoRoom;
 
 /// What became of a dead worker's connections.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub struct Orphans {
+pub struct Recovered {
     /// They go to somebody else, and their clients notice nothing but a pause.
-    pub rehanded: usize,
+    pub handed_on: usize,
     /// They were closed.
     pub closed: usize,
 }
 
 /// How often a connection's worker died without it getting on.
 #[derive(Debug, Default, Clone, Copy)]
-struct Suspicion {
+struct CrashRecord {
     progress: Progress,
     deaths: u32,
 }
@@ -69,7 +69,7 @@ impl Connections {
             free: slots_of.clone().map(numbers),
             slots_of,
             duplicates: slots.iter().map(|_| None).collect(),
-            suspicions: vec![Suspicion::default(); slots.len()],
+            crash_records: vec![CrashRecord::default(); slots.len()],
             waiting: VecDeque::new(),
             next: 0,
         }
@@ -115,7 +115,7 @@ impl Connections {
     }
 
     /// Takes a connection in, for which there must be a slot, and hands it over, or has it wait.
-    pub fn take_in(&mut self, service: ServiceId, socket: OwnedFd, workers: &mut [Option<WorkerSlot>]) {
+    pub fn admit(&mut self, service: ServiceId, socket: OwnedFd, workers: &mut [Option<WorkerSlot>]) {
         let accepted_ns = monotonic_ns();
         let place = self.free[service.index()].pop().and_then(|index| {
             let slot = &self.slots[index as usize];
@@ -126,7 +126,7 @@ impl Connections {
             return log::error!("a connection was accepted without a free slot; closing it");
         };
         self.duplicates[slot as usize] = Some(socket);
-        self.suspicions[slot as usize] = Suspicion::default();
+        self.crash_records[slot as usize] = CrashRecord::default();
         let ticket = Ticket { slot, generation: claim.generation, accepted_ns };
         self.waiting.push_back(Waiting { ticket, resumed: false });
         // If there is no room it waits, and the caller sees that.
@@ -247,41 +247,41 @@ impl Connections {
         }
     }
 
-    /// Sees to the connections of a dead worker, whose operation is settled: they wait for another one. With `to_the_end`,
-    /// since nobody else will be there, they are closed.
-    pub fn see_to_orphans(&mut self, worker: usize, to_the_end: bool) -> Orphans {
-        let mut orphans = Orphans::default();
+    /// Has the connections of a dead worker, whose operation is settled, wait for another one; while the server stops there is none,
+    /// and they are closed.
+    pub fn recover(&mut self, worker: usize, is_stopping: bool) -> Recovered {
+        let mut recovered = Recovered::default();
         for index in 0..self.slots.len() {
             let claim = self.slots[index].claim();
             if claim.holder.worker().map(usize::from) != Some(worker) {
                 continue;
             }
-            let lost = to_the_end || self.duplicates[index].is_none() || matches!(claim.holder, Holder::Closed(_));
+            let lost = is_stopping || self.duplicates[index].is_none() || matches!(claim.holder, Holder::Closed(_));
             if lost || self.kills_workers(index) {
                 // Closing the last descriptor says good-bye to the client. In the other accept modes there is no duplicate,
                 // and the socket died with the worker.
                 self.free_whoever_claimed(index);
-                orphans.closed += 1;
+                recovered.closed += 1;
             } else {
                 self.hand_on(index, claim, !matches!(claim.holder, Holder::Handed(_)));
-                orphans.rehanded += 1;
+                recovered.handed_on += 1;
             }
         }
-        orphans
+        recovered
     }
 
     /// Whether workers die of what this connection asks for.
     fn kills_workers(&mut self, index: usize) -> bool {
         let slot = &self.slots[index];
         let (progress, (received, _)) = (slot.progress(), slot.moved());
-        let suspicion = &mut self.suspicions[index];
-        let stuck = received != progress.consumed && suspicion.progress == progress;
-        *suspicion = Suspicion { progress, deaths: if stuck { suspicion.deaths + 1 } else { 1 } };
-        let guilty = suspicion.deaths >= MAX_DEATHS_BY_ONE_REQUEST;
+        let record = &mut self.crash_records[index];
+        let stuck = received != progress.consumed && record.progress == progress;
+        *record = CrashRecord { progress, deaths: if stuck { record.deaths + 1 } else { 1 } };
+        let guilty = record.deaths >= MAX_DEATHS_BY_ONE_REQUEST;
         if guilty {
             log::error!(
                 "connection {index}: {} workers died while one request of it waited; closing it",
-                suspicion.deaths
+                record.deaths
             );
         }
         guilty

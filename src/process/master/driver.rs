@@ -4,72 +4,27 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::AsFd;
 use std::time::Duration;
 
-use mio::unix::SourceFd;
-use mio::{Events, Interest, Poll, Token};
-use nix::sys::signalfd::{SfdFlags, SignalFd};
+use mio::{Events, Token};
 
 use crate::base::config::AcceptMode;
 use crate::base::limits::MAX_WORKERS;
 use crate::base::logging;
 use crate::ipc::IpcError;
 use crate::ipc::process::monotonic_ns;
-use crate::process::master::accept::Accepting;
+use crate::process::master::accepting::Accepting;
 use crate::process::master::children::{Common, JournalProcess, Listeners, WorkerSlot, duplicate};
 use crate::process::master::dispatch::Connections;
+use crate::process::master::error::MasterError;
+use crate::process::master::event_sources::{EventSources, JOURNAL, LISTENER, SIGNALS, WORKERS};
 use crate::process::master::notify::ServiceManager;
 use crate::process::master::start::ports;
 use crate::process::master::supervisor::{Action, Event, Observation, SlotId, Supervisor, TICK_NS, WorkerSeen};
-use crate::process::master::upgrade::NewProgram;
-use crate::process::master::{MasterError, signals};
+use crate::process::master::upgrade::new_program::NewProgram;
 use crate::store::connection::PerService;
 use crate::store::instance::control::{Orders, WorkerState};
-
-const SIGNALS: Token = Token(0);
-/// Of whatever connections are accepted from.
-pub(super) const LISTENER: Token = Token(1);
-const JOURNAL: Token = Token(usize::MAX);
-/// Tokens of the workers' pidfds begin here, in steps of two; those of their lanes lie between.
-const WORKERS: usize = 2;
-
-/// The kernel's side of the loop: what is waited in, and what signals come from.
-pub struct EventSources {
-    poll: Poll,
-    pub(super) signals: SignalFd,
-}
-
-impl EventSources {
-    /// Makes both. The signals must be blocked already.
-    ///
-    /// # Errors
-    /// There are too many descriptors.
-    pub fn new() -> Result<Self, MasterError> {
-        let poll = Poll::new().map_err(|source| MasterError::Io { step: "make an epoll", source })?;
-        let flags = SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC;
-        let signals = SignalFd::with_flags(&signals::handled(), flags)
-            .map_err(|errno| IpcError::system("make", "a signalfd", errno))?;
-        let sources = EventSources { poll, signals };
-        sources.watch(sources.signals.as_fd(), SIGNALS)?;
-        Ok(sources)
-    }
-
-    /// Watches `fd`, edge-triggered as all of mio is.
-    ///
-    /// # Errors
-    /// What `epoll_ctl(2)` gives.
-    pub fn watch(&self, fd: BorrowedFd<'_>, token: Token) -> Result<(), IpcError> {
-        let watched = self.poll.registry().register(&mut SourceFd(&fd.as_raw_fd()), token, Interest::READABLE);
-        watched.map_err(|error| IpcError::io("watch", "a descriptor (epoll_ctl)", &error))
-    }
-
-    /// Watches `fd` no more. A pidfd stays ready after its process was collected.
-    pub fn unwatch(&self, fd: BorrowedFd<'_>) {
-        // It fails for one that is not watched.
-        let _ = self.poll.registry().deregister(&mut SourceFd(&fd.as_raw_fd()));
-    }
-}
 
 /// The master at work.
 pub struct Driver {
@@ -158,14 +113,14 @@ impl Driver {
                 match event.token() {
                     SIGNALS => self.take_signals(now),
                     LISTENER => self.accepting.may_be_ready(),
-                    JOURNAL => self.collect(SlotId::Journal, now),
-                    Token(token) if token % 2 == 0 => self.collect(SlotId::Worker((token - WORKERS) / 2), now),
-                    Token(token) => self.hear((token - WORKERS) / 2),
+                    JOURNAL => self.reap(SlotId::Journal, now),
+                    Token(token) if token % 2 == 0 => self.reap(SlotId::Worker((token - WORKERS) / 2), now),
+                    Token(token) => self.read_notices((token - WORKERS) / 2),
                 }
             }
             if now >= self.next_sweep_ns {
                 self.next_sweep_ns = now + TICK_NS;
-                self.collect_all(now);
+                self.reap_all(now);
                 // Somebody may read the log again, and nobody have anything else to say.
                 logging::tell_losses();
             }
@@ -247,7 +202,7 @@ impl Driver {
                 self.manager.ready();
                 return Some(Event::NotExecuted(why));
             }
-            Action::Answer(letter, answer) => control.mailbox.answer(letter, &answer),
+            Action::Answer(id, answer) => control.requests.answer(id, &answer),
             Action::Say(level, text) => log::log!(level, "{text}"),
         }
         None

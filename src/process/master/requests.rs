@@ -1,35 +1,33 @@
-//! Requests of operators' tools: read from the mailbox, passed on to the supervisor, or done at once.
+//! Requests of operators' tools: read from shared memory, passed on to the supervisor, or done at once.
 
 use crate::base::config::AcceptMode;
 use crate::process::master::driver::Driver;
 use crate::process::master::supervisor::{Event, MUST_HAND_OVER, Request};
-use crate::store::instance::mailbox::{Answer, Errand};
+use crate::store::instance::control_requests::{Answer, ControlRequest};
 
 impl Driver {
-    /// Reads a letter that came.
-    pub(super) fn take_letter(&mut self, now: u64) {
+    /// Reads the request that has come, if one has.
+    pub(super) fn take_request(&mut self, now: u64) {
         let instance = self.common.instance;
-        let mailbox = &instance.control().mailbox;
-        let Some((letter, errand)) = mailbox.read().filter(|(letter, _)| self.supervisor.letter() != Some(*letter))
-        else {
-            return;
-        };
-        let request = match errand {
-            None => return mailbox.answer(letter, &Err("this server does not know how to do that".to_owned())),
-            Some(Errand::Rebalance) => return mailbox.answer(letter, &self.rebalance()),
-            Some(Errand::Drain { worker }) => {
+        let requests = &instance.control().requests;
+        let pending = requests.pending().filter(|(id, _)| self.supervisor.pending_request() != Some(*id));
+        let Some((id, request)) = pending else { return };
+        let request = match request {
+            None => return requests.answer(id, &Err("this server does not know how to do that".to_owned())),
+            Some(ControlRequest::Rebalance) => return requests.answer(id, &self.rebalance()),
+            Some(ControlRequest::Drain { worker }) => {
                 let worker = worker as usize;
                 let connections = self.workers.get(worker).and_then(Option::as_ref).map_or(0, |slot| slot.connections);
                 Request::Drain { worker, connections }
             }
-            Some(Errand::Snapshot) => {
+            Some(ControlRequest::Snapshot) => {
                 let wanted = instance.journal_row().want_snapshot();
                 self.common.journal.send();
                 Request::Snapshot { wanted }
             }
-            Some(Errand::Upgrade) => Request::Upgrade,
+            Some(ControlRequest::Upgrade) => Request::Upgrade,
         };
-        self.supervisor.handle(now, Event::Asked { letter: Some(letter), request });
+        self.supervisor.handle(now, Event::Requested { id: Some(id), request });
     }
 
     fn rebalance(&mut self) -> Answer {

@@ -2,23 +2,18 @@
 
 use std::sync::Arc;
 
-use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signal::Signal;
 
 use crate::base::config::Settings;
+use crate::process::master::children::WorkerSlot;
 use crate::process::master::driver::Driver;
-use crate::process::master::number_users;
 use crate::process::master::start::read_users;
+use crate::process::master::startup::number_users;
 use crate::process::master::supervisor::{Event, Order, Request};
 use crate::store::access_log::AccessLog;
 
 /// The settings that SIGHUP can change.
 const CHANGEABLE: &[&str] = &["idle-timeout", "rate-limit", "worker-timeout"];
-
-/// The signals that the master reads instead of being interrupted by them.
-pub fn handled() -> SigSet {
-    use Signal::{SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGTTIN, SIGTTOU, SIGUSR1, SIGUSR2};
-    [SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGTTIN, SIGTTOU, SIGUSR1, SIGUSR2].into_iter().collect()
-}
 
 /// Names in words.
 fn list(names: &[&str]) -> String {
@@ -35,11 +30,10 @@ impl Driver {
                 Signal::SIGINT | Signal::SIGTERM => Event::Ordered(Order::Stop { signal: signal.as_str() }),
                 Signal::SIGTTIN => Event::Ordered(Order::OneMore),
                 Signal::SIGTTOU => {
-                    let connections =
-                        |slot: &Option<_>| slot.as_ref().map_or(0, |slot: &super::WorkerSlot| slot.connections);
+                    let connections = |slot: &Option<_>| slot.as_ref().map_or(0, |slot: &WorkerSlot| slot.connections);
                     Event::Ordered(Order::OneLess { connections: self.workers.iter().map(connections).collect() })
                 }
-                Signal::SIGUSR2 => Event::Asked { letter: None, request: Request::Upgrade },
+                Signal::SIGUSR2 => Event::Requested { id: None, request: Request::Upgrade },
                 other => {
                     self.take_other_signal(other, now);
                     continue;
@@ -51,14 +45,14 @@ impl Driver {
 
     fn take_other_signal(&mut self, signal: Signal, now: u64) {
         match signal {
-            Signal::SIGCHLD => self.collect_all(now),
+            Signal::SIGCHLD => self.reap_all(now),
             Signal::SIGHUP => {
                 self.manager.reloading();
                 self.reload();
                 self.manager.ready();
             }
             Signal::SIGUSR1 => {
-                self.take_letter(now);
+                self.take_request(now);
                 // Also the word of who has moved the access log away; who has not is not bothered.
                 self.common.access_log.into_iter().for_each(AccessLog::announce_reopen);
             }

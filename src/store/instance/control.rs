@@ -13,10 +13,10 @@ use crate::ipc::bytes::SharedBytes;
 use crate::ipc::layout::Counter;
 use crate::shared_struct;
 use crate::store::connection::{PerService, ServiceId};
-use crate::store::instance::Blueprint;
+use crate::store::instance::blueprint::Blueprint;
+use crate::store::instance::control_requests::ControlRequests;
 use crate::store::instance::histogram::{BUCKETS, Histogram};
 use crate::store::instance::life::Life;
-use crate::store::instance::mailbox::Mailbox;
 use crate::store::instance::stats::WorkerStats;
 
 shared_struct! {
@@ -44,7 +44,7 @@ shared_struct! {
         /// The journal process.
         pub(super) journal: JournalRow,
         /// What tools ask of the master.
-        pub mailbox: Mailbox,
+        pub requests: ControlRequests,
         /// Lines of the log that could not be written.
         pub log: LogLosses,
     }

@@ -4,12 +4,13 @@
 //! and unlinked last, and its file is locked ([`crate::ipc::filelock`]) for as long as any process of the instance lives:
 //! that lock, not a pid, tells a running instance from what a dead one left ([`stale`]).
 
+mod blueprint;
 pub mod control;
+pub mod control_requests;
 pub mod histogram;
-pub mod holders;
 pub mod life;
 pub mod lock_file;
-pub mod mailbox;
+pub mod lock_holders;
 pub mod stale;
 pub mod stats;
 
@@ -24,6 +25,7 @@ use crate::ipc::{IpcError, filelock, process, segment, semaphore};
 use crate::store::connection::ServiceId;
 use crate::store::connection::slot::ConnectionSlot;
 use crate::store::ledger::{Shape, Table};
+pub use blueprint::{Blueprint, ServiceBlueprint};
 use control::{Control, JournalRow, WorkerRow};
 
 /// Version of the layout of the control, lanes and connections segments.
@@ -39,31 +41,6 @@ pub fn layout() -> String {
 
 /// The segments' objects, in the order in which they are made.
 const SEGMENTS: [&str; 8] = ["control", "lanes", "accounts", "intents", "journal", "keys", "key-index", "connections"];
-
-/// A service that an instance offers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ServiceBlueprint {
-    /// What it is called, in at most 31 bytes.
-    pub name: &'static str,
-    /// Slots for its connections, the [`RESERVED_CONNECTIONS`] among them; 0 where it is off.
-    pub slots: u32,
-}
-
-/// What an instance is made for.
-pub struct Blueprint<'a> {
-    /// Its name and boot.
-    pub generation: Generation,
-    /// The accounts, and how their operations are kept.
-    pub ledger: Shape,
-    /// What it offers, at most `MAX_SERVICES`, in the order of the table.
-    pub services: &'a [ServiceBlueprint],
-    /// Tickets that a lane may hold.
-    pub queue_depth: u32,
-    /// How connections reach workers, as `AcceptMode` is ordered; for tools.
-    pub accept_mode: u32,
-    /// The data directory; for tools.
-    pub data: &'a str,
-}
 
 /// The memory of a running instance.
 pub struct Instance {
@@ -157,7 +134,7 @@ impl Instance {
                 let file = segment::open_file(&control)?;
                 filelock::lock(&file, &control)?;
                 alive = Some(file);
-                root.mailbox.init(&control)?;
+                root.requests.init(&control)?;
                 root.describe(maker, process::monotonic_ns(), blueprint);
                 Ok(())
             })?;
@@ -191,7 +168,7 @@ impl Instance {
         Instance { alive: Some(alive), ..self }
     }
 
-    /// Opens the control segment of a running instance for writing, to put a letter into its mailbox.
+    /// Opens the control segment of a running instance for writing, to ask something of its master.
     ///
     /// # Errors
     /// There is none, or it is of another layout.

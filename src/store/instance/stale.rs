@@ -9,7 +9,7 @@ use crate::ipc::names::{self, FoundObject, Generation};
 use crate::ipc::segment::{Access, Mark, Segment};
 use crate::ipc::{IpcError, filelock, segment, semaphore};
 use crate::store::instance::control::{Control, WorkerRow};
-use crate::store::instance::holders::{self, Holder, Waited};
+use crate::store::instance::lock_holders::{self, LockHolder, Waited};
 use crate::store::instance::{Instance, LAYOUT_VERSION, makes_object};
 
 /// The object whose file is locked while its instance lives.
@@ -108,7 +108,7 @@ pub fn census(instance: &str) -> Result<Census, StaleError> {
 }
 
 /// [`census`] once those instances are gone whose processes were killed and are still dying; it waits for them for a bounded time
-/// ([`holders::wait_for`]). Who holds on to an instance that lives is said with it.
+/// ([`lock_holders::wait_for`]). Who holds on to an instance that lives is said with it.
 ///
 /// # Errors
 /// As of [`census`].
@@ -119,7 +119,7 @@ pub fn census_of_the_settled(instance: &str) -> Result<(Census, Option<(Living, 
         // Without it there is nothing to wait for, and the next look sees why.
         let Some(file) = control_file(&first.generation) else { continue };
         let name = first.generation.name(CONTROL);
-        match holders::wait_for(&file, || filelock::is_locked(&file, &name).map(|locked| !locked))? {
+        match lock_holders::wait_for(&file, || filelock::is_locked(&file, &name).map(|locked| !locked))? {
             Waited::Free => {}
             waited => return Ok((census, Some((first, waited)))),
         }
@@ -246,6 +246,6 @@ pub fn name_holder(living: &Living, waited: &Waited) -> String {
 
 /// Processes by name and pid, for a message.
 #[must_use]
-pub fn list(holders: &[Holder]) -> String {
+pub fn list(holders: &[LockHolder]) -> String {
     holders.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }

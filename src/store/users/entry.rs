@@ -8,7 +8,6 @@ use std::collections::HashMap;
 use argon2::Params;
 use argon2::password_hash::{PasswordHash, PasswordHashString};
 
-use super::error::NameError;
 use super::role::{Role, RoleError};
 use crate::base::limits::MAX_CREDENTIAL_BYTES;
 
@@ -39,6 +38,14 @@ impl Entry {
         u64::from(params.m_cost()) * u64::from(params.t_cost())
     }
 }
+
+/// A name that no user can have.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "`{0}` is not a user name: names have 1 to {MAX_CREDENTIAL_BYTES} characters \
+     out of a-z, A-Z, 0-9 and the signs . _ - @"
+)]
+pub struct NameError(pub String);
 
 /// What is wrong with one line of the users file.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use super::entry::LineError;
+use super::entry::{LineError, NameError};
 use crate::base::limits::MAX_CREDENTIAL_BYTES;
 
 /// Why the users file could not be used or changed; each variant is one step.
@@ -110,11 +110,3 @@ pub enum UsersError {
     #[error("cannot hash the password with argon2id: {0}")]
     Hash(argon2::password_hash::Error),
 }
-
-/// A name that no user can have.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "`{0}` is not a user name: names have 1 to {MAX_CREDENTIAL_BYTES} characters \
-     out of a-z, A-Z, 0-9 and the signs . _ - @"
-)]
-pub struct NameError(pub String);

@@ -14,7 +14,8 @@ use argon2::password_hash::{PasswordHashString, PasswordHasher, Salt, SaltString
 use argon2::{Algorithm, Argon2, Params, Version};
 
 use super::entry::{self, Entry};
-use super::{Role, UsersError};
+use super::error::UsersError;
+use super::role::Role;
 use crate::base::limits::MAX_CREDENTIAL_BYTES;
 
 /// Permissions of the file: its owner's alone, because hashes can be guessed at offline.

@@ -17,8 +17,8 @@ use argon2::password_hash::{Output, PasswordHash, PasswordHashString, PasswordVe
 
 use entry::Entry;
 
-pub use entry::LineError;
-pub use error::{NameError, UsersError};
+pub use entry::{LineError, NameError};
+pub use error::UsersError;
 pub use file::{add, list, remove};
 pub use role::{AccountRange, Role, RoleError};
 

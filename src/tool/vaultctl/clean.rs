@@ -1,7 +1,8 @@
 //! `vaultctl clean`: removes what an instance left whose processes were killed.
 
-use super::{Failure, InstanceName, say, warn};
-use crate::store::instance::holders::Waited;
+use super::failure::{Failure, say};
+use super::instance::{InstanceName, warn};
+use crate::store::instance::lock_holders::Waited;
 use crate::store::instance::stale;
 
 /// `vaultctl clean`.

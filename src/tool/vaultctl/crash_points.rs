@@ -2,8 +2,8 @@
 
 use std::fmt::Display;
 
-use super::columns::Table;
-use super::{Failure, say};
+use super::failure::{Failure, say};
+use super::table::Table;
 use crate::base::crash_point::{CrashPoint, VARIABLE};
 
 /// Lists every crash point with what has just happened there.

@@ -5,8 +5,8 @@ use std::io::{self, BufWriter, Write};
 
 use serde::Serialize;
 
-use super::Failure;
-use super::source::{Source, Which};
+use super::failure::Failure;
+use super::journal_source::{JournalArgs, JournalSource};
 use crate::base::calendar::iso_utc;
 use crate::base::vocab::{AccountId, Lsn};
 use crate::store::journal::{Kind, ReadError, Reader, Record, Verdict};
@@ -28,7 +28,7 @@ enum Action {
 #[derive(Debug, clap::Args)]
 struct Dump {
     #[command(flatten)]
-    which: Which,
+    which: JournalArgs,
     /// First record to show [default: the oldest there is]
     #[arg(long, value_name = "LSN")]
     from: Option<u64>,
@@ -81,7 +81,7 @@ impl Line {
 /// Shows records.
 pub(super) fn run(journal: &Journal) -> Result<(), Failure> {
     let Action::Dump(dump) = &journal.action;
-    let source = Source::open(&dump.which)?;
+    let source = JournalSource::open(&dump.which)?;
     let mut reader = Reader::open(&source.directory);
     let failed = |error| match error {
         ReadError::Disk(error) => Failure::unavailable(error),

@@ -4,23 +4,24 @@
 
 mod audit;
 mod clean;
-mod columns;
+mod control;
 mod crash_points;
 mod dump;
-mod errand;
+mod failure;
 mod inspect;
+mod instance;
+mod journal_source;
 mod password;
 mod repair;
-mod source;
+mod table;
 mod top;
 mod user;
 
-use std::error::Error;
 use std::process::ExitCode;
 
-use crate::store::instance::mailbox::Errand;
-use crate::store::instance::{Instance, stale};
+use crate::store::instance::control_requests::ControlRequest;
 use crate::tool::output;
+use failure::Failure;
 
 /// The command line of `vaultctl`.
 #[derive(Debug, clap::Parser)]
@@ -52,56 +53,15 @@ enum Command {
     /// Say who may log in
     User(user::User),
     /// Have other workers go on with a worker's connections, and let it go
-    Drain(errand::Drain),
+    Drain(control::Drain),
     /// Even out the connections between the workers
-    Rebalance(errand::Ask),
+    Rebalance(control::ControlArgs),
     /// Take a snapshot of all balances now
-    Snapshot(errand::Ask),
+    Snapshot(control::ControlArgs),
     /// Have the master execute its program anew, in place, and replace all children one by one
-    Upgrade(errand::Ask),
+    Upgrade(control::ControlArgs),
     /// List the places where a worker can be made to die
     CrashPoints,
-}
-
-/// Which instance.
-#[derive(Debug, clap::Args)]
-struct InstanceName {
-    /// Name of the instance, as `master --instance` took it
-    #[arg(long = "instance", value_name = "NAME", default_value = "vault")]
-    name: String,
-}
-
-/// Why a subcommand did not do what was asked; it decides the exit code.
-#[derive(Debug, thiserror::Error)]
-enum Failure {
-    /// The input was good, but the state of things forbids it: exit code 1.
-    #[error(transparent)]
-    Refused(Box<dyn Error>),
-    /// The input was bad, or something needed is not to be had: exit code 2.
-    #[error(transparent)]
-    Unavailable(Box<dyn Error>),
-}
-
-/// What is not to be had, in words.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-struct Unavailable(String);
-
-impl Failure {
-    fn refused(error: impl Error + 'static) -> Failure {
-        Failure::Refused(Box::new(error))
-    }
-
-    fn unavailable(error: impl Error + 'static) -> Failure {
-        Failure::Unavailable(Box::new(error))
-    }
-
-    fn exit_code(&self) -> ExitCode {
-        match self {
-            Failure::Refused(_) => ExitCode::from(1),
-            Failure::Unavailable(_) => ExitCode::from(2),
-        }
-    }
 }
 
 /// Does what the command line asks, and says on the standard error what went wrong.
@@ -114,10 +74,10 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Repair(repair) => repair::run(&repair),
         Command::Clean(clean) => clean::run(&clean),
         Command::User(user) => user::run(user),
-        Command::Drain(drain) => errand::run(&drain.ask, Errand::Drain { worker: drain.worker }),
-        Command::Rebalance(ask) => errand::run(&ask, Errand::Rebalance),
-        Command::Snapshot(ask) => errand::run(&ask, Errand::Snapshot),
-        Command::Upgrade(ask) => errand::run(&ask, Errand::Upgrade),
+        Command::Drain(drain) => control::run(&drain.args, ControlRequest::Drain { worker: drain.worker }),
+        Command::Rebalance(args) => control::run(&args, ControlRequest::Rebalance),
+        Command::Snapshot(args) => control::run(&args, ControlRequest::Snapshot),
+        Command::Upgrade(args) => control::run(&args, ControlRequest::Upgrade),
         Command::CrashPoints => crash_points::run(),
     };
     match done.and_then(|()| output::finish().map_err(Failure::unavailable)) {
@@ -127,25 +87,4 @@ pub fn run(cli: Cli) -> ExitCode {
             failure.exit_code()
         }
     }
-}
-
-/// Says on the standard error which objects bear an instance's name and are none of its own.
-fn warn(census: &stale::Census) {
-    census.warnings().iter().for_each(|warning| eprintln!("vaultctl: warning: {warning}"));
-}
-
-/// Opens the one running instance of that name for reading.
-fn running(name: &InstanceName) -> Result<Instance, Failure> {
-    // What cannot be listed is the error of the next line.
-    if let Ok(census) = stale::census(&name.name)
-        && !census.living.is_empty()
-    {
-        warn(&census);
-    }
-    stale::open_running(&name.name).map_err(|why| Failure::unavailable(Unavailable(why)))
-}
-
-/// Writes to the standard output. A reader that has gone, as in `vaultctl journal dump | head`, changes nothing.
-fn say(text: &str) -> Result<(), Failure> {
-    output::say(text).map(drop).map_err(Failure::unavailable)
 }

@@ -5,12 +5,12 @@ use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::source::holder;
-use super::{Failure, say};
+use super::failure::{Failure, say};
+use super::journal_source::lock_file_text;
 use crate::base::vocab::{AccountId, Cents, Lsn};
 use crate::ipc::filelock;
-use crate::store::instance::holders::{self, Waited};
 use crate::store::instance::lock_file;
+use crate::store::instance::lock_holders::{self, Waited};
 use crate::store::journal::{self, Directory, Record, RecoveryError, Replay, recover};
 use crate::tool::output;
 
@@ -93,10 +93,11 @@ fn lock(data: &Path) -> Result<File, Failure> {
     let file = lock_file::open(data, true).map_err(Failure::unavailable)?;
     let name = lock_file::path_in(data).display().to_string();
     // Of a server that was just killed, processes may still be dying.
-    if holders::wait_for(&file, || filelock::try_lock(&file, &name)).map_err(Failure::unavailable)? == Waited::Free {
+    if lock_holders::wait_for(&file, || filelock::try_lock(&file, &name)).map_err(Failure::unavailable)? == Waited::Free
+    {
         return Ok(file);
     }
-    let holder = holder(data).unwrap_or_else(|| "a server".to_owned());
+    let holder = lock_file_text(data).unwrap_or_else(|| "a server".to_owned());
     Err(Failure::refused(Refused::InUse { data: data.to_owned(), holder }))
 }
 

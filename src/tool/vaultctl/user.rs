@@ -3,7 +3,8 @@
 use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 
-use super::{Failure, password, say};
+use super::failure::{Failure, say};
+use super::password;
 use crate::store::users::{self, Role, UsersError};
 
 /// `vaultctl user`.

@@ -3,7 +3,7 @@
 #![no_main]
 
 use bank_vault::store::connection::slot::Progress;
-use bank_vault::store::instance::mailbox::Errand;
+use bank_vault::store::instance::control_requests::ControlRequest;
 use bank_vault::store::users::Role;
 use bank_vault::service::bank::wire::{Decoder, XorKey};
 use libfuzzer_sys::fuzz_target;
@@ -18,8 +18,8 @@ fuzz_target!(|data: &[u8]| {
     }
     assert_eq!(Progress::from_word(word).to_word(), word);
     assert_eq!(XorKey::from_bits(low).to_bits(), low);
-    if let Some(errand) = Errand::from_words(low, high) {
-        assert_eq!(Errand::from_words(errand.to_words().0, errand.to_words().1), Some(errand));
+    if let Some(request) = ControlRequest::from_words(low, high) {
+        assert_eq!(ControlRequest::from_words(request.to_words().0, request.to_words().1), Some(request));
     }
     let mut decoder = Decoder::from_bits(low);
     assert_eq!(Decoder::from_bits(decoder.to_bits()), decoder);

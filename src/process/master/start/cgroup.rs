@@ -7,7 +7,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::there::Room;
+use super::capacity::{Capacity, meminfo};
 
 /// Where one controller's files are, from the process' own group upward.
 struct Groups {
@@ -17,7 +17,7 @@ struct Groups {
 
 /// What is left of memory in each group that has a limit, in bytes. `root` is `/`, or a test's imitation of it.
 #[must_use]
-pub fn memory(root: &Path) -> Vec<Room> {
+pub fn memory(root: &Path) -> Vec<Capacity> {
     each(root, "memory", |folder, unified| {
         let (limit, usage, file_prefix) = if unified {
             (number(&folder.join("memory.max"))?, number(&folder.join("memory.current"))?, "")
@@ -30,21 +30,21 @@ pub fn memory(root: &Path) -> Vec<Room> {
         let dropped: u64 = ["inactive_file", "active_file"].iter().map(|name| field(&stat, file_prefix, name)).sum();
         let swap = if unified { swap_left(folder) } else { 0 };
         let free = limit.saturating_sub(usage.saturating_sub(dropped)).saturating_add(swap);
-        Some(Room { what: format!("the memory control group {}", folder.display()), free, total: limit })
+        Some(Capacity { what: format!("the memory control group {}", folder.display()), free, total: limit })
     })
 }
 
 /// What is left of tasks (processes and threads) in each group that has a limit.
 #[must_use]
-pub fn tasks(root: &Path) -> Vec<Room> {
+pub fn tasks(root: &Path) -> Vec<Capacity> {
     each(root, "pids", |folder, _| {
         let (limit, usage) = (number(&folder.join("pids.max"))?, number(&folder.join("pids.current"))?);
         let what = format!("the pids control group {}", folder.display());
-        Some(Room { what, free: limit.saturating_sub(usage), total: limit })
+        Some(Capacity { what, free: limit.saturating_sub(usage), total: limit })
     })
 }
 
-fn each(root: &Path, controller: &str, read: impl Fn(&Path, bool) -> Option<Room>) -> Vec<Room> {
+fn each(root: &Path, controller: &str, read: impl Fn(&Path, bool) -> Option<Capacity>) -> Vec<Capacity> {
     let found = groups(root, controller);
     let read = &read;
     found.iter().flat_map(|groups| groups.folders.iter().filter_map(|folder| read(folder, groups.unified))).collect()
@@ -93,7 +93,7 @@ fn mount<'a>(mounts: &'a str, controller: Option<&str>) -> Option<(&'a str, &'a 
 
 /// What of swap a version-2 group may still use, as far as there is any.
 fn swap_left(folder: &Path) -> u64 {
-    let machine = fs::read_to_string("/proc/meminfo").map_or(0, |text| super::there::meminfo(&text, "SwapFree"));
+    let machine = fs::read_to_string("/proc/meminfo").map_or(0, |text| meminfo(&text, "SwapFree"));
     let limit = number(&folder.join("memory.swap.max")).unwrap_or(u64::MAX);
     limit.saturating_sub(number(&folder.join("memory.swap.current")).unwrap_or(0)).min(machine)
 }
@@ -131,8 +131,8 @@ mod tests {
     const LEGACY: &str = "31 24 0:27 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n\
                           32 24 0:28 / /sys/fs/cgroup/pids rw - cgroup cgroup rw,pids\n";
 
-    fn free_of(rooms: &[Room]) -> Vec<(u64, u64)> {
-        rooms.iter().map(|room| (room.free, room.total)).collect()
+    fn free_of(rooms: &[Capacity]) -> Vec<(u64, u64)> {
+        rooms.iter().map(|room| (capacity.free, capacity.total)).collect()
     }
 
     #[test]

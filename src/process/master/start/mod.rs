@@ -1,29 +1,30 @@
 //! Whether a server with certain settings can start here: found out before anything is made, and said in one line.
 //!
-//! `check` changes nothing that lasts. What is needed is computed from the settings (`requirements`); what is there is probed
-//! (`there`, `cgroup`, `places`, `ports`, `claim::look`); the two are held against each other by a pure function
-//! (`weigh`), which also says with which options it would fit (`knobs`). The start itself then claims data directory and name
-//! (`claim`) and opens its ports (`ports::open`): what somebody else took in between is an error there, in the same words.
+//! `check` changes nothing that lasts. `requirements` computes from the settings what is needed, `probe`, `cgroup`, `file_systems` and
+//! `ports` find out what is available, and `shortage` compares the two, purely; it also says with which options (`tunables`) the server
+//! would fit. The start itself then takes the data directory and the name (`ownership`) and opens the ports: what somebody else took in
+//! between is an error there, in the same words.
 
+mod capacity;
 mod cgroup;
-pub mod claim;
-mod knobs;
-mod places;
+mod document_root;
+pub mod file_systems;
+pub mod ownership;
 pub mod ports;
+mod probe;
 pub mod requirements;
-pub mod served;
-mod there;
-mod weigh;
+mod shortage;
+mod tunables;
 
-pub use claim::ClaimError;
-pub use places::PlaceError;
+pub use document_root::DocumentRootError;
+pub use file_systems::FileSystemError;
+pub use ownership::OwnershipError;
 pub use ports::PortError;
+use probe::Available;
 use requirements::Existing;
 pub use requirements::Requirements;
-pub use served::ServedError;
-use there::There;
-use weigh::Scales;
-pub use weigh::Shortage;
+use shortage::Comparison;
+pub use shortage::Shortage;
 
 use crate::base::config::{Durability, Settings};
 use crate::service::entry::Entry;
@@ -41,7 +42,7 @@ pub enum Occasion {
 
 /// What a check found out that the start goes on with.
 #[derive(Debug)]
-pub struct Plan {
+pub struct Checked {
     /// Who may log in.
     pub users: Users,
     /// What the server takes.
@@ -58,16 +59,16 @@ pub enum StartError {
     Users(#[from] UsersError),
     /// Another server has the data directory or the name.
     #[error(transparent)]
-    Claim(#[from] ClaimError),
-    /// A place cannot be used.
+    Ownership(#[from] OwnershipError),
+    /// A file system cannot be used.
     #[error(transparent)]
-    Place(#[from] PlaceError),
+    FileSystem(#[from] FileSystemError),
     /// Something is short.
     #[error(transparent)]
     Shortage(#[from] Shortage),
     /// The folder for HTTP cannot be served.
     #[error(transparent)]
-    Served(#[from] ServedError),
+    DocumentRoot(#[from] DocumentRootError),
     /// A port cannot be had.
     #[error(transparent)]
     Port(#[from] PortError),
@@ -81,30 +82,31 @@ pub enum StartError {
 ///
 /// # Errors
 /// See [`StartError`]: the first thing that keeps it from starting.
-pub fn check(services: &'static [Entry], settings: &Settings, occasion: Occasion) -> Result<Plan, StartError> {
+pub fn check(services: &'static [Entry], settings: &Settings, occasion: Occasion) -> Result<Checked, StartError> {
     let users = read_users(settings)?;
-    served::check(settings)?;
+    document_root::check(settings)?;
     if let Some(log) = settings.http.access_log.as_deref().filter(|_| settings.http.is_on()) {
-        places::check_log(log)?;
+        file_systems::check_log(log)?;
     }
     let existing = look_into(settings)?;
     let requirements = Requirements::of(services, settings, existing);
     let fresh = occasion == Occasion::Start;
     if fresh {
         // Who runs already is the better reason than what he has taken.
-        places::check(&settings.data, 0)?;
-        claim::look(&settings.data, &settings.instance)?;
+        file_systems::check(&settings.data, 0)?;
+        ownership::check(&settings.data, &settings.instance)?;
     }
-    let mut there = There::look(&settings.instance, &places::nearest(&settings.data));
+    let mut available = Available::probe(&settings.instance, &file_systems::nearest(&settings.data));
     if !fresh {
-        there = There { shared: None, names: None, memory: Vec::new(), tasks: Vec::new(), disk: None, ..there };
+        available =
+            Available { shared: None, names: None, memory: Vec::new(), tasks: Vec::new(), disk: None, ..available };
     }
-    let warnings = Scales { services, settings, existing }.weigh(&there)?;
+    let warnings = Comparison { services, settings, existing }.check(&available)?;
     if fresh {
-        places::check(&settings.data, requirements.disk)?;
+        file_systems::check(&settings.data, requirements.disk)?;
         ports::check(services, settings)?;
     }
-    Ok(Plan { users, requirements, warnings })
+    Ok(Checked { users, requirements, warnings })
 }
 
 /// Who may log in, by these settings.

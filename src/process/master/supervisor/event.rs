@@ -1,8 +1,8 @@
 //! What goes into the supervisor, and what comes out of it.
 
+use super::slot::SlotId;
 use crate::base::limits::MAX_WORKERS;
-use crate::process::master::supervisor::SlotId;
-use crate::store::instance::mailbox::Answer;
+use crate::store::instance::control_requests::Answer;
 
 /// Something that happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,10 +19,10 @@ pub enum Event {
     Settled(usize),
     /// A signal orders something.
     Ordered(Order),
-    /// A request has come, in this letter or by a signal.
-    Asked {
-        /// The letter that is to be answered.
-        letter: Option<u32>,
+    /// A request has come.
+    Requested {
+        /// Its number, by which it is answered; `None` for one that came by a signal.
+        id: Option<u32>,
         /// What is wanted.
         request: Request,
     },
@@ -122,7 +122,7 @@ pub enum Action {
     AbandonCheck,
     /// Execute the new program. Reports [`Event::NotExecuted`], or this program is gone.
     Execute,
-    /// Answer a letter.
+    /// Answer a request.
     Answer(u32, Answer),
     /// Say something to whoever reads the log.
     Say(log::Level, String),

@@ -2,10 +2,9 @@
 
 use log::Level;
 
-use crate::process::master::supervisor::slot::{Slot, nanoseconds};
-use crate::process::master::supervisor::{
-    Action, End, Ended, JOURNAL_PATIENCE, Observation, Phase, SlotId, State, Supervisor,
-};
+use super::event::{Action, End, Ended, Observation};
+use super::slot::{Slot, SlotId, State, nanoseconds};
+use super::state::{JOURNAL_PATIENCE, Phase, Supervisor};
 
 impl Supervisor {
     /// Fills every slot whose time has come. A stopping instance starts no worker, but still needs its journal process.

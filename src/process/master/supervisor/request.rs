@@ -1,45 +1,28 @@
 //! What operators' tools ask for: a worker drained, a snapshot taken.
 
 use log::Level;
-use serde::{Deserialize, Serialize};
 
-use crate::process::master::supervisor::slot::Slot;
-use crate::process::master::supervisor::{Action, Observation, Request, SlotId, Supervisor};
-
-/// A request that takes its time, and the letter that it came in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Underway {
-    /// The letter's number.
-    pub letter: u32,
-    until: Until,
-}
-
-/// When a request is done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-enum Until {
-    /// Worker `worker` is gone, which had so many connections.
-    Gone { worker: usize, connections: u32 },
-    /// So many snapshots were taken.
-    Snapshots(u64),
-}
+use super::event::{Action, Observation, Request};
+use super::slot::{Slot, SlotId};
+use super::state::{PendingRequest, Supervisor, Until};
 
 const STOPPING: &str = "the server is stopping";
 
 impl Supervisor {
-    pub(super) fn asked(&mut self, now_ns: u64, letter: Option<u32>, request: Request) {
+    pub(super) fn requested(&mut self, now_ns: u64, id: Option<u32>, request: Request) {
         let begun = match request {
             _ if self.is_stopping() => Err(STOPPING.to_owned()),
-            Request::Upgrade => return self.begin_upgrade(now_ns, letter),
+            Request::Upgrade => return self.begin_upgrade(now_ns, id),
             Request::Drain { worker, connections } => self.drain(worker, connections),
             Request::Snapshot { .. } if self.journal.is_none() => {
                 Err("there is no journal, so nothing to take a snapshot for (--durability none)".to_owned())
             }
             Request::Snapshot { wanted } => Ok(Until::Snapshots(wanted)),
         };
-        let Some(letter) = letter else { return };
+        let Some(id) = id else { return };
         match begun {
-            Ok(until) => self.request = Some(Underway { letter, until }),
-            Err(why) => self.act(Action::Answer(letter, Err(why))),
+            Ok(until) => self.request = Some(PendingRequest { id, until }),
+            Err(why) => self.act(Action::Answer(id, Err(why))),
         }
     }
 
@@ -59,9 +42,9 @@ impl Supervisor {
         Ok(Until::Gone { worker, connections })
     }
 
-    /// Answers the letter whose request is done.
+    /// Answers the request that is done.
     pub(super) fn answer_what_is_done(&mut self, seen: &Observation) {
-        let Some(Underway { letter, until }) = self.request else { return };
+        let Some(PendingRequest { id, until }) = self.request else { return };
         let text = match until {
             // Asked to leave once, a worker that dies instead is as gone.
             Until::Gone { worker, connections }
@@ -75,13 +58,13 @@ impl Supervisor {
             Until::Gone { .. } | Until::Snapshots(_) => return,
         };
         self.request = None;
-        self.act(Action::Answer(letter, Ok(text)));
+        self.act(Action::Answer(id, Ok(text)));
     }
 
     /// Nobody is to wait for what will not be done any more.
     pub(super) fn refuse_requests(&mut self) {
-        if let Some(Underway { letter, .. }) = self.request.take() {
-            self.act(Action::Answer(letter, Err(STOPPING.to_owned())));
+        if let Some(PendingRequest { id, .. }) = self.request.take() {
+            self.act(Action::Answer(id, Err(STOPPING.to_owned())));
         }
         self.give_up_upgrade(STOPPING);
     }

@@ -4,7 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 
-use super::*;
+use super::event::*;
+use super::slot::{Slot, SlotId, State};
+use super::state::*;
+use crate::base::limits::{MAX_WORKERS, STOP_DEADLINE_SECONDS};
 
 const TIMEOUT_NS: u64 = 10 * SECOND_NS;
 const WORKERS: usize = 3;
@@ -199,8 +202,8 @@ impl World {
                 self.supervisor.resume_upgraded(self.now_ns);
                 self.executed += 1;
             }
-            Action::Answer(letter, answer) => {
-                assert!(self.answers.insert(letter, answer.is_ok()).is_none(), "letter {letter} is answered twice");
+            Action::Answer(id, answer) => {
+                assert!(self.answers.insert(id, answer.is_ok()).is_none(), "request {id} is answered twice");
             }
             Action::CountDeath(_) | Action::CountFailedStart(_) => {}
             Action::Say(_, text) => self.said.push(text),
@@ -216,8 +219,8 @@ impl World {
         self.said.iter().filter(|said| said.contains(text)).count()
     }
 
-    fn ask(&mut self, letter: u32, request: Request) {
-        self.supervisor.handle(self.now_ns, Event::Asked { letter: Some(letter), request });
+    fn ask(&mut self, id: u32, request: Request) {
+        self.supervisor.handle(self.now_ns, Event::Requested { id: Some(id), request });
         self.turn();
     }
 
@@ -307,7 +310,7 @@ fn every_failing_action_in_every_state_is_survived() {
                 let wanted = world.supervisor.workers.iter().flatten().count() + 1;
                 assert_eq!(world.running(), wanted, "{state}, {failing:?}: all are back: {:?}", world.supervisor);
                 assert!(world.unsettled.is_empty() && wanted >= WORKERS - 1, "{state}, {failing:?}");
-                assert_eq!(world.supervisor.letter(), None, "{state}, {failing:?}: every letter is answered");
+                assert_eq!(world.supervisor.pending_request(), None, "{state}, {failing:?}: every request is answered");
                 world.answers.clear();
             }
             world.stop();
@@ -463,7 +466,7 @@ fn workers_of_a_new_program_that_end_at_once_do_not_replace_the_others() {
 fn what_is_under_way_goes_through_an_upgrade() {
     let mut world = World::new(true);
     world.ask(1, Request::Snapshot { wanted: 1 });
-    world.supervisor.handle(world.now_ns, Event::Asked { letter: None, request: Request::Upgrade });
+    world.supervisor.handle(world.now_ns, Event::Requested { id: None, request: Request::Upgrade });
     world.turn();
     world.asked = false;
     world.supervisor.handle(world.now_ns, Event::Checked(Ok("new".to_owned())));
@@ -519,11 +522,11 @@ fn blow() -> impl Strategy<Value = Blow> {
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(150) })]
 
-    /// Whatever happens in whatever order, while whatever fails: afterwards all are there, and every letter is answered once.
+    /// Whatever happens in whatever order, while whatever fails: afterwards all are there, and every request is answered once.
     #[test]
     fn no_order_of_events_is_fatal(blows in proptest::collection::vec(blow(), 1..40), stops in any::<bool>()) {
         let mut world = World::new(true);
-        for (letter, blow) in (1..).zip(blows) {
+        for (id, blow) in (1..).zip(blows) {
             let now = world.now_ns;
             match blow {
                 Blow::Kill(index) => world.end(SlotId::Worker(index), Ended::Crashed, false),
@@ -534,10 +537,10 @@ proptest! {
                 },
                 Blow::More => world.supervisor.handle(now, Event::Ordered(Order::OneMore)),
                 Blow::Less => world.supervisor.handle(now, Event::Ordered(Order::OneLess { connections: vec![1; 64] })),
-                // One letter at a time, as the mailbox has it.
-                Blow::Drain(_) | Blow::Upgrade if world.supervisor.letter().is_some() => {}
-                Blow::Drain(worker) => world.ask(letter, Request::Drain { worker, connections: 0 }),
-                Blow::Upgrade => world.ask(letter, Request::Upgrade),
+                // One request at a time, as shared memory has it.
+                Blow::Drain(_) | Blow::Upgrade if world.supervisor.pending_request().is_some() => {}
+                Blow::Drain(worker) => world.ask(id, Request::Drain { worker, connections: 0 }),
+                Blow::Upgrade => world.ask(id, Request::Upgrade),
                 Blow::Answer(fits) => if std::mem::replace(&mut world.asked, false) {
                     let answer = if fits { Ok("new".to_owned()) } else { Err("no".to_owned()) };
                     world.supervisor.handle(now, Event::Checked(answer));
@@ -560,6 +563,6 @@ proptest! {
             prop_assert!(wanted >= 1 && world.unsettled.is_empty());
             prop_assert_eq!(world.lanes.len(), wanted);
         }
-        prop_assert_eq!(world.supervisor.letter(), None);
+        prop_assert_eq!(world.supervisor.pending_request(), None);
     }
 }

@@ -3,58 +3,28 @@
 use std::collections::VecDeque;
 
 use log::Level;
-use serde::{Deserialize, Serialize};
 
+use super::event::{Action, Observation};
+use super::slot::{SlotId, State};
+use super::state::{SECOND_NS, Supervisor, Upgrade};
 use crate::base::limits::UPGRADE_ANSWER_SECONDS;
-use crate::process::master::supervisor::{Action, Observation, SECOND_NS, SlotId, State, Supervisor};
 
 /// New workers in a row that end before they do anything, after which no further old one is replaced.
 const STILLBORN_TO_GIVE_UP: u32 = 3;
 
-/// How far an upgrade is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Upgrade {
-    /// There is none.
-    No,
-    /// The new program was asked whether it fits.
-    Checking {
-        /// The letter that asked for the upgrade.
-        letter: Option<u32>,
-        /// When not to wait for the answer any more.
-        deadline_ns: u64,
-    },
-    /// This is the new program. It replaces the workers in `slots`, the one under way first.
-    Rolling {
-        /// The letter that asked for the upgrade.
-        letter: Option<u32>,
-        /// The workers that are still to be replaced.
-        slots: VecDeque<usize>,
-    },
-}
-
-impl Upgrade {
-    /// The letter that asked for it.
-    pub fn letter(&self) -> Option<u32> {
-        match self {
-            Upgrade::No => None,
-            Upgrade::Checking { letter, .. } | Upgrade::Rolling { letter, .. } => *letter,
-        }
-    }
-}
-
 impl Supervisor {
     /// Asks the new program first; nothing is touched before it has answered.
-    pub(super) fn begin_upgrade(&mut self, now_ns: u64, letter: Option<u32>) {
+    pub(super) fn begin_upgrade(&mut self, now_ns: u64, id: Option<u32>) {
         if self.upgrade != Upgrade::No {
-            return self.refuse_upgrade(letter, "the server is being upgraded already");
+            return self.refuse_upgrade(id, "the server is being upgraded already");
         }
         let deadline_ns = now_ns + UPGRADE_ANSWER_SECONDS * SECOND_NS;
-        self.upgrade = Upgrade::Checking { letter, deadline_ns };
+        self.upgrade = Upgrade::Checking { id, deadline_ns };
         self.act(Action::CheckNewProgram);
     }
 
     pub(super) fn checked(&mut self, result: Result<String, String>) {
-        let Upgrade::Checking { letter, .. } = self.upgrade else { return };
+        let Upgrade::Checking { id, .. } = self.upgrade else { return };
         match result {
             Ok(said) => {
                 self.say(Level::Info, format!("upgrade: {said}"));
@@ -62,7 +32,7 @@ impl Supervisor {
             }
             Err(why) => {
                 self.upgrade = Upgrade::No;
-                self.refuse_upgrade(letter, &why);
+                self.refuse_upgrade(id, &why);
             }
         }
     }
@@ -71,27 +41,27 @@ impl Supervisor {
         self.checked(Err(why));
     }
 
-    fn refuse_upgrade(&mut self, letter: Option<u32>, why: &str) {
+    fn refuse_upgrade(&mut self, id: Option<u32>, why: &str) {
         self.say(Level::Error, format!("no upgrade, the server goes on as it is: {why}"));
-        if let Some(letter) = letter {
-            self.act(Action::Answer(letter, Err(why.to_owned())));
+        if let Some(id) = id {
+            self.act(Action::Answer(id, Err(why.to_owned())));
         }
     }
 
     pub(super) fn give_up_upgrade(&mut self, why: &str) {
         match std::mem::replace(&mut self.upgrade, Upgrade::No) {
             Upgrade::No => {}
-            Upgrade::Checking { letter, .. } => {
+            Upgrade::Checking { id, .. } => {
                 // It may just have answered.
                 self.actions.retain(|action| *action != Action::Execute);
                 self.act(Action::AbandonCheck);
-                self.refuse_upgrade(letter, why);
+                self.refuse_upgrade(id, why);
             }
-            Upgrade::Rolling { letter, slots } => {
+            Upgrade::Rolling { id, slots } => {
                 let text = format!("upgrade: this program goes on, {} workers of the old one stay: {why}", slots.len());
                 self.say(Level::Warn, text.clone());
-                if let Some(letter) = letter {
-                    self.act(Action::Answer(letter, Err(text)));
+                if let Some(id) = id {
+                    self.act(Action::Answer(id, Err(text)));
                 }
             }
         }
@@ -99,7 +69,7 @@ impl Supervisor {
 
     /// Goes on as the program that was executed: the journal process is replaced first, then one worker after the other.
     pub fn resume_upgraded(&mut self, now_ns: u64) {
-        let letter = self.upgrade.letter();
+        let id = self.upgrade.request_id();
         self.observed_ns = now_ns;
         let mut slots = VecDeque::new();
         for (id, slot) in self.slots_mut() {
@@ -112,7 +82,7 @@ impl Supervisor {
                 slots.push_back(index);
             }
         }
-        self.upgrade = Upgrade::Rolling { letter, slots };
+        self.upgrade = Upgrade::Rolling { id, slots };
         self.say(Level::Info, "upgrade: this program goes on with everything; replacing the children".to_owned());
         self.ask_to_leave(SlotId::Journal, true);
     }
@@ -160,7 +130,7 @@ impl Supervisor {
     }
 
     fn upgraded(&mut self) {
-        let letter = self.upgrade.letter();
+        let id = self.upgrade.request_id();
         self.upgrade = Upgrade::No;
         self.say(Level::Info, "upgrade: done".to_owned());
         let children = if self.moves_connections {
@@ -168,8 +138,8 @@ impl Supervisor {
         } else {
             "workers that accept by themselves stay of the old program"
         };
-        if let Some(letter) = letter {
-            self.act(Action::Answer(letter, Ok(format!("upgraded: {children}"))));
+        if let Some(id) = id {
+            self.act(Action::Answer(id, Ok(format!("upgraded: {children}"))));
         }
     }
 }

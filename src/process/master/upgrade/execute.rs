@@ -7,7 +7,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 
-use super::{ChildLeft, HandOver, ListenersLeft, ProcessLeft, RETURNED, VARIABLE, WorkerLeft, layout};
+use super::hand_over::{ChildLeft, HandOver, ListenersLeft, ProcessLeft, RETURNED, VARIABLE, WorkerLeft, layout};
 use crate::ipc::inherit;
 use crate::ipc::process::Child;
 use crate::process::master::children::Listeners;
@@ -35,7 +35,7 @@ impl<'m> Kept<'m> {
 
 impl Driver {
     /// Executes the new program; comes back only when that is not possible, with the reason, and then nothing has changed.
-    pub(in crate::process::master) fn execute(&mut self) -> String {
+    pub fn execute(&mut self) -> String {
         let why = match self.try_to_execute() {
             Err(why) => why,
             Ok(never) => match never {},
@@ -68,7 +68,7 @@ impl Driver {
     }
 
     /// What is handed over; and the file of this program, which must stay open with the rest.
-    pub(in crate::process::master) fn hand_over(&self) -> io::Result<(HandOver, File)> {
+    pub fn hand_over(&self) -> io::Result<(HandOver, File)> {
         let own_file = File::open("/proc/self/exe")?;
         let (mut hand_over, _) = self.note_all();
         hand_over.old_program = own_file.as_raw_fd();

@@ -4,12 +4,11 @@ use std::collections::VecDeque;
 use std::fs::File;
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{OwnedFd, RawFd};
 use std::sync::Arc;
 
 use super::execute::go_back;
+use super::hand_over::{Descriptors, HandOver, RETURNED, VARIABLE, layout, users_that_were_known};
 use super::start_over::start_over;
-use super::{ChildLeft, HandOver, ListenersLeft, RETURNED, VARIABLE, layout};
 use crate::base::config::{ConfigError, Settings};
 use crate::base::logging;
 use crate::ipc::event::EventFd;
@@ -18,11 +17,13 @@ use crate::ipc::lane::LaneSemaphores;
 use crate::ipc::names::Generation;
 use crate::ipc::process::{Child, monotonic_ns};
 use crate::ipc::segment::Access;
-use crate::process::master::children::{Common, Listeners, WorkerProcess, WorkerSlot};
+use crate::process::master::children::{Common, WorkerProcess, WorkerSlot};
 use crate::process::master::dispatch::Connections;
-use crate::process::master::driver::{Driver, EventSources};
-use crate::process::master::start::{self, Occasion, Plan};
-use crate::process::master::{MasterError, Unlinker, check_environment, log_target, number_users, writes_access_log};
+use crate::process::master::driver::Driver;
+use crate::process::master::error::MasterError;
+use crate::process::master::event_sources::EventSources;
+use crate::process::master::start::{self, Checked, Occasion};
+use crate::process::master::startup::{Unlinker, check_environment, log_target, number_users, writes_access_log};
 use crate::service::entry::Entry;
 use crate::store::access_log::AccessLog;
 use crate::store::connection::{PerService, ServiceId};
@@ -98,7 +99,7 @@ pub fn prepare(
         (left.settings.clone(), Vec::new(), users_that_were_known(left)?)
     } else {
         let (settings, stay) = read_settings()?.upgraded_from(&left.settings);
-        let Plan { users, requirements, warnings } = start::check(services, &settings, Occasion::Upgrade)?;
+        let Checked { users, requirements, warnings } = start::check(services, &settings, Occasion::Upgrade)?;
         warnings.iter().for_each(|warning| log::warn!("{warning}"));
         check_environment(&requirements)?;
         (settings, stay, users)
@@ -128,15 +129,6 @@ pub fn prepare(
     let semaphores = names.map(|names| LaneSemaphores::open(&names)).collect::<Result<_, _>>()?;
     let sources = EventSources::new()?;
     Ok(Prepared { settings, stay, users, instance, directory, access_log, addresses, semaphores, sources })
-}
-
-/// The users file may be what the new program failed of.
-pub(super) fn users_that_were_known(left: &HandOver) -> Result<Users, MasterError> {
-    let Some(text) = &left.users else { return Ok(Users::demo()) };
-    Users::from_text(text).map_err(|(line, why)| MasterError::Io {
-        step: "use the users that were known",
-        source: io::Error::new(io::ErrorKind::InvalidData, format!("line {line}: {why}")),
-    })
 }
 
 /// Goes on with everything. If this program cannot, the one before it is executed again.
@@ -226,27 +218,6 @@ fn take_over(
         None => driver.supervisor.resume_upgraded(monotonic_ns()),
     }
     Ok((driver, unlinker))
-}
-
-/// Descriptors that were left, to be owned.
-pub(super) struct Descriptors<'a>(pub(super) &'a mut Inheritance);
-
-impl Descriptors<'_> {
-    pub(super) fn take(&mut self, number: RawFd) -> Result<OwnedFd, MasterError> {
-        self.0.take(number).map_err(|source| MasterError::Io { step: "take over a descriptor", source })
-    }
-
-    pub(super) fn take_listeners(&mut self, left: ListenersLeft) -> Result<Listeners, MasterError> {
-        let mut listeners = Listeners::default();
-        for (listener, number) in listeners.iter_mut().zip(left) {
-            *listener = number.map(|number| self.take(number)).transpose()?;
-        }
-        Ok(listeners)
-    }
-
-    pub(super) fn take_child(&mut self, child: ChildLeft) -> Result<Child, MasterError> {
-        Ok(Child::adopt(child.pid, self.take(child.pidfd)?))
-    }
 }
 
 impl Driver {

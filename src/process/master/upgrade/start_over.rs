@@ -4,13 +4,13 @@
 
 use std::fs::File;
 
-use super::HandOver;
-use super::resume::{Descriptors, users_that_were_known};
+use super::hand_over::{Descriptors, HandOver, users_that_were_known};
 use crate::base::config::{AcceptMode, Durability};
 use crate::ipc::inherit::Inheritance;
 use crate::process::master::driver::Driver;
-use crate::process::master::start::claim;
-use crate::process::master::{Foundation, MasterError, ReadSettings, Unlinker};
+use crate::process::master::error::MasterError;
+use crate::process::master::start::ownership;
+use crate::process::master::startup::{Foundation, ReadSettings, Unlinker};
 use crate::service::entry::Entry;
 
 /// Starts anew, with the settings and the users that were known. `why` is what keeps the old program from going on.
@@ -45,7 +45,7 @@ pub fn start_over(
     // The rest goes: connections, lanes, and the lock by which the old memory counts as alive.
     let rest: Vec<_> = left.descriptors().filter_map(|number| descriptors.take(number).ok()).collect();
     drop(rest);
-    claim::clear_stale(&left.instance)?;
+    ownership::remove_stale(&left.instance)?;
     let settings = Box::leak(Box::new(left.settings));
     Foundation { services, settings, read_settings, users, program: left.program, data_lock, listeners: taken }.build()
 }

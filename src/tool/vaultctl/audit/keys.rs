@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::collections::hash_map::{Entry, HashMap};
 
-use super::offence::What;
+use super::violation::Inconsistency;
 use crate::base::limits::KEY_BYTES;
 use crate::base::vocab::{AccountId, Cents, Lsn};
 use crate::store::journal::{Kind, Record};
@@ -26,8 +26,8 @@ impl Keys {
         Keys { window, known: HashMap::new(), ages: VecDeque::new() }
     }
 
-    /// Takes in a record; an offence if its key should have been known.
-    pub(super) fn take(&mut self, record: &Record) -> Result<(), What> {
+    /// Takes in a record; an violation if its key should have been known.
+    pub(super) fn take(&mut self, record: &Record) -> Result<(), Inconsistency> {
         let Some(key) = record.key else { return Ok(()) };
         while let Some(&(lsn, owned)) = self.ages.front().filter(|(lsn, _)| record.lsn.0 - lsn.0 >= self.window) {
             self.ages.pop_front();
@@ -38,7 +38,7 @@ impl Keys {
         match self.known.entry((record.principal, key)) {
             Entry::Occupied(first) => {
                 let &(earlier, ref asked) = first.get();
-                Err(What::Key { earlier, same: *asked == request })
+                Err(Inconsistency::Key { earlier, same: *asked == request })
             }
             Entry::Vacant(place) => {
                 place.insert((record.lsn, request));

@@ -1,30 +1,30 @@
 //! `vaultctl audit`: proves from the journal alone that the books are right; also beside a running server.
 //!
-//! [`proof`] keeps the books once more, from nothing but kinds and amounts, and holds every record against them, [`keys`]
+//! [`reference`] keeps the books once more, from nothing but kinds and amounts, and holds every record against them, [`keys`]
 //! what should have been known of keys; [`snapshots`] and the running server's memory are compared with the outcome.
 
-mod figures;
 mod keys;
-mod offence;
-mod proof;
+mod reference;
+mod report;
 mod snapshots;
+mod violation;
 
 use std::time::Instant;
 
-use super::source::{Source, Which};
-use super::{Failure, say};
+use super::failure::{Failure, say};
+use super::journal_source::{JournalArgs, JournalSource};
 use crate::base::vocab::{AccountId, Lsn};
 use crate::store::instance::Instance;
 use crate::store::journal::{DiskError, FullScan, Record, RecoveryError, full_scan, segment};
-use figures::Figures;
-use offence::{Offence, What};
-use proof::{Account, Proof};
+use reference::{Account, ReferenceLedger};
+use report::AuditReport;
 use snapshots::Snapshots;
+use violation::{Inconsistency, Violation};
 
 /// How often an audit is begun again because the server removed old files under it.
 const ATTEMPTS: usize = 5;
 /// How often an account that is being changed is looked at again.
-const GLANCES: usize = 1000;
+const READS: usize = 1000;
 
 /// `vaultctl audit`.
 #[derive(Debug, clap::Args)]
@@ -35,7 +35,7 @@ const GLANCES: usize = 1000;
 )]
 pub(super) struct Audit {
     #[command(flatten)]
-    which: Which,
+    which: JournalArgs,
     /// Operations whose keys a server that does not run remembered, as `master --key-window` took it
     #[arg(long, value_name = "COUNT", default_value_t = 1_000_000)]
     key_window: u64,
@@ -49,7 +49,7 @@ pub(super) struct Audit {
 enum Ended {
     /// A record is wrong.
     #[error(transparent)]
-    Offence(#[from] Box<Offence>),
+    Violation(#[from] Box<Violation>),
     /// The journal is damaged.
     #[error(transparent)]
     Damaged(RecoveryError),
@@ -81,7 +81,7 @@ impl From<RecoveryError> for Ended {
 impl Ended {
     fn lsn(&self) -> Option<Lsn> {
         match self {
-            Ended::Offence(offence) => Some(offence.lsn),
+            Ended::Violation(violation) => Some(violation.lsn),
             Ended::Damaged(RecoveryError::Corrupt { lsn, .. }) => Some(*lsn),
             _ => None,
         }
@@ -90,44 +90,44 @@ impl Ended {
 
 /// Audits, says what was counted, and fails where something is wrong.
 pub(super) fn run(audit: &Audit) -> Result<(), Failure> {
-    let source = Source::open(&audit.which)?;
+    let source = JournalSource::open(&audit.which)?;
     let begun = Instant::now();
-    let mut figures = Figures::default();
+    let mut report = AuditReport::default();
     let mut ended = Ok(());
     for _ in 0..ATTEMPTS {
-        figures = Figures { running: source.running.is_some(), ..Figures::default() };
+        report = AuditReport { running: source.running.is_some(), ..AuditReport::default() };
         let before = files(&source)?;
-        ended = examine(&source, audit.key_window, &mut figures);
+        ended = examine(&source, audit.key_window, &mut report);
         // Beside a server, files that are no longer needed may go while they are read.
         if ended.is_ok() || source.running.is_none() || files(&source)? == before {
             break;
         }
     }
-    figures.data = source.directory.path().display().to_string();
-    figures.seconds = begun.elapsed().as_secs_f64();
-    figures.whole = ended.is_ok();
-    figures.offence = ended.as_ref().err().map(ToString::to_string);
-    figures.offending_lsn = ended.as_ref().err().and_then(Ended::lsn).map(|lsn| lsn.0);
+    report.data = source.directory.path().display().to_string();
+    report.seconds = begun.elapsed().as_secs_f64();
+    report.whole = ended.is_ok();
+    report.violation = ended.as_ref().err().map(ToString::to_string);
+    report.offending_lsn = ended.as_ref().err().and_then(Ended::lsn).map(|lsn| lsn.0);
     if let Err(Ended::Disk(error)) = ended {
         return Err(Failure::unavailable(error));
     }
     if audit.json {
-        let json = serde_json::to_string_pretty(&figures).map_err(Failure::unavailable)?;
+        let json = serde_json::to_string_pretty(&report).map_err(Failure::unavailable)?;
         say(&format!("{json}\n"))?;
     } else {
-        say(&figures.to_string())?;
+        say(&report.to_string())?;
     }
     ended.map_err(Failure::refused)
 }
 
 /// The oldest of what a server removes.
-fn files(source: &Source) -> Result<[Option<Lsn>; 2], Failure> {
+fn files(source: &JournalSource) -> Result<[Option<Lsn>; 2], Failure> {
     let segments = segment::list(&source.directory).map_err(Failure::unavailable)?;
     let snapshots = crate::store::journal::snapshot::list(&source.directory).map_err(Failure::unavailable)?;
     Ok([segments.first().copied(), snapshots.first().copied()])
 }
 
-fn examine(source: &Source, key_window: u64, figures: &mut Figures) -> Result<(), Ended> {
+fn examine(source: &JournalSource, key_window: u64, report: &mut AuditReport) -> Result<(), Ended> {
     let directory = &source.directory;
     // Snapshots first: what they hold was durable before they were there.
     let mut snapshots = Snapshots::open(directory)?.map_err(Ended::Snapshot)?;
@@ -142,88 +142,92 @@ fn examine(source: &Source, key_window: u64, figures: &mut Figures) -> Result<()
         None
     };
     let newest = snapshots.newest().max(base.as_ref().map_or(Lsn(0), |base| base.newest));
-    let proof = Proof::begin(directory, base.as_ref(), key_window)?;
+    let reference = ReferenceLedger::begin(directory, base.as_ref(), key_window)?;
     let mut examiner =
-        Examiner { proof: proof.map_err(|why| Ended::Snapshot(why.to_owned()))?, snapshots, ended: Ok(()) };
+        Examiner { reference: reference.map_err(|why| Ended::Snapshot(why.to_owned()))?, snapshots, ended: Ok(()) };
     examiner.begin(source);
-    let scanned = full_scan(directory, newest, durable, |record| examiner.take(source, record, figures));
-    let Examiner { proof, snapshots, ended } = examiner;
-    figures.accounts = directory.openings().accounts();
-    (figures.opening_cents, figures.sum_cents) = (proof.flows.opening.0, proof.sum.0);
-    (figures.deposited_cents, figures.withdrawn_cents) = (proof.flows.deposited.0, proof.flows.withdrawn.0);
-    figures.from_snapshot = proof.base.0;
-    figures.snapshots = snapshots.compared;
-    figures.snapshot_accounts_skipped = snapshots.left().0;
+    let scanned = full_scan(directory, newest, durable, |record| examiner.take(source, record, report));
+    let Examiner { reference, snapshots, ended } = examiner;
+    report.accounts = directory.openings().accounts();
+    (report.opening_cents, report.sum_cents) = (reference.flows.opening.0, reference.sum.0);
+    (report.deposited_cents, report.withdrawn_cents) = (reference.flows.deposited.0, reference.flows.withdrawn.0);
+    report.from_snapshot = reference.base.0;
+    report.snapshots = snapshots.compared;
+    report.snapshot_accounts_skipped = snapshots.left().0;
     // A wrong record comes before whatever ended the reading.
     ended?;
     let FullScan { end, torn, .. } = scanned?;
-    proof.check_sum(end).map_err(|what| offence(source, end, what))?;
-    figures.torn_tail = torn.map(|torn| torn.to_string());
+    reference.check_sum(end).map_err(|what| violation(source, end, what))?;
+    report.torn_tail = torn.map(|torn| torn.to_string());
     if let Some(running) = &source.running {
-        compare_memory(running, &proof, end, figures).map_err(|(lsn, what)| offence(source, lsn, what))?;
+        compare_memory(running, &reference, end, report).map_err(|(lsn, what)| violation(source, lsn, what))?;
     }
     Ok(())
 }
 
 /// Takes record after record until one is wrong.
 struct Examiner {
-    proof: Proof,
+    reference: ReferenceLedger,
     snapshots: Snapshots,
     ended: Result<(), Ended>,
 }
 
 impl Examiner {
     /// What must be right before the first record.
-    fn begin(&mut self, source: &Source) {
-        let compared = self.snapshots.compare(self.proof.base, &self.proof);
-        self.conclude(source, self.proof.base, compared);
+    fn begin(&mut self, source: &JournalSource) {
+        let compared = self.snapshots.compare(self.reference.base, &self.reference);
+        self.conclude(source, self.reference.base, compared);
     }
 
-    fn take(&mut self, source: &Source, record: &Record, figures: &mut Figures) {
+    fn take(&mut self, source: &JournalSource, record: &Record, report: &mut AuditReport) {
         if self.ended.is_err() {
             return;
         }
-        figures.count(record);
-        let taken = match self.proof.take(record) {
-            Ok(()) if record.lsn > self.proof.base => self.snapshots.compare(record.lsn, &self.proof),
+        report.count(record);
+        let taken = match self.reference.take(record) {
+            Ok(()) if record.lsn > self.reference.base => self.snapshots.compare(record.lsn, &self.reference),
             other => Ok(other),
         };
         self.conclude(source, record.lsn, taken);
     }
 
-    fn conclude(&mut self, source: &Source, lsn: Lsn, outcome: Result<Result<(), What>, DiskError>) {
+    fn conclude(&mut self, source: &JournalSource, lsn: Lsn, outcome: Result<Result<(), Inconsistency>, DiskError>) {
         self.ended = match outcome {
             Ok(Ok(())) => return,
-            Ok(Err(what)) => Err(offence(source, lsn, what)),
+            Ok(Err(what)) => Err(violation(source, lsn, what)),
             Err(error) => Err(error.into()),
         };
     }
 }
 
 /// `what` is wrong with record `lsn`, and where that stands.
-fn offence(source: &Source, lsn: Lsn, what: What) -> Ended {
+fn violation(source: &JournalSource, lsn: Lsn, what: Inconsistency) -> Ended {
     let per_segment = source.directory.records_per_segment();
     // What is wrong before the first record is wrong at the beginning of its file.
     let first = segment::first_of(lsn.max(Lsn(1)), per_segment);
     let offset = if lsn == Lsn(0) { 0 } else { segment::offset_of(lsn, per_segment) };
-    Box::new(Offence { lsn, path: source.directory.segment_path(first), offset, what }).into()
+    Box::new(Violation { lsn, path: source.directory.segment_path(first), offset, what }).into()
 }
 
 /// Holds what the server has in memory against the books, as far as these go: to record `end`.
-fn compare_memory(running: &Instance, proof: &Proof, end: Lsn, figures: &mut Figures) -> Result<(), (Lsn, What)> {
+fn compare_memory(
+    running: &Instance,
+    reference: &ReferenceLedger,
+    end: Lsn,
+    report: &mut AuditReport,
+) -> Result<(), (Lsn, Inconsistency)> {
     let table = running.table();
-    let known = figures.accounts;
+    let known = report.accounts;
     for account in (0..table.accounts().min(known)).map(AccountId) {
-        let Some((says, of)) = (0..GLANCES).find_map(|_| table.peek_stamped(account)).filter(|&(_, of)| of <= end)
-        else {
-            figures.memory_skipped += 1;
+        let Some((says, of)) = (0..READS).find_map(|_| table.peek_stamped(account)).filter(|&(_, of)| of <= end) else {
+            report.memory_skipped += 1;
             continue;
         };
-        let Account { balance: held, last: was } = proof.account(account);
+        let Account { balance: held, last: was } = reference.account(account);
         if (says, of) != (held, was) {
-            return Err((of.max(was), What::Memory { account, says, of, held, was }));
+            return Err((of.max(was), Inconsistency::Memory { account, says, of, held, was }));
         }
-        figures.memory_agrees += 1;
+        report.memory_agrees += 1;
     }
     Ok(())
 }

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 
-use super::offence::What;
-use super::proof::{Account, Proof};
+use super::reference::{Account, ReferenceLedger};
+use super::violation::Inconsistency;
 use crate::base::vocab::{AccountId, Cents, Lsn};
 use crate::store::journal::snapshot::{self, Snapshot};
 use crate::store::journal::{Directory, DiskError};
@@ -47,31 +47,39 @@ impl Snapshots {
         None
     }
 
-    /// Compares what is of record `lsn`, which `proof` has just taken in.
-    pub(super) fn compare(&mut self, lsn: Lsn, proof: &Proof) -> Result<Result<(), What>, DiskError> {
+    /// Compares what is of record `lsn`, which `reference` has just taken in.
+    pub(super) fn compare(
+        &mut self,
+        lsn: Lsn,
+        reference: &ReferenceLedger,
+    ) -> Result<Result<(), Inconsistency>, DiskError> {
         // Before a snapshot's own record is reached, none of its accounts is looked at.
         if let Some(due) = self.pending.first_entry().filter(|due| *due.key() <= lsn) {
             let of = *due.key();
             for (path, account, says) in due.remove() {
-                if let Err(what) = agree(&path, account, says, of, proof) {
+                if let Err(what) = agree(&path, account, says, of, reference) {
                     return Ok(Err(what));
                 }
             }
         }
         while let Some(snapshot) = self.good.pop_front_if(|snapshot| snapshot.header.lsn <= lsn) {
-            if let Err(what) = self.compare_at_cut(&snapshot, proof)? {
+            if let Err(what) = self.compare_at_cut(&snapshot, reference)? {
                 return Ok(Err(what));
             }
         }
         Ok(Ok(()))
     }
 
-    fn compare_at_cut(&mut self, snapshot: &Snapshot, proof: &Proof) -> Result<Result<(), What>, DiskError> {
+    fn compare_at_cut(
+        &mut self,
+        snapshot: &Snapshot,
+        reference: &ReferenceLedger,
+    ) -> Result<Result<(), Inconsistency>, DiskError> {
         let path = || snapshot.path().to_owned();
         let (says_in, says_out) = (snapshot.header.deposited, snapshot.header.withdrawn);
-        let (came, went) = (proof.flows.deposited, proof.flows.withdrawn);
+        let (came, went) = (reference.flows.deposited, reference.flows.withdrawn);
         if (says_in, says_out) != (came, went) {
-            return Ok(Err(What::Flows { path: path(), says_in, says_out, came, went }));
+            return Ok(Err(Inconsistency::Flows { path: path(), says_in, says_out, came, went }));
         }
         let mut wrong = None;
         let cut = snapshot.header.lsn;
@@ -80,7 +88,7 @@ impl Snapshots {
             if of > cut {
                 self.pending.entry(of).or_default().push((path(), account, says));
             } else if wrong.is_none() {
-                wrong = agree(snapshot.path(), account, says, of, proof).err();
+                wrong = agree(snapshot.path(), account, says, of, reference).err();
             }
         })?;
         self.compared += 1;
@@ -93,10 +101,16 @@ impl Snapshots {
     }
 }
 
-fn agree(path: &std::path::Path, account: AccountId, says: Cents, of: Lsn, proof: &Proof) -> Result<(), What> {
-    let Account { balance: held, last: was } = proof.account(account);
+fn agree(
+    path: &std::path::Path,
+    account: AccountId,
+    says: Cents,
+    of: Lsn,
+    reference: &ReferenceLedger,
+) -> Result<(), Inconsistency> {
+    let Account { balance: held, last: was } = reference.account(account);
     if (says, of) == (held, was) {
         return Ok(());
     }
-    Err(What::Snapshot { path: path.to_owned(), account, says, of, held, was })
+    Err(Inconsistency::Snapshot { path: path.to_owned(), account, says, of, held, was })
 }

@@ -6,7 +6,8 @@ mod gather;
 mod report;
 mod text;
 
-use super::{Failure, InstanceName, running, say};
+use super::failure::{Failure, say};
+use super::instance::{InstanceName, running};
 
 /// `vaultctl inspect`.
 #[derive(Debug, clap::Args)]

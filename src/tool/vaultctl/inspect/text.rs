@@ -11,7 +11,7 @@ use crate::base::vocab::Cents;
 use crate::service::bank::wire::{Opcode, Status};
 use crate::status::numbers::ratio;
 use crate::status::sample::{Journal, Summary, Worker};
-use crate::tool::vaultctl::columns::Table;
+use crate::tool::vaultctl::table::Table;
 
 /// Locks that are shown one by one; under load there may be thousands, each for a microsecond.
 const LOCKS_SHOWN: usize = 20;

@@ -10,8 +10,8 @@ use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Cell, Paragraph, Row, Sparkline, SparklineBar, Table};
 
-use super::Shown;
-use super::figures::{bytes, lasted, percent, rate, rounded, time, whole};
+use super::display_state::DisplayState;
+use super::format::{bytes, lasted, percent, rate, rounded, time, whole};
 use crate::base::vocab::Cents;
 use crate::status::View;
 use crate::status::activity::Operation;
@@ -26,7 +26,7 @@ const TITLE: Style = Style::new().fg(Color::Cyan).add_modifier(Modifier::BOLD);
 const ALERT: Style = Style::new().fg(Color::Red).add_modifier(Modifier::BOLD);
 
 /// Draws all of it for who can press a key.
-pub(super) fn draw_live(frame: &mut Frame<'_>, shown: &Shown) {
+pub(super) fn draw_live(frame: &mut Frame<'_>, shown: &DisplayState) {
     draw(frame, shown);
     let area = Rect { height: frame.area().height.min(1), ..frame.area() };
     if area.width > 90 {
@@ -35,7 +35,7 @@ pub(super) fn draw_live(frame: &mut Frame<'_>, shown: &Shown) {
 }
 
 /// Draws all of it.
-fn draw(frame: &mut Frame<'_>, shown: &Shown) {
+fn draw(frame: &mut Frame<'_>, shown: &DisplayState) {
     let area = frame.area();
     let Some(view) = &shown.view else {
         frame.render_widget(Paragraph::new("the first view comes after one interval; q ends"), area);
@@ -63,7 +63,7 @@ fn draw(frame: &mut Frame<'_>, shown: &Shown) {
 }
 
 /// The same on paper of so many columns and lines: text without blanks at the end.
-pub(super) fn on_paper(shown: &Shown, (columns, lines): (u16, u16)) -> Result<String, Infallible> {
+pub(super) fn draw_text(shown: &DisplayState, (columns, lines): (u16, u16)) -> Result<String, Infallible> {
     let mut terminal = Terminal::new(TestBackend::new(columns, lines))?;
     terminal.draw(|frame| draw(frame, shown))?;
     let cells = terminal.backend().buffer().content();
@@ -123,7 +123,7 @@ fn draw_throughput(frame: &mut Frame<'_>, area: Rect, view: &View) {
     frame.render_widget(Paragraph::new(line), area);
 }
 
-fn draw_graph(frame: &mut Frame<'_>, area: Rect, shown: &Shown) {
+fn draw_graph(frame: &mut Frame<'_>, area: Rect, shown: &DisplayState) {
     let columns = usize::from(area.width);
     let newest = shown.throughput.iter().skip(shown.throughput.len().saturating_sub(columns)).copied();
     // The newest at the right edge.
@@ -305,7 +305,7 @@ fn draw_crashes(frame: &mut Frame<'_>, area: Rect, view: &View) {
     frame.render_widget(Paragraph::new(line), area);
 }
 
-fn draw_events(frame: &mut Frame<'_>, area: Rect, shown: &Shown) {
+fn draw_events(frame: &mut Frame<'_>, area: Rect, shown: &DisplayState) {
     let events = shown.events.iter().map(|(age_ms, event)| {
         Line::from(vec![Span::styled(format!("{:>8} ", lasted(*age_ms)), SOFT), Span::raw(event.as_str())])
     });

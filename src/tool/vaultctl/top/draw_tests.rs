@@ -6,7 +6,7 @@ use crate::store::instance::histogram::Histogram;
 use super::*;
 
 /// A view of two workers, of which one has died, with a journal, HTTP and one operation.
-fn shown() -> Shown {
+fn shown() -> DisplayState {
     let times = |count| {
         let histogram = Histogram::default();
         histogram.record(500_000, count);
@@ -69,7 +69,7 @@ fn shown() -> Shown {
         amount_cents: 5678,
     };
     view.activity = Some(Activity { last: vec![operation], ..Activity::default() });
-    let mut shown = Shown::default();
+    let mut shown = DisplayState::default();
     shown.take(view);
     shown
 }
@@ -86,7 +86,7 @@ fn line(text: &str, beginning: &str) -> String {
 #[test]
 fn every_number_is_where_it_should_be_in_every_size() {
     for paper in [(80, 24), (140, 50)] {
-        let text = on_paper(&shown(), paper).unwrap();
+        let text = draw_text(&shown(), paper).unwrap();
         let line = |beginning| line(&text, beginning);
         assert_eq!(line("vault"), "vault golden 127.0.0.1:7777 dispatch pid 0 up 00:01:01 running");
         assert!(line("requests").starts_with("requests 40,400/s bank 40,000 http 400 clients 14 "), "{text}");
@@ -110,7 +110,7 @@ fn every_number_is_where_it_should_be_in_every_size() {
 
 #[test]
 fn headings_stand_over_their_numbers() {
-    let text = on_paper(&shown(), (80, 24)).unwrap();
+    let text = draw_text(&shown(), (80, 24)).unwrap();
     let end_of = |beginning: &str, word: &str| {
         let line = text.lines().find(|line| line.trim_start().starts_with(beginning)).unwrap();
         let at = line.find(word).unwrap() + word.len();
@@ -124,14 +124,14 @@ fn headings_stand_over_their_numbers() {
 #[test]
 fn no_size_is_too_small_and_no_view_too_empty() {
     for (columns, lines) in [(1, 1), (1, 50), (200, 1), (7, 3), (79, 23), (300, 100)] {
-        for shown in [shown(), Shown::default()] {
-            on_paper(&shown, (columns, lines)).unwrap();
+        for shown in [shown(), DisplayState::default()] {
+            draw_text(&shown, (columns, lines)).unwrap();
         }
     }
     let mut absent = shown();
     let view = absent.view.as_mut().unwrap();
     (view.activity, view.journal.capacity, view.instance.http_address) = (None, 0, None);
-    let text = on_paper(&absent, (80, 24)).unwrap();
+    let text = draw_text(&absent, (80, 24)).unwrap();
     assert!(text.contains("the books are in memory only") && text.contains("no journal, no record of it"), "{text}");
     assert_eq!(line(&text, "http"), "http off");
 }

@@ -2,23 +2,21 @@
 //!
 //! [`screen`] has the terminal and the keys, [`draw`] is a pure function of what is to be shown.
 
+mod display_state;
 mod draw;
-mod figures;
+mod format;
 mod screen;
 
-use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::{Failure, InstanceName, running, say};
-use crate::status::{View, Watcher};
-use crate::store::instance::{Instance, stale};
+use super::failure::{Failure, say};
+use super::instance::{InstanceName, running};
+use crate::status::Watcher;
+use crate::store::instance::Instance;
+use display_state::DisplayState;
 
-/// Views whose throughput the graph shows, should the terminal be so wide.
-const REMEMBERED: usize = 600;
-/// Events that are remembered, should the terminal be so high.
-const LOGGED: usize = 100;
-/// What `--once` draws on.
-const PAPER: (u16, u16) = (100, 44);
+/// Columns and lines of what `--once` shows.
+const TEXT_SIZE: (u16, u16) = (100, 44);
 
 /// `vaultctl top`.
 #[derive(Debug, clap::Args)]
@@ -65,38 +63,7 @@ fn once(top: &Top, instance: &Instance) -> Result<(), Failure> {
     if top.json {
         return say(&format!("{}\n", view.json()));
     }
-    let mut shown = Shown::default();
+    let mut shown = DisplayState::default();
     shown.take(view);
-    say(&draw::on_paper(&shown, PAPER).map_err(Failure::unavailable)?)
-}
-
-/// Whether a process of the instance lives.
-fn lives(instance: &Instance) -> bool {
-    // Whoever cannot look has not seen it end.
-    stale::census(&instance.generation().instance)
-        .map_or(true, |census| census.living.iter().any(|living| living.generation == *instance.generation()))
-}
-
-/// What is to be shown: the last view, and what is remembered of those before.
-#[derive(Default)]
-struct Shown {
-    view: Option<View>,
-    /// Requests per second, the newest last.
-    throughput: VecDeque<u64>,
-    /// Events, the newest first, with the instance's age when they were seen, milliseconds.
-    events: VecDeque<(u64, String)>,
-}
-
-impl Shown {
-    fn take(&mut self, view: View) {
-        self.throughput.push_back(figures::rounded(view.bank.requests.per_s + view.web.answers.per_s));
-        if self.throughput.len() > REMEMBERED {
-            self.throughput.pop_front();
-        }
-        for event in &view.events {
-            self.events.push_front((view.instance.uptime_ms, event.clone()));
-        }
-        self.events.truncate(LOGGED);
-        self.view = Some(view);
-    }
+    say(&draw::draw_text(&shown, TEXT_SIZE).map_err(Failure::unavailable)?)
 }

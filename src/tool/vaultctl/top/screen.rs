@@ -13,11 +13,12 @@ use ratatui::crossterm::execute;
 use ratatui::crossterm::terminal::{Clear, ClearType, EnterAlternateScreen, disable_raw_mode, enable_raw_mode};
 use ratatui::{DefaultTerminal, Terminal};
 
-use super::{Shown, draw, lives};
+use super::display_state::DisplayState;
+use super::draw;
 use crate::status::Watcher;
-use crate::store::instance::Instance;
+use crate::store::instance::{Instance, stale};
 use crate::tool::signals;
-use crate::tool::vaultctl::{Failure, Unavailable};
+use crate::tool::vaultctl::failure::{Failure, Unavailable};
 
 /// How long a view may take to be drawn when the process is told to end.
 const DRAWING: Duration = Duration::from_millis(500);
@@ -100,7 +101,7 @@ fn signal_itself(signal: Signal) -> nix::Result<()> {
 
 fn turns(terminal: &Mutex<DefaultTerminal>, instance: &Instance, interval: Duration) -> io::Result<End> {
     let mut watcher = Watcher::new(instance);
-    let mut shown = Shown::default();
+    let mut shown = DisplayState::default();
     let mut next = Instant::now() + interval;
     loop {
         lock(terminal).draw(|frame| draw::draw_live(frame, &shown))?;
@@ -121,6 +122,13 @@ fn turns(terminal: &Mutex<DefaultTerminal>, instance: &Instance, interval: Durat
             next = Instant::now() + interval;
         }
     }
+}
+
+/// Whether a process of the instance lives.
+fn lives(instance: &Instance) -> bool {
+    // Whoever cannot look has not seen it end.
+    stale::census(&instance.generation().instance)
+        .map_or(true, |census| census.living.iter().any(|living| living.generation == *instance.generation()))
 }
 
 /// Whether the key was pressed together with Control.

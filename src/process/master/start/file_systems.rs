@@ -1,7 +1,7 @@
 //! The places that a server works in: `/proc`, the folder of shared memory, the volume of the data directory. What is wrong with
 //! one is found out by trying, in a file without a name (O_TMPFILE, `open(2)`), which nobody sees and which is gone when closed.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -18,7 +18,7 @@ const RAMFS_MAGIC: FsType = FsType(0x8584_58f6);
 
 /// Why a place cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub enum PlaceError {
+pub enum FileSystemError {
     /// Processes cannot be looked at.
     #[error(
         "/proc is not mounted, and a server needs it to know its program and its processes: mount -t proc proc /proc"
@@ -87,27 +87,27 @@ pub enum PlaceError {
 ///
 /// # Errors
 /// The first that cannot be used.
-pub fn check(data: &Path, disk: u64) -> Result<(), PlaceError> {
+pub fn check(data: &Path, disk: u64) -> Result<(), FileSystemError> {
     check_proc(Path::new("/proc"))?;
     check_shared_memory(Path::new(SHM_FOLDER))?;
     check_data(data, disk)
 }
 
-fn check_proc(proc: &Path) -> Result<(), PlaceError> {
-    if proc.join("self/exe").symlink_metadata().is_ok() { Ok(()) } else { Err(PlaceError::NoProc) }
+fn check_proc(proc: &Path) -> Result<(), FileSystemError> {
+    if proc.join("self/exe").symlink_metadata().is_ok() { Ok(()) } else { Err(FileSystemError::NoProc) }
 }
 
-fn check_shared_memory(folder: &Path) -> Result<(), PlaceError> {
-    let place = statfs(folder).map_err(|errno| PlaceError::NoSharedMemory { source: errno.into() })?;
+fn check_shared_memory(folder: &Path) -> Result<(), FileSystemError> {
+    let place = statfs(folder).map_err(|errno| FileSystemError::NoSharedMemory { source: errno.into() })?;
     if ![TMPFS_MAGIC, RAMFS_MAGIC].contains(&place.filesystem_type()) {
-        return Err(PlaceError::NotInMemory);
+        return Err(FileSystemError::NotInMemory);
     }
-    nameless_file(folder).map(drop).map_err(|source| PlaceError::SharedMemory { source })
+    nameless_file(folder).map(drop).map_err(|source| FileSystemError::SharedMemory { source })
 }
 
-fn check_data(data: &Path, disk: u64) -> Result<(), PlaceError> {
+fn check_data(data: &Path, disk: u64) -> Result<(), FileSystemError> {
     let folder = nearest(data);
-    let fail = |source| PlaceError::Data { data: data.to_owned(), folder: folder.clone(), source };
+    let fail = |source| FileSystemError::Data { data: data.to_owned(), folder: folder.clone(), source };
     let Some(file) = nameless_file(&folder).map_err(fail)? else { return Ok(()) };
     let Some(length) = i64::try_from(disk).ok().filter(|&length| length > 0) else { return Ok(()) };
     match fallocate(&file, FallocateFlags::empty(), 0, length) {
@@ -115,7 +115,7 @@ fn check_data(data: &Path, disk: u64) -> Result<(), PlaceError> {
         Ok(()) | Err(Errno::EOPNOTSUPP | Errno::ENOSYS) => Ok(()),
         Err(errno) => {
             let mebibytes = disk.div_ceil(1 << 20);
-            Err(PlaceError::Space { mebibytes, folder: folder.clone(), source: errno.into() })
+            Err(FileSystemError::Space { mebibytes, folder: folder.clone(), source: errno.into() })
         }
     }
 }
@@ -123,9 +123,9 @@ fn check_data(data: &Path, disk: u64) -> Result<(), PlaceError> {
 /// Whether the access log can be written at a place of the operator's choice.
 ///
 /// # Errors
-/// [`PlaceError::Log`].
-pub fn check_log(path: &Path) -> Result<(), PlaceError> {
-    let fail = |source| PlaceError::Log { path: path.to_owned(), source };
+/// [`FileSystemError::Log`].
+pub fn check_log(path: &Path) -> Result<(), FileSystemError> {
+    let fail = |source| FileSystemError::Log { path: path.to_owned(), source };
     match path.metadata() {
         Ok(found) if !found.is_file() => Err(fail(io::Error::other("it is no regular file"))),
         Ok(_) => access(path, AccessFlags::W_OK).map_err(|errno| fail(errno.into())),
@@ -160,6 +160,15 @@ pub fn nearest(data: &Path) -> PathBuf {
     there.unwrap_or(Path::new(".")).to_owned()
 }
 
+/// The full path of something that may not be there yet: links in as much of it as there is are followed.
+#[must_use]
+pub fn full_path(path: &Path) -> PathBuf {
+    let there = nearest(path);
+    let Ok(full) = fs::canonicalize(&there) else { return path.to_owned() };
+    let rest = path.strip_prefix(&there).unwrap_or(path);
+    if rest.as_os_str().is_empty() { full } else { full.join(rest) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -171,14 +180,25 @@ mod tests {
         assert_eq!(nearest(home.path()), home.path());
         assert_eq!(nearest(Path::new("surely-not-there/b")), Path::new("."));
         check_data(&home.path().join("a/b"), 4096).unwrap();
-        assert_eq!(std::fs::read_dir(home.path()).unwrap().count(), 0, "nothing is left");
+        assert_eq!(fs::read_dir(home.path()).unwrap().count(), 0, "nothing is left");
+    }
+
+    #[test]
+    fn a_path_is_made_full_before_it_is_there() {
+        let home = tempfile::tempdir().unwrap();
+        let real = fs::canonicalize(home.path()).unwrap();
+        std::os::unix::fs::symlink(home.path(), home.path().join("link")).unwrap();
+        assert_eq!(full_path(&home.path().join("link/not/yet")), real.join("not/yet"));
+        assert_eq!(full_path(home.path()), real);
+        let here = std::env::current_dir().unwrap();
+        assert_eq!(full_path(Path::new("surely-not-there/b")), here.join("surely-not-there/b"));
     }
 
     #[test]
     fn what_is_in_the_way_is_named() {
         let home = tempfile::tempdir().unwrap();
         let file = home.path().join("file");
-        std::fs::write(&file, "").unwrap();
+        fs::write(&file, "").unwrap();
         std::os::unix::fs::symlink("nowhere", home.path().join("link")).unwrap();
         for data in [file.clone(), file.join("data"), home.path().join("link/data")] {
             let text = check_data(&data, 0).unwrap_err().to_string();
@@ -190,16 +210,16 @@ mod tests {
     fn more_than_a_volume_has_is_refused_by_trying() {
         let home = tempfile::tempdir().unwrap();
         let error = check_data(home.path(), 1 << 60).unwrap_err();
-        assert!(matches!(error, PlaceError::Space { .. }), "{error}");
+        assert!(matches!(error, FileSystemError::Space { .. }), "{error}");
     }
 
     #[test]
     fn places_that_are_none_are_told_apart() {
         let home = tempfile::tempdir().unwrap();
         let none = home.path().join("none");
-        assert!(matches!(check_proc(&none), Err(PlaceError::NoProc)));
-        assert!(matches!(check_shared_memory(&none), Err(PlaceError::NoSharedMemory { .. })));
-        assert!(matches!(check_shared_memory(Path::new("/proc")), Err(PlaceError::NotInMemory)));
+        assert!(matches!(check_proc(&none), Err(FileSystemError::NoProc)));
+        assert!(matches!(check_shared_memory(&none), Err(FileSystemError::NoSharedMemory { .. })));
+        assert!(matches!(check_shared_memory(Path::new("/proc")), Err(FileSystemError::NotInMemory)));
         check_proc(Path::new("/proc")).unwrap();
         check_shared_memory(Path::new(SHM_FOLDER)).unwrap();
     }

@@ -1,9 +1,9 @@
-//! Which journal: a data directory, with the server that is at work on it, if one is.
+//! JournalArgs journal: a data directory, with the server that is at work on it, if one is.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::{Failure, Unavailable};
+use super::failure::{Failure, Unavailable};
 use crate::base::vocab::Lsn;
 use crate::ipc::filelock;
 use crate::store::instance::{Instance, stale};
@@ -11,7 +11,7 @@ use crate::store::journal::Directory;
 
 /// A journal, by its place or by its server.
 #[derive(Debug, clap::Args)]
-pub(super) struct Which {
+pub(super) struct JournalArgs {
     /// Data directory, as `master --data` took it [default: ./vault-data]
     #[arg(long, value_name = "DIR", conflicts_with = "instance")]
     data: Option<PathBuf>,
@@ -21,24 +21,24 @@ pub(super) struct Which {
 }
 
 /// A data directory to look at.
-pub(super) struct Source {
+pub(super) struct JournalSource {
     pub(super) directory: Directory,
     /// The server that writes there.
     pub(super) running: Option<Instance>,
 }
 
-impl Source {
+impl JournalSource {
     /// Opens what was named.
-    pub(super) fn open(which: &Which) -> Result<Source, Failure> {
+    pub(super) fn open(which: &JournalArgs) -> Result<JournalSource, Failure> {
         if let Some(name) = &which.instance {
             let running = stale::open_running(name).map_err(unavailable)?;
             let directory = Directory::open(Path::new(&running.control().data())).map_err(Failure::unavailable)?;
-            return Ok(Source { directory, running: Some(running) });
+            return Ok(JournalSource { directory, running: Some(running) });
         }
         let data = which.data.as_deref().unwrap_or(Path::new("./vault-data"));
         let directory = Directory::open(data).map_err(Failure::unavailable)?;
         let running = server_of(data)?;
-        Ok(Source { directory, running })
+        Ok(JournalSource { directory, running })
     }
 
     /// What the server says is durable by now; `None` where none runs, and the files are all there is.
@@ -48,14 +48,14 @@ impl Source {
 }
 
 /// What the lock file of a data directory says of its holder, who may be gone.
-pub(super) fn holder(data: &Path) -> Option<String> {
+pub(super) fn lock_file_text(data: &Path) -> Option<String> {
     let text = fs::read_to_string(data.join("lock")).ok()?;
     Some(text.trim().to_owned()).filter(|text| !text.is_empty())
 }
 
 /// The server whose data directory `data` is.
 fn server_of(data: &Path) -> Result<Option<Instance>, Failure> {
-    let holder = holder(data);
+    let holder = lock_file_text(data);
     let name = holder.as_deref().and_then(|text| text.rsplit_once("of instance ")).map(|(_, name)| name);
     let running = name.and_then(|name| stale::open_running(name).ok());
     let here = fs::canonicalize(data).map_err(Failure::unavailable)?;

@@ -6,13 +6,13 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use crate::ipc::{IpcError, filelock};
-use crate::store::instance::holders::{self, Waited};
 use crate::store::instance::lock_file::{self, LockFileError};
+use crate::store::instance::lock_holders::{self, Waited};
 use crate::store::instance::stale::{self, StaleError};
 
 /// Why this master may not be the one.
 #[derive(Debug, thiserror::Error)]
-pub enum ClaimError {
+pub enum OwnershipError {
     /// The data directory cannot be used.
     #[error("cannot {step} {path}: {source}; choose another directory with --data")]
     Io {
@@ -50,11 +50,11 @@ pub enum ClaimError {
     Stale(#[from] StaleError),
 }
 
-/// Looks whether data directory and name can be claimed, and waits until those are gone who are just dying. Changes nothing.
+/// Whether the data directory and the name can be taken; waits for processes that are dying. Changes nothing.
 ///
 /// # Errors
-/// See [`ClaimError`].
-pub fn look(data: &Path, instance: &str) -> Result<(), ClaimError> {
+/// See [`OwnershipError`].
+pub fn check(data: &Path, instance: &str) -> Result<(), OwnershipError> {
     // Who has neither directory nor lock file yet makes them.
     if fs::symlink_metadata(lock_file::path_in(data)).is_ok() {
         let file = lock_file::open(data, false)?;
@@ -68,12 +68,12 @@ pub fn look(data: &Path, instance: &str) -> Result<(), ClaimError> {
 /// Locks the data directory, made if it is not there; the lock is held as long as the file is open in any process.
 ///
 /// # Errors
-/// See [`ClaimError`].
-pub fn lock_data(data: &Path, instance: &str) -> Result<File, ClaimError> {
+/// See [`OwnershipError`].
+pub fn lock_data(data: &Path, instance: &str) -> Result<File, OwnershipError> {
     let path = lock_file::path_in(data);
     let fail = |step, path: &Path| {
         let path = path.to_owned();
-        move |source| ClaimError::Io { step, path, source }
+        move |source| OwnershipError::Io { step, path, source }
     };
     DirBuilder::new().recursive(true).mode(0o700).create(data).map_err(fail("make", data))?;
     // Not truncated: while it cannot be locked it says who has it.
@@ -85,8 +85,12 @@ pub fn lock_data(data: &Path, instance: &str) -> Result<File, ClaimError> {
 }
 
 /// Waits until the lock is free, if those who have it are dying.
-fn await_lock(mut file: &File, data: &Path, is_free: impl FnMut() -> Result<bool, IpcError>) -> Result<(), ClaimError> {
-    let waited = holders::wait_for(file, is_free)?;
+fn await_lock(
+    mut file: &File,
+    data: &Path,
+    is_free: impl FnMut() -> Result<bool, IpcError>,
+) -> Result<(), OwnershipError> {
+    let waited = lock_holders::wait_for(file, is_free)?;
     let mut text = String::new();
     // Only for the message: what cannot be read says nothing. A master's line is short.
     let _ = file.rewind().and_then(|()| file.take(256).read_to_string(&mut text));
@@ -100,18 +104,18 @@ fn await_lock(mut file: &File, data: &Path, is_free: impl FnMut() -> Result<bool
         }
         Waited::Stuck(holders) => format!("{}, whose master is gone, and do not end", stale::list(&holders)),
     };
-    Err(ClaimError::InUse { path: data.to_owned(), holder })
+    Err(OwnershipError::InUse { path: data.to_owned(), holder })
 }
 
-fn taken(instance: &str, living: &stale::Living, waited: &Waited) -> ClaimError {
-    ClaimError::NameTaken { name: instance.to_owned(), holder: stale::name_holder(living, waited) }
+fn taken(instance: &str, living: &stale::Living, waited: &Waited) -> OwnershipError {
+    OwnershipError::NameTaken { name: instance.to_owned(), holder: stale::name_holder(living, waited) }
 }
 
 /// Removes what dead instances of that name left, and says which objects these were, and which it leaves alone.
 ///
 /// # Errors
-/// An instance of that name runs; or see [`ClaimError`].
-pub fn clear_stale(instance: &str) -> Result<(), ClaimError> {
+/// An instance of that name runs; or see [`OwnershipError`].
+pub fn remove_stale(instance: &str) -> Result<(), OwnershipError> {
     let (census, holder) = stale::census_of_the_settled(instance)?;
     if let Some((living, waited)) = holder {
         return Err(taken(instance, &living, &waited));

@@ -23,7 +23,7 @@ const EXITING: u64 = 0x4;
 
 /// A process that has the file open.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Holder {
+pub struct LockHolder {
     /// Its process id.
     pub pid: u32,
     /// Its name, as `ps` shows it.
@@ -32,7 +32,7 @@ pub struct Holder {
     pub ending: bool,
 }
 
-impl Holder {
+impl LockHolder {
     /// Whether it is a child of a master; if none of those that hold the lock is anything else, the master is gone, and its
     /// children go with it.
     fn is_child(&self) -> bool {
@@ -44,7 +44,7 @@ impl Holder {
     }
 }
 
-impl fmt::Display for Holder {
+impl fmt::Display for LockHolder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} pid {}", self.name, self.pid)
     }
@@ -56,10 +56,10 @@ pub enum Waited {
     /// The lock is free, or taken by the caller.
     Free,
     /// This process holds it, and lives.
-    Lives(Holder),
+    Lives(LockHolder),
     /// Processes whose master is gone hold it and do not end. None is listed that cannot be seen: of another pid namespace, or
     /// of another user.
-    Stuck(Vec<Holder>),
+    Stuck(Vec<LockHolder>),
 }
 
 /// Waits until `is_free`, as long as those who hold `file` are dying, for [`DYING_SECONDS`] at most.
@@ -95,7 +95,7 @@ pub fn wait_for(file: &File, mut is_free: impl FnMut() -> Result<bool, IpcError>
 
 /// All other processes that have `file` open, as far as they can be seen from here.
 #[must_use]
-pub fn holders_of(file: &File) -> Vec<Holder> {
+pub fn holders_of(file: &File) -> Vec<LockHolder> {
     let Ok(wanted) = file.metadata() else { return Vec::new() };
     let Ok(processes) = fs::read_dir("/proc") else { return Vec::new() };
     let pids = processes.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
@@ -110,11 +110,11 @@ pub fn holders_of(file: &File) -> Vec<Holder> {
 }
 
 /// A process by its number; `None` when it is gone.
-fn look_at(pid: u32) -> Option<Holder> {
+fn look_at(pid: u32) -> Option<LockHolder> {
     let read = |what: &str| fs::read_to_string(format!("/proc/{pid}/{what}")).ok();
     let (stat, status) = (read("stat")?, read("status")?);
     let name = read("comm")?.trim_end().to_owned();
-    Some(Holder { pid, name, ending: is_ending(&stat, &status) })
+    Some(LockHolder { pid, name, ending: is_ending(&stat, &status) })
 }
 
 /// Reads `/proc/PID/stat` and `/proc/PID/status`.

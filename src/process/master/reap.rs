@@ -1,4 +1,4 @@
-//! Children that have ended, or are to: collected, settled, asked to leave, killed.
+//! Children that have ended, or are to: reaped, settled, asked to leave, killed.
 
 use std::os::fd::AsFd;
 use std::sync::atomic::Ordering;
@@ -8,11 +8,12 @@ use nix::sys::signal::Signal;
 use crate::ipc::IpcError;
 use crate::ipc::process::{self, Child, Ending};
 use crate::process::journal;
+use crate::process::master::dispatch::Recovered;
 use crate::process::master::driver::Driver;
 use crate::process::master::supervisor::{End, Ended, Event, SlotId};
 use crate::store::ledger::repair::{self, Settled};
 
-/// Children of others that are collected in one turn at most.
+/// Children of others that are reaped in one turn at most.
 const STRANGERS_PER_TURN: usize = 64;
 
 impl Driver {
@@ -24,7 +25,7 @@ impl Driver {
     }
 
     /// The process of a slot may have ended.
-    pub(super) fn collect(&mut self, id: SlotId, now: u64) {
+    pub(super) fn reap(&mut self, id: SlotId, now: u64) {
         let Some((pid, ending)) = self.child(id).and_then(|child| Some((child.pid(), child.reap()?))) else { return };
         let stillborn = match id {
             SlotId::Worker(index) => self.forget_worker(index),
@@ -39,7 +40,7 @@ impl Driver {
         self.supervisor.handle(now, Event::Ended(id, End { pid, text, how, stillborn }));
     }
 
-    /// Forgets a worker process that was collected; whether its loop never turned.
+    /// Forgets a worker process that was reaped; whether its loop never turned.
     fn forget_worker(&mut self, index: usize) -> bool {
         let row = &self.common.instance.workers()[index];
         let Some(process) = self.workers[index].as_mut().and_then(|slot| slot.process.take()) else { return false };
@@ -77,18 +78,18 @@ impl Driver {
         self.common.instance.journal_row().cancel_life();
     }
 
-    /// Collects whatever has ended: children whose descriptor has not told yet, a new program that was asked something, and
+    /// Reaps whatever has ended: children whose descriptor has not told yet, a new program that was asked something, and
     /// children of others, which process 1 inherits.
-    pub(super) fn collect_all(&mut self, now: u64) {
+    pub(super) fn reap_all(&mut self, now: u64) {
         for _ in 0..STRANGERS_PER_TURN {
             let Some(pid) = process::ended_child() else { break };
             let workers = (0..self.workers.len()).map(SlotId::Worker);
             let own =
                 workers.chain([SlotId::Journal]).find(|&id| self.child(id).is_some_and(|child| child.pid() == pid));
             match own {
-                Some(id) => self.collect(id, now),
+                Some(id) => self.reap(id, now),
                 None if self.new_program.as_ref().is_some_and(|program| program.pid() == pid) => {
-                    self.hear_new_program(now);
+                    self.read_new_program(now);
                 }
                 None => {
                     if !process::collect(pid) {
@@ -100,7 +101,7 @@ impl Driver {
         }
     }
 
-    /// Sees to what a dead worker left: its operation first, then its connections. `false` while a living worker is mending one of the
+    /// Settles what a dead worker left: its operation first, then its connections. `false` while a living worker is mending one of the
     /// operation's accounts: then this is to be tried again in a moment.
     pub(super) fn settle(&mut self, index: usize) -> bool {
         let instance = self.common.instance;
@@ -121,10 +122,9 @@ impl Driver {
         if let Some(slot) = self.workers[index].as_mut() {
             slot.connections = 0;
         }
-        let orphans = self.connections.see_to_orphans(index, self.supervisor.is_stopping());
-        if orphans.rehanded + orphans.closed > 0 {
-            let (rehanded, closed) = (orphans.rehanded, orphans.closed);
-            log::warn!("worker {index}: its connections: {rehanded} handed on, {closed} closed");
+        let Recovered { handed_on, closed } = self.connections.recover(index, self.supervisor.is_stopping());
+        if handed_on + closed > 0 {
+            log::warn!("worker {index}: its connections: {handed_on} handed on, {closed} closed");
         }
         self.accepting.may_be_ready();
         true

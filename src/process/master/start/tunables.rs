@@ -7,7 +7,7 @@ use crate::base::config::Settings;
 
 /// An option whose value says how much of something is taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Knob {
+pub enum Tunable {
     /// `--key-window`
     KeyWindow,
     /// `--max-connections`
@@ -26,38 +26,38 @@ pub enum Knob {
     LogRotateMb,
 }
 
-impl Knob {
+impl Tunable {
     /// The option, as it is written.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
-            Knob::KeyWindow => "--key-window",
-            Knob::MaxConnections => "--max-connections",
-            Knob::HttpConnections => "--http-connections",
-            Knob::Accounts => "--accounts",
-            Knob::Workers => "--workers",
-            Knob::HttpThreads => "--http-threads",
-            Knob::SegmentRecords => "--segment-records",
-            Knob::LogRotateMb => "--log-rotate-mb",
+            Tunable::KeyWindow => "--key-window",
+            Tunable::MaxConnections => "--max-connections",
+            Tunable::HttpConnections => "--http-connections",
+            Tunable::Accounts => "--accounts",
+            Tunable::Workers => "--workers",
+            Tunable::HttpThreads => "--http-threads",
+            Tunable::SegmentRecords => "--segment-records",
+            Tunable::LogRotateMb => "--log-rotate-mb",
         }
     }
 
     fn value(self, settings: &Settings) -> u64 {
         match self {
-            Knob::KeyWindow => settings.key_window.into(),
-            Knob::MaxConnections => settings.max_connections.into(),
-            Knob::HttpConnections => settings.http.connections.into(),
-            Knob::Accounts => settings.accounts.into(),
-            Knob::Workers => settings.workers as u64,
-            Knob::HttpThreads => settings.http.threads as u64,
-            Knob::SegmentRecords => settings.segment_records,
-            Knob::LogRotateMb => settings.http.log_rotate_bytes >> 20,
+            Tunable::KeyWindow => settings.key_window.into(),
+            Tunable::MaxConnections => settings.max_connections.into(),
+            Tunable::HttpConnections => settings.http.connections.into(),
+            Tunable::Accounts => settings.accounts.into(),
+            Tunable::Workers => settings.workers as u64,
+            Tunable::HttpThreads => settings.http.threads as u64,
+            Tunable::SegmentRecords => settings.segment_records,
+            Tunable::LogRotateMb => settings.http.log_rotate_bytes >> 20,
         }
     }
 
     /// The option's least value.
     fn least(self) -> u64 {
-        if self == Knob::SegmentRecords { LEAST_SEGMENT_RECORDS } else { 1 }
+        if self == Tunable::SegmentRecords { LEAST_SEGMENT_RECORDS } else { 1 }
     }
 
     /// Gives the option another value, not above the one that it has.
@@ -66,48 +66,48 @@ impl Knob {
         let narrow = u32::try_from(value).unwrap_or(u32::MAX);
         let count = usize::try_from(value).unwrap_or(usize::MAX);
         match self {
-            Knob::KeyWindow => settings.key_window = narrow,
-            Knob::MaxConnections => settings.max_connections = narrow,
-            Knob::HttpConnections => settings.http.connections = narrow,
-            Knob::Accounts => settings.accounts = narrow,
-            Knob::Workers => settings.workers = count,
-            Knob::HttpThreads => settings.http.threads = count,
-            Knob::SegmentRecords => settings.segment_records = value,
-            Knob::LogRotateMb => settings.http.log_rotate_bytes = value << 20,
+            Tunable::KeyWindow => settings.key_window = narrow,
+            Tunable::MaxConnections => settings.max_connections = narrow,
+            Tunable::HttpConnections => settings.http.connections = narrow,
+            Tunable::Accounts => settings.accounts = narrow,
+            Tunable::Workers => settings.workers = count,
+            Tunable::HttpThreads => settings.http.threads = count,
+            Tunable::SegmentRecords => settings.segment_records = value,
+            Tunable::LogRotateMb => settings.http.log_rotate_bytes = value << 20,
         }
     }
 
     /// Whether the option has an effect with these settings.
     fn matters(self, settings: &Settings) -> bool {
-        let of_http = matches!(self, Knob::HttpConnections | Knob::HttpThreads | Knob::LogRotateMb);
+        let of_http = matches!(self, Tunable::HttpConnections | Tunable::HttpThreads | Tunable::LogRotateMb);
         !of_http || settings.http.is_on()
     }
 }
 
-/// Smaller values of `knobs` with which the settings fit, as options: all in the same proportion, the largest that do, and only of those
+/// Smaller values of `tunables` with which the settings fit, as options: all in the same proportion, the largest that do, and only of those
 /// options that matter. `None` where none do.
 #[must_use]
-pub fn fitting(settings: &Settings, knobs: &[Knob], fits: &impl Fn(&Settings) -> bool) -> Option<String> {
+pub fn fitting(settings: &Settings, tunables: &[Tunable], fits: &impl Fn(&Settings) -> bool) -> Option<String> {
     /// Each step takes a tenth off.
     const STEPS: i32 = 200;
-    let knobs: Vec<Knob> = knobs.iter().copied().filter(|knob| knob.matters(settings)).collect();
+    let tunables: Vec<Tunable> = tunables.iter().copied().filter(|tunable| tunable.matters(settings)).collect();
     let mut smaller = (1..=STEPS).find_map(|step| {
         let mut smaller = settings.clone();
-        for knob in &knobs {
-            let now = knob.value(settings);
-            knob.set(&mut smaller, rounded(scaled(now, step)).max(knob.least()).min(now));
+        for tunable in &tunables {
+            let now = tunable.value(settings);
+            tunable.set(&mut smaller, rounded(scaled(now, step)).max(tunable.least()).min(now));
         }
         fits(&smaller).then_some(smaller)
     })?;
     let mut text = String::new();
-    for knob in knobs {
-        let (as_it_was, value) = (knob.value(settings), knob.value(&smaller));
+    for tunable in tunables {
+        let (as_it_was, value) = (tunable.value(settings), tunable.value(&smaller));
         // What takes little need not be less.
-        knob.set(&mut smaller, as_it_was);
+        tunable.set(&mut smaller, as_it_was);
         if value < as_it_was && !fits(&smaller) {
-            knob.set(&mut smaller, value);
+            tunable.set(&mut smaller, value);
             // Writing to a String cannot fail.
-            _ = write!(text, "{} {value} ", knob.name());
+            _ = write!(text, "{} {value} ", tunable.name());
         }
     }
     Some(text.trim_end().to_owned())

@@ -1,4 +1,4 @@
-//! What the machine has to give: probes, none of which changes anything that lasts.
+//! What the machine has: probes, which change nothing that lasts.
 
 use std::fs;
 use std::path::Path;
@@ -6,32 +6,22 @@ use std::path::Path;
 use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::statvfs::statvfs;
 
+use super::capacity::{Capacity, meminfo};
 use super::cgroup;
 use crate::ipc::names::SHM_FOLDER;
 use crate::store::instance::stale;
 
-/// Room in something that has a limit.
+/// What is available.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Room {
-    /// What has the limit, in words.
-    pub what: String,
-    /// What is left of it.
-    pub free: u64,
-    /// The limit.
-    pub total: u64,
-}
-
-/// What there is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct There {
+pub struct Available {
     /// Bytes in the folder of shared memory; `None` where it has no limit of its own.
-    pub shared: Option<Room>,
+    pub shared: Option<Capacity>,
     /// Files that the folder of shared memory can have; `None` where that is not limited.
-    pub names: Option<Room>,
+    pub names: Option<Capacity>,
     /// Bytes of memory, by each limit that there is: control groups, and the machine itself.
-    pub memory: Vec<Room>,
+    pub memory: Vec<Capacity>,
     /// Tasks, by each limit that there is.
-    pub tasks: Vec<Room>,
+    pub tasks: Vec<Capacity>,
     /// Descriptors that one process may have (RLIMIT_NOFILE, hard).
     pub descriptors: u64,
     /// Bytes that one file may have (RLIMIT_FSIZE, soft).
@@ -39,21 +29,21 @@ pub struct There {
     /// Bytes of address space that one process may have (RLIMIT_AS, soft).
     pub address_space: u64,
     /// Bytes on the volume of the data directory.
-    pub disk: Option<Room>,
+    pub disk: Option<Capacity>,
 }
 
-impl There {
+impl Available {
     /// What there is for an instance of that name whose data directory lies in, or is, `volume`. Memory that a dead instance of
     /// that name has left counts as free: a start removes it first.
     #[must_use]
-    pub fn look(instance: &str, volume: &Path) -> There {
+    pub fn probe(instance: &str, volume: &Path) -> Available {
         let (objects, left) = stale::reclaimable(instance);
         let root = Path::new("/");
         let memory = cgroup::memory(root).into_iter().chain(machine());
-        There {
-            shared: room_in(Path::new(SHM_FOLDER)).map(|room| given_back(room, left)),
-            names: names_in(Path::new(SHM_FOLDER)).map(|room| given_back(room, objects)),
-            memory: memory.map(|room| given_back(room, left)).collect(),
+        Available {
+            shared: room_in(Path::new(SHM_FOLDER)).map(|capacity| given_back(capacity, left)),
+            names: names_in(Path::new(SHM_FOLDER)).map(|capacity| given_back(capacity, objects)),
+            memory: memory.map(|capacity| given_back(capacity, left)).collect(),
             tasks: cgroup::tasks(root).into_iter().chain(tasks_of_user()).collect(),
             descriptors: limit(Resource::RLIMIT_NOFILE).1,
             file: limit(Resource::RLIMIT_FSIZE).0,
@@ -63,8 +53,8 @@ impl There {
     }
 }
 
-fn given_back(room: Room, amount: u64) -> Room {
-    Room { free: room.free.saturating_add(amount), ..room }
+fn given_back(capacity: Capacity, amount: u64) -> Capacity {
+    Capacity { free: capacity.free.saturating_add(amount), ..capacity }
 }
 
 /// A limit of this process, soft and hard; none is the largest number.
@@ -73,38 +63,35 @@ fn limit(resource: Resource) -> (u64, u64) {
 }
 
 /// Bytes on the volume that `path` is on, as this user may have them; `None` where the file system does not limit them.
-fn room_in(path: &Path) -> Option<Room> {
+fn room_in(path: &Path) -> Option<Capacity> {
     let volume = statvfs(path).ok()?;
     let bytes = |blocks: u64| blocks.saturating_mul(volume.fragment_size());
     let what = path.display().to_string();
     // A tmpfs without a size has no blocks.
-    (volume.blocks() > 0).then(|| Room { what, free: bytes(volume.blocks_available()), total: bytes(volume.blocks()) })
+    (volume.blocks() > 0).then(|| Capacity {
+        what,
+        free: bytes(volume.blocks_available()),
+        total: bytes(volume.blocks()),
+    })
 }
 
 /// Files that the file system of `path` can have.
-fn names_in(path: &Path) -> Option<Room> {
+fn names_in(path: &Path) -> Option<Capacity> {
     let volume = statvfs(path).ok()?;
     let what = path.display().to_string();
-    (volume.files() > 0).then(|| Room { what, free: volume.files_available(), total: volume.files() })
+    (volume.files() > 0).then(|| Capacity { what, free: volume.files_available(), total: volume.files() })
 }
 
 /// The machine's memory.
-fn machine() -> Option<Room> {
+fn machine() -> Option<Capacity> {
     let text = fs::read_to_string("/proc/meminfo").ok()?;
     let free = meminfo(&text, "MemAvailable").saturating_add(meminfo(&text, "SwapFree"));
     let total = meminfo(&text, "MemTotal").saturating_add(meminfo(&text, "SwapTotal"));
-    (free > 0).then(|| Room { what: "this machine's memory".to_owned(), free, total })
-}
-
-/// A line of `/proc/meminfo` (`proc_meminfo(5)`), in bytes.
-pub(super) fn meminfo(text: &str, name: &str) -> u64 {
-    let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
-    let kibibytes = value.and_then(|value| value.split_whitespace().next()?.parse::<u64>().ok());
-    kibibytes.unwrap_or(0) << 10
+    (free > 0).then(|| Capacity { what: "this machine's memory".to_owned(), free, total })
 }
 
 /// Tasks that this user may still have (RLIMIT_NPROC). Whoever may exceed it is not limited: `setrlimit(2)`.
-fn tasks_of_user() -> Option<Room> {
+fn tasks_of_user() -> Option<Capacity> {
     const CAP_SYS_ADMIN: u32 = 21;
     const CAP_SYS_RESOURCE: u32 = 24;
     let (soft, _) = limit(Resource::RLIMIT_NPROC);
@@ -117,7 +104,7 @@ fn tasks_of_user() -> Option<Room> {
         return None;
     }
     let what = format!("the limit of processes of user {user} (RLIMIT_NPROC, ulimit -u)");
-    Some(Room { what, free: soft.saturating_sub(count_tasks(user)), total: soft })
+    Some(Capacity { what, free: soft.saturating_sub(count_tasks(user)), total: soft })
 }
 
 /// Threads of all processes of a user, as far as they can be seen from here.

@@ -7,7 +7,7 @@ use crate::base::vocab::{AccountId, Cents, Lsn};
 /// The first thing that is wrong, and where it stands.
 #[derive(Debug, thiserror::Error)]
 #[error("record {lsn}, byte {offset} of {}: {what}", path.display())]
-pub(super) struct Offence {
+pub(super) struct Violation {
     /// The record.
     pub(super) lsn: Lsn,
     /// The file that it stands in.
@@ -15,12 +15,12 @@ pub(super) struct Offence {
     /// The byte in it.
     pub(super) offset: u64,
     /// What is wrong.
-    pub(super) what: What,
+    pub(super) what: Inconsistency,
 }
 
 /// What is wrong with a record, or with what should agree with it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum What {
+pub(super) enum Inconsistency {
     /// A link.
     #[error("it says that record {says} changed account {account} before; that was record {was}")]
     Link {

@@ -1,24 +1,20 @@
-//! The books: taken out of the journal before the first worker, summed up behind the last.
+//! Restoring the accounts from the journal, before the first worker is started.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::base::config::{Durability, Settings};
-use crate::base::logging;
 use crate::base::vocab::{AccountId, Cents, Lsn};
-use crate::ipc::process;
-use crate::process::master::MasterError;
-use crate::store::connection::ServiceId;
+use crate::process::master::error::MasterError;
 use crate::store::instance::Instance;
-use crate::store::instance::stats::WorkerStats;
 use crate::store::journal::{Directory, DirectoryError, Record, Replay, RunningTotals, recover, segment};
-use crate::store::ledger::{Table, Totals, cut};
+use crate::store::ledger::Table;
 
-/// Who waits longer for the books to be read is shown how far that is.
+/// Whoever waits longer for the accounts to be restored is shown the progress.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// The journal's directory; `None` where the books are in memory only.
+/// The journal's directory; `None` where the accounts are in memory only.
 ///
 /// # Errors
 /// It cannot be used, or it is there and is not to be.
@@ -56,19 +52,19 @@ fn check_growth(settings: &Settings) -> Result<(), MasterError> {
     if added == 0 || opening == Cents::ZERO {
         return Ok(());
     }
-    let flows = recover(&directory, Lsn(u64::MAX), &mut Unheard, |_| ())?.totals;
+    let totals = recover(&directory, Lsn(u64::MAX), &mut DiscardRecords, |_| ())?.totals;
     let added = opening.0.checked_mul(added.into()).map(Cents);
-    let opened = added.and_then(|added| flows.opening.checked_add(added));
-    match opened.and_then(|opened| RunningTotals::new(opened, flows.deposited, flows.withdrawn)) {
+    let opened = added.and_then(|added| totals.opening.checked_add(added));
+    match opened.and_then(|opened| RunningTotals::new(opened, totals.deposited, totals.withdrawn)) {
         Some(_) => Ok(()),
         None => Err(DirectoryError::Opening { accounts, opening }.into()),
     }
 }
 
-/// Takes in nothing: the sums are enough.
-struct Unheard;
+/// Only the sums are wanted.
+struct DiscardRecords;
 
-impl Replay for Unheard {
+impl Replay for DiscardRecords {
     fn snapshot_account(&mut self, _: AccountId, _: Cents, _: Lsn) {}
     fn record(&mut self, _: &Record) {}
 }
@@ -77,7 +73,7 @@ impl Replay for Unheard {
 ///
 /// # Errors
 /// The journal is damaged, or cannot be read.
-pub fn read(instance: &Instance, directory: &Directory, key_window: u32) -> Result<(), MasterError> {
+pub fn restore(instance: &Instance, directory: &Directory, key_window: u32) -> Result<(), MasterError> {
     let began = Instant::now();
     let table = instance.table();
     // A key is remembered for so many operations. Where they end is not known yet, but not more than a segment before the last
@@ -150,35 +146,4 @@ impl Replay for Restoring<'_> {
             }
         }
     }
-}
-
-/// Sums up when all workers are gone, and says what happened.
-///
-/// # Errors
-/// The books do not balance.
-pub fn close(instance: &Instance) -> Result<(), MasterError> {
-    let rows = instance.workers();
-    let sum = |counter: fn(&WorkerStats) -> u64| -> u64 { rows.iter().map(|row| counter(&row.stats)).sum() };
-    let requests = sum(|stats| stats.requests.iter().map(|counter| counter.get()).sum());
-    let seconds = (process::monotonic_ns() - instance.control().started_ns()) / 1_000_000_000;
-    // No worker is left that could die under it.
-    let Some(totals) = cut::take(instance.table()) else { return Ok(()) };
-    let Totals { accounts, sum: held, deposited, withdrawn, lsn } = totals;
-    let line = format!(
-        "stopped: after {seconds} s, {} connections, {requests} requests, {lsn} operations; {accounts} accounts hold \
-         {held}, deposited {deposited}, withdrawn {withdrawn}",
-        sum(|stats| stats.services[ServiceId::FIRST.index()].accepted.get()),
-    );
-    // Only where a disk without space took no more: what was not written is gone.
-    let sequencer = instance.table().sequencer();
-    let lost = match lsn.0.saturating_sub(sequencer.durable().0) {
-        lost if lost > 0 && sequencer.is_journaled() => {
-            format!("; the last {lost} operations are not on disk, and gone")
-        }
-        _ => String::new(),
-    };
-    // Nobody may be listening.
-    logging::announce(&format!("{line}{lost}"));
-    let (expected, found) = (instance.table().opening(), totals.opening());
-    if expected == found { Ok(()) } else { Err(MasterError::Books { expected, found }) }
 }

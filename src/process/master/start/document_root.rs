@@ -1,15 +1,12 @@
 //! The folder that is served over HTTP: it is there, and nothing in it is private.
 
-use std::fs;
-use std::path::{Path, PathBuf};
-
-use super::places;
+use super::file_systems::full_path;
 use crate::base::config::Settings;
 use crate::ipc::{IpcError, files};
 
 /// The folder cannot be served.
 #[derive(Debug, thiserror::Error)]
-pub enum ServedError {
+pub enum DocumentRootError {
     /// What nobody is to read lies where everybody may.
     #[error("{what}, {path}, lies in the folder that --www serves, {folder}: serve another folder, or move it out")]
     Private {
@@ -28,8 +25,8 @@ pub enum ServedError {
 /// Who names a folder that is not there is told now; and nobody is to fetch the journal or the users over HTTP.
 ///
 /// # Errors
-/// See [`ServedError`].
-pub fn check(settings: &Settings) -> Result<(), ServedError> {
+/// See [`DocumentRootError`].
+pub fn check(settings: &Settings) -> Result<(), DocumentRootError> {
     let Some(www) = settings.http.www.as_deref().filter(|_| settings.http.is_on()) else { return Ok(()) };
     files::open_folder(www)?;
     let folder = full_path(www);
@@ -38,19 +35,10 @@ pub fn check(settings: &Settings) -> Result<(), ServedError> {
     match private.find(|(_, path)| path.starts_with(&folder)) {
         Some((what, path)) => {
             let (path, folder) = (path.display().to_string(), folder.display().to_string());
-            Err(ServedError::Private { what, path, folder })
+            Err(DocumentRootError::Private { what, path, folder })
         }
         None => Ok(()),
     }
-}
-
-/// The full path of something that may not be there yet: links in as much of it as there is are followed.
-#[must_use]
-pub fn full_path(path: &Path) -> PathBuf {
-    let there = places::nearest(path);
-    let Ok(full) = fs::canonicalize(&there) else { return path.to_owned() };
-    let rest = path.strip_prefix(&there).unwrap_or(path);
-    if rest.as_os_str().is_empty() { full } else { full.join(rest) }
 }
 
 #[cfg(test)]
@@ -58,22 +46,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_path_is_made_full_before_it_is_there() {
-        let home = tempfile::tempdir().unwrap();
-        let real = fs::canonicalize(home.path()).unwrap();
-        std::os::unix::fs::symlink(home.path(), home.path().join("link")).unwrap();
-        assert_eq!(full_path(&home.path().join("link/not/yet")), real.join("not/yet"));
-        assert_eq!(full_path(home.path()), real);
-        let here = std::env::current_dir().unwrap();
-        assert_eq!(full_path(Path::new("surely-not-there/b")), here.join("surely-not-there/b"));
-    }
-
-    #[test]
     fn a_data_directory_that_is_not_made_yet_is_seen_in_the_served_folder() {
         let home = tempfile::tempdir().unwrap();
         let mut settings = Settings { data: home.path().join("data"), ..Settings::default() };
         settings.http.www = Some(home.path().to_owned());
-        assert!(matches!(check(&settings), Err(ServedError::Private { .. })));
+        assert!(matches!(check(&settings), Err(DocumentRootError::Private { .. })));
         settings.data = home.path().with_extension("elsewhere");
         check(&settings).unwrap();
     }

@@ -1,17 +1,18 @@
-//! `vaultctl drain`, `rebalance`, `snapshot`: what is asked of a running master.
+//! `vaultctl drain`, `rebalance`, `snapshot`, `upgrade`: control requests to a running master.
 
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::{Failure, InstanceName, Unavailable, say};
-use crate::store::instance::mailbox::Errand;
+use super::failure::{Failure, Unavailable, say};
+use super::instance::InstanceName;
+use crate::store::instance::control_requests::ControlRequest;
 use crate::store::instance::{Instance, stale};
 
-/// A running instance to ask something of.
+/// The instance that is asked, and for how long.
 #[derive(Debug, clap::Args)]
-pub(super) struct Ask {
+pub(super) struct ControlArgs {
     #[command(flatten)]
     instance: InstanceName,
     /// Seconds to wait for it to be done
@@ -26,30 +27,30 @@ pub(super) struct Drain {
     #[arg(value_name = "WORKER")]
     pub(super) worker: u32,
     #[command(flatten)]
-    pub(super) ask: Ask,
+    pub(super) args: ControlArgs,
 }
 
 /// Asks the master, waits until it is done, and says what it said.
-pub(super) fn run(ask: &Ask, errand: Errand) -> Result<(), Failure> {
-    let name = &ask.instance.name;
+pub(super) fn run(args: &ControlArgs, request: ControlRequest) -> Result<(), Failure> {
+    let name = &args.instance.name;
     let unavailable = |text: String| Failure::unavailable(Unavailable(text));
     let census = stale::census(name).map_err(Failure::unavailable)?;
     let living = census.living.first().ok_or_else(|| unavailable(format!("no instance `{name}` runs here")))?;
     let control = Instance::open_control(&living.generation).map_err(Failure::unavailable)?;
-    let letter = control.root().mailbox.write(errand);
+    let pending = control.root().requests.submit(request);
     // While an instance is being made its master's pid is 0, which kill(2) would take for this process' own group.
     let pid = i32::try_from(living.master_pid).ok().filter(|&pid| pid > 0);
     let master =
         pid.map(Pid::from_raw).ok_or_else(|| unavailable(format!("the instance `{name}` is just starting")))?;
-    let deadline = Instant::now() + Duration::from_secs(ask.timeout);
-    // Again every second: a master that is just being replaced by a newer one may miss the signal, or the letter.
+    let deadline = Instant::now() + Duration::from_secs(args.timeout);
+    // Again every second: a master that is just being replaced by a newer one may miss the signal, or the request.
     while Instant::now() < deadline {
         kill(master, Signal::SIGUSR1).map_err(|_| unavailable(format!("the master of `{name}` is gone")))?;
-        match letter.answer(Duration::from_secs(1)) {
+        match pending.wait_for_answer(Duration::from_secs(1)) {
             Some(Ok(text)) => return say(&format!("{text}\n")),
             Some(Err(text)) => return Err(Failure::refused(Unavailable(text))),
             None => {}
         }
     }
-    Err(unavailable(format!("the master of `{name}` has not done it in {} s; it goes on with it", ask.timeout)))
+    Err(unavailable(format!("the master of `{name}` has not done it in {} s; it goes on with it", args.timeout)))
 }

@@ -10,13 +10,13 @@ use crate::store::journal::{Kind, RECORD_BYTES, Record};
 
 /// Money is in cents, times are in milliseconds since 1970.
 #[derive(Clone, Debug, Default, Serialize)]
-pub(super) struct Figures {
+pub(super) struct AuditReport {
     pub(super) data: String,
     /// Whether all was right.
     pub(super) whole: bool,
     /// The first thing that was not.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) offence: Option<String>,
+    #[serde(rename = "offence", skip_serializing_if = "Option::is_none")]
+    pub(super) violation: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) offending_lsn: Option<u64>,
     pub(super) records: u64,
@@ -55,7 +55,7 @@ pub(super) struct Figures {
     pub(super) seconds: f64,
 }
 
-impl Figures {
+impl AuditReport {
     /// Counts a record.
     pub(super) fn count(&mut self, record: &Record) {
         let time_ms = record.time_ns / 1_000_000;
@@ -75,13 +75,13 @@ impl Figures {
     }
 }
 
-impl fmt::Display for Figures {
+impl fmt::Display for AuditReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let verdict = if self.whole { "all is right" } else { "NOT right" };
         writeln!(f, "audit of {}: {verdict}", self.data)?;
-        let Figures { records, first_lsn, last_lsn, bytes, keyed, .. } = self;
+        let AuditReport { records, first_lsn, last_lsn, bytes, keyed, .. } = self;
         writeln!(f, "  records    {records} ({first_lsn} to {last_lsn}), {bytes} bytes, {keyed} with a key")?;
-        let Figures { deposits, withdrawals, transfers, refusals, .. } = self;
+        let AuditReport { deposits, withdrawals, transfers, refusals, .. } = self;
         writeln!(
             f,
             "  kinds      {deposits} deposits, {withdrawals} withdrawals, {transfers} transfers, {refusals} refused"
@@ -103,7 +103,7 @@ impl fmt::Display for Figures {
         let newer = self.snapshot_accounts_skipped;
         writeln!(f, "  snapshots  {} agree; {newer} accounts in them are newer", self.snapshots)?;
         if self.running {
-            let Figures { memory_agrees, memory_skipped, .. } = self;
+            let AuditReport { memory_agrees, memory_skipped, .. } = self;
             writeln!(
                 f,
                 "  memory     {memory_agrees} accounts of the running server agree, {memory_skipped} are newer"

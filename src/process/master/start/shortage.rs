@@ -1,9 +1,10 @@
-//! What is needed held against what is there; pure. What is short is said in one line: how much is needed, how much is there, and
+//! What is needed compared with what is available; pure. What is short is said in one line: how much is needed, how much is there, and
 //! which options, with which values, would make it fit.
 
-use super::knobs::{self, Knob};
+use super::capacity::Capacity;
+use super::probe::Available;
 use super::requirements::{Existing, Requirements};
-use super::there::{Room, There};
+use super::tunables::{self, Tunable};
 use crate::base::config::Settings;
 use crate::service::entry::Entry;
 
@@ -21,8 +22,8 @@ pub struct Shortage {
     pub advice: String,
 }
 
-/// What is weighed: the settings, and what they are needed for.
-pub struct Scales<'a> {
+/// What is compared: the requirements of these settings.
+pub struct Comparison<'a> {
     /// The services.
     pub services: &'static [Entry],
     /// The settings.
@@ -31,68 +32,68 @@ pub struct Scales<'a> {
     pub existing: Existing,
 }
 
-impl Scales<'_> {
+impl Comparison<'_> {
     /// Whether all that is needed is there; gives what may become short later, in words.
     ///
     /// # Errors
     /// The first thing that is short.
-    pub fn weigh(&self, there: &There) -> Result<Vec<String>, Shortage> {
+    pub fn check(&self, available: &Available) -> Result<Vec<String>, Shortage> {
         let needs = Requirements::of(self.services, self.settings, self.existing);
-        if let Some(room) = &there.shared {
-            self.weigh_shared(&needs, room)?;
+        if let Some(capacity) = &available.shared {
+            self.check_shared(&needs, capacity)?;
         }
-        if let Some(room) = &there.names {
-            Self::weigh_names(&needs, room)?;
+        if let Some(capacity) = &available.names {
+            Self::check_names(&needs, capacity)?;
         }
-        for room in &there.memory {
-            self.weigh_memory(&needs, room)?;
+        for capacity in &available.memory {
+            self.check_memory(&needs, capacity)?;
         }
-        self.weigh_descriptors(&needs, there.descriptors)?;
-        for room in &there.tasks {
-            self.weigh_tasks(&needs, room)?;
+        self.check_descriptors(&needs, available.descriptors)?;
+        for capacity in &available.tasks {
+            self.check_tasks(&needs, capacity)?;
         }
-        self.weigh_file(&needs, there.file)?;
-        self.weigh_address_space(&needs, there.address_space)?;
-        if let Some(room) = &there.disk {
-            self.weigh_disk(&needs, room)?;
+        self.check_file(&needs, available.file)?;
+        self.check_address_space(&needs, available.address_space)?;
+        if let Some(capacity) = &available.disk {
+            self.check_disk(&needs, capacity)?;
         }
-        Ok(there.memory.iter().filter_map(|room| growth_warning(&needs, room)).collect())
+        Ok(available.memory.iter().filter_map(|capacity| growth_warning(&needs, capacity)).collect())
     }
 
-    fn weigh_shared(&self, needs: &Requirements, room: &Room) -> Result<(), Shortage> {
+    fn check_shared(&self, needs: &Requirements, capacity: &Capacity) -> Result<(), Shortage> {
         let needed = needs.shared_bytes();
-        if needed <= room.free {
+        if needed <= capacity.free {
             return Ok(());
         }
-        let fitting = self.fitting(&MEMORY_KNOBS, |needs| needs.shared_bytes() <= room.free);
+        let fitting = self.fitting(&MEMORY_TUNABLES, |needs| needs.shared_bytes() <= capacity.free);
         let size = needed.next_multiple_of(64 << 20) >> 20;
         let larger = format!("give it more (docker run --shm-size={size}m, or mount -o remount,size={size}m)");
         Err(Shortage {
-            what: format!("shared memory in {} is short", room.what),
+            what: format!("shared memory in {} is short", capacity.what),
             needed: format!("{} ({})", mebibytes(needed), parts(needs)),
-            free: free_of(room),
+            free: free_of(capacity),
             advice: either(fitting, &larger),
         })
     }
 
-    fn weigh_names(needs: &Requirements, room: &Room) -> Result<(), Shortage> {
-        if needs.names <= room.free {
+    fn check_names(needs: &Requirements, capacity: &Capacity) -> Result<(), Shortage> {
+        if needs.names <= capacity.free {
             return Ok(());
         }
         Err(Shortage {
-            what: format!("files that {} can have are short (its mount option nr_inodes)", room.what),
+            what: format!("files that {} can have are short (its mount option nr_inodes)", capacity.what),
             needed: format!("{} segments and semaphores", needs.names),
-            free: format!("{} are free of {}", room.free, room.total),
+            free: format!("{} are free of {}", capacity.free, capacity.total),
             advice: "fewer --workers take 3 less each, or raise it (mount -o remount,nr_inodes=1000)".to_owned(),
         })
     }
 
-    fn weigh_memory(&self, needs: &Requirements, room: &Room) -> Result<(), Shortage> {
+    fn check_memory(&self, needs: &Requirements, capacity: &Capacity) -> Result<(), Shortage> {
         let needed = |needs: &Requirements| needs.shared_bytes() + needs.private;
-        if needed(needs) <= room.free {
+        if needed(needs) <= capacity.free {
             return Ok(());
         }
-        let fitting = self.fitting(&MEMORY_KNOBS, |needs| needed(needs) <= room.free);
+        let fitting = self.fitting(&MEMORY_TUNABLES, |needs| needed(needs) <= capacity.free);
         let all = format!(
             "{} (shared {}: {}; processes {})",
             mebibytes(needed(needs)),
@@ -100,21 +101,21 @@ impl Scales<'_> {
             parts(needs),
             mebibytes(needs.private)
         );
-        let free = free_of(room);
+        let free = free_of(capacity);
         Err(Shortage {
-            what: format!("{} is short", room.what),
+            what: format!("{} is short", capacity.what),
             needed: all,
             free,
             advice: either(fitting, "raise the limit"),
         })
     }
 
-    fn weigh_descriptors(&self, needs: &Requirements, limit: u64) -> Result<(), Shortage> {
+    fn check_descriptors(&self, needs: &Requirements, limit: u64) -> Result<(), Shortage> {
         if needs.descriptors <= limit {
             return Ok(());
         }
-        let knobs = [Knob::MaxConnections, Knob::HttpConnections];
-        let fitting = self.fitting(&knobs, |needs| needs.descriptors <= limit);
+        let tunables = [Tunable::MaxConnections, Tunable::HttpConnections];
+        let fitting = self.fitting(&tunables, |needs| needs.descriptors <= limit);
         Err(Shortage {
             what: "open files of a process are short (RLIMIT_NOFILE)".to_owned(),
             needed: needs.descriptors.to_string(),
@@ -123,24 +124,25 @@ impl Scales<'_> {
         })
     }
 
-    fn weigh_tasks(&self, needs: &Requirements, room: &Room) -> Result<(), Shortage> {
-        if needs.tasks <= room.free {
+    fn check_tasks(&self, needs: &Requirements, capacity: &Capacity) -> Result<(), Shortage> {
+        if needs.tasks <= capacity.free {
             return Ok(());
         }
-        let fitting = self.fitting(&[Knob::Workers, Knob::HttpThreads], |needs| needs.tasks <= room.free);
+        let fitting = self.fitting(&[Tunable::Workers, Tunable::HttpThreads], |needs| needs.tasks <= capacity.free);
         Err(Shortage {
-            what: format!("{} is short", room.what),
+            what: format!("{} is short", capacity.what),
             needed: format!("{} processes and threads", needs.tasks),
-            free: format!("{} are free of {}", room.free, room.total),
+            free: format!("{} are free of {}", capacity.free, capacity.total),
             advice: either(fitting, "raise the limit"),
         })
     }
 
-    fn weigh_file(&self, needs: &Requirements, limit: u64) -> Result<(), Shortage> {
+    fn check_file(&self, needs: &Requirements, limit: u64) -> Result<(), Shortage> {
         if needs.file <= limit {
             return Ok(());
         }
-        let all = [MEMORY_KNOBS[0], MEMORY_KNOBS[1], MEMORY_KNOBS[2], Knob::SegmentRecords, Knob::LogRotateMb];
+        let all =
+            [MEMORY_TUNABLES[0], MEMORY_TUNABLES[1], MEMORY_TUNABLES[2], Tunable::SegmentRecords, Tunable::LogRotateMb];
         let fitting = self.fitting(&all, |needs| needs.file <= limit);
         Err(Shortage {
             what: "the limit of a file's size is too low (RLIMIT_FSIZE)".to_owned(),
@@ -150,11 +152,11 @@ impl Scales<'_> {
         })
     }
 
-    fn weigh_address_space(&self, needs: &Requirements, limit: u64) -> Result<(), Shortage> {
+    fn check_address_space(&self, needs: &Requirements, limit: u64) -> Result<(), Shortage> {
         if needs.address_space <= limit {
             return Ok(());
         }
-        let fitting = self.fitting(&MEMORY_KNOBS, |needs| needs.address_space <= limit);
+        let fitting = self.fitting(&MEMORY_TUNABLES, |needs| needs.address_space <= limit);
         Err(Shortage {
             what: "address space of a process is short (RLIMIT_AS)".to_owned(),
             needed: mebibytes(needs.address_space),
@@ -163,33 +165,33 @@ impl Scales<'_> {
         })
     }
 
-    fn weigh_disk(&self, needs: &Requirements, room: &Room) -> Result<(), Shortage> {
-        if needs.disk <= room.free {
+    fn check_disk(&self, needs: &Requirements, capacity: &Capacity) -> Result<(), Shortage> {
+        if needs.disk <= capacity.free {
             return Ok(());
         }
         let decided = self.existing.records_per_segment.is_some();
-        let knobs: &[Knob] = if decided { &[] } else { &[Knob::SegmentRecords] };
-        let fitting = self.fitting(knobs, |needs| needs.disk <= room.free);
+        let tunables: &[Tunable] = if decided { &[] } else { &[Tunable::SegmentRecords] };
+        let fitting = self.fitting(tunables, |needs| needs.disk <= capacity.free);
         Err(Shortage {
-            what: format!("the volume of the data directory, {}, is short of space", room.what),
+            what: format!("the volume of the data directory, {}, is short of space", capacity.what),
             needed: format!("{} for the first segment of the journal", mebibytes(needs.disk)),
-            free: free_of(room),
+            free: free_of(capacity),
             advice: either(fitting, "make room there, or choose another place with --data"),
         })
     }
 
-    /// Settings with which it would fit, as options: smaller values of `knobs`, all in the same proportion, the largest that do.
+    /// Settings with which it would fit, as options: smaller values of `tunables`, all in the same proportion, the largest that do.
     /// Only if that is not enough fewer accounts are proposed; they are what the server is for.
-    fn fitting(&self, knobs: &[Knob], fits: impl Fn(&Requirements) -> bool) -> Option<String> {
-        let with_accounts: Vec<Knob> = knobs.iter().copied().chain([Knob::Accounts]).collect();
-        let accounts_help = self.existing.accounts == 0 && knobs.contains(&Knob::KeyWindow);
-        let tries = [Some(knobs.to_vec()), accounts_help.then_some(with_accounts)];
+    fn fitting(&self, tunables: &[Tunable], fits: impl Fn(&Requirements) -> bool) -> Option<String> {
+        let with_accounts: Vec<Tunable> = tunables.iter().copied().chain([Tunable::Accounts]).collect();
+        let accounts_help = self.existing.accounts == 0 && tunables.contains(&Tunable::KeyWindow);
+        let tries = [Some(tunables.to_vec()), accounts_help.then_some(with_accounts)];
         let fits = |settings: &Settings| fits(&Requirements::of(self.services, settings, self.existing));
-        tries.into_iter().flatten().find_map(|knobs| knobs::fitting(self.settings, &knobs, &fits))
+        tries.into_iter().flatten().find_map(|tunables| tunables::fitting(self.settings, &tunables, &fits))
     }
 }
 
-const MEMORY_KNOBS: [Knob; 3] = [Knob::KeyWindow, Knob::MaxConnections, Knob::HttpConnections];
+const MEMORY_TUNABLES: [Tunable; 3] = [Tunable::KeyWindow, Tunable::MaxConnections, Tunable::HttpConnections];
 
 /// What would help, one or the other.
 fn either(fitting: Option<String>, other: &str) -> String {
@@ -204,8 +206,8 @@ fn parts(needs: &Requirements) -> String {
     parts.collect::<Vec<_>>().join(", ")
 }
 
-fn free_of(room: &Room) -> String {
-    format!("{} are free of {}", mebibytes(room.free), mebibytes(room.total))
+fn free_of(capacity: &Capacity) -> String {
+    format!("{} are free of {}", mebibytes(capacity.free), mebibytes(capacity.total))
 }
 
 /// In mebibytes, as `--shm-size` and `df -m` count.
@@ -215,14 +217,14 @@ fn mebibytes(bytes: u64) -> String {
 }
 
 /// The server starts, and may be killed by the kernel later, when its caches have filled up.
-fn growth_warning(needs: &Requirements, room: &Room) -> Option<String> {
+fn growth_warning(needs: &Requirements, capacity: &Capacity) -> Option<String> {
     let most = needs.shared_bytes() + needs.private + needs.growth;
-    (most > room.free).then(|| {
+    (most > capacity.free).then(|| {
         format!(
             "{} may become short: the processes can grow to {} altogether, and {}; --cache-mb and --workers make that less",
-            room.what,
+            capacity.what,
             mebibytes(most),
-            free_of(room)
+            free_of(capacity)
         )
     })
 }
@@ -235,13 +237,13 @@ mod tests {
 
     const MIB: u64 = 1 << 20;
 
-    fn room(what: &str, free: u64) -> Room {
-        Room { what: what.to_owned(), free, total: free }
+    fn room(what: &str, free: u64) -> Capacity {
+        Capacity { what: what.to_owned(), free, total: free }
     }
 
     /// More of everything than is ever needed.
-    fn plenty() -> There {
-        There {
+    fn plenty() -> Available {
+        Available {
             shared: None,
             names: None,
             memory: vec![],
@@ -257,9 +259,9 @@ mod tests {
         Settings { workers: 2, ..Settings::default() }
     }
 
-    fn shortage(settings: &Settings, there: &There) -> String {
-        let text = Scales { services: SERVICES, settings, existing: Existing::default() }
-            .weigh(there)
+    fn shortage(settings: &Settings, available: &Available) -> String {
+        let text = Comparison { services: SERVICES, settings, existing: Existing::default() }
+            .check(available)
             .unwrap_err()
             .to_string();
         assert!(!text.contains('\n'), "{text}");
@@ -270,20 +272,20 @@ mod tests {
     fn as_proposed(settings: &Settings, text: &str) -> Settings {
         let mut changed = settings.clone();
         let words: Vec<&str> = text.split_whitespace().collect();
-        let knobs = [
-            Knob::KeyWindow,
-            Knob::MaxConnections,
-            Knob::HttpConnections,
-            Knob::Accounts,
-            Knob::Workers,
-            Knob::HttpThreads,
-            Knob::SegmentRecords,
-            Knob::LogRotateMb,
+        let tunables = [
+            Tunable::KeyWindow,
+            Tunable::MaxConnections,
+            Tunable::HttpConnections,
+            Tunable::Accounts,
+            Tunable::Workers,
+            Tunable::HttpThreads,
+            Tunable::SegmentRecords,
+            Tunable::LogRotateMb,
         ];
         for pair in words.windows(2) {
-            let knob = knobs.iter().find(|knob| knob.name() == pair[0]);
-            if let Some((knob, value)) = knob.zip(pair[1].parse().ok()) {
-                knob.set(&mut changed, value);
+            let tunable = tunables.iter().find(|tunable| tunable.name() == pair[0]);
+            if let Some((tunable, value)) = tunable.zip(pair[1].parse().ok()) {
+                tunable.set(&mut changed, value);
             }
         }
         assert_ne!(changed, *settings, "{text}");
@@ -291,20 +293,20 @@ mod tests {
     }
 
     /// Each resource that can be short, and so little of it that the default settings do not fit.
-    fn short_ones() -> [(&'static str, There); 9] {
+    fn short_ones() -> [(&'static str, Available); 9] {
         let pids = room("the pids control group /x", 11);
         [
-            ("/dev/shm", There { shared: Some(room("/dev/shm", 64 * MIB)), ..plenty() }),
-            ("control group", There { memory: vec![room("the memory control group /x", 100 * MIB)], ..plenty() }),
-            ("machine", There { memory: vec![room("this machine's memory", 50 * MIB)], ..plenty() }),
-            ("RLIMIT_NOFILE", There { descriptors: 2_000, ..plenty() }),
-            ("pids", There { tasks: vec![pids], ..plenty() }),
-            ("RLIMIT_FSIZE", There { file: 8 * MIB + 300_000, ..plenty() }),
-            ("RLIMIT_AS", There { address_space: 200 * MIB, ..plenty() }),
-            ("volume", There { disk: Some(room("/data", 2 * MIB)), ..plenty() }),
+            ("/dev/shm", Available { shared: Some(room("/dev/shm", 64 * MIB)), ..plenty() }),
+            ("control group", Available { memory: vec![room("the memory control group /x", 100 * MIB)], ..plenty() }),
+            ("machine", Available { memory: vec![room("this machine's memory", 50 * MIB)], ..plenty() }),
+            ("RLIMIT_NOFILE", Available { descriptors: 2_000, ..plenty() }),
+            ("pids", Available { tasks: vec![pids], ..plenty() }),
+            ("RLIMIT_FSIZE", Available { file: 8 * MIB + 300_000, ..plenty() }),
+            ("RLIMIT_AS", Available { address_space: 200 * MIB, ..plenty() }),
+            ("volume", Available { disk: Some(room("/data", 2 * MIB)), ..plenty() }),
             (
                 "control group",
-                There { memory: vec![room("x", u64::MAX), room("a control group", MIB * 80)], ..plenty() },
+                Available { memory: vec![room("x", u64::MAX), room("a control group", MIB * 80)], ..plenty() },
             ),
         ]
     }
@@ -312,11 +314,12 @@ mod tests {
     #[test]
     fn what_is_short_is_named_and_what_is_proposed_fits() {
         let settings = default_of_two_workers();
-        for (name, there) in short_ones() {
-            let text = shortage(&settings, &there);
+        for (name, available) in short_ones() {
+            let text = shortage(&settings, &available);
             assert!(text.contains(name) && text.contains("would fit"), "{text}");
             let proposed = as_proposed(&settings, &text);
-            let fits = Scales { services: SERVICES, settings: &proposed, existing: Existing::default() }.weigh(&there);
+            let fits =
+                Comparison { services: SERVICES, settings: &proposed, existing: Existing::default() }.check(&available);
             assert!(fits.is_ok(), "{text}: {fits:?}");
         }
     }
@@ -324,38 +327,41 @@ mod tests {
     #[test]
     fn what_no_option_can_mend_is_said_without_one() {
         let settings = default_of_two_workers();
-        let tiny = There { shared: Some(room("/dev/shm", MIB)), ..plenty() };
+        let tiny = Available { shared: Some(room("/dev/shm", MIB)), ..plenty() };
         let text = shortage(&settings, &tiny);
         assert!(!text.contains("would fit") && text.contains("--shm-size=192m"), "{text}");
         let decided = Existing { accounts: 10, records_per_segment: Some(1 << 19), has_segments: false };
-        let disk = There { disk: Some(room("/data", MIB)), ..plenty() };
-        let text =
-            Scales { services: SERVICES, settings: &settings, existing: decided }.weigh(&disk).unwrap_err().to_string();
+        let disk = Available { disk: Some(room("/data", MIB)), ..plenty() };
+        let text = Comparison { services: SERVICES, settings: &settings, existing: decided }
+            .check(&disk)
+            .unwrap_err()
+            .to_string();
         assert!(!text.contains("--segment-records") && text.contains("--data"), "{text}");
     }
 
     #[test]
     fn what_takes_little_is_not_proposed_to_be_less() {
         let settings = Settings { key_window: 1_000, ..default_of_two_workers() };
-        let text = shortage(&settings, &There { shared: Some(room("/dev/shm", 64 * MIB)), ..plenty() });
+        let text = shortage(&settings, &Available { shared: Some(room("/dev/shm", 64 * MIB)), ..plenty() });
         assert!(text.contains("--max-connections") && !text.contains("--key-window"), "{text}");
     }
 
     #[test]
     fn names_can_be_short_too() {
-        let there = There { names: Some(room("/dev/shm", 5)), ..plenty() };
-        let text = shortage(&default_of_two_workers(), &there);
+        let available = Available { names: Some(room("/dev/shm", 5)), ..plenty() };
+        let text = shortage(&default_of_two_workers(), &available);
         assert!(text.contains("nr_inodes") && text.contains("15 segments and semaphores"), "{text}");
     }
 
     #[test]
     fn many_accounts_are_what_can_be_fewer() {
         let settings = Settings { accounts: 100_000_000, ..default_of_two_workers() };
-        let there = There { shared: Some(room("/dev/shm", 1024 * MIB)), ..plenty() };
-        let text = shortage(&settings, &there);
+        let available = Available { shared: Some(room("/dev/shm", 1024 * MIB)), ..plenty() };
+        let text = shortage(&settings, &available);
         assert!(text.contains("--accounts "), "{text}");
         let existing = Existing { accounts: 100_000_000, ..Existing::default() };
-        let text = Scales { services: SERVICES, settings: &settings, existing }.weigh(&there).unwrap_err().to_string();
+        let text =
+            Comparison { services: SERVICES, settings: &settings, existing }.check(&available).unwrap_err().to_string();
         assert!(!text.contains("--accounts "), "accounts are never taken away: {text}");
     }
 
@@ -363,22 +369,23 @@ mod tests {
     fn what_is_there_is_enough_to_the_byte() {
         let settings = Settings { durability: Durability::None, ..default_of_two_workers() };
         let needs = Requirements::of(SERVICES, &settings, Existing::default());
-        let there = |less| There {
+        let available = |less| Available {
             shared: Some(room("/dev/shm", needs.shared_bytes() - less)),
             descriptors: needs.descriptors,
             ..plenty()
         };
-        let scales = Scales { services: SERVICES, settings: &settings, existing: Existing::default() };
-        assert_eq!(scales.weigh(&there(0)), Ok(vec![]));
-        assert!(scales.weigh(&there(1)).is_err());
+        let scales = Comparison { services: SERVICES, settings: &settings, existing: Existing::default() };
+        assert_eq!(scales.check(&available(0)), Ok(vec![]));
+        assert!(scales.check(&available(1)).is_err());
     }
 
     #[test]
     fn what_may_become_short_is_a_warning_only() {
         let settings = default_of_two_workers();
-        let there = There { memory: vec![room("a control group", 256 * MIB)], ..plenty() };
-        let warnings =
-            Scales { services: SERVICES, settings: &settings, existing: Existing::default() }.weigh(&there).unwrap();
+        let available = Available { memory: vec![room("a control group", 256 * MIB)], ..plenty() };
+        let warnings = Comparison { services: SERVICES, settings: &settings, existing: Existing::default() }
+            .check(&available)
+            .unwrap();
         assert!(warnings[0].contains("--cache-mb") && warnings[0].contains("256.0 MiB"), "{warnings:?}");
     }
 }

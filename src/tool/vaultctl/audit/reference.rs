@@ -1,7 +1,7 @@
-//! The proof: what each record says, against what follows from all before it.
+//! The reference: what each record says, against what follows from all before it.
 
 use super::keys::Keys;
-use super::offence::What;
+use super::violation::Inconsistency;
 use crate::base::vocab::{AccountId, Cents, Lsn};
 use crate::store::journal::snapshot::Snapshot;
 use crate::store::journal::{Directory, DiskError, Kind, Record, RunningTotals};
@@ -15,7 +15,7 @@ pub(super) struct Account {
 }
 
 /// The books, kept once more from nothing but kinds and amounts.
-pub(super) struct Proof {
+pub(super) struct ReferenceLedger {
     accounts: Vec<Account>,
     /// All deposits and withdrawals so far.
     pub(super) flows: RunningTotals,
@@ -28,7 +28,7 @@ pub(super) struct Proof {
     keys: Keys,
 }
 
-impl Proof {
+impl ReferenceLedger {
     /// Books that begin with the snapshot `base`, or with the accounts' opening. The reason, where the snapshot is damaged.
     pub(super) fn begin(
         directory: &Directory,
@@ -48,7 +48,7 @@ impl Proof {
             flows = RunningTotals::new(openings.total(), snapshot.header.deposited, snapshot.header.withdrawn);
         }
         let Some(flows) = flows else { return Ok(Err("its sums do not go with what the accounts opened with")) };
-        Ok(Ok(Proof {
+        Ok(Ok(ReferenceLedger {
             sum: Cents(accounts.iter().fold(0, |sum: i64, account| sum.wrapping_add(account.balance.0))),
             accounts,
             flows,
@@ -64,7 +64,7 @@ impl Proof {
     }
 
     /// Takes in the next record. Its accounts are known to be there, and its amount to be above zero where it was done.
-    pub(super) fn take(&mut self, record: &Record) -> Result<(), What> {
+    pub(super) fn take(&mut self, record: &Record) -> Result<(), Inconsistency> {
         self.keys.take(record)?;
         if record.lsn <= self.base {
             return Ok(());
@@ -76,28 +76,34 @@ impl Proof {
                 let Some(account) = account else { continue };
                 self.take_side(record, side, account, gains[side])?;
             }
-            self.flows = self.flows.after(record).ok_or(What::TooMuch)?;
+            self.flows = self.flows.after(record).ok_or(Inconsistency::TooMuch)?;
         }
         self.check_sum(record.lsn)
     }
 
-    fn take_side(&mut self, record: &Record, side: usize, account: AccountId, gains: bool) -> Result<(), What> {
+    fn take_side(
+        &mut self,
+        record: &Record,
+        side: usize,
+        account: AccountId,
+        gains: bool,
+    ) -> Result<(), Inconsistency> {
         let Account { balance, last } = self.accounts[account.0 as usize];
         let says = record.balances[side];
         if record.lsn <= last {
             // The snapshot has it already, and with it all that the account holds after its last record.
             let right = record.lsn < last || says == balance;
-            return if right { Ok(()) } else { Err(What::Balance { account, says, held: balance }) };
+            return if right { Ok(()) } else { Err(Inconsistency::Balance { account, says, held: balance }) };
         }
         if record.previous[side] != last {
-            return Err(What::Link { account, says: record.previous[side], was: last });
+            return Err(Inconsistency::Link { account, says: record.previous[side], was: last });
         }
         let amount = record.amount;
         let held = if gains { balance.checked_add(amount) } else { balance.checked_sub(amount) };
         let held = held.filter(|held| *held >= Cents::ZERO);
-        let held = held.ok_or(What::Overdrawn { account, amount, held: balance })?;
+        let held = held.ok_or(Inconsistency::Overdrawn { account, amount, held: balance })?;
         if says != held {
-            return Err(What::Balance { account, says, held });
+            return Err(Inconsistency::Balance { account, says, held });
         }
         self.sum.0 = self.sum.0.wrapping_sub(balance.0).wrapping_add(says.0);
         self.accounts[account.0 as usize] = Account { balance: held, last: record.lsn };
@@ -105,8 +111,12 @@ impl Proof {
     }
 
     /// All that is there is all that was there and came, less what went.
-    pub(super) fn check_sum(&self, lsn: Lsn) -> Result<(), What> {
+    pub(super) fn check_sum(&self, lsn: Lsn) -> Result<(), Inconsistency> {
         let expected = self.flows.sum();
-        if lsn < self.settled || self.sum == expected { Ok(()) } else { Err(What::Sum { sum: self.sum, expected }) }
+        if lsn < self.settled || self.sum == expected {
+            Ok(())
+        } else {
+            Err(Inconsistency::Sum { sum: self.sum, expected })
+        }
     }
 }

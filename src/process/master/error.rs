@@ -1,0 +1,103 @@
+//! Why the server did not start, or could not go on.
+
+use std::io;
+use std::path::PathBuf;
+
+use super::start::{OwnershipError, PortError, StartError};
+use crate::base::config::ConfigError;
+use crate::base::crash_point;
+use crate::base::vocab::Cents;
+use crate::ipc::IpcError;
+use crate::store::access_log::LogError;
+use crate::store::journal::{DirectoryError, DiskError, PrincipalsError, RecoveryError};
+
+/// Why the server did not start, or could not go on.
+#[derive(Debug, thiserror::Error)]
+pub enum MasterError {
+    /// The settings cannot be used.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// A child process cannot be started. Only a start of the server fails of that.
+    #[error("{what} cannot be started: {why}")]
+    NotStarted {
+        /// Which one.
+        what: String,
+        /// Why.
+        why: String,
+    },
+    /// Something that it needs is not there.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// This master may not be the one.
+    #[error(transparent)]
+    Ownership(#[from] OwnershipError),
+    /// A port was taken since it was looked for.
+    #[error(transparent)]
+    Port(#[from] PortError),
+    /// A kernel object cannot be made or used.
+    #[error(transparent)]
+    Ipc(#[from] IpcError),
+    /// The event loop or a standard descriptor failed.
+    #[error("cannot {step}: {source}")]
+    Io {
+        /// What was being done.
+        step: &'static str,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// Not enough files may be open.
+    #[error("{needed} files must be open at a time, and the limit of {limit} cannot be raised (RLIMIT_NOFILE)")]
+    OpenFiles {
+        /// How many are needed.
+        needed: u64,
+        /// How many may be.
+        limit: u64,
+    },
+    /// The data directory cannot be used.
+    #[error(transparent)]
+    Directory(#[from] DirectoryError),
+    /// The journal cannot be read.
+    #[error(transparent)]
+    Recovery(#[from] RecoveryError),
+    /// The access log cannot be written.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// A file of the journal cannot be read.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+    /// The users cannot be numbered.
+    #[error(transparent)]
+    Principals(#[from] PrincipalsError),
+    /// There is a journal, and it is not to be read.
+    #[error(
+        "{0} holds a journal, which --durability none would ignore; choose another directory with --data, or another          durability"
+    )]
+    JournalIgnored(PathBuf),
+    /// The journal process has ended because the disk failed; it has said why.
+    #[error(
+        "the journal failed, so the server has stopped; nothing that was acknowledged is lost. Look after the disk, then restart"
+    )]
+    JournalFailed,
+    /// The environment names a crash point that does not exist.
+    #[error("{variable}: `{0}` is not of the form WHO:NAME[#HIT][/stop] with a known name", variable = crash_point::VARIABLE)]
+    CrashPoint(String),
+    /// The books do not balance at the end: money was lost or made.
+    #[error("the books do not balance: the accounts opened with {expected}, by the sums it was {found}")]
+    Unbalanced {
+        /// What all accounts held at the beginning.
+        expected: Cents,
+        /// What they must have held by what came in, went out, and is there.
+        found: Cents,
+    },
+}
+
+impl MasterError {
+    /// The exit code that goes with it: 1 for a check that failed, 2 for what is not to be had.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            MasterError::Unbalanced { .. } => 1,
+            _ => 2,
+        }
+    }
+}

@@ -1,0 +1,232 @@
+//! Starting a server: what it is the only one of is taken, shared memory is made, the accounts are restored, the children started.
+
+use std::fs::File;
+use std::net::SocketAddr;
+use std::os::fd::AsFd;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::children::{Common, Listeners};
+use super::dispatch::Connections;
+use super::driver::Driver;
+use super::error::MasterError;
+use super::event_sources::EventSources;
+use super::start::{self, Checked, Occasion, Requirements, file_systems, ownership, ports, requirements};
+use super::supervisor::Supervisor;
+use super::{program, restore};
+use crate::base::config::{AcceptMode, ConfigError, Settings};
+use crate::base::crash_point;
+use crate::base::defect;
+use crate::base::limits::MAX_WORKERS;
+use crate::base::logging;
+use crate::ipc::event::EventFd;
+use crate::ipc::names::{Generation, SHM_FOLDER};
+use crate::ipc::{net, process};
+use crate::service::entry::Entry;
+use crate::store::access_log::{self, AccessLog};
+use crate::store::connection::{PerService, ServiceId};
+use crate::store::instance::{Blueprint, Instance};
+use crate::store::journal::{Directory, Principals, PrincipalsError};
+use crate::store::users::Users;
+/// Unlinks the instance's names when the master leaves, by whatever way.
+pub struct Unlinker(pub &'static Instance);
+
+impl Drop for Unlinker {
+    fn drop(&mut self) {
+        if let Err(error) = self.0.unlink().and(AccessLog::unlink(self.0.generation())) {
+            log::error!("{error}");
+        }
+    }
+}
+
+/// Reads the settings, now and again.
+pub type ReadSettings = Box<dyn Fn() -> Result<Settings, ConfigError>>;
+
+/// Starts a server.
+///
+/// # Errors
+/// See [`MasterError`]. Nothing is left behind then either.
+pub fn start(services: &'static [Entry], read_settings: ReadSettings) -> Result<(Driver, Unlinker), MasterError> {
+    let settings: &'static Settings = Box::leak(Box::new(read_settings()?));
+    let Checked { users, requirements, warnings } = start::check(services, settings, Occasion::Start)?;
+    warnings.iter().for_each(|warning| log::warn!("{warning}"));
+    check_environment(&requirements)?;
+    let program = program::invoked().map_err(|source| MasterError::Io { step: "find this program", source })?;
+    let data_lock = ownership::lock_data(&settings.data, &settings.instance)?;
+    ownership::remove_stale(&settings.instance)?;
+    let listeners = ports::open(services, settings)?;
+    Foundation { services, settings, read_settings, users, program, data_lock, listeners }.build()
+}
+
+/// What a server is built on: it is the only one of its name and its data directory, and has its ports.
+pub struct Foundation {
+    /// The services that it offers.
+    pub services: &'static [Entry],
+    /// The settings.
+    pub settings: &'static Settings,
+    /// Reads the settings again.
+    pub read_settings: ReadSettings,
+    /// Who may log in.
+    pub users: Users,
+    /// The program that an upgrade executes.
+    pub program: PathBuf,
+    /// The lock of the data directory.
+    pub data_lock: File,
+    /// Its listening sockets.
+    pub listeners: Listeners,
+}
+
+impl Foundation {
+    /// Makes shared memory, restores the accounts, and starts all children.
+    ///
+    /// # Errors
+    /// See [`MasterError`].
+    pub fn build(self) -> Result<(Driver, Unlinker), MasterError> {
+        let Foundation { services, settings, read_settings, users, program, data_lock, listeners } = self;
+        let mut addresses = PerService::default();
+        for (address, socket) in addresses.iter_mut().zip(&listeners) {
+            *address = socket.as_ref().map(|socket| net::local_address(socket.as_fd())).transpose()?;
+        }
+        let directory = restore::open_directory(settings)?;
+        let users = Arc::new(number_users(users, settings)?);
+        let instance: &'static Instance = Box::leak(Box::new(make_instance(services, settings, directory.as_ref())?));
+        let unlinker = Unlinker(instance);
+        logging::share(&instance.control().log);
+        if let Some(directory) = &directory {
+            restore::restore(instance, directory, settings.key_window)?;
+        }
+        for (service, address) in ServiceId::all().zip(addresses) {
+            instance.control().set_address(service, &address.map_or_else(String::new, |address| address.to_string()));
+        }
+        instance.control().tune(settings.idle_timeout, settings.rate_limit);
+        let wakeups = std::iter::repeat_with(|| EventFd::new().map(Arc::new)).take(MAX_WORKERS);
+        let wakeups = wakeups.collect::<Result<_, _>>()?;
+        let journal = Arc::new(EventFd::new()?);
+        let logs = writes_access_log(services, &addresses);
+        let access_log = logs.then(|| make_access_log(instance, settings)).transpose()?;
+        let moves_connections = settings.accept == AcceptMode::Dispatch;
+        let supervisor =
+            Supervisor::new(process::monotonic_ns(), settings.workers, directory.is_some(), moves_connections);
+        let common = Common {
+            instance,
+            settings,
+            services,
+            program,
+            read_settings,
+            users,
+            wakeups,
+            journal,
+            access_log,
+            directory,
+            data_lock,
+        };
+        let mut driver = Driver::new(common, supervisor, EventSources::new()?, addresses, Connections::new(instance));
+        driver.begin(listeners)?;
+        announce(&driver.common, &driver.worker_pids());
+        Ok((driver, unlinker))
+    }
+}
+
+/// Gives each user a number of his own, durably: before any of them is let in, by who holds the data directory's lock.
+///
+/// # Errors
+/// They cannot be numbered.
+pub fn number_users(users: Users, settings: &Settings) -> Result<Users, PrincipalsError> {
+    let principals = Principals::admit(&settings.data, users.names())?;
+    Ok(users.numbered(|name| principals.of(name)))
+}
+
+/// Whether so many files can be open, and the environment asks for nothing that cannot be done.
+///
+/// # Errors
+/// See [`MasterError`].
+pub fn check_environment(requirements: &Requirements) -> Result<(), MasterError> {
+    let needed = requirements.descriptors;
+    process::raise_open_files(needed).map_err(|limit| MasterError::OpenFiles { needed, limit })?;
+    if let Ok(text) = std::env::var(crash_point::VARIABLE) {
+        crash_point::armed_for(&text, "").map_err(MasterError::CrashPoint)?;
+        log::warn!("{} is set: processes will die of it, or halt", crash_point::VARIABLE);
+    }
+    if let Some(defect) = defect::introduced() {
+        log::error!("THIS SERVER IS BROKEN ON PURPOSE ({defect:?}), as --break demands: do not believe it");
+    }
+    Ok(())
+}
+
+/// Whether one of the services that listen writes to the access log.
+#[must_use]
+pub fn writes_access_log(services: &[Entry], addresses: &PerService<Option<SocketAddr>>) -> bool {
+    services.iter().zip(addresses).any(|(service, address)| service.writes_access_log && address.is_some())
+}
+
+/// Where requests are logged.
+#[must_use]
+pub fn log_target(settings: &Settings) -> access_log::Target {
+    let http = &settings.http;
+    access_log::Target {
+        path: http.access_log.clone().unwrap_or_else(|| settings.data.join("access.log")),
+        rotate_bytes: http.log_rotate_bytes,
+        keep: http.log_keep,
+        interval: access_log::INTERVAL,
+    }
+}
+
+fn make_access_log(instance: &Instance, settings: &Settings) -> Result<&'static AccessLog, MasterError> {
+    let log = AccessLog::create(instance.generation(), MAX_WORKERS, log_target(settings))?;
+    log.check_target()?;
+    Ok(Box::leak(Box::new(log)))
+}
+
+fn make_instance(
+    services: &[Entry],
+    settings: &Settings,
+    directory: Option<&Directory>,
+) -> Result<Instance, MasterError> {
+    let boot = loop {
+        match getrandom::u32() {
+            Ok(0) => {}
+            Ok(boot) => break boot,
+            Err(error) => return Err(MasterError::Io { step: "read random bytes", source: error.into() }),
+        }
+    };
+    let generation = Generation { instance: settings.instance.clone(), boot };
+    Ok(Instance::create(&Blueprint {
+        generation,
+        ledger: requirements::shape(
+            settings,
+            directory.map_or(settings.accounts, |directory| directory.openings().accounts()),
+        ),
+        services: &requirements::blueprints(services, settings),
+        queue_depth: settings.queue_depth,
+        accept_mode: settings.accept as u32,
+        data: &file_systems::full_path(&settings.data).display().to_string(),
+    })?)
+}
+
+/// One line on the standard output that says all that a reader, or a script, needs to know.
+fn announce(common: &Common, pids: &[i32]) {
+    let Common { instance, settings, services, .. } = common;
+    let (mut first, mut others) = (String::new(), String::new());
+    for (service, entry) in ServiceId::all().zip(*services) {
+        let address = instance.control().address(service);
+        match service {
+            ServiceId::FIRST => first = (entry.url)(&address),
+            _ if address.is_empty() => {}
+            _ => others += &format!(" {} {}", entry.name, (entry.url)(&address)),
+        }
+    }
+    let pids: Vec<String> = pids.iter().map(ToString::to_string).collect();
+    let mode = format!("{:?}", settings.accept).to_lowercase();
+    let durability = format!("{:?}", settings.durability).to_lowercase();
+    let objects = instance.generation().name("*");
+    let line = format!(
+        "ready: {first} pid {} workers {} accept {mode} accounts {} durability {durability}{others} objects {SHM_FOLDER}{objects} \
+         {SHM_FOLDER}/sem.{}",
+        std::process::id(),
+        pids.join(","),
+        instance.table().accounts(),
+        &objects[1..],
+    );
+    // Nobody may be listening; the server runs all the same.
+    logging::announce(&line);
+}

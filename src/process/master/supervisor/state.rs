@@ -1,0 +1,308 @@
+//! The supervisor's state, what it is told and asked, and how it stops. The other files add to the same state machine.
+
+use std::collections::VecDeque;
+
+use serde::{Deserialize, Serialize};
+
+use super::event::{Action, Event, Observation, Order};
+use super::slot::{Slot, SlotId, State};
+use crate::base::limits::{MAX_WORKERS, STOP_DEADLINE_SECONDS};
+
+/// The journal process may show no life for so many times as long as a worker: a disk may take its time.
+pub const JOURNAL_PATIENCE: u64 = 3;
+/// How soon a dead worker's operation is looked at again while a living worker mends one of its accounts.
+const SETTLE_AGAIN_NS: u64 = 1_000_000;
+/// How often the supervisor looks at what it sees, if nothing happens.
+pub const TICK_NS: u64 = 250_000_000;
+/// Nanoseconds of a second.
+pub const SECOND_NS: u64 = 1_000_000_000;
+
+/// How far the instance is on its way out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Phase {
+    /// It is not.
+    Serving,
+    /// Workers send what is queued. Who is not done at the deadline is killed.
+    Stopping {
+        /// Nanoseconds of the monotonic clock.
+        deadline_ns: u64,
+        /// How often an end was asked for.
+        asked: u32,
+    },
+}
+
+/// A request that takes its time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PendingRequest {
+    /// Its number.
+    pub id: u32,
+    /// What is waited for.
+    pub until: Until,
+}
+
+/// When a request is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Until {
+    /// A worker is gone.
+    Gone {
+        /// Its number.
+        worker: usize,
+        /// Its connections.
+        connections: u32,
+    },
+    /// So many snapshots were taken.
+    Snapshots(u64),
+}
+
+/// How far an upgrade is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Upgrade {
+    /// There is none.
+    No,
+    /// The new program was asked whether it fits.
+    Checking {
+        /// The request that asked for the upgrade.
+        id: Option<u32>,
+        /// When not to wait for the answer any more.
+        deadline_ns: u64,
+    },
+    /// This is the new program. It replaces the workers in `slots`, the one under way first.
+    Rolling {
+        /// The request that asked for the upgrade.
+        id: Option<u32>,
+        /// The workers that are still to be replaced.
+        slots: VecDeque<usize>,
+    },
+}
+
+impl Upgrade {
+    /// The request that asked for it.
+    pub fn request_id(&self) -> Option<u32> {
+        match self {
+            Upgrade::No => None,
+            Upgrade::Checking { id, .. } | Upgrade::Rolling { id, .. } => *id,
+        }
+    }
+}
+
+/// The state machine.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Supervisor {
+    pub(super) workers: Vec<Option<Slot>>,
+    /// None where the books are in memory only, and when the journal is closed.
+    pub(super) journal: Option<Slot>,
+    pub(super) phase: Phase,
+    pub(super) journal_failed: bool,
+    /// Whether connections can be moved from one worker to another (`--accept dispatch`).
+    pub(super) moves_connections: bool,
+    pub(super) request: Option<PendingRequest>,
+    pub(super) upgrade: Upgrade,
+    pub(super) observed_ns: u64,
+    /// Nobody is late before: after the master itself was stopped for a while.
+    pub(super) forbearing_until_ns: u64,
+    #[serde(skip)]
+    pub(super) actions: VecDeque<Action>,
+}
+
+impl Supervisor {
+    /// A supervisor that wants `workers` workers, and a journal process if `journal`.
+    #[must_use]
+    pub fn new(now_ns: u64, workers: usize, journal: bool, moves_connections: bool) -> Self {
+        let slots = (0..MAX_WORKERS).map(|index| (index < workers).then(|| Slot::new(now_ns)));
+        Supervisor {
+            workers: slots.collect(),
+            journal: journal.then(|| Slot::new(now_ns)),
+            phase: Phase::Serving,
+            journal_failed: false,
+            moves_connections,
+            request: None,
+            upgrade: Upgrade::No,
+            observed_ns: now_ns,
+            forbearing_until_ns: 0,
+            actions: VecDeque::new(),
+        }
+    }
+
+    /// What is to be done next; report what became of it before asking again.
+    pub fn next_action(&mut self) -> Option<Action> {
+        // Nothing is done after this program is gone.
+        if self.actions.front() == Some(&Action::Execute) {
+            self.actions.rotate_left(1);
+        }
+        self.actions.pop_front()
+    }
+
+    /// Takes note of what happened.
+    pub fn handle(&mut self, now_ns: u64, event: Event) {
+        match event {
+            Event::Started(id) => self.started(id),
+            Event::NotStarted(id, why) => self.not_started(now_ns, id, &why),
+            Event::NotKilled(id, why) => self.not_killed(id, &why),
+            Event::Ended(id, end) => self.ended(now_ns, id, &end),
+            Event::Settled(index) => {
+                self.settled(index);
+                // Now, so that it gets its share of the connections that its predecessor had.
+                self.start_what_is_due(now_ns);
+            }
+            Event::Ordered(Order::Stop { signal }) => self.stop(now_ns, signal),
+            Event::Ordered(Order::OneMore) => self.one_more(now_ns),
+            Event::Ordered(Order::OneLess { connections }) => self.one_less(&connections),
+            Event::Requested { id, request } => self.requested(now_ns, id, request),
+            Event::Checked(result) => self.checked(result),
+            Event::NotExecuted(why) => self.not_executed(why),
+        }
+    }
+
+    /// Looks at what can be seen of the children, and at the time; at least every [`TICK_NS`], and after every event.
+    pub fn observe(&mut self, now_ns: u64, seen: &Observation) {
+        if now_ns.saturating_sub(self.observed_ns) > seen.worker_timeout_ns / 2 {
+            // This process was stopped, and with it perhaps its children: their heartbeats say nothing yet.
+            self.forbearing_until_ns = now_ns + seen.worker_timeout_ns;
+        }
+        self.observed_ns = now_ns;
+        self.settle_the_dead();
+        self.kill_the_late(now_ns, seen);
+        self.start_what_is_due(now_ns);
+        self.close_the_journal();
+        self.answer_what_is_done(seen);
+        self.upgrade_step(now_ns, seen);
+    }
+
+    /// When [`Supervisor::observe`] is to be called again, even if nothing happens.
+    #[must_use]
+    pub fn next_look_ns(&self, now_ns: u64) -> u64 {
+        let look_at = |slot: &Slot| match slot.state {
+            State::Empty { start_at_ns } => Some(start_at_ns),
+            State::Unsettled { .. } => Some(now_ns + SETTLE_AGAIN_NS),
+            State::Starting | State::Running { .. } => None,
+        };
+        let workers = self.workers.iter().flatten().filter(|slot| {
+            // While it stops, nobody fills an empty slot.
+            !self.is_stopping() || matches!(slot.state, State::Unsettled { .. })
+        });
+        workers.chain(&self.journal).filter_map(look_at).fold(now_ns + TICK_NS, u64::min)
+    }
+
+    /// Whether all children are gone, as was ordered.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.is_stopping() && self.has_no_workers() && self.journal.is_none()
+    }
+
+    /// Whether the instance is on its way out.
+    #[must_use]
+    pub fn is_stopping(&self) -> bool {
+        self.phase != Phase::Serving
+    }
+
+    /// Whether it ends because the journal failed.
+    #[must_use]
+    pub fn journal_failed(&self) -> bool {
+        self.journal_failed
+    }
+
+    /// Whether connections can be handed to worker `index`.
+    #[must_use]
+    pub fn serves(&self, index: usize) -> bool {
+        self.workers.get(index).and_then(Option::as_ref).is_some_and(Slot::serves)
+    }
+
+    /// The number of the request that somebody waits for the answer of.
+    #[must_use]
+    pub fn pending_request(&self) -> Option<u32> {
+        self.upgrade.request_id().or(self.request.map(|pending| pending.id))
+    }
+
+    pub(super) fn has_no_workers(&self) -> bool {
+        self.workers.iter().flatten().all(|slot| matches!(slot.state, State::Empty { .. }))
+    }
+
+    pub(super) fn slot_mut(&mut self, id: SlotId) -> Option<&mut Slot> {
+        match id {
+            SlotId::Worker(index) => self.workers.get_mut(index)?.as_mut(),
+            SlotId::Journal => self.journal.as_mut(),
+        }
+    }
+
+    /// All slots, with their names. The journal process comes first: what workers do waits for it.
+    pub(super) fn slots_mut(&mut self) -> impl Iterator<Item = (SlotId, &mut Slot)> {
+        let workers = self.workers.iter_mut().enumerate();
+        let workers = workers.filter_map(|(index, slot)| Some((SlotId::Worker(index), slot.as_mut()?)));
+        self.journal.as_mut().map(|slot| (SlotId::Journal, slot)).into_iter().chain(workers)
+    }
+
+    pub(super) fn act(&mut self, action: Action) {
+        self.actions.push_back(action);
+    }
+
+    pub(super) fn say(&mut self, level: log::Level, text: String) {
+        self.act(Action::Say(level, text));
+    }
+
+    /// The first time: an orderly stop. The second: a quick one. The third: an end.
+    fn stop(&mut self, now_ns: u64, signal: &'static str) {
+        match &mut self.phase {
+            Phase::Serving => {
+                self.phase = Phase::Stopping { deadline_ns: now_ns + STOP_DEADLINE_SECONDS * SECOND_NS, asked: 1 };
+                self.say(log::Level::Info, format!("{signal}: stopping; once more to hurry"));
+                self.act(Action::CloseListeners);
+                self.act(Action::TellWorkersToStop);
+                self.refuse_requests();
+            }
+            Phase::Stopping { asked, .. } => {
+                *asked += 1;
+                if *asked == 2 {
+                    self.say(log::Level::Warn, format!("{signal} again: hurrying"));
+                    self.act(Action::TellWorkersToHurry);
+                } else {
+                    self.say(log::Level::Warn, format!("{signal} again: killing the workers"));
+                    self.kill_workers();
+                    self.give_up_journal();
+                }
+            }
+        }
+    }
+
+    /// Ends at once, without an order from outside: what clients are promised cannot be kept any more.
+    pub(super) fn stop_at_once(&mut self, now_ns: u64) {
+        self.phase = Phase::Stopping { deadline_ns: now_ns, asked: 2 };
+        self.act(Action::CloseListeners);
+        self.act(Action::TellWorkersToHurry);
+        self.kill_workers();
+        self.refuse_requests();
+    }
+
+    /// One worker more.
+    fn one_more(&mut self, now_ns: u64) {
+        if self.is_stopping() {
+            return;
+        }
+        match self.workers.iter().position(Option::is_none) {
+            Some(index) => {
+                self.workers[index] = Some(Slot::new(now_ns));
+                self.say(log::Level::Info, format!("SIGTTIN: worker {index} joins"));
+            }
+            None => {
+                let text = format!("SIGTTIN: there are {MAX_WORKERS} workers, which is the most there can be");
+                self.say(log::Level::Warn, text);
+            }
+        }
+    }
+
+    /// One worker less: it leaves when its connections are gone.
+    fn one_less(&mut self, connections: &[u32]) {
+        let serving = self.workers.iter().flatten().filter(|slot| slot.serves()).count();
+        match self.workers.iter().rposition(|slot| slot.as_ref().is_some_and(Slot::serves)) {
+            Some(index) if serving > 1 => {
+                let connections = connections.get(index).copied().unwrap_or(0);
+                let how = if self.moves_connections { "others go on with" } else { "when it is done with" };
+                self.say(
+                    log::Level::Info,
+                    format!("SIGTTOU: worker {index} leaves, {how} its {connections} connections"),
+                );
+                self.ask_to_leave(SlotId::Worker(index), false);
+            }
+            _ => self.say(log::Level::Warn, "SIGTTOU: the last worker stays".to_owned()),
+        }
+    }
+}

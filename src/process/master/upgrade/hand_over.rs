@@ -1,0 +1,141 @@
+//! What one program hands over to the next, and what the two must agree on.
+
+use std::io;
+use std::os::fd::{OwnedFd, RawFd};
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::base::config::Settings;
+use crate::ipc::inherit::Inheritance;
+use crate::ipc::process::Child;
+use crate::process::master::children::Listeners;
+use crate::process::master::error::MasterError;
+use crate::process::master::supervisor::Supervisor;
+use crate::service::entry::Entry;
+use crate::store::connection::PerService;
+use crate::store::instance;
+use crate::store::users::Users;
+
+/// The environment variable that names the descriptor of the [`HandOver`].
+pub const VARIABLE: &str = "VAULT_UPGRADE";
+/// The environment variable by which a new program that cannot go on tells the old one, which it executes again, why.
+pub const RETURNED: &str = "VAULT_UPGRADE_RETURNED";
+/// The option by which a program is asked whether it fits.
+pub const ASK: &str = "--check-upgrade";
+/// Goes up with every change of [`HandOver`].
+pub const VERSION: u32 = 4;
+
+/// What two programs must agree on for one to go on where the other was.
+pub fn layout(services: &[Entry]) -> String {
+    let services = services.iter().map(|service| service.name).collect::<Vec<_>>().join(",");
+    format!("layout {} services {services} hand-over {VERSION}", instance::layout())
+}
+
+/// What the old program leaves to the new one: its state, and names and numbers of what stays open.
+#[derive(Serialize, Deserialize)]
+pub struct HandOver {
+    pub layout: String,
+    pub instance: String,
+    pub boot: u32,
+    pub settings: Settings,
+    /// Who may log in, as the text of a users file; none in demo mode. Should the file be gone, the old program goes on with this.
+    pub users: Option<String>,
+    /// The path by which the program was invoked.
+    pub program: PathBuf,
+    /// The file of the old program.
+    pub old_program: RawFd,
+    pub data_lock: RawFd,
+    pub alive: RawFd,
+    pub wakeups: Vec<RawFd>,
+    pub journal_wakeup: RawFd,
+    pub listeners: ListenersLeft,
+    pub shared_listeners: ListenersLeft,
+    pub workers: Vec<WorkerLeft>,
+    pub journal: Option<ChildLeft>,
+    /// Slot and descriptor of each connection.
+    pub connections: Vec<(u32, RawFd)>,
+    pub supervisor: Supervisor,
+}
+
+pub type ListenersLeft = PerService<Option<RawFd>>;
+
+#[derive(Clone, Copy, Serialize, Deserialize)]
+pub struct ChildLeft {
+    pub pid: i32,
+    pub pidfd: RawFd,
+}
+
+#[derive(Serialize, Deserialize)]
+pub struct WorkerLeft {
+    pub index: usize,
+    pub leaving: bool,
+    pub owes_retraction: bool,
+    pub connections: u32,
+    pub listeners: ListenersLeft,
+    pub process: Option<ProcessLeft>,
+}
+
+#[derive(Clone, Copy, Serialize, Deserialize)]
+pub struct ProcessLeft {
+    pub child: ChildLeft,
+    pub lane: RawFd,
+    pub turns_before: u64,
+}
+
+impl HandOver {
+    /// Every descriptor that stays open.
+    pub fn descriptors(&self) -> impl Iterator<Item = RawFd> {
+        let single = [self.old_program, self.data_lock, self.alive, self.journal_wakeup];
+        let workers = self.workers.iter().flat_map(|worker| {
+            let process = worker.process.iter().flat_map(|process| [process.child.pidfd, process.lane]);
+            worker.listeners.iter().flatten().copied().chain(process)
+        });
+        single
+            .into_iter()
+            .chain(self.wakeups.iter().copied())
+            .chain(self.listeners.iter().chain(&self.shared_listeners).flatten().copied())
+            .chain(workers)
+            .chain(self.journal.iter().map(|child| child.pidfd))
+            .chain(self.connections.iter().map(|(_, socket)| *socket))
+    }
+}
+
+/// What a program that was asked says of itself.
+#[derive(Serialize, Deserialize)]
+pub struct Introduction {
+    pub layout: String,
+    pub version: String,
+    /// Settings that differ and stay as they are, by name.
+    pub stay: Vec<String>,
+}
+
+/// Descriptors that were left, to be owned.
+pub struct Descriptors<'a>(pub &'a mut Inheritance);
+
+impl Descriptors<'_> {
+    pub fn take(&mut self, number: RawFd) -> Result<OwnedFd, MasterError> {
+        self.0.take(number).map_err(|source| MasterError::Io { step: "take over a descriptor", source })
+    }
+
+    pub fn take_listeners(&mut self, left: ListenersLeft) -> Result<Listeners, MasterError> {
+        let mut listeners = Listeners::default();
+        for (listener, number) in listeners.iter_mut().zip(left) {
+            *listener = number.map(|number| self.take(number)).transpose()?;
+        }
+        Ok(listeners)
+    }
+
+    pub fn take_child(&mut self, child: ChildLeft) -> Result<Child, MasterError> {
+        Ok(Child::adopt(child.pid, self.take(child.pidfd)?))
+    }
+}
+
+/// The users file may be what the new program failed of.
+pub fn users_that_were_known(left: &HandOver) -> Result<Users, MasterError> {
+    let Some(text) = &left.users else { return Ok(Users::demo()) };
+    Users::from_text(text).map_err(|(line, why)| MasterError::Io {
+        step: "use the users that were known",
+        source: io::Error::new(io::ErrorKind::InvalidData, format!("line {line}: {why}")),
+    })
+}
