@@ -132,7 +132,7 @@ mod tests {
                           32 24 0:28 / /sys/fs/cgroup/pids rw - cgroup cgroup rw,pids\n";
 
     fn free_of(rooms: &[Capacity]) -> Vec<(u64, u64)> {
-        rooms.iter().map(|room| (capacity.free, capacity.total)).collect()
+        rooms.iter().map(|capacity| (capacity.free, capacity.total)).collect()
     }
 
     #[test]

@@ -157,12 +157,4 @@ mod tests {
         }
         assert!(!is_local(b"\xff"));
     }
-
-    #[test]
-    fn pages_of_the_board_are_told_from_files() {
-        assert_eq!(StatusRoutes::page_of(b"/_vault/ready?x"), Some(&b"/ready"[..]));
-        assert_eq!(StatusRoutes::page_of(b"/_vault?x"), Some(&b""[..]));
-        assert_eq!(StatusRoutes::page_of(b"/_vaults"), None);
-        assert_eq!(StatusRoutes::page_of(b"/"), None);
-    }
 }
