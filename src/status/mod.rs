@@ -19,7 +19,7 @@ pub use readiness::{Unready, readiness};
 pub use sample::Sample;
 pub use view::{View, Watcher};
 
-use crate::service::http::rules::Status;
+use crate::service::http::wire::Status;
 
 /// The statuses of HTTP, in the order in which `instance::stats::WebStats` counts them.
 pub const HTTP_CODES: [u16; Status::ALL.len()] = {

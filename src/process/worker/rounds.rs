@@ -6,9 +6,9 @@ use crate::base::limits::{PARTIAL_FRAME_SECONDS, STOP_DEADLINE_SECONDS};
 use crate::process::worker::guest::Guest;
 use crate::process::worker::{ROUND_NS, Worker};
 use crate::service::bank::session as bank;
-use crate::service::http::rules::Status;
 use crate::service::http::session as web;
 use crate::service::http::session::Stage;
+use crate::service::http::wire::Status;
 use crate::service::visit::{Parting, Place};
 use crate::store::instance::control::WorkerState;
 

@@ -1,4 +1,5 @@
-//! Files, and what is to be seen of the server, by HTTP.
+//! Files, and the status of the instance, over HTTP.
 
 pub mod rules;
 pub mod session;
+pub mod wire;

@@ -2,12 +2,15 @@
 
 use std::ops::Range;
 
-use crate::service::http::rules::{self, Connection, Content, Method, Place, Request, Status, Tail};
+use crate::service::http::rules;
 use crate::service::http::session::board::Board;
 use crate::service::http::session::desk::{Desk, Step};
 use crate::service::http::session::guest::{Asked, Guest, Sending, Source, Stage, Then};
 use crate::service::http::session::library::{Item, Outcome};
 use crate::service::http::session::shelf::Lookup;
+use crate::service::http::wire::{
+    self, ConnectionField, GeneralFields, Method, PageContent, Request, Status, TargetPath,
+};
 use crate::service::visit;
 
 const END_OF_HEAD: &[u8] = b"\r\n\r\n";
@@ -27,8 +30,8 @@ impl Desk {
             connection: request.connection(),
             since_ns,
         };
-        let place = match Place::of(request.target) {
-            Ok(place) => place,
+        let path = match TargetPath::parse(request.target) {
+            Ok(path) => path,
             Err(error) => return self.refuse(guest, asked, request.method, error.status()),
         };
         let page = Board::page_of(request.target);
@@ -44,15 +47,15 @@ impl Desk {
         if let Some(outcome) = guest.told.take() {
             return match &*outcome {
                 Outcome::Found(item) => self.give(guest, asked, request, item, Source::Own(item.clone())),
-                Outcome::Folder => self.redirect(guest, asked, request, &place),
+                Outcome::Folder => self.redirect(guest, asked, request, &path),
                 Outcome::Refused(status) => self.refuse(guest, asked, request.method, *status),
                 Outcome::Same => self.refuse(guest, asked, request.method, Status::InternalError),
             };
         }
         self.key.clear();
         self.key.push(if request.accepts_gzip { b'z' } else { b'-' });
-        self.key.push(if place.is_directory() { b'/' } else { b'-' });
-        self.key.extend_from_slice(place.path());
+        self.key.push(if path.is_directory() { b'/' } else { b'-' });
+        self.key.extend_from_slice(path.path());
         match self.shelf.look(&self.key, Self::reader(guest), self.now_ns, &self.librarians) {
             Lookup::AtHand(hold) => {
                 let item = self.shelf.item(&hold).clone();
@@ -76,12 +79,12 @@ impl Desk {
         self.refuse(guest, asked, method, Status::Unavailable)
     }
 
-    pub(super) fn tail(&self, asked: &Asked) -> Tail<'_> {
+    pub(super) fn general(&self, asked: &Asked) -> GeneralFields<'_> {
         let connection = match asked.then {
-            Then::End => Connection::Ends,
+            Then::End => ConnectionField::Close,
             Then::Next(_) => asked.connection,
         };
-        Tail { date: &self.date.1, connection }
+        GeneralFields { date: &self.date.1, connection }
     }
 
     /// Begins to send a file, or what its conditions make of it.
@@ -93,15 +96,15 @@ impl Desk {
         item: &Item,
         source: Source,
     ) -> Step {
-        let tail = self.tail(&asked);
-        let answer = rules::decide(request.method, &request.conditions, &item.sheet, tail.date);
+        let general = self.general(&asked);
+        let answer = rules::decide(request.method, &request.conditions, &item.representation, general.date);
         let mut text = std::mem::take(&mut guest.spare);
-        let body = answer.write_head(request.method, &item.sheet, &tail, &mut text);
+        let body = answer.write_head(request.method, &item.representation, &general, &mut text);
         asked.status = answer.status();
         let (range, more) = match body {
-            rules::Body::Nothing => (0..0, Vec::new()),
-            rules::Body::Bytes(range) => (range, Vec::new()),
-            rules::Body::Pieces(pieces) => (0..0, pieces),
+            wire::Body::Empty => (0..0, Vec::new()),
+            wire::Body::File(range) => (range, Vec::new()),
+            wire::Body::Multipart(parts) => (0..0, parts),
         };
         guest.stage = Stage::Sending(Box::new(Sending::new(asked, text, source, range, more)));
         Step::Next
@@ -112,11 +115,11 @@ impl Desk {
         guest: &mut Guest,
         mut asked: Asked,
         request: &Request<'_>,
-        place: &Place<'_>,
+        path: &TargetPath<'_>,
     ) -> Step {
         asked.status = Status::MovedPermanently;
         let mut text = std::mem::take(&mut guest.spare);
-        rules::write_redirect(place, request.method, &self.tail(&asked), &mut text);
+        wire::write_redirect(path, request.method, &self.general(&asked), &mut text);
         self.say(guest, asked, text)
     }
 
@@ -125,22 +128,22 @@ impl Desk {
         &mut self,
         guest: &mut Guest,
         mut asked: Asked,
-        content: impl Into<Content>,
+        content: impl Into<PageContent>,
         status: Status,
     ) -> Step {
         asked.status = status;
         let mut text = std::mem::take(&mut guest.spare);
-        rules::write_error(status, content.into(), &self.tail(&asked), &mut text);
+        wire::write_error(status, content.into(), &self.general(&asked), &mut text);
         self.say(guest, asked, text)
     }
 
     /// Begins to send an error that is the last of this connection; whatever it has sent is thrown away.
     pub(super) fn refuse_all(&mut self, guest: &mut Guest, status: Status, unread: &[u8], line: Range<usize>) {
         let since_ns = *guest.asked_ns.get_or_insert(self.now_ns);
-        let (then, connection) = (Then::End, Connection::Ends);
+        let (then, connection) = (Then::End, ConnectionField::Close);
         let (head_bytes, referer, agent) = (unread.len(), 0..0, 0..0);
         let asked = Asked { head_bytes, line, referer, agent, status, then, connection, since_ns };
-        self.refuse(guest, asked, rules::content_for(unread), status);
+        self.refuse(guest, asked, wire::content_for(unread), status);
     }
 
     pub(super) fn say(&mut self, guest: &mut Guest, asked: Asked, text: Vec<u8>) -> Step {

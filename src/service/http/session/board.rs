@@ -6,9 +6,9 @@ use std::os::fd::AsFd;
 
 use crate::base::limits::{STREAM_SHARE, STREAM_UNSENT_BYTES};
 use crate::ipc::files;
-use crate::service::http::rules::{self, Made, Method, Place, Request, Status};
 use crate::service::http::session::desk::{Desk, Step, is_full};
 use crate::service::http::session::guest::{Asked, Guest, Stage, Stream, Then};
+use crate::service::http::wire::{self, Generated, Method, Request, Status, TargetPath};
 use crate::service::visit::Fate;
 use crate::status::{self, Sample, Watcher};
 use crate::store::connection::Service;
@@ -110,10 +110,10 @@ impl Desk {
             return self.refuse(guest, asked, method, Status::Forbidden);
         }
         let policy;
-        let (made, text);
+        let (generated, text);
         match page {
-            b"" => match Place::of(request.target) {
-                Ok(place) => return self.redirect(guest, asked, request, &place),
+            b"" => match TargetPath::parse(request.target) {
+                Ok(path) => return self.redirect(guest, asked, request, &path),
                 Err(error) => return self.refuse(guest, asked, method, error.status()),
             },
             b"/events" if method == Method::Get && self.board.has_enough_streams() => {
@@ -125,24 +125,24 @@ impl Desk {
             }
             b"/events" => {
                 asked.then = Then::End;
-                made = Made { status: Status::Ok, content_type: EVENTS, fields: "", text: None };
+                generated = Generated { status: Status::Ok, content_type: EVENTS, fields: "", text: None };
             }
             b"/" => {
                 policy = format!("Content-Security-Policy: {}\r\n", status::DASHBOARD_POLICY);
                 let (content_type, text) = ("text/html; charset=utf-8", Some(status::DASHBOARD));
-                made = Made { status: Status::Ok, content_type, fields: &policy, text };
+                generated = Generated { status: Status::Ok, content_type, fields: &policy, text };
             }
             page => match self.board.page(page) {
                 None => return self.refuse(guest, asked, method, Status::NotFound),
                 Some((status, content_type, page)) => {
                     text = page;
-                    made = Made { status, content_type, fields: "", text: Some(&text) };
+                    generated = Generated { status, content_type, fields: "", text: Some(&text) };
                 }
             },
         }
-        asked.status = made.status;
+        asked.status = generated.status;
         let mut out = std::mem::take(&mut guest.spare);
-        rules::write_made(&made, method, &self.tail(&asked), &mut out);
+        wire::write_generated(&generated, method, &self.general(&asked), &mut out);
         self.say(guest, asked, out)
     }
 
@@ -151,9 +151,9 @@ impl Desk {
         asked.then = Then::End;
         // Proxies are asked not to collect what is to be seen at once.
         let fields = "X-Accel-Buffering: no\r\n";
-        let made = Made { status: Status::Ok, content_type: EVENTS, fields, text: None };
+        let generated = Generated { status: Status::Ok, content_type: EVENTS, fields, text: None };
         let mut text = Vec::new();
-        rules::write_made(&made, Method::Get, &self.tail(&asked), &mut text);
+        wire::write_generated(&generated, Method::Get, &self.general(&asked), &mut text);
         text.extend_from_slice(b"retry: 1000\n\n");
         if self.board.watcher.is_none() {
             self.board.watcher = Some(Watcher::new(self.board.instance));

@@ -6,7 +6,6 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use crate::base::config;
 use crate::base::limits::{HTTP_STEPS_PER_TURN, RECEIVE_BYTES};
-use crate::service::http::rules::{self, DateText, Rejection, Status};
 use crate::service::http::session::Librarians;
 use crate::service::http::session::answer::place_in;
 use crate::service::http::session::board::Board;
@@ -14,6 +13,7 @@ use crate::service::http::session::guest::{Asked, Guest, Sending, Source, Stage,
 use crate::service::http::session::library::{Done, Item, Job};
 use crate::service::http::session::lines::{self, Lines};
 use crate::service::http::session::shelf::{News, Reader, Shelf};
+use crate::service::http::wire::{self, HttpDate, Rejection, Status};
 use crate::service::visit::{Fate, Parting};
 use crate::store::access_log;
 use crate::store::instance::stats::{BoundStats, WebStats, WorkerStats};
@@ -49,7 +49,7 @@ pub struct Desk {
     /// Whether each connection ends with its next answer.
     pub(super) closing: bool,
     /// The second since 1970, and its text.
-    pub(super) date: (u64, DateText),
+    pub(super) date: (u64, HttpDate),
     /// What was received, out of shared memory.
     unread: Option<Box<[u8; RECEIVE_BYTES]>>,
     /// A key that is looked for.
@@ -75,7 +75,7 @@ impl Desk {
             now_ns: 0,
             board,
             closing: false,
-            date: (0, DateText::of(UNIX_EPOCH)),
+            date: (0, HttpDate::of(UNIX_EPOCH)),
             unread: Some(Box::new([0; RECEIVE_BYTES])),
             key: Vec::new(),
         }
@@ -86,7 +86,7 @@ impl Desk {
         self.now_ns = now_ns;
         self.lines.set_time(now_ns, since_1970.as_millis().try_into().unwrap_or(u64::MAX));
         if self.date.0 != since_1970.as_secs() {
-            self.date = (since_1970.as_secs(), DateText::of(UNIX_EPOCH + since_1970));
+            self.date = (since_1970.as_secs(), HttpDate::of(UNIX_EPOCH + since_1970));
         }
     }
 
@@ -139,7 +139,7 @@ impl Desk {
             guest.partial_since_ns = None;
             return None;
         }
-        match rules::parse(unread) {
+        match wire::parse(unread) {
             Ok(Some(request)) => {
                 guest.partial_since_ns = None;
                 Some(self.answer(guest, &request, unread))

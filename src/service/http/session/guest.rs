@@ -7,8 +7,9 @@ use std::sync::Arc;
 
 use crate::base::limits::{MAX_BODY_BYTES, STREAM_INPUT_BYTES};
 use crate::service::budget::Budget;
-use crate::service::http::rules::{self, Hold, Piece, Status};
+use crate::service::http::rules::CacheHandle;
 use crate::service::http::session::library::{Item, Outcome};
+use crate::service::http::wire::{BodyPart, ConnectionField, Status};
 use crate::service::visit::Visit;
 use crate::store::connection::slot::{Framing, Progress};
 
@@ -102,7 +103,7 @@ pub struct Asked {
     /// What comes after the answer.
     pub then: Then,
     /// What the answer says of the connection, unless it ends.
-    pub connection: rules::Connection,
+    pub connection: ConnectionField,
     /// When it was whole.
     pub since_ns: u64,
 }
@@ -122,7 +123,7 @@ pub struct Sending {
     /// Which of its bytes come behind the text.
     pub range: Range<u64>,
     /// What comes behind these.
-    pub more: std::vec::IntoIter<Piece>,
+    pub more: std::vec::IntoIter<BodyPart>,
     /// Bytes that were sent.
     pub sent: u64,
     /// Up to where the file was in the kernel's memory when it was last asked.
@@ -136,7 +137,7 @@ pub enum Source {
     /// It has none but its text.
     Nowhere,
     /// From the shelf; to be put back.
-    Shelf(Hold),
+    Shelf(CacheHandle),
     /// From a file that is not on the shelf.
     Own(Arc<Item>),
 }

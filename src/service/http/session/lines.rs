@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use crate::base::limits::{ACCESS_LOG_HELD_BYTES, ACCESS_LOG_WAIT_MILLISECONDS};
 use crate::ipc::process::monotonic_ns;
-use crate::service::http::rules::Status;
 use crate::service::http::session::guest::{Asked, Guest};
 use crate::service::http::session::shelf::Reader;
+use crate::service::http::wire::Status;
 use crate::store::access_log::{Entry, Full, Handle, LONGEST_LINE, Stamp};
 use crate::store::instance::stats::BoundStats;
 

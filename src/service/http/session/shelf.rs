@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::service::http::rules::{Cache, Hold};
+use crate::service::http::rules::{Cache, CacheHandle};
 use crate::service::http::session::Librarians;
 use crate::service::http::session::library::{Finding, Item, Job, Key, Outcome};
 use crate::service::pool::Overloaded;
@@ -32,7 +32,7 @@ pub struct Shelved {
 /// What came of asking for a file.
 pub enum Lookup {
     /// It is at hand.
-    AtHand(Hold),
+    AtHand(CacheHandle),
     /// Somebody is at it; the reader is told.
     Awaited,
     /// Too many wait already.
@@ -132,13 +132,13 @@ impl Shelf {
     /// The file that is held.
     #[inline]
     #[must_use]
-    pub fn item(&self, hold: &Hold) -> &Arc<Item> {
+    pub fn item(&self, hold: &CacheHandle) -> &Arc<Item> {
         &self.files.get(hold).item
     }
 
     /// Puts a file back.
     #[inline]
-    pub fn put_back(&mut self, hold: Hold) {
+    pub fn put_back(&mut self, hold: CacheHandle) {
         self.files.release(hold);
     }
 

@@ -2,49 +2,49 @@ use proptest::prelude::*;
 
 use super::*;
 
-use TargetError::{Malformed, Nowhere};
+use TargetError::{Malformed, NotFound};
 
 /// Targets that try to reach something else, and what comes of them: refused, or a path that is only a strange name.
 const ATTEMPTS: &[(&str, Result<&str, TargetError>)] = &[
     // Plain.
-    ("/..", Err(Nowhere)),
-    ("/../", Err(Nowhere)),
-    ("/../etc/passwd", Err(Nowhere)),
-    ("/../../../../../../etc/passwd", Err(Nowhere)),
-    ("/a/..", Err(Nowhere)),
-    ("/a/../b", Err(Nowhere)),
-    ("/a/../../b", Err(Nowhere)),
-    ("/.", Err(Nowhere)),
-    ("/./a", Err(Nowhere)),
-    ("/a/./b", Err(Nowhere)),
-    ("/a/.", Err(Nowhere)),
-    ("/../?a", Err(Nowhere)),
-    ("/a/..?b", Err(Nowhere)),
+    ("/..", Err(NotFound)),
+    ("/../", Err(NotFound)),
+    ("/../etc/passwd", Err(NotFound)),
+    ("/../../../../../../etc/passwd", Err(NotFound)),
+    ("/a/..", Err(NotFound)),
+    ("/a/../b", Err(NotFound)),
+    ("/a/../../b", Err(NotFound)),
+    ("/.", Err(NotFound)),
+    ("/./a", Err(NotFound)),
+    ("/a/./b", Err(NotFound)),
+    ("/a/.", Err(NotFound)),
+    ("/../?a", Err(NotFound)),
+    ("/a/..?b", Err(NotFound)),
     // Absolute, and with empty segments.
-    ("//", Err(Nowhere)),
-    ("//etc/passwd", Err(Nowhere)),
-    ("///etc/passwd", Err(Nowhere)),
-    ("/a//b", Err(Nowhere)),
-    ("/a//", Err(Nowhere)),
-    ("//evil.example/..", Err(Nowhere)),
-    ("//evil.example/%2e%2e", Err(Nowhere)),
+    ("//", Err(NotFound)),
+    ("//etc/passwd", Err(NotFound)),
+    ("///etc/passwd", Err(NotFound)),
+    ("/a//b", Err(NotFound)),
+    ("/a//", Err(NotFound)),
+    ("//evil.example/..", Err(NotFound)),
+    ("//evil.example/%2e%2e", Err(NotFound)),
     ("etc/passwd", Err(Malformed)),
     ("", Err(Malformed)),
     ("*", Err(Malformed)),
     ("?/", Err(Malformed)),
     ("..", Err(Malformed)),
     // Encoded once.
-    ("/%2e%2e", Err(Nowhere)),
-    ("/%2E%2e/etc/passwd", Err(Nowhere)),
-    ("/.%2e/etc/passwd", Err(Nowhere)),
-    ("/%2e./etc/passwd", Err(Nowhere)),
-    ("/%2e", Err(Nowhere)),
-    ("/a/%2e/b", Err(Nowhere)),
-    ("/%2e%2e%2fetc%2fpasswd", Err(Nowhere)),
-    ("/..%2fetc/passwd", Err(Nowhere)),
-    ("/%2fetc/passwd", Err(Nowhere)),
-    ("/a%2Fb", Err(Nowhere)),
-    ("/%2f", Err(Nowhere)),
+    ("/%2e%2e", Err(NotFound)),
+    ("/%2E%2e/etc/passwd", Err(NotFound)),
+    ("/.%2e/etc/passwd", Err(NotFound)),
+    ("/%2e./etc/passwd", Err(NotFound)),
+    ("/%2e", Err(NotFound)),
+    ("/a/%2e/b", Err(NotFound)),
+    ("/%2e%2e%2fetc%2fpasswd", Err(NotFound)),
+    ("/..%2fetc/passwd", Err(NotFound)),
+    ("/%2fetc/passwd", Err(NotFound)),
+    ("/a%2Fb", Err(NotFound)),
+    ("/%2f", Err(NotFound)),
     ("/a/..%3f", Ok("a/..?")),
     // Encoded twice: decoded once.
     ("/%252e%252e", Ok("%2e%2e")),
@@ -53,14 +53,14 @@ const ATTEMPTS: &[(&str, Result<&str, TargetError>)] = &[
     ("/%%32%65", Err(Malformed)),
     ("/..%252f", Ok("..%2f")),
     // Backslashes and Windows.
-    ("/..\\", Err(Nowhere)),
-    ("/..\\..\\etc", Err(Nowhere)),
-    ("/a\\b", Err(Nowhere)),
-    ("/%5c..%5c", Err(Nowhere)),
-    ("/..%5Cetc", Err(Nowhere)),
-    ("/\\evil.example", Err(Nowhere)),
-    ("/%5cevil.example", Err(Nowhere)),
-    ("/C:\\boot.ini", Err(Nowhere)),
+    ("/..\\", Err(NotFound)),
+    ("/..\\..\\etc", Err(NotFound)),
+    ("/a\\b", Err(NotFound)),
+    ("/%5c..%5c", Err(NotFound)),
+    ("/..%5Cetc", Err(NotFound)),
+    ("/\\evil.example", Err(NotFound)),
+    ("/%5cevil.example", Err(NotFound)),
+    ("/C:\\boot.ini", Err(NotFound)),
     ("/C:/boot.ini", Ok("C:/boot.ini")),
     ("/C:..", Ok("C:..")),
     // NUL and control characters.
@@ -102,31 +102,35 @@ const ATTEMPTS: &[(&str, Result<&str, TargetError>)] = &[
     ("/%ef%bc%8e%ef%bc%8e%ef%bc%8fetc", Ok("\u{ff0e}\u{ff0e}\u{ff0f}etc")),
 ];
 
-fn assert_harmless(place: &Place) {
-    let path = place.path();
-    assert!(!path.starts_with(b"/") && !path.ends_with(b"/"), "{place:?}");
-    assert!(!path.contains(&0) && !path.contains(&b'\\') && !path.iter().any(u8::is_ascii_control), "{place:?}");
+fn assert_harmless(parsed: &TargetPath) {
+    let path = parsed.path();
+    assert!(!path.starts_with(b"/") && !path.ends_with(b"/"), "{parsed:?}");
+    assert!(!path.contains(&0) && !path.contains(&b'\\') && !path.iter().any(u8::is_ascii_control), "{parsed:?}");
     let segments: Vec<_> = path.split(|byte| *byte == b'/').collect();
-    assert!(path.is_empty() || segments.iter().all(|segment| !matches!(*segment, b"" | b"." | b"..")), "{place:?}");
-    // What a redirection sends the client to is this very place, and no other server's.
-    let address = place.directory_address();
+    assert!(path.is_empty() || segments.iter().all(|segment| !matches!(*segment, b"" | b"." | b"..")), "{parsed:?}");
+    // What a redirection sends the client to is this very directory, and no other server's.
+    let address = parsed.directory_location();
     assert!(address.starts_with('/') && !address.starts_with("//"), "{address}");
     let (before, query) = address.split_once('?').map_or((&*address, None), |(before, query)| (before, Some(query)));
     assert!(before.ends_with('/') && address.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\'), "{address}");
-    assert_eq!(query.is_some(), !place.query.is_empty());
-    let again = Place::of(address.as_bytes()).expect("an address of our own");
+    assert_eq!(query.is_some(), !parsed.query.is_empty());
+    let again = TargetPath::parse(address.as_bytes()).expect("an address of our own");
     assert_eq!((again.path(), again.is_directory()), (path, true));
-    assert_eq!(again.directory_address(), address);
+    assert_eq!(again.directory_location(), address);
 }
 
 #[test]
 fn every_attempt_stays_below_the_root() {
     for (target, wanted) in ATTEMPTS {
-        let place = Place::of(target.as_bytes());
-        if let Ok(place) = &place {
-            assert_harmless(place);
+        let parsed = TargetPath::parse(target.as_bytes());
+        if let Ok(parsed) = &parsed {
+            assert_harmless(parsed);
         }
-        assert_eq!(place.as_ref().map(Place::path).map_err(|error| *error), wanted.map(str::as_bytes), "{target}");
+        assert_eq!(
+            parsed.as_ref().map(TargetPath::path).map_err(|error| *error),
+            wanted.map(str::as_bytes),
+            "{target}"
+        );
     }
 }
 
@@ -140,9 +144,9 @@ fn overlong_forms_are_bytes_and_no_dots() {
         (b"/\xc0\xae\xc0\xae/a", b"\xc0\xae\xc0\xae/a"),
         (b"/%ff%FE", b"\xff\xfe"),
     ] {
-        let place = Place::of(target).unwrap();
-        assert_harmless(&place);
-        assert_eq!(place.path(), path);
+        let parsed = TargetPath::parse(target).unwrap();
+        assert_harmless(&parsed);
+        assert_eq!(parsed.path(), path);
     }
 }
 
@@ -162,10 +166,10 @@ fn ordinary_targets_are_ordinary_paths() {
         ("/.well-known/x", ".well-known/x", false),
         ("/a:b@c", "a:b@c", false),
     ] {
-        let place = Place::of(target.as_bytes()).unwrap();
-        assert_eq!((place.path(), place.is_directory()), (path.as_bytes(), directory), "{target}");
-        assert_eq!(matches!(place.path, Cow::Borrowed(_)), !target.contains('%'), "{target}");
-        assert_harmless(&place);
+        let parsed = TargetPath::parse(target.as_bytes()).unwrap();
+        assert_eq!((parsed.path(), parsed.is_directory()), (path.as_bytes(), directory), "{target}");
+        assert_eq!(matches!(parsed.path, Cow::Borrowed(_)), !target.contains('%'), "{target}");
+        assert_harmless(&parsed);
     }
 }
 
@@ -186,7 +190,7 @@ fn a_directory_is_sent_to_its_own_address() {
         ("/http:%20", "/http:%20/"),
         ("/%40:a", "/@:a/"),
     ] {
-        assert_eq!(Place::of(target.as_bytes()).unwrap().directory_address(), address, "{target}");
+        assert_eq!(TargetPath::parse(target.as_bytes()).unwrap().directory_location(), address, "{target}");
     }
 }
 
@@ -196,16 +200,16 @@ proptest! {
         "/?([.]|/|%2e|%2F|%25|%5c|%00|\\\\|a|%c0%ae|[?#]|\u{e4}){0,12}",
         "/[ -~]{0,20}",
     ]) {
-        if let Ok(place) = Place::of(target.as_bytes()) {
-            assert_harmless(&place);
+        if let Ok(parsed) = TargetPath::parse(target.as_bytes()) {
+            assert_harmless(&parsed);
         }
     }
 
     #[test]
     fn no_bytes_are_a_panic(mut target: Vec<u8>) {
         target.insert(0, b'/');
-        if let Ok(place) = Place::of(&target) {
-            assert_harmless(&place);
+        if let Ok(parsed) = TargetPath::parse(&target) {
+            assert_harmless(&parsed);
         }
     }
 
@@ -215,7 +219,7 @@ proptest! {
         let possible = !name.iter().any(|byte| byte.is_ascii_control() || matches!(byte, b'/' | b'\\'))
             && name != b"." && name != b"..";
         let target = format!("/{escaped}");
-        let place = Place::of(target.as_bytes());
-        prop_assert_eq!(place.as_ref().ok().map(Place::path), possible.then_some(name.as_slice()));
+        let parsed = TargetPath::parse(target.as_bytes());
+        prop_assert_eq!(parsed.as_ref().ok().map(TargetPath::path), possible.then_some(name.as_slice()));
     }
 }
