@@ -4,16 +4,21 @@ use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 
-use super::HTTP_CODES;
 use crate::service::bank::wire::{Opcode, Status};
+use crate::service::http;
 use crate::store::instance::histogram::Times;
+use crate::store::instance::stats::HTTP_STATUSES;
 
 /// Counters per opcode, in the order of [`Opcode::ALL`].
 pub type ByOpcode<T> = [T; Opcode::ALL.len()];
 /// Counters per status, in the order of [`Status::ALL`].
 pub type ByStatus<T> = [T; Status::ALL.len()];
+/// The statuses of HTTP, in the order in which `WebStats` counts them.
+pub(super) const HTTP_CODES: [u16; http::wire::Status::CODES.len()] = http::wire::Status::CODES;
 /// Counters per status of HTTP, in the order of [`HTTP_CODES`].
 pub type ByCode<T> = [T; HTTP_CODES.len()];
+
+const _: () = assert!(HTTP_CODES.len() <= HTTP_STATUSES);
 
 /// A counter, and how fast it grows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]

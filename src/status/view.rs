@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::activity::Activity;
 use super::events;
-use super::numbers::{self, ByCode, ByOpcode, ByStatus, Percentiles, Rate, ratio};
+use super::numbers::{self, ByCode, ByOpcode, ByStatus, HTTP_CODES, Percentiles, Rate, ratio};
 use super::sample::{Journal, Sample, Summary, Worker};
 use crate::base::vocab::Lsn;
 use crate::store::instance::Instance;
@@ -300,7 +300,7 @@ impl Span<'_> {
     fn web(&self) -> WebView {
         let codes = self.rates(|worker| &worker.web.answers);
         let of_class = |class: u16| {
-            let of_it = super::HTTP_CODES.iter().zip(&codes).filter(|(code, _)| **code / 100 == class);
+            let of_it = HTTP_CODES.iter().zip(&codes).filter(|(code, _)| **code / 100 == class);
             of_it.fold(Rate::default(), |sum, (_, rate)| Rate {
                 total: sum.total + rate.total,
                 per_s: sum.per_s + rate.per_s,

@@ -1,22 +1,19 @@
-//! A sample as Prometheus reads it.
+//! A sample as metrics for Prometheus.
 
 mod exposition;
 
 use std::fmt::Display;
 
-use super::HTTP_CODES;
 use super::bounds::{Bounds, OfService};
+use super::numbers::HTTP_CODES;
 use super::sample::{Journal, Sample, Worker};
 use crate::service::bank::wire::{Opcode, Status};
 use crate::store::instance::histogram::Times;
 use exposition::{Exposition, Label, Type, seconds};
 
-/// The media type of what [`metrics`] gives.
-pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
-
-/// A metric that each worker has one value of: its name, what it is, what it says, and where it stands.
+/// A metric with one value for each worker: its name, type, help and value.
 type OfWorker = (&'static str, Type, &'static str, fn(&Worker) -> u64);
-/// A metric of the journal, likewise.
+/// The same of the journal.
 type OfJournal = (&'static str, Type, &'static str, fn(&Journal) -> u64);
 
 use Type::{Counter, Gauge, Histogram};
@@ -140,7 +137,7 @@ fn instance(out: &mut Exposition, sample: &Sample) {
     out.value(&[], u64::from(sample.stopping));
 }
 
-/// What has one value for each worker and each of something else.
+/// Metrics with one value for each worker and each value of another label.
 fn worker_tables(out: &mut Exposition, workers: &[Worker]) {
     out.metric("vault_connections", Gauge, "Connections that are open.");
     for worker in workers {
@@ -179,7 +176,7 @@ fn worker_tables(out: &mut Exposition, workers: &[Worker]) {
     table(out, ("vault_http_answers_total", "code", "Answers over HTTP."), workers, &HTTP_CODES, |w| &w.web.answers);
 }
 
-/// What each worker has one value of for each service, at its bounds.
+/// A metric of the bounds, with one value for each worker and each service.
 fn by_service(
     out: &mut Exposition,
     name: &'static str,
@@ -212,7 +209,7 @@ fn table<L: Display, const N: usize>(
     }
 }
 
-/// What of each worker is a time.
+/// Times of each worker.
 fn worker_times(out: &mut Exposition, workers: &[Worker]) {
     type OfTime = (&'static str, Type, &'static str, fn(&Worker) -> u64);
     let in_ns: [OfTime; 3] = [

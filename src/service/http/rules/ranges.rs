@@ -1,4 +1,6 @@
 //! Byte ranges (RFC 9110, section 14).
+//!
+//! They are parsed here because the crate `http-range-header` rejects ranges that overlap. Here they are merged.
 
 use std::ops::Range;
 

@@ -1,4 +1,6 @@
 //! The grammar of field values: lists, tokens, weights, entity tags (RFC 9110, section 5.6, 8.8.3, 12.4).
+//!
+//! They are parsed here because the crate `headers` needs a map of all fields, which is allocated for each request.
 
 /// A field that may stand in one line only (RFC 9110, section 5.5).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -1,38 +1,38 @@
-//! The statuses that the file service answers with, and no others (RFC 9110, section 15).
+//! The status codes of this service, and no others (RFC 9110, section 15): there is a counter for each of them.
 
 use std::fmt;
 
-/// What came of a request.
+/// A status code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u16)]
 pub enum Status {
     /// The whole file.
     Ok = 200,
-    /// One range of the file, or several.
+    /// One part of the file, or several.
     PartialContent = 206,
     /// A directory was asked for without its slash.
     MovedPermanently = 301,
-    /// The file is the one that the client has.
+    /// The client has this representation.
     NotModified = 304,
-    /// Not a request, or one that two readers could understand differently.
+    /// A malformed request, or one that two readers could understand differently.
     BadRequest = 400,
-    /// The file exists, and the service may not read it.
+    /// The file exists, and may not be read.
     Forbidden = 403,
-    /// No such file, or a path that names none.
+    /// There is no such file, or the path names none.
     NotFound = 404,
-    /// A method that RFC 9110 or 5789 defines, and files do not have: neither GET nor HEAD.
+    /// A method of RFC 9110 or 5789 but GET and HEAD.
     MethodNotAllowed = 405,
-    /// The request did not come to its end in time.
+    /// The end of the request did not come in time.
     RequestTimeout = 408,
-    /// A chunked body, whose length is not known beforehand.
+    /// A chunked body.
     LengthRequired = 411,
-    /// The file is not the one that the client's condition names.
+    /// A condition of the request is false.
     PreconditionFailed = 412,
     /// A body beyond [`MAX_BODY_BYTES`](crate::base::limits::MAX_BODY_BYTES).
     ContentTooLarge = 413,
     /// A target beyond [`MAX_TARGET_BYTES`](crate::base::limits::MAX_TARGET_BYTES).
     UriTooLong = 414,
-    /// None of the ranges lies in the file.
+    /// None of the ranges can be satisfied.
     RangeNotSatisfiable = 416,
     /// An expectation other than `100-continue`.
     ExpectationFailed = 417,
@@ -40,16 +40,16 @@ pub enum Status {
     HeadTooLarge = 431,
     /// Reading the file failed.
     InternalError = 500,
-    /// A method, or a transfer coding, that this service does not know.
+    /// An unknown method, or a transfer coding below chunked.
     NotImplemented = 501,
-    /// No room for this request now.
+    /// There is no room for this request now.
     Unavailable = 503,
     /// Another major version than 1.
     VersionNotSupported = 505,
 }
 
 impl Status {
-    /// Every status, in the order of the numbers.
+    /// Every status, in the order of the codes. Counters in shared memory stand in the same order.
     pub const ALL: [Status; 20] = [
         Status::Ok,
         Status::PartialContent,
@@ -73,6 +73,17 @@ impl Status {
         Status::VersionNotSupported,
     ];
 
+    /// The codes of [`Status::ALL`].
+    pub const CODES: [u16; Status::ALL.len()] = {
+        let mut codes = [0; Status::ALL.len()];
+        let mut place = 0;
+        while place < codes.len() {
+            codes[place] = Status::ALL[place].code();
+            place += 1;
+        }
+        codes
+    };
+
     /// The three digits as a number.
     #[inline]
     #[must_use]
@@ -80,55 +91,50 @@ impl Status {
         self as u16
     }
 
-    /// The code and the reason phrase, as they stand in a status line: `404 Not Found`.
+    /// The code and the reason phrase as they stand in a status line, such as `404 Not Found`.
     #[must_use]
     pub const fn text(self) -> &'static str {
-        match self {
-            Status::Ok => "200 OK",
-            Status::PartialContent => "206 Partial Content",
-            Status::MovedPermanently => "301 Moved Permanently",
-            Status::NotModified => "304 Not Modified",
-            Status::BadRequest => "400 Bad Request",
-            Status::Forbidden => "403 Forbidden",
-            Status::NotFound => "404 Not Found",
-            Status::MethodNotAllowed => "405 Method Not Allowed",
-            Status::RequestTimeout => "408 Request Timeout",
-            Status::LengthRequired => "411 Length Required",
-            Status::PreconditionFailed => "412 Precondition Failed",
-            Status::ContentTooLarge => "413 Content Too Large",
-            Status::UriTooLong => "414 URI Too Long",
-            Status::RangeNotSatisfiable => "416 Range Not Satisfiable",
-            Status::ExpectationFailed => "417 Expectation Failed",
-            Status::HeadTooLarge => "431 Request Header Fields Too Large",
-            Status::InternalError => "500 Internal Server Error",
-            Status::NotImplemented => "501 Not Implemented",
-            Status::Unavailable => "503 Service Unavailable",
-            Status::VersionNotSupported => "505 HTTP Version Not Supported",
-        }
+        self.texts().0
     }
 
-    /// A sentence for people, for the page that comes with an error or a redirection.
+    /// A sentence for people, for the page that is sent with an error or a redirection.
     #[must_use]
     pub const fn hint(self) -> &'static str {
+        self.texts().1
+    }
+
+    const fn texts(self) -> (&'static str, &'static str) {
         match self {
-            Status::Ok | Status::PartialContent | Status::NotModified => "All is well.",
-            Status::MovedPermanently => "This is a directory: its address ends with a slash.",
-            Status::BadRequest => "The server could not read this request.",
-            Status::Forbidden => "This file is not for reading.",
-            Status::NotFound => "There is nothing at this address.",
-            Status::MethodNotAllowed => "Files can be read here, with GET and HEAD, and nothing else.",
-            Status::RequestTimeout => "The request did not come to its end in time.",
-            Status::LengthRequired => "A request with a body must say how long it is.",
-            Status::PreconditionFailed => "The file is no longer the one that was meant.",
-            Status::ContentTooLarge => "The request's body is too large.",
-            Status::UriTooLong => "The address is too long.",
-            Status::RangeNotSatisfiable => "The file does not reach that far.",
-            Status::ExpectationFailed => "The server cannot do what the request expects of it.",
-            Status::HeadTooLarge => "The request's head is too large.",
-            Status::InternalError => "Reading the file failed.",
-            Status::NotImplemented => "The server does not know the method or the transfer coding of this request.",
-            Status::Unavailable => "The server is busy. Please try again in a moment.",
-            Status::VersionNotSupported => "This server speaks HTTP/1.0 and HTTP/1.1.",
+            Status::Ok => ("200 OK", "All is well."),
+            Status::PartialContent => ("206 Partial Content", "All is well."),
+            Status::MovedPermanently => {
+                ("301 Moved Permanently", "This is a directory: its address ends with a slash.")
+            }
+            Status::NotModified => ("304 Not Modified", "All is well."),
+            Status::BadRequest => ("400 Bad Request", "The server could not read this request."),
+            Status::Forbidden => ("403 Forbidden", "This file is not for reading."),
+            Status::NotFound => ("404 Not Found", "There is nothing at this address."),
+            Status::MethodNotAllowed => {
+                ("405 Method Not Allowed", "Files can be read here, with GET and HEAD, and nothing else.")
+            }
+            Status::RequestTimeout => ("408 Request Timeout", "The request did not come to its end in time."),
+            Status::LengthRequired => ("411 Length Required", "A request with a body must say how long it is."),
+            Status::PreconditionFailed => ("412 Precondition Failed", "The file is no longer the one that was meant."),
+            Status::ContentTooLarge => ("413 Content Too Large", "The request's body is too large."),
+            Status::UriTooLong => ("414 URI Too Long", "The address is too long."),
+            Status::RangeNotSatisfiable => ("416 Range Not Satisfiable", "The file does not reach that far."),
+            Status::ExpectationFailed => {
+                ("417 Expectation Failed", "The server cannot do what the request expects of it.")
+            }
+            Status::HeadTooLarge => ("431 Request Header Fields Too Large", "The request's head is too large."),
+            Status::InternalError => ("500 Internal Server Error", "Reading the file failed."),
+            Status::NotImplemented => {
+                ("501 Not Implemented", "The server does not know the method or the transfer coding of this request.")
+            }
+            Status::Unavailable => ("503 Service Unavailable", "The server is busy. Please try again in a moment."),
+            Status::VersionNotSupported => {
+                ("505 HTTP Version Not Supported", "This server speaks HTTP/1.0 and HTTP/1.1.")
+            }
         }
     }
 }
