@@ -4,6 +4,8 @@
 
 use std::net::Ipv6Addr;
 
+use super::fields::digits;
+
 /// Whether a text is `host` or `host:port`. The host must not be empty, and no user's name may precede it (RFC 9110, section 4.2.1
 /// and 4.2.4). A name may have percent escapes.
 pub(super) fn is_authority(text: &[u8]) -> bool {
@@ -47,13 +49,9 @@ fn is_plain(byte: u8) -> bool {
 
 /// Whether a text is empty, a colon, or a colon and the number of a port.
 fn is_port(text: &[u8]) -> bool {
-    let add = |sum: u16, digit: &u8| match digit {
-        b'0'..=b'9' => sum.checked_mul(10)?.checked_add(u16::from(digit - b'0')),
-        _ => None,
-    };
     match text {
-        [] => true,
-        [b':', digits @ ..] => digits.iter().try_fold(0, add).is_some(),
+        [] | [b':'] => true,
+        [b':', port @ ..] => matches!(digits(port), Some(Some(0..=65_535))),
         _ => false,
     }
 }

@@ -96,8 +96,7 @@ pub fn digits(text: &[u8]) -> Option<Option<u64>> {
     if text.is_empty() || !text.iter().all(u8::is_ascii_digit) {
         return None;
     }
-    let add = |sum: u64, digit: &u8| sum.checked_mul(10)?.checked_add(u64::from(digit - b'0'));
-    Some(text.iter().try_fold(0, add))
+    Some(str::from_utf8(text).ok()?.parse().ok())
 }
 
 /// Whether a text is a token (RFC 9110, section 5.6.2).

@@ -81,8 +81,8 @@ pub fn parse(bytes: &[u8]) -> Result<Option<Request<'_>>, Rejection<'_>> {
     parsed.map_err(|status| Rejection { status, line: first_line(input) })
 }
 
-/// What of its page an error may carry that answers a request of which `bytes` are all that is known. A HEAD must be answered
-/// without a page, so when not even the method is there, there is none.
+/// Whether an error has a page, if `bytes` are all that is known of the request. The response to HEAD must have none, so there is
+/// none before the method is complete.
 #[must_use]
 pub fn content_for(bytes: &[u8]) -> PageContent {
     let input = &bytes[empty_line_before(bytes)..];
