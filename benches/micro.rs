@@ -295,7 +295,7 @@ fn http(criterion: &mut Criterion) {
     };
     let mut cache: Cache<Rc<[u8]>, Representation> = Cache::new(1 << 30);
     for path in (0..FILES).map(|file| format!("static/{file}.html")).chain(["index.html".to_owned()]) {
-        cache.insert(path.as_bytes().into(), Representation::new(metadata(&path)), 4096).expect("it fits");
+        assert!(cache.insert(path.as_bytes().into(), Representation::new(metadata(&path)), 4096), "it fits");
     }
     let date = HttpDate::of(modified);
     let mut out = Vec::with_capacity(1024);

@@ -13,9 +13,9 @@ use crate::store::instance::stats::HTTP_STATUSES;
 pub type ByOpcode<T> = [T; Opcode::ALL.len()];
 /// Counters per status, in the order of [`Status::ALL`].
 pub type ByStatus<T> = [T; Status::ALL.len()];
-/// The statuses of HTTP, in the order in which `WebStats` counts them.
+/// The codes of HTTP, in the order in which `WebStats` counts them.
 pub(super) const HTTP_CODES: [u16; http::wire::Status::CODES.len()] = http::wire::Status::CODES;
-/// Counters per status of HTTP, in the order of [`HTTP_CODES`].
+/// Counters per status of HTTP, in the order of [`CODES`](http::wire::Status::CODES).
 pub type ByCode<T> = [T; HTTP_CODES.len()];
 
 const _: () = assert!(HTTP_CODES.len() <= HTTP_STATUSES);

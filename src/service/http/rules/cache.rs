@@ -30,25 +30,9 @@ impl Drop for CacheHandle {
     }
 }
 
-/// A value that does not fit: it is larger than the bound, or than what the entries in use leave of it.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("an entry of {cost} bytes does not fit into {room} bytes")]
-pub struct NoRoom<V> {
-    /// The value.
-    pub value: V,
-    /// Bytes that the entry would cost.
-    pub cost: u64,
-    /// Bytes that would be free if every entry were evicted that is not in use.
-    pub room: u64,
-}
-
 /// What the cache counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
-    /// Calls of [`Cache::acquire`] that found an entry.
-    pub hits: u64,
-    /// Calls that did not.
-    pub misses: u64,
     /// Entries that were evicted.
     pub evictions: u64,
     /// Bytes that all entries cost now, also those that were replaced and are still in use.
@@ -110,19 +94,18 @@ impl<K: Clone + Eq + Hash, V> Cache<K, V> {
     /// Inserts a value as the one used last. It replaces the value of the key, which is removed also if the new one does not fit.
     /// `bytes` is what key and value refer to; the entry costs [`Cache::OVERHEAD`] more.
     ///
-    /// # Errors
-    /// [`NoRoom`], with the value; then nothing was evicted.
-    pub fn insert(&mut self, key: K, value: V, bytes: u64) -> Result<(), NoRoom<V>> {
-        self.insert_acquired(key, value, bytes).map(|handle| self.release(handle))
+    /// Returns whether it fits. It does not if it is larger than the bound, or than what the entries in use leave of it; then
+    /// nothing is evicted.
+    pub fn insert(&mut self, key: K, value: V, bytes: u64) -> bool {
+        self.insert_acquired(key, value, bytes).map(|handle| self.release(handle)).is_some()
     }
 
     /// The same, and the entry is in use.
-    fn insert_acquired(&mut self, key: K, value: V, bytes: u64) -> Result<CacheHandle, NoRoom<V>> {
+    fn insert_acquired(&mut self, key: K, value: V, bytes: u64) -> Option<CacheHandle> {
         self.remove(&key);
         let cost = bytes.saturating_add(Self::OVERHEAD);
-        let room = self.bound - self.in_use;
-        if cost > room {
-            return Err(NoRoom { value, cost, room });
+        if cost > self.bound - self.in_use {
+            return None;
         }
         while cost > self.bound - self.counters.bytes {
             self.evict_oldest();
@@ -132,7 +115,7 @@ impl<K: Clone + Eq + Hash, V> Cache<K, V> {
         let entry = Entry { key: key.clone(), value, cost, users: 1, mapped: true, newer: NONE, older: NONE };
         let slot = self.slab.insert(entry);
         self.map.insert(key, slot);
-        Ok(CacheHandle { slot })
+        Some(CacheHandle { slot })
     }
 
     /// Looks a value up. Its entry is in use, and not evicted, until it is released.
@@ -140,11 +123,7 @@ impl<K: Clone + Eq + Hash, V> Cache<K, V> {
     where
         K: Borrow<Q>,
     {
-        let Some(&slot) = self.map.get(key) else {
-            self.counters.misses += 1;
-            return None;
-        };
-        self.counters.hits += 1;
+        let slot = *self.map.get(key)?;
         let entry = self.entry(slot);
         entry.users += 1;
         let Entry { users, cost, .. } = *entry;

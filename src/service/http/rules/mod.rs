@@ -10,6 +10,6 @@ mod metadata;
 mod preconditions;
 mod ranges;
 
-pub use cache::{Cache, CacheHandle, Counters, NoRoom};
+pub use cache::{Cache, CacheHandle, Counters};
 pub use decide::decide;
 pub use metadata::{etag, media_type};

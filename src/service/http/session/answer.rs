@@ -32,7 +32,7 @@ impl Desk {
         };
         let path = match TargetPath::parse(request.target) {
             Ok(path) => path,
-            Err(error) => return self.refuse(guest, asked, request.method, error.status()),
+            Err(status) => return self.refuse(guest, asked, request.method, status),
         };
         let page = Board::page_of(request.target);
         if guest.place != visit::Place::Granted && !page.is_some_and(Board::is_vital) {

@@ -114,7 +114,7 @@ impl Desk {
         match page {
             b"" => match TargetPath::parse(request.target) {
                 Ok(path) => return self.redirect(guest, asked, request, &path),
-                Err(error) => return self.refuse(guest, asked, method, error.status()),
+                Err(status) => return self.refuse(guest, asked, method, status),
             },
             b"/events" if method == Method::Get && self.board.has_enough_streams() => {
                 self.bounds.streams_refused.add(1);

@@ -34,4 +34,4 @@ pub use representation::{ETag, Representation, RepresentationMetadata};
 pub use request::{Rejection, Request, content_for, parse};
 pub use response::{Body, BodyPart, FileResponse};
 pub use status::Status;
-pub use target::{TargetError, TargetPath};
+pub use target::TargetPath;

@@ -34,50 +34,30 @@ pub struct TargetPath<'b> {
     query: &'b [u8],
 }
 
-/// Why a target names no file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum TargetError {
-    /// A malformed escape, a control character (also an escaped one), a fragment, or no slash at its beginning.
-    #[error("the target is malformed")]
-    Malformed,
-    /// An empty segment, `.` or `..`, an escaped slash, or a backslash.
-    #[error("the target is not the name of a file")]
-    NotFound,
-}
-
-impl TargetError {
-    /// The status of the response. A path that leads out of the root is answered like a file that does not exist, so that the
-    /// response tells nothing about what is outside.
-    #[must_use]
-    pub fn status(self) -> Status {
-        match self {
-            TargetError::Malformed => Status::BadRequest,
-            TargetError::NotFound => Status::NotFound,
-        }
-    }
-}
-
 impl<'b> TargetPath<'b> {
     /// Parses a target in origin form (`/path?query`). The escapes of the path are decoded once.
     ///
     /// Without escapes the path borrows from the target, and nothing is allocated.
     ///
     /// # Errors
-    /// [`TargetError`]. Dot segments are refused and not resolved: clients resolve them before they send a request (RFC 3986,
-    /// section 5.2.4), so a client that sends them tries to leave the root. Empty segments are refused so that each file has
-    /// one address.
-    pub fn parse(target: &'b [u8]) -> Result<TargetPath<'b>, TargetError> {
+    /// [`Status::BadRequest`]: there is a malformed escape, a control character (also an escaped one) or a fragment, or no slash at
+    /// the beginning. [`Status::NotFound`]: there is an empty segment, `.` or `..`, an escaped slash, or a backslash. That is the
+    /// status of a file that does not exist, too, so that the response tells nothing about what is outside of the root.
+    ///
+    /// Dot segments are refused and not resolved: clients resolve them before they send a request (RFC 3986, section 5.2.4), so a
+    /// client that sends them tries to leave the root. Empty segments are refused so that each file has one address.
+    pub fn parse(target: &'b [u8]) -> Result<TargetPath<'b>, Status> {
         let end = target.iter().position(|byte| matches!(byte, b'?' | b'#')).unwrap_or(target.len());
         if target[end..].contains(&b'#') {
-            return Err(TargetError::Malformed);
+            return Err(Status::BadRequest);
         }
-        let raw = target[..end].strip_prefix(b"/").ok_or(TargetError::Malformed)?;
+        let raw = target[..end].strip_prefix(b"/").ok_or(Status::BadRequest)?;
         let (raw, directory) = match raw.strip_suffix(b"/") {
             Some(before) => (before, true),
             None => (raw, raw.is_empty()),
         };
         if raw.is_empty() && end > 1 {
-            return Err(TargetError::NotFound);
+            return Err(Status::NotFound);
         }
         let path = decode(raw)?;
         check(&path)?;
@@ -116,25 +96,25 @@ impl<'b> TargetPath<'b> {
 /// Decodes the escapes. An escaped slash is refused: it would separate segments for the file system, but does not for the client.
 ///
 /// The crate `percent_encoding` leaves malformed escapes as they are, so they are looked for first.
-fn decode(raw: &[u8]) -> Result<Cow<'_, [u8]>, TargetError> {
+fn decode(raw: &[u8]) -> Result<Cow<'_, [u8]>, Status> {
     for escape in raw.split(|byte| *byte == b'%').skip(1) {
         match escape {
-            [b'2', b'F' | b'f', ..] => return Err(TargetError::NotFound),
+            [b'2', b'F' | b'f', ..] => return Err(Status::NotFound),
             [high, low, ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => (),
-            _ => return Err(TargetError::Malformed),
+            _ => return Err(Status::BadRequest),
         }
     }
     Ok(percent_decode(raw).into())
 }
 
 /// Checks a path as the file system will see it.
-fn check(path: &[u8]) -> Result<(), TargetError> {
+fn check(path: &[u8]) -> Result<(), Status> {
     if path.iter().any(u8::is_ascii_control) {
-        return Err(TargetError::Malformed);
+        return Err(Status::BadRequest);
     }
     let is_wrong = |segment: &[u8]| matches!(segment, b"" | b"." | b"..");
     if path.contains(&b'\\') || (!path.is_empty() && path.split(|byte| *byte == b'/').any(is_wrong)) {
-        return Err(TargetError::NotFound);
+        return Err(Status::NotFound);
     }
     Ok(())
 }
