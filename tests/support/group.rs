@@ -1,6 +1,4 @@
 //! Control groups of a test's own (`cgroups(7)`, version 1 or 2).
-//!
-//! Include it with `#[path = "support/group.rs"] mod group;`, beside `server`.
 
 #![allow(dead_code, reason = "each test program that includes this file uses another part of it")]
 

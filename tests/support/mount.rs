@@ -1,6 +1,4 @@
 //! File systems of a test's own, which only root can make; small enough to be full, or to be shut down as by a loss of power.
-//!
-//! Include it with `#[path = "support/mount.rs"] mod mount;`.
 #![allow(unsafe_code)] // EXT4_IOC_SHUTDOWN has no wrapper.
 #![allow(dead_code, reason = "each test program that includes this file uses another part of it")]
 

@@ -1,6 +1,6 @@
 //! Machines that are short of something: commands in a mount namespace with another /dev/shm, in a control group, under limits.
 //!
-//! Include it with `#[path = "support/narrow.rs"] mod narrow;`, beside `group`. All of it wants root, and the tools of util-linux; without, a test that
+//! All of it wants root, and the tools of util-linux; without, a test that
 //! uses it fails with what they say.
 #![allow(dead_code, reason = "each test program that includes this file uses another part of it")]
 

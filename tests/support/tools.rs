@@ -1,7 +1,5 @@
 //! Programs that a test executes and that are not everywhere. A test without its tool fails, and says what to install: what does not
 //! run must not look as if it had passed.
-//!
-//! Include it with `#[path = "support/tools.rs"] mod tools;`.
 
 use std::process::{Command, Stdio};
 
