@@ -90,6 +90,7 @@ impl Drop for Browser {
 }
 
 #[test]
+#[ignore = "needs chromedriver"]
 fn numbers_move_under_load_and_a_killed_worker_shows_up() {
     let browser = Browser::start(1280, 900);
     let site = Site::with(&[("index.html", b"page")], &["--workers", "2", "--initial-balance", "1000.00"]);
@@ -121,6 +122,7 @@ fn numbers_move_under_load_and_a_killed_worker_shows_up() {
 }
 
 #[test]
+#[ignore = "needs chromedriver"]
 fn a_phone_shows_all_of_it_and_a_lost_server_is_told() {
     let browser = Browser::start(390, 844);
     let mut site = Site::with(&[("index.html", b"page")], &["--workers", "2"]);

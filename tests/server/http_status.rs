@@ -143,6 +143,7 @@ fn a_silent_journal_is_not_ready() {
 
 /// Runs itself again in a network namespace of its own, in which it may have whatever address it likes.
 #[test]
+#[ignore = "needs root, for a network namespace, and ip"]
 fn others_than_this_machine_see_the_files_only() {
     const INSIDE: &str = "VAULT_TEST_INSIDE";
     const ADDRESS: &str = "192.0.2.1";

@@ -112,6 +112,7 @@ fn a_manager_that_does_not_listen_holds_up_nothing() {
 
 /// In a container without an init the server is process 1: the kernel gives it every orphan, and only it can collect them.
 #[test]
+#[ignore = "needs root, for a namespace of processes"]
 fn as_process_1_it_collects_orphans() {
     let home = tempfile::tempdir().unwrap();
     let program = home.path().join("start");

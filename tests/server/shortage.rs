@@ -127,26 +127,31 @@ fn survive_all(calls: &[&str]) {
 }
 
 #[test]
+#[ignore = "needs strace"]
 fn a_process_that_cannot_be_forked_or_watched_is_started_later() {
     survive_all(&["clone,clone3,fork", "pidfd_open"]);
 }
 
 #[test]
+#[ignore = "needs strace"]
 fn a_worker_without_a_lane_is_started_later() {
     survive_all(&["socketpair", "openat", "mmap", "link"]);
 }
 
 #[test]
+#[ignore = "needs strace"]
 fn what_cannot_be_watched_or_collected_at_once_is_later() {
     survive_all(&["epoll_ctl", "waitid"]);
 }
 
 #[test]
+#[ignore = "needs strace"]
 fn connections_that_cannot_be_accepted_or_handed_over_at_once_are_later() {
     survive_all(&["accept4", "sendmsg"]);
 }
 
 #[test]
+#[ignore = "needs strace"]
 fn a_worker_leaves_also_when_its_names_cannot_be_removed() {
     survive_all(&["unlink", "recvmsg"]);
 }
@@ -201,6 +206,7 @@ fn a_master_without_descriptors_keeps_serving_and_replaces_everybody_later() {
 }
 
 #[test]
+#[ignore = "needs root, to make a control group"]
 fn a_full_pids_cgroup_is_survived() {
     let group = Group::new("pids");
     let server = Server::start(&ARGS);
@@ -223,6 +229,7 @@ fn a_full_pids_cgroup_is_survived() {
 
 /// A worker whose threads cannot be started ends, and is tried again; so is a journal process.
 #[test]
+#[ignore = "needs root, to make a control group"]
 fn children_without_threads_are_started_again() {
     let group = Group::new("pids");
     let server = Server::start(&ARGS);

@@ -61,6 +61,7 @@ fn on_shm(mount: &Mount, more: &str) -> Wrapper {
 }
 
 #[test]
+#[ignore = "needs root, to mount a file system"]
 fn a_small_dev_shm_is_refused_and_what_is_proposed_fits() {
     let mount = Mount::tmpfs(64).unwrap();
     refused_and_then_served(
@@ -71,6 +72,7 @@ fn a_small_dev_shm_is_refused_and_what_is_proposed_fits() {
 }
 
 #[test]
+#[ignore = "needs root, to mount a file system"]
 fn what_a_killed_server_left_in_a_small_dev_shm_is_no_reason_to_refuse_the_next() {
     let mount = Mount::tmpfs(64).unwrap();
     let wrapper = on_shm(&mount, "");
@@ -84,6 +86,7 @@ fn what_a_killed_server_left_in_a_small_dev_shm_is_no_reason_to_refuse_the_next(
 }
 
 #[test]
+#[ignore = "needs root, to mount a file system, and mkfs.ext4"]
 fn a_dev_shm_that_cannot_be_written_or_is_no_memory_is_refused() {
     let mount = Mount::tmpfs(64).unwrap();
     let said = refused(&on_shm(&mount, "&& mount -o remount,bind,ro /dev/shm").path(), &ARGS);
@@ -102,18 +105,21 @@ fn a_dev_shm_that_cannot_be_written_or_is_no_memory_is_refused() {
 }
 
 #[test]
+#[ignore = "needs root, to mount a file system"]
 fn a_machine_without_proc_is_refused() {
     let said = refused(&Wrapper::mounted("umount -l /proc", Path::new(MASTER)).path(), &ARGS);
     assert!(said.contains("/proc is not mounted"), "{said}");
 }
 
 #[test]
+#[ignore = "needs root, to make a control group"]
 fn a_memory_control_group_that_is_too_small_is_refused_and_what_is_proposed_fits() {
     let group = Group::of_memory(64 << 20);
     refused_and_then_served(&Wrapper::grouped(&group, Path::new(MASTER)), &["memory control group", "of 64.0 MiB"]);
 }
 
 #[test]
+#[ignore = "needs root, to make a control group"]
 fn too_few_tasks_are_refused_and_what_is_proposed_fits() {
     // Two workers take twelve, one takes eight.
     let group = Group::of_tasks(10);
@@ -178,6 +184,7 @@ fn too_little_address_space_is_refused_and_what_is_proposed_fits() {
 }
 
 #[test]
+#[ignore = "needs root, to be another user"]
 fn a_user_who_may_have_too_few_processes_is_refused() {
     let home = tempfile::tempdir().unwrap();
     fs::set_permissions(home.path(), fs::Permissions::from_mode(0o755)).unwrap();
@@ -193,6 +200,7 @@ fn a_user_who_may_have_too_few_processes_is_refused() {
 }
 
 #[test]
+#[ignore = "needs root, to mount a file system, and strace"]
 fn a_volume_below_one_segment_is_refused_and_what_is_proposed_fits() {
     let mount = Mount::tmpfs(4).unwrap();
     let data = mount.path.join("data");
@@ -209,6 +217,7 @@ fn a_volume_below_one_segment_is_refused_and_what_is_proposed_fits() {
 }
 
 #[test]
+#[ignore = "needs root, to mount a file system"]
 fn places_that_cannot_be_written_are_refused() {
     let mount = Mount::tmpfs(64).unwrap();
     fs::create_dir(mount.path.join("data")).unwrap();

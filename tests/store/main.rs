@@ -7,6 +7,8 @@ mod log_life;
 mod mount;
 #[path = "../support/shelf.rs"]
 mod shelf;
+#[path = "../support/tools.rs"]
+mod tools;
 
 mod access_log;
 mod access_log_deaths;

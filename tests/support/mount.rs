@@ -9,6 +9,8 @@ use std::process::{Command, Stdio};
 
 use tempfile::TempDir;
 
+use crate::tools::must_be_on_demand;
+
 /// A mounted file system, which goes when this does.
 pub struct Mount {
     /// Where it is.
@@ -41,6 +43,7 @@ impl Mount {
     }
 
     fn unmounted() -> Mount {
+        must_be_on_demand();
         let home = tempfile::tempdir().unwrap();
         let path = home.path().join("mounted");
         fs::create_dir(&path).unwrap();

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
 use crate::group::Group;
+use crate::tools::must_be_on_demand;
 
 /// A script that stands for the server's program: it makes its surroundings narrow, then executes the server in its own place, so that
 /// the process id stays.
@@ -28,6 +29,7 @@ impl Wrapper {
     /// Executes `program` in a mount namespace in which `mounts`, a line of shell, was done.
     #[must_use]
     pub fn mounted(mounts: &str, program: &Path) -> Wrapper {
+        must_be_on_demand();
         let inside = format!("{mounts} && exec \"$0\" \"$@\"");
         Wrapper::script(&format!("exec unshare -m sh -c '{inside}' '{}' \"$@\"", program.display()))
     }
