@@ -48,6 +48,7 @@ fn vaultctl(args: &[&str]) -> (i32, String, String) {
 }
 
 #[test]
+#[ignore = "needs root, to give files to another user"]
 fn foreign_objects_in_dev_shm_are_left_alone_with_a_warning() {
     let instance = unused_name();
     let secret = tempfile::NamedTempFile::new().unwrap();
@@ -207,6 +208,7 @@ fn a_start_at_once_after_all_were_killed_comes_up() {
 }
 
 #[test]
+#[ignore = "needs root, to give files to another user"]
 fn a_lock_file_that_somebody_else_has_a_hand_in_is_refused() {
     let (home, data) = used_data();
     let lock = data.join("lock");

@@ -13,6 +13,7 @@ fn demo(mode: &str) -> Output {
 }
 
 #[test]
+#[ignore = "needs ps (Debian: procps)"]
 fn the_golden_mode_prints_the_golden_file() {
     let output = demo("--mode=golden");
     assert!(output.status.success(), "{output:?}");
