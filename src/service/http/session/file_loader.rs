@@ -10,8 +10,8 @@ use std::sync::Arc;
 use crate::base::limits::MAX_CACHED_FILE_BYTES;
 use crate::ipc::files;
 use crate::service::http::rules::{etag, media_type};
-use crate::service::http::wire::{Representation, RepresentationMetadata, Status};
 use crate::service::http::session::built_in;
+use crate::service::http::wire::{Representation, RepresentationMetadata, Status};
 use crate::service::pool::Pool;
 use crate::service::sessions::SessionKey;
 

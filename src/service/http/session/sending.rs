@@ -10,10 +10,10 @@ use std::sync::Arc;
 use crate::base::limits::SENT_BYTES_PER_TURN;
 use crate::ipc::files;
 use crate::service::connection_state::ConnectionState;
-use crate::service::http::wire::BodyPart;
 use crate::service::http::session::file_loader::{Content, Item};
 use crate::service::http::session::handler::{Handler, Step, is_full};
 use crate::service::http::session::session::{Asked, HttpSession, Sending, Source, Stage};
+use crate::service::http::wire::BodyPart;
 
 /// How much of a file is asked after at once whether it is in memory, and is read if it is not.
 const WINDOW: u64 = 1 << 20;
