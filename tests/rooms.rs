@@ -35,6 +35,7 @@ const NEIGHBOURS: &[(&str, &[&str])] = &[
     ("src/service/bank/", SERVICES_SHARE),
     ("src/service/http/", SERVICES_SHARE),
     ("src/service/*.rs", SERVICES_SHARE),
+    ("src/service/table.rs", &["src/service/bank/entry.rs", "src/service/http/entry.rs"]),
     ("src/process/master/", &["src/process/worker/", "src/process/journal/"]),
     ("src/tool/client/", TOOLS_SHARE),
     ("src/tool/vaultctl/", TOOLS_SHARE),
@@ -58,7 +59,7 @@ const BANS: &[Ban] = &[
         who: &["src/process/master/"],
         spared: &[],
         knows: &["src/service/", "src/store/ledger/teller.rs", "src/store/ledger/rules.rs"],
-        but: &["src/service/*.rs", "src/service/bank/users/"],
+        but: SERVICES_SHARE,
         why: "the master reads no byte of a client; it settles and sums up, and moves no money",
     },
     Ban {
@@ -77,8 +78,13 @@ const BANS: &[Ban] = &[
     },
     Ban {
         who: &["src/store/ledger/", "src/service/", "src/status/"],
-        // HISTORY is answered from closed segments.
-        spared: &["src/service/bank/session/errands.rs", "src/service/bank/session/pages.rs"],
+        // HISTORY is answered from the journal's files, which records never change in; and who may log in has a number there.
+        spared: &[
+            "src/service/entry.rs",
+            "src/service/bank/session/bank.rs",
+            "src/service/bank/session/jobs.rs",
+            "src/service/bank/session/statement_page.rs",
+        ],
         knows: &["src/store/journal/"],
         but: &["src/store/journal/record.rs"],
         why: "of the journal they know what a record looks like, not its files",
@@ -91,7 +97,12 @@ const BANS: &[Ban] = &[
         why: "bytes to messages and back is pure: it knows no ledger and no memory",
     },
     Ban {
-        who: &["src/service/http/rules/", "src/service/bank/rules.rs", "src/store/ledger/rules.rs"],
+        who: &[
+            "src/service/http/rules/",
+            "src/service/http/wire/",
+            "src/service/bank/rules.rs",
+            "src/store/ledger/rules.rs",
+        ],
         spared: &[],
         knows: &[
             "ipc/",
@@ -115,6 +126,7 @@ const BANS: &[Ban] = &[
     Ban {
         who: &[
             "src/service/http/rules/",
+            "src/service/http/wire/",
             "src/service/bank/rules.rs",
             "src/store/ledger/rules.rs",
             "src/service/bank/wire/",
@@ -155,41 +167,13 @@ const BANS: &[Ban] = &[
         who: &["bin/"],
         spared: &[],
         knows: &["ipc/", "src/store/", "src/service/", "src/status/"],
-        but: &[],
+        but: &["src/service/table.rs"],
         why: "a door parses arguments, calls what is behind it, and tells the exit code",
     },
 ];
 
 /// TEMPORARY: breaches of the rules above that are being mended; the list may only shrink. File, and what it must not know.
 const BREACHES_TO_MEND: &[(&str, &str)] = &[
-    ("src/process/worker/eviction.rs", "src/service/bank/session/guest.rs"),
-    ("src/process/worker/eviction.rs", "src/service/http/session/guest.rs"),
-    ("src/process/worker/guest.rs", "src/service/bank/session/guest.rs"),
-    ("src/process/worker/guest.rs", "src/service/http/session/guest.rs"),
-    ("src/process/worker/mod.rs", "src/service/bank/session/answer.rs"),
-    ("src/process/worker/mod.rs", "src/service/bank/session/clerks.rs"),
-    ("src/process/worker/mod.rs", "src/service/bank/session/desk.rs"),
-    ("src/process/worker/mod.rs", "src/service/bank/session/errands.rs"),
-    ("src/process/worker/mod.rs", "src/service/bank/session/held.rs"),
-    ("src/process/worker/mod.rs", "src/service/bank/users/mod.rs"),
-    ("src/process/worker/mod.rs", "src/service/http/session/desk.rs"),
-    ("src/process/worker/mod.rs", "src/service/http/session/mod.rs"),
-    ("src/process/worker/reception.rs", "src/service/bank/session/errands.rs"),
-    ("src/process/worker/reception.rs", "src/service/bank/session/guest.rs"),
-    ("src/process/worker/reception.rs", "src/service/bank/users/mod.rs"),
-    ("src/process/worker/reception.rs", "src/service/http/session/guest.rs"),
-    ("src/process/worker/rounds.rs", "src/service/bank/session/guest.rs"),
-    ("src/process/worker/rounds.rs", "src/service/http/rules/status.rs"),
-    ("src/process/worker/rounds.rs", "src/service/http/session/desk.rs"),
-    ("src/process/worker/rounds.rs", "src/service/http/session/guest.rs"),
-    ("src/process/worker/turns.rs", "src/service/bank/session/guest.rs"),
-    ("src/process/worker/turns.rs", "src/service/http/session/desk.rs"),
-    ("src/process/worker/turns.rs", "src/service/http/session/shelf.rs"),
-    ("src/service/http/session/board.rs", "src/status/dashboard.rs"),
-    ("src/service/http/session/board.rs", "src/status/metrics/mod.rs"),
-    ("src/service/http/session/board.rs", "src/status/readiness.rs"),
-    ("src/service/http/session/board.rs", "src/status/sample.rs"),
-    ("src/service/http/session/board.rs", "src/status/view.rs"),
 ];
 
 /// TEMPORARY: of each circle of today one edge, without which it would be none; the list may only shrink.
@@ -258,7 +242,7 @@ const CIRCLES_TO_MEND: &[(&str, &str)] = &[
 /// TEMPORARY: functions that are too long; the list may only shrink.
 const FUNCTIONS_TO_SHORTEN: &[&str] = &[
     "src/process/master/supervisor/tests.rs: perform",
-    "src/service/http/rules/authority.rs: authorities_are_told_from_other_texts",
+    "src/service/http/wire/authority.rs: authorities_are_told_from_other_texts",
     "src/service/http/rules/decide_tests.rs: conditions_take_precedence_as_prescribed",
 ];
 

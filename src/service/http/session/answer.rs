@@ -5,8 +5,8 @@ use std::ops::Range;
 use crate::service::connection_state::Admission;
 use crate::service::http::rules;
 use crate::service::http::session::file_cache::Lookup;
-use crate::service::http::session::file_loader::{Item, LoadOutcome};
 use crate::service::http::session::handler::{Handler, Step};
+use crate::service::http::session::served_file::{LoadOutcome, ServedFile};
 use crate::service::http::session::session::{Asked, HttpSession, Sending, Source, Stage, Then, place_in};
 use crate::service::http::session::status_routes::StatusRoutes;
 use crate::service::http::wire::{
@@ -99,7 +99,7 @@ impl Handler {
         session: &mut HttpSession,
         mut asked: Asked,
         request: &Request<'_>,
-        item: &Item,
+        item: &ServedFile,
         source: Source,
     ) -> Step {
         let general = self.general(&asked);

@@ -12,6 +12,7 @@ mod handler;
 mod http;
 mod log_queue;
 mod sending;
+mod served_file;
 mod session;
 mod status;
 mod status_routes;

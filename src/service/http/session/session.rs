@@ -11,7 +11,7 @@ use crate::ipc::net;
 use crate::service::budget::Budget;
 use crate::service::connection_state::ConnectionState;
 use crate::service::http::rules::CacheHandle;
-use crate::service::http::session::file_loader::{Item, LoadOutcome};
+use crate::service::http::session::served_file::{LoadOutcome, ServedFile};
 use crate::service::http::wire::{BodyPart, ConnectionField, Status};
 use crate::service::session::{Departure, Session, Silence, Silent};
 use crate::service::sessions::SessionKey;
@@ -144,7 +144,7 @@ pub enum Source {
     /// From the cache; to be released.
     Cached(CacheHandle),
     /// From a file that is not on the cache.
-    Own(Arc<Item>),
+    Own(Arc<ServedFile>),
 }
 
 impl HttpSession {
