@@ -141,7 +141,8 @@ if [[ " ${wanted[*]} " == *" 12 "* && -z ${BROKEN:-} ]]; then
     [[ ! -e $programs/master ]] || cp -p "$programs"/{master,client,vaultctl} "$WORK/real"
     cargo test --locked --quiet --features break-it --test break_it || failed+=(tests)
     cp "$programs/master" "$WORK/broken/master"
-    [[ ! -e $WORK/real/master ]] || cp -p "$WORK/real"/* "$programs"
+    # Not into the files that stand there: cargo has them by another name too.
+    [[ ! -e $WORK/real/master ]] || cp -p --remove-destination "$WORK/real"/* "$programs"
     export BROKEN=$WORK/broken/master
 fi
 for lab in "${wanted[@]}"; do
