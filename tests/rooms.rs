@@ -81,7 +81,7 @@ const BANS: &[Ban] = &[
         // HISTORY is answered from the journal's files, which records never change in; and who may log in has a number there.
         spared: &[
             "src/service/entry.rs",
-            "src/service/bank/session/bank.rs",
+            "src/service/bank/session/bank_service.rs",
             "src/service/bank/session/jobs.rs",
             "src/service/bank/session/statement_page.rs",
         ],
@@ -173,8 +173,7 @@ const BANS: &[Ban] = &[
 ];
 
 /// TEMPORARY: breaches of the rules above that are being mended; the list may only shrink. File, and what it must not know.
-const BREACHES_TO_MEND: &[(&str, &str)] = &[
-];
+const BREACHES_TO_MEND: &[(&str, &str)] = &[];
 
 /// TEMPORARY: of each circle of today one edge, without which it would be none; the list may only shrink.
 const CIRCLES_TO_MEND: &[(&str, &str)] = &[

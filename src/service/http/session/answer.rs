@@ -6,8 +6,8 @@ use crate::service::connection_state::Admission;
 use crate::service::http::rules;
 use crate::service::http::session::file_cache::Lookup;
 use crate::service::http::session::handler::{Handler, Step};
+use crate::service::http::session::http_session::{Asked, HttpSession, Sending, Source, Stage, Then, place_in};
 use crate::service::http::session::served_file::{LoadOutcome, ServedFile};
-use crate::service::http::session::session::{Asked, HttpSession, Sending, Source, Stage, Then, place_in};
 use crate::service::http::session::status_routes::StatusRoutes;
 use crate::service::http::wire::{
     self, ConnectionField, GeneralFields, Method, PageContent, Request, Status, TargetPath,

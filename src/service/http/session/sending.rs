@@ -11,8 +11,8 @@ use crate::base::limits::SENT_BYTES_PER_TURN;
 use crate::ipc::files;
 use crate::service::connection_state::ConnectionState;
 use crate::service::http::session::handler::{Handler, Step, is_full};
+use crate::service::http::session::http_session::{Asked, HttpSession, Sending, Source, Stage};
 use crate::service::http::session::served_file::{Content, ServedFile};
-use crate::service::http::session::session::{Asked, HttpSession, Sending, Source, Stage};
 use crate::service::http::wire::BodyPart;
 
 /// How much of a file is asked after at once whether it is in memory, and is read if it is not.

@@ -11,7 +11,7 @@ use crate::service::connection_state::{Admission, ConnectionState, Next};
 use crate::service::entry::Context;
 use crate::service::http::session::file_loader::FileLoader;
 use crate::service::http::session::handler::Handler;
-use crate::service::http::session::session::{HttpSession, Stage};
+use crate::service::http::session::http_session::{HttpSession, Stage};
 use crate::service::http::session::status_routes::StatusRoutes;
 use crate::service::http::wire::Status;
 use crate::service::interface::{Now, Origin, Service};
