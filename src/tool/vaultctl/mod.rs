@@ -120,10 +120,10 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Upgrade(ask) => errand::run(&ask, Errand::Upgrade),
         Command::CrashPoints => crash_points::run(),
     };
-    match done.and_then(|()| output::finish().map_err(Failure::unavailable)) {
+    match done.and_then(|()| output::close_stdout().map_err(Failure::unavailable)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            output::complain("vaultctl", &failure.to_string());
+            output::print_error("vaultctl", &failure.to_string());
             failure.exit_code()
         }
     }
@@ -147,5 +147,5 @@ fn running(name: &InstanceName) -> Result<Instance, Failure> {
 
 /// Writes to the standard output. A reader that has gone, as in `vaultctl journal dump | head`, changes nothing.
 fn say(text: &str) -> Result<(), Failure> {
-    output::say(text).map(drop).map_err(Failure::unavailable)
+    output::print(text).map(drop).map_err(Failure::unavailable)
 }
