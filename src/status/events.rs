@@ -1,4 +1,4 @@
-//! What happened between two samples that people want to be told in words.
+//! Events between two samples, in words.
 
 use super::sample::{Journal, Sample, Worker};
 
@@ -10,7 +10,7 @@ pub(super) fn between(before: &Sample, after: &Sample) -> Vec<String> {
     for worker in &after.workers {
         let earlier = before.workers.iter().find(|earlier| earlier.worker == worker.worker);
         if let Some(event) = of_worker(earlier, worker) {
-            // Which of them went on from which worker is nowhere counted: told once.
+            // Nothing counts which of them went on from which worker, so it is said once.
             let tail = match std::mem::take(&mut went_on) {
                 0 => String::new(),
                 count => format!(", {} went on", plural(count, "connection")),
@@ -52,15 +52,15 @@ fn of_journal(before: &Journal, after: &Journal) -> Vec<String> {
     events
 }
 
-/// What happened at bounds of which people want to know why somebody was sent away, or something is missing.
+/// Events at bounds: connections that were closed or refused, lines that were dropped.
 fn of_bounds(before: &[Worker], after: &[Worker]) -> Vec<String> {
     let since = |count: fn(&Worker) -> u64| {
         let sum = |workers: &[Worker]| workers.iter().map(count).sum::<u64>();
         Some(sum(after).saturating_sub(sum(before))).filter(|&count| count > 0)
     };
-    let evicted = since(|worker| worker.bounds.evicted.bank + worker.bounds.evicted.web);
+    let evicted = since(|worker| worker.services.iter().map(|service| service.evicted).sum());
     let evicted = evicted.map(|count| format!("{} closed to make room", plural(count, "silent connection")));
-    let refused = since(|worker| worker.refused + worker.web.refused);
+    let refused = since(|worker| worker.services.iter().map(|service| service.refused).sum());
     let refused = refused.map(|count| format!("{} turned away: there was no room", plural(count, "connection")));
     let dropped = since(|worker| worker.bounds.log_dropped);
     let dropped =
@@ -91,12 +91,14 @@ fn plural(count: u64, noun: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::status::services::ServiceCounts;
 
     #[test]
     fn what_happened_at_bounds_is_summed_up_over_all_workers() {
         let worker = |evicted, dropped| {
             let mut worker = Worker::default();
-            (worker.bounds.evicted.web, worker.bounds.log_dropped) = (evicted, dropped);
+            worker.services = vec![ServiceCounts { evicted, ..ServiceCounts::default() }];
+            worker.bounds.log_dropped = dropped;
             worker
         };
         let told = |after: [Worker; 2]| of_bounds(&[worker(5, 0), worker(1, 2)], &after);

@@ -1,7 +1,7 @@
-//! What can be seen of a running instance: counters at one moment, what happened between two, and who may be sent there.
+//! What can be seen of a running instance: counters at one moment, what happened between two, and whether it is ready.
 //!
-//! Everything is loaded from shared memory, atomics alone: nobody's lock is taken and nothing is written, so that looking
-//! never holds anybody up. `docs/STATUS.md` describes what is shown, field by field.
+//! Everything is loaded from shared memory, by atomic loads: no lock is taken and nothing is written, so that looking
+//! delays no one. `docs/STATUS.md` describes what is shown, field by field.
 
 pub mod activity;
 pub mod bounds;

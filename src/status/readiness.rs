@@ -8,7 +8,7 @@ use crate::store::instance::Instance;
 use crate::store::instance::control::{Orders, WorkerState};
 use crate::store::ledger::sequencer::JournalState;
 
-/// A journal process that came by so long ago hangs, or its disk does; at rest it comes by four times a second.
+/// A journal process whose heartbeat is older hangs, or its disk does; at rest it beats four times a second.
 const FRESH: Duration = Duration::from_secs(5);
 
 /// Why an instance is not ready.
@@ -24,11 +24,11 @@ pub enum Unready {
     JournalFailed,
     /// The journal process died and its successor is not there yet.
     NoJournalProcess,
-    /// The journal process has not come by for too long.
+    /// The journal process has had no heartbeat for too long.
     JournalSilent,
 }
 
-/// Ready is: a worker serves, the journal, if there is one, is open and its process alive, and nobody has said stop.
+/// Ready means: a worker serves, the journal, if there is one, is open and its process alive, and the instance is not stopping.
 ///
 /// # Errors
 /// Everything that stands against it.
@@ -36,15 +36,15 @@ pub fn readiness(instance: &Instance) -> Result<(), Vec<Unready>> {
     let journal = instance.journal_row();
     let journaled = instance.table().sequencer().is_journaled();
     let state = instance.table().sequencer().state();
-    let silence = Duration::from_nanos(monotonic_ns().saturating_sub(journal.heartbeat_ns()));
-    let serving = instance.workers().iter().any(|row| row.pid() != 0 && row.state() == WorkerState::Serving);
+    let silence = Duration::from_nanos(monotonic_ns().saturating_sub(journal.life.heartbeat_ns()));
+    let serving = instance.workers().iter().any(|row| row.life.pid() != 0 && row.state() == WorkerState::Serving);
     let reasons = [
         (instance.control().orders() != Orders::Serve, Unready::Stopping),
         (!serving, Unready::NoWorker),
         (state == JournalState::NoSpace, Unready::NoSpace),
         (state == JournalState::Failed, Unready::JournalFailed),
-        (journaled && journal.pid() == 0, Unready::NoJournalProcess),
-        (journaled && journal.pid() != 0 && silence > FRESH, Unready::JournalSilent),
+        (journaled && journal.life.pid() == 0, Unready::NoJournalProcess),
+        (journaled && journal.life.pid() != 0 && silence > FRESH, Unready::JournalSilent),
     ];
     let against: Vec<_> = reasons.into_iter().filter(|(holds, _)| *holds).map(|(_, reason)| reason).collect();
     if against.is_empty() { Ok(()) } else { Err(against) }

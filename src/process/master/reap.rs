@@ -56,7 +56,7 @@ impl Driver {
         if let Some(child) = journal.child.take() {
             self.sources.unwatch(child.as_fd());
         }
-        instance.journal_row().set_pid(0);
+        instance.journal_row().life.set_pid(0);
         !journal.has_turned(instance)
     }
 
@@ -66,7 +66,7 @@ impl Driver {
             child.end();
         }
         self.forget_worker(index);
-        self.common.instance.workers()[index].cancel_life();
+        self.common.instance.workers()[index].life.cancel();
     }
 
     /// Ends a journal process that was started and cannot be watched.
@@ -75,10 +75,10 @@ impl Driver {
             child.end();
         }
         self.forget_journal();
-        self.common.instance.journal_row().cancel_life();
+        self.common.instance.journal_row().life.cancel();
     }
 
-    /// Reaps whatever has ended: children whose descriptor has not told yet, a new program that was asked something, and
+    /// Reaps whatever has ended: children whose pidfd was not reported yet, a new program that was asked, and
     /// children of others, which process 1 inherits.
     pub(super) fn reap_all(&mut self, now: u64) {
         for _ in 0..STRANGERS_PER_TURN {
@@ -101,8 +101,8 @@ impl Driver {
         }
     }
 
-    /// Settles what a dead worker left: its operation first, then its connections. `false` while a living worker is mending one of the
-    /// operation's accounts: then this is to be tried again in a moment.
+    /// Settles what a dead worker left: its operation first, then its connections. `false` while a living worker repairs one of the
+    /// operation's accounts; then try again in a moment.
     pub(super) fn settle(&mut self, index: usize) -> bool {
         let instance = self.common.instance;
         let Ok(settled) = repair::settle(instance.table(), index) else { return false };
@@ -117,7 +117,7 @@ impl Driver {
             }
         }
         if settled != Settled::Idle {
-            instance.workers()[index].count_repair();
+            instance.workers()[index].life.count_repair();
         }
         if let Some(slot) = self.workers[index].as_mut() {
             slot.connections = 0;
@@ -140,12 +140,12 @@ impl Driver {
             SlotId::Worker(index) => {
                 if let Some(slot) = self.workers[index].as_mut() {
                     slot.leaving = true;
-                    common.instance.workers()[index].ask_to_leave();
+                    common.instance.workers()[index].life.ask_to_leave();
                     common.wakeups[index].send();
                 }
             }
             SlotId::Journal => {
-                common.instance.journal_row().ask_to_leave();
+                common.instance.journal_row().life.ask_to_leave();
                 common.journal.send();
             }
         }

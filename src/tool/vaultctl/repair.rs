@@ -1,4 +1,4 @@
-//! `vaultctl repair`: goes on with a damaged journal, when somebody has decided to.
+//! `vaultctl repair`: cuts a damaged journal, so that a server can go on with it.
 
 use std::fs::File;
 use std::io::{self, IsTerminal, Write};

@@ -42,7 +42,7 @@ pub enum State {
         /// Whether it is of the program that this process executed before the last upgrade.
         of_old_program: bool,
     },
-    /// A worker has ended, and its operation and its connections are still to be seen to; afterwards the slot is empty.
+    /// A worker has ended, and its operation and its connections are to be settled; then the slot is empty.
     Unsettled {
         /// When its successor is to be started.
         start_at_ns: u64,

@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 
 use super::event::*;
-use super::slot::{Slot, SlotId, State};
+use super::slot::{SlotId, State};
 use super::state::*;
-use crate::base::limits::{MAX_WORKERS, STOP_DEADLINE_SECONDS};
+use crate::base::limits::MAX_WORKERS;
 
 const TIMEOUT_NS: u64 = 10 * SECOND_NS;
 const WORKERS: usize = 3;

@@ -1,4 +1,4 @@
-//! Executing the new program, with all that it is left.
+//! Executing the new program, with all that is handed over.
 
 use std::convert::Infallible;
 use std::ffi::{CString, OsStr, OsString};
@@ -34,7 +34,7 @@ impl<'m> Kept<'m> {
 }
 
 impl Driver {
-    /// Executes the new program; comes back only when that is not possible, with the reason, and then nothing has changed.
+    /// Executes the new program; returns only if that fails, with the reason; then nothing has changed.
     pub fn execute(&mut self) -> String {
         let why = match self.try_to_execute() {
             Err(why) => why,
@@ -62,7 +62,7 @@ impl Driver {
             let (arguments, environment) = words(message.as_raw_fd(), None).map_err(text)?;
             nix::unistd::execve(&path, &arguments, &environment).map_err(|errno| text(errno.into()))
         });
-        // Still here: what was to survive must not leak into programs that this one may start.
+        // It failed: these descriptors must not leak into programs that this one starts.
         let _ = stay(true);
         failed.map_err(|why| format!("{} cannot be executed: {why}", program.path().display()))
     }
@@ -79,7 +79,7 @@ impl Driver {
         self.note_all().1
     }
 
-    /// What stays, by number for the new program, and borrowed for this one. `old_program` is still to be put in.
+    /// What stays, by number for the new program, and borrowed for this one. The caller sets `old_program`.
     fn note_all(&self) -> (HandOver, Vec<BorrowedFd<'_>>) {
         let common = &self.common;
         let mut kept = Kept::default();
@@ -124,8 +124,8 @@ impl Driver {
     }
 }
 
-/// Executes the old program again, from its file, in place of a new one that cannot go on for the reason `why`. Nothing that was left
-/// has been touched. Comes back only if that fails, too.
+/// Executes the old program again, from its file, in place of a new one that cannot go on for the reason `why`. Nothing that was
+/// handed over has changed. Returns only if that fails, too.
 pub fn go_back(left: &HandOver, message: BorrowedFd<'_>, why: &str) -> io::Error {
     let prepared = inherit::close_on_exec(message, false).and_then(|()| words(message.as_raw_fd(), Some(why)));
     match prepared {

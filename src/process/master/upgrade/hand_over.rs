@@ -19,20 +19,20 @@ use crate::store::users::Users;
 
 /// The environment variable that names the descriptor of the [`HandOver`].
 pub const VARIABLE: &str = "VAULT_UPGRADE";
-/// The environment variable by which a new program that cannot go on tells the old one, which it executes again, why.
+/// The environment variable that tells the old program, when the new one cannot go on and executes it again, why.
 pub const RETURNED: &str = "VAULT_UPGRADE_RETURNED";
 /// The option by which a program is asked whether it fits.
 pub const ASK: &str = "--check-upgrade";
 /// Goes up with every change of [`HandOver`].
 pub const VERSION: u32 = 4;
 
-/// What two programs must agree on for one to go on where the other was.
+/// What two programs must agree on for an upgrade.
 pub fn layout(services: &[Entry]) -> String {
     let services = services.iter().map(|service| service.name).collect::<Vec<_>>().join(",");
     format!("layout {} services {services} hand-over {VERSION}", instance::layout())
 }
 
-/// What the old program leaves to the new one: its state, and names and numbers of what stays open.
+/// What the old program hands over: its state, and the numbers of the descriptors that stay open.
 #[derive(Serialize, Deserialize)]
 pub struct HandOver {
     pub layout: String,
@@ -110,7 +110,7 @@ pub struct Introduction {
     pub stay: Vec<String>,
 }
 
-/// Descriptors that were left, to be owned.
+/// Takes ownership of the descriptors that were handed over.
 pub struct Descriptors<'a>(pub &'a mut Inheritance);
 
 impl Descriptors<'_> {
@@ -131,7 +131,7 @@ impl Descriptors<'_> {
     }
 }
 
-/// The users file may be what the new program failed of.
+/// The users as they were. The users file may be why the new program could not go on.
 pub fn users_that_were_known(left: &HandOver) -> Result<Users, MasterError> {
     let Some(text) = &left.users else { return Ok(Users::demo()) };
     Users::from_text(text).map_err(|(line, why)| MasterError::Io {
