@@ -18,8 +18,10 @@ use bank_vault::ipc::robust::{Acquired, RobustMutex};
 use bank_vault::ipc::segment::{self, Segment};
 use bank_vault::ipc::semaphore;
 use bank_vault::service::bank::wire::{Decoder, Frame, Opcode, Request, Response, Step, checksum};
-use bank_vault::service::http::rules::{
-    Answer, Cache, Connection, ContentType, DateText, ETag, Entity, Method, Place, Sheet, Tail, decide, parse,
+use bank_vault::service::http::rules::{Cache, decide, etag, media_type};
+use bank_vault::service::http::wire::{
+    ConnectionField, FileResponse, GeneralFields, HttpDate, Method, Representation, RepresentationMetadata, TargetPath,
+    parse,
 };
 use bank_vault::store::access_log::{AccessLog, Entry, Full, LONGEST_LINE, Target, Writer};
 use bank_vault::store::ledger::teller::Asker;
@@ -283,39 +285,39 @@ const FILES: usize = 1000;
 
 fn http(criterion: &mut Criterion) {
     let modified = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777);
-    let entity = |path: &str| Entity {
+    let metadata = |path: &str| RepresentationMetadata {
         length: 4096,
         modified,
-        etag: ETag::of(modified, 4096, 7, false),
-        content_type: ContentType::of(path.as_bytes()),
+        etag: etag(modified, 4096, 7, false),
+        media_type: media_type(path.as_bytes()),
         gzipped: false,
         varies: false,
     };
-    let mut cache: Cache<Rc<[u8]>, Sheet> = Cache::new(1 << 30);
+    let mut cache: Cache<Rc<[u8]>, Representation> = Cache::new(1 << 30);
     for path in (0..FILES).map(|file| format!("static/{file}.html")).chain(["index.html".to_owned()]) {
-        cache.insert(path.as_bytes().into(), Sheet::of(entity(&path)), 4096).expect("it fits");
+        assert!(cache.insert(path.as_bytes().into(), Representation::new(metadata(&path)), 4096), "it fits");
     }
-    let date = DateText::of(modified);
+    let date = HttpDate::of(modified);
     let mut out = Vec::with_capacity(1024);
     let mut group = criterion.benchmark_group("http");
     for (name, head) in [("parse a browser's head", BROWSER), ("parse wrk's head", WRK)] {
         group.bench_function(name, |bencher| bencher.iter(|| parse(black_box(head.as_bytes())).is_ok()));
     }
     group.bench_function("target to path", |bencher| {
-        bencher.iter(|| Place::of(black_box(b"/static/pictures/landscape.jpg")).is_ok());
+        bencher.iter(|| TargetPath::parse(black_box(b"/static/pictures/landscape.jpg")).is_ok());
     });
     group.bench_function("cache: acquire, release", |bencher| {
         bencher.iter(|| {
-            let hold = cache.acquire(black_box(b"index.html".as_slice())).expect("it is there");
-            cache.release(hold);
+            let handle = cache.acquire(black_box(b"index.html".as_slice())).expect("it is there");
+            cache.release(handle);
         });
     });
-    let sheet = Sheet::of(entity("index.html"));
-    let tail = Tail { date: &date, connection: Connection::Stays };
+    let file = Representation::new(metadata("index.html"));
+    let general = GeneralFields { date: &date, connection: ConnectionField::Omitted };
     group.bench_function("head of a 200", |bencher| {
         bencher.iter(|| {
             out.clear();
-            Answer::Whole.write_head(Method::Get, black_box(&sheet), &tail, &mut out)
+            FileResponse::Full.write_head(Method::Get, black_box(&file), &general, &mut out)
         });
     });
     for (name, head) in [("a browser's request to its head", BROWSER), ("wrk's request to its head", WRK)] {
@@ -323,15 +325,15 @@ fn http(criterion: &mut Criterion) {
         group.bench_function(name, |bencher| {
             bencher.iter(|| {
                 let request = parse(black_box(head.as_bytes())).expect("it is right").expect("it is whole");
-                let place = Place::of(request.target).expect("a path");
-                black_box(place.path());
-                let hold = cache.acquire(black_box(key)).expect("it is there");
-                let sheet = cache.get(&hold);
-                let answer = decide(request.method, &request.conditions, sheet, &date);
+                let path = TargetPath::parse(request.target).expect("a path");
+                black_box(path.path());
+                let handle = cache.acquire(black_box(key)).expect("it is there");
+                let file = cache.get(&handle);
+                let answer = decide(request.method, &request.conditions, file, &date);
                 out.clear();
-                let tail = Tail { date: &date, connection: request.connection() };
-                let body = answer.write_head(request.method, sheet, &tail, &mut out);
-                cache.release(hold);
+                let general = GeneralFields { date: &date, connection: request.connection() };
+                let body = answer.write_head(request.method, file, &general, &mut out);
+                cache.release(handle);
                 body
             });
         });

@@ -1,5 +1,5 @@
-//! Hostile clients of HTTP, and an access log that cannot be written: others are served, health is answered always, memory stays
-//! bounded, and what is done about it is counted. `hostile.rs` has the bank's.
+//! Hostile clients of HTTP, and an access log that cannot be written: others are served, health is always answered, memory stays
+//! bounded, and the countermeasures are counted. `hostile.rs` does the same for the bank.
 
 #[path = "support/crowd.rs"]
 mod crowd;
@@ -24,11 +24,11 @@ use server::await_that;
 use visitor::{Answer, Site, Visitor};
 
 const MODES: [&str; 3] = ["dispatch", "shared", "reuseport"];
-/// Nobody who behaves waits longer. Far more than it takes, since the machine may be busy with other tests.
+/// No other client waits longer. It is far more than it takes, since the machine may be busy with other tests.
 const BEARABLE: Duration = Duration::from_millis(500);
-/// How long a crowd goes on.
+/// How long the attack goes on.
 const A_WHILE: Duration = Duration::from_secs(2);
-/// Bytes of a file, zeros: more than the kernel takes for a client that does not read.
+/// Length of a file of zeros: more than the kernel buffers for a client that does not read.
 const LARGE: u64 = 48 << 20;
 
 fn site(args: &[&str]) -> Site {
@@ -51,7 +51,7 @@ fn evicted(site: &Site) -> u64 {
     counted(site, |stats| &stats.services[1].evicted)
 }
 
-/// A client that asks for something large and reads only the beginning of the answer.
+/// A client that requests a large file and reads only the beginning of the response.
 fn download(site: &Site) -> Visitor {
     let mut visitor = site.visit();
     visitor.send(b"GET /large HTTP/1.1\r\nHost: localhost\r\n\r\n");
@@ -59,16 +59,16 @@ fn download(site: &Site) -> Visitor {
     visitor
 }
 
-/// Reads a download to its end; whether it came whole.
+/// Reads a download to its end; returns whether it is complete.
 fn finish(mut visitor: Visitor) -> bool {
     while !visitor.line().unwrap().is_empty() {}
-    // The last request, so that the end shows.
+    // The last request, so that the end is seen.
     visitor.send(b"GET /_vault/health HTTP/1.0\r\n\r\n");
     let rest = visitor.rest();
     rest.iter().take_while(|byte| **byte == 0).count() as u64 == LARGE
 }
 
-/// The answer to one GET, of somebody who closes then.
+/// The response to a GET, after which the client closes the connection.
 fn get(address: SocketAddr, target: &str) -> std::io::Result<Answer> {
     let stream = TcpStream::connect_timeout(&address, Duration::from_secs(10))?;
     let mut visitor = Visitor::over(stream);
@@ -99,7 +99,7 @@ fn silent_connections_make_room_for_others() {
             assert_eq!(["/_vault/health", "/_vault/ready", "/"].map(|target| status(site.address, target)), [200; 3]);
             assert!(begin.elapsed() < 2 * BEARABLE, "{mode}: {:?}", begin.elapsed());
         }
-        // One after the other they need one place, or a few where one was not free again at once.
+        // One after the other they need one place, or a few if a place is not free again at once.
         assert!((1..=24).contains(&evicted(&site)), "{mode}: {}", evicted(&site));
         assert_eq!(site.server.stats().workers()[0].stats.services[1].refused.get(), 0, "{mode}");
     }
@@ -123,11 +123,11 @@ fn the_idle_go_first_then_who_never_asked_then_who_does_not_finish() {
         downloads.push(download(&site));
         assert!(visitor.is_closed() && evicted(&site) == gone as u64 + 1);
     }
-    // Now there is nobody but those who are in the middle of an answer, and these stay.
+    // Now all connections are in the middle of a response, and these are kept.
     let refused = get(site.address, "/").unwrap();
     assert_eq!((refused.status, refused.field("retry-after")), (503, Some("1")));
     assert_eq!(["/_vault/health", "/_vault/ready"].map(|target| status(site.address, target)), [200; 2]);
-    // Who asks for nothing is told as well.
+    // A client that sends no request gets the response as well.
     assert_eq!(site.visit().read(false).unwrap().status, 503);
     for visitor in downloads {
         assert!(finish(visitor));
@@ -142,7 +142,7 @@ fn health_is_answered_whatever_takes_the_places() {
         let site = site(&["--http-connections", "4", "--workers", "2", "--accept", mode]);
         let downloads: Vec<Visitor> = (0..4).map(|_| download(&site)).collect();
         let address = site.address;
-        // Others come and come, ask for what they do not get, or for nothing.
+        // More and more connect, and send requests that are refused, or none.
         let crowd = Crowd::of(2, || {
             let mut held = VecDeque::new();
             move || {
@@ -184,7 +184,7 @@ fn streams_of_events_take_a_part_of_the_places_only() {
 fn who_sends_what_nobody_wants_delays_nobody_and_is_closed() {
     let site = site(&["--workers", "1"]);
     let address = site.address;
-    // Into a stream of events; behind a request that is refused; and behind the last answer.
+    // During an event stream; after a request that is refused; and after the last response.
     let floods: [&[u8]; 3] = [
         b"GET /_vault/events HTTP/1.1\r\nHost: localhost\r\n\r\n",
         b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 999999999999\r\n\r\n",
@@ -209,7 +209,7 @@ fn who_sends_what_nobody_wants_delays_nobody_and_is_closed() {
     assert!(sent < (STREAM_INPUT_BYTES + (16 << 20)) as u64, "{sent} bytes");
 }
 
-/// Comes, asks for something large, and is gone after the first bytes; its line is as long as a client can make it.
+/// Requests a large file and closes the connection after the first bytes. Its log line is as long as a client can make it.
 fn abort(address: SocketAddr) {
     let Ok(mut stream) = TcpStream::connect_timeout(&address, Duration::from_secs(10)) else { return };
     let filler = "u".repeat(480);
@@ -236,7 +236,7 @@ fn a_log_that_cannot_be_written_costs_lines_and_nothing_else() {
     drop(crowd);
     let grown = memory(worker).saturating_sub(before);
     assert!(grown < 4 << 10, "{grown} KiB more");
-    // Who closes after the answer, and who stays.
+    // One that closes after the response, and one that stays.
     let mut visitor = site.visit();
     let (took, count) = longest(A_WHILE, || {
         assert_eq!((status(address, "/"), visitor.get("/").status), (200, 200));
@@ -246,7 +246,7 @@ fn a_log_that_cannot_be_written_costs_lines_and_nothing_else() {
     assert!(dropped > 1000, "{dropped}");
     await_that("it is said", || site.server.stderr().contains("lines were dropped"));
     assert_eq!(site.server.stderr().matches("lines were dropped").count(), 1, "once in a minute");
-    // What is in memory is written as soon as that can be, and then whatever comes.
+    // The lines in memory are written as soon as possible, and then all others.
     fs::remove_dir(&log).unwrap();
     await_that("it is written again", || {
         fs::read_to_string(&log).is_ok_and(|text| text.len() >= ACCESS_LOG_RING_BYTES / 2)

@@ -1,4 +1,4 @@
-//! Files over HTTP, from a real server.
+//! Files over HTTP from a real server.
 
 #[path = "support/server.rs"]
 mod server;
@@ -18,7 +18,7 @@ use visitor::{Answer, Site, Visitor};
 
 const PAGE: &[u8] = b"<h1>A page</h1>\n";
 
-/// Bytes of which every part is different.
+/// Bytes without a repetition.
 fn pattern(length: usize) -> Vec<u8> {
     (0u32..).flat_map(|word| word.wrapping_mul(2_654_435_761).to_le_bytes()).take(length).collect()
 }
@@ -160,7 +160,7 @@ fn a_changed_file_is_noticed() {
     now_it_is("/page", &|answer| answer.body == b"first");
     fs::write(site.path("page"), "second").unwrap();
     now_it_is("/page", &|answer| answer.body == b"second");
-    // In the way of who is careful: a new file takes the name of the old one.
+    // As it should be done: a new file takes the name of the old one.
     fs::write(site.path("new"), "third!").unwrap();
     fs::rename(site.path("new"), site.path("page")).unwrap();
     now_it_is("/page", &|answer| answer.body == b"third!");
@@ -169,13 +169,13 @@ fn a_changed_file_is_noticed() {
     fs::remove_file(site.path("page")).unwrap();
     now_it_is("/page", &|answer| answer.status == 404);
     now_it_is("/other", &|answer| answer.body.len() == 500_000);
-    // Sent from the open file, which must not become shorter on the way.
+    // It is sent from the open file, which must not become shorter meanwhile.
     fs::write(site.path("new"), pattern(400_000)).unwrap();
     fs::rename(site.path("new"), site.path("other")).unwrap();
     now_it_is("/other", &|answer| answer.body == pattern(400_000));
 }
 
-/// A new version of a site is put in its place; and a folder that is gone is nothing to the bank.
+/// A new version of a site replaces the folder. If the folder is gone, the bank goes on.
 #[test]
 fn the_folder_itself_may_be_replaced_or_be_gone() {
     let site = Site::with(&[("page", b"old")], &["--workers", "1"]);
@@ -212,7 +212,7 @@ fn a_slow_reader_gets_every_byte_and_delays_nobody() {
     }
 }
 
-/// Its parts are read by the library before they are sent.
+/// Threads read its parts before they are sent.
 #[test]
 fn a_file_that_is_not_in_memory_comes_whole() {
     let bytes = pattern(9_000_000);
@@ -259,7 +259,7 @@ fn the_cache_stays_within_its_bound() {
     assert!(web.cache_hits.get() >= 9, "{}", web.cache_hits.get());
 }
 
-/// The worker is halted while the requests come, so that it finds them all at once.
+/// The worker is stopped while the requests arrive, so that it sees all of them at once.
 #[test]
 fn a_full_queue_is_answered_503() {
     let files: Vec<(String, Vec<u8>)> = (0..500).map(|n| (format!("f{n}"), pattern(200_000))).collect();
@@ -285,14 +285,14 @@ fn a_full_queue_is_answered_503() {
 #[test]
 fn connections_beyond_the_bound_are_answered_503_and_leave_the_bank_alone() {
     let site = Site::with(&[("index.html", PAGE)], &["--http-connections", "3", "--workers", "1"]);
-    // More than the kernel takes for a client that does not read.
+    // More than the kernel buffers for a client that does not read.
     fs::File::create(site.path("large")).unwrap().set_len(64 << 20).unwrap();
     let mut guests: Vec<Visitor> = (0..3).map(|_| site.visit()).collect();
     for guest in &mut guests {
         guest.send(b"GET /large HTTP/1.1\r\nHost: vault\r\n\r\n");
         assert_eq!(guest.line().unwrap(), "HTTP/1.1 200 OK");
     }
-    // One that asks, and one that does not.
+    // One sends a request, the other does not.
     let mut one_more = site.visit();
     one_more.send(b"GET / HTTP/1.1\r\nHost: vault\r\n\r\n");
     for mut guest in [one_more, site.visit()] {

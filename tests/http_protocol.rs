@@ -1,4 +1,4 @@
-//! HTTP/1.1 against a real server: what a stream of requests may look like, and what it may not.
+//! HTTP/1.1 with a real server: which streams of requests are accepted, and which are not.
 
 #[path = "support/server.rs"]
 mod server;
@@ -56,8 +56,8 @@ fn bodies_are_skipped_and_bounded() {
     assert!(visitor.is_closed());
 }
 
-/// What two readers can understand differently is understood by none: one answer, and the connection is over. Behind each there is a
-/// request that a reader would find who takes the length for another.
+/// A request that two readers can understand differently gets one response, and the connection is closed. Each is followed by a
+/// request that a reader would see who takes the body for longer or shorter.
 #[test]
 fn nobody_is_smuggled_in() {
     let site = site();
@@ -157,7 +157,7 @@ fn every_answer_has_its_line_in_the_log_with_the_real_address() {
     near.rest();
     visit_from("127.0.0.2", site.address).get("/other.txt");
     let mut lines = site.log(6);
-    // Of two workers; each keeps its order.
+    // Two workers wrote them; the lines of each are in order.
     lines.sort_by_key(|line| line.starts_with("127.0.0.2"));
     let wanted = [
         ("127.0.0.1", "\"GET / HTTP/1.1\" 200 16 \"http://v/\" \"tests/1 \\x22quoted\\x22\" 0."),

@@ -1,5 +1,5 @@
-//! What RFC 9110 (semantics) and RFC 9112 (HTTP/1.1) demand of an origin server that serves files, sentence by sentence: where the
-//! demand stands, what it is, a request that shows it, and what is to come.
+//! The demands of RFC 9110 (semantics) and RFC 9112 (HTTP/1.1) on an origin server that serves files: the section, the demand, a
+//! request that shows it, and the expected response.
 
 #[path = "support/server.rs"]
 mod server;
@@ -12,17 +12,16 @@ use std::time::{Duration, SystemTime};
 
 use visitor::{Answer, Site};
 
-/// The page's bytes.
+/// The bytes of the page.
 const PAGE: &[u8] = b"0123456789";
-/// Its time, and the seconds beside it.
+/// The time of its last change, and the seconds before and after.
 const MODIFIED: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
 
-/// A row of a table: section, demand, request, answer, parted by `::`.
+/// A row of a table: section, demand, request, response, separated by `::`.
 ///
-/// A request's lines are parted by `|`; the empty line at its end goes without saying. `ETAG` and `LONG` stand for the page's tag
-/// and for 7,999 letters. An answer is a status and what holds of it, parted by `; `: a field and its value (`*`: any), `no` and a field,
-/// `body` and the body, `empty` (no byte of a body comes), `closes` (and nothing more comes), `stays` (and the next request is
-/// answered).
+/// The lines of a request are separated by `|`; its last empty line is omitted. `ETAG` and `LONG` stand for the entity tag of the page
+/// and for 7,999 letters. A response is a status and conditions, separated by `; `: a field and its value (`*`: any), `no` and a field,
+/// `body` and the body, `empty` (there is no body), `closes` (and nothing more is sent), `stays` (and the next request is answered).
 type Row<'a> = [&'a str; 4];
 
 const MESSAGES: &str = "
@@ -219,7 +218,7 @@ fn set_time(site: &Site, file: &str, time: SystemTime) {
     file.set_times(FileTimes::new().set_modified(time)).unwrap();
 }
 
-/// What does not hold of an answer, if anything does not.
+/// The conditions that a response does not meet.
 fn faults(answer: &Answer, conditions: &[&str], tag: &str) -> Vec<String> {
     let wrong = |condition: &&&str| match condition.split_once(' ').unwrap_or((condition, "")) {
         ("closes" | "stays" | "empty", "") => false,
@@ -234,7 +233,7 @@ fn faults(answer: &Answer, conditions: &[&str], tag: &str) -> Vec<String> {
     conditions.iter().filter(wrong).map(|condition| (*condition).to_owned()).collect()
 }
 
-/// One row; what is wrong with the answer.
+/// Checks one row; the error says what is wrong with the response.
 fn check(site: &Site, tag: &str, [section, demand, request, wanted]: Row) -> Result<(), String> {
     let lines = request.replace("ETAG", tag).replace("LONG", &"l".repeat(7_999)).replace('|', "\r\n");
     let mut visitor = site.visit();
@@ -242,7 +241,7 @@ fn check(site: &Site, tag: &str, [section, demand, request, wanted]: Row) -> Res
     let of_head = request.trim_start_matches('|').starts_with("HEAD");
     let mut answer = visitor.read(of_head).map_err(|error| format!("RFC {section}, {demand}: {error}"))?;
     let mut conditions: Vec<&str> = wanted.split("; ").collect();
-    // A value may have a semicolon itself.
+    // This value has a semicolon itself.
     if let Some(at) = conditions.iter().position(|part| part.starts_with("charset")) {
         conditions.drain(at - 1..=at);
         conditions.push("content-type: text/javascript; charset=utf-8");
@@ -252,7 +251,7 @@ fn check(site: &Site, tag: &str, [section, demand, request, wanted]: Row) -> Res
     if answer.status.to_string() != status {
         wrong.push(format!("{status}, and not {}", answer.status));
     }
-    // Whatever stands behind an answer that is to be empty would be taken for the next one.
+    // A body that should not be there would be read as the next response.
     if conditions.contains(&"closes") {
         let rest = visitor.rest();
         if !rest.is_empty() {
@@ -299,7 +298,7 @@ fn conditions_and_ranges_hold_as_demanded() {
     check_all(CONDITIONS);
 }
 
-/// A table that is not looked at would hold whatever the server does.
+/// The checks of the tables can fail.
 #[test]
 fn a_wrong_row_is_seen() {
     let site = site();
@@ -308,7 +307,7 @@ fn a_wrong_row_is_seen() {
     for wrong in
         ["404", "200; closes", "200; body x", "200; no etag", "200; allow: *", "200; etag: x", "200; connection: close"]
     {
-        // A connection that stays where it should close is silent for ever.
+        // A connection that should close and does not would be read for ever.
         if !wrong.contains("closes") {
             assert!(check(&site, &tag, ["", "", request, wrong]).is_err(), "{wrong}");
         }
@@ -318,7 +317,7 @@ fn a_wrong_row_is_seen() {
     assert_eq!(check(&site, &tag, ["", "", request, "200; body 0123456789; etag: ETAG; stays"]), Ok(()));
 }
 
-/// RFC 9110, section 8.8.2.1: also if the file's time lies ahead, and whichever worker answers.
+/// RFC 9110, section 8.8.2.1, for a file whose time is in the future, and for each worker.
 #[test]
 fn no_file_is_younger_than_its_answer() {
     let site = site();
@@ -326,7 +325,7 @@ fn no_file_is_younger_than_its_answer() {
     set_time(&site, "page", ahead);
     set_time(&site, "folder/index.html", SystemTime::UNIX_EPOCH - Duration::from_secs(86_400));
     let mut tags = Vec::new();
-    // As many connections as reach both workers, each with what it has at hand of the file.
+    // So many connections that both workers are reached, each with a cache of its own.
     let mut visitors: Vec<_> = (0..4).map(|_| site.visit()).collect();
     for _ in 0..3 {
         for visitor in &mut visitors {
@@ -345,7 +344,7 @@ fn no_file_is_younger_than_its_answer() {
     assert_ne!(modified, MODIFIED);
 }
 
-/// A HEAD that is cut off anywhere, and answered 408, has no page.
+/// A HEAD request that is cut off anywhere, and answered with 408, gets no page.
 #[test]
 fn who_is_not_known_to_want_a_page_gets_none() {
     let site = Site::with(&[("page", PAGE)], &["--http-timeout", "1", "--workers", "1"]);
@@ -364,7 +363,7 @@ fn who_is_not_known_to_want_a_page_gets_none() {
     }
 }
 
-/// Nor has one for which there is no room, whether it was read before that is said or not.
+/// Neither does one for which there is no room, whether it was read before the response or not.
 #[test]
 fn a_head_without_a_place_has_no_page() {
     let large = vec![b'x'; 20_000_000];
@@ -382,7 +381,7 @@ fn a_head_without_a_place_has_no_page() {
     drop(busy);
 }
 
-/// Which fault of a head is answered does not depend on how its bytes come.
+/// If a head has several errors, the status does not depend on the pieces in which it arrives.
 #[test]
 fn a_head_with_two_faults_is_answered_the_same_however_it_is_cut() {
     let site = site();
@@ -400,7 +399,7 @@ fn a_head_with_two_faults_is_answered_the_same_however_it_is_cut() {
         for cut in cuts {
             let mut visitor = site.visit();
             for part in [&head[..cut], &head[cut..]] {
-                // It may have been answered, and the connection closed, already.
+                // The response may have been sent, and the connection closed, already.
                 match std::io::Write::write_all(&mut visitor.stream, part.as_bytes()) {
                     Err(error) if !matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset) => {
                         panic!("{error}")

@@ -1,4 +1,4 @@
-//! What the accounts do: the newest durable records of the journal ring, summed up. No user is named.
+//! The activity of the accounts: a summary of the newest durable records in the journal ring. It names no user.
 
 use std::collections::HashMap;
 
@@ -9,27 +9,27 @@ use crate::base::vocab::{AccountId, Lsn};
 use crate::store::instance::Instance;
 use crate::store::journal::record::{Kind, Record};
 
-/// Records that are looked at most: half a megabyte, a fraction of a millisecond.
+/// The most records that are read: half a megabyte, which takes a fraction of a millisecond.
 const LOOKED_AT: u64 = 4096;
-/// Records among which the busiest accounts are looked for.
+/// Records that the busiest accounts are counted in.
 const BUSIEST_OF: usize = 1024;
 /// Busiest accounts that are shown.
 const BUSIEST: usize = 8;
 /// Operations that are shown one by one.
 const SHOWN: usize = 10;
 
-/// What the accounts did.
+/// The activity of the accounts.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Activity {
     /// Operations that became durable in the interval.
     pub operations: u64,
-    /// The newest of them, which `kinds` is of: all, unless there were very many.
+    /// How many of them, the newest, `kinds` counts: all, unless there were very many.
     pub looked_at: u64,
-    /// What they were, one entry for each kind.
+    /// The operations by their kind.
     pub kinds: [OfKind; 3],
-    /// Records that `busiest` is of, be they of the interval or older.
+    /// How many records `busiest` counts, also older ones than the interval.
     pub busiest_of: usize,
-    /// The accounts that most of those name, the busiest first.
+    /// The accounts that most of these records name, the busiest first.
     pub busiest: Vec<Busy>,
     /// The last operations, the newest first.
     pub last: Vec<Operation>,
@@ -44,18 +44,18 @@ pub struct OfKind {
     pub done: u64,
     /// How many were refused; only refusals of requests with a key are in the journal.
     pub refused: u64,
-    /// What those that were done moved.
+    /// The sum of the amounts of those that were done.
     pub amount_cents: i64,
 }
 
-/// An account that is used much.
+/// A busy account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Busy {
     /// Its number.
     pub account: u32,
     /// Operations that name it.
     pub operations: u64,
-    /// What those that were done moved to it and from it.
+    /// The sum of the amounts of those that were done, to it and from it.
     pub amount_cents: i64,
 }
 
@@ -70,17 +70,16 @@ pub struct Operation {
     pub kind: &'static str,
     /// Whether it was done, and not refused.
     pub done: bool,
-    /// Its account; of a transfer the one that gives.
+    /// The account; of a transfer, the one that is debited.
     pub account: u32,
-    /// Of a transfer the account that takes.
+    /// Of a transfer, the account that is credited.
     pub to: Option<u32>,
-    /// What was asked to be moved.
+    /// The amount of the request.
     pub amount_cents: i64,
 }
 
 impl Activity {
-    /// What became durable after operation `since`, up to operation `until`; `None` where there is no journal, and so no record of
-    /// anything.
+    /// The operations that became durable after operation `since`, up to operation `until`; `None` without a journal.
     #[must_use]
     pub fn between(instance: &Instance, since: Lsn, until: Lsn) -> Option<Activity> {
         let table = instance.table();
@@ -88,12 +87,12 @@ impl Activity {
             return None;
         }
         let oldest = until.0.saturating_sub(LOOKED_AT).max(since.0.min(until.0.saturating_sub(BUSIEST_OF as u64)));
-        // From the newest backwards, up to one whose place is another's by now.
+        // From the newest backwards, until one is overwritten.
         let records = (oldest + 1..=until.0).rev().map_while(|lsn| table.recent_record(Lsn(lsn)));
         Some(Activity::of(records, since, until))
     }
 
-    /// Sums up records that come newest first, of which those after `since`, up to `until`, are of the interval.
+    /// Sums up records, the newest first. Those after `since`, up to `until`, belong to the interval.
     fn of(records: impl Iterator<Item = Record>, since: Lsn, until: Lsn) -> Activity {
         let mut activity = Activity { operations: until.0.saturating_sub(since.0), ..Activity::default() };
         for (of_kind, kind) in activity.kinds.iter_mut().zip([Kind::Deposit, Kind::Withdraw, Kind::Transfer]) {

@@ -1,10 +1,10 @@
-//! The dashboard's page, and what a browser may do with it.
+//! The page of the dashboard, and what a browser may do with it.
 
-/// The dashboard: one page without anything from elsewhere, which draws what it reads from `/_vault/events`.
+/// The dashboard: one page that draws what it reads from `/_vault/events`, and needs nothing from elsewhere.
 pub const DASHBOARD: &str = include_str!("dashboard.html");
 
-/// The `Content-Security-Policy` that goes with [`DASHBOARD`]: this script and this style, by their hashes, the events of the
-/// server that it came from, and nothing else.
+/// The `Content-Security-Policy` of [`DASHBOARD`]: it allows this script and this style by their hashes, the events of the server that
+/// sent the page, and nothing else.
 pub const DASHBOARD_POLICY: &str = concat!(
     "default-src 'none'; ",
     "script-src 'sha256-ZNSz+F/sXwJPq819ZjAsB/0wzfmhr+0Do4TDmD0MQ58='; ",
@@ -19,7 +19,7 @@ mod tests {
 
     use super::*;
 
-    /// What stands between the one opening and the one closing tag.
+    /// The text between the only opening and the only closing tag.
     fn inside(tag: &str) -> &'static str {
         let (_, rest) = DASHBOARD.split_once(&format!("<{tag}>")).unwrap();
         let (inside, rest) = rest.split_once(&format!("</{tag}>")).unwrap();

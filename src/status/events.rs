@@ -1,8 +1,8 @@
-//! Events between two samples, in words.
+//! What happened between two samples, in words.
 
 use super::sample::{Journal, Sample, Worker};
 
-/// Every death, return and change of state that shows between the two, in the order of the processes.
+/// Every death, restart and change of state between the two, in the order of the processes.
 pub(super) fn between(before: &Sample, after: &Sample) -> Vec<String> {
     let mut events = Vec::new();
     let resumed = |sample: &Sample| sample.workers.iter().map(|worker| worker.resumed).sum::<u64>();
@@ -10,7 +10,7 @@ pub(super) fn between(before: &Sample, after: &Sample) -> Vec<String> {
     for worker in &after.workers {
         let earlier = before.workers.iter().find(|earlier| earlier.worker == worker.worker);
         if let Some(event) = of_worker(earlier, worker) {
-            // Nothing counts which of them went on from which worker, so it is said once.
+            // It is not counted which connection continued from which worker, so the first event names all of them.
             let tail = match std::mem::take(&mut went_on) {
                 0 => String::new(),
                 count => format!(", {} went on", plural(count, "connection")),
@@ -52,7 +52,7 @@ fn of_journal(before: &Journal, after: &Journal) -> Vec<String> {
     events
 }
 
-/// Events at bounds: connections that were closed or refused, lines that were dropped.
+/// What happened at bounds: it explains why a client was turned away, or why lines are missing.
 fn of_bounds(before: &[Worker], after: &[Worker]) -> Vec<String> {
     let since = |count: fn(&Worker) -> u64| {
         let sum = |workers: &[Worker]| workers.iter().map(count).sum::<u64>();
@@ -68,7 +68,7 @@ fn of_bounds(before: &[Worker], after: &[Worker]) -> Vec<String> {
     [evicted, refused, dropped].into_iter().flatten().collect()
 }
 
-/// What became of a process: its pid and lives, those later, and whether one died in between.
+/// What happened to a process, by its pid and number of starts before and after, and whether it died in between.
 fn of_process((pid, lives): (u32, u32), (now, lives_now): (u32, u32), died: bool) -> Option<String> {
     let ended = if died { "died" } else { "left as it was asked to" };
     match (pid, now) {

@@ -1,7 +1,7 @@
-//! What can be seen of a running instance: counters at one moment, what happened between two, and whether it is ready.
+//! What can be seen of a running instance: its counters at one moment, the changes between two moments, and whether it is ready.
 //!
-//! Everything is loaded from shared memory, by atomic loads: no lock is taken and nothing is written, so that looking
-//! delays no one. `docs/STATUS.md` describes what is shown, field by field.
+//! Everything is loaded from shared memory with atomic operations. No lock is taken and nothing is written, so that looking
+//! delays nobody. `docs/STATUS.md` describes every field.
 
 pub mod activity;
 pub mod bounds;

@@ -1,33 +1,24 @@
-//! Numbers as they are shown: rates, percentiles, and tables of counters under their names.
+//! Numbers as they are shown: rates, percentiles, and tables of named counters.
 
 use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 
 use crate::service::bank::wire::{Opcode, Status};
-use crate::service::http::rules as http;
+use crate::service::http;
 use crate::store::instance::histogram::Times;
 use crate::store::instance::stats::HTTP_STATUSES;
-
-/// The statuses of HTTP, in the order in which `instance::stats::WebStats` counts them.
-pub const HTTP_CODES: [u16; http::Status::ALL.len()] = {
-    let mut codes = [0; http::Status::ALL.len()];
-    let mut place = 0;
-    while place < codes.len() {
-        codes[place] = http::Status::ALL[place].code();
-        place += 1;
-    }
-    codes
-};
-
-const _: () = assert!(HTTP_CODES.len() <= HTTP_STATUSES);
 
 /// Counters per opcode, in the order of [`Opcode::ALL`].
 pub type ByOpcode<T> = [T; Opcode::ALL.len()];
 /// Counters per status, in the order of [`Status::ALL`].
 pub type ByStatus<T> = [T; Status::ALL.len()];
-/// Counters per status of HTTP, in the order of [`HTTP_CODES`].
+/// The codes of HTTP, in the order in which `WebStats` counts them.
+pub(super) const HTTP_CODES: [u16; http::wire::Status::CODES.len()] = http::wire::Status::CODES;
+/// Counters per status of HTTP, in the order of [`CODES`](http::wire::Status::CODES).
 pub type ByCode<T> = [T; HTTP_CODES.len()];
+
+const _: () = assert!(HTTP_CODES.len() <= HTTP_STATUSES);
 
 /// A counter, and how fast it grows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
@@ -50,12 +41,12 @@ impl Rate {
     }
 }
 
-/// Percentiles of times, in microseconds; a percentile is at most an eighth too high, and never too low.
+/// Percentiles of times, in microseconds. A percentile is never too low, and at most an eighth too high.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct Percentiles {
-    /// How many times these are of.
+    /// How many times were measured.
     pub count: u64,
-    /// The mean; `None`, as all others, where there are none.
+    /// The mean; like all others `None` if nothing was measured.
     pub mean_us: Option<f64>,
     /// Half are not longer.
     pub p50_us: Option<f64>,
@@ -85,7 +76,7 @@ impl From<&Times> for Percentiles {
     }
 }
 
-/// The time from one moment to another, nanoseconds both; 0 where the other was earlier.
+/// Milliseconds between two moments in nanoseconds; 0 if the second is later.
 #[must_use]
 pub fn milliseconds(now_ns: u64, since_ns: u64) -> u64 {
     now_ns.saturating_sub(since_ns) / 1_000_000
@@ -95,7 +86,7 @@ pub(super) fn microseconds(ns: u64) -> f64 {
     Duration::from_nanos(ns).as_secs_f64() * 1e6
 }
 
-/// How many times `whole` is in `part`; 0 for nothing of nothing.
+/// The quotient of the two; 0 if both are 0.
 #[must_use]
 #[allow(clippy::cast_precision_loss, reason = "for show: exact up to 2^53")]
 pub fn ratio(part: u64, whole: u64) -> f64 {
@@ -116,9 +107,9 @@ pub(super) fn by_opcode<S: Serializer, T: Serialize>(counts: &ByOpcode<T>, seria
     serializer.collect_map(Opcode::ALL.iter().map(|opcode| opcode.name()).zip(counts))
 }
 
-/// What a table of counters leaves out.
+/// A counter that a table leaves out if it is zero.
 pub(super) trait Counted {
-    /// Whether it was never counted.
+    /// Whether it is zero.
     fn is_nothing(&self) -> bool;
 }
 
@@ -134,7 +125,7 @@ impl Counted for Rate {
     }
 }
 
-/// Every status that was ever given, under its name.
+/// Every status that was ever sent, under its name.
 pub(super) fn by_status<S: Serializer, T: Serialize + Counted>(
     counts: &ByStatus<T>,
     serializer: S,
@@ -143,7 +134,7 @@ pub(super) fn by_status<S: Serializer, T: Serialize + Counted>(
     serializer.collect_map(given.filter(|(_, count)| !count.is_nothing()))
 }
 
-/// Every status of HTTP that was ever given, under its three digits.
+/// Every status of HTTP that was ever sent, under its code.
 pub(super) fn by_code<S: Serializer, T: Serialize + Counted>(
     counts: &ByCode<T>,
     serializer: S,

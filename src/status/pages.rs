@@ -1,7 +1,7 @@
 //! The pages that show the instance, which the HTTP service serves below `/_vault`.
 
 use super::dashboard::{DASHBOARD, DASHBOARD_POLICY};
-use super::metrics::{self, metrics};
+use super::metrics::metrics;
 use super::readiness::readiness;
 use super::sample::Sample;
 use super::view::Watcher;
@@ -30,7 +30,7 @@ impl StatusPages for Pages {
                 StatusPage { policy: Some(DASHBOARD_POLICY), ..page("text/html; charset=utf-8", DASHBOARD.to_owned()) }
             }
             b"/stats.json" => page("application/json", sample().json()),
-            b"/metrics" => page(metrics::CONTENT_TYPE, metrics(&sample())),
+            b"/metrics" => page("text/plain; version=0.0.4; charset=utf-8", metrics(&sample())),
             b"/health" => page(TEXT, "alive\n".to_owned()),
             b"/ready" => match readiness(self.instance) {
                 Ok(()) => page(TEXT, "ready\n".to_owned()),

@@ -8,30 +8,30 @@ use crate::store::instance::Instance;
 use crate::store::instance::control::{Orders, WorkerState};
 use crate::store::ledger::sequencer::JournalState;
 
-/// A journal process whose heartbeat is older hangs, or its disk does; at rest it beats four times a second.
+/// If the last heartbeat of the journal process is older, then it hangs, or its disk does. At rest it beats four times a second.
 const FRESH: Duration = Duration::from_secs(5);
 
 /// Why an instance is not ready.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unready {
-    /// It is on its way out.
+    /// It is stopping.
     Stopping,
-    /// No worker is in its loop.
+    /// No worker is in its event loop.
     NoWorker,
-    /// The disk is full: nothing that moves money is taken.
+    /// The disk is full: requests that move money are refused.
     NoSpace,
-    /// The disk failed: nothing becomes durable any more.
+    /// The disk failed: nothing becomes durable.
     JournalFailed,
-    /// The journal process died and its successor is not there yet.
+    /// The journal process died, and is not restarted yet.
     NoJournalProcess,
-    /// The journal process has had no heartbeat for too long.
+    /// The last heartbeat of the journal process is too old.
     JournalSilent,
 }
 
-/// Ready means: a worker serves, the journal, if there is one, is open and its process alive, and the instance is not stopping.
+/// An instance is ready if it is not stopping, a worker serves, and the journal, if there is one, is open and its process alive.
 ///
 /// # Errors
-/// Everything that stands against it.
+/// Every reason why it is not.
 pub fn readiness(instance: &Instance) -> Result<(), Vec<Unready>> {
     let journal = instance.journal_row();
     let journaled = instance.table().sequencer().is_journaled();

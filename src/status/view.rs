@@ -1,10 +1,10 @@
-//! What happened between two samples: rates, percentiles, the share of each worker.
+//! What happened between two moments, as people want to see it: rates, percentiles, shares.
 
 use serde::Serialize;
 
 use super::activity::Activity;
 use super::events;
-use super::numbers::{self, ByCode, ByOpcode, ByStatus, Percentiles, Rate, ratio};
+use super::numbers::{self, ByCode, ByOpcode, ByStatus, HTTP_CODES, Percentiles, Rate, ratio};
 use super::sample::{Journal, Sample, Summary, Worker};
 use super::services::BANK;
 use crate::base::vocab::Lsn;
@@ -20,7 +20,7 @@ pub struct View {
     pub seconds: f64,
     /// Whether the master waits for room in a lane.
     pub accept_paused: bool,
-    /// Whether the instance is on its way out.
+    /// Whether the instance is stopping.
     pub stopping: bool,
     /// What the bank did.
     pub bank: BankView,
@@ -30,7 +30,7 @@ pub struct View {
     pub workers: Vec<WorkerView>,
     /// The journal.
     pub journal: JournalView,
-    /// What died, and what became of it.
+    /// Processes that died, and the consequences.
     pub crashes: Crashes,
     /// What the accounts did; `None` without a journal, or where it was not looked at.
     pub activity: Option<Activity>,
@@ -84,7 +84,7 @@ pub struct WebView {
     pub cache_hits: Rate,
     /// Requests that it did not.
     pub cache_misses: Rate,
-    /// The part of hits, 0 to 1; `None` where nothing was asked for.
+    /// The share of hits, 0 to 1; `None` if nothing was requested.
     pub cache_hit_rate: Option<f64>,
     /// Files put out for others.
     pub cache_evictions: Rate,
@@ -127,7 +127,7 @@ pub struct WorkerView {
     pub requests: Rate,
     /// Answers over HTTP.
     pub web_answers: Rate,
-    /// Its part of all that the workers did in the interval, 0 to 1.
+    /// Its share of the work of all workers in the interval, 0 to 1.
     pub share: f64,
     /// Connections that it took over from others.
     pub resumed: Rate,
@@ -178,7 +178,7 @@ pub struct JournalView {
     pub key_window: u64,
 }
 
-/// What died since the instance began, and what became of it.
+/// Processes that died since the instance began, and the consequences.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Crashes {
     /// Processes, the journal's too, that ended and were replaced, also those that were asked to.
@@ -189,7 +189,7 @@ pub struct Crashes {
     pub resumed: u64,
 }
 
-/// Takes a view each time that it is asked, of what happened since the last.
+/// Takes views, each of what happened since the one before.
 #[derive(Debug)]
 pub struct Watcher {
     before: Sample,
@@ -202,7 +202,7 @@ impl Watcher {
         Watcher { before: Sample::take(instance) }
     }
 
-    /// What happened since this was last asked.
+    /// What happened since the last call.
     #[must_use]
     pub fn look(&mut self, instance: &Instance) -> View {
         let after = Sample::take(instance);
@@ -215,7 +215,7 @@ impl Watcher {
 }
 
 impl View {
-    /// What happened between two samples of one instance, but for what the accounts did.
+    /// What happened between two samples of one instance, without the activity of the accounts.
     #[must_use]
     pub fn between(before: &Sample, after: &Sample) -> View {
         let seconds = std::time::Duration::from_nanos(after.taken_ns.saturating_sub(before.taken_ns)).as_secs_f64();
@@ -300,7 +300,7 @@ impl Span<'_> {
     fn web(&self) -> WebView {
         let codes = self.rates(|worker| &worker.web.answers);
         let of_class = |class: u16| {
-            let of_it = numbers::HTTP_CODES.iter().zip(&codes).filter(|(code, _)| **code / 100 == class);
+            let of_it = HTTP_CODES.iter().zip(&codes).filter(|(code, _)| **code / 100 == class);
             of_it.fold(Rate::default(), |sum, (_, rate)| Rate {
                 total: sum.total + rate.total,
                 per_s: sum.per_s + rate.per_s,

@@ -3,3 +3,4 @@
 pub mod entry;
 pub mod rules;
 pub mod session;
+pub mod wire;

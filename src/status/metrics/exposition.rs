@@ -1,27 +1,30 @@
 //! The text format of Prometheus, version 0.0.4.
+//!
+//! It is written here because `prometheus-client` writes OpenMetrics, where HELP and TYPE name counters without `_total`, and the
+//! values of `prometheus` are `f64`, which would round large counters and the bounds of buckets.
 
 use std::fmt::{self, Display, Write};
 
 use crate::store::instance::histogram::{BUCKETS, Times, longest_of};
 
-/// Buckets of ours to one that is shown: half a doubling.
+/// Buckets of the sample that are summed up in one of the text: half a doubling.
 const STEP: usize = 4;
 
 /// What a metric is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Type {
-    /// It only grows.
+    /// It never decreases.
     Counter,
-    /// It goes up and down.
+    /// It increases and decreases.
     Gauge,
-    /// Times, in buckets.
+    /// Times, counted in buckets.
     Histogram,
 }
 
 /// A label and its value.
 pub(super) type Label<'a> = (&'static str, &'a dyn Display);
 
-/// A text that is being written.
+/// The text, while it is written.
 #[derive(Default)]
 pub(super) struct Exposition {
     text: String,
@@ -29,7 +32,7 @@ pub(super) struct Exposition {
 }
 
 impl Exposition {
-    /// Begins a metric; what follows are its values. `help` has neither backslashes nor line ends.
+    /// Begins a metric; its values follow. `help` has neither backslashes nor line ends.
     pub(super) fn metric(&mut self, name: &'static str, kind: Type, help: &'static str) {
         let kind = match kind {
             Type::Counter => "counter",
@@ -45,13 +48,13 @@ impl Exposition {
         self.line("", labels, value);
     }
 
-    /// One histogram of the metric, in seconds. A bucket's bound is the longest time, to the nanosecond, that is counted in it, so
-    /// that the counts are exact.
+    /// One histogram of the metric, in seconds. The bound of a bucket is the longest time that is counted in it, to the nanosecond,
+    /// so the counts are exact.
     pub(super) fn times(&mut self, labels: &[Label<'_>], times: &Times) {
         let mut seen = 0;
         for (bucket, count) in times.buckets().iter().enumerate() {
             seen += count;
-            // What is beyond the last bucket's bound is counted in it as well: its bound is none.
+            // The last bucket counts all longer times, so it is shown as `+Inf`.
             if bucket % STEP == STEP - 1 && bucket < BUCKETS - 1 {
                 let bound = seconds(longest_of(bucket));
                 let labels: Vec<_> = labels.iter().copied().chain([("le", &bound as &dyn Display)]).collect();
@@ -70,7 +73,7 @@ impl Exposition {
         for (place, (label, content)) in labels.iter().enumerate() {
             let before = if place == 0 { '{' } else { ',' };
             self.write(format_args!("{before}{label}=\""));
-            // It cannot fail: see `write`.
+            // Writing to a String cannot fail.
             let _ = write!(Escaping(&mut self.text), "{content}");
             self.text.push('"');
         }
@@ -79,17 +82,17 @@ impl Exposition {
     }
 
     fn write(&mut self, what: fmt::Arguments<'_>) {
-        // Into a text it cannot fail.
+        // Writing to a String cannot fail.
         let _ = self.text.write_fmt(what);
     }
 
-    /// All that was written.
+    /// The whole text.
     pub(super) fn into_text(self) -> String {
         self.text
     }
 }
 
-/// Writes what stands between quotation marks.
+/// Writes the value of a label, escaped.
 struct Escaping<'a>(&'a mut String);
 
 impl Write for Escaping<'_> {
@@ -106,7 +109,7 @@ impl Write for Escaping<'_> {
     }
 }
 
-/// Nanoseconds as seconds, exactly, without zeros at the end.
+/// Nanoseconds as seconds, exactly, without trailing zeros.
 pub(super) fn seconds(ns: u64) -> String {
     let text = format!("{}.{:09}", ns / 1_000_000_000, ns % 1_000_000_000);
     text.trim_end_matches('0').trim_end_matches('.').to_owned()

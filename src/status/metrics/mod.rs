@@ -1,4 +1,4 @@
-//! A sample as Prometheus reads it.
+//! A sample as metrics for Prometheus.
 
 mod exposition;
 
@@ -12,10 +12,7 @@ use crate::service::bank::wire::{Opcode, Status};
 use crate::store::instance::histogram::Times;
 use exposition::{Exposition, Label, Type, seconds};
 
-/// The media type of what [`metrics`] gives.
-pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
-
-/// A metric that each worker has one value of: its name, what it is, what it says, and where it stands.
+/// A metric with one value for each worker: its name, type, help and value.
 type OfWorker = (&'static str, Type, &'static str, fn(&Worker) -> u64);
 /// A metric that each worker has one value of for each service, likewise.
 type OfEachService = (&'static str, Type, &'static str, fn(&ServiceCounts) -> u64);
@@ -159,7 +156,7 @@ fn instance(out: &mut Exposition, sample: &Sample) {
     out.value(&[], u64::from(sample.stopping));
 }
 
-/// What has one value for each worker and each of something else.
+/// Metrics with one value for each worker and each value of another label.
 fn worker_tables(out: &mut Exposition, workers: &[Worker]) {
     for (name, kind, help, value) in OF_SERVICE {
         out.metric(name, *kind, help);
@@ -223,7 +220,7 @@ fn table<L: Display, const N: usize>(
     }
 }
 
-/// What of each worker is a time.
+/// Times of each worker.
 fn worker_times(out: &mut Exposition, workers: &[Worker]) {
     type OfTime = (&'static str, Type, &'static str, fn(&Worker) -> u64);
     let in_ns: [OfTime; 3] = [

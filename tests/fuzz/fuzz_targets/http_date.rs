@@ -3,7 +3,7 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
-use bank_vault::service::http::rules::{DateText, parse_date};
+use bank_vault::service::http::wire::{HttpDate, parse_date};
 use bank_vault_fuzz::text;
 use libfuzzer_sys::fuzz_target;
 
@@ -16,7 +16,7 @@ fuzz_target!(|data: &[u8]| {
     let seconds = |date: i64| Duration::from_secs(date.unsigned_abs());
     if let Some(date) = ours {
         let time = if date < 0 { UNIX_EPOCH - seconds(date) } else { UNIX_EPOCH + seconds(date) };
-        let written = DateText::of(time);
+        let written = HttpDate::of(time);
         // Of a leap second at the end of the year 9999 the second before is written.
         let read = parse_date(written.as_bytes(), NOW);
         assert!(read == Some(date) || read == Some(date - 1));

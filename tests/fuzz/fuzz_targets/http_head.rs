@@ -1,7 +1,7 @@
 //! Heads of requests: no cut changes what becomes of one, and what is accepted is what the crate `httparse` reads as well.
 #![no_main]
 
-use bank_vault::service::http::rules::{Content, Method, content_for, parse};
+use bank_vault::service::http::wire::{Method, PageContent, content_for, parse};
 use bank_vault::base::limits::MAX_HEAD_BYTES;
 use libfuzzer_sys::fuzz_target;
 
@@ -27,13 +27,13 @@ fuzz_target!(|data: &[u8]| {
     let input = data.strip_prefix(b"\r\n").unwrap_or(data);
     if let Err(rejection) = parse(data) {
         assert!(!rejection.line.contains(&b'\n') && !rejection.line.contains(&b'\r'));
-        assert!(!input.starts_with(b"HEAD ") || content_for(data) != Content::Sent);
+        assert!(!input.starts_with(b"HEAD ") || content_for(data) != PageContent::Sent);
     }
     let Ok(Some(request)) = parse(data) else { return };
     let head = &data[..request.head_bytes];
     assert!(head.ends_with(b"\r\n\r\n"));
     assert_eq!(parse(head), Ok(Some(request)), "what follows means nothing");
-    assert_eq!(content_for(head), Content::from(request.method));
+    assert_eq!(content_for(head), PageContent::from(request.method));
     assert!(request.minor_version == 1 || request.minor_version == 0);
     // The other reader wants targets of UTF-8, and knows no later minor version.
     if std::str::from_utf8(request.line).is_err() {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::base::config::Settings;
-use crate::base::limits::{JOB_RESULTS_PER_TURN, PARTIAL_FRAME_SECONDS};
+use crate::base::limits::{ENOUGH_FOR_A_GROUP, JOB_RESULTS_PER_TURN, PARTIAL_FRAME_SECONDS};
 use crate::base::time::{is_over, nanoseconds};
 use crate::base::vocab::Lsn;
 use crate::ipc::event::EventFd;
@@ -75,6 +75,14 @@ impl BankService {
         self.instance.table().sequencer()
     }
 
+    /// Wakes the journal process if it sleeps although there are records.
+    fn wake_journal(&self) {
+        let sequencer = self.sequencer();
+        if sequencer.is_journaled() && sequencer.must_be_woken(&self.handler.executor.order) {
+            self.journal.send();
+        }
+    }
+
     /// Answers requests that the threads have worked for; some of them, since whoever is answered may have sent the next one.
     fn deliver_results(&mut self, sessions: &mut Sessions<BankSession>) {
         let executor = &mut self.handler.executor;
@@ -123,8 +131,9 @@ impl Service for BankService {
             self.queue.join(session);
         }
         let sequencer = self.sequencer();
-        if sequencer.is_journaled() && sequencer.must_be_woken(&self.handler.executor.order) {
-            self.journal.send();
+        let unsynced = self.handler.executor.order.now().lsn.0.saturating_sub(sequencer.durable().0);
+        if unsynced >= ENOUGH_FOR_A_GROUP {
+            self.wake_journal();
         }
         next
     }
@@ -152,8 +161,9 @@ impl Service for BankService {
         self.deliver_results(sessions);
     }
 
-    /// Tells the journal process what to wake this worker for.
+    /// Wakes the journal process for the records of this turn, and tells it what to wake this worker for.
     fn patience(&mut self) -> Patience {
+        self.wake_journal();
         let first = self.queue.first().filter(|first| {
             self.row.await_durable(first.lsn);
             first.lsn <= self.sequencer().durable()

@@ -1,11 +1,14 @@
+use std::ops::Range;
 use std::time::{Duration, UNIX_EPOCH};
 
 use proptest::prelude::*;
 
 use super::*;
-use crate::service::http::rules::{ContentType, ETag, Entity};
+use crate::base::limits::MAX_RANGES;
+use crate::service::http::rules::{etag, media_type};
+use crate::service::http::wire::{ListField, RepresentationMetadata, parse};
 
-use Answer::{NotModified, PreconditionFailed, Unsatisfiable, Whole};
+use FileResponse::{Full, NotModified, PreconditionFailed, Unsatisfiable};
 
 const MODIFIED: u64 = 784_111_777;
 const DATE: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
@@ -13,97 +16,89 @@ const EARLIER: &str = "Sun, 06 Nov 1994 08:49:36 GMT";
 const LATER: &str = "Sun, 06 Nov 1994 08:49:38 GMT";
 
 /// 2026-11-25, at noon.
-fn now() -> DateText {
-    DateText::of(UNIX_EPOCH + Duration::from_secs(1_795_608_000))
+fn now() -> HttpDate {
+    HttpDate::of(UNIX_EPOCH + Duration::from_secs(1_795_608_000))
 }
 
-fn sheet(length: u64) -> Sheet {
+fn file(length: u64) -> Representation {
     // Half a second behind the second that dates can tell.
     let modified = UNIX_EPOCH + Duration::from_millis(MODIFIED * 1000 + 500);
-    let etag = ETag::of(modified, length, 7, false);
-    let content_type = ContentType::of(b"a.txt");
-    Sheet::of(Entity { length, modified, etag, content_type, gzipped: false, varies: false })
+    let etag = etag(modified, length, 7, false);
+    let media_type = media_type(b"a.txt");
+    Representation::new(RepresentationMetadata { length, modified, etag, media_type, gzipped: false, varies: false })
 }
 
 #[test]
-fn several_parts_of_a_compressed_form_are_the_whole() {
-    let mut entity = sheet(100).entity;
-    entity.gzipped = true;
-    let sheet = Sheet::of(entity);
-    assert_eq!(asked(&sheet, &[("range", "bytes=0-1,5-6")]), Whole);
-    assert_eq!(asked(&sheet, &[("range", "bytes=0-1,2-6")]), part(0, 7));
+fn several_parts_of_a_coded_file_are_the_whole() {
+    let mut metadata = file(100).metadata().clone();
+    metadata.gzipped = true;
+    let file = Representation::new(metadata);
+    assert_eq!(asked(&file, &[("range", "bytes=0-1,5-6")]), Full);
+    assert_eq!(asked(&file, &[("range", "bytes=0-1,2-6")]), part(0, 7));
 }
 
-fn part(first: u64, end: u64) -> Answer {
-    Answer::Part(first..end)
+fn part(first: u64, end: u64) -> FileResponse {
+    FileResponse::Partial(first..end)
 }
 
-/// A line of a condition; `ETAG` stands for the file's tag.
-fn asked(sheet: &Sheet, lines: &[(&str, &str)]) -> Answer {
-    let tag = sheet.entity.etag.quoted();
-    let lines: Vec<_> = lines.iter().map(|(name, value)| (*name, value.replace("ETAG", tag))).collect();
-    let mut conditions = Conditions::default();
-    let section: String = lines.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
-    for (name, value) in &lines {
-        let line = match *name {
-            "match" => {
-                conditions.if_match.add("match", value.as_bytes(), section.as_bytes());
-                continue;
-            }
-            "none" => {
-                conditions.if_none_match.add("none", value.as_bytes(), section.as_bytes());
-                continue;
-            }
-            "since" => &mut conditions.if_modified_since,
-            "unmodified" => &mut conditions.if_unmodified_since,
-            "if-range" => &mut conditions.if_range,
-            "range" => &mut conditions.range,
-            other => panic!("{other}"),
-        };
-        line.add(value.as_bytes());
-    }
-    decide(Method::Get, &conditions, sheet, &now())
+/// The response to a request with these fields. `ETAG` stands for the tag of the file.
+fn asked(file: &Representation, fields: &[(&str, &str)]) -> FileResponse {
+    let tag = file.metadata().etag.quoted();
+    let name = |short| match short {
+        "match" => "If-Match",
+        "none" => "If-None-Match",
+        "since" => "If-Modified-Since",
+        "unmodified" => "If-Unmodified-Since",
+        "if-range" => "If-Range",
+        "range" => "Range",
+        other => panic!("{other}"),
+    };
+    let lines: String =
+        fields.iter().map(|(short, value)| format!("{}: {}\r\n", name(*short), value.replace("ETAG", tag))).collect();
+    let head = format!("GET / HTTP/1.1\r\nHost: a\r\n{lines}\r\n");
+    let request = parse(head.as_bytes()).unwrap().unwrap();
+    decide(request.method, &request.conditions, file, &now())
 }
 
 #[test]
 fn conditions_take_precedence_as_prescribed() {
-    let sheet = sheet(100);
-    let table: &[(&[(&str, &str)], Answer)] = &[
-        (&[], Whole),
+    let file = file(100);
+    let table: &[(&[(&str, &str)], FileResponse)] = &[
+        (&[], Full),
         // If-Match: strong.
-        (&[("match", "ETAG")], Whole),
-        (&[("match", "*")], Whole),
-        (&[("match", "\"x\", ETAG")], Whole),
+        (&[("match", "ETAG")], Full),
+        (&[("match", "*")], Full),
+        (&[("match", "\"x\", ETAG")], Full),
         (&[("match", "W/ETAG")], PreconditionFailed),
         (&[("match", "\"x\"")], PreconditionFailed),
         (&[("match", "")], PreconditionFailed),
-        (&[("match", "ETAG"), ("match", "\"x\"")], Whole),
-        (&[("match", "\"x\""), ("match", "ETAG")], Whole),
+        (&[("match", "ETAG"), ("match", "\"x\"")], Full),
+        (&[("match", "\"x\""), ("match", "ETAG")], Full),
         (&[("match", "\"x\""), ("match", "W/ETAG")], PreconditionFailed),
         (&[("match", "\"x\""), ("match", "*")], PreconditionFailed),
         (&[("match", "*, \"x\"")], PreconditionFailed),
-        (&[("match", "ETAG"), ("unmodified", EARLIER)], Whole),
+        (&[("match", "ETAG"), ("unmodified", EARLIER)], Full),
         (&[("match", "\"x\""), ("none", "ETAG")], PreconditionFailed),
         // If-Unmodified-Since.
-        (&[("unmodified", DATE)], Whole),
-        (&[("unmodified", LATER)], Whole),
+        (&[("unmodified", DATE)], Full),
+        (&[("unmodified", LATER)], Full),
         (&[("unmodified", EARLIER)], PreconditionFailed),
-        (&[("unmodified", "soon")], Whole),
-        (&[("unmodified", EARLIER), ("unmodified", EARLIER)], Whole),
+        (&[("unmodified", "soon")], Full),
+        (&[("unmodified", EARLIER), ("unmodified", EARLIER)], Full),
         (&[("unmodified", EARLIER), ("range", "bytes=0-1")], PreconditionFailed),
         // If-None-Match: weak.
         (&[("none", "ETAG")], NotModified),
         (&[("none", "W/ETAG")], NotModified),
         (&[("none", "*")], NotModified),
         (&[("none", "\"a,b\" ,, W/\"x\", ETAG")], NotModified),
-        (&[("none", "\"x\"")], Whole),
-        (&[("none", "x, ETAG")], Whole),
+        (&[("none", "\"x\"")], Full),
+        (&[("none", "x, ETAG")], Full),
         (&[("none", "ETAG"), ("none", "\"x\"")], NotModified),
         (&[("none", "\"x\""), ("none", "\"y\", W/ETAG")], NotModified),
-        (&[("none", "\"x\""), ("none", "\"y\"")], Whole),
-        (&[("none", "\"x\""), ("none", "\"y\""), ("since", LATER)], Whole),
-        (&[("none", "*"), ("none", "\"x\"")], Whole),
-        (&[("none", "\"x\""), ("since", LATER)], Whole),
+        (&[("none", "\"x\""), ("none", "\"y\"")], Full),
+        (&[("none", "\"x\""), ("none", "\"y\""), ("since", LATER)], Full),
+        (&[("none", "*"), ("none", "\"x\"")], Full),
+        (&[("none", "\"x\""), ("since", LATER)], Full),
         (&[("none", "ETAG"), ("since", EARLIER)], NotModified),
         (&[("none", "ETAG"), ("match", "ETAG")], NotModified),
         (&[("none", "ETAG"), ("range", "bytes=0-1")], NotModified),
@@ -112,33 +107,33 @@ fn conditions_take_precedence_as_prescribed() {
         (&[("since", "Sunday, 06-Nov-94 08:49:37 GMT")], NotModified),
         (&[("since", "Sun Nov  6 08:49:37 1994")], NotModified),
         (&[("since", LATER)], NotModified),
-        (&[("since", EARLIER)], Whole),
-        (&[("since", "1")], Whole),
-        (&[("since", "Sun, 06 Nov 1894 08:49:37 GMT")], Whole),
+        (&[("since", EARLIER)], Full),
+        (&[("since", "1")], Full),
+        (&[("since", "Sun, 06 Nov 1894 08:49:37 GMT")], Full),
         (&[("since", "Sat, 31 Dec 2016 23:59:60 GMT")], NotModified),
         (&[("unmodified", "Sun, 06 Nov 1894 08:49:37 GMT")], PreconditionFailed),
-        (&[("unmodified", "Sat, 31 Dec 2016 23:59:60 GMT")], Whole),
-        (&[("unmodified", "Sunday, 06-Nov-95 08:49:37 GMT")], Whole),
+        (&[("unmodified", "Sat, 31 Dec 2016 23:59:60 GMT")], Full),
+        (&[("unmodified", "Sunday, 06-Nov-95 08:49:37 GMT")], Full),
         (&[("unmodified", "Monday, 06-Nov-78 08:49:37 GMT")], PreconditionFailed),
-        (&[("since", DATE), ("since", DATE)], Whole),
+        (&[("since", DATE), ("since", DATE)], Full),
         (&[("since", EARLIER), ("range", "bytes=0-1")], part(0, 2)),
         // If-Range: strong.
         (&[("if-range", "ETAG"), ("range", "bytes=0-1")], part(0, 2)),
-        (&[("if-range", "W/ETAG"), ("range", "bytes=0-1")], Whole),
-        (&[("if-range", "\"x\""), ("range", "bytes=0-1")], Whole),
-        (&[("if-range", "ETAG, ETAG"), ("range", "bytes=0-1")], Whole),
-        (&[("if-range", "*"), ("range", "bytes=0-1")], Whole),
+        (&[("if-range", "W/ETAG"), ("range", "bytes=0-1")], Full),
+        (&[("if-range", "\"x\""), ("range", "bytes=0-1")], Full),
+        (&[("if-range", "ETAG, ETAG"), ("range", "bytes=0-1")], Full),
+        (&[("if-range", "*"), ("range", "bytes=0-1")], Full),
         (&[("if-range", DATE), ("range", "bytes=0-1")], part(0, 2)),
-        (&[("if-range", LATER), ("range", "bytes=0-1")], Whole),
-        (&[("if-range", EARLIER), ("range", "bytes=0-1")], Whole),
-        (&[("if-range", "x"), ("range", "bytes=0-1")], Whole),
-        (&[("if-range", "ETAG"), ("if-range", "ETAG"), ("range", "bytes=0-1")], Whole),
-        (&[("if-range", "\"x\""), ("range", "bytes=100-")], Whole),
-        (&[("if-range", "ETAG")], Whole),
-        (&[("range", "bytes=0-1"), ("range", "bytes=0-1")], Whole),
+        (&[("if-range", LATER), ("range", "bytes=0-1")], Full),
+        (&[("if-range", EARLIER), ("range", "bytes=0-1")], Full),
+        (&[("if-range", "x"), ("range", "bytes=0-1")], Full),
+        (&[("if-range", "ETAG"), ("if-range", "ETAG"), ("range", "bytes=0-1")], Full),
+        (&[("if-range", "\"x\""), ("range", "bytes=100-")], Full),
+        (&[("if-range", "ETAG")], Full),
+        (&[("range", "bytes=0-1"), ("range", "bytes=0-1")], Full),
     ];
     for (lines, wanted) in table {
-        assert_eq!(asked(&sheet, lines), *wanted, "{lines:?}");
+        assert_eq!(asked(&file, lines), *wanted, "{lines:?}");
     }
 }
 
@@ -146,19 +141,23 @@ fn conditions_take_precedence_as_prescribed() {
 /// second that is not over is no strong validator.
 #[test]
 fn no_file_is_younger_than_its_answer() {
-    let sheet = sheet(100);
-    let at = |seconds: u64| DateText::of(UNIX_EPOCH + Duration::from_secs(seconds));
-    let conditions =
-        |date| Conditions { if_range: Line::Once(date), range: Line::Once(b"bytes=0-1"), ..Conditions::default() };
-    let asked = |date: &'static str, seconds| decide(Method::Get, &conditions(date.as_bytes()), &sheet, &at(seconds));
-    assert_eq!(asked(DATE, MODIFIED + 1), part(0, 2));
-    assert_eq!(asked(DATE, MODIFIED), Whole);
-    assert_eq!(asked(EARLIER, MODIFIED - 1), Whole);
-    let since = |seconds| {
-        let conditions = Conditions { if_modified_since: Line::Once(EARLIER.as_bytes()), ..Conditions::default() };
-        decide(Method::Get, &conditions, &sheet, &at(seconds))
+    let file = file(100);
+    let at = |seconds: u64| HttpDate::of(UNIX_EPOCH + Duration::from_secs(seconds));
+    let conditions = |date| Conditions {
+        if_range: SingletonField::Once(date),
+        range: SingletonField::Once(b"bytes=0-1"),
+        ..Conditions::default()
     };
-    assert_eq!((since(MODIFIED), since(MODIFIED - 1)), (Whole, NotModified));
+    let asked = |date: &'static str, seconds| decide(Method::Get, &conditions(date.as_bytes()), &file, &at(seconds));
+    assert_eq!(asked(DATE, MODIFIED + 1), part(0, 2));
+    assert_eq!(asked(DATE, MODIFIED), Full);
+    assert_eq!(asked(EARLIER, MODIFIED - 1), Full);
+    let since = |seconds| {
+        let conditions =
+            Conditions { if_modified_since: SingletonField::Once(EARLIER.as_bytes()), ..Conditions::default() };
+        decide(Method::Get, &conditions, &file, &at(seconds))
+    };
+    assert_eq!((since(MODIFIED), since(MODIFIED - 1)), (Full, NotModified));
 }
 
 #[test]
@@ -176,55 +175,55 @@ fn ranges_are_cut_to_the_file() {
         ("bytes=-1", part(99, 100)),
         ("bytes=-100", part(0, 100)),
         ("bytes=-99999999999999999999999", part(0, 100)),
-        ("bytes= 1-2 ,\t, 4-5 ", Answer::Parts(vec![1..3, 4..6])),
-        ("bytes=50-59,0-9", Answer::Parts(vec![50..60, 0..10])),
+        ("bytes= 1-2 ,\t, 4-5 ", FileResponse::Multipart(vec![1..3, 4..6])),
+        ("bytes=50-59,0-9", FileResponse::Multipart(vec![50..60, 0..10])),
         ("bytes=0-9,10-19", part(0, 20)),
         ("bytes=10-19,0-9", part(0, 20)),
         ("bytes=0-9,5-19", part(0, 20)),
         ("bytes=0-9,50-59,10-49", part(0, 60)),
-        ("bytes=80-89,0-9,20-29,5-24", Answer::Parts(vec![80..90, 0..30])),
+        ("bytes=80-89,0-9,20-29,5-24", FileResponse::Multipart(vec![80..90, 0..30])),
         ("bytes=0-9,200-", part(0, 10)),
         ("bytes=200-,-0,-1", part(99, 100)),
-        ("bytes=0-,-1", Whole),
-        ("bytes=0-60,0-60", Whole),
+        ("bytes=0-,-1", Full),
+        ("bytes=0-60,0-60", Full),
         ("bytes=100-", Unsatisfiable),
         ("bytes=-0", Unsatisfiable),
         ("bytes=100-200,300-400", Unsatisfiable),
         ("bytes=99999999999999999999999-", Unsatisfiable),
-        ("bytes=", Whole),
-        ("bytes=,", Whole),
-        ("bytes=-", Whole),
-        ("bytes=1", Whole),
-        ("bytes=2-1", Whole),
-        ("bytes=200-100", Whole),
-        ("bytes=0-1,2-1", Whole),
-        ("bytes=a-b", Whole),
-        ("bytes=0-1;2-3", Whole),
-        ("bytes=+0-1", Whole),
-        ("bytes=0--1", Whole),
-        ("bytes=--1", Whole),
-        ("bytes=0 - 1", Whole),
-        ("bytes=0x0-1", Whole),
-        ("bytes =0-1", Whole),
-        ("bytes", Whole),
-        ("", Whole),
-        ("items=0-1", Whole),
-        ("0-1", Whole),
-        (&many(16), Answer::Parts(sixteen)),
-        (&many(17), Whole),
+        ("bytes=", Full),
+        ("bytes=,", Full),
+        ("bytes=-", Full),
+        ("bytes=1", Full),
+        ("bytes=2-1", Full),
+        ("bytes=200-100", Full),
+        ("bytes=0-1,2-1", Full),
+        ("bytes=a-b", Full),
+        ("bytes=0-1;2-3", Full),
+        ("bytes=+0-1", Full),
+        ("bytes=0--1", Full),
+        ("bytes=--1", Full),
+        ("bytes=0 - 1", Full),
+        ("bytes=0x0-1", Full),
+        ("bytes =0-1", Full),
+        ("bytes", Full),
+        ("", Full),
+        ("items=0-1", Full),
+        ("0-1", Full),
+        (&many(16), FileResponse::Multipart(sixteen)),
+        (&many(17), Full),
     ] {
-        assert_eq!(asked(&sheet(100), &[("range", range)]), wanted, "{range}");
+        assert_eq!(asked(&file(100), &[("range", range)]), wanted, "{range}");
     }
-    for (range, wanted) in [("bytes=0-", Unsatisfiable), ("bytes=0-0", Unsatisfiable), ("bytes=-1", Whole)] {
-        assert_eq!(asked(&sheet(0), &[("range", range)]), wanted, "{range} of nothing");
+    for (range, wanted) in [("bytes=0-", Unsatisfiable), ("bytes=0-0", Unsatisfiable), ("bytes=-1", Full)] {
+        assert_eq!(asked(&file(0), &[("range", range)]), wanted, "{range} of nothing");
     }
-    assert_eq!(asked(&sheet(u64::MAX), &[("range", "bytes=1-18446744073709551615")]), part(1, u64::MAX));
+    assert_eq!(asked(&file(u64::MAX), &[("range", "bytes=1-18446744073709551615")]), part(1, u64::MAX));
 }
 
 #[test]
 fn head_knows_no_ranges() {
-    let conditions = Conditions { range: Line::Once(b"bytes=0-1"), ..Conditions::default() };
-    assert_eq!(decide(Method::Head, &conditions, &sheet(100), &now()), Whole);
+    let conditions = Conditions { range: SingletonField::Once(b"bytes=0-1"), ..Conditions::default() };
+    assert_eq!(decide(Method::Head, &conditions, &file(100), &now()), Full);
 }
 
 proptest! {
@@ -234,11 +233,11 @@ proptest! {
         let value = format!("bytes={}", list.join(", "));
         let covered = |parts: &[Range<u64>]| (0..length).map(|at| parts.iter().any(|part| part.contains(&at))).collect::<Vec<_>>();
         let wanted: Vec<_> = ranges.iter().map(|(first, more)| *first..first + more + 1).collect();
-        let parts = match cut(value.as_bytes(), length) {
-            Answer::Part(part) => vec![part],
-            Answer::Parts(parts) => parts,
+        let parts = match ranges::select(value.as_bytes(), length) {
+            FileResponse::Partial(part) => vec![part],
+            FileResponse::Multipart(parts) => parts,
             Unsatisfiable => Vec::new(),
-            Whole => {
+            Full => {
                 let sum: u64 = wanted.iter().map(|part| part.end.min(length).saturating_sub(part.start)).sum();
                 prop_assert!(sum > length || ranges.len() > MAX_RANGES);
                 return Ok(());
@@ -255,15 +254,15 @@ proptest! {
     #[test]
     fn no_condition_is_a_panic(value: Vec<u8>, text in "(bytes=|W/|[\",*0-9-]|ETAG| ){0,12}", length: u64) {
         for value in [value.as_slice(), text.as_bytes()] {
-            let line = Line::Once(value);
+            let line = SingletonField::Once(value);
             let conditions = Conditions {
-                if_match: List::Absent, if_none_match: List::Once(value), if_modified_since: line, if_unmodified_since: line,
-                if_range: Line::Absent, range: line,
+                if_match: ListField::Absent, if_none_match: ListField::Once(value), if_modified_since: line, if_unmodified_since: line,
+                if_range: SingletonField::Absent, range: line,
             };
-            let _ = decide(Method::Get, &conditions, &sheet(length), &now());
-            let list = List::Several { name: "match", lines: value };
+            let _ = decide(Method::Get, &conditions, &file(length), &now());
+            let list = ListField::Several { name: "match", section: value };
             let conditions = Conditions { if_match: list, if_range: line, ..conditions };
-            let _ = decide(Method::Get, &conditions, &sheet(length), &now());
+            let _ = decide(Method::Get, &conditions, &file(length), &now());
         }
     }
 }

@@ -3,7 +3,10 @@
 use std::ops::Range;
 
 use crate::service::connection_state::Admission;
-use crate::service::http::rules::{self, Connection, Content, Method, Place, Request, Status, Tail};
+use crate::service::http::rules;
+use crate::service::http::wire::{
+    self, ConnectionField, GeneralFields, Method, PageContent, Request, Status, TargetPath,
+};
 use crate::service::http::session::file_cache::Lookup;
 use crate::service::http::session::file_loader::{Item, LoadOutcome};
 use crate::service::http::session::handler::{Handler, Step};
@@ -27,9 +30,9 @@ impl Handler {
             connection: request.connection(),
             since_ns,
         };
-        let place = match Place::of(request.target) {
-            Ok(place) => place,
-            Err(error) => return self.refuse(session, asked, request.method, error.status()),
+        let path = match TargetPath::parse(request.target) {
+            Ok(path) => path,
+            Err(status) => return self.refuse(session, asked, request.method, status),
         };
         let page = StatusRoutes::page_of(request.target);
         if session.state.admission != Admission::Admitted && !page.is_some_and(|page| self.status.pages.is_vital(page))
@@ -45,15 +48,15 @@ impl Handler {
         if let Some(outcome) = session.loaded.take() {
             return match &*outcome {
                 LoadOutcome::Found(item) => self.give(session, asked, request, item, Source::Own(item.clone())),
-                LoadOutcome::Folder => self.redirect(session, asked, request, &place),
+                LoadOutcome::Folder => self.redirect(session, asked, request, &path),
                 LoadOutcome::Refused(status) => self.refuse(session, asked, request.method, *status),
                 LoadOutcome::Same => self.refuse(session, asked, request.method, Status::InternalError),
             };
         }
         self.key.clear();
         self.key.push(if request.accepts_gzip { b'z' } else { b'-' });
-        self.key.push(if place.is_directory() { b'/' } else { b'-' });
-        self.key.extend_from_slice(place.path());
+        self.key.push(if path.is_directory() { b'/' } else { b'-' });
+        self.key.extend_from_slice(path.path());
         match self.cache.look(&self.key, session.key(), self.now_ns, &self.loaders) {
             Lookup::Cached(hold) => {
                 let item = self.cache.item(&hold).clone();
@@ -82,12 +85,12 @@ impl Handler {
         self.service_stats.refused.add(1);
     }
 
-    pub(super) fn tail(&self, asked: &Asked) -> Tail<'_> {
+    pub(super) fn general(&self, asked: &Asked) -> GeneralFields<'_> {
         let connection = match asked.then {
-            Then::End => Connection::Ends,
+            Then::End => ConnectionField::Close,
             Then::Next(_) => asked.connection,
         };
-        Tail { date: &self.date.1, connection }
+        GeneralFields { date: &self.date.1, connection }
     }
 
     /// Begins to send a file, or what its conditions make of it.
@@ -99,15 +102,15 @@ impl Handler {
         item: &Item,
         source: Source,
     ) -> Step {
-        let tail = self.tail(&asked);
-        let answer = rules::decide(request.method, &request.conditions, &item.sheet, tail.date);
+        let general = self.general(&asked);
+        let answer = rules::decide(request.method, &request.conditions, &item.representation, general.date);
         let mut text = std::mem::take(&mut session.spare);
-        let body = answer.write_head(request.method, &item.sheet, &tail, &mut text);
+        let body = answer.write_head(request.method, &item.representation, &general, &mut text);
         asked.status = answer.status();
         let (range, more) = match body {
-            rules::Body::Nothing => (0..0, Vec::new()),
-            rules::Body::Bytes(range) => (range, Vec::new()),
-            rules::Body::Pieces(pieces) => (0..0, pieces),
+            wire::Body::Empty => (0..0, Vec::new()),
+            wire::Body::File(range) => (range, Vec::new()),
+            wire::Body::Multipart(parts) => (0..0, parts),
         };
         session.stage = Stage::Sending(Box::new(Sending::new(asked, text, source, range, more)));
         Step::Next
@@ -118,11 +121,11 @@ impl Handler {
         session: &mut HttpSession,
         mut asked: Asked,
         request: &Request<'_>,
-        place: &Place<'_>,
+        path: &TargetPath<'_>,
     ) -> Step {
         asked.status = Status::MovedPermanently;
         let mut text = std::mem::take(&mut session.spare);
-        rules::write_redirect(place, request.method, &self.tail(&asked), &mut text);
+        wire::write_redirect(path, request.method, &self.general(&asked), &mut text);
         self.say(session, asked, text)
     }
 
@@ -131,22 +134,22 @@ impl Handler {
         &mut self,
         session: &mut HttpSession,
         mut asked: Asked,
-        content: impl Into<Content>,
+        content: impl Into<PageContent>,
         status: Status,
     ) -> Step {
         asked.status = status;
         let mut text = std::mem::take(&mut session.spare);
-        rules::write_error(status, content.into(), &self.tail(&asked), &mut text);
+        wire::write_error(status, content.into(), &self.general(&asked), &mut text);
         self.say(session, asked, text)
     }
 
     /// Begins to send an error that is the last of this connection; whatever it has sent is thrown away.
     pub(super) fn refuse_all(&mut self, session: &mut HttpSession, status: Status, unread: &[u8], line: Range<usize>) {
         let since_ns = *session.asked_ns.get_or_insert(self.now_ns);
-        let (then, connection) = (Then::End, Connection::Ends);
+        let (then, connection) = (Then::End, ConnectionField::Close);
         let (head_bytes, referer, agent) = (unread.len(), 0..0, 0..0);
         let asked = Asked { head_bytes, line, referer, agent, status, then, connection, since_ns };
-        self.refuse(session, asked, rules::content_for(unread), status);
+        self.refuse(session, asked, wire::content_for(unread), status);
     }
 
     pub(super) fn say(&mut self, session: &mut HttpSession, asked: Asked, text: Vec<u8>) -> Step {

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
-use crate::service::http::rules::{ContentType, ETag, Entity, Sheet, Status};
+use crate::service::http::rules::{etag, media_type};
+use crate::service::http::wire::{Representation, RepresentationMetadata, Status};
 use crate::service::http::session::file_loader::{Content, Item, LoadOutcome, Stamp};
 
 /// The day on which the site was last changed, 2026-11-21, in seconds since 1970.
@@ -36,14 +37,14 @@ fn item(path: &[u8], bytes: &[u8]) -> Item {
     let (modified, length) = (UNIX_EPOCH + Duration::from_secs(CHANGED), bytes.len() as u64);
     // In place of an inode, so that another version of the program has another tag.
     let crc = u64::from(crc32fast::hash(bytes));
-    let entity = Entity {
+    let metadata = RepresentationMetadata {
         length,
         modified,
-        etag: ETag::of(modified, length, crc, false),
-        content_type: ContentType::of(path),
+        etag: etag(modified, length, crc, false),
+        media_type: media_type(path),
         gzipped: false,
         varies: false,
     };
     let stamp = Stamp { device: 0, inode: crc, length, changed: (0, 0), gzipped: false };
-    Item { sheet: Sheet::of(entity), content: Content::Bytes(bytes.into()), stamp }
+    Item { representation: Representation::new(metadata), content: Content::Bytes(bytes.into()), stamp }
 }

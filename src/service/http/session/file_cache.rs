@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::service::http::rules::{Cache, Hold};
+use crate::service::http::rules::{Cache, CacheHandle};
 use crate::service::http::session::file_loader::{Found, Item, Job, Key, LoadOutcome, Loaders};
 use crate::service::pool::Overloaded;
 use crate::service::sessions::SessionKey;
@@ -23,7 +23,7 @@ pub struct CachedFile {
 /// What came of asking for a file.
 pub enum Lookup {
     /// It is at hand.
-    Cached(Hold),
+    Cached(CacheHandle),
     /// Somebody is at it; the key is loaded.
     Awaited,
     /// Too many wait already.
@@ -123,13 +123,13 @@ impl FileCache {
     /// The file that is held.
     #[inline]
     #[must_use]
-    pub fn item(&self, hold: &Hold) -> &Arc<Item> {
+    pub fn item(&self, hold: &CacheHandle) -> &Arc<Item> {
         &self.files.get(hold).item
     }
 
     /// Puts a file back.
     #[inline]
-    pub fn put_back(&mut self, hold: Hold) {
+    pub fn put_back(&mut self, hold: CacheHandle) {
         self.files.release(hold);
     }
 

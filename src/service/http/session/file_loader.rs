@@ -9,7 +9,8 @@ use std::sync::Arc;
 
 use crate::base::limits::MAX_CACHED_FILE_BYTES;
 use crate::ipc::files;
-use crate::service::http::rules::{ContentType, ETag, Entity, Sheet, Status};
+use crate::service::http::rules::{etag, media_type};
+use crate::service::http::wire::{Representation, RepresentationMetadata, Status};
 use crate::service::http::session::built_in;
 use crate::service::pool::Pool;
 use crate::service::sessions::SessionKey;
@@ -40,7 +41,7 @@ pub struct Stamp {
 /// A file that is served.
 pub struct Item {
     /// What is said of it.
-    pub sheet: Sheet,
+    pub representation: Representation,
     /// What it holds.
     pub content: Content,
     /// As it was when it was read.
@@ -63,7 +64,7 @@ impl Item {
             Content::Bytes(bytes) => bytes.len(),
             Content::Open(_) => OPEN_FILE_BYTES,
         };
-        (content + self.sheet.heap_bytes() + size_of::<Item>()) as u64
+        (content + self.representation.heap_bytes() + size_of::<Item>()) as u64
     }
 }
 
@@ -224,11 +225,11 @@ fn read(path: &[u8], file: File, metadata: &Metadata, form: Form, known: Option<
         return Ok(LoadOutcome::Same);
     }
     let modified = metadata.modified()?;
-    let entity = Entity {
+    let of_file = RepresentationMetadata {
         length: metadata.len(),
         modified,
-        etag: ETag::of(modified, metadata.len(), metadata.ino(), gzipped),
-        content_type: ContentType::of(path),
+        etag: etag(modified, metadata.len(), metadata.ino(), gzipped),
+        media_type: media_type(path),
         gzipped,
         varies,
     };
@@ -237,7 +238,7 @@ fn read(path: &[u8], file: File, metadata: &Metadata, form: Form, known: Option<
     } else {
         Content::Bytes(read_whole(file, metadata)?)
     };
-    Ok(LoadOutcome::Found(Arc::new(Item { sheet: Sheet::of(entity), content, stamp })))
+    Ok(LoadOutcome::Found(Arc::new(Item { representation: Representation::new(of_file), content, stamp })))
 }
 
 fn read_whole(mut file: File, metadata: &Metadata) -> io::Result<Box<[u8]>> {

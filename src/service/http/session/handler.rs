@@ -7,7 +7,7 @@ use std::time::UNIX_EPOCH;
 use crate::base::config;
 use crate::base::limits::{HTTP_STEPS_PER_TURN, RECEIVE_BYTES};
 use crate::service::connection_state::{Closing, Next};
-use crate::service::http::rules::{self, DateText, Rejection, Status};
+use crate::service::http::wire::{self, HttpDate, Rejection, Status};
 use crate::service::http::session::file_cache::{FileCache, Loaded};
 use crate::service::http::session::file_loader::{Done, Item, Job, Loaders};
 use crate::service::http::session::log_queue::{self, LogQueue};
@@ -50,7 +50,7 @@ pub struct Handler {
     /// Whether each connection ends with its next answer.
     pub closing: bool,
     /// The second since 1970, and its text.
-    pub(super) date: (u64, DateText),
+    pub(super) date: (u64, HttpDate),
     /// What was received, out of shared memory.
     unread: Option<Box<[u8; RECEIVE_BYTES]>>,
     /// A key that is looked for.
@@ -77,7 +77,7 @@ impl Handler {
             now_ns: 0,
             status,
             closing: false,
-            date: (0, DateText::of(UNIX_EPOCH)),
+            date: (0, HttpDate::of(UNIX_EPOCH)),
             unread: Some(Box::new([0; RECEIVE_BYTES])),
             key: Vec::new(),
         }
@@ -88,7 +88,7 @@ impl Handler {
         self.now_ns = monotonic_ns;
         self.log.set_time(monotonic_ns, since_1970.as_millis().try_into().unwrap_or(u64::MAX));
         if self.date.0 != since_1970.as_secs() {
-            self.date = (since_1970.as_secs(), DateText::of(UNIX_EPOCH + since_1970));
+            self.date = (since_1970.as_secs(), HttpDate::of(UNIX_EPOCH + since_1970));
         }
     }
 
@@ -136,7 +136,7 @@ impl Handler {
             session.partial_since_ns = None;
             return None;
         }
-        match rules::parse(unread) {
+        match wire::parse(unread) {
             Ok(Some(request)) => {
                 session.partial_since_ns = None;
                 Some(self.answer(session, &request, unread))

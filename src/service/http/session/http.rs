@@ -9,7 +9,7 @@ use crate::base::limits::MAX_WAITING_FILES;
 use crate::base::time::{is_over, nanoseconds};
 use crate::service::connection_state::{Admission, ConnectionState, Next};
 use crate::service::entry::Context;
-use crate::service::http::rules::Status;
+use crate::service::http::wire::Status;
 use crate::service::http::session::file_loader::FileLoader;
 use crate::service::http::session::handler::Handler;
 use crate::service::http::session::session::{HttpSession, Stage};

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use crate::base::limits::SENT_BYTES_PER_TURN;
 use crate::ipc::files;
 use crate::service::connection_state::ConnectionState;
-use crate::service::http::rules::Piece;
+use crate::service::http::wire::BodyPart;
 use crate::service::http::session::file_loader::{Content, Item};
 use crate::service::http::session::handler::{Handler, Step, is_full};
 use crate::service::http::session::session::{Asked, HttpSession, Sending, Source, Stage};
@@ -33,7 +33,7 @@ enum Moved {
 impl Sending {
     /// An answer: `text`, which is its head, then `range` of what `source` has, then `more`.
     #[must_use]
-    pub fn new(asked: Asked, text: Vec<u8>, source: Source, range: Range<u64>, more: Vec<Piece>) -> Self {
+    pub fn new(asked: Asked, text: Vec<u8>, source: Source, range: Range<u64>, more: Vec<BodyPart>) -> Self {
         Sending {
             asked,
             head_bytes: text.len(),
@@ -53,8 +53,8 @@ impl Sending {
         while self.text_sent == self.text.len() && self.range.is_empty() {
             match self.more.next() {
                 None => return true,
-                Some(Piece::Text(text)) => (self.text, self.text_sent) = (text, 0),
-                Some(Piece::Bytes(range)) => {
+                Some(BodyPart::Text(text)) => (self.text, self.text_sent) = (text, 0),
+                Some(BodyPart::File(range)) => {
                     self.range = range;
                     self.in_memory_to.set(0);
                 }

@@ -10,7 +10,8 @@ use crate::base::limits::{MAX_BODY_BYTES, STREAM_INPUT_BYTES};
 use crate::ipc::net;
 use crate::service::budget::Budget;
 use crate::service::connection_state::ConnectionState;
-use crate::service::http::rules::{self, Hold, Piece, Status};
+use crate::service::http::rules::CacheHandle;
+use crate::service::http::wire::{BodyPart, ConnectionField, Status};
 use crate::service::http::session::file_loader::{Item, LoadOutcome};
 use crate::service::session::{Departure, Session, Silence, Silent};
 use crate::service::sessions::SessionKey;
@@ -107,7 +108,7 @@ pub struct Asked {
     /// What comes after the answer.
     pub then: Then,
     /// What the answer says of the connection, unless it ends.
-    pub connection: rules::Connection,
+    pub connection: ConnectionField,
     /// When it was whole.
     pub since_ns: u64,
 }
@@ -127,7 +128,7 @@ pub struct Sending {
     /// Which of its bytes come behind the text.
     pub range: Range<u64>,
     /// What comes behind these.
-    pub more: std::vec::IntoIter<Piece>,
+    pub more: std::vec::IntoIter<BodyPart>,
     /// Bytes that were sent.
     pub sent: u64,
     /// Up to where the file was in the kernel's memory when it was last asked.
@@ -141,7 +142,7 @@ pub enum Source {
     /// It has none but its text.
     Nowhere,
     /// From the cache; to be released.
-    Cached(Hold),
+    Cached(CacheHandle),
     /// From a file that is not on the cache.
     Own(Arc<Item>),
 }

@@ -7,7 +7,7 @@ use std::os::fd::AsFd;
 use crate::base::limits::STREAM_UNSENT_BYTES;
 use crate::ipc::files;
 use crate::service::connection_state::Next;
-use crate::service::http::rules::{self, Made, Method, Place, Request, Status};
+use crate::service::http::wire::{self, Generated, Method, Request, Status, TargetPath};
 use crate::service::http::session::handler::{Handler, Step, is_full};
 use crate::service::http::session::session::{Asked, HttpSession, Stage, Stream, Then};
 
@@ -31,11 +31,11 @@ impl Handler {
         if !self.status.public && !near {
             return self.refuse(session, asked, method, Status::Forbidden);
         }
-        let (made, page_found, policy);
+        let (generated, page_found, policy);
         match page {
-            b"" => match Place::of(request.target) {
-                Ok(place) => return self.redirect(session, asked, request, &place),
-                Err(error) => return self.refuse(session, asked, method, error.status()),
+            b"" => match TargetPath::parse(request.target) {
+                Ok(path) => return self.redirect(session, asked, request, &path),
+                Err(status) => return self.refuse(session, asked, method, status),
             },
             b"/events" if method == Method::Get && self.status.has_enough_streams() => {
                 self.bounds.streams_refused.add(1);
@@ -46,7 +46,7 @@ impl Handler {
             }
             b"/events" => {
                 asked.then = Then::End;
-                made = Made { status: Status::Ok, content_type: EVENTS, fields: "", text: None };
+                generated = Generated { status: Status::Ok, content_type: EVENTS, fields: "", text: None };
             }
             page => match self.status.pages.page(page) {
                 None => return self.refuse(session, asked, method, Status::NotFound),
@@ -55,13 +55,13 @@ impl Handler {
                     policy = page_found.policy.map(|policy| format!("Content-Security-Policy: {policy}\r\n"));
                     let status = if page_found.is_well { Status::Ok } else { Status::Unavailable };
                     let (content_type, text) = (page_found.media_type, Some(page_found.text.as_str()));
-                    made = Made { status, content_type, fields: policy.as_deref().unwrap_or_default(), text };
+                    generated = Generated { status, content_type, fields: policy.as_deref().unwrap_or_default(), text };
                 }
             },
         }
-        asked.status = made.status;
+        asked.status = generated.status;
         let mut out = std::mem::take(&mut session.spare);
-        rules::write_made(&made, method, &self.tail(&asked), &mut out);
+        wire::write_generated(&generated, method, &self.general(&asked), &mut out);
         self.say(session, asked, out)
     }
 
@@ -70,9 +70,9 @@ impl Handler {
         asked.then = Then::End;
         // Proxies are asked not to collect what is to be seen at once.
         let fields = "X-Accel-Buffering: no\r\n";
-        let made = Made { status: Status::Ok, content_type: EVENTS, fields, text: None };
+        let generated = Generated { status: Status::Ok, content_type: EVENTS, fields, text: None };
         let mut text = Vec::new();
-        rules::write_made(&made, Method::Get, &self.tail(&asked), &mut text);
+        wire::write_generated(&generated, Method::Get, &self.general(&asked), &mut text);
         text.extend_from_slice(b"retry: 1000\n\n");
         if self.status.stats.streams.get() == 0 {
             self.status.pages.watch();
@@ -156,13 +156,5 @@ mod tests {
             assert!(!is_local(other.as_bytes()), "{other}");
         }
         assert!(!is_local(b"\xff"));
-    }
-
-    #[test]
-    fn pages_of_the_board_are_told_from_files() {
-        assert_eq!(StatusRoutes::page_of(b"/_vault/ready?x"), Some(&b"/ready"[..]));
-        assert_eq!(StatusRoutes::page_of(b"/_vault?x"), Some(&b""[..]));
-        assert_eq!(StatusRoutes::page_of(b"/_vaults"), None);
-        assert_eq!(StatusRoutes::page_of(b"/"), None);
     }
 }

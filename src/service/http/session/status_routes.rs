@@ -67,3 +67,16 @@ impl StatusRoutes {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn status_pages_are_told_from_files() {
+        assert_eq!(StatusRoutes::page_of(b"/_vault/ready?x"), Some(&b"/ready"[..]));
+        assert_eq!(StatusRoutes::page_of(b"/_vault?x"), Some(&b""[..]));
+        assert_eq!(StatusRoutes::page_of(b"/_vaults"), None);
+        assert_eq!(StatusRoutes::page_of(b"/"), None);
+    }
+}

@@ -1,13 +1,12 @@
-//! Answers that are no file: errors and redirections, each with a small page for people. Nothing that a client sent stands in
-//! a page.
+//! Responses that are no file: errors and redirections with a small page for people, and content that the program generates.
+//! A page holds nothing that a client sent.
 
 use std::io::Write as _;
 
-use super::answer::Tail;
-use super::entity::SERVER;
-use super::request::Method;
+use super::general_fields::{GeneralFields, SERVER};
+use super::method::Method;
 use super::status::Status;
-use super::target::Place;
+use super::target::TargetPath;
 
 const BEFORE_TITLE: &str = "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n\
     <meta name=\"viewport\" content=\"width=device-width\">\n<title>";
@@ -21,84 +20,84 @@ const BEFORE_HEADING: &str = "</title>\n<style>\n\
 const BEFORE_HINT: &str = "</h1>\n<p>";
 const AFTER_HINT: &str = "</p>\n<footer>bank-vault</footer>\n";
 
-/// What of its page an error is sent with (RFC 9110, section 9.3.2).
+/// Whether a page is sent (RFC 9110, section 9.3.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Content {
-    /// All of it.
+pub enum PageContent {
+    /// It is sent.
     Sent,
-    /// Nothing, behind a head that describes it: the request was HEAD.
-    Described,
-    /// Nothing, behind a head that says so: the request may have been HEAD, for all that is known.
-    Absent,
+    /// It is omitted, and the head describes it: the request was HEAD.
+    Omitted,
+    /// There is none, and the head says so: it is not known whether the request was HEAD.
+    Empty,
 }
 
-impl From<Method> for Content {
-    fn from(method: Method) -> Content {
+impl From<Method> for PageContent {
+    fn from(method: Method) -> PageContent {
         match method {
-            Method::Get => Content::Sent,
-            Method::Head => Content::Described,
+            Method::Get => PageContent::Sent,
+            Method::Head => PageContent::Omitted,
         }
     }
 }
 
-/// Appends the whole answer to a request that failed.
-pub fn write_error(status: Status, content: Content, tail: &Tail, out: &mut Vec<u8>) {
+/// Appends the response to a request that failed.
+pub fn write_error(status: Status, content: PageContent, general: &GeneralFields, out: &mut Vec<u8>) {
     let more = match status {
         Status::MethodNotAllowed => "Allow: GET, HEAD\r\n",
         Status::Unavailable => "Retry-After: 1\r\n",
         _ => "",
     };
-    write(status, more, content, tail, out);
+    write(status, more, content, general, out);
 }
 
-/// Appends the whole answer to a request for a directory without its slash: 301, to where the slash is, with the same query.
-pub fn write_redirect(place: &Place, method: Method, tail: &Tail, out: &mut Vec<u8>) {
-    let location = format!("Location: {}\r\n", place.directory_address());
-    write(Status::MovedPermanently, &location, method.into(), tail, out);
+/// Appends the response to a request for a directory without its slash: 301, to the same address with the slash.
+pub fn write_redirect(path: &TargetPath, method: Method, general: &GeneralFields, out: &mut Vec<u8>) {
+    let location = format!("Location: {}\r\n", path.directory_location());
+    write(Status::MovedPermanently, &location, method.into(), general, out);
 }
 
-/// What a program has made just now: its type, further fields, each with its line end, and the text itself.
+/// Content that the program generates for one request.
 #[derive(Clone, Copy, Debug)]
-pub struct Made<'a> {
-    /// What came of it.
+pub struct Generated<'a> {
+    /// The status.
     pub status: Status,
     /// The value of Content-Type.
     pub content_type: &'a str,
     /// Further fields, each with its line end.
     pub fields: &'a str,
-    /// The text; `None` where it comes bit by bit, until the connection ends.
+    /// The text; `None` if it is a stream that ends with the connection.
     pub text: Option<&'a str>,
 }
 
-/// Appends an answer that is made for this one request, and is not to be kept by anybody.
-pub fn write_made(made: &Made, method: Method, tail: &Tail, out: &mut Vec<u8>) {
-    let Made { status, content_type, fields, text } = made;
+/// Appends a response with generated content, which no cache may store.
+pub fn write_generated(generated: &Generated, method: Method, general: &GeneralFields, out: &mut Vec<u8>) {
+    let Generated { status, content_type, fields, text } = generated;
     // Writing to a Vec cannot fail.
     let _ = write!(out, "HTTP/1.1 {status}\r\n{SERVER}Content-Type: {content_type}\r\nCache-Control: no-store\r\n");
     if let Some(text) = text {
         let _ = write!(out, "Content-Length: {}\r\n", text.len());
     }
     let _ = write!(out, "X-Content-Type-Options: nosniff\r\n{fields}");
-    tail.write(out);
+    general.write(out);
     if method == Method::Get {
         out.extend_from_slice(text.unwrap_or_default().as_bytes());
     }
 }
 
-/// Appends a page with any further fields, each with its line end.
-pub(super) fn write(status: Status, more: &str, content: Content, tail: &Tail, out: &mut Vec<u8>) {
+/// Appends a response with a page and further fields, each with its line end.
+pub(super) fn write(status: Status, more: &str, content: PageContent, general: &GeneralFields, out: &mut Vec<u8>) {
     // Writing to a Vec cannot fail.
     let _ = write!(out, "HTTP/1.1 {status}\r\n{SERVER}");
-    if content == Content::Absent {
+    if content == PageContent::Empty {
         let _ = write!(out, "Content-Length: 0\r\n{more}");
-        return tail.write(out);
+        return general.write(out);
     }
     let page = [BEFORE_TITLE, status.text(), BEFORE_HEADING, status.text(), BEFORE_HINT, status.hint(), AFTER_HINT];
     let length: usize = page.iter().map(|text| text.len()).sum();
     let _ = write!(out, "Content-Type: text/html; charset=utf-8\r\nContent-Length: {length}\r\n");
     let _ = write!(out, "X-Content-Type-Options: nosniff\r\n{more}");
-    tail.write(out);
-    if content == Content::Sent {
+    general.write(out);
+    if content == PageContent::Sent {
         page.iter().for_each(|text| out.extend_from_slice(text.as_bytes()));
     }
 }

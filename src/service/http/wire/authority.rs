@@ -1,11 +1,13 @@
-//! Host and port, as Host and targets in absolute form name them (RFC 3986, section 3.2).
+//! Host and port in Host and in targets of absolute form (RFC 3986, section 3.2).
+//!
+//! They are checked here because `Authority` of the crate `http` may have a user's name, and is not checked as strictly.
 
 use std::net::Ipv6Addr;
 
-/// Whether a text is `host` or `host:port`, without a user's name before it. RFC 9110 (section 4.2.1 and 4.2.4) wants a host that
-/// is not empty, and nobody before it.
-///
-/// Percent escapes may stand in a name, as RFC 3986 allows.
+use super::fields::digits;
+
+/// Whether a text is `host` or `host:port`. The host must not be empty, and no user's name may precede it (RFC 9110, section 4.2.1
+/// and 4.2.4). A name may have percent escapes.
 pub(super) fn is_authority(text: &[u8]) -> bool {
     if let Some(rest) = text.strip_prefix(b"[") {
         let Some(end) = rest.iter().position(|byte| *byte == b']') else { return false };
@@ -16,8 +18,8 @@ pub(super) fn is_authority(text: &[u8]) -> bool {
     }
 }
 
-/// What may stand between brackets: an IPv6 address (without a zone, which means nothing on another machine), or an
-/// address of a version to come.
+/// Whether a text may stand between brackets: it is an IPv6 address (without a zone, which means nothing on another machine), or
+/// an address of a later version of IP.
 fn is_address(text: &[u8]) -> bool {
     let is_future = |text: &[u8]| {
         let [b'v' | b'V', rest @ ..] = text else { return false };
@@ -40,20 +42,16 @@ fn is_name(mut text: &[u8]) -> bool {
     true
 }
 
-/// Whether a byte stands for itself in a name: the unreserved ones, and the delimiters of parts.
+/// Whether a byte may stand in a name: the unreserved characters and the delimiters of parts.
 fn is_plain(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=".contains(&byte)
 }
 
-/// Nothing, or a colon and a number that a port can have, or a colon alone.
+/// Whether a text is empty, a colon, or a colon and the number of a port.
 fn is_port(text: &[u8]) -> bool {
-    let add = |sum: u16, digit: &u8| match digit {
-        b'0'..=b'9' => sum.checked_mul(10)?.checked_add(u16::from(digit - b'0')),
-        _ => None,
-    };
     match text {
-        [] => true,
-        [b':', digits @ ..] => digits.iter().try_fold(0, add).is_some(),
+        [] | [b':'] => true,
+        [b':', port @ ..] => matches!(digits(port), Some(Some(0..=65_535))),
         _ => false,
     }
 }

@@ -3,6 +3,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::base::limits::{MAX_BODY_BYTES, MAX_METHOD_BYTES, MAX_TARGET_BYTES};
+use crate::service::http::wire::{ListField, SingletonField};
 
 use Status::{
     BadRequest, ContentTooLarge, ExpectationFailed, HeadTooLarge, LengthRequired, MethodNotAllowed, NotImplemented,
@@ -185,8 +186,11 @@ const BROWSER: &str = "GET /pictures/a%20cat.png?size=2 HTTP/1.1\r\nHost: localh
 #[test]
 fn a_browsers_request_is_understood() {
     let request = accepted(BROWSER.as_bytes());
-    let conditions =
-        Conditions { if_none_match: List::Once(b"W/\"a\""), range: Line::Once(b"bytes=0-4"), ..Conditions::default() };
+    let conditions = Conditions {
+        if_none_match: ListField::Once(b"W/\"a\""),
+        range: SingletonField::Once(b"bytes=0-4"),
+        ..Conditions::default()
+    };
     let wanted = Request {
         method: Method::Get,
         target: b"/pictures/a%20cat.png?size=2",
@@ -202,7 +206,7 @@ fn a_browsers_request_is_understood() {
         agent: b"Mozilla/5.0 (X11)",
     };
     assert_eq!(request, wanted);
-    assert_eq!(request.connection(), Connection::Stays);
+    assert_eq!(request.connection(), ConnectionField::Omitted);
 }
 
 #[test]
@@ -237,21 +241,21 @@ fn what_is_unusual_but_right_is_accepted() {
 #[test]
 fn connection_is_a_list_of_words() {
     for (minor, lines, wanted) in [
-        (1, "", Connection::Stays),
-        (1, "Connection: close\r\n", Connection::Ends),
-        (1, "connection: CLOSE\r\n", Connection::Ends),
-        (1, "Connection: te ,close,\r\n", Connection::Ends),
-        (1, "Connection: keep-alive\r\nConnection: close\r\n", Connection::Ends),
-        (1, "Connection: closed\r\n", Connection::Stays),
-        (1, "Connection: not close\r\n", Connection::Stays),
-        (0, "", Connection::Ends),
-        (0, "Connection: Keep-Alive\r\n", Connection::StaysSaid),
-        (0, "Connection: x\r\nConnection: y, keep-alive\r\n", Connection::StaysSaid),
-        (0, "Connection: keep-alive, close\r\n", Connection::Ends),
-        (1, "Content-Length: 5\r\n", Connection::Stays),
-        (1, "Expect: 100-continue\r\n", Connection::Stays),
-        (1, "Expect: 100-Continue\r\nContent-Length: 5\r\n", Connection::Ends),
-        (2, "", Connection::Stays),
+        (1, "", ConnectionField::Omitted),
+        (1, "Connection: close\r\n", ConnectionField::Close),
+        (1, "connection: CLOSE\r\n", ConnectionField::Close),
+        (1, "Connection: te ,close,\r\n", ConnectionField::Close),
+        (1, "Connection: keep-alive\r\nConnection: close\r\n", ConnectionField::Close),
+        (1, "Connection: closed\r\n", ConnectionField::Omitted),
+        (1, "Connection: not close\r\n", ConnectionField::Omitted),
+        (0, "", ConnectionField::Close),
+        (0, "Connection: Keep-Alive\r\n", ConnectionField::KeepAlive),
+        (0, "Connection: x\r\nConnection: y, keep-alive\r\n", ConnectionField::KeepAlive),
+        (0, "Connection: keep-alive, close\r\n", ConnectionField::Close),
+        (1, "Content-Length: 5\r\n", ConnectionField::Omitted),
+        (1, "Expect: 100-continue\r\n", ConnectionField::Omitted),
+        (1, "Expect: 100-Continue\r\nContent-Length: 5\r\n", ConnectionField::Close),
+        (2, "", ConnectionField::Omitted),
     ] {
         let bytes = format!("GET / HTTP/1.{minor}\r\nHost: a\r\n{lines}\r\n");
         assert_eq!(accepted(bytes.as_bytes()).connection(), wanted, "{minor} {lines}");
@@ -264,7 +268,7 @@ fn a_list_in_two_lines_is_one_and_what_is_no_list_is_known_to_stand_twice() {
         "+Host: a\r\nRange: bytes=0-\r\nIf-Match: \"a\"\r\nrange: bytes=1-\r\nIF-MATCH:\t\"b\", \"c\" \r\n\r\n",
     );
     let conditions = accepted(&bytes).conditions;
-    assert_eq!((conditions.range, conditions.if_none_match), (Line::Repeated, List::Absent));
+    assert_eq!((conditions.range, conditions.if_none_match), (SingletonField::Repeated, ListField::Absent));
     assert_eq!(conditions.if_match.values().collect::<Vec<_>>(), [b"\"a\"" as &[u8], b"\"b\", \"c\""]);
 }
 
@@ -304,28 +308,28 @@ fn a_head_may_be_as_large_as_the_limits_and_no_larger() {
 #[test]
 fn a_head_is_never_answered_with_a_page() {
     for (bytes, wanted) in [
-        ("", Content::Absent),
-        ("\r\n", Content::Absent),
-        ("H", Content::Absent),
-        ("\r\nHEAD", Content::Absent),
-        ("HEAD ", Content::Described),
-        ("\r\nHEAD /", Content::Described),
-        ("HEAD\r\n", Content::Described),
-        ("HEAD\0", Content::Described),
-        ("HEADER", Content::Sent),
-        ("GET", Content::Sent),
-        ("G", Content::Sent),
-        ("head ", Content::Sent),
-        ("\x16\x03", Content::Sent),
-        (" HEAD / HTTP/1.1", Content::Sent),
+        ("", PageContent::Empty),
+        ("\r\n", PageContent::Empty),
+        ("H", PageContent::Empty),
+        ("\r\nHEAD", PageContent::Empty),
+        ("HEAD ", PageContent::Omitted),
+        ("\r\nHEAD /", PageContent::Omitted),
+        ("HEAD\r\n", PageContent::Omitted),
+        ("HEAD\0", PageContent::Omitted),
+        ("HEADER", PageContent::Sent),
+        ("GET", PageContent::Sent),
+        ("G", PageContent::Sent),
+        ("head ", PageContent::Sent),
+        ("\x16\x03", PageContent::Sent),
+        (" HEAD / HTTP/1.1", PageContent::Sent),
     ] {
         assert_eq!(content_for(bytes.as_bytes()), wanted, "{bytes:?}");
     }
     for (name, text, _) in HOSTILE.iter().filter(|(_, text, _)| text.starts_with('+') || text.starts_with("GET ")) {
         let get = bytes_of(text);
         let head = [b"HEAD", &get["GET".len()..]].concat();
-        assert_eq!(content_for(&get), Content::Sent, "{name}");
-        assert_eq!((content_for(&head), parse(&head).is_err()), (Content::Described, true), "{name}");
+        assert_eq!(content_for(&get), PageContent::Sent, "{name}");
+        assert_eq!((content_for(&head), parse(&head).is_err()), (PageContent::Omitted, true), "{name}");
     }
 }
 

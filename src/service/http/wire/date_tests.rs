@@ -1,4 +1,4 @@
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use proptest::prelude::*;
 
@@ -28,7 +28,7 @@ fn any_time_has_a_text_that_reads_the_same() {
         (at(1 << 40), "Fri, 31 Dec 9999 23:59:59 GMT"),
         (at(-(1 << 40)), "Sat, 01 Jan 0000 00:00:00 GMT"),
     ] {
-        let date = DateText::of(time);
+        let date = HttpDate::of(time);
         assert_eq!(str::from_utf8(date.as_bytes()), Ok(text));
         assert_eq!(parse_date(date.as_bytes(), NOW), Some(date.seconds()), "{text}");
     }
@@ -143,14 +143,14 @@ proptest! {
     #[test]
     fn dates_that_others_know_are_the_same(seconds in 0..=LAST_SECOND) {
         let text = httpdate::fmt_http_date(at(seconds));
-        let own = DateText::of(at(seconds));
+        let own = HttpDate::of(at(seconds));
         prop_assert_eq!(own.as_str(), &text);
         prop_assert_eq!(parse_date(text.as_bytes(), NOW), Some(seconds));
     }
 
     #[test]
     fn every_second_reads_as_it_was_written(seconds in FIRST_SECOND..=LAST_SECOND) {
-        prop_assert_eq!(parse_date(DateText::of(at(seconds)).as_bytes(), NOW), Some(seconds));
+        prop_assert_eq!(parse_date(HttpDate::of(at(seconds)).as_bytes(), NOW), Some(seconds));
     }
 
     /// Texts that are nearly dates: no other reader knows one that this one does not, but for its own rules of two-digit years.

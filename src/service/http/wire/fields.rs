@@ -1,24 +1,26 @@
-//! What the values of header fields are made of: lists, tokens, weights, entity tags (RFC 9110, section 5.6, 8.8.3, 12.4).
+//! The grammar of field values: lists, tokens, weights, entity tags (RFC 9110, section 5.6, 8.8.3, 12.4).
+//!
+//! They are parsed here because the crate `headers` needs a map of all fields, which is allocated for each request.
 
-/// A field that means something only if it stands in one line.
+/// A field that may stand in one line only (RFC 9110, section 5.5).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Line<'b> {
+pub enum SingletonField<'b> {
     /// It is not there.
     #[default]
     Absent,
     /// Its value.
     Once(&'b [u8]),
-    /// It is there more than once; which one counts, nobody can say.
+    /// It is there more than once, so that its value is ambiguous.
     Repeated,
 }
 
-impl<'b> Line<'b> {
-    /// Takes note of one more line.
+impl<'b> SingletonField<'b> {
+    /// Adds a line.
     #[inline]
     pub(super) fn add(&mut self, value: &'b [u8]) {
         *self = match self {
-            Line::Absent => Line::Once(value),
-            Line::Once(_) | Line::Repeated => Line::Repeated,
+            SingletonField::Absent => SingletonField::Once(value),
+            SingletonField::Once(_) | SingletonField::Repeated => SingletonField::Repeated,
         };
     }
 
@@ -27,99 +29,98 @@ impl<'b> Line<'b> {
     #[must_use]
     pub fn once(self) -> Option<&'b [u8]> {
         match self {
-            Line::Once(value) => Some(value),
-            Line::Absent | Line::Repeated => None,
+            SingletonField::Once(value) => Some(value),
+            SingletonField::Absent | SingletonField::Repeated => None,
         }
     }
 }
 
-/// A field whose value is a list, which may come in several lines that are one list together (RFC 9110, section 5.3).
+/// A field whose value is a list. Several lines of it are one list (RFC 9110, section 5.3).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum List<'b> {
+pub enum ListField<'b> {
     /// It is not there.
     #[default]
     Absent,
     /// Its only line.
     Once(&'b [u8]),
-    /// It has several lines. They are looked for again when they are needed: that is rare, and needs no allocation.
+    /// It has several lines. They are looked for again when they are needed: that is rare, and saves an allocation.
     Several {
         /// The field.
         name: &'static str,
-        /// All lines of the head behind the request line, which were found to be well-formed.
-        lines: &'b [u8],
+        /// The header section: all lines of the head after the request line, found to be well-formed.
+        section: &'b [u8],
     },
 }
 
-impl<'b> List<'b> {
-    /// Takes note of one more line, of field `name`, among `lines`.
+impl<'b> ListField<'b> {
+    /// Adds a line of the field `name` from the header section.
     #[inline]
-    pub(super) fn add(&mut self, name: &'static str, value: &'b [u8], lines: &'b [u8]) {
+    pub(super) fn add(&mut self, name: &'static str, value: &'b [u8], section: &'b [u8]) {
         *self = match self {
-            List::Absent => List::Once(value),
-            List::Once(_) | List::Several { .. } => List::Several { name, lines },
+            ListField::Absent => ListField::Once(value),
+            ListField::Once(_) | ListField::Several { .. } => ListField::Several { name, section },
         };
     }
 
     /// The value of each line.
     pub fn values(self) -> impl Iterator<Item = &'b [u8]> {
-        let (once, name, lines) = match self {
-            List::Absent => (None, "", [].as_slice()),
-            List::Once(value) => (Some(value), "", [].as_slice()),
-            List::Several { name, lines } => (None, name, lines),
+        let (once, name, section) = match self {
+            ListField::Absent => (None, "", [].as_slice()),
+            ListField::Once(value) => (Some(value), "", [].as_slice()),
+            ListField::Several { name, section } => (None, name, section),
         };
         let value_of = move |line: &'b [u8]| {
             let (known, value) = line.split_at(line.iter().position(|byte| *byte == b':')?);
             known.eq_ignore_ascii_case(name.as_bytes()).then(|| trim(value[1..].trim_ascii_end()))
         };
-        once.into_iter().chain(lines.split(|byte| *byte == b'\n').filter_map(value_of))
+        once.into_iter().chain(section.split(|byte| *byte == b'\n').filter_map(value_of))
     }
 }
 
-/// The members of a list without commas inside of them, spaces trimmed, empty ones left out.
-pub(super) fn members(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+/// The members of a list whose members have no commas, without white space around them, and without empty ones.
+pub fn members(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     value.split(|byte| *byte == b',').map(trim).filter(|member| !member.is_empty())
 }
 
-/// Without the optional white space (space, tab) on either side.
-pub(super) fn trim(mut value: &[u8]) -> &[u8] {
+/// The value without optional white space (space, tab) on either side.
+pub fn trim(mut value: &[u8]) -> &[u8] {
     while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = value {
         value = rest;
     }
     value
 }
 
-/// A number of decimal digits alone. `None`: something else, or nothing; `Some(None)`: larger than 64 bits hold.
-#[allow(clippy::option_option, reason = "no number and too large a number are answered differently")]
-pub(super) fn digits(text: &[u8]) -> Option<Option<u64>> {
+/// A number of decimal digits and nothing else. `None`: it is none; `Some(None)`: it does not fit into 64 bits.
+#[allow(clippy::option_option, reason = "a malformed number and a large one are answered differently")]
+pub fn digits(text: &[u8]) -> Option<Option<u64>> {
     if text.is_empty() || !text.iter().all(u8::is_ascii_digit) {
         return None;
     }
-    let add = |sum: u64, digit: &u8| sum.checked_mul(10)?.checked_add(u64::from(digit - b'0'));
-    Some(text.iter().try_fold(0, add))
+    Some(str::from_utf8(text).ok()?.parse().ok())
 }
 
 /// Whether a text is a token (RFC 9110, section 5.6.2).
-pub(super) fn is_token(text: &[u8]) -> bool {
+pub fn is_token(text: &[u8]) -> bool {
     !text.is_empty() && text.iter().all(is_token_byte)
 }
 
 /// Whether a byte may stand in a token.
-pub(super) fn is_token_byte(byte: &u8) -> bool {
+pub fn is_token_byte(byte: &u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte)
 }
 
-/// A weight in thousandths: what a client would like best has 1000, what it does not take has 0.
+/// A weight in thousandths: 1000 is preferred most, 0 is not acceptable.
 type Weight = u16;
 
-/// What the lines of Accept-Encoding said so far.
+/// What Accept-Encoding says about the codings that matter here.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Codings {
+pub(super) struct AcceptEncoding {
     gzip: Option<Weight>,
     identity: Option<Weight>,
     any: Option<Weight>,
 }
 
-impl Codings {
+impl AcceptEncoding {
     pub(super) fn add(&mut self, value: &[u8]) {
         for member in members(value) {
             let mut parts = member.split(|byte| *byte == b';').map(trim);
@@ -135,15 +136,15 @@ impl Codings {
         }
     }
 
-    /// Whether an answer may come as gzip, and had better not come as it is: gzip is named, or everything that is not named may
-    /// come, and what is not coded has no greater weight (RFC 9110, section 12.5.3).
+    /// Whether a response is to be coded with gzip: gzip (or `*`, if gzip is not named) is acceptable, and `identity` has no
+    /// greater weight (RFC 9110, section 12.5.3).
     pub(super) fn prefer_gzip(self) -> bool {
         let gzip = self.gzip.or(self.any).unwrap_or(0);
         gzip > 0 && self.identity.is_none_or(|identity| gzip >= identity)
     }
 }
 
-/// The weight that a parameter is (RFC 9110, section 12.4.2): `q=1`, `q=0.001`.
+/// Parses a weight parameter (RFC 9110, section 12.4.2): `q=1`, `q=0.001`.
 fn weight(parameter: &[u8]) -> Option<Weight> {
     let [b'q' | b'Q', b'=', weight @ ..] = parameter else { return None };
     let (whole, places) = match weight {
@@ -162,16 +163,17 @@ fn weight(parameter: &[u8]) -> Option<Weight> {
     }
 }
 
-/// One member of a list of entity tags.
+/// An entity tag, a member of a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Tag<'b> {
-    pub(super) weak: bool,
+pub struct EntityTag<'b> {
+    /// Whether it is weak.
+    pub weak: bool,
     /// With its quotes.
-    pub(super) opaque: &'b [u8],
+    pub opaque: &'b [u8],
 }
 
-/// The entity tags of a list, up to the first thing that is none: commas may stand inside of them.
-pub(super) fn tags(mut rest: &[u8]) -> impl Iterator<Item = Tag<'_>> {
+/// The entity tags of a list, up to the first member that is malformed. Metadata tags may have commas.
+pub fn entity_tags(mut rest: &[u8]) -> impl Iterator<Item = EntityTag<'_>> {
     std::iter::from_fn(move || {
         while let [b' ' | b'\t' | b',', after @ ..] = rest {
             rest = after;
@@ -189,7 +191,7 @@ pub(super) fn tags(mut rest: &[u8]) -> impl Iterator<Item = Tag<'_>> {
             return None;
         }
         rest = after;
-        Some(Tag { weak, opaque })
+        Some(EntityTag { weak, opaque })
     })
 }
 
@@ -201,7 +203,7 @@ mod tests {
 
     #[test]
     fn weights_decide_about_gzip() {
-        for (lines, accepted) in [
+        for (lines, wanted) in [
             (&["gzip"] as &[&str], true),
             (&["GZIP"], true),
             (&["x-gzip"], true),
@@ -236,16 +238,16 @@ mod tests {
             (&["identity;q=0, *;q=0.001"], true),
             (&["identity;q=0"], false),
         ] {
-            let mut codings = Codings::default();
-            lines.iter().for_each(|line| codings.add(line.as_bytes()));
-            assert_eq!(codings.prefer_gzip(), accepted, "{lines:?}");
+            let mut accepted = AcceptEncoding::default();
+            lines.iter().for_each(|line| accepted.add(line.as_bytes()));
+            assert_eq!(accepted.prefer_gzip(), wanted, "{lines:?}");
         }
     }
 
     #[test]
     fn lines_of_one_list_are_found_again() {
         let lines = b"Host: a\r\nx-list: 1, 2\r\nX-Other: 3\r\nX-LIST:\t4 \r\nX-List:\r\n\r\n";
-        let mut list = List::default();
+        let mut list = ListField::default();
         assert_eq!(list.values().count(), 0);
         list.add("x-list", b"1, 2", lines);
         assert_eq!(list.values().collect::<Vec<_>>(), [b"1, 2"]);
@@ -256,7 +258,7 @@ mod tests {
     #[test]
     fn tags_are_read_up_to_the_first_that_is_none() {
         let read = |text: &'static str| -> Vec<(bool, &str)> {
-            tags(text.as_bytes()).map(|tag| (tag.weak, str::from_utf8(tag.opaque).unwrap())).collect()
+            entity_tags(text.as_bytes()).map(|tag| (tag.weak, str::from_utf8(tag.opaque).unwrap())).collect()
         };
         assert_eq!(read(r#""a", W/"b" ,,"c,d""#), [(false, r#""a""#), (true, r#""b""#), (false, r#""c,d""#)]);
         assert_eq!(read(r#""""#), [(false, r#""""#)]);

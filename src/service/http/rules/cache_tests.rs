@@ -12,10 +12,10 @@ enum Step {
     Insert {
         key: u8,
         bytes: u64,
-        held: bool,
+        acquire: bool,
     },
     Acquire(u8),
-    /// Of the holds that there are, the one at this place, counted round.
+    /// The handle at this index, modulo their number.
     Release(usize),
     Remove(u8),
 }
@@ -54,7 +54,7 @@ impl Model {
     }
 
     /// Whether it was taken, and the values that made room, in order.
-    fn insert(&mut self, key: u8, value: u32, cost: u64, held: bool) -> (bool, Vec<u32>) {
+    fn insert(&mut self, key: u8, value: u32, cost: u64, acquire: bool) -> (bool, Vec<u32>) {
         self.remove(key);
         let in_use: u64 = self.entries.iter().filter(|entry| entry.users > 0).map(|entry| entry.cost).sum();
         if in_use + cost > self.bound {
@@ -66,14 +66,13 @@ impl Model {
             evicted.extend(self.entries.remove(oldest).map(|entry| entry.value));
             self.counters.evictions += 1;
         }
-        self.entries.push_front(Known { key, value, cost, users: u32::from(held), mapped: true });
+        self.entries.push_front(Known { key, value, cost, users: u32::from(acquire), mapped: true });
         (true, evicted)
     }
 
     fn acquire(&mut self, key: u8) -> Option<u32> {
-        let found = self.find(key);
-        *(if found.is_some() { &mut self.counters.hits } else { &mut self.counters.misses }) += 1;
-        let entry = &mut self.entries[found?];
+        let found = self.find(key)?;
+        let entry = &mut self.entries[found];
         entry.users += 1;
         Some(entry.value)
     }
@@ -99,7 +98,7 @@ impl Model {
 struct Pair {
     cache: Tested,
     model: Model,
-    holds: Vec<Hold>,
+    handles: Vec<CacheHandle>,
     /// One user of every value beside the cache, so that it is seen when the cache lets go of it.
     values: Vec<Rc<u32>>,
 }
@@ -107,24 +106,21 @@ struct Pair {
 impl Pair {
     fn new(bound: u64) -> Pair {
         let model = Model { bound, entries: VecDeque::new(), counters: Counters::default() };
-        Pair { cache: Cache::new(bound), model, holds: Vec::new(), values: Vec::new() }
+        Pair { cache: Cache::new(bound), model, handles: Vec::new(), values: Vec::new() }
     }
 
-    fn insert(&mut self, key: u8, bytes: u64, held: bool) {
+    fn insert(&mut self, key: u8, bytes: u64, acquire: bool) {
         let value = u32::try_from(self.values.len()).unwrap();
         self.values.push(Rc::new(value));
         let shared = Rc::clone(&self.values[self.values.len() - 1]);
-        let (taken, evicted) = self.model.insert(key, value, bytes + Tested::OVERHEAD, held);
+        let (taken, evicted) = self.model.insert(key, value, bytes + Tested::OVERHEAD, acquire);
         let before = self.order();
-        let done = if held {
-            self.cache.insert_held(key, shared, bytes).map(|hold| self.holds.push(hold))
+        let done = if acquire {
+            self.cache.insert_acquired(key, shared, bytes).map(|handle| self.handles.push(handle)).is_some()
         } else {
             self.cache.insert(key, shared, bytes)
         };
-        match done {
-            Ok(()) => assert!(taken),
-            Err(refused) => assert_eq!((taken, *refused.value, refused.cost), (false, value, bytes + Tested::OVERHEAD)),
-        }
+        assert_eq!(done, taken);
         // Those that went were the oldest, and in the order in which they were used.
         let replaced =
             |value: &u32| self.model.entries.iter().any(|entry| entry.value == *value) || evicted.contains(value);
@@ -134,17 +130,17 @@ impl Pair {
 
     fn step(&mut self, step: &Step) {
         match *step {
-            Step::Insert { key, bytes, held } => self.insert(key, bytes, held),
+            Step::Insert { key, bytes, acquire } => self.insert(key, bytes, acquire),
             Step::Acquire(key) => {
-                let hold = self.cache.acquire(&key);
-                assert_eq!(hold.as_ref().map(|hold| **self.cache.get(hold)), self.model.acquire(key));
-                self.holds.extend(hold);
+                let handle = self.cache.acquire(&key);
+                assert_eq!(handle.as_ref().map(|handle| **self.cache.get(handle)), self.model.acquire(key));
+                self.handles.extend(handle);
             }
-            Step::Release(_) if self.holds.is_empty() => (),
+            Step::Release(_) if self.handles.is_empty() => (),
             Step::Release(at) => {
-                let hold = self.holds.swap_remove(at % self.holds.len());
-                self.model.release(**self.cache.get(&hold));
-                self.cache.release(hold);
+                let handle = self.handles.swap_remove(at % self.handles.len());
+                self.model.release(**self.cache.get(&handle));
+                self.cache.release(handle);
             }
             Step::Remove(key) => assert_eq!(self.cache.remove(&key), self.model.remove(key)),
         }
@@ -180,7 +176,7 @@ impl Pair {
             let lives = self.model.entries.iter().any(|entry| entry.value == **value);
             assert_eq!(Rc::strong_count(value), 1 + usize::from(lives), "{value}");
         }
-        let mut in_use: Vec<_> = self.holds.iter().map(|hold| **self.cache.get(hold)).collect();
+        let mut in_use: Vec<_> = self.handles.iter().map(|handle| **self.cache.get(handle)).collect();
         in_use.sort_unstable();
         in_use.dedup();
         let mut known: Vec<_> =
@@ -190,17 +186,17 @@ impl Pair {
     }
 
     fn finish(mut self) {
-        while !self.holds.is_empty() {
+        while !self.handles.is_empty() {
             self.step(&Step::Release(0));
         }
-        assert_eq!(self.cache.held, 0);
+        assert_eq!(self.cache.in_use, 0);
     }
 }
 
 fn any_step() -> impl Strategy<Value = Step> {
     let key = || 0u8..12;
     prop_oneof![
-        4 => (key(), 0u64..3000, any::<bool>()).prop_map(|(key, bytes, held)| Step::Insert { key, bytes, held }),
+        4 => (key(), 0u64..3000, any::<bool>()).prop_map(|(key, bytes, acquire)| Step::Insert { key, bytes, acquire }),
         3 => key().prop_map(Step::Acquire),
         4 => any::<usize>().prop_map(Step::Release),
         1 => key().prop_map(Step::Remove),
@@ -222,9 +218,9 @@ proptest! {
 #[test]
 fn what_is_replaced_lives_on_for_its_users() {
     let mut cache = Cache::new(10_000);
-    cache.insert("a", 1, 100).unwrap();
+    assert!(cache.insert("a", 1, 100));
     let old = cache.acquire("a").unwrap();
-    cache.insert("a", 2, 50).unwrap();
+    assert!(cache.insert("a", 2, 50));
     let new = cache.acquire("a").unwrap();
     assert_eq!((*cache.get(&old), *cache.get(&new)), (1, 2));
     let overhead = Cache::<&str, i32>::OVERHEAD;
@@ -238,25 +234,25 @@ fn what_is_replaced_lives_on_for_its_users() {
 fn what_cannot_fit_disturbs_nobody() {
     let overhead = Cache::<u8, ()>::OVERHEAD;
     let mut cache = Cache::new(2 * (overhead + 100));
-    cache.insert(1u8, (), 100).unwrap();
-    let held = cache.insert_held(2, (), 100).unwrap();
-    let (cost, room) = (overhead + 101, overhead + 100);
-    assert_eq!(cache.insert(3, (), 101), Err(Refused { value: (), cost, room }));
-    assert_eq!(cache.insert(3, (), u64::MAX).unwrap_err().cost, u64::MAX);
+    assert!(cache.insert(1u8, (), 100));
+    let handle = cache.insert_acquired(2, (), 100).unwrap();
+    assert!(!cache.insert(3, (), 101), "one byte too many");
+    assert!(!cache.insert(3, (), u64::MAX));
     assert_eq!((cache.counters().entries, cache.counters().evictions), (2, 0));
-    cache.insert(3, (), 100).unwrap();
+    assert!(cache.insert(3, (), 100));
     assert!(cache.acquire(&1).is_none());
-    cache.release(held);
+    cache.release(handle);
 }
 
 #[test]
 fn empty_files_are_bounded_too() {
     let bound = 1 << 20;
     let mut cache = Cache::new(bound);
-    (0..100_000u64).for_each(|key| cache.insert(key, (), 0).unwrap());
+    (0..100_000u64).for_each(|key| assert!(cache.insert(key, (), 0)));
     let known = cache.counters().entries as u64;
     assert_eq!(known, bound / Cache::<u64, ()>::OVERHEAD);
-    let memory = cache.slab.capacity_bytes() + cache.map.capacity() * 8 / 7 * (size_of::<(u64, usize)>() + 1);
+    let memory = cache.slab.capacity() * Cache::<u64, ()>::SLAB_PLACE
+        + cache.map.capacity() * 8 / 7 * (size_of::<(u64, usize)>() + 1);
     assert!(memory as u64 <= bound, "{memory}");
 }
 
@@ -265,19 +261,19 @@ fn more_entries_do_not_mean_more_steps() {
     let most = |entries: u64| {
         let cost = Cache::<u64, ()>::OVERHEAD;
         let mut cache = Cache::new(entries * cost);
-        (0..entries).for_each(|key| cache.insert(key, (), 0).unwrap());
+        (0..entries).for_each(|key| assert!(cache.insert(key, (), 0)));
         let mut most = 0;
         let mut measure = |cache: &mut Cache<u64, ()>, act: &mut dyn FnMut(&mut Cache<u64, ()>)| {
-            let before = cache.slab.steps.get();
+            let before = cache.steps;
             act(cache);
-            most = most.max(cache.slab.steps.get() - before);
+            most = most.max(cache.steps - before);
         };
         for key in 0..entries {
-            let mut hold = None;
-            measure(&mut cache, &mut |cache| hold = cache.acquire(&key));
+            let mut handle = None;
+            measure(&mut cache, &mut |cache| handle = cache.acquire(&key));
             // All others that could be evicted are in front of this one, and it is in use.
-            measure(&mut cache, &mut |cache| cache.insert(entries + key, (), 0).unwrap());
-            measure(&mut cache, &mut |cache| hold.take().into_iter().for_each(|hold| cache.release(hold)));
+            measure(&mut cache, &mut |cache| assert!(cache.insert(entries + key, (), 0)));
+            measure(&mut cache, &mut |cache| handle.take().into_iter().for_each(|handle| cache.release(handle)));
             measure(&mut cache, &mut |cache| assert!(cache.remove(&(entries + key))));
         }
         most
@@ -289,8 +285,8 @@ fn more_entries_do_not_mean_more_steps() {
 
 #[test]
 #[cfg(debug_assertions)]
-#[should_panic(expected = "was not given back")]
-fn a_hold_that_is_dropped_is_noticed() {
+#[should_panic(expected = "was not released")]
+fn a_handle_that_is_dropped_is_noticed() {
     let mut cache = Cache::new(10_000);
-    drop(cache.insert_held(1u8, (), 0).unwrap());
+    drop(cache.insert_acquired(1u8, (), 0).unwrap());
 }
