@@ -14,7 +14,7 @@ use crate::process::master::supervisor::{End, Ended, Event, SlotId};
 use crate::store::ledger::repair::{self, Settled};
 
 /// Children of others that are reaped in one turn at most.
-const STRANGERS_PER_TURN: usize = 64;
+const ADOPTED_PER_TURN: usize = 64;
 
 impl Driver {
     fn child(&self, id: SlotId) -> Option<&Child> {
@@ -27,7 +27,7 @@ impl Driver {
     /// The process of a slot may have ended.
     pub(super) fn reap(&mut self, id: SlotId, now: u64) {
         let Some((pid, ending)) = self.child(id).and_then(|child| Some((child.pid(), child.reap()?))) else { return };
-        let stillborn = match id {
+        let failed_early = match id {
             SlotId::Worker(index) => self.forget_worker(index),
             SlotId::Journal => self.forget_journal(),
         };
@@ -37,7 +37,7 @@ impl Driver {
             (SlotId::Journal, Some(journal::EXIT_FAILED)) => Ended::JournalFailed,
             _ => Ended::Crashed,
         };
-        self.supervisor.handle(now, Event::Ended(id, End { pid, text, how, stillborn }));
+        self.supervisor.handle(now, Event::Ended(id, End { pid, text, how, failed_early }));
     }
 
     /// Forgets a worker process that was reaped; whether its loop never turned.
@@ -81,7 +81,7 @@ impl Driver {
     /// Reaps whatever has ended: children whose pidfd was not reported yet, a new program that was asked, and
     /// children of others, which process 1 inherits.
     pub(super) fn reap_all(&mut self, now: u64) {
-        for _ in 0..STRANGERS_PER_TURN {
+        for _ in 0..ADOPTED_PER_TURN {
             let Some(pid) = process::ended_child() else { break };
             let workers = (0..self.workers.len()).map(SlotId::Worker);
             let own =

@@ -28,10 +28,10 @@ impl Driver {
             let Ok(signal) = Signal::try_from(number) else { continue };
             let event = match signal {
                 Signal::SIGINT | Signal::SIGTERM => Event::Ordered(Order::Stop { signal: signal.as_str() }),
-                Signal::SIGTTIN => Event::Ordered(Order::OneMore),
+                Signal::SIGTTIN => Event::Ordered(Order::AddWorker),
                 Signal::SIGTTOU => {
                     let connections = |slot: &Option<_>| slot.as_ref().map_or(0, |slot: &WorkerSlot| slot.connections);
-                    Event::Ordered(Order::OneLess { connections: self.workers.iter().map(connections).collect() })
+                    Event::Ordered(Order::RemoveWorker { connections: self.workers.iter().map(connections).collect() })
                 }
                 Signal::SIGUSR2 => Event::Requested { id: None, request: Request::Upgrade },
                 other => {

@@ -42,7 +42,7 @@ pub struct End {
     /// What the supervisor makes of it.
     pub how: Ended,
     /// Whether it ended before its loop had turned once.
-    pub stillborn: bool,
+    pub failed_early: bool,
 }
 
 /// How a process ended, as far as that matters.
@@ -65,9 +65,9 @@ pub enum Order {
         signal: &'static str,
     },
     /// SIGTTIN: one worker more.
-    OneMore,
+    AddWorker,
     /// SIGTTOU: one worker less.
-    OneLess {
+    RemoveWorker {
         /// The connections that each worker has, for the log.
         connections: Vec<u32>,
     },

@@ -8,7 +8,7 @@ use super::state::{JOURNAL_PATIENCE, Phase, Supervisor};
 
 impl Supervisor {
     /// Fills every slot whose time has come. A stopping instance starts no worker, but still needs its journal process.
-    pub(super) fn start_what_is_due(&mut self, now_ns: u64) {
+    pub(super) fn start_due(&mut self, now_ns: u64) {
         let stopping = self.is_stopping();
         let mut due = Vec::new();
         for (id, slot) in self.slots_mut() {
@@ -60,7 +60,7 @@ impl Supervisor {
         let stopping = self.is_stopping();
         let Some(slot) = self.slot_mut(id).filter(|slot| slot.is_running()) else { return };
         let expected = end.how == Ended::Orderly && (slot.leaving || stopping && id != SlotId::Journal);
-        let start_at_ns = slot.backoff.after_end(now_ns, end.stillborn && !expected);
+        let start_at_ns = slot.backoff.after_end(now_ns, end.failed_early && !expected);
         slot.state = match id {
             SlotId::Worker(_) => State::Unsettled { start_at_ns },
             SlotId::Journal => State::Empty { start_at_ns },
@@ -97,7 +97,7 @@ impl Supervisor {
     }
 
     /// Has what dead workers left settled: their operations first, then their connections.
-    pub(super) fn settle_the_dead(&mut self) {
+    pub(super) fn settle_dead_workers(&mut self) {
         let unsettled = |slot: &Option<Slot>| matches!(slot, Some(Slot { state: State::Unsettled { .. }, .. }));
         let dead = self.workers.iter().enumerate().filter(|(_, slot)| unsettled(slot));
         let actions: Vec<_> = dead.map(|(index, _)| Action::Settle(index)).collect();
@@ -116,9 +116,9 @@ impl Supervisor {
     }
 
     /// Kills processes without a heartbeat for too long, and, when an orderly stop has taken too long, the workers that are left.
-    pub(super) fn kill_the_late(&mut self, now_ns: u64, seen: &Observation) {
+    pub(super) fn kill_unresponsive(&mut self, now_ns: u64, seen: &Observation) {
         let out_of_time = matches!(self.phase, Phase::Stopping { deadline_ns, .. } if now_ns >= deadline_ns);
-        let forbearing = now_ns < self.forbearing_until_ns;
+        let in_grace = now_ns < self.grace_until_ns;
         let mut late = Vec::new();
         for (id, slot) in self.slots_mut() {
             let (heartbeat_ns, patience_ns) = match id {
@@ -126,7 +126,7 @@ impl Supervisor {
                 SlotId::Journal => (seen.journal_heartbeat_ns, seen.worker_timeout_ns.saturating_mul(JOURNAL_PATIENCE)),
             };
             let silent_ns = now_ns.saturating_sub(heartbeat_ns);
-            let is_late = silent_ns >= patience_ns && !forbearing;
+            let is_late = silent_ns >= patience_ns && !in_grace;
             if slot.may_be_killed() && (is_late || out_of_time && id != SlotId::Journal) {
                 slot.set_killed(true);
                 let why = if is_late {
@@ -169,7 +169,7 @@ impl Supervisor {
     }
 
     /// When the last worker of a stopping instance is gone, nothing more comes to be journaled.
-    pub(super) fn close_the_journal(&mut self) {
+    pub(super) fn stop_journal(&mut self) {
         let open = self.journal.as_ref().is_some_and(|slot| slot.is_running() && !slot.leaving);
         if open && self.is_stopping() && self.has_no_workers() {
             self.ask_to_leave(SlotId::Journal, false);

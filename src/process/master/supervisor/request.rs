@@ -43,7 +43,7 @@ impl Supervisor {
     }
 
     /// Answers the request that is done.
-    pub(super) fn answer_what_is_done(&mut self, seen: &Observation) {
+    pub(super) fn answer_done_request(&mut self, seen: &Observation) {
         let Some(PendingRequest { id, until }) = self.request else { return };
         let text = match until {
             // A worker that dies after it was asked to leave is gone, too.

@@ -99,7 +99,7 @@ pub struct Supervisor {
     pub(super) upgrade: Upgrade,
     pub(super) observed_ns: u64,
     /// No process counts as late before: set after the master itself was stopped for a while.
-    pub(super) forbearing_until_ns: u64,
+    pub(super) grace_until_ns: u64,
     #[serde(skip)]
     pub(super) actions: VecDeque<Action>,
 }
@@ -118,7 +118,7 @@ impl Supervisor {
             request: None,
             upgrade: Upgrade::No,
             observed_ns: now_ns,
-            forbearing_until_ns: 0,
+            grace_until_ns: 0,
             actions: VecDeque::new(),
         }
     }
@@ -142,11 +142,11 @@ impl Supervisor {
             Event::Settled(index) => {
                 self.settled(index);
                 // Now, so that it gets its share of the connections that its predecessor had.
-                self.start_what_is_due(now_ns);
+                self.start_due(now_ns);
             }
             Event::Ordered(Order::Stop { signal }) => self.stop(now_ns, signal),
-            Event::Ordered(Order::OneMore) => self.one_more(now_ns),
-            Event::Ordered(Order::OneLess { connections }) => self.one_less(&connections),
+            Event::Ordered(Order::AddWorker) => self.add_worker(now_ns),
+            Event::Ordered(Order::RemoveWorker { connections }) => self.remove_worker(&connections),
             Event::Requested { id, request } => self.requested(now_ns, id, request),
             Event::Checked(result) => self.checked(result),
             Event::NotExecuted(why) => self.not_executed(why),
@@ -157,14 +157,14 @@ impl Supervisor {
     pub fn observe(&mut self, now_ns: u64, seen: &Observation) {
         if now_ns.saturating_sub(self.observed_ns) > seen.worker_timeout_ns / 2 {
             // This process was stopped, and with it perhaps its children: their heartbeats say nothing yet.
-            self.forbearing_until_ns = now_ns + seen.worker_timeout_ns;
+            self.grace_until_ns = now_ns + seen.worker_timeout_ns;
         }
         self.observed_ns = now_ns;
-        self.settle_the_dead();
-        self.kill_the_late(now_ns, seen);
-        self.start_what_is_due(now_ns);
-        self.close_the_journal();
-        self.answer_what_is_done(seen);
+        self.settle_dead_workers();
+        self.kill_unresponsive(now_ns, seen);
+        self.start_due(now_ns);
+        self.stop_journal();
+        self.answer_done_request(seen);
         self.upgrade_step(now_ns, seen);
     }
 
@@ -273,7 +273,7 @@ impl Supervisor {
     }
 
     /// One worker more.
-    fn one_more(&mut self, now_ns: u64) {
+    fn add_worker(&mut self, now_ns: u64) {
         if self.is_stopping() {
             return;
         }
@@ -290,7 +290,7 @@ impl Supervisor {
     }
 
     /// One worker less: it leaves when its connections are gone.
-    fn one_less(&mut self, connections: &[u32]) {
+    fn remove_worker(&mut self, connections: &[u32]) {
         let serving = self.workers.iter().flatten().filter(|slot| slot.serves()).count();
         match self.workers.iter().rposition(|slot| slot.as_ref().is_some_and(Slot::serves)) {
             Some(index) if serving > 1 => {

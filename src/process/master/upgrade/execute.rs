@@ -7,7 +7,9 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 
-use super::hand_over::{ChildLeft, HandOver, ListenersLeft, ProcessLeft, RETURNED, VARIABLE, WorkerLeft, layout};
+use super::hand_over::{
+    HandOver, HandedOverChild, HandedOverListeners, HandedOverProcess, HandedOverWorker, RETURNED, VARIABLE, layout,
+};
 use crate::ipc::inherit;
 use crate::ipc::process::Child;
 use crate::process::master::children::Listeners;
@@ -24,12 +26,12 @@ impl<'m> Kept<'m> {
         fd.as_raw_fd()
     }
 
-    fn note_listeners(&mut self, listeners: &'m Listeners) -> ListenersLeft {
+    fn note_listeners(&mut self, listeners: &'m Listeners) -> HandedOverListeners {
         listeners.each_ref().map(|socket| socket.as_ref().map(|socket| self.note(socket.as_fd())))
     }
 
-    fn note_child(&mut self, child: &'m Child) -> ChildLeft {
-        ChildLeft { pid: child.pid(), pidfd: self.note(child.as_fd()) }
+    fn note_child(&mut self, child: &'m Child) -> HandedOverChild {
+        HandedOverChild { pid: child.pid(), pidfd: self.note(child.as_fd()) }
     }
 }
 
@@ -84,13 +86,13 @@ impl Driver {
         let common = &self.common;
         let mut kept = Kept::default();
         let generation = common.instance.generation();
-        let workers = self.workers.iter().flatten().map(|slot| WorkerLeft {
+        let workers = self.workers.iter().flatten().map(|slot| HandedOverWorker {
             index: slot.index,
             leaving: slot.leaving,
             owes_retraction: slot.producer.owes_retraction(),
             connections: slot.connections,
             listeners: kept.note_listeners(&slot.listeners),
-            process: slot.process.as_ref().map(|process| ProcessLeft {
+            process: slot.process.as_ref().map(|process| HandedOverProcess {
                 child: kept.note_child(&process.child),
                 lane: kept.note(process.lane.as_fd()),
                 turns_before: process.turns_before,

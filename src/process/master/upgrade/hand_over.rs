@@ -49,36 +49,36 @@ pub struct HandOver {
     pub alive: RawFd,
     pub wakeups: Vec<RawFd>,
     pub journal_wakeup: RawFd,
-    pub listeners: ListenersLeft,
-    pub shared_listeners: ListenersLeft,
-    pub workers: Vec<WorkerLeft>,
-    pub journal: Option<ChildLeft>,
+    pub listeners: HandedOverListeners,
+    pub shared_listeners: HandedOverListeners,
+    pub workers: Vec<HandedOverWorker>,
+    pub journal: Option<HandedOverChild>,
     /// Slot and descriptor of each connection.
     pub connections: Vec<(u32, RawFd)>,
     pub supervisor: Supervisor,
 }
 
-pub type ListenersLeft = PerService<Option<RawFd>>;
+pub type HandedOverListeners = PerService<Option<RawFd>>;
 
 #[derive(Clone, Copy, Serialize, Deserialize)]
-pub struct ChildLeft {
+pub struct HandedOverChild {
     pub pid: i32,
     pub pidfd: RawFd,
 }
 
 #[derive(Serialize, Deserialize)]
-pub struct WorkerLeft {
+pub struct HandedOverWorker {
     pub index: usize,
     pub leaving: bool,
     pub owes_retraction: bool,
     pub connections: u32,
-    pub listeners: ListenersLeft,
-    pub process: Option<ProcessLeft>,
+    pub listeners: HandedOverListeners,
+    pub process: Option<HandedOverProcess>,
 }
 
 #[derive(Clone, Copy, Serialize, Deserialize)]
-pub struct ProcessLeft {
-    pub child: ChildLeft,
+pub struct HandedOverProcess {
+    pub child: HandedOverChild,
     pub lane: RawFd,
     pub turns_before: u64,
 }
@@ -118,7 +118,7 @@ impl Descriptors<'_> {
         self.0.take(number).map_err(|source| MasterError::Io { step: "take over a descriptor", source })
     }
 
-    pub fn take_listeners(&mut self, left: ListenersLeft) -> Result<Listeners, MasterError> {
+    pub fn take_listeners(&mut self, left: HandedOverListeners) -> Result<Listeners, MasterError> {
         let mut listeners = Listeners::default();
         for (listener, number) in listeners.iter_mut().zip(left) {
             *listener = number.map(|number| self.take(number)).transpose()?;
@@ -126,7 +126,7 @@ impl Descriptors<'_> {
         Ok(listeners)
     }
 
-    pub fn take_child(&mut self, child: ChildLeft) -> Result<Child, MasterError> {
+    pub fn take_child(&mut self, child: HandedOverChild) -> Result<Child, MasterError> {
         Ok(Child::adopt(child.pid, self.take(child.pidfd)?))
     }
 }

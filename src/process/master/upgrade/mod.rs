@@ -18,4 +18,4 @@ mod resume;
 mod start_over;
 
 pub use ask::check;
-pub use resume::{Left, resume};
+pub use resume::{HandedOver, resume};

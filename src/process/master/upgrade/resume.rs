@@ -32,23 +32,23 @@ use crate::store::journal::{Directory, Principals};
 use crate::store::users::Users;
 
 /// What the previous program has handed over.
-pub struct Left {
+pub struct HandedOver {
     inheritance: Inheritance,
     hand_over: HandOver,
     /// Why the new program could not go on, if this is the old one, executed again.
     returned: Option<String>,
 }
 
-impl Left {
+impl HandedOver {
     /// What the environment announces; `None` where nothing was handed over.
     ///
     /// # Errors
     /// It cannot be read.
-    pub fn announced() -> Result<Option<Left>, MasterError> {
+    pub fn announced() -> Result<Option<HandedOver>, MasterError> {
         let failed = |source| MasterError::Io { step: "read what the program before has left", source };
         let Some((inheritance, bytes)) = Inheritance::announced_by(VARIABLE).map_err(failed)? else { return Ok(None) };
         let hand_over = serde_json::from_slice(&bytes).map_err(io::Error::from).map_err(failed)?;
-        Ok(Some(Left { inheritance, hand_over, returned: std::env::var(RETURNED).ok() }))
+        Ok(Some(HandedOver { inheritance, hand_over, returned: std::env::var(RETURNED).ok() }))
     }
 }
 
@@ -136,11 +136,11 @@ pub fn prepare(
 /// # Errors
 /// Neither this program nor the one before it can go on, nor start anew.
 pub fn resume(
-    left: Left,
+    left: HandedOver,
     services: &'static [Entry],
     read_settings: Box<dyn Fn() -> Result<Settings, ConfigError>>,
 ) -> Result<(Driver, UnlinkOnDrop), MasterError> {
-    let Left { inheritance, hand_over, returned } = left;
+    let HandedOver { inheritance, hand_over, returned } = left;
     let complete = inheritance.check(hand_over.descriptors());
     let complete = complete.map_err(|source| MasterError::Io { step: "find a descriptor that was left", source });
     let purpose = if returned.is_some() { Purpose::Return } else { Purpose::GoOn };
