@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# Shows Bank Vault at work: its processes, its shared memory, a hand-over, a verified load, deaths, a page, and a clean end.
+# Shows Bank Vault at work: processes, shared memory, a hand-over, a verified load, deaths, a page, and a clean end.
 #
-#   ./run_demo.sh                  everything, with pids, times and the outputs of the tools
-#   ./run_demo.sh --mode=golden    the same steps and checks, printing only lines that are the same in every run
-#   ./run_demo.sh --mode=failure   what a start says that cannot succeed; ends with exit code 2
+#   ./run_demo.sh                  everything, with pids, times and the output of the tools
+#   ./run_demo.sh --mode=golden    the same steps and checks; prints only lines that are the same in every run
+#   ./run_demo.sh --mode=failure   starts that must be refused, with their messages; ends with exit code 2
 #   --bin=DIR                      takes the programs from DIR instead of building them
 #
-# It ends only processes that it started, and everything it makes is in a directory of its own, or bears its own instance
-# name. Exit code: 0 all as promised, 1 something was not, 2 wrong usage (and the end of --mode=failure).
+# It ends only processes that it started. Everything that it makes is in a directory of its own or has its own instance name.
+# Exit code: 0 all checks passed, 1 one failed, 2 wrong usage (and the end of --mode=failure).
 set -euo pipefail
 cd "$(dirname "$0")"
 
@@ -32,14 +32,14 @@ ACCOUNTS=10000
 WORK=$(mktemp -d)
 MASTER=
 
-# --- what is said --------------------------------------------------------------------------------------------------------
+# --- output --------------------------------------------------------------------------------------------------------------
 
 golden() { [[ $MODE == golden ]]; }
-# A step's title.
+# Prints the title of a step.
 step() { if golden; then echo "$*"; else printf '\n== %s\n' "$*"; fi; }
-# What the step has shown; the same in every run.
+# Prints the result of a step, which is the same in every run.
 say() { echo "-> $*"; }
-# Runs a command for its output, which differs from run to run.
+# Runs a command and prints its output, which differs from run to run.
 show() { if ! golden; then "$@" | sed 's/^./   &/'; fi; }
 
 fail() {
@@ -51,12 +51,12 @@ fail() {
     exit 1
 }
 
-# --- what is started is ended --------------------------------------------------------------------------------------------
+# --- clean-up ------------------------------------------------------------------------------------------------------------
 
 clean_up() {
     local code=$? pid
     trap - EXIT
-    # Jobs are children of this shell that it has not collected, so their pids cannot mean anybody else.
+    # Jobs are children that this shell has not collected, so no other process can have their pids.
     for pid in $(jobs -pr); do kill -TERM "$pid" 2>/dev/null || true; done
     wait
     rm -rf "$WORK"
@@ -65,7 +65,7 @@ clean_up() {
 trap clean_up EXIT
 trap 'exit 130' INT TERM
 
-# await WHAT COMMAND…: runs the command again and again until it succeeds.
+# await WHAT COMMAND…: repeats the command until it succeeds.
 await() {
     local what=$1 deadline=$((SECONDS + 30))
     shift
@@ -84,7 +84,7 @@ build() {
     BIN=${CARGO_TARGET_DIR:-target}/release
 }
 
-# A port that nobody listens on, and that the kernel gives to nobody who connects.
+# A port without a listener, below the range from which the kernel takes ports for connections.
 free_port() {
     local port
     for port in $(shuf -i 10000-32000 -n 20); do
@@ -111,11 +111,11 @@ worker_pids() { ps -o pid=,comm= --ppid "$MASTER" | awk '$2 ~ /^vault-worker/ { 
 process_names() { ps -o comm= --ppid "$MASTER" | sort -V | paste -sd ' '; }
 pid_of() { ps -o pid=,comm= --ppid "$MASTER" | awk -v name="$1" '$2 == name { print $1 }'; }
 objects() { find /dev/shm -maxdepth 1 -name "*vault.$INSTANCE.*" -printf '%f\n' | sort; }
-# The connections that are being served now.
+# The number of connections that are served now.
 served() { inspect --json | sed -n 's/^ *"served": \([0-9]*\).*/\1/p'; }
 all_threads_are_served() { local count; count=$(served); ((${count:-0} >= THREADS)); }
 
-# A load of all threads in the background, its output in $WORK/load.out; returns when it flows.
+# Starts a load of all threads in the background, with its output in $WORK/load.out; returns when all are connected.
 start_load() {
     client --threads "$THREADS" "$@" >"$WORK/load.out" 2>"$WORK/load.err" &
     LOAD=$!
@@ -147,11 +147,11 @@ show_objects() {
     inspect >/dev/null || fail "vaultctl inspect failed"
 }
 
-# Sockets that a process has open.
+# The open sockets of process $1.
 sockets_of() { find "/proc/$1/fd" -type l -printf '%l\n' 2>/dev/null | grep '^socket:' | sort -u; }
 
-# The socket that the master and the worker $1 have both open: each lane has an end here and an end there, so only a
-# connection that was handed over is the same in both.
+# The socket that is open in the master and in worker $1: of a lane each has another end, so it can only be a connection that was
+# handed over.
 shared_socket() { comm -12 <(sockets_of "$MASTER") <(sockets_of "$1"); }
 handed_over() {
     local worker
@@ -226,7 +226,7 @@ show_deaths() {
 }
 is_replaced() { local now; now=$(pid_of "$1"); [[ -n $now && $now != "$2" ]]; }
 
-# What came in and went out explains what is there, to the cent.
+# The balances must be the opening total, plus deposits, less withdrawals, to the cent.
 check_books() {
     client totals >"$WORK/totals"
     show cat "$WORK/totals"
@@ -256,7 +256,7 @@ show_http() {
     show cat "$WORK/data/access.log"
     say "GET /, /_vault/ready and /_vault/ (the dashboard): 200"
 }
-# Waits for the log as well, which is written when the master is told to.
+# Also has the access log written, and waits until the request is in it.
 http_get() {
     exec 8<>"/dev/tcp/127.0.0.1/$HTTP_PORT"
     printf 'GET %s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n' "$1" >&8
@@ -288,7 +288,7 @@ show_nothing_left() {
     say "no object in /dev/shm, no process"
 }
 
-# What cannot succeed is said in words, and ends with exit code 2.
+# Starts that must be refused with a message and exit code 2.
 show_failures() {
     start_master
     local code=0

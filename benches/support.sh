@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# What benches/system.sh is made of: servers that are started and surely ended, measurements in turns, and tables.
+# Functions of benches/system.sh: they start and end servers, measure in turns, and print tables.
 
 BIN=target/release
 DEFAULT_MIX="transfer=10,withdraw=20,deposit=30,balance=40"
@@ -9,10 +9,10 @@ REDIS_PORT=""
 REDIS_ALWAYS=""
 POSTGRES=""
 REDIS_OPS=$((40000 * SECONDS_EACH))
-# So much that no account runs dry.
+# Enough that no account becomes empty.
 OPENING=1000000.00
 
-# SIGTERM, since bash has background commands ignore SIGINT; who is not gone in ten seconds is killed, by pid.
+# SIGTERM, since background commands of bash ignore SIGINT. Servers that remain after ten seconds are killed, by pid.
 finish() {
     local pid deadline=$((SECONDS + 10))
     for pid in "${STARTED[@]}"; do kill -TERM "$pid" 2>/dev/null || true; done
@@ -26,7 +26,7 @@ finish() {
 trap finish EXIT
 trap 'exit 130' INT TERM
 
-# Waits until file $2 of process $1 has a line with $3, and prints that line.
+# Waits until file $2, the output of process $1, has a line that matches $3, and prints that line.
 await_line() {
     local deadline=$((SECONDS + 20))
     until grep -m1 -- "$3" "$2" 2>/dev/null; do
@@ -39,7 +39,7 @@ await_line() {
     done
 }
 
-# Starts a server under the short name $1; the rest is its command. Leaves its pid in PID.
+# Starts a server under the short name $1; the other arguments are its command. Sets PID.
 launch() {
     local name=$1
     shift
@@ -48,7 +48,7 @@ launch() {
     STARTED+=("$PID")
 }
 
-# A bank named $1 that accepts as $2 says, with more options from $3 on; leaves its port in PORT_$1, its workers in WORKERS_$1.
+# Starts a Bank Vault named $1 in accept mode $2, with more options from $3 on. Sets PORT_$1 and WORKERS_$1.
 start_bank() {
     local name=$1 accept=$2 line
     shift 2
@@ -65,8 +65,8 @@ start_echo() {
     PORT_echo=$(await_line "$PID" "$TMP/echo" '^listening on ' | sed 's/.*://')
 }
 
-# A Redis named $1 with the further options; its port in REDIS_PORT, empty without one. Redis takes no port 0: the first of a few
-# that is free is taken.
+# Starts a Redis named $1 with the other arguments as options. Sets REDIS_PORT, to nothing if it fails. Redis has no port 0, so the
+# first free one of a few is taken.
 launch_redis() {
     local name=$1 port
     shift
@@ -80,7 +80,7 @@ launch_redis() {
     done
 }
 
-# One that keeps nothing in REDIS_PORT, one that syncs every write in REDIS_ALWAYS; both empty without Redis.
+# Starts two: REDIS_PORT is the port of one without persistence, REDIS_ALWAYS of one that syncs every write. Both are empty without Redis.
 start_redis() {
     local tool
     for tool in redis-server redis-cli redis-benchmark; do command -v "$tool" >/dev/null || return 0; done
@@ -96,8 +96,8 @@ start_redis() {
 fill_redis() {
     REDIS_VERSION=$(redis-server --version | sed -E 's/.* v=([0-9.]+) .*/\1/')
     redis_cli EVAL "for i = 0, 9999 do redis.call('SET', string.format('account:%012d', i), 100000000) end" 0 >/dev/null
-    # The rules of the bank's TRANSFER: no transfer to oneself, no balance below zero, both new balances in the answer. What
-    # is not done is answered by 0, since redis-benchmark gives up at the first error.
+    # The rules of TRANSFER: no transfer to oneself, no balance below zero, both new balances in the answer. A refusal is
+    # answered by 0, since redis-benchmark stops at the first error.
     SCRIPT=$(redis_cli SCRIPT LOAD "
         local amount = tonumber(ARGV[1])
         if KEYS[1] == KEYS[2] or amount <= 0 or tonumber(redis.call('GET', KEYS[1])) < amount then return 0 end
@@ -113,7 +113,7 @@ describe_machine() {
     echo "Each figure: median of $ROUNDS runs of $SECONDS_EACH s [least-most], in turns with what it is compared to."
 }
 
-# PostgreSQL as its own user, since it refuses to run as root; its version in POSTGRES, empty without it.
+# Starts PostgreSQL under its own user, since it refuses to run as root. Sets POSTGRES to its version, to nothing without it.
 start_postgres() {
     local bin run=() data=$TMP/postgres-data
     bin=$(ls -d /usr/lib/postgresql/*/bin 2>/dev/null | tail -1)
@@ -151,7 +151,7 @@ postgres_load() {
     timeout 60 "${PGBENCH[@]}" -T "$SECONDS_EACH" postgres 2>>"$TMP/client.err" | sed -nE 's/^tps = ([0-9]+).*/\1/p'
 }
 
-# How often per second the disk takes $1 bytes and a sync, $2 times one after the other, into a preallocated file.
+# How often per second the disk writes and syncs $1 bytes in a preallocated file; measured over $2 writes, one after the other.
 disk_rate() {
     python3 - "$TMP/disk-rate" "$1" "$2" <<'PYTHON'
 import os, sys, time
@@ -169,7 +169,7 @@ print(f"{rate:.0f}/s")
 PYTHON
 }
 
-# What the durable bank keeps of each operation, and how long it takes to read it again.
+# What an operation takes on disk, and how long a start takes to read the journal.
 what_it_keeps() {
     local line operations began journal
     line=$("$BIN/vaultctl" inspect --json --instance "bench-$$-durable")
@@ -240,7 +240,7 @@ summary() {
 
 ratio() { awk -v a="$1" -v b="$2" 'BEGIN { if (b > 0) printf "%.2f", a / b; else printf "-" }'; }
 
-# One row: $1 its name, $2 and $3 two functions that print a figure, called in turns with the further arguments.
+# Prints one row: $1 is its name; $2 and $3 are functions that print a figure, called in turns with the other arguments.
 compare() {
     local name=$1 a=$2 b=$3 round first
     shift 3
@@ -257,7 +257,7 @@ compare() {
     echo "| \`$name\` | $first | $SUMMARY | **$(ratio "$median" "$MEDIAN")** |"
 }
 
-# As compare, for functions that take the number of requests under way.
+# The same, for functions that take the number of requests under way.
 compare_two() { compare "$@"; }
 
 compare_to_redis() {
@@ -284,7 +284,7 @@ churn_modes() {
     done
 }
 
-# One row: the latencies that the client's table of opcodes shows.
+# Prints one row: the latencies from the client's table of opcodes.
 totals_under_load() {
     local report
     # shellcheck disable=SC2086 # the arguments are words
@@ -293,7 +293,7 @@ totals_under_load() {
         END { print "| `" name "` | " t " | " p " |" }' <<<"$report"
 }
 
-# System calls per request of a lone worker, by strace, which slows it down but counts exactly.
+# System calls per request of a single worker, by strace, which slows the worker down but counts exactly.
 calls_per_request() {
     local depth ops=20000
     section "Where the time goes: system calls of a worker, per request" \

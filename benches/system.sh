@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# The whole system under load, as Markdown tables on standard output: ratios first, absolute figures beside them.
+# Measures the whole system under load, and prints Markdown tables: ratios, with absolute figures beside them.
 #
 #   benches/system.sh            everything; less than ten minutes
 #   benches/system.sh --quick    shorter runs; less than two minutes once built
 #
-# What is compared is measured in one run, in turns (A B A B ...), since other users of the machine change its speed from
-# minute to minute; shown are the median and, in brackets, the least and the most. Nothing is sent beyond loopback.
-# Redis, PostgreSQL, nginx with wrk, strace and perf are used where they are installed; what is missing is said and left out.
+# Both sides of a comparison are measured in one run, in turns (A B A B ...), since other users of the machine change its speed from
+# minute to minute. A table shows the median and, in brackets, the least and the most. Nothing is sent beyond loopback. The script uses
+# Redis, PostgreSQL, nginx with wrk, strace and perf where they are installed; it names what is missing and leaves that out.
 set -euo pipefail
 
 case "${1:-}" in

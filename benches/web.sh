@@ -1,10 +1,10 @@
 # shellcheck shell=bash
-# What benches/system.sh needs for HTTP: files, a bank that serves them, nginx beside it.
+# HTTP for benches/system.sh: files, a Bank Vault that serves them, and nginx beside it.
 
 WEB_FILES=$TMP/www
 NGINX_PORT=""
 
-# A port that nobody listens on and that the kernel gives to nobody who connects.
+# A port without a listener, below the range from which the kernel takes ports for connections.
 free_port() {
     local port
     for port in 18080 28080 8180 28180 18280; do
@@ -23,13 +23,13 @@ make_web_files() {
     head -c 1048576 /dev/urandom >"$WEB_FILES/1m"
 }
 
-# Two workers, and an access log that is rotated as usual.
+# With two workers and an access log that is rotated as usual.
 start_web() {
     WEB_PORT=$(free_port)
     start_bank web dispatch --durability none --workers 2 --http-port "$WEB_PORT" --www "$WEB_FILES"
 }
 
-# Two workers, an access log with the same fields, open files kept for as long as the bank keeps them: a second.
+# With two workers, an access log of the same fields, and open files kept for a second, as Bank Vault keeps them.
 start_nginx() {
     command -v nginx >/dev/null || return 0
     NGINX_PORT=$(free_port)

@@ -2,11 +2,13 @@
 
 use std::process::ExitCode;
 
+use bank_vault::base::logging;
 use bank_vault::tool::client::error::Outcome;
 use bank_vault::tool::client::{options::Options, run};
 use bank_vault::tool::{output, signals};
 
 fn main() -> ExitCode {
+    logging::end_on_panic();
     let options = match Options::from_command_line() {
         Ok(options) => options,
         Err(error) => return output::explain("client", &error),

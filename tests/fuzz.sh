@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # Fuzzes every decoder and parser for so many SECONDS each, or only the TARGETs that are named: tests/fuzz.sh [SECONDS [TARGET…]]
+# With 0 seconds they are only built.
 # Needs cargo-fuzz (cargo install cargo-fuzz --locked) and a C++ compiler; any stable toolchain will do. It begins with the inputs in
 # tests/fuzz/corpus, and adds none to them. What is found is left in target/fuzz/findings; such a file is the argument with which
 # the program of its target shows the fault again. Ends with 1 if anything was found.
@@ -12,6 +13,7 @@ shift $(($# > 0))
 
 # Without a sanitizer, which only a nightly compiler has: what is fuzzed has no unsafe code. Overflows and assertions are checked.
 cargo fuzz build --fuzz-dir tests/fuzz --target-dir target/fuzz --sanitizer none --codegen-units 16
+((seconds)) || exit 0
 programs=$(find target/fuzz -path '*/release/http_head' -printf '%h\n' -quit)
 findings=target/fuzz/findings
 work=$(mktemp -d)

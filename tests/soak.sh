@@ -9,5 +9,5 @@ if [[ ! ${1-} =~ ^[0-9]+$ || ! ${2-0} =~ ^[0-9]+$ || ! ${3-0} =~ ^[0-9]+$ ]]; th
     exit 2
 fi
 export VAULT_SOAK_MINUTES=$1 VAULT_SOAK_KILLS=${2-10000} VAULT_TEST_FAULTS=${3-1000}
-cargo test --release --locked --test soak -- --ignored --nocapture
-exec cargo test --release --locked --test environment -- --nocapture
+cargo test --release --locked --test server soak::soak -- --exact --ignored --nocapture
+exec cargo test --release --locked --test server environment:: -- --nocapture

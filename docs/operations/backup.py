@@ -1,13 +1,12 @@
 #!/usr/bin/env python3
-"""Copies the books of a Bank Vault beside a running server:  backup.py DATA DESTINATION
+"""Copies the ledger of a Bank Vault, also beside a running server:  backup.py DATA DESTINATION
 
-DESTINATION must not exist. The copy holds every operation that was acknowledged before the copying began, and is a data directory: prove it
-with `vaultctl audit --data DESTINATION`, and start a server on it.
+DESTINATION must not exist. The copy holds every operation that was acknowledged before the copying began. It is a data directory: check
+it with `vaultctl audit --data DESTINATION`; a server can start on it.
 
-The order is what makes it right. Snapshots come first: what they show is on disk already, so the journal that is copied after them holds
-it. Of the journal the newest bytes come first, and the oldest last. Records are only ever added at the end, so whatever record is in the
-copy, those before it were there when their bytes were read, later. Copied forwards, the end of a busy journal could have
-a hole in it.
+The order of copying makes the copy correct. Snapshots come first: what a snapshot shows is in the journal already, which is copied later.
+The journal is copied from its newest bytes to its oldest. Records are only added at its end, so when a record is in the copy, those before
+it were written before their bytes were read. A copy made forwards could lack records in front of later ones.
 """
 import os
 import shutil
@@ -22,7 +21,7 @@ def copy_backwards(source, destination):
         os.truncate(new.fileno(), size)
         for at in range((size - 1) // PAGE * PAGE, -1, -PAGE):
             page = os.pread(old.fileno(), PAGE, at)
-            if page.strip(b'\0'):  # what was never written stays a hole
+            if page.strip(b'\0'):  # pages that were never written stay holes
                 os.pwrite(new.fileno(), page, at)
         os.fsync(new.fileno())
 
@@ -48,7 +47,7 @@ if __name__ == '__main__':
     try:
         main(*sys.argv[1:])
     except FileNotFoundError as gone:
-        # The server removes segments that no snapshot needs any more.
+        # The server removes segments that no snapshot needs.
         sys.exit(f'{gone}: the server removed it meanwhile; remove {sys.argv[2]} and begin again')
     except OSError as error:
         sys.exit(str(error))

@@ -79,7 +79,7 @@ fn losses() -> &'static LogLosses {
 
 /// Begins logging to the standard error, as RUST_LOG says, by default from `info` on. Once in a program, before it has threads.
 ///
-/// A panic is logged, too, before it ends the process.
+/// A panic is logged, too, and ends the process.
 pub fn begin() {
     STANDARD_ERROR.get_or_init(|| Output::prepare(Standard::Error));
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info"))
@@ -87,6 +87,16 @@ pub fn begin() {
         .target(Target::Pipe(Box::new(Lines)))
         .init();
     std::panic::set_hook(Box::new(log_panic));
+    end_on_panic();
+}
+
+/// Has a panic in any thread end the process once it is told, also in a debug build, which unwinds: half a program is none.
+pub fn end_on_panic() {
+    let tell = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        tell(panic);
+        std::process::abort();
+    }));
 }
 
 /// Counts the losses of this process and of its children to come in an instance's memory from here on.
@@ -218,7 +228,27 @@ fn log_panic(panic: &PanicHookInfo<'_>) {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::process::ExitStatusExt;
+    use std::process::Command;
+
     use super::*;
+
+    /// In a process of its own: this test, executed again and told to panic.
+    #[test]
+    fn a_panic_in_any_thread_ends_the_process() {
+        const TOLD: &str = "VAULT_TEST_PANICS";
+        if std::env::var_os(TOLD).is_some() {
+            end_on_panic();
+            let ended = std::thread::spawn(|| panic!("as told")).join();
+            panic!("the thread alone ended: {ended:?}");
+        }
+        let mut again = Command::new(std::env::current_exe().unwrap());
+        again.args(["base::logging::tests::a_panic_in_any_thread_ends_the_process", "--exact", "--nocapture"]);
+        let output = again.env(TOLD, "1").output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.signal(), Some(nix::libc::SIGABRT), "{said}");
+        assert!(said.contains("as told") && !said.contains("alone"), "{said}");
+    }
 
     #[test]
     fn a_record_is_one_line() {

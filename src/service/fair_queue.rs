@@ -21,7 +21,7 @@ impl<K: Copy + Eq + Hash, J> FairQueue<K, J> {
 
     /// Jobs in it.
     #[must_use]
-    pub fn len(&self) -> usize {
+    pub fn waiting(&self) -> usize {
         self.length
     }
 
@@ -93,7 +93,7 @@ mod tests {
         }
         assert_eq!((queue.push('b', 1000), queue.push('c', 2000), queue.push('b', 1001)), (None, None, None));
         assert_eq!(drained(&mut queue)[..7], [0, 1000, 2000, 1, 1001, 2, 3]);
-        assert_eq!(queue.len(), 0);
+        assert_eq!(queue.waiting(), 0);
     }
 
     #[test]
@@ -103,7 +103,7 @@ mod tests {
         assert_eq!(queue.push('a', 4), Some(4), "its own");
         assert_eq!(queue.push('b', 10), Some(3), "the others are not kept out");
         assert_eq!(queue.push('b', 11), Some(11), "who has as many as others goes without");
-        assert_eq!(queue.len(), 3);
+        assert_eq!(queue.waiting(), 3);
         assert_eq!(drained(&mut queue), [1, 10, 2]);
     }
 
@@ -114,7 +114,7 @@ mod tests {
             assert_eq!(queue.push(owner, job), None);
         }
         queue.remove(|job| *job == 3 || *job == 1);
-        assert_eq!((queue.len(), drained(&mut queue)), (2, vec![2, 4]));
+        assert_eq!((queue.waiting(), drained(&mut queue)), (2, vec![2, 4]));
     }
 
     proptest! {
@@ -136,7 +136,7 @@ mod tests {
                     *waiting.entry(owner).or_default() -= 1;
                     seen.push(job);
                 }
-                prop_assert!(queue.len() <= most && queue.len() == waiting.values().sum::<usize>());
+                prop_assert!(queue.waiting() <= most && queue.waiting() == waiting.values().sum::<usize>());
             }
             seen.extend(std::iter::from_fn(|| queue.pop()).map(|(_, number)| number));
             seen.sort_unstable();

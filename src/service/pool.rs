@@ -143,7 +143,7 @@ impl<K: Copy + Eq + Hash, J: Send + 'static, R: Send + 'static> FairPool<K, J, R
     /// Jobs that no thread has begun, but for a few.
     #[must_use]
     pub fn waiting(&self) -> usize {
-        self.waiting.len()
+        self.waiting.waiting()
     }
 
     /// Takes out waiting jobs for which `is_over` holds: nobody waits for them any more.

@@ -1,6 +1,4 @@
 //! A client that a test leads by the hand: it asks for one keyed operation after the other, and writes down what it is told.
-//!
-//! Include it with `#[path = "support/asker.rs"] mod asker;`, beside `bank` and `checker`.
 
 #![allow(dead_code, reason = "each test program that includes this file uses another part of it")]
 

@@ -1,6 +1,4 @@
 //! A blocking client for system tests, as plain as the protocol allows.
-//!
-//! Include it with `#[path = "support/bank.rs"] mod bank;`.
 
 #![allow(dead_code, reason = "each test program that includes this file uses another part of it")]
 

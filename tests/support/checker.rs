@@ -1,7 +1,7 @@
 //! The judge of what a server promised and what it kept: acknowledgement logs of any number of clients (`docs/CLIENT.md`), held
 //! against the journal in the data directory.
 //!
-//! Include it with `#[path = "support/checker.rs"] mod checker;`. It knows nothing of how the server works: it reads records,
+//! It knows nothing of how the server works: it reads records,
 //! and replays them by rules of its own. All clients are taken for one user, whose keys are never made twice.
 
 #![allow(dead_code, reason = "each test program that includes this file uses another part of it")]

@@ -1,6 +1,4 @@
 //! Hostile clients in threads, and how long a well-behaved one waits meanwhile.
-//!
-//! Include it with `#[path = "support/crowd.rs"] mod crowd;`, beside `bank.rs` as `bank` and `server.rs` as `server`.
 
 #![allow(dead_code, reason = "each test program that includes this file uses another part of it")]
 

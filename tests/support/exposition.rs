@@ -1,6 +1,4 @@
 //! A strict reader of the text format of Prometheus, version 0.0.4.
-//!
-//! Include it with `#[path = "support/exposition.rs"] mod exposition;`.
 
 use std::collections::{BTreeMap, BTreeSet};
 

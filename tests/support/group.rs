@@ -1,6 +1,4 @@
 //! Control groups of a test's own (`cgroups(7)`, version 1 or 2).
-//!
-//! Include it with `#[path = "support/group.rs"] mod group;`, beside `server`.
 
 #![allow(dead_code, reason = "each test program that includes this file uses another part of it")]
 
@@ -9,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::server::unused_name;
+use crate::tools::must_be_on_demand;
 
 /// A control group, which goes when this does.
 pub struct Group {
@@ -22,6 +21,7 @@ impl Group {
     /// # Panics
     /// None can be made: root is needed, and the controller.
     pub fn new(controller: &str) -> Group {
+        must_be_on_demand();
         let own = fs::read_to_string("/proc/self/cgroup").unwrap();
         let line = own.lines().find_map(|line| line.split_once(&format!(":{controller}:")));
         // Version 2 lets only the root have both processes and groups beneath it.

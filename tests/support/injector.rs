@@ -1,6 +1,4 @@
 //! `strace`, attached to one process of a server: it has system calls fail, or take their time.
-//!
-//! Include it with `#[path = "support/injector.rs"] mod injector;`, beside `server` and `tools`.
 
 #![allow(dead_code, reason = "each test program that includes this file uses another part of it")]
 

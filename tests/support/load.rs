@@ -1,6 +1,4 @@
 //! The `client` binary as a load of keyed operations that a test does things to, with its acknowledgement log.
-//!
-//! Include it with `#[path = "support/load.rs"] mod load;`, beside `checker` and `server`.
 
 #![allow(dead_code, reason = "each test program that includes this file uses another part of it")]
 

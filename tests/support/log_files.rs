@@ -1,6 +1,4 @@
 //! Lines that can be checked, and the check of all files of an access log.
-//!
-//! Include it with `#[path = "support/log_files.rs"] mod log_files;`.
 #![allow(dead_code, reason = "each test program that includes this file uses another part of it")]
 
 use std::fs;

@@ -1,6 +1,4 @@
 //! Workers of an access log, as far as the log knows them: forked processes that append lines, and may die of it.
-//!
-//! Include it with `#[path = "support/log_life.rs"] mod log_life;`, beside `log_files`.
 #![allow(unsafe_code)] // fork(2), in a test process of several threads: the children use nothing but the log.
 #![allow(dead_code, reason = "each test program that includes this file uses another part of it")]
 

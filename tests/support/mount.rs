@@ -1,6 +1,4 @@
 //! File systems of a test's own, which only root can make; small enough to be full, or to be shut down as by a loss of power.
-//!
-//! Include it with `#[path = "support/mount.rs"] mod mount;`.
 #![allow(unsafe_code)] // EXT4_IOC_SHUTDOWN has no wrapper.
 #![allow(dead_code, reason = "each test program that includes this file uses another part of it")]
 
@@ -10,6 +8,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use tempfile::TempDir;
+
+use crate::tools::must_be_on_demand;
 
 /// A mounted file system, which goes when this does.
 pub struct Mount {
@@ -43,6 +43,7 @@ impl Mount {
     }
 
     fn unmounted() -> Mount {
+        must_be_on_demand();
         let home = tempfile::tempdir().unwrap();
         let path = home.path().join("mounted");
         fs::create_dir(&path).unwrap();

@@ -1,6 +1,6 @@
 //! Machines that are short of something: commands in a mount namespace with another /dev/shm, in a control group, under limits.
 //!
-//! Include it with `#[path = "support/narrow.rs"] mod narrow;`, beside `group`. All of it wants root, and the tools of util-linux; without, a test that
+//! All of it wants root, and the tools of util-linux; without, a test that
 //! uses it fails with what they say.
 #![allow(dead_code, reason = "each test program that includes this file uses another part of it")]
 
@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
 use crate::group::Group;
+use crate::tools::must_be_on_demand;
 
 /// A script that stands for the server's program: it makes its surroundings narrow, then executes the server in its own place, so that
 /// the process id stays.
@@ -28,6 +29,7 @@ impl Wrapper {
     /// Executes `program` in a mount namespace in which `mounts`, a line of shell, was done.
     #[must_use]
     pub fn mounted(mounts: &str, program: &Path) -> Wrapper {
+        must_be_on_demand();
         let inside = format!("{mounts} && exec \"$0\" \"$@\"");
         Wrapper::script(&format!("exec unshare -m sh -c '{inside}' '{}' \"$@\"", program.display()))
     }

@@ -1,4 +1,4 @@
-//! Starts that must be refused. Include it with `#[path = "support/refusal.rs"] mod refusal;`, beside `server`.
+//! Starts that must be refused.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

@@ -1,7 +1,7 @@
 //! A real server for system tests: the `master` binary with its workers, under an instance name, a port and a data directory
 //! of its own, so that any number of tests can run beside each other.
 //!
-//! Include it with `#[path = "support/server.rs"] mod server;`. Nothing here waits by sleeping for a guessed time: a server is
+//! Nothing here waits by sleeping for a guessed time: a server is
 //! ready when it says so, and gone when the last of its processes has closed the standard output that all of them share.
 //! Whatever a test does, dropping its [`Server`] ends all processes and removes all objects.
 

@@ -1,6 +1,4 @@
 //! The end of a server's life under load: what clients were told, held against what the server says and what it kept.
-//!
-//! Include it with `#[path = "support/shift.rs"] mod shift;`, beside `bank`, `checker`, `load` and `server`.
 
 #![allow(dead_code, reason = "each test program that includes this file uses another part of it")]
 

@@ -1,6 +1,4 @@
 //! Programs on a terminal: what they show, what is typed, and in which modes they leave it.
-//!
-//! Include it with `#[path = "support/terminal.rs"] mod terminal;`, beside `server`.
 
 #![allow(dead_code, reason = "each test program that includes this file uses another part of it")]
 

@@ -1,6 +1,4 @@
 //! Deaths at random, with the means to have each at another moment: by what was done until then, not by time.
-//!
-//! Include it with `#[path = "support/turmoil.rs"] mod turmoil;`, beside `server`.
 
 #![allow(dead_code, reason = "each test program that includes this file uses another part of it")]
 

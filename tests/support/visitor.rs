@@ -1,6 +1,4 @@
 //! A blocking HTTP client for system tests, which sends whatever bytes it is given, and a server with files to serve.
-//!
-//! Include it with `#[path = "support/visitor.rs"] mod visitor;`, beside `server`.
 
 #![allow(dead_code, reason = "each test program that includes this file uses another part of it")]
 

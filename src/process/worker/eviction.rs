@@ -8,7 +8,7 @@
 
 use crate::base::limits::SILENT_MILLISECONDS;
 use crate::process::worker::candidates::{Candidate, Want, first_to_go, is_ripe};
-use crate::process::worker::worker::{TICK_NS, Worker};
+use crate::process::worker::event_loop::{TICK_NS, Worker};
 use crate::service::connection_state::{Admission, Closing};
 use crate::store::connection::ServiceId;
 

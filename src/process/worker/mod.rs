@@ -7,13 +7,13 @@
 mod acceptor;
 mod candidates;
 mod connections;
+mod event_loop;
 mod eviction;
 mod orders;
 mod release_notice;
 mod run_queue;
 mod services;
 mod timers;
-mod worker;
 
+pub use event_loop::{Start, run};
 pub use release_notice::ReleaseNotice;
-pub use worker::{Start, run};

@@ -5,7 +5,7 @@ use std::os::fd::AsRawFd;
 use mio::unix::SourceFd;
 
 use crate::base::limits::STOP_DEADLINE_SECONDS;
-use crate::process::worker::worker::Worker;
+use crate::process::worker::event_loop::Worker;
 use crate::service::connection_state::Closing;
 use crate::service::session::Departure;
 use crate::store::instance::control::{Orders, WorkerState};

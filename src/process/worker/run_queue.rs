@@ -1,6 +1,6 @@
 //! Serving sessions: those whose sockets have something, and those that are scheduled.
 
-use crate::process::worker::worker::Worker;
+use crate::process::worker::event_loop::Worker;
 use crate::service::connection_state::{Closing, Next};
 
 impl Worker {

@@ -1,6 +1,6 @@
 //! What is done four times a second.
 
-use crate::process::worker::worker::{TICK_NS, Worker};
+use crate::process::worker::event_loop::{TICK_NS, Worker};
 use crate::service::connection_state::Next;
 
 impl Worker {

@@ -10,7 +10,7 @@ use crate::store::access_log;
 pub const ENTRY: Entry = Entry {
     name: "http",
     listen: |settings| {
-        settings.http.is_on().then(|| Listen {
+        settings.http.is_on().then_some(Listen {
             port: settings.http.port,
             option: "--http-port (0: no HTTP)",
             optional: !settings.http.port_is_named,

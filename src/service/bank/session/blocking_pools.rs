@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use crate::base::limits::{LOGIN_THREADS, LOOKUP_THREADS, MAX_WAITING_LOGINS, MAX_WAITING_LOOKUPS};
 use crate::ipc::{net, process};
+use crate::service::bank::session::bank_session::BankSession;
 use crate::service::bank::session::jobs::{Job, JobResult, JobRunner, Submission};
-use crate::service::bank::session::session::BankSession;
 use crate::service::pool::{FairPool, Finished};
 use crate::service::sessions::SessionKey;
 use crate::store::instance::stats::BoundStats;

@@ -9,11 +9,11 @@ use crate::base::limits::{
 use crate::base::vocab::{AccountId, Lsn};
 use crate::ipc::process::monotonic_ns;
 use crate::service::bank::rules::{self, Task};
+use crate::service::bank::session::bank_session::{Asked, BankSession, Postponed};
 use crate::service::bank::session::blocking_pools::BlockingPools;
 use crate::service::bank::session::held_replies::Replies;
 use crate::service::bank::session::jobs::{Job, JobResult};
 use crate::service::bank::session::login::Login;
-use crate::service::bank::session::session::{Asked, BankSession, Postponed};
 use crate::service::bank::session::statement_page::PageRequest;
 use crate::service::bank::wire::{Flags, Frame, LookAhead, Request, Response, Status, XorKey};
 use crate::service::connection_state::{Admission, Closing};

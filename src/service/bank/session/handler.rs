@@ -2,9 +2,9 @@
 
 use crate::base::limits::{MAX_STRIKES, READS_PER_TURN, READS_PER_TURN_BEFORE_LOGIN, RECEIVE_BYTES};
 use crate::base::vocab::Lsn;
+use crate::service::bank::session::bank_session::BankSession;
 use crate::service::bank::session::executor::{Answered, Executor};
 use crate::service::bank::session::held_replies::Replies;
-use crate::service::bank::session::session::BankSession;
 use crate::service::bank::wire::{LookAhead, Step};
 use crate::service::connection_state::{Closing, Next};
 use crate::store::connection::Sent;

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use crate::base::vocab::Lsn;
-use crate::service::bank::session::session::BankSession;
+use crate::service::bank::session::bank_session::BankSession;
 
 /// A connection that waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,10 +1,11 @@
 //! The bank's side of a worker.
 //!
-//! [`bank`] is what the event loop calls; `handler` gives a session its turn, `executor` answers one request, `held_replies` keeps
+//! `bank_service` is what the event loop calls; `handler` gives a session its turn, `executor` answers one request, `held_replies` keeps
 //! replies back until what they show is durable, and `journal_queue` the sessions that wait for that. What may block is a job
 //! (`jobs`) for threads (`blocking_pools`).
 
-mod bank;
+mod bank_service;
+mod bank_session;
 mod blocking_pools;
 mod executor;
 mod handler;
@@ -13,7 +14,6 @@ mod jobs;
 mod journal_queue;
 pub mod login;
 mod rate_limit;
-mod session;
 mod statement_page;
 
-pub use bank::BankService;
+pub use bank_service::BankService;

@@ -4,14 +4,14 @@ use std::ops::Range;
 
 use crate::service::connection_state::Admission;
 use crate::service::http::rules;
+use crate::service::http::session::file_cache::Lookup;
+use crate::service::http::session::handler::{Handler, Step};
+use crate::service::http::session::http_session::{Asked, HttpSession, Sending, Source, Stage, Then, place_in};
+use crate::service::http::session::served_file::{LoadOutcome, ServedFile};
+use crate::service::http::session::status_routes::StatusRoutes;
 use crate::service::http::wire::{
     self, ConnectionField, GeneralFields, Method, PageContent, Request, Status, TargetPath,
 };
-use crate::service::http::session::file_cache::Lookup;
-use crate::service::http::session::file_loader::{Item, LoadOutcome};
-use crate::service::http::session::handler::{Handler, Step};
-use crate::service::http::session::session::{Asked, HttpSession, Sending, Source, Stage, Then, place_in};
-use crate::service::http::session::status_routes::StatusRoutes;
 
 const END_OF_HEAD: &[u8] = b"\r\n\r\n";
 
@@ -99,7 +99,7 @@ impl Handler {
         session: &mut HttpSession,
         mut asked: Asked,
         request: &Request<'_>,
-        item: &Item,
+        item: &ServedFile,
         source: Source,
     ) -> Step {
         let general = self.general(&asked);

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use crate::service::http::rules::{etag, media_type};
+use crate::service::http::session::served_file::{Content, LoadOutcome, ServedFile, Stamp};
 use crate::service::http::wire::{Representation, RepresentationMetadata, Status};
-use crate::service::http::session::file_loader::{Content, Item, LoadOutcome, Stamp};
 
 /// The day on which the site was last changed, 2026-11-21, in seconds since 1970.
 const CHANGED: u64 = 1_795_219_200;
@@ -33,7 +33,7 @@ pub fn find(path: &[u8], is_folder: bool, known: Option<Stamp>) -> LoadOutcome {
     }
 }
 
-fn item(path: &[u8], bytes: &[u8]) -> Item {
+fn item(path: &[u8], bytes: &[u8]) -> ServedFile {
     let (modified, length) = (UNIX_EPOCH + Duration::from_secs(CHANGED), bytes.len() as u64);
     // In place of an inode, so that another version of the program has another tag.
     let crc = u64::from(crc32fast::hash(bytes));
@@ -46,5 +46,5 @@ fn item(path: &[u8], bytes: &[u8]) -> Item {
         varies: false,
     };
     let stamp = Stamp { device: 0, inode: crc, length, changed: (0, 0), gzipped: false };
-    Item { representation: Representation::new(metadata), content: Content::Bytes(bytes.into()), stamp }
+    ServedFile { representation: Representation::new(metadata), content: Content::Bytes(bytes.into()), stamp }
 }

@@ -5,7 +5,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::service::http::rules::{Cache, CacheHandle};
-use crate::service::http::session::file_loader::{Found, Item, Job, Key, LoadOutcome, Loaders};
+use crate::service::http::session::file_loader::{Found, Job, Loaders};
+use crate::service::http::session::served_file::{FileKey, LoadOutcome, ServedFile};
 use crate::service::pool::Overloaded;
 use crate::service::sessions::SessionKey;
 use crate::store::instance::stats::WebStats;
@@ -15,7 +16,7 @@ const FRESH_NS: u64 = 1_000_000_000;
 
 /// A file on the cache.
 pub struct CachedFile {
-    item: Arc<Item>,
+    item: Arc<ServedFile>,
     /// When it was last known to be what the folder has.
     seen_ns: Cell<u64>,
 }
@@ -41,9 +42,9 @@ pub enum Loaded {
 
 /// The cache.
 pub struct FileCache {
-    files: Cache<Key, CachedFile>,
+    files: Cache<FileKey, CachedFile>,
     /// Files that are being looked for, and who waits for them: each is looked for once, however many ask.
-    awaited: HashMap<Key, Vec<SessionKey>>,
+    awaited: HashMap<FileKey, Vec<SessionKey>>,
     /// Evictions that are counted already; the counters in shared memory are also those of predecessors.
     evictions: u64,
     stats: &'static WebStats,
@@ -123,7 +124,7 @@ impl FileCache {
     /// The file that is held.
     #[inline]
     #[must_use]
-    pub fn item(&self, hold: &CacheHandle) -> &Arc<Item> {
+    pub fn item(&self, hold: &CacheHandle) -> &Arc<ServedFile> {
         &self.files.get(hold).item
     }
 

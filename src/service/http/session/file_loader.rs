@@ -10,70 +10,24 @@ use std::sync::Arc;
 use crate::base::limits::MAX_CACHED_FILE_BYTES;
 use crate::ipc::files;
 use crate::service::http::rules::{etag, media_type};
-use crate::service::http::wire::{Representation, RepresentationMetadata, Status};
 use crate::service::http::session::built_in;
+use crate::service::http::session::served_file::{Content, FileKey, LoadOutcome, ServedFile, Stamp};
+use crate::service::http::wire::{Representation, RepresentationMetadata, Status};
 use crate::service::pool::Pool;
 use crate::service::sessions::SessionKey;
 
 /// The threads that find and read files.
 pub type Loaders = Pool<Job, Done>;
 
-/// What a file is asked for by: `z` for a client that understands gzip, else `-`; a slash if the address ended in one, else `-`; and its
-/// path below the folder.
-pub type Key = Arc<[u8]>;
-
-/// What an open file is counted as in the cache: descriptors are what it costs, and there are at most a thousand to 64 MiB.
-const OPEN_FILE_BYTES: usize = 64 << 10;
 /// What stands for a folder.
 const INDEX: &[u8] = b"index.html";
-
-/// By what one sees that a file has changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Stamp {
-    pub(super) device: u64,
-    pub(super) inode: u64,
-    pub(super) length: u64,
-    pub(super) changed: (i64, i64),
-    /// Whether this is the file's compressed form.
-    pub(super) gzipped: bool,
-}
-
-/// A file that is served.
-pub struct Item {
-    /// What is said of it.
-    pub representation: Representation,
-    /// What it holds.
-    pub content: Content,
-    /// As it was when it was read.
-    pub stamp: Stamp,
-}
-
-/// What a file holds.
-pub enum Content {
-    /// All of it.
-    Bytes(Box<[u8]>),
-    /// It is sent from the open file.
-    Open(File),
-}
-
-impl Item {
-    /// What it is counted as in the cache.
-    #[must_use]
-    pub fn cached_bytes(&self) -> u64 {
-        let content = match &self.content {
-            Content::Bytes(bytes) => bytes.len(),
-            Content::Open(_) => OPEN_FILE_BYTES,
-        };
-        (content + self.representation.heap_bytes() + size_of::<Item>()) as u64
-    }
-}
 
 /// What is to be done.
 pub enum Job {
     /// Find a file.
     Find {
         /// Which.
-        key: Key,
+        key: FileKey,
         /// What is known of it.
         known: Option<Stamp>,
         /// When it was asked for.
@@ -82,7 +36,7 @@ pub enum Job {
     /// Have the kernel read a part of an open file into memory.
     Fetch {
         /// The file.
-        item: Arc<Item>,
+        item: Arc<ServedFile>,
         /// Where the part begins.
         offset: u64,
         /// Its bytes.
@@ -103,23 +57,11 @@ pub enum Done {
 /// What came of looking for a file.
 pub struct Found {
     /// Which.
-    pub key: Key,
+    pub key: FileKey,
     /// When it was asked for.
     pub asked_ns: u64,
     /// What came of it.
     pub outcome: LoadOutcome,
-}
-
-/// What was found.
-pub enum LoadOutcome {
-    /// What was known already.
-    Same,
-    /// This file.
-    Found(Arc<Item>),
-    /// A folder, whose address ends in a slash.
-    Folder,
-    /// Nothing that can be served.
-    Refused(Status),
 }
 
 /// Finds files.
@@ -238,7 +180,7 @@ fn read(path: &[u8], file: File, metadata: &Metadata, form: Form, known: Option<
     } else {
         Content::Bytes(read_whole(file, metadata)?)
     };
-    Ok(LoadOutcome::Found(Arc::new(Item { representation: Representation::new(of_file), content, stamp })))
+    Ok(LoadOutcome::Found(Arc::new(ServedFile { representation: Representation::new(of_file), content, stamp })))
 }
 
 fn read_whole(mut file: File, metadata: &Metadata) -> io::Result<Box<[u8]>> {

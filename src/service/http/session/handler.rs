@@ -7,12 +7,13 @@ use std::time::UNIX_EPOCH;
 use crate::base::config;
 use crate::base::limits::{HTTP_STEPS_PER_TURN, RECEIVE_BYTES};
 use crate::service::connection_state::{Closing, Next};
-use crate::service::http::wire::{self, HttpDate, Rejection, Status};
 use crate::service::http::session::file_cache::{FileCache, Loaded};
-use crate::service::http::session::file_loader::{Done, Item, Job, Loaders};
+use crate::service::http::session::file_loader::{Done, Job, Loaders};
+use crate::service::http::session::http_session::{Asked, HttpSession, Sending, Source, Stage, Then, place_in};
 use crate::service::http::session::log_queue::{self, LogQueue};
-use crate::service::http::session::session::{Asked, HttpSession, Sending, Source, Stage, Then, place_in};
+use crate::service::http::session::served_file::ServedFile;
 use crate::service::http::session::status_routes::StatusRoutes;
+use crate::service::http::wire::{self, HttpDate, Rejection, Status};
 use crate::service::interface::Now;
 use crate::service::sessions::SessionKey;
 use crate::store::access_log;
@@ -322,7 +323,7 @@ impl Handler {
     }
 
     /// Has the loader read a part of a file; `false` when it has too much to do.
-    pub(super) fn fetch(&mut self, session: &HttpSession, item: &Arc<Item>, offset: u64, count: usize) -> bool {
+    pub(super) fn fetch(&mut self, session: &HttpSession, item: &Arc<ServedFile>, offset: u64, count: usize) -> bool {
         let session = session.key();
         self.loaders.submit(Job::Fetch { item: item.clone(), offset, count, session }).is_ok()
     }

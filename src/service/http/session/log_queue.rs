@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use crate::base::limits::{ACCESS_LOG_HELD_BYTES, ACCESS_LOG_WAIT_MILLISECONDS};
 use crate::ipc::process::monotonic_ns;
+use crate::service::http::session::http_session::{Asked, HttpSession};
 use crate::service::http::wire::Status;
-use crate::service::http::session::session::{Asked, HttpSession};
 use crate::service::sessions::SessionKey;
 use crate::store::access_log::{Entry, Full, Handle, LONGEST_LINE, Timestamp};
 use crate::store::instance::stats::BoundStats;

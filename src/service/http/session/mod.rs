@@ -1,6 +1,6 @@
 //! The side of HTTP in a worker.
 //!
-//! [`http`] is what the event loop calls; `handler` gives a session its turn and reads requests, `answer` answers them, `sending` sends
+//! `http_service` is what the event loop calls; `handler` gives a session its turn and reads requests, `answer` answers them, `sending` sends
 //! that. `file_cache` has files in memory, `file_loader` finds the others (a job for threads), `log_queue` writes the access log's
 //! lines, `status` serves the pages that show the instance (`status_routes`).
 
@@ -9,11 +9,12 @@ mod built_in;
 mod file_cache;
 mod file_loader;
 mod handler;
-mod http;
+mod http_service;
+mod http_session;
 mod log_queue;
 mod sending;
-mod session;
+mod served_file;
 mod status;
 mod status_routes;
 
-pub use http::HttpService;
+pub use http_service::HttpService;

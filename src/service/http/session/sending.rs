@@ -10,10 +10,10 @@ use std::sync::Arc;
 use crate::base::limits::SENT_BYTES_PER_TURN;
 use crate::ipc::files;
 use crate::service::connection_state::ConnectionState;
-use crate::service::http::wire::BodyPart;
-use crate::service::http::session::file_loader::{Content, Item};
 use crate::service::http::session::handler::{Handler, Step, is_full};
-use crate::service::http::session::session::{Asked, HttpSession, Sending, Source, Stage};
+use crate::service::http::session::http_session::{Asked, HttpSession, Sending, Source, Stage};
+use crate::service::http::session::served_file::{Content, ServedFile};
+use crate::service::http::wire::BodyPart;
 
 /// How much of a file is asked after at once whether it is in memory, and is read if it is not.
 const WINDOW: u64 = 1 << 20;
@@ -129,7 +129,7 @@ impl Handler {
 }
 
 /// Sends once.
-fn move_some(state: &ConnectionState, sending: &Sending, item: Option<&Arc<Item>>, budget: u64) -> Moved {
+fn move_some(state: &ConnectionState, sending: &Sending, item: Option<&Arc<ServedFile>>, budget: u64) -> Moved {
     let socket = state.connection.as_fd();
     let text = &sending.text[sending.text_sent..];
     let range = sending.range.start..sending.range.end.min(sending.range.start + budget);

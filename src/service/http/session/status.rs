@@ -7,9 +7,9 @@ use std::os::fd::AsFd;
 use crate::base::limits::STREAM_UNSENT_BYTES;
 use crate::ipc::files;
 use crate::service::connection_state::Next;
-use crate::service::http::wire::{self, Generated, Method, Request, Status, TargetPath};
 use crate::service::http::session::handler::{Handler, Step, is_full};
-use crate::service::http::session::session::{Asked, HttpSession, Stage, Stream, Then};
+use crate::service::http::session::http_session::{Asked, HttpSession, Stage, Stream, Then};
+use crate::service::http::wire::{self, Generated, Method, Request, Status, TargetPath};
 
 /// The media type of a stream of events.
 const EVENTS: &str = "text/event-stream";

@@ -1,0 +1,224 @@
+//! The bank as the event loop sees it.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::base::config::Settings;
+use crate::base::limits::{ENOUGH_FOR_A_GROUP, JOB_RESULTS_PER_TURN, PARTIAL_FRAME_SECONDS};
+use crate::base::time::{is_over, nanoseconds};
+use crate::base::vocab::Lsn;
+use crate::ipc::event::EventFd;
+use crate::ipc::process::monotonic_ns;
+use crate::service::bank::session::bank_session::BankSession;
+use crate::service::bank::session::blocking_pools::BlockingPools;
+use crate::service::bank::session::executor::Executor;
+use crate::service::bank::session::handler::Handler;
+use crate::service::bank::session::jobs::JobRunner;
+use crate::service::bank::session::journal_queue::JournalQueue;
+use crate::service::bank::session::rate_limit::TokenBucket;
+use crate::service::connection_state::{Admission, Closing, ConnectionState, Next};
+use crate::service::entry::Context;
+use crate::service::interface::{Now, Origin, Patience, Service};
+use crate::service::sessions::Sessions;
+use crate::store::instance::Instance;
+use crate::store::instance::control::WorkerRow;
+use crate::store::journal::Principals;
+use crate::store::ledger::{Sequencer, Teller};
+use crate::store::users::Users;
+
+/// How soon operations are tried again that the journal had no room for, should nobody say that it has.
+const ROOM_PATIENCE: Duration = Duration::from_millis(1);
+
+/// The ledger in one worker, for clients that speak the binary protocol.
+pub struct BankService {
+    handler: Handler,
+    queue: JournalQueue,
+    runner: Arc<JobRunner>,
+    instance: &'static Instance,
+    settings: &'static Settings,
+    row: &'static WorkerRow,
+    journal: Arc<EventFd>,
+    /// Whether the threads have done more than one turn takes.
+    more_results: bool,
+    stopping: bool,
+}
+
+impl BankService {
+    /// The bank of one worker.
+    ///
+    /// # Errors
+    /// No thread can be had.
+    pub fn open(context: Context) -> io::Result<BankService> {
+        let Context { service, worker, instance, settings, users, directory, journal, wake, .. } = context;
+        let row = &instance.workers()[worker];
+        let runner = Arc::new(JobRunner::new(instance.table(), users, directory));
+        let pools = BlockingPools::start(&runner, &row.stats.bounds, move || wake())?;
+        let teller = Teller::new(instance.table(), worker, move || row.life.beat(monotonic_ns()));
+        let stats = (&row.stats, &row.stats.services[service.index()]);
+        let handler = Handler::new(Executor::new(instance.table(), teller, pools, stats));
+        let queue = JournalQueue::default();
+        Ok(BankService {
+            handler,
+            queue,
+            runner,
+            instance,
+            settings,
+            row,
+            journal,
+            more_results: false,
+            stopping: false,
+        })
+    }
+
+    fn sequencer(&self) -> &'static Sequencer {
+        self.instance.table().sequencer()
+    }
+
+    /// Wakes the journal process if it sleeps although there are records.
+    fn wake_journal(&self) {
+        let sequencer = self.sequencer();
+        if sequencer.is_journaled() && sequencer.must_be_woken(&self.handler.executor.order) {
+            self.journal.send();
+        }
+    }
+
+    /// Answers requests that the threads have worked for; some of them, since whoever is answered may have sent the next one.
+    fn deliver_results(&mut self, sessions: &mut Sessions<BankSession>) {
+        let executor = &mut self.handler.executor;
+        self.more_results = false;
+        if executor.pools.is_idle() {
+            return;
+        }
+        for _ in 0..JOB_RESULTS_PER_TURN {
+            let Some((key, result)) = executor.pools.result() else { return };
+            // Its connection may have ended in the meantime.
+            let Some(session) = sessions.get(key) else { continue };
+            executor.deliver(session, result);
+            if self.stopping {
+                session.state.closing = Closing::AfterSending;
+            }
+            sessions.schedule(key.slot);
+        }
+        self.more_results = true;
+    }
+}
+
+impl Service for BankService {
+    type Session = BankSession;
+
+    fn set_time(&mut self, now: Now) {
+        self.row.await_durable(Lsn(0));
+        self.handler.executor.set_time(now);
+    }
+
+    fn begin(&mut self, state: ConnectionState, origin: Origin) -> BankSession {
+        let mut session = BankSession::new(state, self.instance.control().rate_limit());
+        if origin == Origin::Worker {
+            self.handler.hold_what_was_left(&mut session);
+        }
+        session
+    }
+
+    #[inline]
+    fn serve(&mut self, session: &mut BankSession) -> Next {
+        if let Admission::Awaited { .. } = session.state.admission {
+            // Nothing is read of a client that may have to be told that there is no room.
+            return Next::Wait;
+        }
+        let next = self.handler.turn(session);
+        if next != Next::Close {
+            self.queue.join(session);
+        }
+        let sequencer = self.sequencer();
+        let unsynced = self.handler.executor.order.now().lsn.0.saturating_sub(sequencer.durable().0);
+        if unsynced >= ENOUGH_FOR_A_GROUP {
+            self.wake_journal();
+        }
+        next
+    }
+
+    fn deny(&mut self, session: &mut BankSession) {
+        self.handler.executor.turn_away(session);
+    }
+
+    /// Told if its socket takes that; it is closed now in any case.
+    fn evict(&mut self, session: &mut BankSession) {
+        self.handler.executor.turn_away(session);
+        let _next = self.handler.turn(session);
+    }
+
+    fn advance(&mut self, sessions: &mut Sessions<BankSession>) {
+        if self.queue.first().is_some() {
+            let durable = self.sequencer().durable();
+            while let Some(slot) = self.queue.next(durable) {
+                if let Some(session) = sessions.at(slot) {
+                    session.is_queued = false;
+                    sessions.schedule(slot);
+                }
+            }
+        }
+        self.deliver_results(sessions);
+    }
+
+    /// Wakes the journal process for the records of this turn, and tells it what to wake this worker for.
+    fn patience(&mut self) -> Patience {
+        self.wake_journal();
+        let first = self.queue.first().filter(|first| {
+            self.row.await_durable(first.lsn);
+            first.lsn <= self.sequencer().durable()
+        });
+        match first {
+            Some(first) if first.for_room => Patience::AtMost(ROOM_PATIENCE),
+            Some(_) => Patience::None,
+            None if self.more_results || self.handler.executor.pools.has_refused() => Patience::None,
+            None => Patience::Unlimited,
+        }
+    }
+
+    fn check_time(&mut self, session: &mut BankSession) -> Option<Next> {
+        const SECOND_NS: u64 = 1_000_000_000;
+        let executor = &self.handler.executor;
+        let late = |since_ns: u64, patience_ns: u64| is_over(executor.now_ns, since_ns, patience_ns);
+        let stats = executor.stats;
+        let counter = if session.partial_since_ns.is_some_and(|since| late(since, PARTIAL_FRAME_SECONDS * SECOND_NS)) {
+            &stats.slow_dropped
+        } else if session.is_stranger()
+            && late(session.state.connection.slot().opened_ns(), nanoseconds(self.settings.login_timeout))
+        {
+            &stats.bounds.closed_without_login
+        } else if session.pending.is_none()
+            && self.instance.control().idle_timeout_ns().is_some_and(|idle| late(session.state.active_ns, idle))
+        {
+            // A client that waits for this server is not idle.
+            &stats.idle_dropped
+        } else {
+            return None;
+        };
+        counter.add(1);
+        Some(Next::Close)
+    }
+
+    fn reload(&mut self, sessions: &mut Sessions<BankSession>) {
+        let (limit, now) = (self.instance.control().rate_limit(), self.handler.executor.now_ns);
+        for session in sessions.iter_mut() {
+            session.rate_limit = limit.map(|limit| TokenBucket::new(limit, now));
+        }
+        // Checked by the master before, and numbered; a file that has changed since is left alone.
+        if let Some(Ok(users)) = self.settings.users.as_deref().map(Users::load)
+            && let Ok(principals) = Principals::read(&self.settings.data)
+        {
+            self.runner.replace_users(users.numbered(|name| principals.of(name)));
+        }
+    }
+
+    fn end(&mut self, session: &mut BankSession) {
+        if session.pending.is_some() {
+            self.handler.executor.pools.forget(session.key());
+        }
+    }
+
+    fn stop(&mut self) {
+        self.stopping = true;
+    }
+}

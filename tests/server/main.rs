@@ -1,0 +1,69 @@
+//! Whole servers: what clients see, what is kept, and what becomes of it when something dies, fails or is short.
+
+#[path = "../support/asker.rs"]
+mod asker;
+#[path = "../support/bank.rs"]
+mod bank;
+#[path = "../support/checker.rs"]
+mod checker;
+#[path = "../support/crowd.rs"]
+mod crowd;
+#[path = "../support/exposition.rs"]
+mod exposition;
+#[path = "../support/group.rs"]
+mod group;
+#[path = "../support/injector.rs"]
+mod injector;
+#[path = "../support/load.rs"]
+mod load;
+#[path = "../support/mount.rs"]
+mod mount;
+#[path = "../support/narrow.rs"]
+mod narrow;
+#[path = "../support/refusal.rs"]
+mod refusal;
+#[path = "../support/server.rs"]
+mod server;
+#[path = "../support/shift.rs"]
+mod shift;
+#[path = "../support/tools.rs"]
+mod tools;
+#[path = "../support/turmoil.rs"]
+mod turmoil;
+#[path = "../support/visitor.rs"]
+mod visitor;
+
+mod control_requests;
+mod damaged_journal;
+mod dashboard;
+mod disk_faults;
+mod durability;
+mod early_replies;
+mod end_to_end;
+mod environment;
+mod growth;
+mod hostile;
+mod hostile_http;
+mod http_crashes;
+mod http_files;
+mod http_protocol;
+mod http_rfc;
+mod http_status;
+mod log_pipe;
+mod principals;
+mod reload;
+mod server_deaths;
+mod server_life;
+mod server_load;
+mod server_requests;
+mod service_manager;
+mod shortage;
+mod shown_when_durable;
+mod soak;
+mod start;
+mod start_claims;
+mod statements;
+mod status;
+mod third_service;
+mod upgrade;
+mod upgrade_faults;

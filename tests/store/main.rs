@@ -1,0 +1,18 @@
+//! What processes share and what is kept, without a server: the ledger, the journal, lanes and the access log, each by its own interface. Some
+//! of these tests fork, so whatever waits for the ends of a child's pipes is elsewhere.
+
+#[path = "../support/log_files.rs"]
+mod log_files;
+#[path = "../support/log_life.rs"]
+mod log_life;
+#[path = "../support/mount.rs"]
+mod mount;
+#[path = "../support/tools.rs"]
+mod tools;
+
+mod access_log;
+mod access_log_deaths;
+mod journal_files;
+mod lane;
+mod ledger_deaths;
+mod recent_records;

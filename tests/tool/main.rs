@@ -1,0 +1,24 @@
+//! The programs beside the server, and what newcomers see first: the client, `vaultctl`, the demo, the examples.
+
+#[path = "../support/bank.rs"]
+mod bank;
+#[path = "../support/checker.rs"]
+mod checker;
+#[path = "../support/model_server.rs"]
+mod model_server;
+#[path = "../support/server.rs"]
+mod server;
+#[path = "../support/terminal.rs"]
+mod terminal;
+
+mod checker_tests;
+mod client;
+mod demo;
+mod examples;
+mod interrupts;
+mod output;
+mod terminals;
+mod top;
+mod vaultctl_instance;
+mod vaultctl_journal;
+mod vaultctl_user;
