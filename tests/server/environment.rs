@@ -160,7 +160,8 @@ impl Machine {
 
     fn failed_starts(&self) -> u32 {
         let instance = &self.turmoil.instance;
-        instance.workers().iter().map(|row| row.life.failed_starts()).sum::<u32>() + instance.journal_row().life.failed_starts()
+        instance.workers().iter().map(|row| row.life.failed_starts()).sum::<u32>()
+            + instance.journal_row().life.failed_starts()
     }
 
     /// The pids of the workers, and of the journal process behind them.
