@@ -246,7 +246,7 @@ impl Summary {
         let mode = mode.and_then(AcceptMode::to_possible_value);
         let services = ServiceAddress::all(control);
         let address =
-            |name| services.iter().find(|service| service.name == name).map(|service| service.address.clone());
+            |name: &str| services.iter().find(|service| service.name == name).map(|service| service.address.clone());
         Summary {
             name: instance.generation().instance.clone(),
             boot: format!("{:08x}", instance.generation().boot),
