@@ -14,7 +14,7 @@ pub struct Bounds {
     pub closed_guessing: u64,
     /// Connections closed since they had not logged in in time.
     pub closed_without_login: u64,
-    /// Connections closed since they sent without end what nobody wants.
+    /// Connections closed since they sent too much that is thrown away.
     pub closed_flooding: u64,
     /// LOGINs that wait for a thread now.
     pub logins_waiting: u64,
@@ -57,9 +57,9 @@ impl Bounds {
     pub(super) fn of(stats: &BoundStats, services: &[ServiceCounts]) -> Self {
         Bounds {
             logins_failed: stats.logins_failed.get(),
-            closed_guessing: stats.guessers_closed.get(),
-            closed_without_login: stats.strangers_closed.get(),
-            closed_flooding: stats.flooders_closed.get(),
+            closed_guessing: stats.closed_guessing.get(),
+            closed_without_login: stats.closed_without_login.get(),
+            closed_flooding: stats.closed_flooding.get(),
             logins_waiting: stats.logins_waiting.get(),
             logins_refused: stats.logins_refused.get(),
             lookups_waiting: stats.lookups_waiting.get(),

@@ -58,9 +58,9 @@ fn of_bounds(before: &[Worker], after: &[Worker]) -> Vec<String> {
         let sum = |workers: &[Worker]| workers.iter().map(count).sum::<u64>();
         Some(sum(after).saturating_sub(sum(before))).filter(|&count| count > 0)
     };
-    let evicted = since(|worker| worker.bounds.evicted.bank + worker.bounds.evicted.web);
+    let evicted = since(|worker| worker.services.iter().map(|service| service.evicted).sum());
     let evicted = evicted.map(|count| format!("{} closed to make room", plural(count, "silent connection")));
-    let refused = since(|worker| worker.refused + worker.web.refused);
+    let refused = since(|worker| worker.services.iter().map(|service| service.refused).sum());
     let refused = refused.map(|count| format!("{} turned away: there was no room", plural(count, "connection")));
     let dropped = since(|worker| worker.bounds.log_dropped);
     let dropped =
@@ -91,12 +91,14 @@ fn plural(count: u64, noun: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::status::services::ServiceCounts;
 
     #[test]
     fn what_happened_at_bounds_is_summed_up_over_all_workers() {
         let worker = |evicted, dropped| {
             let mut worker = Worker::default();
-            (worker.bounds.evicted.web, worker.bounds.log_dropped) = (evicted, dropped);
+            worker.services = vec![ServiceCounts { evicted, ..ServiceCounts::default() }];
+            worker.bounds.log_dropped = dropped;
             worker
         };
         let told = |after: [Worker; 2]| of_bounds(&[worker(5, 0), worker(1, 2)], &after);

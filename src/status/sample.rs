@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::bounds::Bounds;
 use super::numbers::{self, ByCode, ByOpcode, ByStatus, milliseconds};
-use super::services::{BANK, HTTP, ServiceCounts, address_of};
+use super::services::{BANK, HTTP, ServiceAddress, ServiceCounts};
 use crate::base::config::AcceptMode;
 use crate::ipc::layout::Counter;
 use crate::ipc::process::monotonic_ns;
@@ -50,6 +50,8 @@ pub struct Summary {
     pub address: String,
     /// Where HTTP is served; `None` where it is not.
     pub http_address: Option<String>,
+    /// Where each service listens, those two included.
+    pub services: Vec<ServiceAddress>,
     /// How connections reach workers.
     pub accept_mode: String,
     /// The data directory.
@@ -79,7 +81,7 @@ pub struct Worker {
     pub failed_starts: u32,
     /// Operations that dead processes of its place had begun, and that were finished or dropped.
     pub repairs: u32,
-    /// Time since it last came by.
+    /// Time since its last heartbeat.
     pub heartbeat_age_ms: u64,
     /// Connections that it has now, of all services.
     pub connections: u32,
@@ -174,7 +176,7 @@ pub struct Web {
 /// The journal and its process, and what is remembered of keys.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Journal {
-    /// `open`, `no space` or `failed`; `absent`: the books are in memory only.
+    /// `open`, `no space` or `failed`; `absent`: the accounts are in memory only.
     pub state: &'static str,
     /// 0: there is no journal process now.
     pub pid: u32,
@@ -186,7 +188,7 @@ pub struct Journal {
     pub failed_starts: u32,
     /// Whether it was asked to write what is left, and end.
     pub leaving: bool,
-    /// Time since it last came by; 0 without a journal.
+    /// Time since its last heartbeat; 0 without a journal.
     pub heartbeat_age_ms: u64,
     /// Whether replies wait until what they show is durable.
     pub replies_wait: bool,
@@ -242,13 +244,17 @@ impl Summary {
         let control = instance.control();
         let mode = AcceptMode::value_variants().get(control.accept_mode() as usize);
         let mode = mode.and_then(AcceptMode::to_possible_value);
+        let services = ServiceAddress::all(control);
+        let address =
+            |name: &str| services.iter().find(|service| service.name == name).map(|service| service.address.clone());
         Summary {
             name: instance.generation().instance.clone(),
             boot: format!("{:08x}", instance.generation().boot),
             version: env!("CARGO_PKG_VERSION"),
             master_pid: control.master_pid(),
-            address: address_of(control, BANK).unwrap_or_default(),
-            http_address: address_of(control, HTTP),
+            address: address(BANK).unwrap_or_default(),
+            http_address: address(HTTP),
+            services,
             accept_mode: mode.map_or_else(|| control.accept_mode().to_string(), |mode| mode.get_name().to_owned()),
             data: control.data(),
             uptime_ms: milliseconds(now_ns, control.started_ns()),
@@ -268,7 +274,9 @@ impl Worker {
     #[must_use]
     pub fn all(instance: &Instance, now_ns: u64) -> Vec<Worker> {
         let rows = instance.workers().iter().enumerate();
-        rows.filter(|(_, row)| row.lives() > 0).map(|(worker, row)| Worker::of(instance, worker, row, now_ns)).collect()
+        rows.filter(|(_, row)| row.life.lives() > 0)
+            .map(|(worker, row)| Worker::of(instance, worker, row, now_ns))
+            .collect()
     }
 
     fn of(instance: &Instance, worker: usize, row: &WorkerRow, now_ns: u64) -> Worker {
@@ -278,14 +286,14 @@ impl Worker {
         let [bank, http] = [BANK, HTTP].map(|name| ServiceCounts::find(&services, name).cloned().unwrap_or_default());
         Worker {
             worker,
-            pid: row.pid(),
+            pid: row.life.pid(),
             state: row.state().name(),
-            leaving: row.is_to_leave(),
-            lives: row.lives(),
-            deaths: row.deaths(),
-            failed_starts: row.failed_starts(),
-            repairs: row.repairs(),
-            heartbeat_age_ms: milliseconds(now_ns, row.heartbeat_ns()),
+            leaving: row.life.is_to_leave(),
+            lives: row.life.lives(),
+            deaths: row.life.deaths(),
+            failed_starts: row.life.failed_starts(),
+            repairs: row.life.repairs(),
+            heartbeat_age_ms: milliseconds(now_ns, row.life.heartbeat_ns()),
             connections: row.connections(),
             accepted: bank.accepted,
             closed: bank.closed,
@@ -348,12 +356,12 @@ impl Journal {
         let journaled = sequencer.is_journaled();
         Journal {
             state: sequencer.state().name(),
-            pid: row.pid(),
-            lives: row.lives(),
-            deaths: row.deaths(),
-            failed_starts: row.failed_starts(),
-            leaving: row.is_to_leave(),
-            heartbeat_age_ms: if journaled { milliseconds(now_ns, row.heartbeat_ns()) } else { 0 },
+            pid: row.life.pid(),
+            lives: row.life.lives(),
+            deaths: row.life.deaths(),
+            failed_starts: row.life.failed_starts(),
+            leaving: row.life.is_to_leave(),
+            heartbeat_age_ms: if journaled { milliseconds(now_ns, row.life.heartbeat_ns()) } else { 0 },
             replies_wait: sequencer.replies_wait(),
             last_lsn: last.0,
             durable_lsn: durable.0,

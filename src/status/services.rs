@@ -57,8 +57,19 @@ impl ServiceCounts {
     }
 }
 
-/// Where the service of that name listens; `None` where it does not.
-pub(super) fn address_of(control: &Control, name: &str) -> Option<String> {
-    let (service, _) = control.services().find(|(_, of)| of == name)?;
-    Some(control.address(service)).filter(|address| !address.is_empty())
+/// Where a service listens.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct ServiceAddress {
+    /// The service's name.
+    pub name: String,
+    /// Host and port.
+    pub address: String,
+}
+
+impl ServiceAddress {
+    /// Those of all services that listen.
+    pub(super) fn all(control: &Control) -> Vec<ServiceAddress> {
+        let all = control.services().map(|(service, name)| ServiceAddress { name, address: control.address(service) });
+        all.filter(|service| !service.address.is_empty()).collect()
+    }
 }

@@ -117,7 +117,7 @@ pub struct WorkerView {
     pub deaths: u32,
     /// Operations that these had begun, and that were finished or dropped.
     pub repairs: u32,
-    /// Time since it last came by.
+    /// Time since its last heartbeat.
     pub heartbeat_age_ms: u64,
     /// Connections now, of all services.
     pub connections: u32,
@@ -150,7 +150,7 @@ pub struct JournalView {
     pub lives: u32,
     /// Processes that ended.
     pub deaths: u32,
-    /// Time since it last came by.
+    /// Time since its last heartbeat.
     pub heartbeat_age_ms: u64,
     /// Whether replies wait until what they show is durable.
     pub replies_wait: bool,

@@ -59,8 +59,8 @@ fn who_is_turned_away_and_floods_delays_nobody() {
         let (took, pings) = longest(A_WHILE, || ping(&mut client));
         assert!(took < BEARABLE, "{mode}: {took:?} for one of {pings} PINGs beside {} floods", floods.rounds());
         drop(floods);
-        assert!(counted(&server, |stats| &stats.bounds.flooders_closed) > 0, "{mode}");
-        assert_eq!(server.stats().workers()[0].deaths(), 0, "{mode}");
+        assert!(counted(&server, |stats| &stats.bounds.closed_flooding) > 0, "{mode}");
+        assert_eq!(server.stats().workers()[0].life.deaths(), 0, "{mode}");
     }
 }
 
@@ -80,7 +80,7 @@ fn what_is_still_read_of_a_client_after_good_bye_is_bounded() {
     // What the kernel holds for both ends comes in addition.
     let most = LINGER_BYTES as u64 + (16 << 20);
     assert!(sent >= LINGER_BYTES as u64 && sent < most, "{sent} bytes");
-    await_that("it is counted", || counted(&server, |stats| &stats.bounds.flooders_closed) == 1);
+    await_that("it is counted", || counted(&server, |stats| &stats.bounds.closed_flooding) == 1);
 }
 
 #[test]
@@ -104,7 +104,7 @@ fn a_flood_of_pings_or_of_connections_delays_nobody() {
         let (took, count) = longest(A_WHILE, || ping(&mut client));
         assert!(took < BEARABLE, "{mode}: {took:?} for one of {count} PINGs; {} connections", churn.rounds());
         drop((pings, churn));
-        assert_eq!(server.stats().workers()[0].deaths(), 0, "{mode}");
+        assert_eq!(server.stats().workers()[0].life.deaths(), 0, "{mode}");
     }
 }
 
@@ -221,7 +221,7 @@ fn a_connection_may_guess_three_times() {
     assert!(guesser.is_closed());
     let counts = [
         counted(&server, |stats| &stats.bounds.logins_failed),
-        counted(&server, |stats| &stats.bounds.guessers_closed),
+        counted(&server, |stats| &stats.bounds.closed_guessing),
     ];
     assert_eq!(counts, [u64::from(MAX_FAILED_LOGINS), 1]);
     // Fewer are forgiven.
@@ -248,7 +248,7 @@ fn who_does_not_log_in_is_closed_and_a_ping_is_no_login() {
         assert!(begin.elapsed() >= Duration::from_secs(1), "{mode}");
         assert!(is_closed(&mut silent), "{mode}");
         ping(&mut known);
-        assert_eq!(counted(&server, |stats| &stats.bounds.strangers_closed), 2, "{mode}");
+        assert_eq!(counted(&server, |stats| &stats.bounds.closed_without_login), 2, "{mode}");
     }
 }
 
@@ -313,6 +313,6 @@ fn a_crowd_that_connects_and_stays_silent_keeps_nobody_out() {
         drop(crowd);
         let grown = server.workers.iter().map(|pid| memory(*pid)).sum::<u64>().saturating_sub(before);
         assert!(grown < 8 << 10, "{mode}: {grown} KiB more");
-        assert_eq!(server.stats().workers().iter().map(|row| row.deaths()).sum::<u32>(), 0, "{mode}");
+        assert_eq!(server.stats().workers().iter().map(|row| row.life.deaths()).sum::<u32>(), 0, "{mode}");
     }
 }

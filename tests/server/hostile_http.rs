@@ -186,7 +186,7 @@ fn who_sends_what_nobody_wants_delays_nobody_and_is_closed() {
         b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
     ];
     for begin in floods {
-        let before = counted(&site, |stats| &stats.bounds.flooders_closed);
+        let before = counted(&site, |stats| &stats.bounds.closed_flooding);
         let crowd = Crowd::of(1, || {
             move || {
                 flood(address, begin);
@@ -196,7 +196,7 @@ fn who_sends_what_nobody_wants_delays_nobody_and_is_closed() {
         let (took, count) = longest(A_WHILE, || assert_eq!(visitor.get("/").status, 200));
         assert!(took < BEARABLE, "{took:?} for one of {count} beside {:?}", String::from_utf8_lossy(begin));
         drop(crowd);
-        assert!(counted(&site, |stats| &stats.bounds.flooders_closed) > before, "{:?}", String::from_utf8_lossy(begin));
+        assert!(counted(&site, |stats| &stats.bounds.closed_flooding) > before, "{:?}", String::from_utf8_lossy(begin));
     }
     let mut stream = site.visit();
     stream.send(floods[0]);

@@ -207,8 +207,8 @@ impl Drop for Silent {
             let _ = self.process.kill();
             let _ = self.process.wait();
         }
-        if let Ok(census) = stale::census(&self.instance) {
-            let _ = stale::remove(&census.stale);
+        if let Ok(scan) = stale::scan(&self.instance) {
+            let _ = stale::remove(&scan.stale);
         }
     }
 }

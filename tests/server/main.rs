@@ -33,6 +33,7 @@ mod turmoil;
 #[path = "../support/visitor.rs"]
 mod visitor;
 
+mod control_requests;
 mod damaged_journal;
 mod dashboard;
 mod disk_faults;
@@ -40,7 +41,6 @@ mod durability;
 mod early_replies;
 mod end_to_end;
 mod environment;
-mod errands;
 mod growth;
 mod hostile;
 mod hostile_http;

@@ -193,7 +193,7 @@ fn shared_objects_that_are_gone_are_refused_by_name() {
         let away = house.path(object);
         fs::rename(&path, &away).or_else(|_| fs::copy(&path, &away).and_then(|_| fs::remove_file(&path))).unwrap();
         if object == "control" {
-            // Nobody can write a letter; an operator can still send the signal.
+            // Nobody can submit a request; an operator can still send the signal.
             house.server.signal(Signal::SIGUSR2);
             await_that("it is refused", || house.server.stderr().contains("no upgrade, the server goes on"));
         } else {

@@ -248,7 +248,7 @@ impl Server {
         let status: ExitStatus = self.process.wait().unwrap();
         // Descriptors are closed one after the other while a process ends: the locks may go just after the output did.
         await_that("the workers are gone", || workers.iter().all(|pid| !lives(*pid)));
-        await_that("their locks are gone", || stale::census(&self.instance).unwrap().living.is_empty());
+        await_that("their locks are gone", || stale::scan(&self.instance).unwrap().living.is_empty());
         Output { status, stdout, stderr: self.stderr().into_bytes() }
     }
 
@@ -312,9 +312,9 @@ impl Drop for Server {
         // The workers die with the master, but none of them is this process' child: that all are gone shows in the lock that
         // they all have open.
         let deadline = Instant::now() + DEADLINE;
-        while let Ok(census) = stale::census(&self.instance) {
-            if census.living.is_empty() || Instant::now() > deadline {
-                let _ = stale::remove(&census.stale);
+        while let Ok(scan) = stale::scan(&self.instance) {
+            if scan.living.is_empty() || Instant::now() > deadline {
+                let _ = stale::remove(&scan.stale);
                 break;
             }
             pause();

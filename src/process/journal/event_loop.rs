@@ -89,7 +89,7 @@ impl JournalProcess {
     fn new(arguments: JournalArguments) -> Result<Self, JournalProcessError> {
         let JournalArguments { instance, settings, directory, wakeup, workers } = arguments;
         let sequencer = instance.table().sequencer();
-        arm_from_environment("journal", instance.journal_row().lives());
+        arm_from_environment("journal", instance.journal_row().life.lives());
         let writer = Writer::resume(&directory, sequencer.durable())?;
         let snapshotter = Snapshotter::start(instance, settings, directory, wakeup.clone())?;
         let flush_interval = (settings.durability == Durability::Async).then_some(settings.flush_interval);
@@ -111,7 +111,7 @@ impl JournalProcess {
 
     fn serve(mut self) -> Result<(), JournalProcessError> {
         loop {
-            let stopping = self.instance.journal_row().is_to_leave();
+            let stopping = self.instance.journal_row().life.is_to_leave();
             if self.last_maintenance.is_none_or(|last| last.elapsed() >= MAINTENANCE_INTERVAL) {
                 self.maintain()?;
             }
@@ -168,7 +168,7 @@ impl JournalProcess {
             }
             // TURN-OR-GROUP: the fence is the sequencer's.
             self.sequencer.wake_at(self.next());
-            let in_turn = self.instance.workers().iter().take_while(|row| row.lives() > 0).any(WorkerRow::is_in_turn);
+            let in_turn = self.instance.workers().iter().take_while(|row| row.life.lives() > 0).any(WorkerRow::is_in_turn);
             if in_turn {
                 self.poll(left)?;
             }
@@ -245,7 +245,7 @@ impl JournalProcess {
     /// Writes the heartbeat, tries again what had no space, and advances the snapshot.
     fn maintain(&mut self) -> Result<(), JournalProcessError> {
         self.last_maintenance = Some(Instant::now());
-        self.instance.journal_row().beat(monotonic_ns());
+        self.instance.journal_row().life.beat(monotonic_ns());
         let durable = self.writer.durable();
         match self.writer.prepare_failure() {
             None if self.sequencer.state() == JournalState::NoSpace => {

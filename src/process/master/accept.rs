@@ -10,7 +10,7 @@ use crate::process::master::event_sources::LISTENER;
 use crate::process::worker::ReleaseNotice;
 use crate::store::connection::ServiceId;
 
-/// Connections accepted before the children are looked after again.
+/// Connections accepted in one turn of the loop.
 const PER_TURN: usize = 64;
 
 impl Driver {
@@ -24,7 +24,7 @@ impl Driver {
         listeners.map(AsFd::as_fd).try_for_each(|listener| self.sources.watch(listener, LISTENER))
     }
 
-    /// Accepts no more. Workers that accept by themselves are told so on their own.
+    /// Stops accepting. Workers that accept by themselves get an order of their own.
     pub(super) fn close_listeners(&mut self) {
         let listeners = std::mem::take(&mut self.accepting.listeners);
         listeners.iter().flatten().for_each(|listener| self.sources.unwatch(listener.as_fd()));
@@ -32,12 +32,12 @@ impl Driver {
         self.accepting.ready = false;
     }
 
-    /// Accepts connections and hands them over, those first that have been waiting for room.
+    /// Hands over the connections that wait, then accepts others and hands them over.
     pub(super) fn accept(&mut self, now: u64) {
         let control = self.common.instance.control();
         for _ in 0..PER_TURN {
             if self.connections.any_waiting() {
-                // Said before the lanes are tried: a worker that makes room afterwards sees it.
+                // Set before the lanes are tried: a worker that makes room afterwards sees it.
                 control.set_accept_paused(true);
                 if self.connections.hand_over_waiting(&mut self.workers).is_err() {
                     self.accepting.ready = false;
@@ -68,7 +68,7 @@ impl Driver {
                 }
                 Ok(None) => {}
                 Err(error) => {
-                    // The connection stays in the backlog, of which epoll does not tell again.
+                    // The connection stays in the backlog, and epoll does not report it again.
                     more = true;
                     if self.accepting.failed(now) {
                         log::warn!("{error}; trying again every {ACCEPT_BACKOFF_MS} ms");
@@ -79,13 +79,13 @@ impl Driver {
         more
     }
 
-    /// A worker says which connections it has closed, or that its lane has room again.
+    /// Reads which connections a worker has closed or returned, or that its lane has room again.
     pub(super) fn read_notices(&mut self, index: usize) {
         let Some(slot) = self.workers.get_mut(index).and_then(Option::as_mut) else { return };
         let mut buffer = [0; ReleaseNotice::BYTES * ReleaseNotice::MOST];
         loop {
             let Some(process) = &slot.process else { return };
-            // Closed, or nothing more: the pidfd says when it is dead.
+            // Closed, or drained. The pidfd tells of its death.
             let Ok(Some(message)) = fdpass::receive(process.lane.as_fd(), &mut buffer) else { return };
             let (notices, _) = buffer[..message.length].as_chunks::<{ ReleaseNotice::BYTES }>();
             for notice in notices.iter().copied().map(ReleaseNotice::from_bytes) {

@@ -10,14 +10,14 @@ pub struct Accepting {
     pub listeners: Listeners,
     /// Whether a connection may be waiting at one of them.
     pub ready: bool,
-    /// Accepting has failed, for want of a descriptor or of memory: not again before, nanoseconds of the monotonic clock.
+    /// After a failure, for want of a descriptor or of memory: when to try again, nanoseconds of the monotonic clock.
     pub not_before_ns: u64,
     /// Failures since the last connection that was accepted.
     pub failures: u64,
 }
 
 impl Accepting {
-    /// A connection may be waiting, or one that waits may find room.
+    /// A connection may be ready to be accepted, or one that waits may find room.
     pub fn may_be_ready(&mut self) {
         self.ready = true;
     }
@@ -28,7 +28,7 @@ impl Accepting {
         (self.ready && !any_waiting).then(|| self.not_before_ns.max(now_ns))
     }
 
-    /// Accepting has failed; whether that is to be said. A shortage that lasts is not to fill the log.
+    /// Notes that accepting has failed; whether to log it. A shortage that lasts must not fill the log.
     pub fn failed(&mut self, now_ns: u64) -> bool {
         self.not_before_ns = now_ns + ACCEPT_BACKOFF_MS * 1_000_000;
         self.failures += 1;

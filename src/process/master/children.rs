@@ -1,4 +1,4 @@
-//! The child processes, and what connects the master with them: made, forked, collected. When, the supervisor says.
+//! The child processes and what connects the master with them. The supervisor decides when they are started.
 
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -22,7 +22,7 @@ use crate::store::users::Users;
 /// A listening socket for each service that is on.
 pub type Listeners = PerService<Option<OwnedFd>>;
 
-/// What all children of an instance are given, and the master's own share of it.
+/// What the master has, and gives to its children.
 pub struct Common {
     /// The instance's memory.
     pub instance: &'static Instance,
@@ -40,11 +40,11 @@ pub struct Common {
     pub wakeups: Vec<Arc<EventFd>>,
     /// How the journal process is woken up.
     pub journal: Arc<EventFd>,
-    /// Where requests are logged; `None` where no service that is on does so.
+    /// Where requests are logged; `None` where no service that is on writes to it.
     pub access_log: Option<&'static AccessLog>,
-    /// Where the journal is; `None` where the books are in memory only.
+    /// Where the journal is; `None` where the accounts are in memory only.
     pub directory: Option<Directory>,
-    /// The lock of the data directory; held on by every child, so that it shows that one lives.
+    /// The lock of the data directory. Every child keeps it open, so it is held as long as one of them lives.
     pub data_lock: File,
 }
 
@@ -71,14 +71,14 @@ pub struct WorkerProcess {
     pub turns_before: u64,
 }
 
-/// The master's share of one worker: what outlives its processes, and the process that there is.
+/// A worker as the master has it: what outlives its processes, and the process, if there is one.
 pub struct WorkerSlot {
     /// Its number.
     pub index: usize,
     /// The master's end of the lane.
     pub producer: Producer<'static>,
     semaphores: LaneSemaphores,
-    /// What its worker accepts from by itself, if it does; kept here, so that connections that wait in it survive the worker.
+    /// What its worker accepts from, if it accepts by itself; open here as well, so that connections in the backlog survive the worker.
     pub listeners: Listeners,
     /// The process, if there is one.
     pub process: Option<WorkerProcess>,
@@ -99,7 +99,7 @@ impl WorkerSlot {
         Ok(Self::with(index, listeners, semaphores, producer))
     }
 
-    /// A slot that the program before this one has made, with its semaphores; its process is to be put in.
+    /// A slot that the previous program made, with its semaphores. The caller adds the process.
     #[must_use]
     pub fn adopt(
         instance: &'static Instance,
@@ -160,10 +160,10 @@ impl WorkerSlot {
             })
         });
         let child = child.inspect_err(|_| {
-            row.cancel_life();
+            row.life.cancel();
             row.end_life();
         })?;
-        row.set_pid(u32::try_from(child.pid()).unwrap_or(0));
+        row.life.set_pid(u32::try_from(child.pid()).unwrap_or(0));
         self.leaving = false;
         self.process = Some(WorkerProcess { child, lane: ours, turns_before });
         Ok(())
@@ -199,17 +199,17 @@ impl JournalProcess {
         keep.push(common.data_lock.as_raw_fd());
         keep.extend(instance.alive().map(AsRawFd::as_raw_fd));
         self.started_ns = process::monotonic_ns();
-        row.begin_life(self.started_ns);
+        row.life.begin(self.started_ns);
         let child = process::spawn("vault-journal", &keep, move || journal::run(arguments));
-        let child = child.inspect_err(|_| row.cancel_life())?;
-        row.set_pid(u32::try_from(child.pid()).unwrap_or(0));
+        let child = child.inspect_err(|_| row.life.cancel())?;
+        row.life.set_pid(u32::try_from(child.pid()).unwrap_or(0));
         self.child = Some(child);
         Ok(())
     }
 
-    /// Whether the process has come by in its loop since it was started.
+    /// Whether the loop of the process has turned since it was started.
     #[must_use]
     pub fn has_turned(&self, instance: &Instance) -> bool {
-        instance.journal_row().heartbeat_ns() > self.started_ns
+        instance.journal_row().life.heartbeat_ns() > self.started_ns
     }
 }

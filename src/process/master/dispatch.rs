@@ -1,4 +1,4 @@
-//! Handing connections over: which worker gets one, and the duplicates that the master keeps.
+//! Dispatch: which worker gets a connection, and the duplicate descriptors that the master keeps.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -21,10 +21,10 @@ struct Waiting {
     resumed: bool,
 }
 
-/// The connections of an instance, as the master sees them: sockets that it never reads a byte from.
+/// The connections of an instance, as the master has them: it never reads from their sockets.
 pub struct Connections {
     slots: &'static [ConnectionSlot],
-    /// Slots that nobody has, for each service.
+    /// Free slots of each service.
     free: PerService<Vec<u32>>,
     /// The slots of each service.
     slots_of: PerService<Range<usize>>,
@@ -44,13 +44,13 @@ pub struct NoRoom;
 /// What became of a dead worker's connections.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct Recovered {
-    /// They go to somebody else, and their clients notice nothing but a pause.
+    /// They wait for another worker; their clients notice a pause.
     pub handed_on: usize,
     /// They were closed.
     pub closed: usize,
 }
 
-/// How often a connection's worker died without it getting on.
+/// How often workers died of one request of a connection.
 #[derive(Debug, Default, Clone, Copy)]
 struct CrashRecord {
     progress: Progress,
@@ -75,7 +75,7 @@ impl Connections {
         }
     }
 
-    /// Those that another program had, by slot. Who has which, the slots say.
+    /// The connections of the previous program, by slot; the slots say which worker has them.
     #[must_use]
     pub fn adopt(instance: &'static Instance, had: Vec<(u32, OwnedFd)>) -> Self {
         let mut connections = Self::new(instance);
@@ -101,25 +101,25 @@ impl Connections {
         (0..).zip(&self.duplicates).filter_map(|(slot, socket)| Some((slot, socket.as_ref()?.as_fd())))
     }
 
-    /// Whether some wait for room in a lane; no others are accepted before them.
+    /// Whether some wait for room in a lane. No others are accepted meanwhile.
     #[must_use]
     pub fn any_waiting(&self) -> bool {
         !self.waiting.is_empty()
     }
 
-    /// Whether a slot is free for one more connection of `service`. While there is none, connections wait in the kernel's queue:
-    /// workers close silent ones, and tell those for which there is no room, so that it is not for long.
+    /// Whether a slot is free for one more connection of `service`. While there is none, connections wait in the kernel's queue;
+    /// not for long, since workers close silent connections and refuse those without room.
     #[must_use]
     pub fn has_slot(&self, service: ServiceId) -> bool {
         !self.free[service.index()].is_empty()
     }
 
-    /// Takes a connection in, for which there must be a slot, and hands it over, or has it wait.
+    /// Puts a connection into a slot, of which there must be one, and hands it over or queues it.
     pub fn admit(&mut self, service: ServiceId, socket: OwnedFd, workers: &mut [Option<WorkerSlot>]) {
         let accepted_ns = monotonic_ns();
         let place = self.free[service.index()].pop().and_then(|index| {
             let slot = &self.slots[index as usize];
-            // The master alone gives out slots in this mode; whom it is handed to is not known yet.
+            // The master alone allocates slots in this mode; which worker gets it is not known yet.
             slot.begin(Holder::Handed(NOBODY_YET), accepted_ns).map(|claim| (index, claim))
         });
         let Some((slot, claim)) = place else {
@@ -129,7 +129,7 @@ impl Connections {
         self.crash_records[slot as usize] = CrashRecord::default();
         let ticket = Ticket { slot, generation: claim.generation, accepted_ns };
         self.waiting.push_back(Waiting { ticket, resumed: false });
-        // If there is no room it waits, and the caller sees that.
+        // Without room it waits, and the caller sees that.
         let _ = self.hand_over_waiting(workers);
     }
 
@@ -175,7 +175,7 @@ impl Connections {
             return true;
         };
         let number = u16::try_from(worker.index).unwrap_or(NOBODY_YET);
-        // Written before the ticket is, since the worker looks here as soon as it has both.
+        // Written before the ticket, since the worker reads it as soon as it has ticket and socket.
         self.assign(ticket.slot, *resumed, number);
         if worker.producer.push(*ticket).is_ok() {
             match fdpass::send(process.lane.as_fd(), &ticket.to_bytes(), Some(socket.as_fd())) {
@@ -185,13 +185,13 @@ impl Connections {
                 }
                 Err(error) => {
                     // WouldBlock: its socket is full. ETOOMANYREFS: this user has too many descriptors on their way. EPIPE: it
-                    // is dead, and its lane will be emptied when it is collected.
+                    // is dead, and its lane will be emptied when it is reaped.
                     log::debug!("worker {}: a hand-over failed: {error}", worker.index);
                     worker.producer.retract();
                 }
             }
         }
-        // Else it would be taken for this worker's when that dies.
+        // Otherwise it would count as this worker's when that dies.
         self.assign(ticket.slot, *resumed, NOBODY_YET);
         false
     }
@@ -203,8 +203,7 @@ impl Connections {
         }
     }
 
-    /// A worker has closed a connection, or gives it back to be handed on; `false` when it is not one that `slot`'s worker
-    /// had.
+    /// A worker has closed a connection, or returns it to be handed on; `false` when it did not have that connection.
     pub fn release(&mut self, notice: ReleaseNotice, worker: &mut WorkerSlot) -> bool {
         let number = u16::try_from(worker.index).unwrap_or(u16::MAX);
         let index = notice.slot as usize;
@@ -221,7 +220,7 @@ impl Connections {
         true
     }
 
-    /// Has a connection that somebody had wait for somebody else.
+    /// Queues a connection for another worker.
     fn hand_on(&mut self, index: usize, claim: Claim, resumed: bool) {
         let slot = u32::try_from(index).unwrap_or(u32::MAX);
         self.assign(slot, resumed, NOBODY_YET);
@@ -238,7 +237,7 @@ impl Connections {
         }
     }
 
-    /// Frees a slot; where workers claim slots by themselves, the master's own list has it all the time.
+    /// Frees a slot. Where workers allocate slots by themselves, the master's list has it all the time.
     fn free_whoever_claimed(&mut self, index: usize) {
         if self.duplicates[index].is_some() {
             self.free(index);
@@ -247,8 +246,7 @@ impl Connections {
         }
     }
 
-    /// Has the connections of a dead worker, whose operation is settled, wait for another one; while the server stops there is none,
-    /// and they are closed.
+    /// Queues the connections of a dead worker, whose operation is settled, for other workers; while the server stops, closes them.
     pub fn recover(&mut self, worker: usize, is_stopping: bool) -> Recovered {
         let mut recovered = Recovered::default();
         for index in 0..self.slots.len() {
@@ -258,7 +256,7 @@ impl Connections {
             }
             let lost = is_stopping || self.duplicates[index].is_none() || matches!(claim.holder, Holder::Closed(_));
             if lost || self.kills_workers(index) {
-                // Closing the last descriptor says good-bye to the client. In the other accept modes there is no duplicate,
+                // Closing the last descriptor closes the connection. In the other accept modes there is no duplicate,
                 // and the socket died with the worker.
                 self.free_whoever_claimed(index);
                 recovered.closed += 1;
@@ -270,7 +268,7 @@ impl Connections {
         recovered
     }
 
-    /// Whether workers die of what this connection asks for.
+    /// Whether workers die of a request of this connection.
     fn kills_workers(&mut self, index: usize) -> bool {
         let slot = &self.slots[index];
         let (progress, (received, _)) = (slot.progress(), slot.moved());

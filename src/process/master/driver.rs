@@ -1,6 +1,6 @@
-//! The driver: the master's loop. It waits for events, tells the supervisor, and performs what that wants done.
+//! The driver: the master's loop. It waits for events, passes them to the supervisor, and performs the actions that come out.
 //!
-//! Nothing but a failing `poll` leads out of the loop: what cannot be done is reported to the supervisor or said in the log.
+//! Only a failing `poll` leads out of the loop: other failures are reported to the supervisor, or logged.
 
 use std::io;
 use std::net::SocketAddr;
@@ -36,7 +36,7 @@ pub struct Driver {
     pub(super) accepting: Accepting,
     /// What workers of `shared` mode accept from.
     pub(super) shared_listeners: Listeners,
-    /// What the first worker of `reuseport` mode accepts from: the sockets that told which addresses are free.
+    /// What the first worker of `reuseport` mode accepts from: the sockets by which the addresses were found free.
     pub(super) first_listeners: Option<Listeners>,
     pub(super) workers: Vec<Option<WorkerSlot>>,
     pub(super) journal: Option<JournalProcess>,
@@ -44,7 +44,7 @@ pub struct Driver {
     /// The new program that is being asked whether it fits.
     pub(super) new_program: Option<NewProgram>,
     pub(super) manager: ServiceManager,
-    /// When to look for ended children next, should the event that told of one have come to nothing.
+    /// When to look for ended children next, in case an event was missed.
     next_sweep_ns: u64,
 }
 
@@ -121,7 +121,7 @@ impl Driver {
             if now >= self.next_sweep_ns {
                 self.next_sweep_ns = now + TICK_NS;
                 self.reap_all(now);
-                // Somebody may read the log again, and nobody have anything else to say.
+                // The log may be read again, with no other line to be written.
                 logging::tell_losses();
             }
             self.supervisor.observe(now, &self.observe());
@@ -132,7 +132,7 @@ impl Driver {
         if self.supervisor.journal_failed() { Err(MasterError::JournalFailed) } else { Ok(()) }
     }
 
-    /// How long nothing needs to be done unless something happens.
+    /// How long the loop may wait.
     fn patience(&self) -> Duration {
         let now = monotonic_ns();
         let look = self.supervisor.next_look_ns(now);
@@ -145,12 +145,12 @@ impl Driver {
         let instance = self.common.instance;
         let mut workers = [WorkerSeen::default(); MAX_WORKERS];
         for (seen, row) in workers.iter_mut().zip(instance.workers()) {
-            *seen = WorkerSeen { heartbeat_ns: row.heartbeat_ns(), serving: row.state() == WorkerState::Serving };
+            *seen = WorkerSeen { heartbeat_ns: row.life.heartbeat_ns(), serving: row.state() == WorkerState::Serving };
         }
         let journal = instance.journal_row();
         Observation {
             workers,
-            journal_heartbeat_ns: journal.heartbeat_ns(),
+            journal_heartbeat_ns: journal.life.heartbeat_ns(),
             snapshots_done: journal.snapshots_done(),
             snapshot: journal.snapshot().0,
             worker_timeout_ns: u64::try_from(self.common.settings.worker_timeout.as_nanos()).unwrap_or(u64::MAX),
@@ -165,7 +165,7 @@ impl Driver {
         }
     }
 
-    /// Performs one action; what is to be reported of it.
+    /// Performs one action; the event that reports the outcome, if any.
     fn perform(&mut self, action: Action) -> Option<Event> {
         let control = self.common.instance.control();
         match action {
@@ -182,12 +182,12 @@ impl Driver {
             Action::Settle(index) => return self.settle(index).then_some(Event::Settled(index)),
             Action::AskToLeave(id) => self.ask_to_leave(id),
             Action::CloseLane(index) => self.close_lane(index),
-            Action::CountDeath(SlotId::Worker(index)) => self.common.instance.workers()[index].count_death(),
-            Action::CountDeath(SlotId::Journal) => control.journal().count_death(),
+            Action::CountDeath(SlotId::Worker(index)) => self.common.instance.workers()[index].life.count_death(),
+            Action::CountDeath(SlotId::Journal) => control.journal().life.count_death(),
             Action::CountFailedStart(SlotId::Worker(index)) => {
-                self.common.instance.workers()[index].count_failed_start();
+                self.common.instance.workers()[index].life.count_failed_start();
             }
-            Action::CountFailedStart(SlotId::Journal) => control.journal().count_failed_start(),
+            Action::CountFailedStart(SlotId::Journal) => control.journal().life.count_failed_start(),
             Action::TellWorkersToStop => {
                 self.manager.stopping();
                 self.order(Orders::Stop);
@@ -208,7 +208,7 @@ impl Driver {
         None
     }
 
-    /// Makes what a slot needs, if it has it not yet, and forks its process.
+    /// Forks the process of a slot, after making what the slot needs.
     fn start(&mut self, id: SlotId) -> Result<(), IpcError> {
         match id {
             SlotId::Worker(index) => self.start_worker(index),

@@ -17,7 +17,7 @@ pub fn check(instance: &Instance) -> Result<(), MasterError> {
     let sum = |counter: fn(&WorkerStats) -> u64| -> u64 { rows.iter().map(|row| counter(&row.stats)).sum() };
     let requests = sum(|stats| stats.requests.iter().map(|counter| counter.get()).sum());
     let seconds = (process::monotonic_ns() - instance.control().started_ns()) / 1_000_000_000;
-    // No worker is left that could die under it.
+    // Without workers nothing changes meanwhile.
     let Some(totals) = cut::take(instance.table()) else { return Ok(()) };
     let Totals { accounts, sum: held, deposited, withdrawn, lsn } = totals;
     let line = format!(
@@ -25,7 +25,7 @@ pub fn check(instance: &Instance) -> Result<(), MasterError> {
          {held}, deposited {deposited}, withdrawn {withdrawn}",
         sum(|stats| stats.services[ServiceId::FIRST.index()].accepted.get()),
     );
-    // Only where a disk without space took no more: what was not written is gone.
+    // Only where the disk was full: what was not written is lost.
     let sequencer = instance.table().sequencer();
     let lost = match lsn.0.saturating_sub(sequencer.durable().0) {
         lost if lost > 0 && sequencer.is_journaled() => {
@@ -33,7 +33,7 @@ pub fn check(instance: &Instance) -> Result<(), MasterError> {
         }
         _ => String::new(),
     };
-    // Nobody may be listening.
+    // The standard output may be closed.
     logging::announce(&format!("{line}{lost}"));
     let (expected, found) = (instance.table().opening(), totals.opening());
     if expected == found { Ok(()) } else { Err(MasterError::Unbalanced { expected, found }) }

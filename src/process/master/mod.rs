@@ -41,7 +41,7 @@ pub fn run(
     process::set_name("vault-master");
     process::open_standard_descriptors().map_err(|source| MasterError::Io { step: "open /dev/null", source })?;
     process::ignore_file_size_signal().map_err(|errno| IpcError::system("ignore", "SIGXFSZ", errno))?;
-    let left = upgrade::Left::announced()?;
+    let left = upgrade::HandedOver::announced()?;
     process::collect_own_children();
     // Before the first child, which takes the mask off again.
     event_sources::handled_signals()

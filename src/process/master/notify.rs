@@ -1,4 +1,4 @@
-//! Telling the service manager how the server is: `sd_notify(3)`, where `NOTIFY_SOCKET` names a socket.
+//! Notifying the service manager of the state of the server: `sd_notify(3)`, where `NOTIFY_SOCKET` names a socket.
 //!
 //! The socket is opened once and never waited for. (The crates for this open one for each message and wait when the manager is slow:
 //! then a shortage of descriptors would stop the watchdog's messages, and the manager would kill a server that serves.)
@@ -19,13 +19,13 @@ const MOST_WAITING: usize = 16;
 pub struct ServiceManager {
     socket: Option<UnixDatagram>,
     waiting: VecDeque<String>,
-    /// How often it wants to hear that the loop turns, nanoseconds; none where it does not watch.
+    /// How often it wants a watchdog message, nanoseconds; `None` where it wants none.
     watchdog_ns: Option<u64>,
     next_beat_ns: u64,
 }
 
 impl ServiceManager {
-    /// The one that the environment names. It is no error that it cannot be reached: the server serves all the same.
+    /// The one that the environment names. If it cannot be reached, the server serves all the same.
     #[must_use]
     pub fn from_environment() -> Self {
         let Some(path) = std::env::var_os("NOTIFY_SOCKET").filter(|path| !path.is_empty()) else {
@@ -55,7 +55,7 @@ impl ServiceManager {
         self.say("STOPPING=1".to_owned());
     }
 
-    /// Says what has been waiting, and that the loop turns if that is wanted again.
+    /// Sends what waits, and the watchdog message if it is time.
     pub fn turn(&mut self, now_ns: u64) {
         if let Some(every_ns) = self.watchdog_ns
             && now_ns >= self.next_beat_ns
@@ -85,7 +85,7 @@ impl ServiceManager {
             match socket.send(message.as_bytes()) {
                 // The manager is slow: the next turn tries again.
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-                // It is gone, or takes no such message: that is no reason to stop serving.
+                // It is gone, or takes no such message; the server goes on.
                 Ok(_) | Err(_) => _ = self.waiting.pop_front(),
             }
         }

@@ -14,7 +14,7 @@ use crate::process::master::supervisor::{End, Ended, Event, SlotId};
 use crate::store::ledger::repair::{self, Settled};
 
 /// Children of others that are reaped in one turn at most.
-const STRANGERS_PER_TURN: usize = 64;
+const ADOPTED_PER_TURN: usize = 64;
 
 impl Driver {
     fn child(&self, id: SlotId) -> Option<&Child> {
@@ -27,7 +27,7 @@ impl Driver {
     /// The process of a slot may have ended.
     pub(super) fn reap(&mut self, id: SlotId, now: u64) {
         let Some((pid, ending)) = self.child(id).and_then(|child| Some((child.pid(), child.reap()?))) else { return };
-        let stillborn = match id {
+        let failed_early = match id {
             SlotId::Worker(index) => self.forget_worker(index),
             SlotId::Journal => self.forget_journal(),
         };
@@ -37,7 +37,7 @@ impl Driver {
             (SlotId::Journal, Some(journal::EXIT_FAILED)) => Ended::JournalFailed,
             _ => Ended::Crashed,
         };
-        self.supervisor.handle(now, Event::Ended(id, End { pid, text, how, stillborn }));
+        self.supervisor.handle(now, Event::Ended(id, End { pid, text, how, failed_early }));
     }
 
     /// Forgets a worker process that was reaped; whether its loop never turned.
@@ -56,7 +56,7 @@ impl Driver {
         if let Some(child) = journal.child.take() {
             self.sources.unwatch(child.as_fd());
         }
-        instance.journal_row().set_pid(0);
+        instance.journal_row().life.set_pid(0);
         !journal.has_turned(instance)
     }
 
@@ -66,7 +66,7 @@ impl Driver {
             child.end();
         }
         self.forget_worker(index);
-        self.common.instance.workers()[index].cancel_life();
+        self.common.instance.workers()[index].life.cancel();
     }
 
     /// Ends a journal process that was started and cannot be watched.
@@ -75,13 +75,13 @@ impl Driver {
             child.end();
         }
         self.forget_journal();
-        self.common.instance.journal_row().cancel_life();
+        self.common.instance.journal_row().life.cancel();
     }
 
-    /// Reaps whatever has ended: children whose descriptor has not told yet, a new program that was asked something, and
+    /// Reaps whatever has ended: children whose pidfd was not reported yet, a new program that was asked, and
     /// children of others, which process 1 inherits.
     pub(super) fn reap_all(&mut self, now: u64) {
-        for _ in 0..STRANGERS_PER_TURN {
+        for _ in 0..ADOPTED_PER_TURN {
             let Some(pid) = process::ended_child() else { break };
             let workers = (0..self.workers.len()).map(SlotId::Worker);
             let own =
@@ -101,8 +101,8 @@ impl Driver {
         }
     }
 
-    /// Settles what a dead worker left: its operation first, then its connections. `false` while a living worker is mending one of the
-    /// operation's accounts: then this is to be tried again in a moment.
+    /// Settles what a dead worker left: its operation first, then its connections. `false` while a living worker repairs one of the
+    /// operation's accounts; then try again in a moment.
     pub(super) fn settle(&mut self, index: usize) -> bool {
         let instance = self.common.instance;
         let Ok(settled) = repair::settle(instance.table(), index) else { return false };
@@ -117,7 +117,7 @@ impl Driver {
             }
         }
         if settled != Settled::Idle {
-            instance.workers()[index].count_repair();
+            instance.workers()[index].life.count_repair();
         }
         if let Some(slot) = self.workers[index].as_mut() {
             slot.connections = 0;
@@ -140,12 +140,12 @@ impl Driver {
             SlotId::Worker(index) => {
                 if let Some(slot) = self.workers[index].as_mut() {
                     slot.leaving = true;
-                    common.instance.workers()[index].ask_to_leave();
+                    common.instance.workers()[index].life.ask_to_leave();
                     common.wakeups[index].send();
                 }
             }
             SlotId::Journal => {
-                common.instance.journal_row().ask_to_leave();
+                common.instance.journal_row().life.ask_to_leave();
                 common.journal.send();
             }
         }

@@ -17,12 +17,12 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// The journal's directory; `None` where the accounts are in memory only.
 ///
 /// # Errors
-/// It cannot be used, or it is there and is not to be.
+/// It cannot be used, or there is a journal that would be ignored.
 pub fn open_directory(settings: &Settings) -> Result<Option<Directory>, MasterError> {
     if settings.durability == Durability::None {
         return match Directory::open(&settings.data) {
             Ok(_) => Err(MasterError::JournalIgnored(settings.data.clone())),
-            // Whether there is a journal is not even looked at then.
+            // Whether there is a journal is not known then.
             Err(untrusted @ DirectoryError::Untrusted { .. }) => Err(untrusted.into()),
             Err(_) => Ok(None),
         };
@@ -42,8 +42,8 @@ pub fn open_directory(settings: &Settings) -> Result<Option<Directory>, MasterEr
     )?))
 }
 
-/// Before accounts are added, which cannot be taken back: whether what they open with and all that was ever deposited is within what
-/// there can be.
+/// Whether accounts can be added, which cannot be undone: what they open with, and all that was ever deposited, must be within the
+/// range of amounts.
 fn check_growth(settings: &Settings) -> Result<(), MasterError> {
     let (accounts, opening) = (settings.accounts, settings.initial_balance);
     // Where there is none yet, or it cannot be used, `open_or_create` says so.
@@ -69,7 +69,7 @@ impl Replay for DiscardRecords {
     fn record(&mut self, _: &Record) {}
 }
 
-/// Fills the table from the journal, and cuts what a loss of power left of operations that nobody was told of.
+/// Fills the table from the journal, and cuts off what a loss of power left of operations that were never acknowledged.
 ///
 /// # Errors
 /// The journal is damaged, or cannot be read.

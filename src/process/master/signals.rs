@@ -1,4 +1,4 @@
-//! Signals: what an operator orders by them, and what the kernel tells.
+//! Signals: orders of an operator, and SIGCHLD.
 
 use std::sync::Arc;
 
@@ -28,10 +28,10 @@ impl Driver {
             let Ok(signal) = Signal::try_from(number) else { continue };
             let event = match signal {
                 Signal::SIGINT | Signal::SIGTERM => Event::Ordered(Order::Stop { signal: signal.as_str() }),
-                Signal::SIGTTIN => Event::Ordered(Order::OneMore),
+                Signal::SIGTTIN => Event::Ordered(Order::AddWorker),
                 Signal::SIGTTOU => {
                     let connections = |slot: &Option<_>| slot.as_ref().map_or(0, |slot: &WorkerSlot| slot.connections);
-                    Event::Ordered(Order::OneLess { connections: self.workers.iter().map(connections).collect() })
+                    Event::Ordered(Order::RemoveWorker { connections: self.workers.iter().map(connections).collect() })
                 }
                 Signal::SIGUSR2 => Event::Requested { id: None, request: Request::Upgrade },
                 other => {
@@ -53,7 +53,7 @@ impl Driver {
             }
             Signal::SIGUSR1 => {
                 self.take_request(now);
-                // Also the word of who has moved the access log away; who has not is not bothered.
+                // The access log may have been renamed by a log rotation.
                 self.common.access_log.into_iter().for_each(AccessLog::announce_reopen);
             }
             other => log::warn!("{other}: nothing is done on this signal"),
@@ -76,7 +76,7 @@ impl Driver {
         let (now, later): (Vec<_>, Vec<_>) =
             old.differences(&new).into_iter().partition(|name| CHANGEABLE.contains(name));
         let Settings { idle_timeout, rate_limit, worker_timeout, .. } = new;
-        // One more for each change, for the rest of the process' life.
+        // It is never freed: one for each reload.
         self.common.settings =
             Box::leak(Box::new(Settings { idle_timeout, rate_limit, worker_timeout, ..old.clone() }));
         if !later.contains(&"users") {

@@ -1,4 +1,4 @@
-//! Starting a server: what it is the only one of is taken, shared memory is made, the accounts are restored, the children started.
+//! Starting a server: locks and ports are taken, shared memory is made, the accounts are restored, the children started.
 
 use std::fs::File;
 use std::net::SocketAddr;
@@ -28,10 +28,11 @@ use crate::store::connection::{PerService, ServiceId};
 use crate::store::instance::{Blueprint, Instance};
 use crate::store::journal::{Directory, Principals, PrincipalsError};
 use crate::store::users::Users;
-/// Unlinks the instance's names when the master leaves, by whatever way.
-pub struct Unlinker(pub &'static Instance);
 
-impl Drop for Unlinker {
+/// Unlinks the instance's names when the master leaves, by whatever way.
+pub struct UnlinkOnDrop(pub &'static Instance);
+
+impl Drop for UnlinkOnDrop {
     fn drop(&mut self) {
         if let Err(error) = self.0.unlink().and(AccessLog::unlink(self.0.generation())) {
             log::error!("{error}");
@@ -46,7 +47,7 @@ pub type ReadSettings = Box<dyn Fn() -> Result<Settings, ConfigError>>;
 ///
 /// # Errors
 /// See [`MasterError`]. Nothing is left behind then either.
-pub fn start(services: &'static [Entry], read_settings: ReadSettings) -> Result<(Driver, Unlinker), MasterError> {
+pub fn start(services: &'static [Entry], read_settings: ReadSettings) -> Result<(Driver, UnlinkOnDrop), MasterError> {
     let settings: &'static Settings = Box::leak(Box::new(read_settings()?));
     let Checked { users, requirements, warnings } = start::check(services, settings, Occasion::Start)?;
     warnings.iter().for_each(|warning| log::warn!("{warning}"));
@@ -55,11 +56,11 @@ pub fn start(services: &'static [Entry], read_settings: ReadSettings) -> Result<
     let data_lock = ownership::lock_data(&settings.data, &settings.instance)?;
     ownership::remove_stale(&settings.instance)?;
     let listeners = ports::open(services, settings)?;
-    Foundation { services, settings, read_settings, users, program, data_lock, listeners }.build()
+    ServerBuilder { services, settings, read_settings, users, program, data_lock, listeners }.build()
 }
 
-/// What a server is built on: it is the only one of its name and its data directory, and has its ports.
-pub struct Foundation {
+/// What a server is made from, once it has the locks of its name and its data directory, and its ports.
+pub struct ServerBuilder {
     /// The services that it offers.
     pub services: &'static [Entry],
     /// The settings.
@@ -76,13 +77,13 @@ pub struct Foundation {
     pub listeners: Listeners,
 }
 
-impl Foundation {
+impl ServerBuilder {
     /// Makes shared memory, restores the accounts, and starts all children.
     ///
     /// # Errors
     /// See [`MasterError`].
-    pub fn build(self) -> Result<(Driver, Unlinker), MasterError> {
-        let Foundation { services, settings, read_settings, users, program, data_lock, listeners } = self;
+    pub fn build(self) -> Result<(Driver, UnlinkOnDrop), MasterError> {
+        let ServerBuilder { services, settings, read_settings, users, program, data_lock, listeners } = self;
         let mut addresses = PerService::default();
         for (address, socket) in addresses.iter_mut().zip(&listeners) {
             *address = socket.as_ref().map(|socket| net::local_address(socket.as_fd())).transpose()?;
@@ -90,7 +91,7 @@ impl Foundation {
         let directory = restore::open_directory(settings)?;
         let users = Arc::new(number_users(users, settings)?);
         let instance: &'static Instance = Box::leak(Box::new(make_instance(services, settings, directory.as_ref())?));
-        let unlinker = Unlinker(instance);
+        let unlinker = UnlinkOnDrop(instance);
         logging::share(&instance.control().log);
         if let Some(directory) = &directory {
             restore::restore(instance, directory, settings.key_window)?;
@@ -127,7 +128,7 @@ impl Foundation {
     }
 }
 
-/// Gives each user a number of his own, durably: before any of them is let in, by who holds the data directory's lock.
+/// Gives each user a number of his own, durably, before any of them can log in. The caller holds the lock of the data directory.
 ///
 /// # Errors
 /// They cannot be numbered.
@@ -203,7 +204,7 @@ fn make_instance(
     })?)
 }
 
-/// One line on the standard output that says all that a reader, or a script, needs to know.
+/// Writes the line on the standard output that says that the server is ready, for people and scripts.
 fn announce(common: &Common, pids: &[i32]) {
     let Common { instance, settings, services, .. } = common;
     let (mut first, mut others) = (String::new(), String::new());
@@ -227,6 +228,6 @@ fn announce(common: &Common, pids: &[i32]) {
         instance.table().accounts(),
         &objects[1..],
     );
-    // Nobody may be listening; the server runs all the same.
+    // The standard output may be closed; the server runs all the same.
     logging::announce(&line);
 }

@@ -86,7 +86,7 @@ impl Worker {
                 return false;
             }
         }
-        !self.row.is_to_leave() || !self.give_back(slot)
+        !self.row.life.is_to_leave() || !self.give_back(slot)
     }
 
     /// Ends the session in `slot`, if there is one, and closes its connection.

@@ -33,7 +33,7 @@ impl Worker {
             }
             given += usize::from(self.give_back(slot));
         }
-        if self.row.is_to_leave() {
+        if self.row.life.is_to_leave() {
             self.begin_to_leave();
         }
     }
@@ -102,6 +102,6 @@ impl Worker {
         let lane_empty = self.instance.lane_ring(usize::from(self.number)).depth() == 0 && !self.acceptor.holds_back();
         // The master stops handing over before it asks to leave, so an empty lane stays empty. It must also have been told
         // of every connection that was closed.
-        self.row.is_to_leave() && self.count == 0 && lane_empty && self.notices.is_empty()
+        self.row.life.is_to_leave() && self.count == 0 && lane_empty && self.notices.is_empty()
     }
 }

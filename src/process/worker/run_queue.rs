@@ -13,7 +13,7 @@ impl Worker {
             Next::Again => host.schedule(slot),
             Next::Close => return self.close(slot),
             Next::CloseFlooding => {
-                self.row.stats.bounds.flooders_closed.add(1);
+                self.row.stats.bounds.closed_flooding.add(1);
                 return self.close(slot);
             }
         }
@@ -23,7 +23,7 @@ impl Worker {
         {
             self.service_stats(slot).closing.add(1);
         }
-        if self.row.is_to_leave() {
+        if self.row.life.is_to_leave() {
             self.give_back(slot);
         }
     }

@@ -259,3 +259,22 @@ fn worker_times(out: &mut Exposition, workers: &[Worker]) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_service_that_this_program_does_not_know_is_shown_by_its_name() {
+        let third = ServiceCounts { name: "third".to_owned(), connections: 3, evicted: 2, ..ServiceCounts::default() };
+        let workers = vec![Worker { worker: 1, services: vec![third], ..Worker::default() }];
+        let text = metrics(&Sample { workers, ..Sample::default() });
+        for line in [
+            "vault_service_connections{worker=\"1\",service=\"third\"} 3",
+            "vault_service_connections_evicted_total{worker=\"1\",service=\"third\"} 2",
+            "vault_connections{worker=\"1\",service=\"bank\"} 0",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} in {text}");
+        }
+    }
+}

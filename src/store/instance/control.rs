@@ -1,7 +1,7 @@
-//! The control segment: what the master and its workers say to each other, and what tools read.
+//! The control segment: what the master and its children share, and what tools read.
 
 use std::num::NonZeroU32;
-use std::ops::{Deref, Range};
+use std::ops::Range;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ shared_struct! {
         orders: AtomicU32,
         /// How connections reach workers, as `AcceptMode` is ordered.
         accept_mode: AtomicU32,
-        /// 1 while no lane has room: workers that make room say so.
+        /// 1 while no lane has room: workers that make room notify the master.
         accept_paused: AtomicU32,
         queue_depth: AtomicU32,
         spare_word: AtomicU32,
@@ -65,7 +65,8 @@ shared_struct! {
 shared_struct! {
     /// What concerns the journal process.
     pub struct JournalRow, align 64, size 192 + 8 * (BUCKETS + 8); {
-        life: Life,
+        /// The process and its state.
+        pub life: Life,
         /// Groups made durable. Writer: the process.
         pub groups: Counter,
         /// Records made durable. Writer: the process.
@@ -86,11 +87,12 @@ shared_struct! {
 shared_struct! {
     /// What concerns one worker.
     pub struct WorkerRow, align 64, size 128 + 64 + size_of::<WorkerStats>(); {
-        life: Life,
+        /// The process and its state.
+        pub life: Life,
         state: AtomicU32,
         connections: AtomicU32,
         /// The operation that the sleeping worker is to be woken for once it is durable; 0 for none. Writers: the worker, and
-        /// the journal process, which takes it down when it wakes the worker.
+        /// the journal process, which clears it when it wakes the worker.
         awaited: AtomicU64,
         /// Connections that the worker is to give back. Writers: the master adds, the worker takes them away.
         surplus: AtomicU32,
@@ -322,38 +324,20 @@ impl JournalRow {
     }
 }
 
-/// The row of a process is its life, and more.
-impl Deref for WorkerRow {
-    type Target = Life;
-
-    fn deref(&self) -> &Life {
-        &self.life
-    }
-}
-
-/// As for a worker.
-impl Deref for JournalRow {
-    type Target = Life;
-
-    fn deref(&self) -> &Life {
-        &self.life
-    }
-}
-
 impl WorkerRow {
-    /// The master's part of a birth, before the fork.
+    /// Begins another life, before the fork. Only the master.
     pub fn begin_life(&self, now_ns: u64) {
         self.awaited.store(0, Ordering::Relaxed);
         self.surplus.store(0, Ordering::Relaxed);
         self.connections.store(0, Ordering::Relaxed);
-        self.life.begin_life(now_ns);
+        self.life.begin(now_ns);
         self.set_state(WorkerState::Starting);
     }
 
-    /// The master's part of a death.
+    /// Ends the life. Only the master.
     pub fn end_life(&self) {
         self.set_in_turn(false);
-        self.set_pid(0);
+        self.life.set_pid(0);
         self.connections.store(0, Ordering::Relaxed);
         self.set_state(WorkerState::Absent);
     }

@@ -1,4 +1,4 @@
-//! The life of a child process, as the master and the child tell of it.
+//! What is known of a child process: its pid, its heartbeat, how often it was started and died.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
@@ -19,22 +19,22 @@ shared_struct! {
         /// How often a process could not be started for this place.
         failed_starts: AtomicU32,
         spare: [AtomicU64; 5],
-        /// When it last came by, nanoseconds of the monotonic clock. Writers: the master at birth, then the process.
+        /// Its last heartbeat, nanoseconds of the monotonic clock. Writers: the master at birth, then the process.
         heartbeat_ns: AtomicU64,
         spare_line: [AtomicU64; 7],
     }
 }
 
 impl Life {
-    /// The master's part of a birth, before the fork.
-    pub fn begin_life(&self, now_ns: u64) {
+    /// Begins another life, before the fork. Only the master.
+    pub fn begin(&self, now_ns: u64) {
         self.leaving.store(0, Ordering::Relaxed);
         self.lives.fetch_add(1, Ordering::Relaxed);
         self.beat(now_ns);
     }
 
-    /// Takes back [`Life::begin_life`]: no process could be started. Only the master.
-    pub fn cancel_life(&self) {
+    /// Takes back [`Life::begin`]: no process could be started. Only the master.
+    pub fn cancel(&self) {
         self.lives.fetch_sub(1, Ordering::Relaxed);
         self.set_pid(0);
     }
@@ -50,7 +50,7 @@ impl Life {
         self.failed_starts.load(Ordering::Relaxed)
     }
 
-    /// The master's part of a birth, after the fork; and of a death, with 0.
+    /// Sets the process id after the fork, and to 0 after the end. Only the master.
     pub fn set_pid(&self, pid: u32) {
         self.pid.store(pid, Ordering::Relaxed);
     }
@@ -100,13 +100,13 @@ impl Life {
         self.leaving.load(Ordering::Acquire) != 0
     }
 
-    /// Shows that the process comes by.
+    /// Writes the heartbeat.
     #[inline]
     pub fn beat(&self, now_ns: u64) {
         self.heartbeat_ns.store(now_ns, Ordering::Relaxed);
     }
 
-    /// When the process last came by, nanoseconds of the monotonic clock.
+    /// The last heartbeat, nanoseconds of the monotonic clock.
     #[must_use]
     pub fn heartbeat_ns(&self) -> u64 {
         self.heartbeat_ns.load(Ordering::Relaxed)

@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-/// Nobody but the owner may write.
+/// Only the owner may write.
 const WRITABLE_BY_OTHERS: u32 = 0o022;
 
 /// Why a lock file is not opened.

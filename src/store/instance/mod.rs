@@ -49,7 +49,7 @@ pub struct Instance {
     lanes: Segment<(), LaneRing>,
     table: Table,
     connections: Segment<(), ConnectionSlot>,
-    /// Locked while any process of the instance lives; `None` for those who only look.
+    /// Locked while any process of the instance lives; `None` in tools.
     alive: Option<File>,
 }
 
@@ -88,7 +88,7 @@ pub fn makes_object(object: &str, semaphore: bool) -> bool {
 pub struct Occupancy {
     /// Open connections.
     pub open: u64,
-    /// Connections that were told good-bye and have not closed yet; they hold a slot, too.
+    /// Connections that are closing; they hold a slot, too.
     pub closing: u64,
     /// As many as may be open.
     pub allowed: u64,
@@ -130,7 +130,7 @@ impl Instance {
         let mut alive = None;
         let control_segment =
             Segment::create(&control, LAYOUT_VERSION, boot, MAX_WORKERS, |root: &Control, _: &[WorkerRow]| {
-                // Before the segment is published, so that nobody who can see that it is finished finds it unlocked.
+                // Before the segment is published, so that it is never found finished and unlocked.
                 let file = segment::open_file(&control)?;
                 filelock::lock(&file, &control)?;
                 alive = Some(file);
@@ -145,7 +145,7 @@ impl Instance {
         Ok(Instance { generation, control: control_segment, lanes, table, connections, alive })
     }
 
-    /// Opens a running instance: to look, or, for a master that takes over from another program, to go on with it.
+    /// Opens a running instance: for a tool, or for a master that goes on with it after an upgrade.
     ///
     /// # Errors
     /// One of its segments is missing or of another layout.
@@ -162,7 +162,7 @@ impl Instance {
         })
     }
 
-    /// The same instance, which a new program goes on with, with the locked file that the program before has left.
+    /// The same instance, with the locked file that the previous program has handed over.
     #[must_use]
     pub fn with_alive(self, alive: File) -> Self {
         Instance { alive: Some(alive), ..self }
@@ -199,7 +199,7 @@ impl Instance {
     }
 
     /// Removes every name, semaphores too; who has the memory mapped keeps it. Only for the master: see
-    /// `master::Unlinker`.
+    /// `master::UnlinkOnDrop`.
     ///
     /// # Errors
     /// The first name that could not be removed; the others are removed all the same.
@@ -262,7 +262,7 @@ impl Instance {
     pub fn occupancy(&self, service: ServiceId) -> Occupancy {
         let allowed = (self.slots_of(service).len() as u64).saturating_sub(RESERVED_CONNECTIONS.into());
         let mut occupancy = Occupancy { allowed, ..Occupancy::default() };
-        for row in self.workers().iter().take_while(|row| row.lives() > 0).filter(|row| row.pid() != 0) {
+        for row in self.workers().iter().take_while(|row| row.life.lives() > 0).filter(|row| row.life.pid() != 0) {
             let stats = &row.stats.services[service.index()];
             let closing = stats.closing.get();
             occupancy.closing += closing;

@@ -17,7 +17,7 @@ const CONTROL: &str = "control";
 
 /// An instance that runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Living {
+pub struct RunningInstance {
     /// Its name and boot.
     pub generation: Generation,
     /// Its master's process id; 0 while it is just being made.
@@ -37,16 +37,16 @@ pub struct Foreign {
 
 /// What there is under an instance's name.
 #[derive(Debug, Default)]
-pub struct Census {
+pub struct ObjectScan {
     /// Those that run.
-    pub living: Vec<Living>,
+    pub living: Vec<RunningInstance>,
     /// Objects of this user whose instance is dead.
     pub stale: Vec<FoundObject>,
     /// Objects that are not this user's, or were not made by this program.
     pub foreign: Vec<Foreign>,
 }
 
-impl Census {
+impl ObjectScan {
     /// What is left alone, in lines that say why: one for each reason, however many objects there are.
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
@@ -63,7 +63,7 @@ impl Census {
     }
 }
 
-/// Why the census could not be taken or the stale objects not removed.
+/// Why the scan could not be taken or the stale objects not removed.
 #[derive(Debug, thiserror::Error)]
 pub enum StaleError {
     /// The folder of shared memory cannot be read.
@@ -88,40 +88,40 @@ enum Looked {
 ///
 /// # Errors
 /// The objects cannot be listed, or a lock cannot be asked for.
-pub fn census(instance: &str) -> Result<Census, StaleError> {
-    let mut census = Census::default();
+pub fn scan(instance: &str) -> Result<ObjectScan, StaleError> {
+    let mut scan = ObjectScan::default();
     let objects = names::objects_of(instance).map_err(StaleError::List)?;
     for group in objects.chunk_by(|a, b| a.generation == b.generation) {
         if let Some(living) = living(&group[0].generation)? {
-            census.living.push(living);
+            scan.living.push(living);
             continue;
         }
         for object in group {
             match look_at(object) {
-                Looked::Ours => census.stale.push(object.clone()),
+                Looked::Ours => scan.stale.push(object.clone()),
                 Looked::Gone => {}
-                Looked::Foreign(why) => census.foreign.push(Foreign { object: object.clone(), why }),
+                Looked::Foreign(why) => scan.foreign.push(Foreign { object: object.clone(), why }),
             }
         }
     }
-    Ok(census)
+    Ok(scan)
 }
 
-/// [`census`] once those instances are gone whose processes were killed and are still dying; it waits for them for a bounded time
+/// [`scan`] once those instances are gone whose processes were killed and are still dying; it waits for them for a bounded time
 /// ([`lock_holders::wait_for`]). Who holds on to an instance that lives is said with it.
 ///
 /// # Errors
-/// As of [`census`].
-pub fn census_of_the_settled(instance: &str) -> Result<(Census, Option<(Living, Waited)>), StaleError> {
+/// As of [`scan`].
+pub fn scan_settled(instance: &str) -> Result<(ObjectScan, Option<(RunningInstance, Waited)>), StaleError> {
     loop {
-        let census = census(instance)?;
-        let Some(first) = census.living.first().cloned() else { return Ok((census, None)) };
+        let scan = scan(instance)?;
+        let Some(first) = scan.living.first().cloned() else { return Ok((scan, None)) };
         // Without it there is nothing to wait for, and the next look sees why.
         let Some(file) = control_file(&first.generation) else { continue };
         let name = first.generation.name(CONTROL);
         match lock_holders::wait_for(&file, || filelock::is_locked(&file, &name).map(|locked| !locked))? {
             Waited::Free => {}
-            waited => return Ok((census, Some((first, waited)))),
+            waited => return Ok((scan, Some((first, waited)))),
         }
     }
 }
@@ -172,7 +172,7 @@ fn control_file(generation: &Generation) -> Option<File> {
 }
 
 /// The instance of that name and boot, if any of its processes lives: then the control segment's file is locked.
-fn living(generation: &Generation) -> Result<Option<Living>, IpcError> {
+fn living(generation: &Generation) -> Result<Option<RunningInstance>, IpcError> {
     let name = generation.name(CONTROL);
     let Some(file) = control_file(generation) else { return Ok(None) };
     if !filelock::is_locked(&file, &name)? {
@@ -182,7 +182,7 @@ fn living(generation: &Generation) -> Result<Option<Living>, IpcError> {
     let control = Segment::<Control, WorkerRow>::open(&name, LAYOUT_VERSION, Access::Read);
     let (master_pid, data) =
         control.map_or((0, String::new()), |control| (control.root().master_pid(), control.root().data()));
-    Ok(Some(Living { generation: generation.clone(), master_pid, data }))
+    Ok(Some(RunningInstance { generation: generation.clone(), master_pid, data }))
 }
 
 /// How many objects under that name are this user's, and how many bytes of shared memory they take: what a start would remove.
@@ -216,13 +216,13 @@ pub fn remove(stale: &[FoundObject]) -> Result<(), IpcError> {
 /// # Errors
 /// In words: none runs, or it cannot be opened.
 pub fn open_running(instance: &str) -> Result<Instance, String> {
-    let census = census(instance).map_err(|error| error.to_string())?;
-    match census.living.as_slice() {
-        [] if !census.stale.is_empty() => Err(format!(
+    let scan = scan(instance).map_err(|error| error.to_string())?;
+    match scan.living.as_slice() {
+        [] if !scan.stale.is_empty() => Err(format!(
             "instance `{instance}` is dead and left {} objects; remove them with `vaultctl clean --instance {instance}`",
-            census.stale.len()
+            scan.stale.len()
         )),
-        [] => match census.warnings().first() {
+        [] => match scan.warnings().first() {
             None => Err(format!("no instance `{instance}` runs here")),
             Some(warning) => Err(format!("no instance `{instance}` of this user runs here; {warning}")),
         },
@@ -232,8 +232,8 @@ pub fn open_running(instance: &str) -> Result<Instance, String> {
 
 /// Who holds an instance, in words for a message: its master, by pid and data directory.
 #[must_use]
-pub fn name_holder(living: &Living, waited: &Waited) -> String {
-    let Living { master_pid, data, .. } = living;
+pub fn name_holder(living: &RunningInstance, waited: &Waited) -> String {
+    let RunningInstance { master_pid, data, .. } = living;
     match waited {
         Waited::Stuck(holders) if holders.is_empty() => {
             format!("its master, pid {master_pid}, cannot be seen from here: in another container?, data {data}")

@@ -82,9 +82,9 @@ shared_struct! {
         /// LOGINs that failed.
         pub logins_failed: Counter,
         /// Connections closed after too many of these.
-        pub guessers_closed: Counter,
+        pub closed_guessing: Counter,
         /// Connections closed since they had not logged in in time.
-        pub strangers_closed: Counter,
+        pub closed_without_login: Counter,
         /// LOGINs that wait for a thread now.
         pub logins_waiting: Counter,
         /// LOGINs answered ERR_BUSY since too many waited.
@@ -94,7 +94,7 @@ shared_struct! {
         /// HISTORYs and TOTALS answered ERR_BUSY since too many waited.
         pub lookups_refused: Counter,
         /// Connections closed since they sent too much after they were told good-bye, or into a stream of events.
-        pub flooders_closed: Counter,
+        pub closed_flooding: Counter,
         /// Streams of events answered 503 since there were too many.
         pub streams_refused: Counter,
         /// Lines of the access log that were dropped.

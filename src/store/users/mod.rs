@@ -52,7 +52,7 @@ enum Kind {
     },
     File {
         users: HashMap<Vec<u8>, Entry>,
-        /// What a stranger's password is compared with: as costly as a user's, and equal to nothing.
+        /// What the password of an unknown user is compared with: as costly as a user's, and equal to nothing.
         stranger: PasswordHashString,
     },
 }
@@ -110,8 +110,8 @@ impl Users {
         }
     }
 
-    /// The same users, known by the numbers that `number_of` gives. Who has none is let in by the next reading of the file: he was added
-    /// to it after the numbers had been given out.
+    /// The same users, known by the numbers that `number_of` gives. A user without one can log in after the next reload: he was
+    /// added to the file after the numbers had been assigned.
     #[must_use]
     pub fn numbered(mut self, number_of: impl Fn(&str) -> Option<u32>) -> Users {
         match &mut self.0 {

@@ -28,8 +28,8 @@ struct Lives {
 /// Removes what dead processes of an instance left; refuses when one of its processes lives.
 pub(super) fn run(clean: &Clean) -> Result<(), Failure> {
     let name = &clean.instance.name;
-    let (census, living) = stale::census_of_the_settled(name).map_err(Failure::unavailable)?;
-    warn(&census);
+    let (scan, living) = stale::scan_settled(name).map_err(Failure::unavailable)?;
+    warn(&scan);
     if let Some((living, waited)) = living {
         let remedy = match &waited {
             Waited::Stuck(_) => "clean up when they are gone".to_owned(),
@@ -38,14 +38,14 @@ pub(super) fn run(clean: &Clean) -> Result<(), Failure> {
         let holder = stale::name_holder(&living, &waited);
         return Err(Failure::refused(Lives { name: name.clone(), holder, remedy }));
     }
-    if census.stale.is_empty() {
+    if scan.stale.is_empty() {
         return say(&format!("nothing to remove: no instance `{name}` left anything here\n"));
     }
     if !clean.dry_run {
-        stale::remove(&census.stale).map_err(Failure::unavailable)?;
+        stale::remove(&scan.stale).map_err(Failure::unavailable)?;
     }
     let verb = if clean.dry_run { "would remove" } else { "removed" };
-    let mut text: String = census.stale.iter().map(|object| format!("{verb} {object}\n")).collect();
-    text.push_str(&format!("{verb} {} objects that a dead instance `{name}` left\n", census.stale.len()));
+    let mut text: String = scan.stale.iter().map(|object| format!("{verb} {object}\n")).collect();
+    text.push_str(&format!("{verb} {} objects that a dead instance `{name}` left\n", scan.stale.len()));
     say(&text)
 }

@@ -30,12 +30,12 @@ pub(super) struct Drain {
     pub(super) args: ControlArgs,
 }
 
-/// Asks the master, waits until it is done, and says what it said.
+/// Sends the request to the master, waits for the answer, and shows it.
 pub(super) fn run(args: &ControlArgs, request: ControlRequest) -> Result<(), Failure> {
     let name = &args.instance.name;
     let unavailable = |text: String| Failure::unavailable(Unavailable(text));
-    let census = stale::census(name).map_err(Failure::unavailable)?;
-    let living = census.living.first().ok_or_else(|| unavailable(format!("no instance `{name}` runs here")))?;
+    let scan = stale::scan(name).map_err(Failure::unavailable)?;
+    let living = scan.living.first().ok_or_else(|| unavailable(format!("no instance `{name}` runs here")))?;
     let control = Instance::open_control(&living.generation).map_err(Failure::unavailable)?;
     let pending = control.root().requests.submit(request);
     // While an instance is being made its master's pid is 0, which kill(2) would take for this process' own group.

@@ -1,4 +1,4 @@
-//! `vaultctl crash-points`: the places where a worker can be made to die, for those who want to see a repair.
+//! `vaultctl crash-points`: the places where a process can be made to die, to see a repair.
 
 use std::fmt::Display;
 

@@ -12,17 +12,17 @@ pub(super) struct InstanceName {
 }
 
 /// Says on the standard error which objects bear an instance's name and are none of its own.
-pub(super) fn warn(census: &stale::Census) {
-    census.warnings().iter().for_each(|warning| eprintln!("vaultctl: warning: {warning}"));
+pub(super) fn warn(scan: &stale::ObjectScan) {
+    scan.warnings().iter().for_each(|warning| eprintln!("vaultctl: warning: {warning}"));
 }
 
 /// Opens the one running instance of that name for reading.
 pub(super) fn running(name: &InstanceName) -> Result<Instance, Failure> {
     // What cannot be listed is the error of the next line.
-    if let Ok(census) = stale::census(&name.name)
-        && !census.living.is_empty()
+    if let Ok(scan) = stale::scan(&name.name)
+        && !scan.living.is_empty()
     {
-        warn(&census);
+        warn(&scan);
     }
     stale::open_running(&name.name).map_err(|why| Failure::unavailable(Unavailable(why)))
 }

@@ -1,4 +1,4 @@
-//! `vaultctl repair`: goes on with a damaged journal, when somebody has decided to.
+//! `vaultctl repair`: cuts a damaged journal, so that a server can go on with it.
 
 use std::fs::File;
 use std::io::{self, IsTerminal, Write};
@@ -50,9 +50,9 @@ enum Refused {
 }
 
 /// Takes in nothing: only whether the journal can be recovered is asked.
-struct Unheard;
+struct DiscardRecords;
 
-impl Replay for Unheard {
+impl Replay for DiscardRecords {
     fn snapshot_account(&mut self, _: AccountId, _: Cents, _: Lsn) {}
     fn record(&mut self, _: &Record) {}
 }
@@ -85,7 +85,7 @@ pub(super) fn run(repair: &Repair) -> Result<(), Failure> {
 
 /// Whether a server would start; all records that are there are read.
 fn check(directory: &Directory) -> Result<(), RecoveryError> {
-    recover(directory, Lsn(0), &mut Unheard, |_| ()).map(drop)
+    recover(directory, Lsn(0), &mut DiscardRecords, |_| ()).map(drop)
 }
 
 /// Takes the lock of a server, without writing into its file, which says who had it.

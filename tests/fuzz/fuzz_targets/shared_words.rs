@@ -1,4 +1,4 @@
-//! Words that stand in shared memory, which is input: roles, framing, progress, errands. No word is a panic, and what one means is
+//! Words that stand in shared memory, which is input: roles, framing, progress, control requests. No word is a panic, and what one means is
 //! written as the same.
 #![no_main]
 

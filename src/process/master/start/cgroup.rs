@@ -1,8 +1,8 @@
-//! What control groups leave to this process: memory and tasks, in both versions (`cgroups(7)`; the kernel's
+//! The memory and tasks that control groups leave to this process, in both versions (`cgroups(7)`; the kernel's
 //! `admin-guide/cgroup-v2.rst`, `cgroup-v1/memory.rst`, `cgroup-v1/pids.rst`).
 //!
 //! A limit of any group above counts as well, so each is read from the process' own group up to the root of the mount. In a
-//! container the path in `/proc/self/cgroup` may be the host's: what of it is not there is passed over.
+//! container the path in `/proc/self/cgroup` may be the host's; parts of it that do not exist are skipped.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -25,7 +25,7 @@ pub fn memory(root: &Path) -> Vec<Capacity> {
             let names = ["memory.limit_in_bytes", "memory.usage_in_bytes"].map(|name| folder.join(name));
             (number(&names[0])?, number(&names[1])?, "total_")
         };
-        // Pages of files can be dropped when memory is wanted, whatever they count for now; shared memory is not among them.
+        // The kernel can drop pages of files when memory is wanted; those of shared memory are not counted here.
         let stat = fs::read_to_string(folder.join("memory.stat")).unwrap_or_default();
         let dropped: u64 = ["inactive_file", "active_file"].iter().map(|name| field(&stat, file_prefix, name)).sum();
         let swap = if unified { swap_left(folder) } else { 0 };

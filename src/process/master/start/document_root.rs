@@ -1,4 +1,4 @@
-//! The folder that is served over HTTP: it is there, and nothing in it is private.
+//! The document root of HTTP: it must exist, and contain nothing private.
 
 use super::file_systems::full_path;
 use crate::base::config::Settings;
@@ -7,7 +7,7 @@ use crate::ipc::{IpcError, files};
 /// The folder cannot be served.
 #[derive(Debug, thiserror::Error)]
 pub enum DocumentRootError {
-    /// What nobody is to read lies where everybody may.
+    /// Something private is inside.
     #[error("{what}, {path}, lies in the folder that --www serves, {folder}: serve another folder, or move it out")]
     Private {
         /// What it is.
@@ -17,12 +17,12 @@ pub enum DocumentRootError {
         /// What is served.
         folder: String,
     },
-    /// It is not there, or may not be entered.
+    /// It does not exist, or may not be entered.
     #[error(transparent)]
     Ipc(#[from] IpcError),
 }
 
-/// Who names a folder that is not there is told now; and nobody is to fetch the journal or the users over HTTP.
+/// Whether the document root exists, and neither the journal nor the users could be fetched over HTTP.
 ///
 /// # Errors
 /// See [`DocumentRootError`].

@@ -1,5 +1,5 @@
-//! The places that a server works in: `/proc`, the folder of shared memory, the volume of the data directory. What is wrong with
-//! one is found out by trying, in a file without a name (O_TMPFILE, `open(2)`), which nobody sees and which is gone when closed.
+//! The file systems that a server needs: `/proc`, the folder of shared memory, the volume of the data directory. Each is tried out with
+//! a file without a name (O_TMPFILE, `open(2)`), which nobody sees and which is gone when closed.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -16,15 +16,15 @@ use crate::ipc::names::SHM_FOLDER;
 /// `RAMFS_MAGIC` of `linux/magic.h`.
 const RAMFS_MAGIC: FsType = FsType(0x8584_58f6);
 
-/// Why a place cannot be used.
+/// Why a file system cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum FileSystemError {
-    /// Processes cannot be looked at.
+    /// There is no `/proc`.
     #[error(
         "/proc is not mounted, and a server needs it to know its program and its processes: mount -t proc proc /proc"
     )]
     NoProc,
-    /// Shared memory has no place.
+    /// There is no folder for shared memory.
     #[error(
         "{folder}, where shared memory and semaphores are, cannot be used: {source}; mount -t tmpfs -o mode=1777 tmpfs {folder}",
         folder = SHM_FOLDER
@@ -39,7 +39,7 @@ pub enum FileSystemError {
         folder = SHM_FOLDER
     )]
     NotInMemory,
-    /// Shared memory may not be made.
+    /// No file can be made there.
     #[error(
         "no file can be made in {folder}, where shared memory and semaphores are: {source}; it must be writable (mode 1777, not \
          mounted read-only)",
@@ -49,12 +49,12 @@ pub enum FileSystemError {
         /// What the kernel said.
         source: io::Error,
     },
-    /// The data directory may not be made, or not be written to.
+    /// The data directory cannot be made, or written to.
     #[error("no file can be made in {folder} for the data directory {data}: {source}; choose another place with --data", data = data.display(), folder = folder.display())]
     Data {
         /// The data directory.
         data: PathBuf,
-        /// It, or what of its path there is.
+        /// The part of its path that exists.
         folder: PathBuf,
         /// What the kernel said.
         source: io::Error,
@@ -83,7 +83,7 @@ pub enum FileSystemError {
     },
 }
 
-/// Looks at all places. `disk` bytes are tried to be had where the data directory is, or will be.
+/// Checks all of them. Tries to allocate `disk` bytes where the data directory is, or will be.
 ///
 /// # Errors
 /// The first that cannot be used.
@@ -111,7 +111,7 @@ fn check_data(data: &Path, disk: u64) -> Result<(), FileSystemError> {
     let Some(file) = nameless_file(&folder).map_err(fail)? else { return Ok(()) };
     let Some(length) = i64::try_from(disk).ok().filter(|&length| length > 0) else { return Ok(()) };
     match fallocate(&file, FallocateFlags::empty(), 0, length) {
-        // Not every file system can reserve space; then it shows when the segment is written.
+        // Not every file system can reserve space. Then the first write of the segment shows whether there is any.
         Ok(()) | Err(Errno::EOPNOTSUPP | Errno::ENOSYS) => Ok(()),
         Err(errno) => {
             let mebibytes = disk.div_ceil(1 << 20);
@@ -120,7 +120,7 @@ fn check_data(data: &Path, disk: u64) -> Result<(), FileSystemError> {
     }
 }
 
-/// Whether the access log can be written at a place of the operator's choice.
+/// Whether the access log can be written at `path`.
 ///
 /// # Errors
 /// [`FileSystemError::Log`].
@@ -136,7 +136,7 @@ pub fn check_log(path: &Path) -> Result<(), FileSystemError> {
     }
 }
 
-/// A file in `folder` that has no name. `None` where the file system has no such files: then nothing is known.
+/// A file in `folder` that has no name. `None` where the file system has no such files.
 fn nameless_file(folder: &Path) -> io::Result<Option<File>> {
     let mut options = OpenOptions::new();
     options.write(true).mode(0o600).custom_flags(libc::O_TMPFILE);
@@ -151,16 +151,16 @@ fn nameless_file(folder: &Path) -> io::Result<Option<File>> {
     }
 }
 
-/// The data directory, or as much of its path as there is.
+/// The data directory, or the part of its path that exists.
 #[must_use]
 pub fn nearest(data: &Path) -> PathBuf {
     let mut ancestors = data.ancestors().filter(|path| !path.as_os_str().is_empty());
-    // Whatever is there, also a link that leads nowhere: it is what would be in the way.
+    // Also a dangling link, which would be in the way.
     let there = ancestors.find(|path| path.symlink_metadata().is_ok());
     there.unwrap_or(Path::new(".")).to_owned()
 }
 
-/// The full path of something that may not be there yet: links in as much of it as there is are followed.
+/// The full path of something that may not exist yet; links in the part that exists are followed.
 #[must_use]
 pub fn full_path(path: &Path) -> PathBuf {
     let there = nearest(path);

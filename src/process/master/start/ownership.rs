@@ -1,4 +1,4 @@
-//! Making sure that this master is the only one: of its data directory, and of its instance name.
+//! Making sure that this master is the only one of its data directory and of its instance name.
 
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Read, Seek, Write};
@@ -26,12 +26,12 @@ pub enum OwnershipError {
     /// The lock file cannot be opened, or is not to be trusted.
     #[error(transparent)]
     LockFile(#[from] LockFileError),
-    /// Somebody else has it.
+    /// Another server has the data directory.
     #[error("the data directory {path} is in use by {holder}; stop that one, or choose another directory with --data")]
     InUse {
         /// The data directory.
         path: PathBuf,
-        /// Who has it: as it wrote into the lock file, or as `/proc` tells.
+        /// Which one, by its lock file or by `/proc`.
         holder: String,
     },
     /// An instance of that name runs already, with another data directory.
@@ -55,13 +55,13 @@ pub enum OwnershipError {
 /// # Errors
 /// See [`OwnershipError`].
 pub fn check(data: &Path, instance: &str) -> Result<(), OwnershipError> {
-    // Who has neither directory nor lock file yet makes them.
+    // Without a directory or a lock file there is no server.
     if fs::symlink_metadata(lock_file::path_in(data)).is_ok() {
         let file = lock_file::open(data, false)?;
         let name = lock_file::path_in(data).display().to_string();
         await_lock(&file, data, || filelock::is_locked(&file, &name).map(|locked| !locked))?;
     }
-    let (_, holder) = stale::census_of_the_settled(instance)?;
+    let (_, holder) = stale::scan_settled(instance)?;
     holder.map_or(Ok(()), |(living, waited)| Err(taken(instance, &living, &waited)))
 }
 
@@ -76,7 +76,7 @@ pub fn lock_data(data: &Path, instance: &str) -> Result<File, OwnershipError> {
         move |source| OwnershipError::Io { step, path, source }
     };
     DirBuilder::new().recursive(true).mode(0o700).create(data).map_err(fail("make", data))?;
-    // Not truncated: while it cannot be locked it says who has it.
+    // Not truncated: it names the process that holds the lock.
     let mut file = lock_file::open(data, true)?;
     await_lock(&file, data, || filelock::try_lock(&file, &path.display().to_string()))?;
     file.set_len(0).and_then(|()| file.rewind()).map_err(fail("clear", &path))?;
@@ -84,7 +84,7 @@ pub fn lock_data(data: &Path, instance: &str) -> Result<File, OwnershipError> {
     Ok(file)
 }
 
-/// Waits until the lock is free, if those who have it are dying.
+/// Waits until the lock is free, if the processes that hold it are dying.
 fn await_lock(
     mut file: &File,
     data: &Path,
@@ -92,7 +92,7 @@ fn await_lock(
 ) -> Result<(), OwnershipError> {
     let waited = lock_holders::wait_for(file, is_free)?;
     let mut text = String::new();
-    // Only for the message: what cannot be read says nothing. A master's line is short.
+    // Only for the message, so errors do not matter. A master's line is short.
     let _ = file.rewind().and_then(|()| file.take(256).read_to_string(&mut text));
     let written = text.trim();
     let holder = match waited {
@@ -107,28 +107,28 @@ fn await_lock(
     Err(OwnershipError::InUse { path: data.to_owned(), holder })
 }
 
-fn taken(instance: &str, living: &stale::Living, waited: &Waited) -> OwnershipError {
+fn taken(instance: &str, living: &stale::RunningInstance, waited: &Waited) -> OwnershipError {
     OwnershipError::NameTaken { name: instance.to_owned(), holder: stale::name_holder(living, waited) }
 }
 
-/// Removes what dead instances of that name left, and says which objects these were, and which it leaves alone.
+/// Removes what dead instances of that name left; logs which objects it removes and which it does not.
 ///
 /// # Errors
 /// An instance of that name runs; or see [`OwnershipError`].
 pub fn remove_stale(instance: &str) -> Result<(), OwnershipError> {
-    let (census, holder) = stale::census_of_the_settled(instance)?;
+    let (scan, holder) = stale::scan_settled(instance)?;
     if let Some((living, waited)) = holder {
         return Err(taken(instance, &living, &waited));
     }
-    for warning in census.warnings() {
+    for warning in scan.warnings() {
         log::warn!("{warning}");
     }
-    if !census.stale.is_empty() {
-        log::warn!("removing {} objects that a dead instance `{instance}` left behind", census.stale.len());
-        for object in &census.stale {
+    if !scan.stale.is_empty() {
+        log::warn!("removing {} objects that a dead instance `{instance}` left behind", scan.stale.len());
+        for object in &scan.stale {
             log::warn!("removing {object}");
         }
-        stale::remove(&census.stale)?;
+        stale::remove(&scan.stale)?;
     }
     Ok(())
 }

@@ -137,3 +137,22 @@ fn explained(error: IpcError, address: SocketAddr, option: &'static str) -> Port
         _ => PortError::Ipc(error),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_that_is_named_for_two_services_is_refused() {
+        let listen = |option, port, optional| Listen { port, option, optional, defer_seconds: None, connections: 1 };
+        let bank = |port| listen("--port (0: any that is free)", port, false);
+        let http = |port, optional| listen("--http-port (0: no HTTP)", port, optional);
+        let third = |port| listen("--third-port", port, false);
+        let refusal = |all: [Listen; 3]| check_twice(all.iter()).map_err(|error| error.to_string()).err();
+        let both = |one, other| Some(format!("{one} and {other} are both 7000: each needs a port of its own"));
+        assert_eq!(refusal([bank(7000), http(8080, true), third(7000)]), both("--port", "--third-port"));
+        assert_eq!(refusal([bank(7000), http(7000, false), third(1)]), both("--port", "--http-port"));
+        assert_eq!(refusal([bank(7000), http(7000, true), third(1)]), None, "nobody has named the port of HTTP");
+        assert_eq!(refusal([bank(0), http(8080, false), third(0)]), None, "0 is any port");
+    }
+}

@@ -33,7 +33,7 @@ pub struct Available {
 }
 
 impl Available {
-    /// What there is for an instance of that name whose data directory lies in, or is, `volume`. Memory that a dead instance of
+    /// What is available to an instance of that name whose data directory is on `volume`. Memory that a dead instance of
     /// that name has left counts as free: a start removes it first.
     #[must_use]
     pub fn probe(instance: &str, volume: &Path) -> Available {
@@ -90,7 +90,7 @@ fn machine() -> Option<Capacity> {
     (free > 0).then(|| Capacity { what: "this machine's memory".to_owned(), free, total })
 }
 
-/// Tasks that this user may still have (RLIMIT_NPROC). Whoever may exceed it is not limited: `setrlimit(2)`.
+/// Tasks that this user may still have (RLIMIT_NPROC). Privileged processes are not limited: `setrlimit(2)`.
 fn tasks_of_user() -> Option<Capacity> {
     const CAP_SYS_ADMIN: u32 = 21;
     const CAP_SYS_RESOURCE: u32 = 24;

@@ -1,5 +1,5 @@
-//! What a server takes from the machine: computed from its settings alone, so that a start can be refused before it has taken
-//! anything, and an answer to "what would fit?" is a computation as well.
+//! What a server takes from the machine, computed from its settings alone: so a start can be refused before it takes anything, and
+//! settings that would fit can be computed as well.
 
 use crate::base::config::{Durability, Settings};
 use crate::base::limits::{
@@ -31,16 +31,16 @@ pub struct Existing {
     pub has_segments: bool,
 }
 
-/// What a server with some settings takes.
+/// What a server takes from the machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Requirements {
     /// Bytes in the folder of shared memory, by what they are for.
     pub shared: [(&'static str, u64); 4],
     /// Segments and semaphores.
     pub names: u64,
-    /// Bytes of memory that belong to single processes, as they are just started.
+    /// Bytes of private memory of all processes when they start.
     pub private: u64,
-    /// Bytes that they may grow to have more: caches of files, and passwords that are being hashed.
+    /// Bytes by which this may grow: caches of files, and memory for hashing passwords.
     pub growth: u64,
     /// Descriptors of the process that has the most.
     pub descriptors: u64,
@@ -50,7 +50,7 @@ pub struct Requirements {
     pub file: u64,
     /// Bytes of address space of the process that has the most.
     pub address_space: u64,
-    /// Bytes on the volume of the data directory without which nothing can be served; 0 where they are there already.
+    /// Bytes on the volume of the data directory without which nothing can be served; 0 where they are allocated already.
     pub disk: u64,
 }
 
@@ -105,7 +105,7 @@ impl Requirements {
     }
 }
 
-/// What the table of so many accounts is made for.
+/// The shape of a table of so many accounts.
 #[must_use]
 pub fn shape(settings: &Settings, accounts: u32) -> Shape {
     Shape {
@@ -157,7 +157,9 @@ fn segments(settings: &Settings, existing: Existing, slots: usize, logs: bool) -
 mod tests {
     use super::*;
     use crate::base::limits::CACHED_FILES;
+    use crate::service::entry::Listen;
     use crate::service::table::SERVICES;
+    use crate::service::{bank, http};
 
     #[test]
     fn what_is_switched_off_takes_nothing() {
@@ -171,6 +173,27 @@ mod tests {
         assert_eq!(least.disk, 0);
         assert_eq!(all.descriptors - least.descriptors, 512 + 64 + CACHED_FILES);
         assert!(least.shared_bytes() + (8 << 20) < all.shared_bytes(), "neither ring nor log nor HTTP's connections");
+    }
+
+    #[test]
+    fn a_service_of_another_table_counts() {
+        const THIRD: Entry = Entry {
+            name: "third",
+            listen: |_| {
+                Some(Listen { port: 0, option: "--third-port", optional: false, defer_seconds: None, connections: 100 })
+            },
+            url: str::to_owned,
+            needs: |_| Needs { threads: 2, growth: 5, descriptors: 7, file: u64::MAX },
+            writes_access_log: false,
+            open: |_| Err(std::io::ErrorKind::Unsupported.into()),
+        };
+        static THREE: &[Entry] = &[bank::entry::ENTRY, http::entry::ENTRY, THIRD];
+        let settings = Settings { workers: 3, ..Settings::default() };
+        let [two, three] = [SERVICES, THREE].map(|services| Requirements::of(services, &settings, Existing::default()));
+        assert_eq!((three.tasks - two.tasks, three.growth - two.growth), (3 * 2, 3 * 5));
+        assert_eq!((three.descriptors - two.descriptors, three.file), (100 + 64 + 7, u64::MAX));
+        assert!(three.shared[0].1 > two.shared[0].1, "it has slots for its connections");
+        assert_eq!(blueprints(THREE, &settings)[2], ServiceBlueprint { name: "third", slots: 164 });
     }
 
     #[test]

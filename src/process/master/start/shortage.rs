@@ -1,5 +1,5 @@
-//! What is needed compared with what is available; pure. What is short is said in one line: how much is needed, how much is there, and
-//! which options, with which values, would make it fit.
+//! Comparing what is needed with what is available; pure. One line says what is short, how much is needed and available, and which
+//! options, with which values, would make it fit.
 
 use super::capacity::Capacity;
 use super::probe::Available;
@@ -33,7 +33,7 @@ pub struct Comparison<'a> {
 }
 
 impl Comparison<'_> {
-    /// Whether all that is needed is there; gives what may become short later, in words.
+    /// Whether all that is needed is available; gives warnings of what may become short later.
     ///
     /// # Errors
     /// The first thing that is short.
@@ -181,7 +181,7 @@ impl Comparison<'_> {
     }
 
     /// Settings with which it would fit, as options: smaller values of `tunables`, all in the same proportion, the largest that do.
-    /// Only if that is not enough fewer accounts are proposed; they are what the server is for.
+    /// Fewer accounts are proposed only if that is not enough.
     fn fitting(&self, tunables: &[Tunable], fits: impl Fn(&Requirements) -> bool) -> Option<String> {
         let with_accounts: Vec<Tunable> = tunables.iter().copied().chain([Tunable::Accounts]).collect();
         let accounts_help = self.existing.accounts == 0 && tunables.contains(&Tunable::KeyWindow);
@@ -216,7 +216,7 @@ fn mebibytes(bytes: u64) -> String {
     format!("{}.{} MiB", tenths / 10, tenths % 10)
 }
 
-/// The server starts, and may be killed by the kernel later, when its caches have filled up.
+/// The server starts, but the kernel may kill it later, when its caches are full.
 fn growth_warning(needs: &Requirements, capacity: &Capacity) -> Option<String> {
     let most = needs.shared_bytes() + needs.private + needs.growth;
     (most > capacity.free).then(|| {

@@ -1,11 +1,11 @@
-//! Options that say how much of something is taken, and smaller values of them with which it would fit; pure.
+//! Options that say how much of something the server takes, and smaller values with which it would fit; pure.
 
 use std::fmt::Write;
 
 use super::requirements::LEAST_SEGMENT_RECORDS;
 use crate::base::config::Settings;
 
-/// An option whose value says how much of something is taken.
+/// An option that says how much of something the server takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tunable {
     /// `--key-window`

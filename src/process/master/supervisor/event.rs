@@ -1,4 +1,4 @@
-//! What goes into the supervisor, and what comes out of it.
+//! The events that go into the supervisor, and the actions that come out.
 
 use super::slot::SlotId;
 use crate::base::limits::MAX_WORKERS;
@@ -9,13 +9,13 @@ use crate::store::instance::control_requests::Answer;
 pub enum Event {
     /// The process of a slot was started, as [`Action::Start`] asks.
     Started(SlotId),
-    /// It was not, for the reason that is said; no process and nothing half made is left of the attempt.
+    /// It was not, for this reason; nothing is left of the attempt.
     NotStarted(SlotId, String),
     /// SIGKILL could not be sent, as [`Action::Kill`] asks.
     NotKilled(SlotId, String),
-    /// The process of a slot has ended and was collected.
+    /// The process of a slot has ended and was reaped.
     Ended(SlotId, End),
-    /// What a dead worker left is seen to, as [`Action::Settle`] asks.
+    /// What a dead worker left is settled, as [`Action::Settle`] asks.
     Settled(usize),
     /// A signal orders something.
     Ordered(Order),
@@ -42,7 +42,7 @@ pub struct End {
     /// What the supervisor makes of it.
     pub how: Ended,
     /// Whether it ended before its loop had turned once.
-    pub stillborn: bool,
+    pub failed_early: bool,
 }
 
 /// How a process ended, as far as that matters.
@@ -65,9 +65,9 @@ pub enum Order {
         signal: &'static str,
     },
     /// SIGTTIN: one worker more.
-    OneMore,
+    AddWorker,
     /// SIGTTOU: one worker less.
-    OneLess {
+    RemoveWorker {
         /// The connections that each worker has, for the log.
         connections: Vec<u32>,
     },
@@ -124,7 +124,7 @@ pub enum Action {
     Execute,
     /// Answer a request.
     Answer(u32, Answer),
-    /// Say something to whoever reads the log.
+    /// Write to the log.
     Say(log::Level, String),
 }
 
@@ -144,7 +144,7 @@ pub struct Observation {
     pub workers: [WorkerSeen; MAX_WORKERS],
     /// When the journal process last showed that it lives.
     pub journal_heartbeat_ns: u64,
-    /// Snapshots that were taken as they were asked for, or could not be.
+    /// Requests for snapshots that are done, or have failed.
     pub snapshots_done: u64,
     /// The operation that the newest snapshot covers.
     pub snapshot: u64,

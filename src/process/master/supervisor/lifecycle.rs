@@ -1,4 +1,4 @@
-//! The life of a child process: started, late, killed, ended, seen to, started again.
+//! The life cycle of a child process: started, late, killed, ended, settled, started again.
 
 use log::Level;
 
@@ -8,7 +8,7 @@ use super::state::{JOURNAL_PATIENCE, Phase, Supervisor};
 
 impl Supervisor {
     /// Fills every slot whose time has come. A stopping instance starts no worker, but still needs its journal process.
-    pub(super) fn start_what_is_due(&mut self, now_ns: u64) {
+    pub(super) fn start_due(&mut self, now_ns: u64) {
         let stopping = self.is_stopping();
         let mut due = Vec::new();
         for (id, slot) in self.slots_mut() {
@@ -41,14 +41,14 @@ impl Supervisor {
         let failed = slot.backoff.failed();
         slot.state = State::Empty { start_at_ns: now_ns + nanoseconds(wait) };
         self.act(Action::CountFailedStart(id));
-        // The first, the second, the fourth …: a shortage that lasts is not to fill the log.
+        // The first, the second, the fourth …: a shortage that lasts must not fill the log.
         if failed.is_power_of_two() {
             let wait = wait.as_millis();
             self.say(Level::Warn, format!("{id} cannot be started: {why}; attempt {failed}, the next in {wait} ms"));
         }
     }
 
-    /// Sent again at the next look.
+    /// The signal is sent again at the next observation.
     pub(super) fn not_killed(&mut self, id: SlotId, why: &str) {
         if let Some(slot) = self.slot_mut(id) {
             slot.set_killed(false);
@@ -60,7 +60,7 @@ impl Supervisor {
         let stopping = self.is_stopping();
         let Some(slot) = self.slot_mut(id).filter(|slot| slot.is_running()) else { return };
         let expected = end.how == Ended::Orderly && (slot.leaving || stopping && id != SlotId::Journal);
-        let start_at_ns = slot.backoff.after_end(now_ns, end.stillborn && !expected);
+        let start_at_ns = slot.backoff.after_end(now_ns, end.failed_early && !expected);
         slot.state = match id {
             SlotId::Worker(_) => State::Unsettled { start_at_ns },
             SlotId::Journal => State::Empty { start_at_ns },
@@ -81,7 +81,7 @@ impl Supervisor {
     fn journal_ended(&mut self, now_ns: u64, expected: bool, end: &End) {
         let End { pid, text, how, .. } = end;
         if *how == Ended::JournalFailed {
-            // A successor could do no better, and whoever waits for the journal would wait for ever.
+            // A successor could do no better, and workers would wait for the journal for ever.
             self.journal = None;
             self.journal_failed = true;
             return self.stop_at_once(now_ns);
@@ -90,14 +90,14 @@ impl Supervisor {
             let text = format!("the journal process (pid {pid}) ended: {text}; replies wait for its successor");
             return self.say(Level::Warn, text);
         }
-        // Asked to leave while the instance serves, it makes place for one of another program.
+        // Asked to leave while the instance serves, it is replaced by one of another program.
         if self.is_stopping() {
             self.journal = None;
         }
     }
 
-    /// Has what dead workers left seen to: their operations first, then their connections.
-    pub(super) fn settle_the_dead(&mut self) {
+    /// Has what dead workers left settled: their operations first, then their connections.
+    pub(super) fn settle_dead_workers(&mut self) {
         let unsettled = |slot: &Option<Slot>| matches!(slot, Some(Slot { state: State::Unsettled { .. }, .. }));
         let dead = self.workers.iter().enumerate().filter(|(_, slot)| unsettled(slot));
         let actions: Vec<_> = dead.map(|(index, _)| Action::Settle(index)).collect();
@@ -115,10 +115,10 @@ impl Supervisor {
         (slot.leaving, slot.refill) = (false, false);
     }
 
-    /// Kills whoever has shown no life for too long, and, when an orderly stop has taken too long, the workers that are left.
-    pub(super) fn kill_the_late(&mut self, now_ns: u64, seen: &Observation) {
+    /// Kills processes without a heartbeat for too long, and, when an orderly stop has taken too long, the workers that are left.
+    pub(super) fn kill_unresponsive(&mut self, now_ns: u64, seen: &Observation) {
         let out_of_time = matches!(self.phase, Phase::Stopping { deadline_ns, .. } if now_ns >= deadline_ns);
-        let forbearing = now_ns < self.forbearing_until_ns;
+        let in_grace = now_ns < self.grace_until_ns;
         let mut late = Vec::new();
         for (id, slot) in self.slots_mut() {
             let (heartbeat_ns, patience_ns) = match id {
@@ -126,7 +126,7 @@ impl Supervisor {
                 SlotId::Journal => (seen.journal_heartbeat_ns, seen.worker_timeout_ns.saturating_mul(JOURNAL_PATIENCE)),
             };
             let silent_ns = now_ns.saturating_sub(heartbeat_ns);
-            let is_late = silent_ns >= patience_ns && !forbearing;
+            let is_late = silent_ns >= patience_ns && !in_grace;
             if slot.may_be_killed() && (is_late || out_of_time && id != SlotId::Journal) {
                 slot.set_killed(true);
                 let why = if is_late {
@@ -151,7 +151,7 @@ impl Supervisor {
         self.actions.extend(kills);
     }
 
-    /// Whoever has ordered an end three times does not wait for a journal process that cannot be started.
+    /// After the third order to stop, a journal process that cannot be started is not waited for.
     pub(super) fn give_up_journal(&mut self) {
         if self.journal.as_ref().is_some_and(|slot| !slot.is_running()) {
             self.journal = None;
@@ -168,8 +168,8 @@ impl Supervisor {
         }
     }
 
-    /// When the last worker of a stopping instance is gone, all is said that is to be journaled.
-    pub(super) fn close_the_journal(&mut self) {
+    /// When the last worker of a stopping instance is gone, nothing more comes to be journaled.
+    pub(super) fn stop_journal(&mut self) {
         let open = self.journal.as_ref().is_some_and(|slot| slot.is_running() && !slot.leaving);
         if open && self.is_stopping() && self.has_no_workers() {
             self.ask_to_leave(SlotId::Journal, false);

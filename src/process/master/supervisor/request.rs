@@ -43,10 +43,10 @@ impl Supervisor {
     }
 
     /// Answers the request that is done.
-    pub(super) fn answer_what_is_done(&mut self, seen: &Observation) {
+    pub(super) fn answer_done_request(&mut self, seen: &Observation) {
         let Some(PendingRequest { id, until }) = self.request else { return };
         let text = match until {
-            // Asked to leave once, a worker that dies instead is as gone.
+            // A worker that dies after it was asked to leave is gone, too.
             Until::Gone { worker, connections }
                 if self.workers[worker].as_ref().is_none_or(|slot: &Slot| !slot.leaving) =>
             {
@@ -61,7 +61,7 @@ impl Supervisor {
         self.act(Action::Answer(id, Ok(text)));
     }
 
-    /// Nobody is to wait for what will not be done any more.
+    /// Answers requests that will not be done any more.
     pub(super) fn refuse_requests(&mut self) {
         if let Some(PendingRequest { id, .. }) = self.request.take() {
             self.act(Action::Answer(id, Err(STOPPING.to_owned())));

@@ -42,7 +42,7 @@ pub enum State {
         /// Whether it is of the program that this process executed before the last upgrade.
         of_old_program: bool,
     },
-    /// A worker has ended, and its operation and its connections are still to be seen to; afterwards the slot is empty.
+    /// A worker has ended, and its operation and its connections are to be settled; then the slot is empty.
     Unsettled {
         /// When its successor is to be started.
         start_at_ns: u64,
@@ -108,19 +108,19 @@ pub struct Backoff {
     /// A leaky bucket, kept as the time by which all starts so far are paid for.
     paid_until_ns: u64,
     /// Processes in a row that ended before their loop had turned once.
-    stillborn: u32,
+    failed_early: u32,
     /// Starts in a row that failed.
     failed: u32,
 }
 
 impl Backoff {
-    /// A process has ended, `stillborn` or not; when its successor is to be started.
-    pub fn after_end(&mut self, now_ns: u64, stillborn: bool) -> u64 {
-        self.stillborn = if stillborn { self.stillborn + 1 } else { 0 };
+    /// A process has ended; when its successor is to be started.
+    pub fn after_end(&mut self, now_ns: u64, failed_early: bool) -> u64 {
+        self.failed_early = if failed_early { self.failed_early + 1 } else { 0 };
         let spacing = RESPAWN_SPACING_MS * MILLISECOND_NS;
         self.paid_until_ns = self.paid_until_ns.max(now_ns) + spacing;
         let spaced = self.paid_until_ns.saturating_sub(spacing * u64::from(RESPAWN_BURST));
-        spaced.max(now_ns + nanoseconds(wait_after(self.stillborn)))
+        spaced.max(now_ns + nanoseconds(wait_after(self.failed_early)))
     }
 
     /// A start has failed; how long to wait before the next.
@@ -142,8 +142,8 @@ impl Backoff {
 
     /// Processes in a row that ended before they did anything.
     #[must_use]
-    pub fn stillborn(&self) -> u32 {
-        self.stillborn
+    pub fn failed_early(&self) -> u32 {
+        self.failed_early
     }
 }
 

@@ -1,4 +1,4 @@
-//! The supervisor's state, what it is told and asked, and how it stops. The other files add to the same state machine.
+//! The supervisor's state, its event handler, and how it stops. The other files add to the same state machine.
 
 use std::collections::VecDeque;
 
@@ -8,11 +8,11 @@ use super::event::{Action, Event, Observation, Order};
 use super::slot::{Slot, SlotId, State};
 use crate::base::limits::{MAX_WORKERS, STOP_DEADLINE_SECONDS};
 
-/// The journal process may show no life for so many times as long as a worker: a disk may take its time.
+/// The journal process may be without a heartbeat for so many times as long as a worker: a disk may be slow.
 pub const JOURNAL_PATIENCE: u64 = 3;
-/// How soon a dead worker's operation is looked at again while a living worker mends one of its accounts.
+/// How soon settling is tried again while a living worker repairs one of the accounts.
 const SETTLE_AGAIN_NS: u64 = 1_000_000;
-/// How often the supervisor looks at what it sees, if nothing happens.
+/// How often the supervisor observes the children, if nothing happens.
 pub const TICK_NS: u64 = 250_000_000;
 /// Nanoseconds of a second.
 pub const SECOND_NS: u64 = 1_000_000_000;
@@ -22,7 +22,7 @@ pub const SECOND_NS: u64 = 1_000_000_000;
 pub enum Phase {
     /// It is not.
     Serving,
-    /// Workers send what is queued. Who is not done at the deadline is killed.
+    /// Workers send what is queued. Those that are not done at the deadline are killed.
     Stopping {
         /// Nanoseconds of the monotonic clock.
         deadline_ns: u64,
@@ -89,7 +89,7 @@ impl Upgrade {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Supervisor {
     pub(super) workers: Vec<Option<Slot>>,
-    /// None where the books are in memory only, and when the journal is closed.
+    /// None where the accounts are in memory only, and when the journal is closed.
     pub(super) journal: Option<Slot>,
     pub(super) phase: Phase,
     pub(super) journal_failed: bool,
@@ -98,8 +98,8 @@ pub struct Supervisor {
     pub(super) request: Option<PendingRequest>,
     pub(super) upgrade: Upgrade,
     pub(super) observed_ns: u64,
-    /// Nobody is late before: after the master itself was stopped for a while.
-    pub(super) forbearing_until_ns: u64,
+    /// No process counts as late before: set after the master itself was stopped for a while.
+    pub(super) grace_until_ns: u64,
     #[serde(skip)]
     pub(super) actions: VecDeque<Action>,
 }
@@ -118,12 +118,12 @@ impl Supervisor {
             request: None,
             upgrade: Upgrade::No,
             observed_ns: now_ns,
-            forbearing_until_ns: 0,
+            grace_until_ns: 0,
             actions: VecDeque::new(),
         }
     }
 
-    /// What is to be done next; report what became of it before asking again.
+    /// The next action; report its outcome before asking again.
     pub fn next_action(&mut self) -> Option<Action> {
         // Nothing is done after this program is gone.
         if self.actions.front() == Some(&Action::Execute) {
@@ -132,7 +132,7 @@ impl Supervisor {
         self.actions.pop_front()
     }
 
-    /// Takes note of what happened.
+    /// Handles an event.
     pub fn handle(&mut self, now_ns: u64, event: Event) {
         match event {
             Event::Started(id) => self.started(id),
@@ -142,29 +142,29 @@ impl Supervisor {
             Event::Settled(index) => {
                 self.settled(index);
                 // Now, so that it gets its share of the connections that its predecessor had.
-                self.start_what_is_due(now_ns);
+                self.start_due(now_ns);
             }
             Event::Ordered(Order::Stop { signal }) => self.stop(now_ns, signal),
-            Event::Ordered(Order::OneMore) => self.one_more(now_ns),
-            Event::Ordered(Order::OneLess { connections }) => self.one_less(&connections),
+            Event::Ordered(Order::AddWorker) => self.add_worker(now_ns),
+            Event::Ordered(Order::RemoveWorker { connections }) => self.remove_worker(&connections),
             Event::Requested { id, request } => self.requested(now_ns, id, request),
             Event::Checked(result) => self.checked(result),
             Event::NotExecuted(why) => self.not_executed(why),
         }
     }
 
-    /// Looks at what can be seen of the children, and at the time; at least every [`TICK_NS`], and after every event.
+    /// Handles what can be observed of the children, and the time; called at least every [`TICK_NS`], and after every event.
     pub fn observe(&mut self, now_ns: u64, seen: &Observation) {
         if now_ns.saturating_sub(self.observed_ns) > seen.worker_timeout_ns / 2 {
             // This process was stopped, and with it perhaps its children: their heartbeats say nothing yet.
-            self.forbearing_until_ns = now_ns + seen.worker_timeout_ns;
+            self.grace_until_ns = now_ns + seen.worker_timeout_ns;
         }
         self.observed_ns = now_ns;
-        self.settle_the_dead();
-        self.kill_the_late(now_ns, seen);
-        self.start_what_is_due(now_ns);
-        self.close_the_journal();
-        self.answer_what_is_done(seen);
+        self.settle_dead_workers();
+        self.kill_unresponsive(now_ns, seen);
+        self.start_due(now_ns);
+        self.stop_journal();
+        self.answer_done_request(seen);
         self.upgrade_step(now_ns, seen);
     }
 
@@ -177,7 +177,7 @@ impl Supervisor {
             State::Starting | State::Running { .. } => None,
         };
         let workers = self.workers.iter().flatten().filter(|slot| {
-            // While it stops, nobody fills an empty slot.
+            // While it stops, empty slots stay empty.
             !self.is_stopping() || matches!(slot.state, State::Unsettled { .. })
         });
         workers.chain(&self.journal).filter_map(look_at).fold(now_ns + TICK_NS, u64::min)
@@ -224,7 +224,7 @@ impl Supervisor {
         }
     }
 
-    /// All slots, with their names. The journal process comes first: what workers do waits for it.
+    /// All slots, with their names. The journal process comes first, since workers wait for it.
     pub(super) fn slots_mut(&mut self) -> impl Iterator<Item = (SlotId, &mut Slot)> {
         let workers = self.workers.iter_mut().enumerate();
         let workers = workers.filter_map(|(index, slot)| Some((SlotId::Worker(index), slot.as_mut()?)));
@@ -239,7 +239,7 @@ impl Supervisor {
         self.act(Action::Say(level, text));
     }
 
-    /// The first time: an orderly stop. The second: a quick one. The third: an end.
+    /// The first signal stops in order, the second quickly, the third kills.
     fn stop(&mut self, now_ns: u64, signal: &'static str) {
         match &mut self.phase {
             Phase::Serving => {
@@ -263,7 +263,7 @@ impl Supervisor {
         }
     }
 
-    /// Ends at once, without an order from outside: what clients are promised cannot be kept any more.
+    /// Ends at once, without a signal: the promises to clients cannot be kept any more.
     pub(super) fn stop_at_once(&mut self, now_ns: u64) {
         self.phase = Phase::Stopping { deadline_ns: now_ns, asked: 2 };
         self.act(Action::CloseListeners);
@@ -273,7 +273,7 @@ impl Supervisor {
     }
 
     /// One worker more.
-    fn one_more(&mut self, now_ns: u64) {
+    fn add_worker(&mut self, now_ns: u64) {
         if self.is_stopping() {
             return;
         }
@@ -290,7 +290,7 @@ impl Supervisor {
     }
 
     /// One worker less: it leaves when its connections are gone.
-    fn one_less(&mut self, connections: &[u32]) {
+    fn remove_worker(&mut self, connections: &[u32]) {
         let serving = self.workers.iter().flatten().filter(|slot| slot.serves()).count();
         match self.workers.iter().rposition(|slot| slot.as_ref().is_some_and(Slot::serves)) {
             Some(index) if serving > 1 => {

@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 
 use super::event::*;
-use super::slot::{Slot, SlotId, State};
+use super::slot::{SlotId, State};
 use super::state::*;
-use crate::base::limits::{MAX_WORKERS, STOP_DEADLINE_SECONDS};
+use crate::base::limits::MAX_WORKERS;
 
 const TIMEOUT_NS: u64 = 10 * SECOND_NS;
 const WORKERS: usize = 3;
@@ -127,7 +127,7 @@ impl World {
         }
     }
 
-    fn end(&mut self, id: SlotId, how: Ended, stillborn: bool) {
+    fn end(&mut self, id: SlotId, how: Ended, failed_early: bool) {
         if self.processes.remove(&id).is_none() {
             return;
         }
@@ -135,7 +135,7 @@ impl World {
             self.unsettled.insert(index);
         }
         self.next_pid += 1;
-        let end = End { pid: self.next_pid, text: format!("{how:?}"), how, stillborn };
+        let end = End { pid: self.next_pid, text: format!("{how:?}"), how, failed_early };
         self.supervisor.handle(self.now_ns, Event::Ended(id, end));
     }
 
@@ -238,7 +238,7 @@ fn states() -> Vec<(&'static str, Reach)> {
     vec![
         ("serving", |_| {}),
         ("a worker has died", |world| world.end(SlotId::Worker(1), Ended::Crashed, false)),
-        ("a worker was stillborn", |world| world.end(SlotId::Worker(1), Ended::Crashed, true)),
+        ("a worker failed early", |world| world.end(SlotId::Worker(1), Ended::Crashed, true)),
         ("all workers have died", |world| {
             (0..WORKERS).for_each(|i| world.end(SlotId::Worker(i), Ended::Crashed, false));
         }),
@@ -255,9 +255,9 @@ fn states() -> Vec<(&'static str, Reach)> {
             world.processes.get_mut(&SlotId::Journal).unwrap().hangs = true;
             world.pass(31);
         }),
-        ("one more is wanted", |world| world.supervisor.handle(world.now_ns, Event::Ordered(Order::OneMore))),
+        ("one more is wanted", |world| world.supervisor.handle(world.now_ns, Event::Ordered(Order::AddWorker))),
         ("one less is wanted", |world| {
-            world.supervisor.handle(world.now_ns, Event::Ordered(Order::OneLess { connections: vec![] }));
+            world.supervisor.handle(world.now_ns, Event::Ordered(Order::RemoveWorker { connections: vec![] }));
         }),
         ("a worker is drained", |world| world.ask(1, Request::Drain { worker: 1, connections: 5 })),
         ("a drained worker has died", |world| {
@@ -535,8 +535,8 @@ proptest! {
                 Blow::Hang(index) => if let Some(process) = world.processes.get_mut(&SlotId::Worker(index)) {
                     process.hangs = true;
                 },
-                Blow::More => world.supervisor.handle(now, Event::Ordered(Order::OneMore)),
-                Blow::Less => world.supervisor.handle(now, Event::Ordered(Order::OneLess { connections: vec![1; 64] })),
+                Blow::More => world.supervisor.handle(now, Event::Ordered(Order::AddWorker)),
+                Blow::Less => world.supervisor.handle(now, Event::Ordered(Order::RemoveWorker { connections: vec![1; 64] })),
                 // One request at a time, as shared memory has it.
                 Blow::Drain(_) | Blow::Upgrade if world.supervisor.pending_request().is_some() => {}
                 Blow::Drain(worker) => world.ask(id, Request::Drain { worker, connections: 0 }),

@@ -10,7 +10,7 @@ use super::state::{SECOND_NS, Supervisor, Upgrade};
 use crate::base::limits::UPGRADE_ANSWER_SECONDS;
 
 /// New workers in a row that end before they do anything, after which no further old one is replaced.
-const STILLBORN_TO_GIVE_UP: u32 = 3;
+const EARLY_FAILURES_TO_GIVE_UP: u32 = 3;
 
 impl Supervisor {
     /// Asks the new program first; nothing is touched before it has answered.
@@ -111,7 +111,7 @@ impl Supervisor {
     /// Replaces worker `index`, step by step: it leaves, another one of this program is there, the next one's turn comes.
     fn replace(&mut self, index: usize, seen: &Observation) {
         let Some(slot) = self.workers[index].as_ref() else { return self.replaced() };
-        if slot.backoff.stillborn() >= STILLBORN_TO_GIVE_UP {
+        if slot.backoff.failed_early() >= EARLY_FAILURES_TO_GIVE_UP {
             return self.give_up_upgrade(&format!("worker {index} of this program ends as soon as it is started"));
         }
         match slot.state {

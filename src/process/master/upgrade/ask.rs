@@ -14,7 +14,7 @@ use crate::process::master::supervisor::Event;
 use crate::service::entry::Entry;
 
 impl Driver {
-    /// Asks the program that stands there now; what is to be reported at once, if it cannot even be asked.
+    /// Asks the program that stands there now; the event to be reported at once if it cannot be asked.
     pub fn check_new_program(&mut self) -> Option<Event> {
         let path = self.common.program.clone();
         let asked = self.hand_over().and_then(|(hand_over, _)| {
@@ -45,8 +45,8 @@ impl Driver {
     }
 }
 
-/// The other side: reads on standard input what would be handed over, makes every check that is made after `execve(2)`, and
-/// says on standard output what this program is.
+/// The answer of a new program: reads on standard input what would be handed over, makes every check that is made after `execve(2)`,
+/// and writes to standard output what this program is.
 ///
 /// # Errors
 /// Why this program could not go on.
@@ -60,7 +60,7 @@ pub fn check(
     read.map_err(|source| MasterError::Io { step: "read what would be handed over", source })?;
     let stay = match serde_json::from_slice::<HandOver>(&question) {
         Ok(left) if left.layout == layout => prepare(&left, services, read_settings, Purpose::Check)?.stay,
-        // Whoever has asked sees by the layout that this cannot be.
+        // The server that asks sees that the layouts differ.
         _ => Vec::new(),
     };
     let version = env!("CARGO_PKG_VERSION").to_owned();

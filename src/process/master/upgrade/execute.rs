@@ -1,4 +1,4 @@
-//! Executing the new program, with all that it is left.
+//! Executing the new program, with all that is handed over.
 
 use std::convert::Infallible;
 use std::ffi::{CString, OsStr, OsString};
@@ -7,7 +7,9 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 
-use super::hand_over::{ChildLeft, HandOver, ListenersLeft, ProcessLeft, RETURNED, VARIABLE, WorkerLeft, layout};
+use super::hand_over::{
+    HandOver, HandedOverChild, HandedOverListeners, HandedOverProcess, HandedOverWorker, RETURNED, VARIABLE, layout,
+};
 use crate::ipc::inherit;
 use crate::ipc::process::Child;
 use crate::process::master::children::Listeners;
@@ -24,17 +26,17 @@ impl<'m> Kept<'m> {
         fd.as_raw_fd()
     }
 
-    fn note_listeners(&mut self, listeners: &'m Listeners) -> ListenersLeft {
+    fn note_listeners(&mut self, listeners: &'m Listeners) -> HandedOverListeners {
         listeners.each_ref().map(|socket| socket.as_ref().map(|socket| self.note(socket.as_fd())))
     }
 
-    fn note_child(&mut self, child: &'m Child) -> ChildLeft {
-        ChildLeft { pid: child.pid(), pidfd: self.note(child.as_fd()) }
+    fn note_child(&mut self, child: &'m Child) -> HandedOverChild {
+        HandedOverChild { pid: child.pid(), pidfd: self.note(child.as_fd()) }
     }
 }
 
 impl Driver {
-    /// Executes the new program; comes back only when that is not possible, with the reason, and then nothing has changed.
+    /// Executes the new program; returns only if that fails, with the reason; then nothing has changed.
     pub fn execute(&mut self) -> String {
         let why = match self.try_to_execute() {
             Err(why) => why,
@@ -62,7 +64,7 @@ impl Driver {
             let (arguments, environment) = words(message.as_raw_fd(), None).map_err(text)?;
             nix::unistd::execve(&path, &arguments, &environment).map_err(|errno| text(errno.into()))
         });
-        // Still here: what was to survive must not leak into programs that this one may start.
+        // It failed: these descriptors must not leak into programs that this one starts.
         let _ = stay(true);
         failed.map_err(|why| format!("{} cannot be executed: {why}", program.path().display()))
     }
@@ -79,18 +81,18 @@ impl Driver {
         self.note_all().1
     }
 
-    /// What stays, by number for the new program, and borrowed for this one. `old_program` is still to be put in.
+    /// What stays, by number for the new program, and borrowed for this one. The caller sets `old_program`.
     fn note_all(&self) -> (HandOver, Vec<BorrowedFd<'_>>) {
         let common = &self.common;
         let mut kept = Kept::default();
         let generation = common.instance.generation();
-        let workers = self.workers.iter().flatten().map(|slot| WorkerLeft {
+        let workers = self.workers.iter().flatten().map(|slot| HandedOverWorker {
             index: slot.index,
             leaving: slot.leaving,
             owes_retraction: slot.producer.owes_retraction(),
             connections: slot.connections,
             listeners: kept.note_listeners(&slot.listeners),
-            process: slot.process.as_ref().map(|process| ProcessLeft {
+            process: slot.process.as_ref().map(|process| HandedOverProcess {
                 child: kept.note_child(&process.child),
                 lane: kept.note(process.lane.as_fd()),
                 turns_before: process.turns_before,
@@ -124,8 +126,8 @@ impl Driver {
     }
 }
 
-/// Executes the old program again, from its file, in place of a new one that cannot go on for the reason `why`. Nothing that was left
-/// has been touched. Comes back only if that fails, too.
+/// Executes the old program again, from its file, in place of a new one that cannot go on for the reason `why`. Nothing that was
+/// handed over has changed. Returns only if that fails, too.
 pub fn go_back(left: &HandOver, message: BorrowedFd<'_>, why: &str) -> io::Error {
     let prepared = inherit::close_on_exec(message, false).and_then(|()| words(message.as_raw_fd(), Some(why)));
     match prepared {

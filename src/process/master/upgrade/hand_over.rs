@@ -19,20 +19,20 @@ use crate::store::users::Users;
 
 /// The environment variable that names the descriptor of the [`HandOver`].
 pub const VARIABLE: &str = "VAULT_UPGRADE";
-/// The environment variable by which a new program that cannot go on tells the old one, which it executes again, why.
+/// The environment variable that tells the old program, when the new one cannot go on and executes it again, why.
 pub const RETURNED: &str = "VAULT_UPGRADE_RETURNED";
 /// The option by which a program is asked whether it fits.
 pub const ASK: &str = "--check-upgrade";
 /// Goes up with every change of [`HandOver`].
 pub const VERSION: u32 = 4;
 
-/// What two programs must agree on for one to go on where the other was.
+/// What two programs must agree on for an upgrade.
 pub fn layout(services: &[Entry]) -> String {
     let services = services.iter().map(|service| service.name).collect::<Vec<_>>().join(",");
     format!("layout {} services {services} hand-over {VERSION}", instance::layout())
 }
 
-/// What the old program leaves to the new one: its state, and names and numbers of what stays open.
+/// What the old program hands over: its state, and the numbers of the descriptors that stay open.
 #[derive(Serialize, Deserialize)]
 pub struct HandOver {
     pub layout: String,
@@ -49,36 +49,36 @@ pub struct HandOver {
     pub alive: RawFd,
     pub wakeups: Vec<RawFd>,
     pub journal_wakeup: RawFd,
-    pub listeners: ListenersLeft,
-    pub shared_listeners: ListenersLeft,
-    pub workers: Vec<WorkerLeft>,
-    pub journal: Option<ChildLeft>,
+    pub listeners: HandedOverListeners,
+    pub shared_listeners: HandedOverListeners,
+    pub workers: Vec<HandedOverWorker>,
+    pub journal: Option<HandedOverChild>,
     /// Slot and descriptor of each connection.
     pub connections: Vec<(u32, RawFd)>,
     pub supervisor: Supervisor,
 }
 
-pub type ListenersLeft = PerService<Option<RawFd>>;
+pub type HandedOverListeners = PerService<Option<RawFd>>;
 
 #[derive(Clone, Copy, Serialize, Deserialize)]
-pub struct ChildLeft {
+pub struct HandedOverChild {
     pub pid: i32,
     pub pidfd: RawFd,
 }
 
 #[derive(Serialize, Deserialize)]
-pub struct WorkerLeft {
+pub struct HandedOverWorker {
     pub index: usize,
     pub leaving: bool,
     pub owes_retraction: bool,
     pub connections: u32,
-    pub listeners: ListenersLeft,
-    pub process: Option<ProcessLeft>,
+    pub listeners: HandedOverListeners,
+    pub process: Option<HandedOverProcess>,
 }
 
 #[derive(Clone, Copy, Serialize, Deserialize)]
-pub struct ProcessLeft {
-    pub child: ChildLeft,
+pub struct HandedOverProcess {
+    pub child: HandedOverChild,
     pub lane: RawFd,
     pub turns_before: u64,
 }
@@ -110,7 +110,7 @@ pub struct Introduction {
     pub stay: Vec<String>,
 }
 
-/// Descriptors that were left, to be owned.
+/// Takes ownership of the descriptors that were handed over.
 pub struct Descriptors<'a>(pub &'a mut Inheritance);
 
 impl Descriptors<'_> {
@@ -118,7 +118,7 @@ impl Descriptors<'_> {
         self.0.take(number).map_err(|source| MasterError::Io { step: "take over a descriptor", source })
     }
 
-    pub fn take_listeners(&mut self, left: ListenersLeft) -> Result<Listeners, MasterError> {
+    pub fn take_listeners(&mut self, left: HandedOverListeners) -> Result<Listeners, MasterError> {
         let mut listeners = Listeners::default();
         for (listener, number) in listeners.iter_mut().zip(left) {
             *listener = number.map(|number| self.take(number)).transpose()?;
@@ -126,12 +126,12 @@ impl Descriptors<'_> {
         Ok(listeners)
     }
 
-    pub fn take_child(&mut self, child: ChildLeft) -> Result<Child, MasterError> {
+    pub fn take_child(&mut self, child: HandedOverChild) -> Result<Child, MasterError> {
         Ok(Child::adopt(child.pid, self.take(child.pidfd)?))
     }
 }
 
-/// The users file may be what the new program failed of.
+/// The users as they were. The users file may be why the new program could not go on.
 pub fn users_that_were_known(left: &HandOver) -> Result<Users, MasterError> {
     let Some(text) = &left.users else { return Ok(Users::demo()) };
     Users::from_text(text).map_err(|(line, why)| MasterError::Io {

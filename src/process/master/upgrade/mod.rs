@@ -1,13 +1,13 @@
-//! Upgrade: the master executes the program that now stands where its own stood, and that goes on with everything: listening
+//! Upgrade: the master executes the program that its own path leads to now. The new program goes on with everything: listening
 //! sockets, connections, shared memory, children. Then the children are replaced one by one.
 //!
-//! 1. *Ask* (`ask.rs`): the new program runs beside this one, is told what it would be left, makes every check that it will make after
+//! 1. *Ask* (`ask.rs`): the new program runs beside this one, reads what it would be handed, makes every check that it will make after
 //!    `execve(2)`, and says what it is. Nothing is touched, the loop goes on serving, and there is a deadline.
 //! 2. *Execute* (`execute.rs`): descriptors lose CLOEXEC, their numbers and the supervisor's state go into a memfd (`hand_over.rs`).
-//!    Workers and journal go on meanwhile, and who connects waits in the backlog.
-//! 3. *Resume* (`resume.rs`): the new program first does all that can fail, without touching what it was left. If something does
-//!    fail, it executes the old program again, whose file it was left open, and that goes on as before. If that cannot either, since shared
-//!    memory is gone, it starts anew from the journal (`start_over.rs`).
+//!    Workers and journal go on meanwhile, and new connections wait in the backlog.
+//! 3. *Resume* (`resume.rs`): the new program first does all that can fail, without changing what was handed over. If something
+//!    fails, it executes the old program again, whose file is still open, and that goes on as before. If shared memory is gone, so that
+//!    the old program cannot either, it starts anew from the journal (`start_over.rs`).
 //! 4. The supervisor replaces the children.
 
 mod ask;
@@ -18,4 +18,4 @@ mod resume;
 mod start_over;
 
 pub use ask::check;
-pub use resume::{Left, resume};
+pub use resume::{HandedOver, resume};

@@ -82,7 +82,7 @@ impl NewProgram {
         }
     }
 
-    /// Whether the path still leads to the file that was asked.
+    /// Whether the path still leads to the same file.
     pub(super) fn is_unchanged(&self) -> bool {
         identity(&self.path).is_ok_and(|now| now == self.identity)
     }
@@ -94,7 +94,7 @@ impl NewProgram {
 
 impl Drop for NewProgram {
     fn drop(&mut self) {
-        // Its pid is no stranger's until it is collected, which `answer` does, or the master with whatever else has ended.
+        // Its pid is not reused before it is reaped, by `answer` or by the master.
         if let Ok(None) = self.process.try_wait() {
             let _ = killpg(Pid::from_raw(self.pid()), Signal::SIGKILL);
         }

@@ -1,4 +1,4 @@
-//! Going on where the program stopped that this process executed before.
+//! Going on where the previous program of this process stopped.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -23,7 +23,7 @@ use crate::process::master::driver::Driver;
 use crate::process::master::error::MasterError;
 use crate::process::master::event_sources::EventSources;
 use crate::process::master::start::{self, Checked, Occasion};
-use crate::process::master::startup::{Unlinker, check_environment, log_target, number_users, writes_access_log};
+use crate::process::master::startup::{UnlinkOnDrop, check_environment, log_target, number_users, writes_access_log};
 use crate::service::entry::Entry;
 use crate::store::access_log::AccessLog;
 use crate::store::connection::{PerService, ServiceId};
@@ -31,28 +31,28 @@ use crate::store::instance::Instance;
 use crate::store::journal::{Directory, Principals};
 use crate::store::users::Users;
 
-/// What the program before this one has left.
-pub struct Left {
+/// What the previous program has handed over.
+pub struct HandedOver {
     inheritance: Inheritance,
     hand_over: HandOver,
-    /// Why the new program could not go on, if this is the old one again.
+    /// Why the new program could not go on, if this is the old one, executed again.
     returned: Option<String>,
 }
 
-impl Left {
-    /// What the environment announces; `None` in a program that a person has started.
+impl HandedOver {
+    /// What the environment announces; `None` where nothing was handed over.
     ///
     /// # Errors
     /// It cannot be read.
-    pub fn announced() -> Result<Option<Left>, MasterError> {
+    pub fn announced() -> Result<Option<HandedOver>, MasterError> {
         let failed = |source| MasterError::Io { step: "read what the program before has left", source };
         let Some((inheritance, bytes)) = Inheritance::announced_by(VARIABLE).map_err(failed)? else { return Ok(None) };
         let hand_over = serde_json::from_slice(&bytes).map_err(io::Error::from).map_err(failed)?;
-        Ok(Some(Left { inheritance, hand_over, returned: std::env::var(RETURNED).ok() }))
+        Ok(Some(HandedOver { inheritance, hand_over, returned: std::env::var(RETURNED).ok() }))
     }
 }
 
-/// All that can fail, done without touching what was left.
+/// All that can fail, done without changing what was handed over.
 pub struct Prepared {
     settings: Settings,
     /// The settings that differ and stay as they are.
@@ -66,10 +66,10 @@ pub struct Prepared {
     sources: EventSources,
 }
 
-/// What for everything is prepared.
+/// What the preparation is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
-    /// To see whether it could be: nothing that lasts is changed.
+    /// Only to see whether it succeeds: nothing that lasts is changed.
     Check,
     /// To go on as the new program.
     GoOn,
@@ -104,7 +104,7 @@ pub fn prepare(
         check_environment(&requirements)?;
         (settings, stay, users)
     };
-    // Another process may only look at the users' numbers: the master may be giving out new ones.
+    // A process beside the master only reads the users' numbers: the master may be assigning some.
     let users = match purpose {
         Purpose::Check => Principals::read(&settings.data).map(|_| users)?,
         Purpose::GoOn | Purpose::Return => number_users(users, &settings)?,
@@ -136,11 +136,11 @@ pub fn prepare(
 /// # Errors
 /// Neither this program nor the one before it can go on, nor start anew.
 pub fn resume(
-    left: Left,
+    left: HandedOver,
     services: &'static [Entry],
     read_settings: Box<dyn Fn() -> Result<Settings, ConfigError>>,
-) -> Result<(Driver, Unlinker), MasterError> {
-    let Left { inheritance, hand_over, returned } = left;
+) -> Result<(Driver, UnlinkOnDrop), MasterError> {
+    let HandedOver { inheritance, hand_over, returned } = left;
     let complete = inheritance.check(hand_over.descriptors());
     let complete = complete.map_err(|source| MasterError::Io { step: "find a descriptor that was left", source });
     let purpose = if returned.is_some() { Purpose::Return } else { Purpose::GoOn };
@@ -163,7 +163,7 @@ fn take_over(
     returned: Option<String>,
     services: &'static [Entry],
     read_settings: Box<dyn Fn() -> Result<Settings, ConfigError>>,
-) -> Result<(Driver, Unlinker), MasterError> {
+) -> Result<(Driver, UnlinkOnDrop), MasterError> {
     let Prepared { settings, users, instance, directory, access_log, addresses, semaphores, sources, .. } = prepared;
     let mut descriptors = Descriptors(&mut inheritance);
     drop(descriptors.take(left.old_program)?);
@@ -173,7 +173,7 @@ fn take_over(
     let wakeups = wakeups.collect::<Result<_, MasterError>>()?;
     let journal = Arc::new(EventFd::adopt(descriptors.take(left.journal_wakeup)?));
     let instance: &'static Instance = Box::leak(Box::new(instance.with_alive(alive)));
-    let unlinker = Unlinker(instance);
+    let unlinker = UnlinkOnDrop(instance);
     logging::share(&instance.control().log);
     let access_log = access_log.map(|log| &*Box::leak(Box::new(log)));
     let mut duplicates = Vec::new();
@@ -221,7 +221,7 @@ fn take_over(
 }
 
 impl Driver {
-    /// Watches the children that were left. One that cannot be watched is killed; that it has ended, SIGCHLD tells.
+    /// Watches the children that were left. One that cannot be watched is killed; SIGCHLD tells when it has ended.
     fn watch_adopted(&mut self) {
         let unwatched = |error: &dyn std::fmt::Display, child: &Child| {
             log::error!("process {} cannot be watched, so it is replaced: {error}", child.pid());
@@ -237,7 +237,7 @@ impl Driver {
                 unwatched(&error, &process.child);
             }
         }
-        // Whatever came while nobody looked: events of descriptors that are registered now are told once more.
+        // Events may have been missed.
         self.accepting.may_be_ready();
     }
 }

@@ -1,6 +1,6 @@
-//! The last way on: neither the new program nor the old one can go on with what lies in shared memory. All that was acknowledged is in the
-//! journal, so this process ends the children and starts anew from there. The listening sockets stay, so nobody is refused
-//! meanwhile; clients lose their connections and repeat what they were not answered, under its key.
+//! The last resort: neither the new program nor the old one can go on with what is in shared memory. All that was acknowledged is in
+//! the journal, so this process ends the children and starts anew from there. The listening sockets stay, so no connection is refused
+//! meanwhile; clients lose their connections and repeat, under the same keys, what was not answered.
 
 use std::fs::File;
 
@@ -10,20 +10,20 @@ use crate::ipc::inherit::Inheritance;
 use crate::process::master::driver::Driver;
 use crate::process::master::error::MasterError;
 use crate::process::master::start::ownership;
-use crate::process::master::startup::{Foundation, ReadSettings, Unlinker};
+use crate::process::master::startup::{ReadSettings, ServerBuilder, UnlinkOnDrop};
 use crate::service::entry::Entry;
 
 /// Starts anew, with the settings and the users that were known. `why` is what keeps the old program from going on.
 ///
 /// # Errors
-/// `why`, where the books were in memory only; what keeps the server from starting.
+/// `why`, where the accounts were in memory only; what keeps the server from starting.
 pub fn start_over(
     mut inheritance: Inheritance,
     left: HandOver,
     services: &'static [Entry],
     read_settings: ReadSettings,
     why: MasterError,
-) -> Result<(Driver, Unlinker), MasterError> {
+) -> Result<(Driver, UnlinkOnDrop), MasterError> {
     if left.settings.durability == Durability::None {
         return Err(why);
     }
@@ -47,5 +47,6 @@ pub fn start_over(
     drop(rest);
     ownership::remove_stale(&left.instance)?;
     let settings = Box::leak(Box::new(left.settings));
-    Foundation { services, settings, read_settings, users, program: left.program, data_lock, listeners: taken }.build()
+    ServerBuilder { services, settings, read_settings, users, program: left.program, data_lock, listeners: taken }
+        .build()
 }

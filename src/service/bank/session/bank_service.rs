@@ -54,7 +54,7 @@ impl BankService {
         let row = &instance.workers()[worker];
         let runner = Arc::new(JobRunner::new(instance.table(), users, directory));
         let pools = BlockingPools::start(&runner, &row.stats.bounds, move || wake())?;
-        let teller = Teller::new(instance.table(), worker, move || row.beat(monotonic_ns()));
+        let teller = Teller::new(instance.table(), worker, move || row.life.beat(monotonic_ns()));
         let stats = (&row.stats, &row.stats.services[service.index()]);
         let handler = Handler::new(Executor::new(instance.table(), teller, pools, stats));
         let queue = JournalQueue::default();
@@ -186,7 +186,7 @@ impl Service for BankService {
         } else if session.is_stranger()
             && late(session.state.connection.slot().opened_ns(), nanoseconds(self.settings.login_timeout))
         {
-            &stats.bounds.strangers_closed
+            &stats.bounds.closed_without_login
         } else if session.pending.is_none()
             && self.instance.control().idle_timeout_ns().is_some_and(|idle| late(session.state.active_ns, idle))
         {

@@ -322,7 +322,7 @@ impl Executor {
         bounds.logins_failed.add(1);
         session.failed_logins = session.failed_logins.saturating_add(1);
         if session.failed_logins >= MAX_FAILED_LOGINS {
-            bounds.guessers_closed.add(1);
+            bounds.closed_guessing.add(1);
             session.state.closing = Closing::AfterSending;
         }
     }

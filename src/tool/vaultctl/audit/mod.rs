@@ -1,7 +1,7 @@
-//! `vaultctl audit`: proves from the journal alone that the books are right; also beside a running server.
+//! `vaultctl audit`: proves from the journal alone that the accounts are right; also beside a running server.
 //!
-//! [`reference`] keeps the books once more, from nothing but kinds and amounts, and holds every record against them, [`keys`]
-//! what should have been known of keys; [`snapshots`] and the running server's memory are compared with the outcome.
+//! [`reference`] computes the accounts again, from kinds and amounts alone, and compares every record with them; [`keys`] does the same
+//! for keys. [`snapshots`] and the memory of the running server are compared with the outcome.
 
 mod keys;
 mod reference;
@@ -209,7 +209,7 @@ fn violation(source: &JournalSource, lsn: Lsn, what: Inconsistency) -> Ended {
     Box::new(Violation { lsn, path: source.directory.segment_path(first), offset, what }).into()
 }
 
-/// Holds what the server has in memory against the books, as far as these go: to record `end`.
+/// Compares the memory of the server with the reference, as far as that goes: to record `end`.
 fn compare_memory(
     running: &Instance,
     reference: &ReferenceLedger,

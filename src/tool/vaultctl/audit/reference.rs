@@ -1,4 +1,4 @@
-//! The reference: what each record says, against what follows from all before it.
+//! The reference: what each record must say, by all records before it.
 
 use super::keys::Keys;
 use super::violation::Inconsistency;
@@ -14,22 +14,22 @@ pub(super) struct Account {
     pub(super) last: Lsn,
 }
 
-/// The books, kept once more from nothing but kinds and amounts.
+/// The accounts, computed again from kinds and amounts alone.
 pub(super) struct ReferenceLedger {
     accounts: Vec<Account>,
     /// All deposits and withdrawals so far.
     pub(super) flows: RunningTotals,
     /// The sum of the balances that the records say, modulo 2^64.
     pub(super) sum: Cents,
-    /// The record that the books began after.
+    /// The record after which it begins.
     pub(super) base: Lsn,
-    /// In the snapshot that the books began with, accounts are of records up to this one; only then the sum is one.
+    /// In the snapshot that it begins with, accounts are of records up to this one; only then the sum is one.
     settled: Lsn,
     keys: Keys,
 }
 
 impl ReferenceLedger {
-    /// Books that begin with the snapshot `base`, or with the accounts' opening. The reason, where the snapshot is damaged.
+    /// Begins with the snapshot `base`, or with the accounts' opening. The reason, where the snapshot is damaged.
     pub(super) fn begin(
         directory: &Directory,
         base: Option<&Snapshot>,
@@ -110,7 +110,7 @@ impl ReferenceLedger {
         Ok(())
     }
 
-    /// All that is there is all that was there and came, less what went.
+    /// The accounts hold what they opened with and what was deposited, less what was withdrawn.
     pub(super) fn check_sum(&self, lsn: Lsn) -> Result<(), Inconsistency> {
         let expected = self.flows.sum();
         if lsn < self.settled || self.sum == expected {

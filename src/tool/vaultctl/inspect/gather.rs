@@ -75,7 +75,7 @@ fn access_log(log: &AccessLog) -> AccessLogReport {
 /// The lanes that there are: a worker has one from its first life until it leaves for good.
 fn lanes(instance: &Instance) -> Result<Vec<LaneReport>, IpcError> {
     let mut lanes = Vec::new();
-    for worker in (0..instance.workers().len()).filter(|worker| instance.workers()[*worker].lives() > 0) {
+    for worker in (0..instance.workers().len()).filter(|worker| instance.workers()[*worker].life.lives() > 0) {
         match LaneSemaphores::open(&instance.lane_semaphore_names(worker)) {
             Ok(LaneSemaphores { slots, items, lock }) => lanes.push(LaneReport {
                 worker,

@@ -130,7 +130,7 @@ pub(super) struct PlannedBalance {
 #[derive(Debug, Serialize)]
 pub(super) struct LocksReport {
     pub held: Vec<LockReport>,
-    /// Accounts whose lock's holder died and that nobody has locked since; who does next repairs them first.
+    /// Accounts whose lock's holder died and that nobody has locked since; the next one to lock them repairs them first.
     pub orphaned: Vec<u32>,
     /// Locks that were inherited from dead holders so far.
     pub inherited: u64,
@@ -175,7 +175,7 @@ pub(super) struct SlotReport {
 /// Sums that were read without any lock: while money moves they need not fit together.
 #[derive(Debug, Serialize)]
 pub(super) struct TotalsReport {
-    /// Always false, so that nobody mistakes these numbers for those of TOTALS.
+    /// Always false: these are not the numbers of TOTALS.
     pub consistent_cut: bool,
     pub accounts: u32,
     pub opening_cents: i64,

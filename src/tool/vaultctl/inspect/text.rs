@@ -11,6 +11,7 @@ use crate::base::vocab::Cents;
 use crate::service::bank::wire::{Opcode, Status};
 use crate::status::numbers::ratio;
 use crate::status::sample::{Journal, Summary, Worker};
+use crate::status::services::{ServiceAddress, ServiceCounts};
 use crate::tool::vaultctl::table::Table;
 
 /// Locks that are shown one by one; under load there may be thousands, each for a microsecond.
@@ -23,6 +24,7 @@ pub(super) fn text(report: &Report) -> Result<String, fmt::Error> {
     section(&mut out, "segments", &segments(&report.segments))?;
     section(&mut out, "lanes: the master pushes tickets, the worker takes them", &lanes(&report.lanes))?;
     section(&mut out, "workers", &workers(&report.workers))?;
+    section(&mut out, "connections by service", &services(&report.workers))?;
     section(&mut out, "traffic", &traffic(&report.workers))?;
     section(&mut out, "bounds: what was closed, waits, was refused or dropped", &bounds(&report.workers))?;
     if report.workers.iter().any(|worker| !worker.answers.iter().all(|&count| count == 0)) {
@@ -43,13 +45,13 @@ fn section(out: &mut String, title: &str, content: &dyn Display) -> fmt::Result 
 }
 
 fn summary(out: &mut String, report: &InstanceReport) -> fmt::Result {
-    let Summary { name, boot, address, http_address, accept_mode, data, uptime_ms, log_lines_dropped, .. } =
+    let Summary { name, boot, address, services, accept_mode, data, uptime_ms, log_lines_dropped, .. } =
         &report.summary;
     writeln!(out, "instance {name}, boot {boot}, up {} s", seconds(*uptime_ms))?;
     writeln!(out, "  master   {}", process(&report.master))?;
     writeln!(out, "  address  {address}, accept {accept_mode}")?;
-    if let Some(address) = http_address {
-        writeln!(out, "  http     {address}")?;
+    for ServiceAddress { name, address } in services.iter().filter(|service| service.address != *address) {
+        writeln!(out, "  {name:<8} {address}")?;
     }
     writeln!(out, "  data     {data}")?;
     writeln!(out, "  log      {log_lines_dropped} lines dropped")
@@ -120,6 +122,28 @@ fn workers(workers: &[Worker]) -> Table {
     table
 }
 
+fn services(workers: &[Worker]) -> Table {
+    let headings = ["worker", "<service", "open", "closing", "accepted", "closed", "refused", "evicted", "silent"];
+    let mut table = Table::new(headings);
+    for worker in workers {
+        for service in &worker.services {
+            let ServiceCounts { name, connections, accepted, closed, refused, evicted, silent, closing } = service;
+            table.row([
+                &worker.worker as &dyn Display,
+                name,
+                connections,
+                closing,
+                accepted,
+                closed,
+                refused,
+                evicted,
+                silent,
+            ]);
+        }
+    }
+    table
+}
+
 fn bounds(workers: &[Worker]) -> Table {
     let headings = [
         "worker",
@@ -136,13 +160,14 @@ fn bounds(workers: &[Worker]) -> Table {
     let mut table = Table::new(headings);
     for worker in workers {
         let bounds = &worker.bounds;
+        let of_all = |count: fn(&ServiceCounts) -> u64| worker.services.iter().map(count).sum::<u64>();
         table.row([
             &worker.worker as &dyn Display,
-            &(bounds.evicted.bank + bounds.evicted.web),
+            &of_all(|service| service.evicted),
             &bounds.closed_without_login,
             &bounds.closed_guessing,
             &bounds.closed_flooding,
-            &(bounds.silent.bank + bounds.silent.web),
+            &of_all(|service| service.silent),
             &(bounds.logins_waiting + bounds.lookups_waiting),
             &(bounds.logins_refused + bounds.lookups_refused),
             &bounds.streams_refused,

@@ -10,7 +10,7 @@ const REMEMBERED: usize = 600;
 /// Events that are remembered, should the terminal be so high.
 const LOGGED: usize = 100;
 
-/// What is to be shown: the last view, and what is remembered of those before.
+/// The last view, and what is remembered of those before.
 #[derive(Default)]
 pub(super) struct DisplayState {
     pub(super) view: Option<View>,

@@ -1,4 +1,4 @@
-//! What is to be shown, on a frame of any size.
+//! Drawing the view, on a frame of any size.
 
 use std::convert::Infallible;
 
@@ -17,7 +17,7 @@ use crate::status::View;
 use crate::status::activity::Operation;
 use crate::status::view::WorkerView;
 
-/// A terminal of so many columns has no room for all that is to be said of a worker.
+/// A terminal of so many columns has no room for all columns of a worker.
 const NARROW: u16 = 88;
 
 const SOFT: Style = Style::new().fg(Color::DarkGray);
@@ -25,7 +25,7 @@ const STRONG: Style = Style::new().add_modifier(Modifier::BOLD);
 const TITLE: Style = Style::new().fg(Color::Cyan).add_modifier(Modifier::BOLD);
 const ALERT: Style = Style::new().fg(Color::Red).add_modifier(Modifier::BOLD);
 
-/// Draws all of it for who can press a key.
+/// Draws all of it, in a terminal with a keyboard.
 pub(super) fn draw_live(frame: &mut Frame<'_>, shown: &DisplayState) {
     draw(frame, shown);
     let area = Rect { height: frame.area().height.min(1), ..frame.area() };

@@ -44,7 +44,7 @@ fn seconds(text: &str) -> Result<Duration, String> {
     if (0.1..=3600.0).contains(&seconds) { Ok(Duration::from_secs_f64(seconds)) } else { Err(refusal()) }
 }
 
-/// Shows a running instance until it ends or somebody has seen enough.
+/// Shows a running instance until it ends or a key ends the display.
 pub(super) fn run(top: &Top) -> Result<(), Failure> {
     let instance = running(&top.instance)?;
     if top.once {

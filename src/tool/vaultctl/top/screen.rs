@@ -23,10 +23,10 @@ use crate::tool::vaultctl::failure::{Failure, Unavailable};
 /// How long a view may take to be drawn when the process is told to end.
 const DRAWING: Duration = Duration::from_millis(500);
 
-/// Why there is nothing more to be shown.
+/// Why the display ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum End {
-    /// Somebody has seen enough.
+    /// By a key.
     Left,
     /// No process of the instance lives any more.
     InstanceEnded,
@@ -38,7 +38,7 @@ pub(super) fn watch(instance: &Instance, interval: Duration) -> Result<End, Fail
         let why = "the standard output is no terminal; `vaultctl top --once` shows one view as text";
         return Err(Failure::unavailable(Unavailable(why.to_owned())));
     }
-    // From here on a panic, too, gives the terminal back before it is told.
+    // From here on a panic, too, restores the terminal before its message is written.
     let terminal = ratatui::try_init().map_err(Failure::unavailable)?;
     show_cursor_on_panic();
     let terminal = Arc::new(Mutex::new(terminal));
@@ -118,7 +118,7 @@ fn turns(terminal: &Mutex<DefaultTerminal>, instance: &Instance, interval: Durat
                 return Ok(End::InstanceEnded);
             }
             shown.take(watcher.look(instance));
-            // Not a multiple of the interval from the start: who was stopped for an hour has nothing to catch up with.
+            // Not a multiple of the interval from the start: after a stop of an hour there is nothing to catch up with.
             next = Instant::now() + interval;
         }
     }
@@ -126,9 +126,9 @@ fn turns(terminal: &Mutex<DefaultTerminal>, instance: &Instance, interval: Durat
 
 /// Whether a process of the instance lives.
 fn lives(instance: &Instance) -> bool {
-    // Whoever cannot look has not seen it end.
-    stale::census(&instance.generation().instance)
-        .map_or(true, |census| census.living.iter().any(|living| living.generation == *instance.generation()))
+    // Where that cannot be found out, it counts as alive.
+    stale::scan(&instance.generation().instance)
+        .map_or(true, |scan| scan.living.iter().any(|living| living.generation == *instance.generation()))
 }
 
 /// Whether the key was pressed together with Control.
