@@ -35,10 +35,10 @@ pub fn print(text: &str) -> Result<Reader, StdoutError> {
     check_write(out.write_all(text.as_bytes()).and_then(|()| out.flush()))
 }
 
-/// As [`print`], with a line feed.
+/// As [`print()`], with a line feed.
 ///
 /// # Errors
-/// As [`print`].
+/// As [`print()`].
 pub fn print_line(text: &str) -> Result<Reader, StdoutError> {
     print(&format!("{text}\n"))
 }
@@ -46,7 +46,7 @@ pub fn print_line(text: &str) -> Result<Reader, StdoutError> {
 /// Sorts the result of a write to the standard output.
 ///
 /// # Errors
-/// As [`print`].
+/// As [`print()`].
 pub fn check_write(written: io::Result<()>) -> Result<Reader, StdoutError> {
     match written {
         Ok(()) => Ok(Reader::Present),
@@ -58,7 +58,7 @@ pub fn check_write(written: io::Result<()>) -> Result<Reader, StdoutError> {
 /// Closes the standard output at the end of a program: a file system may report a failed write only then (`close(2)`).
 ///
 /// # Errors
-/// As [`print`].
+/// As [`print()`].
 pub fn close_stdout() -> Result<(), StdoutError> {
     let mut out = io::stdout().lock();
     let closed = out.flush().and_then(|()| Ok(nix::unistd::close(out.as_fd().try_clone_to_owned()?)?));

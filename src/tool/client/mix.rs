@@ -13,7 +13,7 @@ use crate::service::bank::wire::Opcode;
 const CHOICES: [Opcode; 6] =
     [Opcode::Transfer, Opcode::Withdraw, Opcode::Deposit, Opcode::Balance, Opcode::Ping, Opcode::Totals];
 
-/// Weights of the operations, in the order of [`CHOICES`]; at least one is not zero.
+/// Weights of the operations, in the order of `CHOICES`; at least one is not zero.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Mix {
     weights: WeightedIndex<u32>,
