@@ -96,8 +96,8 @@ mod tests {
     #[test]
     fn what_happened_at_bounds_is_summed_up_over_all_workers() {
         let worker = |evicted, dropped| {
-            let mut worker = Worker::default();
-            worker.services = vec![ServiceCounts { evicted, ..ServiceCounts::default() }];
+            let services = vec![ServiceCounts { evicted, ..ServiceCounts::default() }];
+            let mut worker = Worker { services, ..Worker::default() };
             worker.bounds.log_dropped = dropped;
             worker
         };

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{ConfigError, Values, not_empty, number, range};
+use super::check::{not_empty, number};
+use super::{ConfigError, Values, range};
 
 /// The checked settings of the HTTP service.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,7 +63,7 @@ impl Http {
     /// Checks what `values` say of it.
     pub(super) fn resolve(values: &mut Values) -> Result<Http, ConfigError> {
         let default = Http::default();
-        let mebibytes = |value: Option<i64>, range: super::Range, default: u64| {
+        let mebibytes = |value: Option<i64>, range: range::Range, default: u64| {
             value.map_or(Ok(default), |value| range.check::<u64>(value).map(|mebibytes| mebibytes << 20))
         };
         Ok(Http {

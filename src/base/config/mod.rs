@@ -2,6 +2,7 @@
 //!
 //! This room knows nothing of sockets or processes: it turns text into values of which every one is usable.
 
+mod check;
 mod error;
 mod http;
 mod options;
@@ -15,6 +16,7 @@ use std::num::{NonZeroU32, NonZeroU64};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use check::{not_empty, number};
 pub use error::ConfigError;
 pub use http::Http;
 pub use options::{AcceptMode, Durability, Options, Values};
@@ -238,10 +240,6 @@ fn read_file(path: &Path) -> Result<Values, ConfigError> {
     toml::from_str(&text).map_err(|source| ConfigError::ParseFile { path: path.to_owned(), source })
 }
 
-fn number<T: TryFrom<i64>>(range: Range, value: Option<i64>, default: T) -> Result<T, ConfigError> {
-    value.map_or(Ok(default), |value| range.check(value))
-}
-
 fn seconds_unless_zero(seconds: i64) -> Result<Option<Duration>, ConfigError> {
     let seconds = range::IDLE_TIMEOUT.check(seconds)?;
     Ok((seconds != 0).then(|| Duration::from_secs(seconds)))
@@ -266,8 +264,4 @@ fn parse_instance(value: String) -> Result<String, ConfigError> {
     } else {
         Err(ConfigError::Instance { value })
     }
-}
-
-fn not_empty(name: &'static str, path: PathBuf) -> Result<PathBuf, ConfigError> {
-    if path.as_os_str().is_empty() { Err(ConfigError::EmptyPath { name }) } else { Ok(path) }
 }

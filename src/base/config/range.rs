@@ -1,6 +1,5 @@
 //! The bounds of every numeric setting, each beside the name by which people write it.
 
-use super::ConfigError;
 use crate::base::limits::{MAX_ACCOUNTS, MAX_CONNECTIONS, MAX_QUEUE_DEPTH, MAX_RECORDS_PER_SEGMENT, MAX_WORKERS};
 
 /// The whole numbers that a setting may take, both ends included.
@@ -66,21 +65,4 @@ pub use table::*;
 
 const fn range(name: &'static str, least: i64, most: i64, unit: &'static str) -> Range {
     Range { name, least, most, unit }
-}
-
-impl Range {
-    /// The value in the type that the program uses, if it is within the range (and within that type).
-    pub fn check<T: TryFrom<i64>>(self, value: i64) -> Result<T, ConfigError> {
-        let outside = || ConfigError::OutOfRange { range: self, value: value.to_string() };
-        if value < self.least || value > self.most {
-            return Err(outside());
-        }
-        T::try_from(value).map_err(|_| outside())
-    }
-
-    /// Reads a command-line word; what is not a whole number gets the same refusal as one out of range.
-    pub fn parse(self, text: &str) -> Result<i64, ConfigError> {
-        let number = text.parse().map_err(|_| ConfigError::OutOfRange { range: self, value: text.to_owned() })?;
-        self.check(number)
-    }
 }

@@ -184,11 +184,8 @@ impl World {
             }
             Action::CloseListeners => self.listening = false,
             Action::CheckNewProgram => {
-                assert!(!std::mem::replace(&mut self.asked, true), "it was asked already");
-                if failing.check {
-                    self.asked = false;
-                    return Some(Event::Checked(Err("it does not fit".to_owned())));
-                }
+                assert!(!std::mem::replace(&mut self.asked, !failing.check), "it was asked already");
+                return failing.check.then(|| Event::Checked(Err("it does not fit".to_owned())));
             }
             Action::AbandonCheck => self.asked = false,
             Action::Execute => {
