@@ -91,15 +91,15 @@ fn plural(count: u64, noun: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::status::bounds::Bounds;
     use crate::status::services::ServiceCounts;
 
     #[test]
     fn what_happened_at_bounds_is_summed_up_over_all_workers() {
         let worker = |evicted, dropped| {
-            let mut worker = Worker::default();
-            worker.services = vec![ServiceCounts { evicted, ..ServiceCounts::default() }];
-            worker.bounds.log_dropped = dropped;
-            worker
+            let services = vec![ServiceCounts { evicted, ..ServiceCounts::default() }];
+            let bounds = Bounds { log_dropped: dropped, ..Bounds::default() };
+            Worker { services, bounds, ..Worker::default() }
         };
         let told = |after: [Worker; 2]| of_bounds(&[worker(5, 0), worker(1, 2)], &after);
         assert_eq!(told([worker(5, 0), worker(1, 2)]), Vec::<String>::new());
