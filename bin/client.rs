@@ -1,4 +1,4 @@
-//! The door of the client: arguments in, exit code out.
+//! The client: parses its arguments, runs, and maps the outcome to an exit code.
 
 use std::process::ExitCode;
 
@@ -11,11 +11,11 @@ fn main() -> ExitCode {
     logging::end_on_panic();
     let options = match Options::from_command_line() {
         Ok(options) => options,
-        Err(error) => return output::explain("client", &error),
+        Err(error) => return output::print_usage("client", &error),
     };
     match run(&options) {
-        Outcome::Well => ExitCode::SUCCESS,
-        Outcome::Refused => ExitCode::from(1),
+        Outcome::Success => ExitCode::SUCCESS,
+        Outcome::Failed => ExitCode::from(1),
         Outcome::Unusable => ExitCode::from(2),
         Outcome::Interrupted(signal) => signals::die_of(signal),
     }

@@ -10,7 +10,7 @@ use bank_vault::tool::output;
 
 fn main() -> ExitCode {
     logging::begin();
-    let options: Options = match output::command_line("master") {
+    let options: Options = match output::parse_arguments("master") {
         Ok(options) => options,
         Err(code) => return code,
     };

@@ -8,5 +8,5 @@ use bank_vault::tool::{output, vaultctl};
 fn main() -> ExitCode {
     logging::end_on_panic();
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn")).format_timestamp(None).init();
-    output::command_line("vaultctl").map_or_else(|code| code, vaultctl::run)
+    output::parse_arguments("vaultctl").map_or_else(|code| code, vaultctl::run)
 }

@@ -107,7 +107,7 @@ impl Service for Daytime {
 
 fn main() -> ExitCode {
     logging::begin();
-    let options: Options = match output::command_line("daytime") {
+    let options: Options = match output::parse_arguments("daytime") {
         Ok(options) => options,
         Err(code) => return code,
     };

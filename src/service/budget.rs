@@ -1,7 +1,7 @@
-//! What may still be read of a peer whose bytes are thrown away.
+//! How much is still read from a peer whose bytes are discarded.
 
-/// Bytes and a time. A loop over what a peer sends, and nobody wants, takes one and ends when it is spent: a peer that sends faster
-/// than is read would else keep the loop for itself, and one that sends slowly would keep its place.
+/// Bytes and a time. Each loop that discards what a peer sends takes one and ends when it is spent. Without it, a peer that sends faster
+/// than the loop reads would occupy the loop, and one that sends slowly would occupy its slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Budget {
     bytes: usize,

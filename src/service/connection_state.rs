@@ -1,45 +1,45 @@
-//! What a worker remembers of every connection, whichever service it came for.
+//! What a worker remembers of every connection, whichever service it belongs to.
 
 use crate::base::limits::{LINGER_BYTES, LINGER_MILLISECONDS, READS_PER_TURN};
 use crate::service::budget::Budget;
 use crate::store::connection::{Connection, Received};
 
-/// How a connection is on its way out.
+/// Whether and how a connection is being closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Closing {
-    /// It is not.
+    /// It is open.
     No,
-    /// Once what is queued is sent.
+    /// It is closed once what is queued is sent.
     AfterSending,
-    /// All is sent and said; what the client still sends is thrown away until it closes too, as far as this budget goes. Closing
-    /// with unread bytes would make the kernel send a reset, which can overtake the last reply.
+    /// All is sent, and the client was sent a FIN. What it still sends is discarded until it closes too, within this budget. Closing with
+    /// unread bytes would make the kernel send a reset, which can overtake the last reply.
     Lingering(Budget),
 }
 
 /// Whether there is room for a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Admission {
-    /// There is.
+    /// There is room.
     Admitted,
-    /// All places are taken, and others have silent connections, of which one is closed by then or not.
+    /// All places are taken, but other workers have silent connections, which they may close.
     Awaited {
-        /// When it is known.
+        /// When the wait is over, nanoseconds of the monotonic clock.
         until_ns: u64,
     },
-    /// There is not.
+    /// There is no room.
     Denied,
 }
 
 /// What the event loop does with a session after its turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {
-    /// Wait for its socket, or for what it waits for else.
+    /// Wait until its socket is ready, or until the service schedules it.
     Wait,
-    /// Serve it again, after the others: it has more to do than one turn allows.
+    /// Serve it again after the others: it has more to do than one turn allows.
     Again,
     /// Close it.
     Close,
-    /// Close it: its client sends without end what nobody wants.
+    /// Close it and count it: its client keeps sending bytes that are only discarded.
     CloseFlooding,
 }
 
@@ -47,7 +47,7 @@ pub enum Next {
 pub struct ConnectionState {
     /// The socket and its rings.
     pub connection: Connection<'static>,
-    /// The slot's life that this is.
+    /// Which of the connections that the slot has had this is.
     pub generation: u32,
     /// Whether the socket may have bytes.
     pub readable: bool,
@@ -55,11 +55,11 @@ pub struct ConnectionState {
     pub hung_up: bool,
     /// Whether the end of the client's bytes was read.
     pub ended: bool,
-    /// Whether it stands in the list of those to be served on the next turn.
+    /// Whether it is in the queue of sessions to be served in the next turn.
     pub scheduled: bool,
-    /// On its way out?
+    /// Whether it is being closed.
     pub closing: Closing,
-    /// Whether it is counted among those that are closing.
+    /// Whether it is counted as closing in the worker's statistics.
     pub counted_closing: bool,
     /// Whether there is room for it.
     pub admission: Admission,

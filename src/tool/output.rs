@@ -1,7 +1,7 @@
-//! What a program gives to whoever called it: results on the standard output and in files, whole, or said not to be.
+//! The results of a program, on the standard output and in files: complete, or reported as incomplete.
 //!
 //! A program that cannot write its result has failed, whatever else it did: exit code 2 and a line on the standard error. A reader
-//! that has gone, as in `client history --all 12 | head`, is no failure: it has seen what it wanted.
+//! that closed the pipe, as in `client history --all 12 | head`, is no failure: it has read what it wanted.
 
 use std::fs::{self, File, Permissions};
 use std::io::{self, BufWriter, Write};
@@ -15,103 +15,110 @@ use clap::Parser;
 /// The standard output did not take a result.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot write the result to the standard output: {0}; what is there of it is not all")]
-pub struct Unwritten(#[from] io::Error);
+pub struct StdoutError(#[from] io::Error);
 
-/// Whether somebody may still read the standard output.
+/// Whether the standard output still has a reader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reader {
     /// As far as can be known.
-    Listens,
-    /// The pipe was closed on its other side: there is no point in writing more.
+    Present,
+    /// The other end of the pipe is closed: there is no point in writing more.
     Gone,
 }
 
-/// Writes text to the standard output and sends it off at once, for whoever reads a pipe line by line.
+/// Writes text to the standard output and flushes it, for programs that read the pipe line by line.
 ///
 /// # Errors
-/// [`Unwritten`], unless the reader has gone.
-pub fn say(text: &str) -> Result<Reader, Unwritten> {
+/// [`StdoutError`], unless the reader has gone.
+pub fn print(text: &str) -> Result<Reader, StdoutError> {
     let mut out = io::stdout().lock();
-    judge(out.write_all(text.as_bytes()).and_then(|()| out.flush()))
+    check_write(out.write_all(text.as_bytes()).and_then(|()| out.flush()))
 }
 
-/// What became of a write to the standard output.
+/// As [`print()`], with a line feed.
 ///
 /// # Errors
-/// As [`say`].
-pub fn judge(written: io::Result<()>) -> Result<Reader, Unwritten> {
+/// As [`print()`].
+pub fn print_line(text: &str) -> Result<Reader, StdoutError> {
+    print(&format!("{text}\n"))
+}
+
+/// Sorts the result of a write to the standard output.
+///
+/// # Errors
+/// As [`print()`].
+pub fn check_write(written: io::Result<()>) -> Result<Reader, StdoutError> {
     match written {
-        Ok(()) => Ok(Reader::Listens),
+        Ok(()) => Ok(Reader::Present),
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(Reader::Gone),
-        Err(error) => Err(Unwritten(error)),
+        Err(error) => Err(StdoutError(error)),
     }
 }
 
-/// Looks, at the end of a program, whether all that it wrote has arrived: a file system may tell only when a file is closed
-/// (`close(2)`).
+/// Closes the standard output at the end of a program: a file system may report a failed write only then (`close(2)`).
 ///
 /// # Errors
-/// As [`say`].
-pub fn finish() -> Result<(), Unwritten> {
+/// As [`print()`].
+pub fn close_stdout() -> Result<(), StdoutError> {
     let mut out = io::stdout().lock();
     let closed = out.flush().and_then(|()| Ok(nix::unistd::close(out.as_fd().try_clone_to_owned()?)?));
-    judge(closed).map(drop)
+    check_write(closed).map(drop)
 }
 
-/// Says on the standard error what went wrong. `eprintln!` would end the program if nobody can be told.
-pub fn complain(program: &str, what: &str) {
+/// Writes an error to the standard error. `eprintln!` would panic where that fails.
+pub fn print_error(program: &str, what: &str) {
     let _ = io::stderr().write_all(format!("{program}: {what}\n").as_bytes());
 }
 
 /// Reads the command line.
 ///
 /// # Errors
-/// The exit code with which the program is to end, help and version shown, or the mistake.
-pub fn command_line<P: Parser>(program: &str) -> Result<P, ExitCode> {
-    P::try_parse().map_err(|error| explain(program, &error))
+/// The exit code to end with, after help, version or the mistake was shown.
+pub fn parse_arguments<P: Parser>(program: &str) -> Result<P, ExitCode> {
+    P::try_parse().map_err(|error| print_usage(program, &error))
 }
 
-/// Shows help, version or a mistake in the command line, and gives the exit code.
-pub fn explain(program: &str, error: &clap::Error) -> ExitCode {
+/// Shows help, version or a mistake in the command line; returns the exit code.
+pub fn print_usage(program: &str, error: &clap::Error) -> ExitCode {
     let printed = error.print();
     if error.use_stderr() {
         return ExitCode::from(2);
     }
-    match judge(printed).and_then(|_| finish()) {
+    match check_write(printed).and_then(|_| close_stdout()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(unwritten) => {
-            complain(program, &unwritten.to_string());
+            print_error(program, &unwritten.to_string());
             ExitCode::from(2)
         }
     }
 }
 
-/// A file that will hold a result, whole: until it does, what stood there before stays.
+/// A file for a result. It is replaced as a whole: the old contents stay until the new ones are complete.
 #[derive(Debug)]
-pub struct ResultFile {
+pub struct OutputFile {
     path: PathBuf,
     target: Target,
 }
 
 #[derive(Debug)]
 enum Target {
-    /// The result is written beside `file`, with these permissions, and renamed.
+    /// The result is written to a temporary file beside `file`, with these permissions, and renamed.
     Replaced { file: PathBuf, permissions: Option<Permissions> },
-    /// No regular file: a pipe, a terminal, `/dev/stdout`. It is written to as it is.
+    /// No regular file, but a pipe, a terminal, `/dev/stdout`: written to directly.
     Open(File),
 }
 
-impl ResultFile {
-    /// Makes sure that the file can be written, before hours of work are spent on what is to stand in it.
+impl OutputFile {
+    /// Checks that the file can be written, before hours of work are spent on its contents.
     ///
     /// # Errors
-    /// It cannot.
-    pub fn plan(path: &Path) -> io::Result<ResultFile> {
+    /// It cannot be written.
+    pub fn prepare(path: &Path) -> io::Result<OutputFile> {
         let target = match fs::metadata(path) {
             Ok(there) if there.is_file() => {
-                // Replacing needs no right to write the file itself; who took that away meant it.
+                // A rename needs no permission to write the file itself; a missing one is respected all the same.
                 File::options().write(true).open(path)?;
-                // Where the path is a link, what it names is replaced.
+                // Where the path is a symbolic link, its target is replaced.
                 Target::Replaced { file: fs::canonicalize(path)?, permissions: Some(there.permissions()) }
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound && fs::symlink_metadata(path).is_err() => {
@@ -121,10 +128,10 @@ impl ResultFile {
             _ => Target::Open(File::options().write(true).create(true).truncate(true).open(path)?),
         };
         if let Target::Replaced { file, permissions } = &target {
-            let beside = beside(file);
-            make(&beside, permissions.as_ref()).map(drop).and_then(|()| fs::remove_file(&beside))?;
+            let temporary = temporary_beside(file);
+            create(&temporary, permissions.as_ref()).map(drop).and_then(|()| fs::remove_file(&temporary))?;
         }
-        Ok(ResultFile { path: path.to_owned(), target })
+        Ok(OutputFile { path: path.to_owned(), target })
     }
 
     /// The path as it was given.
@@ -133,11 +140,11 @@ impl ResultFile {
         &self.path
     }
 
-    /// Writes the result; on disk when this returns.
+    /// Writes the result; it is on disk when this returns.
     ///
     /// # Errors
-    /// Something could not be written; what stood there before is still there then.
-    pub fn fill(self, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
+    /// Something could not be written; the old contents are still there then.
+    pub fn write(self, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
         let buffered = |file: &File| {
             let mut out = BufWriter::new(file);
             write(&mut out).and_then(|()| out.flush())
@@ -146,31 +153,31 @@ impl ResultFile {
             Target::Open(file) => return buffered(&file),
             Target::Replaced { file, permissions } => (file, permissions),
         };
-        let beside = beside(&file);
-        let next = make(&beside, permissions.as_ref())?;
-        let replaced = buffered(&next).and_then(|()| next.sync_all()).and_then(|()| fs::rename(&beside, &file));
+        let temporary = temporary_beside(&file);
+        let next = create(&temporary, permissions.as_ref())?;
+        let replaced = buffered(&next).and_then(|()| next.sync_all()).and_then(|()| fs::rename(&temporary, &file));
         if replaced.is_err() {
-            // The first error is the one to tell.
-            let _ = fs::remove_file(&beside);
+            // The first error is the one to report.
+            let _ = fs::remove_file(&temporary);
         }
         replaced
     }
 }
 
 /// A name in the same folder that no other process uses, so that a rename can replace the file.
-fn beside(file: &Path) -> PathBuf {
+fn temporary_beside(file: &Path) -> PathBuf {
     let name = file.file_name().unwrap_or_default().to_string_lossy();
     file.with_file_name(format!(".{name}.{}.tmp", std::process::id()))
 }
 
-fn make(path: &Path, permissions: Option<&Permissions>) -> io::Result<File> {
+fn create(path: &Path, permissions: Option<&Permissions>) -> io::Result<File> {
     let file = match File::options().write(true).create_new(true).open(path) {
-        // A process of this number left it that was killed.
+        // A killed process with the same id left it.
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             fs::remove_file(path)?;
             File::options().write(true).create_new(true).open(path)?
         }
-        made => made?,
+        created => created?,
     };
     if let Some(permissions) = permissions {
         file.set_permissions(Permissions::from_mode(permissions.mode()))?;
@@ -190,17 +197,17 @@ mod tests {
     fn a_result_comes_whole_or_not_at_all() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("report");
-        let plan = || ResultFile::plan(&path).unwrap();
-        plan();
-        assert!(names(folder.path()).is_empty(), "a plan leaves nothing");
-        plan().fill(|out| out.write_all(b"one")).unwrap();
+        let prepare = || OutputFile::prepare(&path).unwrap();
+        prepare();
+        assert!(names(folder.path()).is_empty(), "checking leaves nothing behind");
+        prepare().write(|out| out.write_all(b"one")).unwrap();
         fs::set_permissions(&path, Permissions::from_mode(0o640)).unwrap();
-        let failed = plan().fill(|out| {
+        let failed = prepare().write(|out| {
             out.write_all(&[b'x'; 100_000])?;
             Err(io::ErrorKind::StorageFull.into())
         });
         assert!(failed.is_err() && fs::read(&path).unwrap() == b"one");
-        plan().fill(|out| out.write_all(b"two")).unwrap();
+        prepare().write(|out| out.write_all(b"two")).unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"two");
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o640, "who may read it stays");
         assert_eq!(names(folder.path()), ["report"]);
@@ -212,13 +219,13 @@ mod tests {
         let (file, link) = (folder.path().join("file"), folder.path().join("link"));
         std::os::unix::fs::symlink(&file, &link).unwrap();
         for text in ["dangling", "there"] {
-            ResultFile::plan(&link).unwrap().fill(|out| out.write_all(text.as_bytes())).unwrap();
+            OutputFile::prepare(&link).unwrap().write(|out| out.write_all(text.as_bytes())).unwrap();
             assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
             assert_eq!(fs::read_to_string(&file).unwrap(), text);
         }
-        ResultFile::plan(Path::new("/dev/null")).unwrap().fill(|out| out.write_all(b"gone")).unwrap();
-        assert!(ResultFile::plan(Path::new("/dev/full")).unwrap().fill(|out| out.write_all(b"lost")).is_err());
-        assert!(ResultFile::plan(folder.path()).is_err(), "a folder");
-        assert!(ResultFile::plan(Path::new("/nowhere/report")).is_err());
+        OutputFile::prepare(Path::new("/dev/null")).unwrap().write(|out| out.write_all(b"gone")).unwrap();
+        assert!(OutputFile::prepare(Path::new("/dev/full")).unwrap().write(|out| out.write_all(b"lost")).is_err());
+        assert!(OutputFile::prepare(folder.path()).is_err(), "a folder");
+        assert!(OutputFile::prepare(Path::new("/nowhere/report")).is_err());
     }
 }

@@ -1,8 +1,8 @@
-//! What a tool does when it is told to end or to stop: first what must not be left undone, then what the signal does by itself.
+//! How a tool reacts to signals that end or stop it: it cleans up first, then the signal takes its default action.
 //!
-//! The signals are blocked in every thread and read from a descriptor by one (`signalfd(2)`), so that what is done is ordinary code
-//! and not a handler. Afterwards the process dies *of the signal*: a shell then ends the script that called it, which an exit
-//! code alone does not bring about.
+//! The signals are blocked in every thread, and one thread reads them from a descriptor (`signalfd(2)`), so that the reaction is
+//! ordinary code and not a handler. Afterwards the process dies *of the signal*: a shell then ends the script that called the tool,
+//! which it does not do for an exit code.
 
 use std::fs;
 use std::io;
@@ -16,7 +16,7 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 use crate::ipc::process::reset_signal;
 
-/// The signals that ask a process to end and that it can do something about.
+/// The signals that ask a process to end and that it can block.
 pub const ENDING: [Signal; 7] = [
     Signal::SIGHUP,
     Signal::SIGINT,
@@ -27,20 +27,20 @@ pub const ENDING: [Signal; 7] = [
     Signal::SIGALRM,
 ];
 
-/// Signals that are read instead of being obeyed at once.
+/// Signals that are read instead of taking their default action.
 pub struct Signals {
     fd: SignalFd,
-    /// Its end counts as SIGHUP.
+    /// Its hang-up counts as SIGHUP.
     terminal: Option<OwnedFd>,
 }
 
 impl Signals {
-    /// Reads these signals from now on, but for those that the caller of the program had it ignore, as `nohup` does. The process
-    /// must have one thread: those that come later take its mask.
+    /// Blocks these signals and opens a descriptor to read them. Those that the caller of the program set to be ignored, as `nohup`
+    /// does, stay ignored. The process must have one thread: later ones inherit its mask.
     ///
     /// # Errors
-    /// What `pthread_sigmask(3)` or `signalfd(2)` gives.
-    pub fn take(signals: &[Signal]) -> io::Result<Signals> {
+    /// The error of `pthread_sigmask(3)` or `signalfd(2)`.
+    pub fn block(signals: &[Signal]) -> io::Result<Signals> {
         let ignored = ignored();
         let is_ignored = |signal: Signal| ignored >> (signal as i32 - 1) & 1 == 1;
         let set: SigSet = signals.iter().copied().filter(|signal| !is_ignored(*signal)).collect();
@@ -49,17 +49,17 @@ impl Signals {
         Ok(Signals { fd, terminal: None })
     }
 
-    /// Waits for the next one.
+    /// Waits for the next signal.
     ///
     /// # Errors
-    /// What `poll(2)` or reading gives.
+    /// The error of `poll(2)` or of reading.
     pub fn wait(&mut self) -> io::Result<Signal> {
         loop {
             if let Some(signal) = self.pending()? {
                 return Ok(signal);
             }
             let mut fds = vec![PollFd::new(self.fd.as_fd(), PollFlags::POLLIN)];
-            // Asked for nothing, it is ready when the terminal is gone (`poll(2)`, POLLHUP).
+            // With no event asked for, it becomes ready when the terminal hangs up (`poll(2)`, POLLHUP).
             fds.extend(self.terminal.as_ref().map(|terminal| PollFd::new(terminal.as_fd(), PollFlags::empty())));
             match poll(&mut fds, PollTimeout::NONE) {
                 Ok(_) | Err(Errno::EINTR) => {}
@@ -72,27 +72,27 @@ impl Signals {
         }
     }
 
-    /// The next one, if one is there.
+    /// The next signal, if one is pending.
     fn pending(&mut self) -> io::Result<Option<Signal>> {
         let number = self.fd.read_signal()?.and_then(|info| i32::try_from(info.ssi_signo).ok());
         Ok(number.and_then(|number| Signal::try_from(number).ok()))
     }
 }
 
-/// Ends the process by a signal, as if it had not been taken.
+/// Ends the process by a signal, as if it had not been blocked.
 pub fn die_of(signal: Signal) -> ! {
-    obey(signal);
-    // Not reached: each of these signals ends a process that does nothing about it.
+    take_default_action(signal);
+    // Not reached: the default action of each of these signals is to end the process.
     std::process::exit(128 + signal as i32)
 }
 
-/// Has the signal do to the process what it does by itself.
-fn obey(signal: Signal) {
+/// Lets a signal take its default action.
+fn take_default_action(signal: Signal) {
     // A library may have a handler for it, such as a line editor for SIGINT.
     reset_signal(signal);
     let set = SigSet::from(signal);
     let raised = set.thread_unblock().and_then(|()| raise(signal)).and_then(|()| set.thread_block());
-    // It fails on signals that do not exist.
+    // It fails only for signals that do not exist.
     debug_assert_eq!(raised, Ok(()));
 }
 
@@ -100,19 +100,19 @@ fn obey(signal: Signal) {
 /// called before. It gives the terminal back, calls what it is given, and, if that returns, takes the terminal again.
 ///
 /// # Errors
-/// As [`Signals::take`], or there is no room for a thread.
+/// As [`Signals::block`], or there is no room for a thread.
 pub fn guard_terminal(
     terminal: Option<OwnedFd>,
     mut aside: impl FnMut(&mut dyn FnMut()) + Send + 'static,
 ) -> io::Result<()> {
-    let mut signals = Signals::take(&[ENDING.as_slice(), &[Signal::SIGTSTP]].concat())?;
+    let mut signals = Signals::block(&[ENDING.as_slice(), &[Signal::SIGTSTP]].concat())?;
     signals.terminal = terminal;
     let watch = move || {
         while let Ok(signal) = signals.wait() {
             aside(&mut || match signal {
                 Signal::SIGTSTP => {
-                    obey(signal);
-                    // A shell that ends a stopped job lets it go on for that; the terminal is not this process' own then.
+                    take_default_action(signal);
+                    // A shell that ends a stopped job continues it first; the terminal is not this process' own then.
                     if let Ok(Some(end)) = signals.pending() {
                         die_of(end);
                     }

@@ -36,7 +36,7 @@ fn value<'t>(text: &'t str, key: &str) -> &'t str {
 const MIX: &str = "--mix transfer=10,withdraw=20,deposit=30,balance=30,ping=5,totals=5";
 
 #[test]
-fn every_way_of_driving_ends_with_books_that_agree() {
+fn every_driver_ends_with_balances_that_agree() {
     for (load, total) in [
         ("--threads 8 --ops 300", 2400),
         ("--threads 3 --ops 2000 --pipeline 64 --skew zipf:0.99", 6000),
@@ -127,13 +127,46 @@ fn churn_makes_a_connection_for_every_ping() {
 }
 
 #[test]
+fn a_latency_counts_from_the_scheduled_time() {
+    // One reply never comes; what becomes due until the timeout has to wait.
+    let server = ModelServer::start(100, 100_000, Defect::SwallowAck);
+    let text = well(&server, "--rate 500 --connections 1 --loops 1 --mix deposit=1 --duration 1s --timeout 300ms");
+    let latency = text.lines().find(|line| line.starts_with("latency_ms: ")).unwrap_or_default();
+    // About 150 of 500 operations: seen from their sending, all but one of them would be fast.
+    assert!(value(latency, "p95").parse::<f64>().unwrap() > 100.0, "{text}");
+}
+
+#[test]
 fn a_seed_repeats_its_choices() {
-    let counts = || {
-        let server = ModelServer::start(100, 0, Defect::None);
-        let text = well(&server, "--threads 1 --ops 500 --seed 42");
-        value(&text, "ok").to_owned()
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    let choices = |seed: u32| {
+        let (server, path) = (ModelServer::start(100, 0, Defect::None), folder.path().join("acks"));
+        let load = "--threads 3 --ops 200 --skew zipf:0.5 --no-keys";
+        well(&server, &format!("{load} --seed {seed} --ack-log {}", path.display()));
+        let log = std::fs::read_to_string(&path).expect("the client wrote the file");
+        // Connection, operation, accounts, amount.
+        let choice = |line: &str| [0, 4, 5, 6, 7].map(|at| line.split(' ').nth(at).unwrap_or_default().to_owned());
+        let mut choices: Vec<_> = log.lines().skip(1).map(choice).collect();
+        // The order between threads is not the seed's.
+        choices.sort_by_key(|choice| choice[0].clone());
+        choices
     };
-    assert_eq!(counts(), counts());
+    let (first, other) = (choices(42), choices(43));
+    assert_eq!(first, choices(42));
+    assert_ne!(first, other);
+    let of =
+        |thread: &str| -> Vec<_> { first.iter().filter(|it| it[0] == thread).map(|it| it[1..].to_vec()).collect() };
+    assert_ne!(of("0"), of("1"), "each thread has its own sequence");
+}
+
+/// The keys of a JSON value, those of its parts included.
+fn keys(value: &serde_json::Value) -> Vec<String> {
+    let of_parts = match value {
+        serde_json::Value::Object(object) => object.values().flat_map(keys).collect(),
+        serde_json::Value::Array(array) => array.iter().flat_map(keys).collect(),
+        _ => Vec::new(),
+    };
+    value.as_object().into_iter().flat_map(|object| object.keys().cloned()).chain(of_parts).collect()
 }
 
 #[test]
@@ -149,7 +182,7 @@ fn files_are_written_as_documented() {
     assert_eq!(result["verify"]["agrees"], true);
     assert_eq!(result["plan"]["connections"], 2);
     let document = include_str!("../../docs/CLIENT.md");
-    for key in result.as_object().expect("an object").keys() {
+    for key in keys(&result) {
         assert!(document.contains(&format!("`{key}`")), "docs/CLIENT.md lacks {key}");
     }
     let log = read(&hdr);
@@ -304,7 +337,7 @@ fn what_the_server_has_no_room_for_is_sent_again() {
         assert_eq!((value(&text, "ok"), value(&text, "reconnects")), ("2000", "0"), "{drive}: {text}");
         assert!(value(&text, "retries").parse::<u64>().unwrap() > 100, "{drive}: {text}");
     }
-    // Without books it is an answer like any other.
+    // Without --verify it is a reply like any other.
     let server = ModelServer::start(50, 100_000_000, Defect::NoRoom);
     let text = well(&server, "--threads 2 --ops 1000 --mix deposit=1");
     assert!(text.contains("ERR_BUSY") && value(&text, "retries") == "0", "{text}");

@@ -1,4 +1,4 @@
-//! Ctrl-C in a load run, and its like: the run ends as its `--duration` would, and gives out what it found.
+//! Ctrl-C in a load run, and the like: the run ends as its `--duration` would, and reports what it found.
 
 use crate::server;
 
@@ -12,7 +12,7 @@ use serde_json::Value;
 use server::{Server, await_that, send};
 use tempfile::TempDir;
 
-/// Longer than the client waits for answers after an interruption, and much shorter than its other patience.
+/// Longer than the client waits for replies after an interruption, and much shorter than its timeouts.
 const SOON: Duration = Duration::from_secs(8);
 
 /// A load run under way, its files in a folder of its own.
@@ -22,7 +22,7 @@ struct Run {
     has_log: bool,
 }
 
-/// What is left of it.
+/// What it left.
 struct Left {
     status: ExitStatus,
     said: String,
@@ -151,7 +151,7 @@ fn an_interrupted_run_tells_what_it_found_whichever_way_it_drives() {
 }
 
 #[test]
-fn what_the_plan_asked_for_and_was_not_sent_is_told() {
+fn operations_of_the_plan_that_were_not_sent_are_reported() {
     for args in ["--threads 2 --ops 1000000", "--connections 2 --ops 1000000", "--rate 900 --threads 2 --ops 1000000"] {
         let server = small_server();
         let left = Run::start(&server, args).begin(&server).interrupt(Signal::SIGINT);
@@ -161,7 +161,7 @@ fn what_the_plan_asked_for_and_was_not_sent_is_told() {
 }
 
 #[test]
-fn a_server_that_hangs_or_is_gone_keeps_no_result_back() {
+fn a_server_that_hangs_or_is_gone_does_not_prevent_the_result() {
     for args in ["--threads 2 --duration 60s --verify", "--connections 3 --duration 60s --verify"] {
         for gone in [false, true] {
             let mut server = small_server();
@@ -190,16 +190,16 @@ fn a_second_signal_ends_the_program_at_once() {
     stop_all(&server);
     let began = Instant::now();
     run.signal(Signal::SIGINT);
-    // Another one, as two of the same that nobody has read yet are one.
+    // A different one: two pending signals of the same number are merged into one.
     run.signal(Signal::SIGTERM);
     let left = run.wait();
     assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
     assert!(left.status.signal().is_some() && left.said.is_empty() && left.report.is_none(), "{}", left.said);
-    assert!(left.acks.ends_with('\n'), "what was answered stands in the log");
+    assert!(left.acks.ends_with('\n'), "the log has what was answered");
 }
 
 #[test]
-fn before_the_run_there_is_nothing_to_tell() {
+fn before_the_run_there_is_nothing_to_report() {
     let server = small_server();
     stop_all(&server);
     let run = Run::start(&server, "--threads 2 --duration 60s");
@@ -213,7 +213,7 @@ fn before_the_run_there_is_nothing_to_tell() {
 }
 
 #[test]
-fn a_signal_that_the_caller_has_it_ignore_is_ignored() {
+fn a_signal_that_the_caller_ignores_stays_ignored() {
     let server = small_server();
     let mut shell = Command::new("sh");
     shell.args(["-c", "trap '' HUP; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_client")]);
@@ -227,7 +227,7 @@ fn a_signal_that_the_caller_has_it_ignore_is_ignored() {
 fn a_check_that_failed_counts_more_than_the_interruption() {
     let server = small_server();
     let run = Run::start(&server, "--threads 2 --duration 60s --verify").begin(&server);
-    // Somebody else's money.
+    // An operation that the run does not know of.
     let other = Command::new(env!("CARGO_BIN_EXE_client"))
         .args(["deposit", "1", "77", "--port", &server.address.port().to_string()])
         .stdout(Stdio::null())

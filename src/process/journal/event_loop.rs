@@ -168,7 +168,8 @@ impl JournalProcess {
             }
             // TURN-OR-GROUP: the fence is the sequencer's.
             self.sequencer.wake_at(self.next());
-            let in_turn = self.instance.workers().iter().take_while(|row| row.life.lives() > 0).any(WorkerRow::is_in_turn);
+            let in_turn =
+                self.instance.workers().iter().take_while(|row| row.life.lives() > 0).any(WorkerRow::is_in_turn);
             if in_turn {
                 self.poll(left)?;
             }

@@ -1,4 +1,4 @@
-//! A blocking connection: connect, log in, ask one thing or many.
+//! A blocking connection: connect, log in, send one request or many.
 
 use std::io::{self, Write};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
@@ -8,19 +8,19 @@ use std::time::Duration;
 use crate::base::vocab::{AccountId, Lsn, SessionId};
 use crate::service::bank::wire::{Flags, Header, Opcode, Request, Response, Statement, XorKey};
 use crate::tool::client::error::{ClientError, ProtocolError};
-use crate::tool::client::inbox::Inbox;
 use crate::tool::client::interrupt;
 use crate::tool::client::keys::Key;
 use crate::tool::client::options::Target;
+use crate::tool::client::receive_buffer::ReceiveBuffer;
 
-/// The least time that each of many logins may take: a server hashes passwords slowly, on purpose, and a hundred at a time.
-const LOGIN_PATIENCE: Duration = Duration::from_secs(60);
-/// The longest that a read waits before it looks whether the user still wants it to.
-const SLICE: Duration = Duration::from_millis(100);
-/// Requests under way in [`Connection::call_all`]; their replies fit the kernel's buffers many times.
+/// The least timeout of each of many logins: a server hashes passwords slowly, on purpose, and a hundred may come at a time.
+const MANY_LOGINS_TIMEOUT: Duration = Duration::from_secs(60);
+/// How often a waiting read checks whether the run was interrupted.
+const CHECK_INTERVAL: Duration = Duration::from_millis(100);
+/// Requests in flight in [`Connection::call_all`]; their replies fit the kernel's buffers many times.
 const WINDOW: usize = 256;
 
-/// A server's address, and what a connection to it needs.
+/// A server's address, and the parameters of connections to it.
 #[derive(Clone, Debug)]
 pub struct Server {
     /// Where it listens.
@@ -31,22 +31,22 @@ pub struct Server {
     pub pass: String,
     /// Whether bodies are XORed.
     pub xor: bool,
-    /// How long a connection that owes a reply may be silent.
+    /// How long a connection with a request in flight may be silent.
     pub timeout: Duration,
     /// How long its LOGIN may take.
-    pub login_patience: Duration,
-    /// How long to try again what failed and may fare better.
+    pub login_timeout: Duration,
+    /// How long to retry after a transient error.
     pub retry_for: Duration,
     /// Whether money operations carry an idempotency key.
     pub keyed: bool,
 }
 
 impl Server {
-    /// Finds the server's address.
+    /// Resolves the server's address.
     ///
     /// # Errors
     /// [`ClientError::Resolve`] when the host name has none.
-    pub fn find(target: &Target) -> Result<Server, ClientError> {
+    pub fn resolve(target: &Target) -> Result<Server, ClientError> {
         let failed = |source| ClientError::Resolve { host: target.host.clone(), source };
         let mut addresses = (target.host.as_str(), target.port).to_socket_addrs().map_err(failed)?;
         let none = || io::Error::new(io::ErrorKind::NotFound, "it has no address");
@@ -57,16 +57,16 @@ impl Server {
             pass: target.pass.clone(),
             xor: target.xor,
             timeout,
-            login_patience: timeout.max(LOGIN_PATIENCE),
+            login_timeout: timeout.max(MANY_LOGINS_TIMEOUT),
             retry_for: target.retry_for,
             keyed: !target.no_keys,
         })
     }
 
-    /// The same server for one connection alone, whose login waits for no others.
+    /// The same for a single connection, whose login waits for no others.
     #[must_use]
-    pub fn for_one(self) -> Server {
-        Server { login_patience: self.timeout, ..self }
+    pub fn for_one_connection(self) -> Server {
+        Server { login_timeout: self.timeout, ..self }
     }
 
     /// The request that logs in.
@@ -81,7 +81,7 @@ impl Server {
         self.xor.then(|| XorKey::derive(self.user.as_bytes(), session))
     }
 
-    /// Connects, without logging in. Writes give up after [`Server::timeout`], reads are for [`read_patiently`].
+    /// Connects, without logging in. Writes fail after [`Server::timeout`], reads are for [`read_with_timeout`].
     ///
     /// # Errors
     /// [`ClientError::Connect`].
@@ -89,7 +89,7 @@ impl Server {
         let prepare = || {
             let stream = TcpStream::connect_timeout(&self.address, self.timeout)?;
             stream.set_nodelay(true)?;
-            stream.set_read_timeout(Some(slice(self.timeout)))?;
+            stream.set_read_timeout(Some(socket_timeout(self.timeout)))?;
             stream.set_write_timeout(Some(self.timeout))?;
             Ok(stream)
         };
@@ -97,28 +97,32 @@ impl Server {
     }
 }
 
-/// What a socket's own read timeout is set to for [`read_patiently`].
+/// The read timeout that a socket needs for [`read_with_timeout`].
 #[must_use]
-pub fn slice(patience: Duration) -> Duration {
-    patience.min(SLICE)
+pub fn socket_timeout(timeout: Duration) -> Duration {
+    timeout.min(CHECK_INTERVAL)
 }
 
-/// Reads once from a socket whose read timeout is the `slice` of `patience`, and waits as long as that, or until a run was
-/// interrupted and its answers were waited for.
+/// Reads once from a socket whose own read timeout is [`socket_timeout`]. Waits until `timeout`, or until the grace after an
+/// interruption is over.
 ///
 /// # Errors
-/// As [`Inbox::read_from`]; `Interrupted` after an interruption.
+/// As [`ReceiveBuffer::read_from`]; `Interrupted` after an interruption.
 #[inline]
-pub fn read_patiently(inbox: &mut Inbox, stream: &mut TcpStream, patience: Duration) -> io::Result<(usize, bool)> {
+pub fn read_with_timeout(
+    buffer: &mut ReceiveBuffer,
+    stream: &mut TcpStream,
+    timeout: Duration,
+) -> io::Result<(usize, bool)> {
     let mut waited = Duration::ZERO;
     loop {
-        match inbox.read_from(stream) {
+        match buffer.read_from(stream) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                if interrupt::is_over() {
+                if interrupt::grace_is_over() {
                     return Err(io::ErrorKind::Interrupted.into());
                 }
-                waited += slice(patience);
-                if waited >= patience {
+                waited += socket_timeout(timeout);
+                if waited >= timeout {
                     return Err(error);
                 }
             }
@@ -127,12 +131,12 @@ pub fn read_patiently(inbox: &mut Inbox, stream: &mut TcpStream, patience: Durat
     }
 }
 
-/// Judges the reply that came where the reply to `opcode` with `seq` was due.
+/// Checks a reply: the one to `opcode` with `seq` is due.
 ///
 /// # Errors
-/// [`ClientError::Refused`], or [`ClientError::TurnedAway`] where the server speaks to the connection as such, or a
-/// break of the protocol.
-pub fn judge(opcode: Opcode, seq: u32, header: &Header, response: Response) -> Result<Response, ClientError> {
+/// [`ClientError::Refused`]; [`ClientError::TurnedAway`] where the server refuses the connection itself; or a break of the
+/// protocol.
+pub fn check_reply(opcode: Opcode, seq: u32, header: &Header, response: Response) -> Result<Response, ClientError> {
     match response {
         Response::Error { opcode: 0, status } if header.seq == 0 => Err(ClientError::TurnedAway(status)),
         _ if header.seq != seq || header.opcode != opcode.code() => {
@@ -148,7 +152,7 @@ pub fn judge(opcode: Opcode, seq: u32, header: &Header, response: Response) -> R
 #[derive(Debug)]
 pub struct Connection {
     stream: TcpStream,
-    inbox: Inbox,
+    received: ReceiveBuffer,
     out: Vec<u8>,
     /// The last sequence number used.
     seq: u32,
@@ -164,25 +168,25 @@ impl Connection {
     pub fn open(server: &Server) -> Result<Connection, ClientError> {
         let mut connection = Connection {
             stream: server.connect()?,
-            inbox: Inbox::for_replies(WINDOW),
+            received: ReceiveBuffer::for_replies(WINDOW),
             out: Vec::new(),
             seq: 0,
             xor: None,
-            timeout: server.login_patience,
+            timeout: server.login_timeout,
         };
-        connection.wait_at_most(server.login_patience)?;
+        connection.set_timeout(server.login_timeout)?;
         let Response::Login { session } = connection.call(&server.login())? else {
             unreachable!("the reply's opcode was compared with LOGIN's");
         };
-        connection.wait_at_most(server.timeout)?;
+        connection.set_timeout(server.timeout)?;
         connection.xor = server.xor_key(session);
         if let Some(xor) = connection.xor {
-            connection.inbox.set_xor(xor);
+            connection.received.set_xor(xor);
         }
         Ok(connection)
     }
 
-    /// The socket and the key, for a driver with buffers of its own; nothing is under way.
+    /// The socket and the key, for a driver with its own buffers; no request is in flight.
     #[must_use]
     pub fn into_parts(self) -> (TcpStream, Option<XorKey>) {
         (self.stream, self.xor)
@@ -201,31 +205,31 @@ impl Connection {
     /// # Errors
     /// As [`Connection::call`].
     pub fn call_keyed(&mut self, request: &Request<'_>, key: Option<&Key>) -> Result<Response, ClientError> {
-        self.post(request, key);
-        self.send()?;
-        self.take(request.opcode(), self.seq)
+        self.encode(request, key);
+        self.flush()?;
+        self.receive(request.opcode(), self.seq)
     }
 
-    /// Asks for a page of a statement: at most `limit` entries before `before` (0: the newest).
+    /// Requests a page of a statement: at most `limit` entries before `before` (0: the newest).
     ///
     /// # Errors
     /// [`ClientError`]; a refusal is one, too.
     pub fn statement(&mut self, account: AccountId, before: Lsn, limit: u16) -> Result<Statement, ClientError> {
-        self.post(&Request::History { account, before, limit }, None);
-        self.send()?;
-        let (header, body) = self.await_frame()?;
-        let body = self.inbox.body(body);
+        self.encode(&Request::History { account, before, limit }, None);
+        self.flush()?;
+        let (header, body) = self.receive_frame()?;
+        let body = self.received.body(body);
         let is_page =
             !header.flags.contains(Flags::ERROR) && (header.opcode, header.seq) == (Opcode::History.code(), self.seq);
         if is_page {
             return Ok(Statement::decode(body).map_err(ProtocolError::from)?);
         }
         let response = Response::decode(&header, body).map_err(ProtocolError::from)?;
-        judge(Opcode::History, self.seq, &header, response)?;
-        unreachable!("a good answer to HISTORY is a page, and only such a one passes the judge");
+        check_reply(Opcode::History, self.seq, &header, response)?;
+        unreachable!("a good answer to HISTORY is a page, and only such a one passes the check");
     }
 
-    /// Sends many requests of one kind, a window at a time, and hands every reply to `each`, in order.
+    /// Sends many requests, a window at a time, and passes every reply to `each`, in order.
     ///
     /// # Errors
     /// [`ClientError`]; the first refusal ends it.
@@ -241,50 +245,50 @@ impl Connection {
                 .by_ref()
                 .take(WINDOW)
                 .map(|request| {
-                    self.post(&request, None);
+                    self.encode(&request, None);
                     request.opcode()
                 })
                 .collect();
-            self.send()?;
+            self.flush()?;
             let mut seq = first;
             for opcode in opcodes {
-                each(self.take(opcode, seq)?);
+                each(self.receive(opcode, seq)?);
                 seq = seq.wrapping_add(1);
             }
         }
         Ok(())
     }
 
-    fn wait_at_most(&mut self, timeout: Duration) -> Result<(), ClientError> {
+    fn set_timeout(&mut self, timeout: Duration) -> Result<(), ClientError> {
         self.timeout = timeout;
-        let set = self.stream.set_read_timeout(Some(slice(timeout)));
+        let set = self.stream.set_read_timeout(Some(socket_timeout(timeout)));
         set.map_err(|source| ClientError::Lost { doing: "setting its timeout", source })
     }
 
-    fn post(&mut self, request: &Request<'_>, key: Option<&Key>) {
+    fn encode(&mut self, request: &Request<'_>, key: Option<&Key>) {
         self.seq = self.seq.wrapping_add(1);
         request.encode(self.seq, key.map(|key| &key.0), self.xor, &mut self.out);
     }
 
-    fn send(&mut self) -> Result<(), ClientError> {
+    fn flush(&mut self) -> Result<(), ClientError> {
         let sent = self.stream.write_all(&self.out);
         self.out.clear();
         sent.map_err(|source| ClientError::from_io("sending a request", self.timeout, source))
     }
 
-    fn take(&mut self, opcode: Opcode, seq: u32) -> Result<Response, ClientError> {
-        let (header, body) = self.await_frame()?;
-        let response = Response::decode(&header, self.inbox.body(body)).map_err(ProtocolError::from)?;
-        judge(opcode, seq, &header, response)
+    fn receive(&mut self, opcode: Opcode, seq: u32) -> Result<Response, ClientError> {
+        let (header, body) = self.receive_frame()?;
+        let response = Response::decode(&header, self.received.body(body)).map_err(ProtocolError::from)?;
+        check_reply(opcode, seq, &header, response)
     }
 
-    fn await_frame(&mut self) -> Result<(Header, Range<usize>), ClientError> {
+    fn receive_frame(&mut self) -> Result<(Header, Range<usize>), ClientError> {
         const DOING: &str = "waiting for a reply";
         loop {
-            if let Some(found) = self.inbox.next_frame()? {
+            if let Some(found) = self.received.next_frame()? {
                 return Ok(found);
             }
-            let read = read_patiently(&mut self.inbox, &mut self.stream, self.timeout);
+            let read = read_with_timeout(&mut self.received, &mut self.stream, self.timeout);
             let (count, _) = read.map_err(|source| ClientError::from_io(DOING, self.timeout, source))?;
             if count == 0 {
                 return Err(ClientError::closed(DOING));

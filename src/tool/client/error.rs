@@ -6,82 +6,58 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 
 use crate::service::bank::wire::{BodyError, Opcode, Status};
-use crate::tool::output::Unwritten;
+use crate::tool::output::StdoutError;
 
-/// How a run ended, for the door to turn into an exit code.
+/// How the program ends; `bin/client.rs` maps it to an exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// Everything was done and found right: exit code 0.
-    Well,
-    /// The server refused, or a check found something wrong: exit code 1.
-    Refused,
-    /// The arguments make no sense, there is nothing to talk to, or a result cannot be written: exit code 2.
+    /// Everything was done and every check passed: exit code 0.
+    Success,
+    /// The server refused, or a check failed: exit code 1.
+    Failed,
+    /// Bad arguments, no server, or a result that cannot be written: exit code 2.
     Unusable,
-    /// A signal ended it early, and all is well so far: the program dies of that signal.
+    /// A signal ended the run early, and nothing was wrong so far: the program dies of that signal.
     Interrupted(Signal),
 }
 
 /// Why a request has no result.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)] // The fields are named by what they hold; `doing` is what the client was doing.
 pub enum ClientError {
-    /// The host name means no address.
+    /// The host name has no address.
     #[error("cannot find the host `{host}`: {source}; check --host")]
-    Resolve {
-        /// The name that was asked for.
-        host: String,
-        /// What the resolver said.
-        source: io::Error,
-    },
+    Resolve { host: String, source: io::Error },
     /// No connection could be made.
     #[error(
         "cannot connect to {address}: {source}; is a server running there? start one with `cargo run --bin master`"
     )]
-    Connect {
-        /// Host and port.
-        address: String,
-        /// What the kernel said.
-        source: io::Error,
-    },
-    /// The connection ended while something was under way.
+    Connect { address: String, source: io::Error },
+    /// The connection ended too early.
     #[error("the connection was lost while {doing}: {source}")]
-    Lost {
-        /// What the client was about.
-        doing: &'static str,
-        /// What the kernel said, or that the server closed.
-        source: io::Error,
-    },
-    /// Nothing came for too long.
+    Lost { doing: &'static str, source: io::Error },
+    /// No bytes came for too long.
     #[error("no answer within {after:?} while {doing}; give it longer with --timeout")]
-    Timeout {
-        /// What the client was about.
-        doing: &'static str,
-        /// How long it waited.
-        after: Duration,
-    },
-    /// The user does not want to wait any longer.
+    Timeout { doing: &'static str, after: Duration },
+    /// The user interrupted the run, and the replies were waited for long enough.
     #[error("interrupted while {0}")]
     Interrupted(&'static str),
     /// The server's bytes break the protocol.
     #[error("the server broke the protocol: {0}")]
     Protocol(#[from] ProtocolError),
-    /// The server said no.
+    /// The server refused the request.
     #[error("{request} refused: {status}")]
-    Refused {
-        /// What was asked for, such as `WITHDRAW`.
-        request: Opcode,
-        /// The server's reason.
-        status: Status,
-    },
-    /// The server had no room for an operation, however often it was asked.
+    Refused { request: Opcode, status: Status },
+    /// The server had no room for an operation, however often it was sent.
     #[error("the server still had no room after {0:?} of attempts; give it longer with --retry-for")]
     NoRoom(Duration),
-    /// A money operation was sent, and its answer could not be had.
+    /// A money operation was sent and not answered.
     #[error(transparent)]
     InDoubt(Box<ClientError>),
-    /// The system gave no random bytes.
+    /// The kernel gave no random bytes.
     #[error("cannot draw random bytes for idempotency keys: {0}; --no-keys does without")]
     Random(#[source] io::Error),
-    /// The server said, unasked, that it will not serve this connection.
+    /// The server refused the connection itself.
     #[error("the server turned the connection away: {0}")]
     TurnedAway(Status),
 }
@@ -95,34 +71,23 @@ impl ClientError {
             ClientError::Refused { .. }
             | ClientError::NoRoom(_)
             | ClientError::TurnedAway(_)
-            | ClientError::Protocol(_) => Outcome::Refused,
-            ClientError::Resolve { .. }
-            | ClientError::Connect { .. }
-            | ClientError::Lost { .. }
-            | ClientError::Timeout { .. }
-            | ClientError::Interrupted(_)
-            | ClientError::Random(_) => Outcome::Unusable,
+            | ClientError::Protocol(_) => Outcome::Failed,
+            _ => Outcome::Unusable,
         }
     }
 
-    /// Whether a new connection may fare better.
+    /// Whether a new connection may succeed.
     #[must_use]
-    pub fn is_passing(&self) -> bool {
+    pub fn is_transient(&self) -> bool {
         match self {
             ClientError::Connect { .. } | ClientError::Lost { .. } | ClientError::Timeout { .. } => true,
             ClientError::TurnedAway(status) => *status == Status::Busy,
-            ClientError::Resolve { .. }
-            | ClientError::Protocol(_)
-            | ClientError::Refused { .. }
-            | ClientError::NoRoom(_)
-            | ClientError::InDoubt(_)
-            | ClientError::Interrupted(_)
-            | ClientError::Random(_) => false,
+            _ => false,
         }
     }
 
-    /// Sorts an I/O error: the socket's own timeout is a [`ClientError::Timeout`], the end of all patience a
-    /// [`ClientError::Interrupted`], all else a lost connection.
+    /// Sorts an I/O error: the socket's timeout is a [`ClientError::Timeout`], the end of the grace after an interruption a
+    /// [`ClientError::Interrupted`], everything else a lost connection.
     #[must_use]
     pub fn from_io(doing: &'static str, after: Duration, source: io::Error) -> ClientError {
         match source.kind() {
@@ -132,7 +97,7 @@ impl ClientError {
         }
     }
 
-    /// The server closed the connection in an orderly way, but too early.
+    /// The server closed the connection in order, but too early.
     #[must_use]
     pub fn closed(doing: &'static str) -> ClientError {
         let source = io::Error::new(io::ErrorKind::UnexpectedEof, "the server closed it");
@@ -140,15 +105,25 @@ impl ClientError {
     }
 }
 
-/// Why a command has not shown what was asked for.
+/// Why a command or a load run failed.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)] // The fields are named by what they hold.
 pub enum CommandError {
-    /// The server cannot be talked to, or refused.
+    /// The options do not go together.
+    #[error("{0}")]
+    Arguments(String),
+    /// The server cannot be reached, or refused.
     #[error(transparent)]
     Server(#[from] ClientError),
-    /// The standard output did not take the answer.
+    /// The standard output did not take the result.
     #[error(transparent)]
-    Output(#[from] Unwritten),
+    Output(#[from] StdoutError),
+    /// A system call failed; `what` names the action and its object.
+    #[error("cannot {what}: {source}")]
+    System { what: String, source: io::Error },
+    /// A request failed, with advice for the user.
+    #[error("{message}")]
+    Explained { message: String, outcome: Outcome },
 }
 
 impl CommandError {
@@ -157,36 +132,29 @@ impl CommandError {
     pub fn outcome(&self) -> Outcome {
         match self {
             CommandError::Server(error) => error.outcome(),
-            CommandError::Output(_) => Outcome::Unusable,
+            CommandError::Explained { outcome, .. } => *outcome,
+            _ => Outcome::Unusable,
         }
     }
 }
 
 /// How a server's bytes break the protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs)] // The fields are named by what they hold.
 pub enum ProtocolError {
-    /// The bytes are no frame, or one with a wrong checksum.
+    /// The bytes are no frame, or its checksum is wrong.
     #[error("its bytes are no frame ({0})")]
     Framing(Status),
     /// A frame that is no response.
     #[error(transparent)]
     Body(#[from] BodyError),
-    /// A reply to something else than the oldest open request.
+    /// A reply, but not to the oldest request in flight.
     #[error("a reply with opcode {got_opcode:#06x} and seq {got_seq}, where {opcode} with seq {seq} is due")]
-    OutOfOrder {
-        /// The opcode that is due.
-        opcode: Opcode,
-        /// The sequence number that is due.
-        seq: u32,
-        /// The opcode that came.
-        got_opcode: u16,
-        /// The sequence number that came.
-        got_seq: u32,
-    },
-    /// A reply though nothing was asked.
+    OutOfOrder { opcode: Opcode, seq: u32, got_opcode: u16, got_seq: u32 },
+    /// A reply while no request was in flight.
     #[error("a reply with opcode {0:#06x} that nothing was asked for")]
     Unasked(u16),
-    /// A page of a statement that is not what was asked for.
+    /// A page of a statement that was not asked for.
     #[error("a page of a statement that does not go on from the one before: {0}")]
     Page(&'static str),
     /// A XORed body before the login that makes the key.

@@ -1,4 +1,4 @@
-//! Sends what no honest client sends, and judges the answers by the protocol document.
+//! Sends malformed frames and bad requests, and checks the answers against the protocol document.
 
 use std::io::{self, Write};
 use std::net::{Shutdown, TcpStream};
@@ -6,17 +6,17 @@ use std::net::{Shutdown, TcpStream};
 use crate::base::limits::{HEADER_BYTES, MAX_FRAME_BYTES, MAX_STRIKES};
 use crate::base::vocab::{AccountId, Cents};
 use crate::service::bank::wire::{Opcode, Request, Response, Status, checksum};
-use crate::tool::client::connection::{Connection, Server, read_patiently};
+use crate::tool::client::connection::{Connection, Server, read_with_timeout};
 use crate::tool::client::error::{ClientError, CommandError};
-use crate::tool::client::inbox::Inbox;
-use crate::tool::client::say;
+use crate::tool::client::receive_buffer::ReceiveBuffer;
+use crate::tool::output;
 
-/// The seq of the PING that shows that a connection still lives.
-const LIFE_SEQ: u32 = 0xA11E;
+/// The seq of the PING that shows whether a connection is still open.
+const ALIVE_SEQ: u32 = 0xA11E;
 /// The seq of everything else.
 const SEQ: u32 = 77;
 
-/// What an answer is judged by: whom it answers, and how.
+/// The checked part of an answer: the request that it answers, and its status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Answer {
     opcode: u16,
@@ -33,10 +33,10 @@ impl std::fmt::Display for Answer {
     }
 }
 
-/// What becomes of the connection.
+/// The fate of the connection after a case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum End {
-    /// It goes on: a PING is answered.
+enum Fate {
+    /// It stays open: a PING is answered.
     Lives,
     /// The server closes it.
     Closes,
@@ -53,24 +53,24 @@ enum Sending {
     ThenShut,
 }
 
-/// One thing to send, and what the document says about it.
+/// Bytes to send, and the behaviour that the document demands.
 struct Case {
     name: &'static str,
     logged_in: bool,
     bytes: Vec<u8>,
     sending: Sending,
     answers: Vec<Answer>,
-    end: End,
+    fate: Fate,
 }
 
 impl Case {
-    /// A case of a client that is logged in, sends all at once, and stays connected.
+    /// A case of a client that is logged in, sends all bytes at once, and stays connected.
     fn new(name: &'static str, bytes: Vec<u8>, answers: Vec<Answer>) -> Case {
-        Case { name, logged_in: true, bytes, sending: Sending::AtOnce, answers, end: End::Lives }
+        Case { name, logged_in: true, bytes, sending: Sending::AtOnce, answers, fate: Fate::Lives }
     }
 
     fn closing(self) -> Case {
-        Case { end: End::Closes, ..self }
+        Case { fate: Fate::Closes, ..self }
     }
 
     fn sent(self, sending: Sending) -> Case {
@@ -118,7 +118,7 @@ fn then_ping(mut bytes: Vec<u8>) -> Vec<u8> {
     bytes
 }
 
-/// Bytes that are no frame, or only on a second look.
+/// Malformed frames, and good ones that come in pieces.
 fn framing_cases() -> Vec<Case> {
     let oversize = (MAX_FRAME_BYTES as u64 + 1).to_be_bytes();
     let pong = to(Opcode::Ping, Status::Ok);
@@ -140,7 +140,7 @@ fn framing_cases() -> Vec<Case> {
     ]
 }
 
-/// Frames that are no request, or no request that can be granted.
+/// Frames that are no request, or a request that cannot be granted.
 fn request_cases() -> Vec<Case> {
     let unknown = Answer { opcode: 0x7777, seq: SEQ, status: Status::BadFrame };
     let wrong_login = Request::Login { user: b"demo", pass: b"no" };
@@ -165,55 +165,55 @@ fn request_cases() -> Vec<Case> {
     ]
 }
 
-/// What a connection brought, up to its end or to the answer to the last PING.
-struct Heard {
+/// The answers on a connection, up to its end or to the answer to the last PING.
+struct Observed {
     answers: Vec<Answer>,
-    end: End,
+    fate: Fate,
 }
 
 /// Runs every case and prints a line for each; true when all answers were right.
 ///
 /// # Errors
-/// [`CommandError`] when there is no server to judge, or nobody can be told.
+/// [`CommandError`] when the server cannot be reached, or the standard output fails.
 pub fn run(server: &Server) -> Result<bool, CommandError> {
     let mut all_right = true;
     for case in framing_cases().into_iter().chain(request_cases()) {
-        let heard = probe(server, &case)?;
-        let right = heard.answers == case.answers && heard.end == case.end;
+        let observed = probe(server, &case)?;
+        let right = observed.answers == case.answers && observed.fate == case.fate;
         all_right &= right;
-        let said = describe(&heard.answers, heard.end);
+        let found = describe(&observed.answers, observed.fate);
         let line = if right {
-            format!("right  {:<31} {said}", case.name)
+            format!("right  {:<31} {found}", case.name)
         } else {
-            format!("WRONG  {:<31} {said}; due: {}", case.name, describe(&case.answers, case.end))
+            format!("WRONG  {:<31} {found}; due: {}", case.name, describe(&case.answers, case.fate))
         };
-        // A reader that has gone does not change what the exit code tells.
-        say(&line)?;
+        // A reader that closed the pipe does not change the exit code.
+        output::print_line(&line)?;
     }
     Ok(all_right)
 }
 
-fn describe(answers: &[Answer], end: End) -> String {
+fn describe(answers: &[Answer], fate: Fate) -> String {
     let mut parts: Vec<String> = answers.iter().map(ToString::to_string).collect();
-    parts.push(match end {
-        End::Lives => "the connection lives".to_owned(),
-        End::Closes => "the server closes".to_owned(),
+    parts.push(match fate {
+        Fate::Lives => "the connection lives".to_owned(),
+        Fate::Closes => "the server closes".to_owned(),
     });
     parts.join(", ")
 }
 
-fn probe(server: &Server, case: &Case) -> Result<Heard, ClientError> {
-    // The cases are plain whatever --xor says: most are about bytes that have no readable body.
+fn probe(server: &Server, case: &Case) -> Result<Observed, ClientError> {
+    // The cases do not follow --xor: most are about bytes without a readable body.
     let mut stream = if case.logged_in { Connection::open(server)?.into_parts().0 } else { server.connect()? };
     let lost = |source| ClientError::from_io("sending a wrong frame", server.timeout, source);
     send(&mut stream, case).map_err(lost)?;
     if case.sending != Sending::ThenShut {
         let mut ping = Vec::new();
-        Request::Ping.encode(LIFE_SEQ, None, None, &mut ping);
-        // A server that has closed already may make this fail; what it said is still to be read.
+        Request::Ping.encode(ALIVE_SEQ, None, None, &mut ping);
+        // This may fail where the server has closed already; its answers can still be read.
         let _ = stream.write_all(&ping);
     }
-    listen(&mut stream, server)
+    receive(&mut stream, server)
 }
 
 fn send(stream: &mut TcpStream, case: &Case) -> io::Result<()> {
@@ -228,25 +228,25 @@ fn send(stream: &mut TcpStream, case: &Case) -> io::Result<()> {
 }
 
 /// Collects answers until the last PING's, or the end of the connection.
-fn listen(stream: &mut TcpStream, server: &Server) -> Result<Heard, ClientError> {
-    let mut inbox = Inbox::for_replies(8);
+fn receive(stream: &mut TcpStream, server: &Server) -> Result<Observed, ClientError> {
+    let mut received = ReceiveBuffer::for_replies(8);
     let mut answers = Vec::new();
     loop {
-        while let Some((header, response)) = inbox.next_reply()? {
+        while let Some((header, response)) = received.next_reply()? {
             let status = match response {
                 Response::Error { status, .. } => status,
                 _ => Status::Ok,
             };
-            if (header.opcode, header.seq) == (Opcode::Ping.code(), LIFE_SEQ) {
-                return Ok(Heard { answers, end: End::Lives });
+            if (header.opcode, header.seq) == (Opcode::Ping.code(), ALIVE_SEQ) {
+                return Ok(Observed { answers, fate: Fate::Lives });
             }
             answers.push(Answer { opcode: header.opcode, seq: header.seq, status });
         }
-        match read_patiently(&mut inbox, stream, server.timeout) {
-            Ok((0, _)) => return Ok(Heard { answers, end: End::Closes }),
-            // A server that closes with our bytes unread resets the connection.
+        match read_with_timeout(&mut received, stream, server.timeout) {
+            Ok((0, _)) => return Ok(Observed { answers, fate: Fate::Closes }),
+            // A server that closes with bytes unread resets the connection.
             Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {
-                return Ok(Heard { answers, end: End::Closes });
+                return Ok(Observed { answers, fate: Fate::Closes });
             }
             Ok(_) => {}
             Err(source) => return Err(ClientError::from_io("waiting for an answer", server.timeout, source)),

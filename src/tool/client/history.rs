@@ -2,23 +2,20 @@
 
 use std::fmt::Write;
 
-use serde::Serialize;
-
 use crate::base::calendar::iso_utc;
 use crate::base::limits::MAX_STATEMENT_ENTRIES;
 use crate::base::vocab::{AccountId, Cents, Lsn};
 use crate::service::bank::wire::{Entry, Movement, Next, Statement};
-use crate::tool::client::caller::Caller;
 use crate::tool::client::error::{ClientError, CommandError, ProtocolError};
 use crate::tool::client::options::HistoryOptions;
-use crate::tool::client::say;
-use crate::tool::output::Reader;
+use crate::tool::client::retrying::RetryingConnection;
+use crate::tool::output::{Reader, print_line};
 
-/// Asks for the pages and prints each as it comes.
+/// Requests the pages and prints each as it comes.
 ///
 /// # Errors
 /// [`CommandError`], a refusal among them.
-pub fn show(caller: &mut Caller<'_>, options: &HistoryOptions) -> Result<(), CommandError> {
+pub fn show(connection: &mut RetryingConnection<'_>, options: &HistoryOptions) -> Result<(), CommandError> {
     let mut before = options.before.unwrap_or(0);
     let mut left = if options.all { u64::MAX } else { options.limit };
     let mut is_first = true;
@@ -27,7 +24,7 @@ pub fn show(caller: &mut Caller<'_>, options: &HistoryOptions) -> Result<(), Com
         // At most a page: fits.
         #[allow(clippy::cast_possible_truncation)]
         let limit = most as u16;
-        let page = caller.statement(AccountId(options.account), Lsn(before), limit)?;
+        let page = connection.statement(AccountId(options.account), Lsn(before), limit)?;
         check(&page, before, most).map_err(ClientError::from)?;
         left -= page.entries.len() as u64;
         let next = match page.next {
@@ -39,16 +36,16 @@ pub fn show(caller: &mut Caller<'_>, options: &HistoryOptions) -> Result<(), Com
             text.push_str(&end(page.next, options.json));
         }
         is_first = false;
-        // A reader that has gone, as in `client history --all 12 | head`, wants no more pages.
-        let reader = say(text.trim_end_matches('\n'))?;
+        // A reader that closed the pipe, as in `client history --all 12 | head`, wants no more pages.
+        let reader = print_line(text.trim_end_matches('\n'))?;
         match next {
-            Some(lsn) if reader == Reader::Listens => before = lsn.0,
+            Some(lsn) if reader == Reader::Present => before = lsn.0,
             _ => return Ok(()),
         }
     }
 }
 
-/// A page must go on downwards from where the last one ended: else a server could keep us asking for ever.
+/// A page must continue below the last one: else a server could keep the client asking for ever.
 fn check(page: &Statement, before: u64, most: usize) -> Result<(), ProtocolError> {
     if page.entries.len() > most {
         return Err(ProtocolError::Page("it has more entries than were asked for"));
@@ -68,7 +65,7 @@ fn check(page: &Statement, before: u64, most: usize) -> Result<(), ProtocolError
     }
 }
 
-/// Name and counterparty.
+/// Name and counterparty of a movement.
 fn names(movement: Movement) -> (&'static str, Option<AccountId>) {
     match movement {
         Movement::Deposit => ("deposit", None),
@@ -96,32 +93,21 @@ fn table(page: &Statement, with_heading: bool) -> String {
     text
 }
 
-#[derive(Serialize)]
-struct JsonEntry {
-    lsn: u64,
-    time_ms: u64,
-    time: String,
-    kind: &'static str,
-    counterparty: Option<u32>,
-    amount_cents: i64,
-    balance_after_cents: i64,
-}
-
 fn json_lines(page: &Statement) -> String {
     let mut text = String::new();
     for Entry { lsn, time_ms, movement, amount: Cents(amount), balance_after } in &page.entries {
         let (kind, other) = names(*movement);
-        let entry = JsonEntry {
-            lsn: lsn.0,
-            time_ms: *time_ms,
-            time: iso_utc(*time_ms),
-            kind,
-            counterparty: other.map(|account| account.0),
-            amount_cents: if movement.is_gain() { *amount } else { -amount },
-            balance_after_cents: balance_after.0,
-        };
-        text.push_str(&serde_json::json!(entry).to_string());
-        text.push('\n');
+        let entry = serde_json::json!({
+            "lsn": lsn.0,
+            "time_ms": time_ms,
+            "time": iso_utc(*time_ms),
+            "kind": kind,
+            "counterparty": other.map(|account| account.0),
+            "amount_cents": if movement.is_gain() { *amount } else { -amount },
+            "balance_after_cents": balance_after.0,
+        });
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "{entry}");
     }
     text
 }
@@ -159,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_that_does_not_lead_downwards_is_refused() {
+    fn a_page_that_is_not_older_than_the_last_is_refused() {
         let before = |lsn| Next::Before(Lsn(lsn));
         for (lsns, next, asked) in [
             (&[9, 8, 3][..], Next::Opening, 0),

@@ -1,7 +1,6 @@
 //! Ctrl-C in a load run: the first one ends the run as its `--duration` would, the second one ends the program.
 //!
-//! A signal concerns the whole process, so its state is one for all threads. Nothing here is set in a program that does not call
-//! [`watch`].
+//! A signal concerns the whole process, so its state is global. Nothing here is set in a program that does not call [`watch`].
 
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
@@ -9,28 +8,28 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
-use crate::tool::client::time::{monotonic, nanoseconds};
+use crate::tool::client::clock::{monotonic, nanoseconds};
 use crate::tool::signals::{Signals, die_of};
 
-/// How long answers that are still due are waited for after the first signal.
-pub const GRACE: Duration = Duration::from_secs(2);
+/// How long the run waits for replies that are still due after the first signal.
+const GRACE: Duration = Duration::from_secs(2);
 
-/// Whether a run has begun, whose result would be lost.
+/// Whether a run has begun; its result would be lost.
 static RUNNING: AtomicBool = AtomicBool::new(false);
 /// When the first signal came, nanoseconds of CLOCK_MONOTONIC; 0 for none.
 static SINCE: AtomicU64 = AtomicU64::new(0);
-/// By which signal.
+/// Its number.
 static SIGNAL: AtomicI32 = AtomicI32::new(0);
 
-/// Takes SIGINT, SIGTERM and SIGHUP from here on. Until [`begin_run`] they end the program at once.
+/// Handles SIGINT, SIGTERM and SIGHUP from here on. Until [`begin_run`] they end the program at once.
 ///
 /// # Errors
-/// What the system gives where signals cannot be taken.
+/// As [`Signals::block`], or no thread can be started.
 pub fn watch() -> io::Result<()> {
-    let mut signals = Signals::take(&[Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP])?;
+    let mut signals = Signals::block(&[Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP])?;
     let body = move || {
         while let Ok(signal) = signals.wait() {
-            if !RUNNING.load(Ordering::Acquire) || time().is_some() {
+            if !RUNNING.load(Ordering::Acquire) || interrupted_at().is_some() {
                 die_of(signal);
             }
             SIGNAL.store(signal as i32, Ordering::Relaxed);
@@ -40,7 +39,7 @@ pub fn watch() -> io::Result<()> {
     std::thread::Builder::new().name("signals".to_owned()).spawn(body).map(drop)
 }
 
-/// From here on there is something to lose.
+/// From here on a first signal ends the run, and not the program.
 pub fn begin_run() {
     RUNNING.store(true, Ordering::Release);
 }
@@ -48,18 +47,18 @@ pub fn begin_run() {
 /// When the run was interrupted, nanoseconds of CLOCK_MONOTONIC.
 #[inline]
 #[must_use]
-pub fn time() -> Option<u64> {
+pub fn interrupted_at() -> Option<u64> {
     Some(SINCE.load(Ordering::Relaxed)).filter(|&since| since > 0)
 }
 
-/// By which signal the run was interrupted.
+/// The signal that interrupted the run.
 #[must_use]
 pub fn signal() -> Option<Signal> {
     Signal::try_from(SIGNAL.load(Ordering::Relaxed)).ok()
 }
 
-/// Whether nothing is to be waited for any more.
+/// Whether the run was interrupted and has waited long enough for replies.
 #[must_use]
-pub fn is_over() -> bool {
-    time().is_some_and(|since| monotonic().saturating_sub(since) > nanoseconds(GRACE))
+pub fn grace_is_over() -> bool {
+    interrupted_at().is_some_and(|since| monotonic().saturating_sub(since) > nanoseconds(GRACE))
 }

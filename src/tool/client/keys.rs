@@ -30,28 +30,28 @@ impl FromStr for Key {
     }
 }
 
-/// A source of keys: a random number of 128 bits, and what comes after it. Drawing each key at random would cost a system
-/// call for each operation; the streams of a process never meet, and those of two processes as good as never.
+/// A source of keys: it counts up from a random number of 128 bits. Drawing each key at random would cost a system call for
+/// each operation. The streams of one process never overlap, those of two processes practically never.
 #[derive(Clone, Debug)]
-pub struct Keys {
+pub struct KeySource {
     next: u128,
 }
 
-impl Keys {
-    /// A source that begins at a random place.
+impl KeySource {
+    /// A source that begins at a random number.
     ///
     /// # Errors
     /// [`ClientError::Random`].
-    pub fn random() -> Result<Keys, ClientError> {
+    pub fn random() -> Result<KeySource, ClientError> {
         let mut start = [0; KEY_BYTES];
         getrandom::fill(&mut start).map_err(|error| ClientError::Random(error.into()))?;
-        Ok(Keys { next: u128::from_be_bytes(start) })
+        Ok(KeySource { next: u128::from_be_bytes(start) })
     }
 
     /// The source of one thread, 2^64 keys long; each number has its own.
     #[must_use]
-    pub fn stream(&self, number: u32) -> Keys {
-        Keys { next: self.next.wrapping_add(u128::from(number) << 64) }
+    pub fn stream(&self, number: u32) -> KeySource {
+        KeySource { next: self.next.wrapping_add(u128::from(number) << 64) }
     }
 
     /// A key that was never given before.
@@ -70,7 +70,7 @@ mod tests {
 
     #[test]
     fn no_key_is_given_twice() {
-        let (one, other) = (Keys::random().unwrap(), Keys::random().unwrap());
+        let (one, other) = (KeySource::random().unwrap(), KeySource::random().unwrap());
         let mut seen = HashSet::new();
         for mut keys in [one.stream(0), one.stream(1), other.stream(0)] {
             assert!((0..1000).all(|_| seen.insert(keys.next_key())));
@@ -79,7 +79,7 @@ mod tests {
 
     #[test]
     fn keys_are_read_as_they_are_written() {
-        let key = Keys::random().unwrap().next_key();
+        let key = KeySource::random().unwrap().next_key();
         assert_eq!(key.to_string().parse(), Ok(key));
         assert_eq!("00".repeat(16).parse(), Ok(Key([0; 16])));
         for text in ["", "12", &"0".repeat(31), &"0".repeat(33), &"g".repeat(32), &format!("+{}", "0".repeat(31))] {

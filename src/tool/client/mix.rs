@@ -3,53 +3,38 @@
 use std::fmt;
 use std::str::FromStr;
 
+use rand::distr::Distribution;
+use rand::distr::weighted::WeightedIndex;
+use rand::rngs::SmallRng;
+
 use crate::service::bank::wire::Opcode;
-use crate::tool::client::prng::scale;
 
 /// The operations that a load can be made of.
 const CHOICES: [Opcode; 6] =
     [Opcode::Transfer, Opcode::Withdraw, Opcode::Deposit, Opcode::Balance, Opcode::Ping, Opcode::Totals];
 
-/// Weights of the operations; at least one is not zero.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Weights of the operations, in the order of `CHOICES`; at least one is not zero.
+#[derive(Clone, Debug, PartialEq)]
 pub struct Mix {
-    /// One weight per entry of [`CHOICES`].
-    weights: [u32; CHOICES.len()],
-    /// `bounds[i]` is the sum of the weights up to and with the i-th.
-    bounds: [u32; CHOICES.len()],
+    weights: WeightedIndex<u32>,
 }
 
 impl Mix {
-    /// PING and nothing else.
-    #[must_use]
-    pub fn pings() -> Mix {
-        let weights = CHOICES.map(|choice| u32::from(choice == Opcode::Ping));
-        let mut sum = 0;
-        let bounds = weights.map(|weight| {
-            sum += weight;
-            sum
-        });
-        Mix { weights, bounds }
-    }
-
-    /// The operation that 32 random bits choose.
+    /// Draws an operation.
     #[inline]
-    #[must_use]
-    pub fn choose(&self, bits: u32) -> Opcode {
-        let at = scale(bits, self.total());
-        // Counting, unlike searching, has no branch that a random number could make the processor guess wrong.
-        let passed = self.bounds.iter().map(|&bound| usize::from(at >= bound)).sum::<usize>();
-        CHOICES[passed.min(CHOICES.len() - 1)]
+    pub fn choose(&self, rng: &mut SmallRng) -> Opcode {
+        CHOICES[self.weights.sample(rng)]
     }
 
-    /// Whether the operation can be chosen.
+    /// Whether the operation can be drawn.
     #[must_use]
     pub fn has(&self, opcode: Opcode) -> bool {
-        CHOICES.iter().zip(self.weights).any(|(&choice, weight)| choice == opcode && weight > 0)
+        self.drawn().any(|(choice, _)| choice == opcode)
     }
 
-    fn total(&self) -> u32 {
-        self.bounds[CHOICES.len() - 1]
+    /// The operations that can be drawn, and their weights.
+    fn drawn(&self) -> impl Iterator<Item = (Opcode, u32)> {
+        CHOICES.into_iter().zip(self.weights.weights()).filter(|(_, weight)| *weight > 0)
     }
 }
 
@@ -80,27 +65,21 @@ impl FromStr for Mix {
             let (name, weight) = part.split_once('=').ok_or_else(malformed)?;
             let weight: u32 = weight.trim().parse().map_err(|_| malformed())?;
             let name = name.trim();
-            let place = CHOICES.iter().position(|choice| choice.name().eq_ignore_ascii_case(name));
-            let slot = &mut weights[place.ok_or_else(|| MixError::Unknown(name.to_owned()))?];
-            if slot.replace(weight).is_some() {
+            let index = CHOICES.iter().position(|choice| choice.name().eq_ignore_ascii_case(name));
+            let weight_of = &mut weights[index.ok_or_else(|| MixError::Unknown(name.to_owned()))?];
+            if weight_of.replace(weight).is_some() {
                 return Err(MixError::Twice(name.to_owned()));
             }
         }
-        let weights = weights.map(Option::unwrap_or_default);
-        let mut bounds = [0; CHOICES.len()];
-        let mut sum = 0u32;
-        for (bound, weight) in bounds.iter_mut().zip(weights) {
-            sum = sum.checked_add(weight).ok_or(MixError::Sum)?;
-            *bound = sum;
-        }
-        if sum == 0 { Err(MixError::Sum) } else { Ok(Mix { weights, bounds }) }
+        let weights = WeightedIndex::new(weights.map(Option::unwrap_or_default)).map_err(|_| MixError::Sum)?;
+        Ok(Mix { weights })
     }
 }
 
 impl fmt::Display for Mix {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut comma = "";
-        for (choice, weight) in CHOICES.iter().zip(self.weights).filter(|(_, weight)| *weight > 0) {
+        for (choice, weight) in self.drawn() {
             write!(f, "{comma}{}={weight}", choice.name().to_ascii_lowercase())?;
             comma = ",";
         }
@@ -110,16 +89,17 @@ impl fmt::Display for Mix {
 
 #[cfg(test)]
 mod tests {
+    use rand::SeedableRng;
+
     use super::*;
-    use crate::tool::client::prng::{Prng, low};
 
     #[test]
-    fn a_mix_is_chosen_by_its_weights() {
+    fn operations_are_drawn_by_their_weights() {
         let mix: Mix = "transfer=10,withdraw=20,deposit=30,balance=40".parse().unwrap();
-        let mut prng = Prng::new(3, 0);
+        let mut rng = SmallRng::seed_from_u64(3);
         let mut counts = [0u32; 8];
         for _ in 0..100_000 {
-            counts[mix.choose(low(prng.next_u64())).index()] += 1;
+            counts[mix.choose(&mut rng).index()] += 1;
         }
         for (opcode, wanted) in
             [(Opcode::Transfer, 10), (Opcode::Withdraw, 20), (Opcode::Deposit, 30), (Opcode::Balance, 40)]
@@ -134,7 +114,8 @@ mod tests {
     #[test]
     fn a_mix_of_one_is_always_that_one() {
         let mix: Mix = "Totals=1".parse().unwrap();
-        assert!([0, 1, u32::MAX].iter().all(|&bits| mix.choose(bits) == Opcode::Totals));
+        let mut rng = SmallRng::seed_from_u64(4);
+        assert!((0..1000).all(|_| mix.choose(&mut rng) == Opcode::Totals));
         assert!(mix.has(Opcode::Totals) && !mix.has(Opcode::Transfer));
     }
 

@@ -1,82 +1,65 @@
-//! The client: a load generator that checks its own results, one-shot commands, a shell, and a prober of bad frames.
+//! The client: a load generator that checks its own results, one-shot commands, a shell, and a sender of malformed frames.
 //!
 //! It knows the server only by the wire protocol, and so proves that the protocol document is enough.
 
+pub mod accounts;
 pub mod backoff;
-pub mod books;
-pub mod caller;
+pub mod clock;
 pub mod connection;
 pub mod error;
 pub mod faults;
 pub mod history;
-pub mod inbox;
 pub mod interrupt;
 pub mod keys;
-pub mod latency;
 pub mod load;
 pub mod mix;
 pub mod oneshot;
 pub mod options;
-pub mod prng;
-pub mod report;
+pub mod receive_buffer;
+pub mod retrying;
 pub mod shell;
-pub mod skew;
-pub mod time;
 
-use crate::tool::output::{self, Reader, Unwritten};
-use caller::Caller;
+use crate::tool::output;
 use connection::Server;
-use error::{ClientError, CommandError, Outcome};
-use oneshot::Question;
+use error::{CommandError, Outcome};
+use oneshot::OneShot;
 use options::{Command, Options};
+use retrying::RetryingConnection;
 
-/// Does what the options say, and prints what came of it.
+/// Executes the command line, and prints the result.
 #[must_use]
 pub fn run(options: &Options) -> Outcome {
     let done = match &options.command {
-        None => load::run(&options.load, &options.target).map_err(|trouble| (trouble.to_string(), trouble.outcome())),
-        Some(command) => obey(options, command),
+        None => load::run(&options.load, &options.target),
+        Some(command) => execute(options, command),
     };
-    let written = |outcome| output::finish().map(|()| outcome).map_err(|error| (error.to_string(), Outcome::Unusable));
-    done.and_then(written).unwrap_or_else(|(why, outcome)| {
-        output::complain("client", &why);
-        outcome
-    })
+    done.and_then(|outcome| output::close_stdout().map(|()| outcome).map_err(CommandError::from)).unwrap_or_else(
+        |error| {
+            output::print_error("client", &error.to_string());
+            error.outcome()
+        },
+    )
 }
 
-/// Does one of the commands; an error comes as its words and what they mean for the exit code.
-fn obey(options: &Options, command: &Command) -> Result<Outcome, (String, Outcome)> {
-    let plain = |error: ClientError| (error.to_string(), error.outcome());
-    let of_command = |error: CommandError| (error.to_string(), error.outcome());
-    let server = Server::find(&options.target).map_err(plain)?.for_one();
-    if let Some(question) = Question::of(command) {
-        let mut caller = Caller::open(&server).map_err(plain)?;
-        let asked = question.ask(&mut caller);
-        let answer = asked.map_err(|unanswered| (unanswered.explain(), unanswered.error.outcome()))?;
-        // A reader that has gone does not make the operation fail.
-        let said = say(&answer).map_err(|error| {
-            (format!("{error}. The server has answered: {} is done", question.request.opcode()), Outcome::Unusable)
-        });
-        return said.map(|_| Outcome::Well);
+fn execute(options: &Options, command: &Command) -> Result<Outcome, CommandError> {
+    let server = Server::resolve(&options.target)?.for_one_connection();
+    if let Some(one_shot) = OneShot::of(command) {
+        let answer = one_shot.send(&mut RetryingConnection::open(&server)?)?;
+        // A reader that closed the pipe does not make the operation fail.
+        output::print_line(&answer).map_err(|error| CommandError::Explained {
+            message: format!("{error}. The server has answered: {} is done", one_shot.request.opcode()),
+            outcome: Outcome::Unusable,
+        })?;
+        return Ok(Outcome::Success);
     }
     match command {
-        Command::History(options) => {
-            let mut caller = Caller::open(&server).map_err(plain)?;
-            history::show(&mut caller, options).map(|()| Outcome::Well).map_err(of_command)
-        }
+        Command::History(options) => history::show(&mut RetryingConnection::open(&server)?, options)?,
         Command::Faults => {
-            let all_right = faults::run(&server).map_err(of_command)?;
-            Ok(if all_right { Outcome::Well } else { Outcome::Refused })
+            if !faults::run(&server)? {
+                return Ok(Outcome::Failed);
+            }
         }
-        _ => match shell::run(&server) {
-            Ok(()) => Ok(Outcome::Well),
-            Err(shell::ShellError::Command(error)) => Err(of_command(error)),
-            Err(error) => Err((error.to_string(), Outcome::Unusable)),
-        },
+        _ => shell::run(&server)?,
     }
-}
-
-/// Prints a line and sends it off at once.
-fn say(text: &str) -> Result<Reader, Unwritten> {
-    output::say(&format!("{text}\n"))
+    Ok(Outcome::Success)
 }

@@ -1,4 +1,4 @@
-//! One question, one answer: `client balance 12` and its like.
+//! One request, one answer: `client balance 12` and the like.
 
 use std::time::Instant;
 
@@ -6,89 +6,89 @@ use serde_json::json;
 
 use crate::base::vocab::{AccountId, Cents};
 use crate::service::bank::wire::{Request, Response};
-use crate::tool::client::caller::Caller;
-use crate::tool::client::error::ClientError;
+use crate::tool::client::error::{ClientError, CommandError};
 use crate::tool::client::keys::Key;
-use crate::tool::client::options::{Command, Manner};
+use crate::tool::client::options::{Command, MoneyOptions};
+use crate::tool::client::retrying::RetryingConnection;
 
-/// A request, and how it is to be sent and shown.
+/// A request, and how to send and show it.
 #[derive(Clone, Copy, Debug)]
-pub struct Question {
-    /// What is asked for.
+pub struct OneShot {
+    /// The request.
     pub request: Request<'static>,
-    /// How.
-    pub manner: Manner,
+    /// How to send and show it.
+    pub options: MoneyOptions,
 }
 
-impl Question {
-    /// The question of a command, where the command is one request.
+impl OneShot {
+    /// The request of a command, where the command is a single request.
     #[must_use]
-    pub fn of(command: &Command) -> Option<Question> {
-        let plain = Manner::default();
-        let (request, manner) = match *command {
+    pub fn of(command: &Command) -> Option<OneShot> {
+        let plain = MoneyOptions::default();
+        let (request, options) = match *command {
             Command::Balance { account } => (Request::Balance { account: AccountId(account) }, plain),
-            Command::Deposit { account, amount, manner } => {
-                (Request::Deposit { account: AccountId(account), amount }, manner)
+            Command::Deposit { account, amount, options } => {
+                (Request::Deposit { account: AccountId(account), amount }, options)
             }
-            Command::Withdraw { account, amount, manner } => {
-                (Request::Withdraw { account: AccountId(account), amount }, manner)
+            Command::Withdraw { account, amount, options } => {
+                (Request::Withdraw { account: AccountId(account), amount }, options)
             }
-            Command::Transfer { from, to, amount, manner } => {
-                (Request::Transfer { from: AccountId(from), to: AccountId(to), amount }, manner)
+            Command::Transfer { from, to, amount, options } => {
+                (Request::Transfer { from: AccountId(from), to: AccountId(to), amount }, options)
             }
             Command::Ping => (Request::Ping, plain),
             Command::Totals => (Request::Totals, plain),
             Command::History(_) | Command::Shell | Command::Faults => return None,
         };
-        Some(Question { request, manner })
+        Some(OneShot { request, options })
     }
 
-    /// A question that is sent and shown as usual.
+    /// A request with the default options.
     #[must_use]
-    pub fn plain(request: Request<'static>) -> Question {
-        Question { request, manner: Manner::default() }
+    pub fn plain(request: Request<'static>) -> OneShot {
+        OneShot { request, options: MoneyOptions::default() }
     }
 
-    /// Asks, and returns the answer in words.
+    /// Sends the request, and returns the answer as text.
     ///
     /// # Errors
-    /// [`Unanswered`], for a refusal, too.
-    pub fn ask(&self, caller: &mut Caller<'_>) -> Result<String, Unanswered> {
-        let Question { request, manner } = self;
-        let key = manner.key.or_else(|| caller.new_key(request));
+    /// [`OneShotError`], for a refusal, too.
+    pub fn send(&self, connection: &mut RetryingConnection<'_>) -> Result<String, OneShotError> {
+        let OneShot { request, options } = self;
+        let key = options.key.or_else(|| connection.new_key(request));
         let before = Instant::now();
-        let answer = caller.call(request, key.as_ref());
-        let response = answer.map_err(|error| Unanswered {
-            is_money: request.opcode().is_money(),
-            key,
-            manner: *manner,
-            error,
-        })?;
+        let answer = connection.call(request, key.as_ref());
+        let response = answer.map_err(|error| OneShotError { key, options: *options, error })?;
         let text = describe(request, &response);
         Ok(match (response, key) {
             (Response::Ping { .. }, _) => format!("{text}, answered in {:.1?}", before.elapsed()),
-            (_, key) if manner.json => as_json(request, key, &response),
-            (_, Some(key)) if manner.verbose => format!("{text}\nkey: {key}"),
+            (_, key) if options.json => as_json(request, key, &response),
+            (_, Some(key)) if options.verbose => format!("{text}\nkey: {key}"),
             _ => text,
         })
     }
 }
 
-/// Why a question has no good answer.
+/// Why a request failed.
 #[derive(Debug)]
-pub struct Unanswered {
-    is_money: bool,
+pub struct OneShotError {
     key: Option<Key>,
-    manner: Manner,
-    /// What happened.
+    options: MoneyOptions,
+    /// The error.
     pub error: ClientError,
 }
 
-impl Unanswered {
-    /// What happened, and what to do about it: nobody should repeat what may have been done.
+impl From<OneShotError> for CommandError {
+    fn from(error: OneShotError) -> CommandError {
+        CommandError::Explained { message: error.explain(), outcome: error.error.outcome() }
+    }
+}
+
+impl OneShotError {
+    /// The error, and what to do about it: nobody should repeat what may have been done.
     #[must_use]
     pub fn explain(&self) -> String {
-        let Unanswered { is_money, key, manner, error } = self;
+        let OneShotError { key, options, error } = self;
         match (error, key) {
             (ClientError::InDoubt(_), Some(key)) => {
                 format!("{error}; it may have been done or not: ask again with --key {key}, by which it is done once")
@@ -96,7 +96,7 @@ impl Unanswered {
             (ClientError::InDoubt(_), None) => {
                 format!("{error}; it may have been done or not: look at the balance before you repeat it")
             }
-            (_, Some(key)) if *is_money && (manner.verbose || manner.json) => format!("{error}; key: {key}"),
+            (_, Some(key)) if options.verbose || options.json => format!("{error}; key: {key}"),
             _ => error.to_string(),
         }
     }
@@ -122,7 +122,7 @@ fn as_json(request: &Request<'_>, key: Option<Key>, response: &Response) -> Stri
     json!({ "opcode": request.opcode().name(), "key": key, "balances": balances }).to_string()
 }
 
-/// An answer in words.
+/// An answer as text.
 fn describe(request: &Request<'_>, response: &Response) -> String {
     let holds = |account: AccountId, balance: Cents| format!("account {account}: {balance}");
     match (*request, *response) {
@@ -138,7 +138,7 @@ fn describe(request: &Request<'_>, response: &Response) -> String {
             "accounts: {}\nsum: {}\ndeposited: {}\nwithdrawn: {}\nlast operation: {}",
             totals.accounts, totals.sum, totals.deposited, totals.withdrawn, totals.lsn
         ),
-        // The caller lets through only the reply to its request; these two have no words of their own.
+        // The connection returns only the reply to its request; LOGIN and HISTORY are not sent here.
         (request, _) => format!("{}: done", request.opcode()),
     }
 }

@@ -1,4 +1,4 @@
-//! What the user can ask for on the command line.
+//! The command line.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -7,9 +7,9 @@ use clap::parser::ValueSource;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::base::vocab::Cents;
+use crate::tool::client::accounts::{AccountRange, Skew};
 use crate::tool::client::keys::Key;
 use crate::tool::client::mix::Mix;
-use crate::tool::client::skew::{AccountRange, Skew};
 
 /// Load, probe or talk to a Bank Vault server. Without a command, run the load generator.
 ///
@@ -17,7 +17,7 @@ use crate::tool::client::skew::{AccountRange, Skew};
 #[derive(Debug, Parser)]
 #[command(name = "client", version)]
 pub struct Options {
-    /// Where the server is and who is asking.
+    /// The server and the user.
     #[command(flatten)]
     pub target: Target,
     /// The load, when no command is given.
@@ -28,7 +28,7 @@ pub struct Options {
     pub command: Option<Command>,
 }
 
-/// Where the server is and who is asking.
+/// The server and the user.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Server")]
 pub struct Target {
@@ -77,9 +77,9 @@ pub struct LoadOptions {
     /// The operations and their weights: transfer, withdraw, deposit, balance, ping, totals.
     #[arg(long, default_value = "transfer=10,withdraw=20,deposit=30,balance=40")]
     pub mix: Mix,
-    /// Requests under way on each connection.
-    // A thread that writes a batch reads nothing meanwhile. The replies to this many fit the kernel's buffers, so that
-    // the server can always send them and neither side waits for the other for ever.
+    /// Requests in flight on each connection.
+    // A thread that writes a batch does not read meanwhile. The replies to this many requests fit the kernel's buffers, so
+    // that the server can always send them, and the two cannot deadlock.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub pipeline: u32,
     /// This many connections, driven by a few event loops instead of a thread each.
@@ -103,13 +103,13 @@ pub struct LoadOptions {
     /// Seed of the random choices; the same seed sends the same operations [default: a random one].
     #[arg(long)]
     pub seed: Option<u64>,
-    /// Keep books, and compare them with the server's totals and balances at the end; needs the server to itself.
+    /// Compare the server's totals and balances at the end with the acknowledged operations; needs the server to itself.
     #[arg(long)]
     pub verify: bool,
-    /// Write the result as JSON to this file (docs/CLIENT.md tells the schema).
+    /// Write the result as JSON to this file (docs/CLIENT.md describes it).
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
-    /// Log every answer to a money operation, a line each, in this file (docs/CLIENT.md tells the form).
+    /// Log every answer to a money operation, a line each, in this file (docs/CLIENT.md describes it).
     #[arg(long, value_name = "FILE", conflicts_with = "churn")]
     pub ack_log: Option<PathBuf>,
     /// Write the latencies as a HdrHistogram percentile log to this file.
@@ -117,9 +117,9 @@ pub struct LoadOptions {
     pub hdr: Option<PathBuf>,
 }
 
-/// How a money operation is sent and shown.
+/// How to send and show a money operation.
 #[derive(Args, Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Manner {
+pub struct MoneyOptions {
     /// The idempotency key, 32 hexadecimal digits [default: a new one].
     #[arg(long, value_name = "HEX")]
     pub key: Option<Key>,
@@ -165,9 +165,9 @@ pub enum Command {
         /// Decimal money, such as 25.00.
         #[arg(allow_negative_numbers = true)]
         amount: Cents,
-        /// How it is sent and shown.
+        /// How to send and show it.
         #[command(flatten)]
-        manner: Manner,
+        options: MoneyOptions,
     },
     /// Take money out of an account.
     Withdraw {
@@ -176,9 +176,9 @@ pub enum Command {
         /// Decimal money, such as 25.00.
         #[arg(allow_negative_numbers = true)]
         amount: Cents,
-        /// How it is sent and shown.
+        /// How to send and show it.
         #[command(flatten)]
-        manner: Manner,
+        options: MoneyOptions,
     },
     /// Move money from one account to another.
     Transfer {
@@ -189,9 +189,9 @@ pub enum Command {
         /// Decimal money, such as 25.00.
         #[arg(allow_negative_numbers = true)]
         amount: Cents,
-        /// How it is sent and shown.
+        /// How to send and show it.
         #[command(flatten)]
-        manner: Manner,
+        options: MoneyOptions,
     },
     /// Show what happened to an account, the newest first.
     History(HistoryOptions),
@@ -201,19 +201,19 @@ pub enum Command {
     Totals,
     /// Talk to the server by menu or typed commands.
     Shell,
-    /// Send wrong frames and judge what the server makes of them.
+    /// Send malformed frames and check the answers.
     Faults,
 }
 
 impl Options {
-    /// Reads the command line.
+    /// Parses the command line.
     ///
     /// # Errors
     /// A mistake in it, or that help or version is asked for.
     pub fn from_command_line() -> Result<Options, clap::Error> {
         let matches = Options::command().try_get_matches()?;
         if let Some((name, _)) = matches.subcommand() {
-            // A load option beside a command would be ignored in silence.
+            // A load option beside a command would be ignored silently.
             let given = |id: &&clap::Id| matches.value_source(id.as_str()) == Some(ValueSource::CommandLine);
             let load = LoadOptions::augment_args(clap::Command::new("load"));
             let stray = matches.ids().filter(given).find(|id| load.get_arguments().any(|arg| arg.get_id() == *id));
@@ -226,7 +226,7 @@ impl Options {
     }
 }
 
-/// Reads a length of time: `10s`, `500ms`, `2m`, or plain seconds; decimals are allowed.
+/// Parses a length of time: `10s`, `500ms`, `2m`, or plain seconds; decimals are allowed, which `humantime` does not read.
 fn duration(text: &str) -> Result<Duration, String> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let seconds_per_unit = match &text[digits.len()..] {
@@ -236,7 +236,7 @@ fn duration(text: &str) -> Result<Duration, String> {
         _ => return Err("write it like 500ms, 10s or 2m".to_owned()),
     };
     let number: f64 = digits.parse().map_err(|_| "write it like 500ms, 10s or 2m".to_owned())?;
-    // Beyond some years the clocks would overflow; nobody waits that long.
+    // Far below what would overflow the clocks.
     let seconds = number * seconds_per_unit;
     if !(0.0..=1e8).contains(&seconds) {
         return Err("a time must lie between 0 and 10^8 seconds".to_owned());
@@ -244,7 +244,7 @@ fn duration(text: &str) -> Result<Duration, String> {
     Ok(Duration::from_secs_f64(seconds))
 }
 
-/// Reads a rate, operations per second.
+/// Parses a rate, operations per second.
 fn rate(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(rate) if (0.001..=1e9).contains(&rate) => Ok(rate),
@@ -252,7 +252,7 @@ fn rate(text: &str) -> Result<f64, String> {
     }
 }
 
-/// Reads a user name or password, whose length the protocol counts in one byte.
+/// Checks a user name or password; the protocol counts its length in one byte.
 fn credential(text: &str) -> Result<String, String> {
     if text.len() > crate::base::limits::MAX_CREDENTIAL_BYTES {
         return Err(format!("at most {} bytes long", crate::base::limits::MAX_CREDENTIAL_BYTES));

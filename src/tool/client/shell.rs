@@ -1,4 +1,4 @@
-//! Talking to the server by hand: a numbered menu, and typed commands beside it.
+//! The interactive shell: a numbered menu, and typed commands beside it.
 
 use std::io::{self, BufRead, IsTerminal, Write, stdin, stdout};
 
@@ -9,14 +9,13 @@ use rustyline::error::ReadlineError;
 
 use crate::base::vocab::{AccountId, Cents};
 use crate::service::bank::wire::{Request, Status};
-use crate::tool::client::caller::Caller;
 use crate::tool::client::connection::Server;
 use crate::tool::client::error::{ClientError, CommandError};
 use crate::tool::client::history;
-use crate::tool::client::oneshot::Question;
+use crate::tool::client::oneshot::OneShot;
 use crate::tool::client::options::Command;
-use crate::tool::client::say;
-use crate::tool::signals;
+use crate::tool::client::retrying::RetryingConnection;
+use crate::tool::{output, signals};
 
 const MENU: &str = "\
 1  look up an account
@@ -44,10 +43,10 @@ struct Typed {
     command: Command,
 }
 
-/// Takes back what the line editor asks of a terminal, and leaves its line.
+/// Turns off the bracketed paste mode that the line editor turns on, and ends the edited line.
 const BRACKETED_PASTE_OFF: &[u8] = b"\x1b[?2004l\r\n";
 
-/// Where lines come from: a terminal with editing and history, or a pipe.
+/// The source of lines: a terminal with editing and history, or a pipe.
 enum Input {
     Terminal(Box<DefaultEditor>),
     Pipe(Vec<String>),
@@ -67,7 +66,7 @@ impl Input {
         match self {
             Input::Terminal(editor) => match editor.readline(prompt) {
                 Ok(line) => {
-                    // Without room for one more line the history merely lacks it.
+                    // A history that takes no more lines ends nothing.
                     let _ = editor.add_history_entry(&line);
                     Ok(Some(line))
                 }
@@ -94,14 +93,14 @@ impl Input {
     }
 }
 
-/// While a line is edited the terminal is in raw mode: whatever ends or stops the shell then, it is set back.
+/// While a line is edited the terminal is in raw mode: it is set back before a signal ends or stops the shell.
 fn guard_terminal() -> io::Result<()> {
     let plain = tcgetattr(stdin())?;
     signals::guard_terminal(None, move |act| {
         let edited = tcgetattr(stdin());
         let is_raw = edited.as_ref().is_ok_and(|modes| modes.local_flags != plain.local_flags);
         let set = |modes| tcsetattr(stdin(), SetArg::TCSANOW, modes);
-        // A terminal that has gone away cannot be set, and need not be.
+        // A terminal that hung up cannot be set back and need not be.
         if is_raw && set(&plain).is_ok() {
             let _ = stdout().write_all(BRACKETED_PASTE_OFF);
         }
@@ -112,127 +111,109 @@ fn guard_terminal() -> io::Result<()> {
     })
 }
 
-/// Why the shell ended early.
-#[derive(Debug, thiserror::Error)]
-pub enum ShellError {
-    /// No connection to begin with, or nobody can be told.
-    #[error(transparent)]
-    Command(#[from] CommandError),
-    /// The terminal or the pipe failed.
-    #[error("cannot read commands: {0}")]
-    Terminal(#[from] io::Error),
-}
-
-/// What to do after a line.
-enum Next {
-    GoOn,
-    End,
-}
-
-/// Runs the shell until it is told to end or its input does. What the server refuses is shown and ends nothing.
+/// Runs the shell until the user or the end of the input ends it. Refusals are shown and end nothing.
 ///
 /// # Errors
-/// [`ShellError`].
-pub fn run(server: &Server) -> Result<(), ShellError> {
-    let caller = Caller::open(server).map_err(CommandError::from)?;
-    let mut shell = Shell { caller, input: Input::open()? };
-    tell(&format!("Bank Vault at {}\n{MENU}", server.address))?;
-    while let Some(line) = shell.input.line("> ")? {
-        match shell.obey(line.trim())? {
-            Next::GoOn => {}
-            Next::End => break,
+/// [`CommandError`].
+pub fn run(server: &Server) -> Result<(), CommandError> {
+    let connection = RetryingConnection::open(server)?;
+    let mut shell = Shell { connection, input: Input::open().map_err(unreadable)? };
+    print(&format!("Bank Vault at {}\n{MENU}", server.address))?;
+    while let Some(line) = shell.input.line("> ").map_err(unreadable)? {
+        match line.trim() {
+            "4" | "quit" | "exit" => return print("Goodbye"),
+            line => shell.execute(line)?,
         }
     }
     Ok(())
 }
 
 struct Shell<'s> {
-    caller: Caller<'s>,
+    connection: RetryingConnection<'s>,
     input: Input,
 }
 
 impl Shell<'_> {
-    fn obey(&mut self, line: &str) -> Result<Next, ShellError> {
+    fn execute(&mut self, line: &str) -> Result<(), CommandError> {
         match line {
-            "" => {}
-            "1" => self.look_up()?,
-            "2" => self.move_money(|account, amount| Request::Withdraw { account, amount })?,
-            "3" => self.move_money(|account, amount| Request::Deposit { account, amount })?,
-            "4" | "quit" | "exit" => {
-                tell("Goodbye")?;
-                return Ok(Next::End);
-            }
-            "help" | "?" => tell(HELP)?,
-            "menu" => tell(MENU)?,
-            "history" => tell(&self.input.history().join("\n"))?,
-            command => self.typed(command)?,
+            "" => Ok(()),
+            "1" => self.look_up(),
+            "2" => self.move_money(|account, amount| Request::Withdraw { account, amount }),
+            "3" => self.move_money(|account, amount| Request::Deposit { account, amount }),
+            "help" | "?" => print(HELP),
+            "menu" => print(MENU),
+            "history" => print(&self.input.history().join("\n")),
+            command => self.typed(command),
         }
-        Ok(Next::GoOn)
     }
 
-    fn look_up(&mut self) -> Result<(), ShellError> {
-        if let Some(account) = self.answer("Account: ", parse_account)? {
-            self.show(&Question::plain(Request::Balance { account }))?;
+    fn look_up(&mut self) -> Result<(), CommandError> {
+        if let Some(account) = self.prompt("Account: ", parse_account)? {
+            self.show(&OneShot::plain(Request::Balance { account }))?;
         }
         Ok(())
     }
 
-    fn move_money(&mut self, request: fn(AccountId, Cents) -> Request<'static>) -> Result<(), ShellError> {
-        if let Some(account) = self.answer("Account: ", parse_account)?
-            && let Some(amount) = self.answer("Amount: ", parse_amount)?
+    fn move_money(&mut self, request: fn(AccountId, Cents) -> Request<'static>) -> Result<(), CommandError> {
+        if let Some(account) = self.prompt("Account: ", parse_account)?
+            && let Some(amount) = self.prompt("Amount: ", parse_amount)?
         {
-            self.show(&Question::plain(request(account, amount)))?;
+            self.show(&OneShot::plain(request(account, amount)))?;
         }
         Ok(())
     }
 
-    /// Asks the user for a value; `None` when the answer is none, which is said.
-    fn answer<T>(&mut self, prompt: &str, parse: fn(&str) -> Result<T, String>) -> Result<Option<T>, ShellError> {
-        let Some(line) = self.input.line(prompt)? else { return Ok(None) };
+    /// Prompts the user for a value; `None`, with a message, for one that cannot be parsed.
+    fn prompt<T>(&mut self, prompt: &str, parse: fn(&str) -> Result<T, String>) -> Result<Option<T>, CommandError> {
+        let Some(line) = self.input.line(prompt).map_err(unreadable)? else { return Ok(None) };
         match parse(line.trim()) {
             Ok(value) => Ok(Some(value)),
             Err(why) => {
-                tell(&why)?;
+                print(&why)?;
                 Ok(None)
             }
         }
     }
 
-    fn typed(&mut self, line: &str) -> Result<(), ShellError> {
+    fn typed(&mut self, line: &str) -> Result<(), CommandError> {
         match Typed::try_parse_from(line.split_whitespace()) {
-            Ok(Typed { command: Command::History(options) }) => match history::show(&mut self.caller, &options) {
-                Err(CommandError::Server(error)) => tell(&error.to_string()),
-                done => Ok(done?),
+            Ok(Typed { command: Command::History(options) }) => match history::show(&mut self.connection, &options) {
+                Err(CommandError::Server(error)) => print(&error.to_string()),
+                done => done,
             },
-            Ok(typed) => match Question::of(&typed.command) {
-                Some(question) => self.show(&question),
-                None => tell("that is no command of the shell; `help` lists them"),
+            Ok(typed) => match OneShot::of(&typed.command) {
+                Some(request) => self.show(&request),
+                None => print("that is no command of the shell; `help` lists them"),
             },
             Err(error) => {
-                // Clap's first line says what is wrong; the rest is about a command line, which this is not.
+                // Clap's first line names the mistake; the rest is about the program's command line.
                 let text = error.to_string();
                 let first = text.lines().next().unwrap_or_default();
-                tell(&format!("{}; `help` lists the commands", first.trim_start_matches("error: ")))
+                print(&format!("{}; `help` lists the commands", first.trim_start_matches("error: ")))
             }
         }
     }
 
-    fn show(&mut self, question: &Question) -> Result<(), ShellError> {
-        let answer = question.ask(&mut self.caller).unwrap_or_else(|unanswered| match unanswered.error {
+    fn show(&mut self, request: &OneShot) -> Result<(), CommandError> {
+        let answer = request.send(&mut self.connection).unwrap_or_else(|failed| match failed.error {
             ClientError::Refused { status: Status::NoAccount, .. } => "Account not found".to_owned(),
             ClientError::Refused { status: Status::Insufficient, .. } => {
                 "Withdraw amount must be less than balance".to_owned()
             }
-            _ => unanswered.explain(),
+            _ => failed.explain(),
         });
-        tell(&answer)
+        print(&answer)
     }
 }
 
-/// Shows an answer. A reader that has gone ends nothing: who types goes on, and so does a script that reads no answers.
-fn tell(text: &str) -> Result<(), ShellError> {
-    say(text).map_err(CommandError::from)?;
+/// Prints an answer. A reader that closed the pipe ends nothing: a script may not read the answers.
+fn print(text: &str) -> Result<(), CommandError> {
+    output::print_line(text)?;
     Ok(())
+}
+
+fn unreadable(source: io::Error) -> CommandError {
+    CommandError::System { what: "read commands".to_owned(), source }
 }
 
 fn parse_account(text: &str) -> Result<AccountId, String> {

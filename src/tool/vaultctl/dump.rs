@@ -103,13 +103,13 @@ pub(super) fn run(journal: &Journal) -> Result<(), Failure> {
             let written = out.write_all(text.as_bytes());
             text.clear();
             // A reader that has gone, as in `vaultctl journal dump | head`, wants no more.
-            if output::judge(written).map_err(Failure::unavailable)? == output::Reader::Gone {
+            if output::check_write(written).map_err(Failure::unavailable)? == output::Reader::Gone {
                 return Ok(());
             }
         }
     }
     let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
-    output::judge(written).map(drop).map_err(Failure::unavailable)
+    output::check_write(written).map(drop).map_err(Failure::unavailable)
 }
 
 fn line(text: &mut String, record: &Record, json: bool) -> Result<(), Failure> {

@@ -40,5 +40,5 @@ impl Failure {
 
 /// Writes to the standard output. A reader that has gone, as in `vaultctl journal dump | head`, changes nothing.
 pub(super) fn say(text: &str) -> Result<(), Failure> {
-    output::say(text).map(drop).map_err(Failure::unavailable)
+    output::print(text).map(drop).map_err(Failure::unavailable)
 }

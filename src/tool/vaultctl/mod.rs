@@ -80,10 +80,10 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Upgrade(args) => control::run(&args, ControlRequest::Upgrade),
         Command::CrashPoints => crash_points::run(),
     };
-    match done.and_then(|()| output::finish().map_err(Failure::unavailable)) {
+    match done.and_then(|()| output::close_stdout().map_err(Failure::unavailable)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            output::complain("vaultctl", &failure.to_string());
+            output::print_error("vaultctl", &failure.to_string());
             failure.exit_code()
         }
     }

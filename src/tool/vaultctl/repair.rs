@@ -67,7 +67,7 @@ pub(super) fn run(repair: &Repair) -> Result<(), Failure> {
         Err(RecoveryError::Disk(error)) => return Err(Failure::unavailable(error)),
         Err(damage) => damage,
     };
-    output::complain("vaultctl", &damage.to_string());
+    output::print_error("vaultctl", &damage.to_string());
     if !repair.yes && !confirmed().map_err(Failure::unavailable)? {
         return Err(Failure::refused(Refused::NotConfirmed));
     }

@@ -1,7 +1,7 @@
 //! Framing: a stream gives the same steps however it is cut, in the server's decoder and in the client's buffer.
 #![no_main]
 
-use bank_vault::tool::client::inbox::Inbox;
+use bank_vault::tool::client::receive_buffer::ReceiveBuffer;
 use bank_vault::base::limits::MAX_FRAME_BYTES;
 use bank_vault::service::bank::wire::{Decoder, Step, checksum};
 use bank_vault_fuzz::pieces;
@@ -53,14 +53,14 @@ fuzz_target!(|data: &[u8]| {
     let whole = steps(bytes.get(1..).into_iter());
     assert_eq!(steps(pieces(&bytes, 50)), whole);
     // The client takes the same for frames, up to the first that is none.
-    let mut inbox = Inbox::for_replies(1);
+    let mut received = ReceiveBuffer::for_replies(1);
     let mut frames = 0;
     for mut piece in pieces(&bytes, 50) {
         while !piece.is_empty() {
-            let Ok((read, _)) = inbox.read_from(&mut piece) else { return };
+            let Ok((read, _)) = received.read_from(&mut piece) else { return };
             assert!(read > 0, "there is always room for a frame");
             loop {
-                match inbox.next_frame() {
+                match received.next_frame() {
                     Ok(Some(_)) => frames += 1,
                     Ok(None) => break,
                     Err(_) => return,

@@ -163,6 +163,7 @@ fn no_file_is_younger_than_its_answer() {
 #[test]
 fn ranges_are_cut_to_the_file() {
     let many = |count: usize| format!("bytes={}", (0..count).map(|at| format!("{0}-{0},", at * 2)).collect::<String>());
+    let beyond = |count: usize| format!("bytes={}", "200-,".repeat(count));
     let sixteen = (0..16).map(|at| at * 2..at * 2 + 1).collect();
     for (range, wanted) in [
         ("bytes=0-0", part(0, 1)),
@@ -198,6 +199,7 @@ fn ranges_are_cut_to_the_file() {
         ("bytes=200-100", Full),
         ("bytes=0-1,2-1", Full),
         ("bytes=a-b", Full),
+        ("bytes=a-0", Full),
         ("bytes=0-1;2-3", Full),
         ("bytes=+0-1", Full),
         ("bytes=0--1", Full),
@@ -211,6 +213,8 @@ fn ranges_are_cut_to_the_file() {
         ("0-1", Full),
         (&many(16), FileResponse::Multipart(sixteen)),
         (&many(17), Full),
+        (&beyond(16), Unsatisfiable),
+        (&beyond(17), Full),
     ] {
         assert_eq!(asked(&file(100), &[("range", range)]), wanted, "{range}");
     }

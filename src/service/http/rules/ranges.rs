@@ -21,10 +21,12 @@ pub(super) fn select(value: &[u8], length: u64) -> FileResponse {
     let (mut count, mut bytes, mut parts) = (0, 0u64, Vec::new());
     for member in members(list) {
         count += 1;
+        if count > MAX_RANGES {
+            return FileResponse::Full;
+        }
         match resolve(member, length) {
             RangeSpec::Malformed => return FileResponse::Full,
             RangeSpec::Unsatisfiable => (),
-            RangeSpec::Part(_) if count > MAX_RANGES => return FileResponse::Full,
             RangeSpec::Part(part) => {
                 bytes = bytes.saturating_add(part.end - part.start);
                 merge(&mut parts, part);
@@ -33,7 +35,7 @@ pub(super) fn select(value: &[u8], length: u64) -> FileResponse {
     }
     // A suffix of an empty file is satisfiable, but no Content-Range can express it.
     let empty_part = length == 0 && !parts.is_empty();
-    if count == 0 || count > MAX_RANGES || bytes > length || empty_part {
+    if count == 0 || bytes > length || empty_part {
         return FileResponse::Full;
     }
     match parts.len() {

@@ -113,7 +113,7 @@ impl Handler {
             wire::Body::Multipart(parts) => (0..0, parts),
         };
         session.stage = Stage::Sending(Box::new(Sending::new(asked, text, source, range, more)));
-        Step::Next
+        Step::Continue
     }
 
     pub(super) fn redirect(
@@ -158,6 +158,6 @@ impl Handler {
         let head = sending.text.windows(END_OF_HEAD.len()).position(|part| part == END_OF_HEAD);
         sending.head_bytes = head.map_or(sending.text.len(), |at| at + END_OF_HEAD.len());
         session.stage = Stage::Sending(Box::new(sending));
-        Step::Next
+        Step::Continue
     }
 }

@@ -22,18 +22,18 @@ use crate::store::instance::stats::{BoundStats, ServiceStats, WebStats, WorkerSt
 /// What a step of a connection's turn leads to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Step {
-    /// The next step.
-    Next,
-    /// Waiting for the socket, or for somebody.
+    /// The next step of the same turn.
+    Continue,
+    /// Waiting until the socket is ready or the session is scheduled.
     Wait,
-    /// The turn of the others.
-    Later,
-    /// All is said.
-    Part,
-    /// The connection is broken, or of no use any more.
-    Over,
-    /// Its client sends without end what nobody wants.
-    Flooded,
+    /// The turns of other sessions, then the next step.
+    Yield,
+    /// A lingering close: all is sent.
+    Linger,
+    /// Closing at once: the connection is broken, or of no more use.
+    Close,
+    /// Closing: the client keeps sending bytes that are only discarded.
+    CloseFlooding,
 }
 
 /// Gives sessions their turns.
@@ -108,12 +108,12 @@ impl Handler {
                 Stage::Streaming(_) => self.stream(session),
             };
             match step {
-                Step::Next => {}
+                Step::Continue => {}
                 Step::Wait => return Next::Wait,
-                Step::Later => break,
-                Step::Part => return session.state.begin_linger(self.now_ns),
-                Step::Over => return Next::Close,
-                Step::Flooded => return Next::CloseFlooding,
+                Step::Yield => break,
+                Step::Linger => return session.state.begin_linger(self.now_ns),
+                Step::Close => return Next::Close,
+                Step::CloseFlooding => return Next::CloseFlooding,
             }
         }
         Next::Again
@@ -122,9 +122,9 @@ impl Handler {
     /// Reads the next request, if it is there.
     fn listen(&mut self, session: &mut HttpSession) -> Step {
         if session.state.closing == Closing::AfterSending {
-            return Step::Part;
+            return Step::Linger;
         }
-        let Some(mut buffer) = self.unread.take() else { return Step::Over };
+        let Some(mut buffer) = self.unread.take() else { return Step::Close };
         let unread = session.state.connection.copy_unread(&mut buffer);
         let step = self.read_request(session, unread);
         self.unread = Some(buffer);
@@ -149,22 +149,22 @@ impl Handler {
             Err(Rejection { status, line }) => {
                 let line = place_in(unread, line);
                 self.refuse_all(session, status, unread, line);
-                Some(Step::Next)
+                Some(Step::Continue)
             }
         }
     }
 
     fn receive(&mut self, session: &mut HttpSession) -> Step {
         if session.state.ended {
-            return Step::Over;
+            return Step::Close;
         }
         if !session.state.readable {
             return Step::Wait;
         }
         match session.state.receive(self.now_ns) {
-            None => Step::Over,
+            None => Step::Close,
             Some(0) if !session.state.ended => Step::Wait,
-            Some(_) => Step::Next,
+            Some(_) => Step::Continue,
         }
     }
 
@@ -180,7 +180,7 @@ impl Handler {
 
     /// Throws away a body.
     fn skip(&mut self, session: &mut HttpSession) -> Step {
-        let Stage::DiscardingBody(left) = &mut session.stage else { return Step::Over };
+        let Stage::DiscardingBody(left) = &mut session.stage else { return Step::Close };
         let there = session.state.connection.unread();
         let now = usize::try_from(*left).unwrap_or(usize::MAX).min(there);
         *left -= now as u64;
@@ -190,10 +190,10 @@ impl Handler {
         if left == 0 {
             session.partial_since_ns = None;
             session.stage = Stage::ReadingHead;
-            return Step::Next;
+            return Step::Continue;
         }
         if self.closing {
-            return Step::Part;
+            return Step::Linger;
         }
         session.partial_since_ns.get_or_insert(self.now_ns);
         self.receive(session)
@@ -206,7 +206,7 @@ impl Handler {
         self.stats.bytes_out.add(sent);
         self.stats.answer_times.record(took_ns, 1);
         let figures = log_queue::Figures { body_bytes: sent.saturating_sub(answer_head as u64), took_ns };
-        let Some(mut buffer) = self.unread.take() else { return Step::Over };
+        let Some(mut buffer) = self.unread.take() else { return Step::Close };
         let head = session.state.connection.copy_unread(&mut buffer);
         let logged = self.log.write(session, head, asked, figures);
         self.unread = Some(buffer);
@@ -232,21 +232,21 @@ impl Handler {
         match then {
             Then::End => {
                 session.stage = Stage::ReadingHead;
-                Step::Part
+                Step::Linger
             }
             Then::Next(0) => {
                 session.stage = Stage::ReadingHead;
-                Step::Next
+                Step::Continue
             }
             Then::Next(body) => {
                 session.stage = Stage::DiscardingBody(body);
-                Step::Next
+                Step::Continue
             }
         }
     }
 
     fn log_again(&mut self, session: &mut HttpSession) -> Step {
-        let Stage::AwaitingLog { line, then } = &session.stage else { return Step::Over };
+        let Stage::AwaitingLog { line, then } = &session.stage else { return Step::Close };
         let then = *then;
         if self.log.write_again(line).is_err() {
             self.log.join(session.key());

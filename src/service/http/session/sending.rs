@@ -77,7 +77,7 @@ impl Handler {
     pub(super) fn send(&mut self, session: &mut HttpSession) -> Step {
         let mut budget = SENT_BYTES_PER_TURN;
         loop {
-            let Stage::Sending(sending) = &mut session.stage else { return Step::Over };
+            let Stage::Sending(sending) = &mut session.stage else { return Step::Close };
             if sending.fetching {
                 return Step::Wait;
             }
@@ -85,7 +85,7 @@ impl Handler {
                 return self.end(session);
             }
             if budget == 0 {
-                return Step::Later;
+                return Step::Yield;
             }
             let item = match &sending.source {
                 Source::Nowhere => None,
@@ -99,9 +99,9 @@ impl Handler {
                     session.state.active_ns = self.now_ns;
                 }
                 Moved::Full => return Step::Wait,
-                Moved::Broken => return Step::Over,
+                Moved::Broken => return Step::Close,
                 Moved::Fetch(part) => {
-                    let Some(item) = item.cloned() else { return Step::Over };
+                    let Some(item) = item.cloned() else { return Step::Close };
                     sending.fetching = true;
                     sending.in_memory_to.set(part.end);
                     let count = usize::try_from(part.end - part.start).unwrap_or(usize::MAX);
@@ -118,7 +118,7 @@ impl Handler {
 
     fn end(&mut self, session: &mut HttpSession) -> Step {
         let Stage::Sending(sending) = std::mem::replace(&mut session.stage, Stage::ReadingHead) else {
-            return Step::Over;
+            return Step::Close;
         };
         let Sending { asked, mut text, source, sent, head_bytes, .. } = *sending;
         self.put_back(source);

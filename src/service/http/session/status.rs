@@ -80,7 +80,7 @@ impl Handler {
         }
         self.status.stats.streams.add(1);
         session.stage = Stage::Streaming(Box::new(Stream::new(asked, head, text)));
-        Step::Next
+        Step::Continue
     }
 
     /// What is sent to all streams, when it is time for it and there are any.
@@ -96,7 +96,7 @@ impl Handler {
     /// Sends what there is to be seen.
     pub(super) fn stream(&mut self, session: &mut HttpSession) -> Step {
         // Whatever the client still says is thrown away; what counts is its end.
-        let Stage::Streaming(stream) = &mut session.stage else { return Step::Over };
+        let Stage::Streaming(stream) = &mut session.stage else { return Step::Close };
         let heard = if session.state.readable && !session.state.ended {
             session.state.discard(&mut stream.input)
         } else {
@@ -104,11 +104,11 @@ impl Handler {
         };
         match heard {
             Next::Wait | Next::Again => {}
-            Next::Close => return Step::Over,
-            Next::CloseFlooding => return Step::Flooded,
+            Next::Close => return Step::Close,
+            Next::CloseFlooding => return Step::CloseFlooding,
         }
         if session.state.ended || self.closing || stream.text.len() - stream.text_sent > STREAM_UNSENT_BYTES {
-            return Step::Over;
+            return Step::Close;
         }
         while stream.text_sent < stream.text.len() {
             let part = IoSlice::new(&stream.text[stream.text_sent..]);
@@ -118,10 +118,10 @@ impl Handler {
                     session.state.active_ns = self.now_ns;
                 }
                 Err(error) if is_full(&error) => break,
-                Err(_) => return Step::Over,
+                Err(_) => return Step::Close,
             }
         }
-        if heard == Next::Again { Step::Later } else { Step::Wait }
+        if heard == Next::Again { Step::Yield } else { Step::Wait }
     }
 }
 

@@ -89,9 +89,9 @@ impl HttpDate {
 /// The name of the day is not compared with the date. A leap second is the first one after it, as everywhere in POSIX.
 #[must_use]
 pub fn parse_date(value: &[u8], now: i64) -> Option<i64> {
-    // `time` accepts a sign before the year. With the length of the whole fixed there is no room for one.
+    // Only the length of the first two formats is fixed. It leaves no room for a sign before the year, which `time` would accept.
     let format = match value.len() {
-        29 if value[3] == b',' => IMF_FIXDATE,
+        29 => IMF_FIXDATE,
         24 => ASCTIME,
         _ => RFC_850,
     };

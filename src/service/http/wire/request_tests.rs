@@ -84,6 +84,7 @@ const HOSTILE: &[(&str, &str, Status)] = &[
     ("a coding of nothing", "+Host: a\r\nTransfer-Encoding:\r\n\r\n", BadRequest),
     ("a coding in quotes", "+Host: a\r\nTransfer-Encoding: \"chunked\"\r\n\r\n", BadRequest),
     ("a coded body in HTTP/1.0", "GET / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n", BadRequest),
+    ("several codings in HTTP/1.0", "GET / HTTP/1.0\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", BadRequest),
     ("no host", "+\r\n", BadRequest),
     ("an empty host", "+Host:\r\n\r\n", BadRequest),
     ("two hosts", "+Host: a\r\nHost: b\r\n\r\n", BadRequest),

@@ -1,8 +1,8 @@
-//! The acknowledgement log: what the server said to each money operation, written down outside the server, so that what it
-//! recovers after a crash can be held against what it had promised.
+//! The acknowledgement log: the server's reply to each money operation, written outside the server, so that its state after
+//! a crash can be compared with what it acknowledged.
 //!
-//! A thread of the load only formats its line into a page of its own; a scribe takes the pages to the file ten times a
-//! second, also while those threads wait for a server that does not answer.
+//! A load thread only formats its line into its own buffer; a writer thread moves the buffers to the file ten times a second,
+//! also while the load threads wait for a server that does not answer.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -13,28 +13,30 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 
-use crate::service::bank::wire::{Opcode, Response, Status};
-use crate::tool::client::load::Trouble;
-use crate::tool::client::load::desk::Flight;
+use crate::service::bank::wire::{Request, Response};
+use crate::tool::client::error::CommandError;
+use crate::tool::client::keys::Key;
+use crate::tool::client::load::operation::Operation;
 
-/// How often the pages are taken to the file.
-const EVERY: Duration = Duration::from_millis(100);
+/// How often the buffers are written to the file.
+const WRITE_INTERVAL: Duration = Duration::from_millis(100);
 
+/// The first line: the names of the fields.
 const HEADING: &str = "# connection key begin_ns end_ns op account to amount status balance to_balance\n";
 
-/// The lines of one thread that the scribe has not yet taken. On cache lines of its own, as its thread writes it all the time.
+/// The lines of one thread that are not yet in the file. On its own cache lines, since its thread writes it all the time.
 #[derive(Debug, Default)]
 #[repr(align(128))]
-pub struct Page(Mutex<Vec<u8>>);
+pub struct AckBuffer(Mutex<Vec<u8>>);
 
-impl Page {
+impl AckBuffer {
     fn lines(&self) -> MutexGuard<'_, Vec<u8>> {
-        // A thread that panicked ends the process; there is no half-written line to be afraid of.
+        // A panic ends the process; there is no half-written line.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// The file of a log. Unlike a report it stands under its own name while the run lasts: it is what is left when that is killed.
+/// The file of a log. Unlike a report it has its name from the beginning: it is what is left when the client is killed.
 #[derive(Debug)]
 pub struct AckFile {
     path: PathBuf,
@@ -42,28 +44,28 @@ pub struct AckFile {
 }
 
 impl AckFile {
-    /// Opens the file, or makes it; what stands in it stays until the run begins.
+    /// Opens or creates the file; its old contents stay until the run begins.
     ///
     /// # Errors
-    /// [`Trouble::System`] naming the file.
-    pub fn open(path: &Path) -> Result<AckFile, Trouble> {
+    /// [`CommandError::System`] naming the file.
+    pub fn open(path: &Path) -> Result<AckFile, CommandError> {
         let opened = File::options().write(true).create(true).truncate(false).open(path);
         let what = || format!("open {}", path.display());
         opened
             .map(|file| AckFile { path: path.to_owned(), file })
-            .map_err(|source| Trouble::System { what: what(), source })
+            .map_err(|source| CommandError::System { what: what(), source })
     }
 
-    fn trouble(&self, source: io::Error) -> Trouble {
-        Trouble::System { what: format!("write {}", self.path.display()), source }
+    fn error(&self, source: io::Error) -> CommandError {
+        CommandError::System { what: format!("write {}", self.path.display()), source }
     }
 
-    /// Whether it is a file on a disk, and no pipe.
+    /// Whether it is a file on a disk, and not a pipe.
     fn is_regular(&self) -> bool {
         self.file.metadata().is_ok_and(|file| file.is_file())
     }
 
-    /// Adds whole lines. A disk that takes only a part of them is left with whole ones.
+    /// Appends whole lines. Where the disk takes only a part of them, a partial line is removed.
     fn add(&self, lines: &[u8]) -> io::Result<()> {
         let mut written = 0;
         while written < lines.len() {
@@ -72,10 +74,10 @@ impl AckFile {
                 Ok(count) => written += count,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => {
-                    let behind_last_line = lines[..written].iter().rev().take_while(|&&byte| byte != b'\n').count();
-                    if behind_last_line > 0 && self.is_regular() {
+                    let partial_line = lines[..written].iter().rev().take_while(|&&byte| byte != b'\n').count();
+                    if partial_line > 0 && self.is_regular() {
                         let end = self.file.metadata()?.len();
-                        self.file.set_len(end.saturating_sub(behind_last_line as u64))?;
+                        self.file.set_len(end.saturating_sub(partial_line as u64))?;
                     }
                     return Err(error);
                 }
@@ -89,36 +91,36 @@ impl AckFile {
 #[derive(Debug)]
 pub struct AckLog {
     file: AckFile,
-    pages: Box<[Page]>,
+    buffers: Box<[AckBuffer]>,
     /// The first error of the file; nothing is written after it.
     failure: Mutex<Option<io::Error>>,
 }
 
 impl AckLog {
-    /// Begins the log of this many threads; what stood in the file goes.
+    /// Begins the log of this many threads; the old contents of the file are removed.
     #[must_use]
     pub fn begin(file: AckFile, threads: u32) -> AckLog {
         let failure = if file.is_regular() { file.file.set_len(0).err() } else { None };
-        let pages = (0..threads).map(|_| Page::default()).collect();
-        let log = AckLog { file, pages, failure: Mutex::new(failure) };
+        let buffers = (0..threads).map(|_| AckBuffer::default()).collect();
+        let log = AckLog { file, buffers, failure: Mutex::new(failure) };
         log.write(HEADING.as_bytes());
         log
     }
 
-    /// The page of the thread with this number, which is below the number of threads.
+    /// The buffer of the thread with this number, which is below the number of threads.
     #[must_use]
-    pub fn page(&self, number: u32) -> &Page {
-        &self.pages[number as usize]
+    pub fn buffer(&self, number: u32) -> &AckBuffer {
+        &self.buffers[number as usize]
     }
 
-    /// Takes the pages to the file until every thread is gone (`all_gone` has no sender left).
-    pub fn keep(&self, all_gone: &Receiver<()>) {
+    /// Writes the buffers to the file until every load thread has ended (`all_ended` has no sender left).
+    pub fn write_until(&self, all_ended: &Receiver<()>) {
         let mut lines = Vec::new();
         loop {
-            let is_last = all_gone.recv_timeout(EVERY) != Err(RecvTimeoutError::Timeout);
-            for page in &self.pages {
-                // The threads get the memory of another page back, and never wait for the file.
-                mem::swap(&mut lines, &mut *page.lines());
+            let is_last = all_ended.recv_timeout(WRITE_INTERVAL) != Err(RecvTimeoutError::Timeout);
+            for buffer in &self.buffers {
+                // Swapped, so that a load thread never waits for the file, and memory is reused.
+                mem::swap(&mut lines, &mut *buffer.lines());
                 self.write(&lines);
                 lines.clear();
             }
@@ -131,11 +133,11 @@ impl AckLog {
     /// Ends the log; it is on disk when this returns.
     ///
     /// # Errors
-    /// [`Trouble::System`] when something could not be written: the log has a hole then.
-    pub fn finish(self) -> Result<(), Trouble> {
+    /// [`CommandError::System`] when something could not be written: the log is incomplete then.
+    pub fn finish(self) -> Result<(), CommandError> {
         let failure = self.failure.into_inner().unwrap_or_else(PoisonError::into_inner);
         let sync = || if self.file.is_regular() { self.file.file.sync_all() } else { Ok(()) };
-        failure.map_or_else(sync, Err).map_err(|source| self.file.trouble(source))
+        failure.map_or_else(sync, Err).map_err(|source| self.file.error(source))
     }
 
     fn write(&self, lines: &[u8]) {
@@ -146,152 +148,111 @@ impl AckLog {
     }
 }
 
-/// An answer to a money operation.
+/// A reply to a money operation.
 #[derive(Clone, Copy)]
 pub struct Ack<'a> {
     /// The connection's number in the run.
     pub connection: u32,
-    /// What was asked for.
-    pub flight: &'a Flight,
-    /// What the server said.
+    /// The operation.
+    pub operation: &'a Operation,
+    /// The reply.
     pub response: &'a Response,
     /// Before it was first sent, nanoseconds of `CLOCK_MONOTONIC`.
     pub begin: u64,
-    /// After the answer had come, on the same clock.
+    /// After the reply had come, on the same clock.
     pub end: u64,
 }
 
-/// Adds a line to a page. By hand: with `write!` this would be the costliest part of an operation.
-pub fn enter(page: &Page, ack: &Ack<'_>) {
-    let Ack { connection, flight, response, begin, end } = *ack;
-    let op = &flight.op;
-    let is_transfer = op.opcode == Opcode::Transfer;
-    let (status, balances) = match *response {
-        Response::Deposit { balance } | Response::Withdraw { balance } => (Status::Ok, [Some(balance.0), None]),
-        Response::Transfer { from_balance, to_balance } => (Status::Ok, [Some(from_balance.0), Some(to_balance.0)]),
-        Response::Error { status, .. } => (status, [None, None]),
-        // No other response answers a money operation.
-        _ => return,
-    };
-    let mut line = Line { text: [b' '; LONGEST_LINE], length: 0 };
-    put(&mut line, u64::from(connection));
-    put_key(&mut line, flight.key.map(|key| key.0));
-    put(&mut line, begin);
-    put(&mut line, end);
-    line.put(match op.opcode {
-        Opcode::Deposit => b"deposit ",
-        Opcode::Withdraw => b"withdraw ",
-        _ => b"transfer ",
-    });
-    put(&mut line, u64::from(op.account.0));
-    put_if(&mut line, is_transfer.then_some(i64::from(op.to.0)));
-    put_if(&mut line, Some(op.amount.0));
-    put(&mut line, u64::from(status.code()));
-    for balance in balances {
-        put_if(&mut line, balance);
-    }
-    // In place of the last blank.
-    line.text[line.length - 1] = b'\n';
-    page.lines().extend_from_slice(&line.text[..line.length]);
-}
-
-/// Room for a line whose eleven fields are as long as can be.
-const LONGEST_LINE: usize = 192;
-
-/// A line being put together; each field brings the blank behind it.
-struct Line {
-    text: [u8; LONGEST_LINE],
-    length: usize,
-}
-
-impl Line {
-    #[inline]
-    fn put(&mut self, field: &[u8]) {
-        self.text[self.length..self.length + field.len()].copy_from_slice(field);
-        self.length += field.len();
+impl AckBuffer {
+    /// Adds a line. With `itoa`: `write!` would be the costliest part of an operation.
+    pub fn append(&self, ack: &Ack<'_>) {
+        let (name, account, to, amount): (&[u8], _, _, _) = match ack.operation.request {
+            Request::Deposit { account, amount } => (b"deposit ", account, None, amount),
+            Request::Withdraw { account, amount } => (b"withdraw ", account, None, amount),
+            Request::Transfer { from, to, amount } => (b"transfer ", from, Some(to.0), amount),
+            _ => return,
+        };
+        let balances = match *ack.response {
+            Response::Deposit { balance } | Response::Withdraw { balance } => [Some(balance.0), None],
+            Response::Transfer { from_balance, to_balance } => [Some(from_balance.0), Some(to_balance.0)],
+            _ => [None, None],
+        };
+        let mut lines = self.lines();
+        put(&mut lines, Some(ack.connection));
+        put_key(&mut lines, ack.operation.key);
+        put(&mut lines, Some(ack.begin));
+        put(&mut lines, Some(ack.end));
+        lines.extend_from_slice(name);
+        put(&mut lines, Some(account.0));
+        put(&mut lines, to);
+        put(&mut lines, Some(amount.0));
+        put(&mut lines, Some(ack.response.status().code()));
+        balances.into_iter().for_each(|balance| put(&mut lines, balance));
+        // In place of the last blank.
+        lines.pop();
+        lines.push(b'\n');
     }
 }
 
-fn put_key(line: &mut Line, key: Option<[u8; 16]>) {
+/// Adds a number, or a dash where there is none, and a blank.
+#[inline]
+fn put(lines: &mut Vec<u8>, number: Option<impl itoa::Integer>) {
+    match number {
+        Some(number) => lines.extend_from_slice(itoa::Buffer::new().format(number).as_bytes()),
+        None => lines.push(b'-'),
+    }
+    lines.push(b' ');
+}
+
+fn put_key(lines: &mut Vec<u8>, key: Option<Key>) {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let Some(key) = key else { return line.put(b"- ") };
+    let Some(key) = key else { return lines.extend_from_slice(b"- ") };
     let mut text = [b' '; 33];
-    for (pair, byte) in text.chunks_exact_mut(2).zip(key) {
+    for (pair, byte) in text.chunks_exact_mut(2).zip(key.0) {
         pair[0] = DIGITS[usize::from(byte >> 4)];
         pair[1] = DIGITS[usize::from(byte & 15)];
     }
-    line.put(&text);
-}
-
-fn put_if(line: &mut Line, number: Option<i64>) {
-    match number {
-        None => line.put(b"- "),
-        Some(number) => {
-            if number < 0 {
-                line.put(b"-");
-            }
-            put(line, number.unsigned_abs());
-        }
-    }
-}
-
-/// A decimal number and a blank.
-fn put(line: &mut Line, mut number: u64) {
-    // The longest has 20 digits.
-    let mut text = [b' '; 21];
-    let mut at = text.len() - 1;
-    loop {
-        at -= 1;
-        // Below ten: fits.
-        #[allow(clippy::cast_possible_truncation)]
-        let digit = (number % 10) as u8;
-        text[at] = b'0' + digit;
-        number /= 10;
-        if number == 0 {
-            break;
-        }
-    }
-    line.put(&text[at..]);
+    lines.extend_from_slice(&text);
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::base::vocab::{AccountId, Cents};
-    use crate::tool::client::keys::Key;
-    use crate::tool::client::load::desk::Op;
+    use crate::service::bank::wire::Status;
 
     #[test]
     fn lines_have_the_documented_form() {
-        let page = Page::default();
+        let buffer = AckBuffer::default();
         let key = Some(Key(std::array::from_fn(|at| u8::try_from(at * 17).unwrap())));
-        let mut flight = Flight {
-            op: Op { opcode: Opcode::Transfer, account: AccountId(12), to: AccountId(0), amount: Cents(2500) },
-            since: 0,
-            key,
-            is_unsure: false,
-        };
-        let moved = Response::Transfer { from_balance: Cents(0), to_balance: Cents(i64::MAX) };
-        enter(&page, &Ack { connection: 3, flight: &flight, response: &moved, begin: 10, end: u64::MAX });
-        flight.op.opcode = Opcode::Withdraw;
-        flight.key = None;
+        let request = Request::Transfer { from: AccountId(12), to: AccountId(0), amount: Cents(2500) };
+        let mut operation = Operation { request, since: 0, key, maybe_done: false };
+        let moved = Response::Transfer { from_balance: Cents(i64::MIN), to_balance: Cents(i64::MAX) };
+        buffer.append(&Ack { connection: 3, operation: &operation, response: &moved, begin: 10, end: u64::MAX });
+        operation.request = Request::Withdraw { account: AccountId(12), amount: Cents(2500) };
+        operation.key = None;
         let refused = Response::Error { opcode: 3, status: Status::Insufficient };
-        enter(&page, &Ack { connection: 0, flight: &flight, response: &refused, begin: 1, end: 2 });
-        let text = String::from_utf8(page.lines().clone()).unwrap();
+        buffer.append(&Ack { connection: 0, operation: &operation, response: &refused, begin: 1, end: 2 });
+        let text = String::from_utf8(buffer.lines().clone()).unwrap();
         assert_eq!(
             text,
-            "3 00112233445566778899aabbccddeeff 10 18446744073709551615 transfer 12 0 2500 0 0 9223372036854775807\n\
+            "3 00112233445566778899aabbccddeeff 10 18446744073709551615 transfer 12 0 2500 0 -9223372036854775808 9223372036854775807\n\
              0 - 1 2 withdraw 12 - 2500 5 - -\n"
         );
-        // No field can be longer than these.
-        flight.key = key;
-        flight.op = Op { account: AccountId(u32::MAX), to: AccountId(u32::MAX), amount: Cents(i64::MIN), ..flight.op };
-        flight.op.opcode = Opcode::Transfer;
-        let moved = Response::Transfer { from_balance: Cents(i64::MIN), to_balance: Cents(i64::MIN) };
-        let ack = Ack { connection: u32::MAX, flight: &flight, response: &moved, begin: u64::MAX, end: u64::MAX };
-        enter(&page, &ack);
-        assert!(page.lines().len() - text.len() <= LONGEST_LINE);
         let fields = HEADING.split_whitespace().count() - 1;
         assert!(text.lines().all(|line| line.split(' ').count() == fields));
+    }
+
+    #[test]
+    fn a_full_disk_is_reported_and_what_stands_in_a_file_goes_when_the_run_begins() {
+        let full = AckLog::begin(AckFile::open(Path::new("/dev/full")).unwrap(), 1);
+        assert!(full.finish().unwrap_err().to_string().starts_with("cannot write /dev/full: "));
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("acks");
+        std::fs::write(&path, "old").unwrap();
+        let file = AckFile::open(&path).unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "old");
+        AckLog::begin(file, 1).finish().unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), HEADING);
     }
 }

@@ -1,5 +1,5 @@
-//! A thread that makes a connection for every operation: connect, one PING, its answer, close. What it measures is how fast
-//! a server takes connections in and lets them go.
+//! The driver of connection churn: a thread makes a connection for every operation, sends one PING, waits for the reply, and
+//! closes. It measures how fast a server accepts and releases connections.
 
 use std::io::{self, Write};
 use std::net::TcpStream;
@@ -11,64 +11,64 @@ use nix::sys::socket::sockopt::{Linger, ReceiveTimeout, SendTimeout};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrStorage, connect, setsockopt, socket};
 use nix::sys::time::TimeVal;
 
-use crate::tool::client::connection::{Server, read_patiently, slice};
+use crate::tool::client::connection::{Server, read_with_timeout, socket_timeout};
 use crate::tool::client::error::ClientError;
-use crate::tool::client::load::desk::Desk;
-use crate::tool::client::load::line::Line;
+use crate::tool::client::load::pipeline::Pipeline;
+use crate::tool::client::load::thread::{LoadThread, ThreadResult, ThreadSetup};
 
-/// Runs one thread to its end. Returns why it ended early, if it did: there is no second attempt, since a server that
-/// cannot take a connection in is what this is to find.
-pub fn drive(desk: &mut Desk<'_>) -> Option<ClientError> {
-    let mut line = Line::new(desk.plan(), desk.number());
+/// Runs one thread. It does not retry: a server that cannot accept a connection is what churn is to find.
+pub fn run(setup: ThreadSetup<'_>) -> ThreadResult {
+    let mut thread = setup.await_start(Ok(()))?;
+    let mut pipeline = Pipeline::new(thread.plan(), thread.number());
     loop {
-        line.begin(None);
-        let now = desk.now();
-        line.fill(1, now, desk);
-        if line.under_way() == 0 {
-            line.finish(desk);
-            return None;
+        pipeline.begin(None);
+        let now = thread.now();
+        pipeline.fill(1, now, &mut thread);
+        if pipeline.in_flight() == 0 {
+            pipeline.finish(&mut thread);
+            return Some((thread.counters, Vec::new()));
         }
-        if let Err(error) = visit(&mut line, desk) {
-            line.lose(&error, desk);
-            line.abandon(desk);
-            return Some(error);
+        if let Err(error) = exchange(&mut pipeline, &mut thread) {
+            pipeline.lose(&error, &mut thread);
+            pipeline.give_up(&mut thread);
+            return Some((thread.counters, vec![error]));
         }
     }
 }
 
-/// One connection: sends what the line holds, and leaves when it is answered.
-fn visit(line: &mut Line, desk: &mut Desk<'_>) -> Result<(), ClientError> {
+/// One connection: sends the request, and closes after the reply.
+fn exchange(pipeline: &mut Pipeline, thread: &mut LoadThread<'_>) -> Result<(), ClientError> {
     const SENDING: &str = "sending a request";
     const WAITING: &str = "waiting for a reply";
-    let server = &desk.plan().server;
+    let server = &thread.plan().server;
     let timeout = server.timeout;
-    let mut stream = knock(server).map_err(|errno| ClientError::Connect {
+    let mut stream = open_socket(server).map_err(|errno| ClientError::Connect {
         address: server.address.to_string(),
         source: io::Error::from(errno),
     })?;
-    stream.write_all(&line.out).map_err(|source| ClientError::from_io(SENDING, timeout, source))?;
-    line.out.clear();
-    while line.under_way() > 0 {
-        let read = read_patiently(&mut line.inbox, &mut stream, timeout);
+    stream.write_all(&pipeline.out).map_err(|source| ClientError::from_io(SENDING, timeout, source))?;
+    pipeline.out.clear();
+    while pipeline.in_flight() > 0 {
+        let read = read_with_timeout(&mut pipeline.received, &mut stream, timeout);
         let (count, _) = read.map_err(|source| ClientError::from_io(WAITING, timeout, source))?;
         if count == 0 {
             return Err(ClientError::closed(WAITING));
         }
-        let now = desk.now();
-        line.receive(now, desk)?;
+        let now = thread.now();
+        pipeline.receive(now, thread)?;
     }
     Ok(())
 }
 
-/// Connects in as few calls as it takes: the generator shares its cores with the server that it measures.
-fn knock(server: &Server) -> nix::Result<TcpStream> {
+/// Connects with few system calls: the generator shares its cores with the server that it measures.
+fn open_socket(server: &Server) -> nix::Result<TcpStream> {
     let family = if server.address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
     let fd = socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
-    // Closing resets the connection. Else each would keep its port for a minute, and there are some ten thousands of them.
+    // Close by a reset. Else each connection would keep its port for a minute (TIME_WAIT), and there are about 28,000 ports.
     setsockopt(&fd, Linger, &nix::libc::linger { l_onoff: 1, l_linger: 0 })?;
-    // The time-out for sending holds for connect(2), too (socket(7)).
+    // The send timeout bounds connect(2), too (socket(7)).
     setsockopt(&fd, SendTimeout, &time_val(server.timeout)?)?;
-    setsockopt(&fd, ReceiveTimeout, &time_val(slice(server.timeout))?)?;
+    setsockopt(&fd, ReceiveTimeout, &time_val(socket_timeout(server.timeout))?)?;
     connect(fd.as_raw_fd(), &SockaddrStorage::from(server.address))?;
     Ok(TcpStream::from(fd))
 }

@@ -1,48 +1,50 @@
-//! What a run is to do, settled before it begins, and the clock that it is measured by.
+//! The load plan: everything that a run is to do, settled before it begins.
 
 use std::time::Duration;
 
+use rand::rngs::SmallRng;
+use rand::{Rng, SeedableRng};
+
 use crate::service::bank::wire::Opcode;
+use crate::tool::client::accounts::{AccountRange, AccountSampler, Skew};
 use crate::tool::client::connection::Server;
-use crate::tool::client::keys::Keys;
-use crate::tool::client::load::Trouble;
+use crate::tool::client::error::CommandError;
+use crate::tool::client::keys::KeySource;
 use crate::tool::client::mix::Mix;
 use crate::tool::client::options::LoadOptions;
-use crate::tool::client::skew::{AccountRange, Picker};
-use crate::tool::client::time::monotonic;
 
-/// Operations per connection where neither --ops nor --duration says otherwise.
+/// Operations per connection where neither --ops nor --duration is given.
 const DEFAULT_OPS: u64 = 2000;
 /// The most accounts that --verify or --skew can keep in memory.
-const MOST_ACCOUNTS: u64 = 1 << 26;
+const MAX_ACCOUNTS_IN_MEMORY: u64 = 1 << 26;
 
-/// Who drives the connections.
+/// What drives the connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Drive {
-    /// A thread for each, blocking in its reads.
+pub enum Driver {
+    /// A thread for each, with blocking reads.
     Threads,
-    /// This many event loops share them.
-    Loops(u32),
-    /// A thread for each, which makes a new one for every operation.
+    /// This many event loops.
+    EventLoops(u32),
+    /// A thread for each, which makes a new connection for every operation.
     Churn,
 }
 
-/// Everything a driver needs to know.
+/// Everything that a driver needs to know.
 #[derive(Debug)]
-pub struct Plan {
-    /// Where to.
+pub struct LoadPlan {
+    /// The server.
     pub server: Server,
     /// How many connections.
     pub connections: u32,
-    /// Who drives them.
-    pub drive: Drive,
-    /// Requests under way on each.
+    /// What drives them.
+    pub driver: Driver,
+    /// The most requests in flight on each.
     pub depth: usize,
-    /// Operations per connection; without end where only the time counts.
+    /// Operations per connection; `None` where only the time counts.
     pub ops: Option<u64>,
-    /// When to stop sending, after the warm-up.
+    /// How long to send after the warm-up.
     pub duration: Option<Duration>,
-    /// What to leave out of the result.
+    /// How much at the beginning to leave out of the result.
     pub warmup: Duration,
     /// Operations per second over all connections, on a schedule.
     pub rate: Option<f64>,
@@ -51,47 +53,47 @@ pub struct Plan {
     /// Which accounts.
     pub accounts: AccountRange,
     /// How they are drawn.
-    pub picker: Picker,
-    /// Where the random choices begin.
+    pub sampler: AccountSampler,
+    /// The seed of all random choices.
     pub seed: u64,
     /// The keys of money operations, if they carry any.
-    pub keys: Option<Keys>,
+    pub keys: Option<KeySource>,
 }
 
-impl Plan {
-    /// Settles the options; `accounts` is how many the server has.
+impl LoadPlan {
+    /// Makes a plan of the options; `accounts` is how many the server has.
     ///
     /// # Errors
-    /// [`Trouble::Arguments`] for options that do not go together; no random bytes for the keys.
-    pub fn settle(options: &LoadOptions, server: Server, accounts: u32) -> Result<Plan, Trouble> {
-        // PING is the one operation that needs no LOGIN, whose hashing would be all there is to measure.
-        let mix = if options.churn { Mix::pings() } else { options.mix.clone() };
-        let whole = AccountRange { first: 0, last: accounts.saturating_sub(1) };
-        let range = options.accounts.unwrap_or(whole);
+    /// [`CommandError::Arguments`] for options that do not go together; no random bytes for the keys.
+    pub fn new(options: &LoadOptions, server: Server, accounts: u32) -> Result<LoadPlan, CommandError> {
+        // PING is the one operation that needs no LOGIN; password hashing would be all that is measured.
+        let only_ping = || "ping=1".parse::<Mix>().map_err(|error| CommandError::Arguments(error.to_string()));
+        let mix = if options.churn { only_ping()? } else { options.mix.clone() };
+        let all = AccountRange { first: 0, last: accounts.saturating_sub(1) };
+        let range = options.accounts.unwrap_or(all);
         if range.count() < 2 && mix.has(Opcode::Transfer) {
-            return Err(Trouble::Arguments("a transfer needs two accounts: widen --accounts".to_owned()));
+            return Err(CommandError::Arguments("a transfer needs two accounts: widen --accounts".to_owned()));
         }
-        let keeps_table = options.verify || options.skew != crate::tool::client::skew::Skew::Uniform;
-        if keeps_table && range.count() > MOST_ACCOUNTS {
-            let why = format!("--verify and --skew can handle {MOST_ACCOUNTS} accounts: narrow --accounts");
-            return Err(Trouble::Arguments(why));
+        if (options.verify || options.skew != Skew::Uniform) && range.count() > MAX_ACCOUNTS_IN_MEMORY {
+            let why = format!("--verify and --skew can handle {MAX_ACCOUNTS_IN_MEMORY} accounts: narrow --accounts");
+            return Err(CommandError::Arguments(why));
         }
         let connections = options.connections.unwrap_or(options.threads);
-        let drive = if options.churn {
-            Drive::Churn
+        let driver = if options.churn {
+            Driver::Churn
         } else if options.connections.is_some() || options.rate.is_some() {
             let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
             let loops = options.loops.unwrap_or(u32::try_from(cores).unwrap_or(1));
-            Drive::Loops(loops.min(connections))
+            Driver::EventLoops(loops.min(connections))
         } else {
-            Drive::Threads
+            Driver::Threads
         };
-        let keys = if server.keyed { Some(Keys::random()?) } else { None };
+        let keys = if server.keyed { Some(KeySource::random()?) } else { None };
         let default_ops = options.duration.is_none().then_some(DEFAULT_OPS);
-        Ok(Plan {
+        Ok(LoadPlan {
             server,
             connections,
-            drive,
+            driver,
             depth: options.pipeline as usize,
             ops: options.ops.or(default_ops),
             duration: options.duration,
@@ -99,8 +101,8 @@ impl Plan {
             rate: options.rate,
             mix,
             accounts: range,
-            picker: Picker::new(range, options.skew),
-            // A seed of our own is shown in the result, so that a run can be repeated.
+            sampler: AccountSampler::new(range, options.skew),
+            // The result shows it, so that a run can be repeated.
             seed: options.seed.or_else(|| getrandom::u64().ok()).unwrap_or_default(),
             keys,
         })
@@ -109,9 +111,9 @@ impl Plan {
     /// How many threads drive the connections.
     #[must_use]
     pub fn threads(&self) -> u32 {
-        match self.drive {
-            Drive::Threads | Drive::Churn => self.connections,
-            Drive::Loops(loops) => loops,
+        match self.driver {
+            Driver::Threads | Driver::Churn => self.connections,
+            Driver::EventLoops(loops) => loops,
         }
     }
 
@@ -120,40 +122,12 @@ impl Plan {
     pub fn total_ops(&self) -> Option<u64> {
         self.ops.map(|ops| ops.saturating_mul(u64::from(self.connections)))
     }
-}
 
-/// Nanoseconds since all connections were released.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Clock {
-    /// The start by `CLOCK_MONOTONIC`, which other programs on this machine can read, too.
-    start: u64,
-}
-
-impl Clock {
-    /// A clock that starts now.
+    /// The random numbers of one thread; each thread number has its own sequence.
     #[must_use]
-    pub fn start() -> Clock {
-        Clock { start: monotonic() }
-    }
-
-    /// The time now.
-    #[inline]
-    #[must_use]
-    pub fn now(self) -> u64 {
-        self.relative(monotonic())
-    }
-
-    /// A time of CLOCK_MONOTONIC as this clock tells it.
-    #[inline]
-    #[must_use]
-    pub fn relative(self, time: u64) -> u64 {
-        time.saturating_sub(self.start)
-    }
-
-    /// A time of this clock as CLOCK_MONOTONIC tells it.
-    #[inline]
-    #[must_use]
-    pub fn absolute(self, time: u64) -> u64 {
-        self.start.saturating_add(time)
+    pub fn rng(&self, thread: u32) -> SmallRng {
+        // Seeds beside each other would share sequences: seed 7 of thread 1, seed 8 of thread 0.
+        let base = SmallRng::seed_from_u64(self.seed).next_u64();
+        SmallRng::seed_from_u64(base.wrapping_add(u64::from(thread)))
     }
 }

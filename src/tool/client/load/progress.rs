@@ -1,4 +1,4 @@
-//! Showing how far the run is, on a terminal; in a pipe it waits in silence.
+//! The progress bar of a run, on a terminal only.
 
 use std::io::{IsTerminal, stderr};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -7,16 +7,16 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::tool::client::load::plan::Plan;
+use crate::tool::client::load::plan::LoadPlan;
 
 /// How often the bar is drawn.
 const REDRAW: Duration = Duration::from_millis(100);
 
-/// Waits until every thread is gone (`all_gone` has no sender left), drawing a bar meanwhile if there is a terminal.
-pub fn watch(plan: &Plan, answers: &[&AtomicU64], all_gone: &Receiver<()>) {
+/// Waits until every thread has ended (`all_ended` has no sender left), and draws the bar meanwhile if there is a terminal.
+pub fn show(plan: &LoadPlan, replies: &[&AtomicU64], all_ended: &Receiver<()>) {
     if !stderr().is_terminal() {
-        // Nothing is ever sent: this ends with the last sender.
-        let _ = all_gone.recv();
+        // Nothing is ever sent: this returns when the last sender is dropped.
+        let _ = all_ended.recv();
         return;
     }
     let start = Instant::now();
@@ -30,11 +30,11 @@ pub fn watch(plan: &Plan, answers: &[&AtomicU64], all_gone: &Receiver<()>) {
     if let Ok(style) = ProgressStyle::with_template(template) {
         bar.set_style(style.progress_chars("=> "));
     }
-    while all_gone.recv_timeout(REDRAW) == Err(RecvTimeoutError::Timeout) {
-        let done: u64 = answers.iter().map(|count| count.load(Ordering::Relaxed)).sum();
+    while all_ended.recv_timeout(REDRAW) == Err(RecvTimeoutError::Timeout) {
+        let done: u64 = replies.iter().map(|count| count.load(Ordering::Relaxed)).sum();
         let elapsed = start.elapsed();
         bar.set_position(if span.is_some() { u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX) } else { done });
-        // A display of at most a few significant digits.
+        // A display of a few significant digits.
         #[allow(clippy::cast_precision_loss)]
         let rate = done as f64 / elapsed.as_secs_f64();
         bar.set_message(format!("{done} ops, {rate:.0}/s"));

@@ -9,7 +9,7 @@ use crate::tool::client::error::ProtocolError;
 
 /// A buffer between one connection's socket and its decoder; replies are decoded in place.
 #[derive(Debug)]
-pub struct Inbox {
+pub struct ReceiveBuffer {
     bytes: Box<[u8]>,
     /// What was read but not yet decoded is `bytes[start..end]`.
     start: usize,
@@ -18,13 +18,19 @@ pub struct Inbox {
     xor: Option<XorKey>,
 }
 
-impl Inbox {
-    /// A buffer with room for this many ordinary replies, and for the longest legal frame in any case.
+impl ReceiveBuffer {
+    /// A buffer with room for this many ordinary replies, and at least for the longest legal frame.
     #[must_use]
-    pub fn for_replies(replies: usize) -> Inbox {
+    pub fn for_replies(replies: usize) -> ReceiveBuffer {
         // The most common replies are 28 to 36 bytes long.
         let size = replies.saturating_mul(40).clamp(MAX_FRAME_BYTES, 1 << 18);
-        Inbox { bytes: vec![0; size].into_boxed_slice(), start: 0, end: 0, decoder: Decoder::default(), xor: None }
+        ReceiveBuffer {
+            bytes: vec![0; size].into_boxed_slice(),
+            start: 0,
+            end: 0,
+            decoder: Decoder::default(),
+            xor: None,
+        }
     }
 
     /// Forgets everything, for a new connection.
@@ -43,13 +49,13 @@ impl Inbox {
     /// that more may be waiting.
     ///
     /// # Errors
-    /// What the read said, unchanged; an interrupted read is repeated.
+    /// The error of the read, unchanged; an interrupted read is repeated.
     #[inline]
     pub fn read_from(&mut self, source: &mut impl Read) -> io::Result<(usize, bool)> {
         if self.start == self.end {
             (self.start, self.end) = (0, 0);
         } else if self.start > 0 {
-            // Only the beginning of one reply is left here: the loop above decodes all whole ones first.
+            // Only the beginning of one reply is left here: callers take all whole ones before they read again.
             self.bytes.copy_within(self.start..self.end, 0);
             (self.start, self.end) = (0, self.end - self.start);
         }
@@ -77,10 +83,10 @@ impl Inbox {
         Ok(Some((header, Response::decode(&header, &self.bytes[body])?)))
     }
 
-    /// The next whole frame, if there is one, and where its decrypted body is, for [`Inbox::body`].
+    /// The next whole frame, if there is one, and where its decrypted body is, for [`ReceiveBuffer::body`].
     ///
     /// # Errors
-    /// As [`Inbox::next_reply`].
+    /// As [`ReceiveBuffer::next_reply`].
     #[inline]
     pub fn next_frame(&mut self) -> Result<Option<(Header, Range<usize>)>, ProtocolError> {
         let (used, step) = self.decoder.step(&self.bytes[self.start..self.end]);
@@ -88,7 +94,7 @@ impl Inbox {
         match step {
             Step::NeedMore => Ok(None),
             Step::Frame(Frame { header, body, .. }) => {
-                // The body is the last part of the frame, and the frame of what the step used.
+                // The step used the frame up to its end, and the body is the frame's last part.
                 let body = self.start - body.len()..self.start;
                 if header.flags.contains(Flags::XOR) {
                     self.xor.ok_or(ProtocolError::XorBeforeLogin)?.apply(&mut self.bytes[body.clone()]);
@@ -99,10 +105,10 @@ impl Inbox {
         }
     }
 
-    /// The bytes of a body that [`Inbox::next_frame`] found; they are there until the next read.
+    /// The bytes of a body that [`ReceiveBuffer::next_frame`] found; valid until the next read.
     #[must_use]
-    pub fn body(&self, place: Range<usize>) -> &[u8] {
-        &self.bytes[place]
+    pub fn body(&self, range: Range<usize>) -> &[u8] {
+        &self.bytes[range]
     }
 }
 
@@ -120,13 +126,13 @@ mod tests {
             Response::Balance { balance: Cents(i64::from(seq)) }.encode(seq, key, &mut stream);
         }
         for size in [1, 7, 28, 29, 4095, 5000] {
-            let mut inbox = Inbox::for_replies(1);
-            inbox.set_xor(xor);
+            let mut buffer = ReceiveBuffer::for_replies(1);
+            buffer.set_xor(xor);
             let mut seen = 0;
             for mut piece in stream.chunks(size) {
                 while !piece.is_empty() {
-                    inbox.read_from(&mut piece).unwrap();
-                    while let Some((header, response)) = inbox.next_reply().unwrap() {
+                    buffer.read_from(&mut piece).unwrap();
+                    while let Some((header, response)) = buffer.next_reply().unwrap() {
                         assert_eq!(header.seq, seen);
                         assert_eq!(response, Response::Balance { balance: Cents(i64::from(seen)) });
                         seen += 1;
@@ -139,13 +145,13 @@ mod tests {
 
     #[test]
     fn what_is_no_reply_is_an_error() {
-        let mut inbox = Inbox::for_replies(1);
-        inbox.read_from(&mut [0x55; 40].as_slice()).unwrap();
-        assert!(matches!(inbox.next_reply(), Err(ProtocolError::Framing(_))));
-        inbox.reset();
+        let mut buffer = ReceiveBuffer::for_replies(1);
+        buffer.read_from(&mut [0x55; 40].as_slice()).unwrap();
+        assert!(matches!(buffer.next_reply(), Err(ProtocolError::Framing(_))));
+        buffer.reset();
         let mut stream = Vec::new();
         Response::Ping { server_time_ms: 1 }.encode(1, Some(XorKey::from_bits(1)), &mut stream);
-        inbox.read_from(&mut stream.as_slice()).unwrap();
-        assert_eq!(inbox.next_reply(), Err(ProtocolError::XorBeforeLogin));
+        buffer.read_from(&mut stream.as_slice()).unwrap();
+        assert_eq!(buffer.next_reply(), Err(ProtocolError::XorBeforeLogin));
     }
 }

@@ -1,0 +1,301 @@
+//! One of the connections of an event loop: it connects, logs in, sends and receives, and reconnects, without blocking.
+
+use std::io::{self, Write};
+
+use mio::net::TcpStream;
+use mio::{Interest, Registry, Token};
+
+use crate::service::bank::wire::{Opcode, Response};
+use crate::tool::client::clock::nanoseconds;
+use crate::tool::client::connection::check_reply;
+use crate::tool::client::error::ClientError;
+use crate::tool::client::interrupt;
+use crate::tool::client::load::pipeline::Pipeline;
+use crate::tool::client::load::plan::LoadPlan;
+use crate::tool::client::load::schedule::Schedule;
+use crate::tool::client::load::thread::LoadThread;
+
+const LOGIN_SEQ: u32 = 1;
+
+/// The state of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// Waits until this time before the next attempt to connect.
+    Waiting(u64),
+    /// The TCP handshake has begun.
+    Connecting,
+    /// LOGIN is sent.
+    LoggingIn,
+    /// Logged in.
+    Ready,
+    /// Done, or given up.
+    Ended,
+}
+
+/// What the event loop passes to its connections.
+#[derive(Clone, Copy)]
+pub struct LoopContext<'c> {
+    /// The plan of the run.
+    pub plan: &'c LoadPlan,
+    /// Where sockets are registered.
+    pub registry: &'c Registry,
+    /// The schedule, if there is one.
+    pub schedule: Option<Schedule>,
+    /// Nanoseconds since the start, or since the loop was made before that.
+    pub now: u64,
+}
+
+/// One connection of an event loop.
+pub struct PolledConnection {
+    token: Token,
+    /// The connection's number in the run, for the schedule.
+    number: u32,
+    stage: Stage,
+    stream: Option<TcpStream>,
+    pipeline: Pipeline,
+    /// How many bytes of `pipeline.out` were written.
+    written: usize,
+    /// When the last reply came, or nothing was in flight.
+    last_reply: u64,
+    /// Operations sent from the schedule so far.
+    scheduled: u64,
+}
+
+impl PolledConnection {
+    /// A connection yet to be made.
+    pub fn new(plan: &LoadPlan, token: Token, number: u32) -> PolledConnection {
+        PolledConnection {
+            token,
+            number,
+            stage: Stage::Waiting(0),
+            stream: None,
+            pipeline: Pipeline::new(plan, number),
+            written: 0,
+            last_reply: 0,
+            scheduled: 0,
+        }
+    }
+
+    /// The connection's number in the run.
+    pub fn number(&self) -> u32 {
+        self.number
+    }
+
+    /// Whether the connection is logged in.
+    pub fn is_ready(&self) -> bool {
+        self.stage == Stage::Ready
+    }
+
+    /// Whether the connection is done, or given up.
+    pub fn is_ended(&self) -> bool {
+        self.stage == Stage::Ended
+    }
+
+    /// Whether the connection waits to reconnect, or for the server to have room.
+    pub fn is_waiting(&self) -> bool {
+        matches!(self.stage, Stage::Waiting(_))
+            || self.stage == Stage::Ready && self.pipeline.deferred_until().is_some()
+    }
+
+    /// Begins to connect.
+    pub fn connect(&mut self, context: LoopContext<'_>) -> Result<(), ClientError> {
+        let address = context.plan.server.address;
+        let begin = || {
+            let mut stream = TcpStream::connect(address)?;
+            context.registry.register(&mut stream, self.token, Interest::READABLE | Interest::WRITABLE)?;
+            Ok(stream)
+        };
+        let stream = begin().map_err(|source| ClientError::Connect { address: address.to_string(), source })?;
+        self.stream = Some(stream);
+        self.stage = Stage::Connecting;
+        self.last_reply = context.now;
+        Ok(())
+    }
+
+    /// Continues after an event while the connection is being made. True once it is logged in.
+    pub fn continue_login(&mut self, context: LoopContext<'_>) -> Result<bool, ClientError> {
+        if self.stage == Stage::Connecting && self.is_connected(context.plan)? {
+            self.pipeline.begin(None);
+            self.written = 0;
+            context.plan.server.login().encode(LOGIN_SEQ, None, None, &mut self.pipeline.out);
+            self.stage = Stage::LoggingIn;
+            self.last_reply = context.now;
+        }
+        if self.stage == Stage::LoggingIn {
+            self.flush()?;
+            self.read_once("logging in")?;
+            let Some((header, response)) = self.pipeline.received.next_reply()? else { return Ok(false) };
+            let Response::Login { session } = check_reply(Opcode::Login, LOGIN_SEQ, &header, response)? else {
+                unreachable!("the reply's opcode was compared with LOGIN's");
+            };
+            self.pipeline.begin(context.plan.server.xor_key(session));
+            self.written = 0;
+            self.stage = Stage::Ready;
+            self.last_reply = context.now;
+        }
+        Ok(self.stage == Stage::Ready)
+    }
+
+    fn is_connected(&self, plan: &LoadPlan) -> Result<bool, ClientError> {
+        let Some(stream) = &self.stream else { return Ok(false) };
+        let failed = |source| ClientError::Connect { address: plan.server.address.to_string(), source };
+        match stream.take_error().and_then(|error| error.map_or_else(|| stream.peer_addr(), Err)) {
+            Ok(_) => stream.set_nodelay(true).map_err(failed).map(|()| true),
+            Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(false),
+            Err(error) => Err(failed(error)),
+        }
+    }
+
+    /// Sends what may be sent now.
+    #[inline]
+    pub fn send(&mut self, context: LoopContext<'_>, thread: &mut LoadThread<'_>) -> Result<(), ClientError> {
+        if self.stage != Stage::Ready {
+            return Ok(());
+        }
+        if self.pipeline.in_flight() == 0 {
+            self.last_reply = context.now;
+        }
+        match context.schedule {
+            None => self.pipeline.fill(context.plan.depth, context.now, thread),
+            Some(schedule) => {
+                let may_send = self.pipeline.encode_resends(context.now, thread);
+                // What is overdue at the end is counted, not sent: a slow server would delay the end.
+                while may_send && self.pipeline.in_flight() < context.plan.depth && context.now < thread.deadline() {
+                    let due = schedule.due(self.number, self.scheduled);
+                    if due > context.now || !self.pipeline.encode_next(due, thread) {
+                        break;
+                    }
+                    self.scheduled += 1;
+                }
+            }
+        }
+        self.flush()?;
+        if self.pipeline.in_flight() == 0 && self.is_done(context, thread) {
+            self.close(context.registry);
+            self.end(thread);
+        }
+        Ok(())
+    }
+
+    /// Whether nothing is left to be sent.
+    fn is_done(&self, context: LoopContext<'_>, thread: &LoadThread<'_>) -> bool {
+        !self.pipeline.has_resends() && (self.pipeline.has_sent_all() || context.now >= thread.deadline())
+    }
+
+    /// Reads replies and sends new requests until the socket has no more bytes.
+    #[inline]
+    pub fn exchange(&mut self, mut context: LoopContext<'_>, thread: &mut LoadThread<'_>) -> Result<(), ClientError> {
+        while self.stage == Stage::Ready {
+            let filled = self.read_once("waiting for replies")?;
+            if let Some(filled) = filled {
+                context.now = thread.now();
+                if self.pipeline.receive(context.now, thread)? > 0 {
+                    self.last_reply = context.now;
+                }
+                self.send(context, thread)?;
+                // A short read has drained the socket: more bytes bring a new event.
+                if filled {
+                    continue;
+                }
+            } else {
+                self.send(context, thread)?;
+            }
+            break;
+        }
+        Ok(())
+    }
+
+    /// Reads once: `None` when there was nothing, else whether the buffer was filled.
+    #[inline]
+    fn read_once(&mut self, doing: &'static str) -> Result<Option<bool>, ClientError> {
+        let Some(stream) = &mut self.stream else { return Ok(None) };
+        match self.pipeline.received.read_from(stream) {
+            Ok((0, _)) => Err(ClientError::closed(doing)),
+            Ok((_, filled)) => Ok(Some(filled)),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+            Err(source) => Err(ClientError::Lost { doing, source }),
+        }
+    }
+
+    #[inline]
+    fn flush(&mut self) -> Result<(), ClientError> {
+        let Some(stream) = &mut self.stream else { return Ok(()) };
+        while self.written < self.pipeline.out.len() {
+            match stream.write(&self.pipeline.out[self.written..]) {
+                Ok(count) => self.written += count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                // An event tells when the socket is writable again.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(source) => return Err(ClientError::Lost { doing: "sending requests", source }),
+            }
+        }
+        self.pipeline.out.clear();
+        self.written = 0;
+        Ok(())
+    }
+
+    /// Ends a connection that has nothing left to do.
+    fn end(&mut self, thread: &mut LoadThread<'_>) {
+        self.pipeline.finish(thread);
+        self.stage = Stage::Ended;
+    }
+
+    /// Checks what depends on the time: a wait that is over, a server that is silent for too long, an interruption.
+    pub fn check_timeouts(&mut self, context: LoopContext<'_>) -> Result<(), ClientError> {
+        let (timeout, login) = (context.plan.server.timeout, context.plan.server.login_timeout);
+        let late = |after| Err(ClientError::Timeout { doing: "waiting for replies", after });
+        let silent = context.now.saturating_sub(self.last_reply);
+        if self.stage != Stage::Ended && interrupt::grace_is_over() {
+            return Err(ClientError::Interrupted("waiting for replies"));
+        }
+        match self.stage {
+            Stage::Waiting(until) if context.now >= until => self.connect(context),
+            Stage::Ready if self.pipeline.in_flight() > 0 && silent > nanoseconds(timeout) => late(timeout),
+            Stage::Connecting if silent > nanoseconds(timeout) => late(timeout),
+            Stage::LoggingIn if silent > nanoseconds(login) => late(login),
+            _ => Ok(()),
+        }
+    }
+
+    /// Handles the loss of the connection. Returns the error when the connection is given up.
+    pub fn lose(
+        &mut self,
+        error: ClientError,
+        context: LoopContext<'_>,
+        thread: &mut LoadThread<'_>,
+    ) -> Result<(), ClientError> {
+        let was_ready = self.stage == Stage::Ready;
+        self.close(context.registry);
+        self.pipeline.lose(&error, thread);
+        if was_ready && self.is_done(context, thread) {
+            self.end(thread);
+            return Ok(());
+        }
+        let is_too_late = context.now >= thread.deadline() && !self.pipeline.has_resends();
+        let may_retry = error.is_transient() && !is_too_late;
+        let wait = may_retry.then(|| self.pipeline.reconnect_backoff.next_wait(context.now, &mut thread.rng)).flatten();
+        let Some(wait) = wait else {
+            self.stage = Stage::Ended;
+            self.pipeline.give_up(thread);
+            return Err(error);
+        };
+        self.stage = Stage::Waiting(context.now.saturating_add(nanoseconds(wait)));
+        Ok(())
+    }
+
+    /// How many operations were due before `end` and were not sent.
+    pub fn overdue(&self, schedule: Schedule, end: u64) -> u64 {
+        let mut overdue = 0;
+        while schedule.due(self.number, self.scheduled + overdue) < end {
+            overdue += 1;
+        }
+        overdue
+    }
+
+    fn close(&mut self, registry: &Registry) {
+        if let Some(mut stream) = self.stream.take() {
+            // An error changes nothing: the close that follows removes the socket from the poll, too.
+            let _ = registry.deregister(&mut stream);
+        }
+    }
+}

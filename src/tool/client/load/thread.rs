@@ -1,0 +1,207 @@
+//! The state of one load thread: it generates operations, and records what becomes of each.
+
+use std::ops::RangeInclusive;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crossbeam_channel::Sender;
+use rand::RngExt;
+use rand::rngs::SmallRng;
+
+use crate::base::vocab::Cents;
+use crate::service::bank::wire::{Opcode, Request, Response, Status};
+use crate::tool::client::clock::{Clock, nanoseconds};
+use crate::tool::client::error::ClientError;
+use crate::tool::client::interrupt;
+use crate::tool::client::keys::KeySource;
+use crate::tool::client::load::ack_log::{Ack, AckBuffer};
+use crate::tool::client::load::counters::Counters;
+use crate::tool::client::load::expected::ExpectedBalances;
+use crate::tool::client::load::operation::{NoReply, Operation};
+use crate::tool::client::load::plan::LoadPlan;
+use crate::tool::client::load::start_barrier::StartBarrier;
+
+/// Deposits are larger than what is taken or moved, so that most accounts can pay.
+const DEPOSIT_CENTS: RangeInclusive<i64> = 1_000..=10_000;
+const OTHER_CENTS: RangeInclusive<i64> = 1..=1_000;
+
+/// What a thread returns; nothing where the run was cancelled before it began.
+pub type ThreadResult = Option<(Counters, Vec<ClientError>)>;
+
+/// What a thread is given.
+#[derive(Debug)]
+pub struct ThreadSetup<'r> {
+    /// The plan of the run.
+    pub plan: &'r LoadPlan,
+    /// The thread's number; where each has one connection, the connection's, too.
+    pub number: u32,
+    /// The balances to verify, if they are.
+    pub expected: Option<&'r ExpectedBalances>,
+    /// Replies so far, for the progress bar; written by this thread only.
+    pub replies: &'r AtomicU64,
+    /// Where acknowledgements are logged, if they are.
+    pub ack_buffer: Option<&'r AckBuffer>,
+    /// What all threads of the run wait for.
+    pub barrier: &'r StartBarrier,
+    /// Where the thread reports that its connections are made.
+    pub ready: Sender<Result<(), ClientError>>,
+}
+
+impl<'r> ThreadSetup<'r> {
+    /// Reports that the connections are made, and waits for the other threads; `None` when the run is cancelled.
+    pub fn await_start(self, connected: Result<(), ClientError>) -> Option<LoadThread<'r>> {
+        // The receiver lives until every thread has reported.
+        let _ = self.ready.send(connected);
+        let clock = self.barrier.wait()?;
+        let plan = self.plan;
+        let measure_from = nanoseconds(plan.warmup);
+        Some(LoadThread {
+            keys: plan.keys.as_ref().map(|keys| keys.stream(self.number)),
+            rng: plan.rng(self.number),
+            setup: self,
+            clock,
+            measure_from,
+            deadline: plan.duration.map_or(u64::MAX, |length| measure_from.saturating_add(nanoseconds(length))),
+            counters: Counters::default(),
+        })
+    }
+}
+
+/// What a thread needs for its connections' operations.
+#[derive(Debug)]
+pub struct LoadThread<'r> {
+    setup: ThreadSetup<'r>,
+    keys: Option<KeySource>,
+    clock: Clock,
+    /// What is sent before this counts only for the expected balances.
+    measure_from: u64,
+    /// Nothing new is sent from here on, by the plan.
+    deadline: u64,
+    /// Random numbers for operations and waits.
+    pub rng: SmallRng,
+    /// What became of the operations.
+    pub counters: Counters,
+}
+
+impl<'r> LoadThread<'r> {
+    /// The plan of the run.
+    #[must_use]
+    pub fn plan(&self) -> &'r LoadPlan {
+        self.setup.plan
+    }
+
+    /// The thread's number.
+    #[must_use]
+    pub fn number(&self) -> u32 {
+        self.setup.number
+    }
+
+    /// The time now, nanoseconds since the start.
+    #[inline]
+    #[must_use]
+    pub fn now(&self) -> u64 {
+        self.clock.now()
+    }
+
+    /// Nothing new is sent from this time on: by the plan, or because the run was interrupted.
+    #[inline]
+    #[must_use]
+    pub fn deadline(&self) -> u64 {
+        interrupt::interrupted_at().map_or(self.deadline, |time| self.deadline.min(self.clock.since_start(time)))
+    }
+
+    /// Whether ERR_BUSY is no final answer to an operation: --verify needs one, and so does an operation that may have been done.
+    #[inline]
+    #[must_use]
+    pub fn retries_busy(&self, operation: &Operation) -> bool {
+        operation.key.is_some() && (operation.maybe_done || self.setup.expected.is_some())
+    }
+
+    /// The next operation of a connection, which begins `now`; `None` when no operations remain for it or the time is over.
+    #[inline]
+    pub fn next_operation(&mut self, remaining: &mut Option<u64>, now: u64) -> Option<Operation> {
+        if now >= self.deadline() || *remaining == Some(0) {
+            return None;
+        }
+        if let Some(remaining) = remaining
+            && now >= self.measure_from
+        {
+            *remaining -= 1;
+        }
+        let request = self.next_request();
+        let key = if request.opcode().is_money() { self.keys.as_mut().map(KeySource::next_key) } else { None };
+        Some(Operation { request, since: now, key, maybe_done: false })
+    }
+
+    #[inline]
+    fn next_request(&mut self) -> Request<'static> {
+        let LoadPlan { mix, sampler, .. } = self.setup.plan;
+        let rng = &mut self.rng;
+        match mix.choose(rng) {
+            Opcode::Deposit => {
+                Request::Deposit { account: sampler.sample(rng), amount: Cents(rng.random_range(DEPOSIT_CENTS)) }
+            }
+            Opcode::Withdraw => {
+                Request::Withdraw { account: sampler.sample(rng), amount: Cents(rng.random_range(OTHER_CENTS)) }
+            }
+            Opcode::Transfer => {
+                let (from, to) = sampler.sample_two(rng);
+                Request::Transfer { from, to, amount: Cents(rng.random_range(OTHER_CENTS)) }
+            }
+            Opcode::Balance => Request::Balance { account: sampler.sample(rng) },
+            Opcode::Totals => Request::Totals,
+            Opcode::Ping | Opcode::Login | Opcode::History => Request::Ping,
+        }
+    }
+
+    /// Records a reply on the connection with this number.
+    #[inline]
+    pub fn record_reply(&mut self, connection: u32, operation: &Operation, response: &Response, now: u64) {
+        if let Some(expected) = self.setup.expected {
+            expected.apply(&operation.request, response);
+        }
+        if let Some(buffer) = self.setup.ack_buffer
+            && operation.is_money()
+        {
+            let [begin, end] = [operation.since, now].map(|time| self.clock.to_monotonic(time));
+            buffer.append(&Ack { connection, operation, response, begin, end });
+        }
+        if operation.since >= self.measure_from {
+            let refusal = match response {
+                Response::Error { status, .. } => Some(*status),
+                _ => None,
+            };
+            self.counters.count_reply(operation.request.opcode(), refusal, now.saturating_sub(operation.since));
+        }
+    }
+
+    /// Adds the replies of one read to the progress of the run.
+    #[inline]
+    pub fn show_progress(&mut self, replies: usize, now: u64) {
+        self.counters.last_reply = now;
+        // Only this thread writes, so a plain addition cannot lose a count; nothing else is published by it.
+        let before = self.setup.replies.load(Ordering::Relaxed);
+        self.setup.replies.store(before + replies as u64, Ordering::Relaxed);
+    }
+
+    /// Records an operation that will not be sent again: refused, where that is known, or in doubt.
+    pub fn record_given_up(&mut self, connection: u32, operation: &Operation) {
+        if !operation.is_money() {
+            self.record_no_reply(operation, NoReply::Abandoned);
+        } else if operation.maybe_done {
+            self.record_no_reply(operation, NoReply::Lost);
+        } else {
+            let response = Response::Error { opcode: operation.request.opcode().code(), status: Status::Busy };
+            self.record_reply(connection, operation, &response, self.now());
+        }
+    }
+
+    /// Records an operation that will get no reply.
+    pub fn record_no_reply(&mut self, operation: &Operation, why: NoReply) {
+        if let Some(expected) = self.setup.expected {
+            expected.add_in_doubt(&operation.request);
+        }
+        if operation.since >= self.measure_from {
+            self.counters.count_no_reply(operation.request.opcode(), why);
+        }
+    }
+}
