@@ -91,6 +91,7 @@ fn plural(count: u64, noun: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::status::bounds::Bounds;
     use crate::status::services::ServiceCounts;
 
     #[test]

@@ -1,6 +1,6 @@
-use crate::status::Sample;
 use crate::status::activity::Activity;
 use crate::status::sample::{Journal, Summary, Web, Worker};
+use crate::status::{Sample, ServiceCounts};
 use crate::store::instance::histogram::Histogram;
 
 use super::*;
@@ -19,6 +19,7 @@ fn shown() -> DisplayState {
         lives,
         deaths: lives - 1,
         connections: 7,
+        services: vec![ServiceCounts { name: "bank".to_owned(), connections: 5, ..ServiceCounts::default() }],
         requests_total: requests,
         lane_depth: 3,
         lane_capacity: 128,
