@@ -56,8 +56,8 @@ pub const HTTP_STEPS_PER_TURN: usize = 16;
 pub const SENT_BYTES_PER_TURN: u64 = 512 * 1024;
 /// Connections that a worker takes in before those that are there have their turn.
 pub const ACCEPTS_PER_TURN: usize = 32;
-/// Records for which the journal process is woken although the worker has more sessions to serve in this turn, and for which it does
-/// not wait for more: one sync for so many costs each of them next to nothing.
+/// Records that wait for the journal process before it is woken in the middle of a turn. It is woken at the end of a turn otherwise, since
+/// the sessions that are still to be served in it may append to the same group.
 pub const ENOUGH_FOR_A_GROUP: u64 = 256;
 /// Results of jobs of the threads that are delivered before others have their turn.
 pub const JOB_RESULTS_PER_TURN: usize = 128;

@@ -91,7 +91,6 @@ fn plural(count: u64, noun: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::status::bounds::Bounds;
     use crate::status::services::ServiceCounts;
 
     #[test]

@@ -5,12 +5,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, ppoll};
-use nix::sys::time::TimeSpec;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::base::config::Durability;
 use crate::base::crash_point::{CrashPoint, arm_from_environment, crash_point};
-use crate::base::limits::ENOUGH_FOR_A_GROUP;
 use crate::base::vocab::Lsn;
 use crate::ipc::event::EventFd;
 use crate::ipc::process::monotonic_ns;
@@ -18,7 +16,6 @@ use crate::process::journal::arguments::JournalArguments;
 use crate::process::journal::error::JournalProcessError;
 use crate::process::journal::snapshotter::Snapshotter;
 use crate::store::instance::Instance;
-use crate::store::instance::control::WorkerRow;
 use crate::store::journal::{RecordBytes, Writer, WriterError};
 use crate::store::ledger::order::Order;
 use crate::store::ledger::sequencer::{JournalState, Sequencer};
@@ -31,9 +28,6 @@ const SPACE_RETRY: Duration = Duration::from_millis(100);
 const LONGEST_SLEEP: Duration = Duration::from_millis(250);
 /// How often, also under load, segments and snapshots are looked after, and the heartbeat is written.
 const MAINTENANCE_INTERVAL: Duration = Duration::from_millis(50);
-
-/// The longest that a group waits for workers to finish their turns.
-const LONGEST_WAIT_FOR_TURNS: Duration = Duration::from_millis(1);
 
 /// The exit code of a journal process that cannot go on, nor can a successor.
 pub const EXIT_FAILED: i32 = 2;
@@ -71,8 +65,6 @@ struct JournalProcess {
     flush_interval: Option<Duration>,
     last_flush: Instant,
     last_maintenance: Option<Instant>,
-    /// How long the last group took to be written and synced.
-    last_group: Duration,
 }
 
 /// What became of a group of records.
@@ -105,7 +97,6 @@ impl JournalProcess {
             flush_interval,
             last_flush: Instant::now(),
             last_maintenance: None,
-            last_group: Duration::ZERO,
         })
     }
 
@@ -117,9 +108,6 @@ impl JournalProcess {
             }
             let waiting = self.order.now().lsn.0 - self.writer.durable().0;
             if waiting > 0 && (stopping || self.is_due(waiting)) {
-                if !stopping {
-                    self.wait_for_turns()?;
-                }
                 if self.write_group()? == GroupResult::NoSpace && stopping {
                     let told = if self.sequencer.replies_wait() { "nobody was" } else { "clients were" };
                     log::warn!("there is no space for {waiting} records, of which {told} told; they are gone");
@@ -154,32 +142,6 @@ impl JournalProcess {
         }
     }
 
-    /// Lets the workers that are serving sessions right now finish their turns: what they append joins this group instead of waiting
-    /// for it, and one sync less is to be paid for. A client that waits alone is never held up, since no worker is in a turn then. It
-    /// takes half as long as a sync at most.
-    fn wait_for_turns(&mut self) -> Result<(), JournalProcessError> {
-        let patience = (self.last_group / 2).min(LONGEST_WAIT_FOR_TURNS);
-        let begun = Instant::now();
-        loop {
-            let waiting = self.order.now().lsn.0 - self.writer.durable().0;
-            let left = patience.saturating_sub(begun.elapsed());
-            if self.flush_interval.is_some() || waiting >= ENOUGH_FOR_A_GROUP || left.is_zero() {
-                return Ok(());
-            }
-            // TURN-OR-GROUP: the fence is the sequencer's.
-            self.sequencer.wake_at(self.next());
-            let in_turn =
-                self.instance.workers().iter().take_while(|row| row.life.lives() > 0).any(WorkerRow::is_in_turn);
-            if in_turn {
-                self.poll(left)?;
-            }
-            self.sequencer.wake_at(Lsn(u64::MAX));
-            if !in_turn {
-                return Ok(());
-            }
-        }
-    }
-
     /// Writes what waits, as much as one group takes, makes it durable, and says so.
     fn write_group(&mut self) -> Result<GroupResult, JournalProcessError> {
         let first = self.writer.durable().0 + 1;
@@ -203,7 +165,6 @@ impl JournalProcess {
         let durable = self.writer.sync()?;
         crash_point(CrashPoint::GroupSynced);
         let took_ns = monotonic_ns() - begun_ns;
-        self.last_group = Duration::from_nanos(took_ns);
         self.publish(durable);
         self.instance.journal_row().count_group(last - first + 1, took_ns);
         self.last_flush = Instant::now();
@@ -297,7 +258,9 @@ impl JournalProcess {
 
     fn poll(&self, timeout: Duration) -> Result<(), JournalProcessError> {
         let mut fds = [PollFd::new(self.wakeup.as_fd(), PollFlags::POLLIN)];
-        match ppoll(&mut fds, Some(TimeSpec::from_duration(timeout)), None) {
+        // Rounded up: a wait of less than a millisecond would be none.
+        let timeout = PollTimeout::try_from(timeout + Duration::from_micros(999)).unwrap_or(PollTimeout::MAX);
+        match poll(&mut fds, timeout) {
             Ok(_) | Err(Errno::EINTR) => {
                 let _ = self.wakeup.take();
                 Ok(())

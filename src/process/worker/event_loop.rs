@@ -203,8 +203,6 @@ impl Worker {
 
     /// How long there is nothing to do unless something happens.
     fn patience(&mut self) -> Duration {
-        // Before the services look whether the journal process waits for it.
-        self.row.set_in_turn(false);
         let least = self.services.iter_mut().map(|(_, host)| host.patience()).min();
         let until_tick = Duration::from_nanos(self.next_tick_ns.saturating_sub(self.now_ns));
         match least {
@@ -222,7 +220,6 @@ impl Worker {
         for (_, host) in self.services.iter_mut() {
             host.set_time(now);
         }
-        self.row.set_in_turn(true);
         self.row.life.beat(now.monotonic_ns);
         self.row.stats.turns.add(1);
     }

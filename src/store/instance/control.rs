@@ -96,9 +96,7 @@ shared_struct! {
         awaited: AtomicU64,
         /// Connections that the worker is to give back. Writers: the master adds, the worker takes them away.
         surplus: AtomicU32,
-        /// 1 while the worker serves sessions, 0 while it waits for something to do. Writers: the worker; the master when the worker has
-        /// ended.
-        in_turn: AtomicU32,
+        spare_word: AtomicU32,
         spare_line: [AtomicU64; 5],
         /// Counters. Writer: the worker.
         pub stats: WorkerStats,
@@ -336,7 +334,6 @@ impl WorkerRow {
 
     /// Ends the life. Only the master.
     pub fn end_life(&self) {
-        self.set_in_turn(false);
         self.life.set_pid(0);
         self.connections.store(0, Ordering::Relaxed);
         self.set_state(WorkerState::Absent);
@@ -358,21 +355,6 @@ impl WorkerRow {
     pub fn await_durable(&self, lsn: Lsn) {
         // DURABLE-OR-AWAITED: either this worker sees that the operation is durable, or the journal process sees that it waits.
         self.awaited.store(lsn.0, Ordering::SeqCst);
-    }
-
-    /// Says whether the worker serves sessions now. When it stops, it must look afterwards whether the journal process waits for that.
-    #[inline]
-    pub fn set_in_turn(&self, in_turn: bool) {
-        // TURN-OR-GROUP: either the journal process sees that the turn is over, or this worker sees that it waits for that.
-        self.in_turn.store(in_turn.into(), Ordering::Relaxed);
-    }
-
-    /// Whether the worker serves sessions now, so that more records may come from it at once.
-    #[inline]
-    #[must_use]
-    pub fn is_in_turn(&self) -> bool {
-        // TURN-OR-GROUP.
-        self.in_turn.load(Ordering::Relaxed) != 0
     }
 
     /// Whether the worker sleeps until an operation that is durable now, and this caller is the one to wake it.
