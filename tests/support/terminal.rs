@@ -96,6 +96,19 @@ impl OnTerminal {
         self.keys = None;
     }
 
+    /// Types until the process ends. A key that comes in the instant of a new size may wait for the next one: the library reads
+    /// descriptors by their edges, and returns with the first event.
+    pub fn press_until_end(&mut self, key: &str) -> ExitStatus {
+        let mut status = None;
+        await_that("it ends", || {
+            // The terminal may be gone already.
+            let _ = self.keys.as_mut().unwrap().write_all(key.as_bytes());
+            status = self.process.try_wait().unwrap();
+            status.is_some()
+        });
+        status.unwrap()
+    }
+
     pub fn end(&mut self) -> ExitStatus {
         let mut status = None;
         await_that("it ends", || {

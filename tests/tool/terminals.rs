@@ -136,8 +136,7 @@ fn control_z_stops_the_live_view() {
     assert!(!taken.on.is_raw());
     taken.on.signal(Signal::SIGCONT);
     taken.on.await_text(OTHER_SCREEN);
-    taken.on.press("q");
-    assert!(taken.on.end().success());
+    assert!(taken.on.press_until_end("q").success());
 }
 
 #[test]
