@@ -121,7 +121,7 @@ fn whatever_dies_no_visitor_gets_a_wrong_byte() {
 fn closed_connections_and_files_give_back_every_descriptor() {
     let files: Vec<(String, Vec<u8>)> = (0..50).map(|n| (format!("f{n}"), vec![7; 300_000])).collect();
     let list: Vec<(&str, &[u8])> = files.iter().map(|(name, bytes)| (name.as_str(), &bytes[..])).collect();
-    // Four open files fit the shelf beside what else lies there.
+    // Four open files fit the cache beside what else lies there.
     let site = Site::with(&list, &["--workers", "1", "--cache-mb", "1"]);
     let open = |pid: u32| std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count();
     let (master, worker) = (site.server.master, site.server.workers[0]);

@@ -284,25 +284,25 @@ fn connections_beyond_the_bound_are_answered_503_and_leave_the_bank_alone() {
     let site = Site::with(&[("index.html", PAGE)], &["--http-connections", "3", "--workers", "1"]);
     // More than the kernel buffers for a client that does not read.
     fs::File::create(site.path("large")).unwrap().set_len(64 << 20).unwrap();
-    let mut guests: Vec<Visitor> = (0..3).map(|_| site.visit()).collect();
-    for guest in &mut guests {
-        guest.send(b"GET /large HTTP/1.1\r\nHost: vault\r\n\r\n");
-        assert_eq!(guest.line().unwrap(), "HTTP/1.1 200 OK");
+    let mut clients: Vec<Visitor> = (0..3).map(|_| site.visit()).collect();
+    for client in &mut clients {
+        client.send(b"GET /large HTTP/1.1\r\nHost: vault\r\n\r\n");
+        assert_eq!(client.line().unwrap(), "HTTP/1.1 200 OK");
     }
     // One sends a request, the other does not.
     let mut one_more = site.visit();
     one_more.send(b"GET / HTTP/1.1\r\nHost: vault\r\n\r\n");
-    for mut guest in [one_more, site.visit()] {
-        let refused = guest.read(false).unwrap();
+    for mut client in [one_more, site.visit()] {
+        let refused = client.read(false).unwrap();
         assert_eq!((refused.status, refused.field("retry-after")), (503, Some("1")));
-        assert!(guest.is_closed());
+        assert!(client.is_closed());
     }
     TcpStream::connect(site.server.address).unwrap();
-    drop(guests.pop());
+    drop(clients.pop());
     await_that("there is room again", || {
-        let mut guest = site.visit();
-        guest.send(b"GET / HTTP/1.1\r\nHost: vault\r\n\r\n");
-        guest.read(false).is_ok_and(|answer| answer.status == 200)
+        let mut client = site.visit();
+        client.send(b"GET / HTTP/1.1\r\nHost: vault\r\n\r\n");
+        client.read(false).is_ok_and(|answer| answer.status == 200)
     });
 }
 

@@ -93,7 +93,7 @@ shared_struct! {
         pub lookups_waiting: Counter,
         /// HISTORYs and TOTALS answered ERR_BUSY since too many waited.
         pub lookups_refused: Counter,
-        /// Connections closed since they sent too much after they were told good-bye, or into a stream of events.
+        /// Connections closed since they sent too much after they were told that nothing more comes, or into a stream of events.
         pub closed_flooding: Counter,
         /// Streams of events answered 503 since there were too many.
         pub streams_refused: Counter,

@@ -1,10 +1,10 @@
 //! Words of the client's options: amounts, keys, mixes, ranges, skews. What is read is written, and read again, the same.
 #![no_main]
 
+use bank_vault::base::vocab::Cents;
 use bank_vault::tool::client::accounts::{AccountRange, AccountSampler, Skew};
 use bank_vault::tool::client::keys::Key;
 use bank_vault::tool::client::mix::Mix;
-use bank_vault::base::vocab::Cents;
 use bank_vault_fuzz::text;
 use libfuzzer_sys::fuzz_target;
 use rand::SeedableRng;

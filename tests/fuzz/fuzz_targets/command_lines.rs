@@ -1,8 +1,8 @@
 //! Command lines of all three programs, one argument in each line: no argument is a panic.
 #![no_main]
 
-use bank_vault::tool::client::clock::nanoseconds;
 use bank_vault::base::config;
+use bank_vault::tool::client::clock::nanoseconds;
 use bank_vault::tool::{client, vaultctl};
 use bank_vault_fuzz::text;
 use clap::Parser;

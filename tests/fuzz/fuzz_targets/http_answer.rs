@@ -5,7 +5,8 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use bank_vault::service::http::rules::{decide, etag, media_type};
 use bank_vault::service::http::wire::{
-    Body, BodyPart, FileResponse, GeneralFields, HttpDate, Method, Representation, RepresentationMetadata, Status, parse,
+    Body, BodyPart, FileResponse, GeneralFields, HttpDate, Method, Representation, RepresentationMetadata, Status,
+    parse,
 };
 use libfuzzer_sys::fuzz_target;
 

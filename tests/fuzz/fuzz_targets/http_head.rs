@@ -1,8 +1,8 @@
 //! Heads of requests: no cut changes what becomes of one, and what is accepted is what the crate `httparse` reads as well.
 #![no_main]
 
-use bank_vault::service::http::wire::{Method, PageContent, content_for, parse};
 use bank_vault::base::limits::MAX_HEAD_BYTES;
+use bank_vault::service::http::wire::{Method, PageContent, content_for, parse};
 use libfuzzer_sys::fuzz_target;
 
 fn verdict(bytes: &[u8]) -> Option<Result<usize, u16>> {

@@ -3,9 +3,9 @@
 
 use std::path::Path;
 
+use bank_vault::base::vocab::{Cents, Lsn};
 use bank_vault::store::journal::disk::Disk;
 use bank_vault::store::journal::{Directory, Reader, segment};
-use bank_vault::base::vocab::{Cents, Lsn};
 use bank_vault_fuzz::{MemoryDisk, text};
 use libfuzzer_sys::fuzz_target;
 

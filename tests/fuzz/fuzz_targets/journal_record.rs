@@ -1,9 +1,9 @@
 //! Records of the journal: what is read is written as it was.
 #![no_main]
 
+use bank_vault::base::vocab::Lsn;
 use bank_vault::store::journal::record::{check, lsn_of, seal};
 use bank_vault::store::journal::{RECORD_BYTES, Record};
-use bank_vault::base::vocab::Lsn;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {

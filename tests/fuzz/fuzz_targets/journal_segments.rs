@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use bank_vault::store::journal::{Directory, Kind, Record, Replay, Verdict, recover};
 use bank_vault::base::vocab::{AccountId, Cents, Lsn};
+use bank_vault::store::journal::{Directory, Kind, Record, Replay, Verdict, recover};
 use bank_vault_fuzz::MemoryDisk;
 use libfuzzer_sys::fuzz_target;
 

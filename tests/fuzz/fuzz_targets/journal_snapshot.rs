@@ -3,9 +3,9 @@
 
 use std::path::Path;
 
+use bank_vault::base::vocab::{Cents, Lsn};
 use bank_vault::store::journal::disk::Disk;
 use bank_vault::store::journal::{Directory, snapshot};
-use bank_vault::base::vocab::{Cents, Lsn};
 use bank_vault_fuzz::MemoryDisk;
 use libfuzzer_sys::fuzz_target;
 
@@ -40,7 +40,7 @@ fuzz_target!(|data: &[u8]| {
     let names = disk.list(&directory.snapshots()).expect("in memory");
     if let Some(name) = names.first().filter(|_| change != 0) {
         let file = disk.open(&directory.snapshots().join(name)).expect("in memory");
-        let at = change % file.len().expect("in memory");
+        let at = change % file.size().expect("in memory");
         file.write_at(&[(change >> 32) as u8], at).expect("in memory");
     }
     let Ok(found) = snapshot::newest_good(&directory) else { return };

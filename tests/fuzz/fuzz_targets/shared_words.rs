@@ -2,10 +2,10 @@
 //! written as the same.
 #![no_main]
 
+use bank_vault::service::bank::wire::{Decoder, XorKey};
 use bank_vault::store::connection::slot::Progress;
 use bank_vault::store::instance::control_requests::ControlRequest;
 use bank_vault::store::users::Role;
-use bank_vault::service::bank::wire::{Decoder, XorKey};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {

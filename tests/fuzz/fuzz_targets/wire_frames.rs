@@ -1,9 +1,9 @@
 //! Framing: a stream gives the same steps however it is cut, in the server's decoder and in the client's buffer.
 #![no_main]
 
-use bank_vault::tool::client::receive_buffer::ReceiveBuffer;
 use bank_vault::base::limits::MAX_FRAME_BYTES;
 use bank_vault::service::bank::wire::{Decoder, Step, checksum};
+use bank_vault::tool::client::receive_buffer::ReceiveBuffer;
 use bank_vault_fuzz::pieces;
 use libfuzzer_sys::fuzz_target;
 
