@@ -8,7 +8,7 @@ use nix::errno::Errno;
 
 use crate::ipc::error::IpcError;
 
-/// Takes the exclusive lock if nobody has it; `false` if somebody does. It is given up when the last copy of the
+/// Takes the exclusive lock if it is free; `false` if it is not. It is given up when the last copy of the
 /// descriptor, in whichever process, is closed.
 ///
 /// # Errors
@@ -26,7 +26,7 @@ pub fn lock(file: &File, object: &str) -> Result<(), IpcError> {
     flock(file, libc::LOCK_EX, object).map(drop)
 }
 
-/// Whether somebody has the exclusive lock. It asks with a shared lock, given back at once, so that two who ask at the same
+/// Whether the exclusive lock is taken. It asks with a shared lock, given back at once, so that two who ask at the same
 /// time do not take each other for the holder.
 ///
 /// # Errors

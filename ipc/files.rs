@@ -13,7 +13,7 @@ use nix::sys::stat::Mode;
 
 use crate::ipc::error::IpcError;
 
-/// How often a path is resolved again that was changed by somebody while the kernel was at it.
+/// How often a path is resolved again that was changed while the kernel resolved it.
 const TRIES: usize = 8;
 
 /// A folder for [`open_beneath`].

@@ -5,7 +5,7 @@
 use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
-/// Sleeps until `word` is no longer `seen`, or somebody woke it, or `patience` is over; look again afterwards.
+/// Sleeps until `word` is no longer `seen`, or a wake-up comes, or `patience` is over. The caller must look again afterwards.
 pub fn wait_while(word: &AtomicU32, seen: u32, patience: Duration) {
     let timeout = nix::sys::time::TimeSpec::from(patience);
     let timeout: *const libc::timespec = timeout.as_ref();

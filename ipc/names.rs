@@ -50,7 +50,7 @@ impl FoundObject {
         };
         let mut parts = rest.strip_prefix(PREFIX)?.strip_prefix('.')?.splitn(3, '.');
         let (instance, boot, object) = (parts.next()?, parts.next()?, parts.next()?);
-        // Exactly as it is written: what is written otherwise is another name, and somebody else's.
+        // Exactly as it is written: anything else is another name, of another owner.
         let boot =
             u32::from_str_radix(boot, 16).ok().filter(|&number| number != 0 && format!("{number:08x}") == boot)?;
         let generation = Generation { instance: instance.to_owned(), boot };

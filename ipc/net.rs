@@ -133,7 +133,7 @@ const STATES_WITH_FIN: [u8; 4] = [6, 8, 9, 11];
 /// The connection is gone, and with it the counts.
 const STATE_CLOSE: u8 = 7;
 
-/// Counts what was read from and written to `socket`, whoever did it. Nobody may be reading or writing meanwhile.
+/// Counts what all processes have read from and written to `socket`. None may be reading or writing meanwhile.
 ///
 /// The numbers come from TCP_INFO and SIOCINQ (`tcp(7)`), which the kernel moves on by itself as segments come and go: they
 /// are read again until twice the same.

@@ -1,4 +1,4 @@
-//! Writing to a standard descriptor without ever waiting for whoever reads it.
+//! Writing to a standard descriptor without ever waiting for its reader.
 //!
 //! Descriptors 1 and 2 are shared with strangers: the shell, a service manager, other programs of the same pipeline. O_NONBLOCK
 //! belongs to the open file description and not to the descriptor, so setting it here would change theirs. What is done

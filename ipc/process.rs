@@ -336,7 +336,7 @@ pub fn kill_self() -> ! {
     unsafe { libc::_exit(137) }
 }
 
-/// Halts the calling process as `kill -STOP` would, until somebody continues or kills it.
+/// Halts the calling process as `kill -STOP` would, until it is continued or killed.
 pub fn stop_self() {
     // To the calling thread: sent to the process, another thread could take it while this one runs on.
     let _ = nix::sys::signal::raise(Signal::SIGSTOP);

@@ -47,7 +47,7 @@ enum Mapping {
     /// Readable and writable, of a segment that another process has made; never unmapped either.
     Joined { _view: ManuallyDrop<View> },
     /// Readable only, for tools that look at a running instance. Nobody can hold a lock through it, so it ends with its
-    /// [`Segment`], which all references to it borrow: who looks at one instance after the other keeps none of their memory.
+    /// [`Segment`], which all references to it borrow: a tool that looks at one instance after the other keeps none of them mapped.
     LookedAt { _view: View },
 }
 
@@ -155,7 +155,7 @@ impl<Root: Shared, Element: Shared> Segment<Root, Element> {
         header.root_bytes.store(size_of::<Root>() as u64, Ordering::Relaxed);
         header.element_bytes.store(size_of::<Element>() as u64, Ordering::Relaxed);
         header.elements.store(count as u64, Ordering::Relaxed);
-        // PUBLISH-SEGMENT: release; whoever sees the magic sees everything written before it.
+        // PUBLISH-SEGMENT: release; a process that sees the magic sees everything written before it.
         header.magic.store(MAGIC, Ordering::Release);
         Ok(segment)
     }

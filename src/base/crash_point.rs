@@ -85,15 +85,15 @@ points! {
     GroupTaken = "journal.group-taken",
     /// Journal: the group is written, and not synced.
     GroupWritten = "journal.group-written",
-    /// Journal: the group is synced; nobody knows.
+    /// Journal: the group is synced; shared memory does not say so yet.
     GroupSynced = "journal.group-synced",
-    /// Journal: the group is known to be durable; those who wait for it are not woken.
+    /// Journal: shared memory says that the group is durable; the workers that wait are not woken yet.
     DurablePublished = "journal.durable-published",
     /// Access log: a line stands in the worker's ring; the log thread was not called.
     LogAppended = "log.appended",
     /// Access log: the lock is taken; nothing was done under it.
     LogGuarded = "log.guarded",
-    /// Access log: a plan that somebody left is found; nothing was done about it.
+    /// Access log: the plan of a dead writer is found; nothing of it is carried out.
     LogInherited = "log.inherited",
     /// Access log: the plan stands; nothing of it is written.
     LogPlanned = "log.planned",

@@ -1,4 +1,4 @@
-//! The log, and the few lines on the standard output: whole lines, and never a wait for whoever reads them.
+//! The log, and the few lines on the standard output: whole lines, written without waiting for a reader.
 //!
 //! A pipe that nobody reads any more must not stop a process that has something to say. What cannot be written at once is
 //! dropped and counted, in memory that all processes of an instance share ([`LogLosses`]); the next line that can be written is

@@ -15,7 +15,7 @@ impl Budget {
         Budget { bytes, until_ns }
     }
 
-    /// Takes `bytes` off; whether that was still to be had.
+    /// Takes `bytes` off. Returns whether so many were left.
     #[must_use]
     pub fn spend(&mut self, bytes: usize) -> bool {
         let enough = self.bytes >= bytes;

@@ -128,7 +128,7 @@ impl<K: Copy + Eq + Hash, J: Send + 'static, R: Send + 'static> FairPool<K, J, R
         Some(Finished::Done(result))
     }
 
-    /// Whether a job was refused and nobody has asked for it.
+    /// Whether [`FairPool::done`] has a refused job to return.
     #[must_use]
     pub fn has_refused(&self) -> bool {
         !self.refused.is_empty()
@@ -146,7 +146,7 @@ impl<K: Copy + Eq + Hash, J: Send + 'static, R: Send + 'static> FairPool<K, J, R
         self.waiting.waiting()
     }
 
-    /// Takes out waiting jobs for which `is_over` holds: nobody waits for them any more.
+    /// Takes out waiting jobs for which `is_over` holds: their results are not wanted any more.
     pub fn forget(&mut self, is_over: impl Fn(&J) -> bool) {
         self.waiting.remove(is_over);
     }

@@ -9,7 +9,7 @@ pub enum Departure {
     Move,
     /// It is served until it can be moved or ends.
     Finish,
-    /// It is closed: nobody could go on with it, and it would never end.
+    /// It is closed: no other worker could go on with it, and it would never end.
     Close,
 }
 

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use crate::service::session::Session;
 
-/// A session, for those who work for it elsewhere: a slot may have another connection by the time that they have done.
+/// Names a session while threads work for it: when they have done, the slot may have another connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SessionKey {
     /// The connection's slot.

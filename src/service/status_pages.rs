@@ -21,7 +21,7 @@ pub trait StatusPages {
     /// Whether the page says only whether the server lives and is ready, which is answered also where there is no room for anything else.
     fn is_vital(&self, name: &[u8]) -> bool;
 
-    /// Begins to watch what happens, if nobody did.
+    /// Begins to watch what happens, unless it is watched already.
     fn watch(&mut self);
 
     /// What has happened since the last call, as JSON. Empty before [`StatusPages::watch`].

@@ -116,7 +116,7 @@ impl OutputFile {
     pub fn prepare(path: &Path) -> io::Result<OutputFile> {
         let target = match fs::metadata(path) {
             Ok(there) if there.is_file() => {
-                // A rename needs no permission to write the file itself; a missing one is respected all the same.
+                // A rename needs no permission to write the file itself; a missing one is respected nevertheless.
                 File::options().write(true).open(path)?;
                 // Where the path is a symbolic link, its target is replaced.
                 Target::Replaced { file: fs::canonicalize(path)?, permissions: Some(there.permissions()) }

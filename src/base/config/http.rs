@@ -13,7 +13,7 @@ use super::{ConfigError, Values, range};
 pub struct Http {
     /// TCP port; 0 is off.
     pub port: u16,
-    /// Whether somebody named the port: then it must be had, else the server starts without.
+    /// Whether the settings name the port. Then it must be free; otherwise the server starts without HTTP.
     pub port_is_named: bool,
     /// What is served; `None` is the small site that the program has in itself.
     pub www: Option<PathBuf>,

@@ -92,7 +92,7 @@ pub enum MasterError {
 }
 
 impl MasterError {
-    /// The exit code that goes with it: 1 for a check that failed, 2 for what is not to be had.
+    /// The exit code that goes with it: 1 for a check that failed, 2 for an unavailable resource.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {

@@ -2,9 +2,9 @@
 //! gets one, and never one that has earned its place.
 //!
 //! A service has a few slots more than it may have connections (`RESERVED_CONNECTIONS`), so a connection that comes while all places
-//! are taken has a slot all the same, and has a silent one closed. If this worker has none, but others have, they close some at their
+//! are taken still gets a slot, and a silent connection is closed for it. If this worker has none, but others have, they close some at their
 //! next ticks, which the new connection waits for. If nobody has, it is told that there is no room; of HTTP, `health` and `ready` are
-//! answered all the same.
+//! still answered.
 
 use crate::base::limits::SILENT_MILLISECONDS;
 use crate::process::worker::candidates::{Candidate, Want, first_to_go, is_ripe};

@@ -37,7 +37,7 @@ pub enum Task<'a> {
     },
 }
 
-/// What `request` asks to be done, if whoever sent it may ask that.
+/// What `request` asks to be done, if its user may ask for that.
 ///
 /// # Errors
 /// The status of the refusal: ERR_AUTH before LOGIN, ERR_FORBIDDEN for what the role does not allow, ERR_INVALID for a

@@ -188,7 +188,7 @@ impl<'a> Connection<'a> {
         let (consumed, moved) = (consumed as u32, sent as u32);
         self.progress.consumed = self.progress.consumed.wrapping_add(consumed);
         self.progress.queued = self.progress.queued.wrapping_add(moved);
-        // Progress first: whoever goes on after a death in between finds that all that is queued has been sent. While an answer is
+        // Progress first: a successor after a death in between finds that all that is queued has been sent. While an answer is
         // on its way, more was sent than is queued, and nobody can go on.
         // MOVE-PROGRESS: release.
         self.slot.progress_word().store(self.progress.to_word(), std::sync::atomic::Ordering::Release);

@@ -1,4 +1,4 @@
-//! A connection's place in shared memory: who has it, its session, its two byte rings, and how far both got.
+//! A connection's slot in shared memory: its owner, its session, its two byte rings and their positions.
 //!
 //! What stands here outlives the worker that serves the connection.
 
@@ -11,7 +11,7 @@ use crate::shared_struct;
 shared_struct! {
     /// One connection. Writer of all but `claim`: the worker that owns it; after that worker's death, the master.
     pub struct ConnectionSlot, align 64, size 384 + RECEIVE_BYTES + TRANSMIT_BYTES; {
-        /// Who has it, see [`Claim`]. Writers: whoever has it, and whoever claims a free one.
+        /// Its owner, see [`Claim`]. Writers: the owner, and a process that claims a free slot.
         claim: AtomicU64,
         /// See [`Progress`]: "this request is consumed and its reply is queued" is one store.
         progress: AtomicU64,
@@ -205,7 +205,7 @@ impl ConnectionSlot {
         Some(claim)
     }
 
-    /// Gives the slot back, whoever had it.
+    /// Frees the slot, whoever its owner was.
     pub fn free(&self) {
         let claim = Claim { holder: Holder::Free, generation: self.claim().generation };
         self.claim.store(claim.to_word(), Ordering::Release);

@@ -73,7 +73,7 @@ shared_struct! {
         pub records: Counter,
         /// The last operation that the newest snapshot covers. Writers: the master at the start, then the process.
         snapshot: AtomicU64,
-        /// Snapshots that were asked for so far. Writer: whoever asks.
+        /// Snapshots that were asked for so far. Writers: all who ask.
         snapshots_wanted: AtomicU64,
         /// How many of these were taken, or could not be. Writer: the process.
         snapshots_done: AtomicU64,

@@ -17,7 +17,7 @@ shared_struct! {
         lock: RobustMutex,
         /// Requests so far.
         asked: AtomicU32,
-        /// Requests that are answered; whoever waits, waits for this word.
+        /// Requests that are answered; the asker waits on this word (futex).
         answered: AtomicU32,
         kind: AtomicU32,
         argument: AtomicU32,
@@ -89,7 +89,7 @@ impl ControlRequests {
     pub fn submit(&self, request: ControlRequest) -> PendingRequest<'_> {
         let held = match self.lock.lock(Duration::from_secs(1), || ()) {
             Acquired::Held(held) => held,
-            // Whoever wrote the last one is gone; the master answers it all the same, or never saw it.
+            // The asker of the last one is gone; the master answers it nevertheless, or never saw it.
             Acquired::Inherited(inherited) => inherited.into_consistent(),
         };
         let (kind, argument) = request.to_words();

@@ -1,4 +1,4 @@
-//! The lock file of a data directory: `DATA/lock`, locked with `flock(2)` by whoever writes there.
+//! The lock file of a data directory: `DATA/lock`, locked with `flock(2)` by the process that writes there.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;

@@ -202,7 +202,7 @@ impl Instance {
     /// `master::UnlinkOnDrop`.
     ///
     /// # Errors
-    /// The first name that could not be removed; the others are removed all the same.
+    /// The first name that could not be removed; the others are removed nevertheless.
     pub fn unlink(&self) -> Result<(), IpcError> {
         let lanes = (0..MAX_WORKERS).map(|worker| self.unmake_lane(worker)).fold(Ok(()), Result::and);
         lanes.and(unlink_segments(&self.generation))

@@ -1,4 +1,4 @@
-//! The ownership check of a data directory: whoever else could change or replace its files could make money.
+//! The ownership check of a data directory: another user who could change or replace its files could make money.
 //!
 //! The directory and those in it must belong to the user that the server runs as, and only that user may write to them. Then no file
 //! can be replaced between this check and its opening. A directory may be a symbolic link that the user or root made, for a journal

@@ -17,7 +17,7 @@ pub enum UsersError {
         /// What the kernel said.
         source: io::Error,
     },
-    /// Checking who else may write it: whoever can, can make himself a teller.
+    /// Checking that no other user may write it: one who can, can become a teller.
     #[error(
         "the users file {} can be written by others (mode {mode:04o}) and is not trusted; \
          look through it, then `chmod 600` it", path.display()

@@ -11,12 +11,12 @@ pub(super) enum Failure {
     /// The input was good, but the state of things forbids it: exit code 1.
     #[error(transparent)]
     Refused(Box<dyn Error>),
-    /// The input was bad, or something needed is not to be had: exit code 2.
+    /// The input was bad, or a resource is unavailable: exit code 2.
     #[error(transparent)]
     Unavailable(Box<dyn Error>),
 }
 
-/// What is not to be had, in words.
+/// Why a resource is unavailable, in words.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub(super) struct Unavailable(pub String);

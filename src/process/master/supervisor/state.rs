@@ -207,7 +207,7 @@ impl Supervisor {
         self.workers.get(index).and_then(Option::as_ref).is_some_and(Slot::serves)
     }
 
-    /// The number of the request that somebody waits for the answer of.
+    /// The number of the request whose asker waits for the answer.
     #[must_use]
     pub fn pending_request(&self) -> Option<u32> {
         self.upgrade.request_id().or(self.request.map(|pending| pending.id))

@@ -27,7 +27,7 @@ use crate::store::journal::Principals;
 use crate::store::ledger::{Sequencer, Teller};
 use crate::store::users::Users;
 
-/// How soon operations are tried again that the journal had no room for, should nobody say that it has.
+/// How soon operations are tried again for which the journal had no room, unless the journal process says earlier that it has.
 const ROOM_PATIENCE: Duration = Duration::from_millis(1);
 
 /// The ledger in one worker, for clients that speak the binary protocol.
@@ -83,7 +83,7 @@ impl BankService {
         }
     }
 
-    /// Answers requests that the threads have worked for; some of them, since whoever is answered may have sent the next one.
+    /// Answers requests that the threads have worked for: some of them in one turn, since each answer may bring the next request.
     fn deliver_results(&mut self, sessions: &mut Sessions<BankSession>) {
         let executor = &mut self.handler.executor;
         self.more_results = false;

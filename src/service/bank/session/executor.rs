@@ -52,7 +52,7 @@ pub struct Executor {
 /// Whether a request was seen to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answered {
-    /// It is answered, or somebody is at work for it.
+    /// It is answered, or a thread works for it.
     Yes,
     /// It stands where it stood: it can be carried out once an operation is durable, or there is room for the reply.
     NotYet(Postponed),

@@ -1,4 +1,4 @@
-//! What the requests behind the next one will touch, read before they are checked, for who wants to have it fetched into the cache.
+//! What the requests behind the next one will touch, read before they are checked, so that it can be prefetched.
 
 use byteorder::{BigEndian, ByteOrder};
 

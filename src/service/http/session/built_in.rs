@@ -1,4 +1,4 @@
-//! The small site that is in the program, for who serves no folder.
+//! The small site that is in the program, served where no folder is named.
 
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};

@@ -25,13 +25,13 @@ pub struct CachedFile {
 pub enum Lookup {
     /// It is at hand.
     Cached(CacheHandle),
-    /// Somebody is at it; the key is loaded.
+    /// A thread looks for it; the session is told when it has.
     Awaited,
     /// Too many wait already.
     Overloaded,
 }
 
-/// What a key who waited is loaded.
+/// What a session is told that waited for a file.
 #[derive(Clone)]
 pub enum Loaded {
     /// It had not changed, but made room for others meanwhile: ask again.
@@ -43,7 +43,7 @@ pub enum Loaded {
 /// The cache.
 pub struct FileCache {
     files: Cache<FileKey, CachedFile>,
-    /// Files that are being looked for, and who waits for them: each is looked for once, however many ask.
+    /// Files that threads look for, and the sessions that wait: each file is looked for once, however many sessions ask.
     awaited: HashMap<FileKey, Vec<SessionKey>>,
     /// Evictions that are counted already; the counters in shared memory are also those of predecessors.
     evictions: u64,
@@ -87,7 +87,7 @@ impl FileCache {
         }
     }
 
-    /// Takes in what was found; who waited for it, and what to tell them.
+    /// Takes a result of the threads in. Returns the sessions that waited for it, and what to tell them.
     pub fn take_in(&mut self, finding: Found) -> (Vec<SessionKey>, Loaded) {
         let Found { key, asked_ns, outcome } = finding;
         let waiting = self.awaited.remove(&key).unwrap_or_default();
@@ -111,7 +111,7 @@ impl FileCache {
                 self.files.remove(&key);
                 if let LoadOutcome::Found(item) = &outcome {
                     let cached = CachedFile { item: item.clone(), seen_ns: Cell::new(asked_ns) };
-                    // What does not fit is served all the same, by whoever holds it.
+                    // What does not fit is still served, from the copy that its sessions hold.
                     let _refused = self.files.insert(key, cached, item.cached_bytes());
                 }
                 Loaded::Outcome(Arc::new(outcome))
@@ -164,7 +164,7 @@ mod tests {
         &made.elements()[0].web
     }
 
-    /// Whoever has waited for a disk that takes longer than files are believed in is served all the same.
+    /// A session that waited for a disk longer than cached files are believed is still served.
     #[test]
     fn a_slow_answer_that_nothing_has_changed_is_an_answer() {
         let stats = stats("cache");

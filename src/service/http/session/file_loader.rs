@@ -97,7 +97,7 @@ impl FileLoader {
         let [gzip, slash, path @ ..] = key else { return LoadOutcome::Refused(Status::InternalError) };
         let (gzip, is_folder) = (*gzip == b'z', *slash == b'/');
         let Some(www) = &self.www else { return built_in::find(path, is_folder, known) };
-        // By its name each time: whoever serves a new version may put another folder in its place.
+        // By its name each time: an operator may put another folder in its place.
         let folder = match files::open_folder(www) {
             Ok(folder) => folder,
             Err(error) => {

@@ -54,7 +54,7 @@ pub enum Stage {
     },
     /// It throws away the body of the last request, of which so many bytes are to come.
     DiscardingBody(u64),
-    /// It sends events, one after the other, until somebody has enough.
+    /// It sends events, one after the other, until the client or the server closes.
     Streaming(Box<Stream>),
 }
 
@@ -168,7 +168,7 @@ impl HttpSession {
     }
 
     /// Keeps, where it outlives this process, how many bytes of a body are to be thrown away once the next `consumed` bytes are
-    /// consumed. A successor that took them for a request would answer what nobody has asked.
+    /// consumed. A successor that took them for a request would answer a request that was never sent.
     pub fn keep_body_left(&self, consumed: usize, left: u64) {
         const { assert!(MAX_BODY_BYTES < 1 << Framing::DECODER_BITS) };
         let framing = Framing { decoder: u32::try_from(left).unwrap_or(u32::MAX), strikes: 0 };

@@ -164,7 +164,7 @@ impl LogQueue {
         Ok(())
     }
 
-    /// Whether nobody waits for the log any more: it is full, and the file cannot be written, or not in time.
+    /// Whether waiting for the log is in vain: it is full, and the file cannot be written, or not in time.
     fn is_hopeless(&self) -> bool {
         let late = |since| self.now_ns.saturating_sub(since) >= WAIT_NS;
         self.full_since_ns.is_some_and(|since| late(since) || self.log.is_failing())

@@ -13,7 +13,7 @@ use crate::service::http::wire::{self, Generated, Method, Request, Status, Targe
 
 /// The media type of a stream of events.
 const EVENTS: &str = "text/event-stream";
-/// How often those who watch are told what happened.
+/// How often the readers of the stream are told what happened.
 const EVENT_NS: u64 = 1_000_000_000;
 
 impl Handler {
@@ -126,7 +126,7 @@ impl Handler {
 }
 
 /// Whether a client on this machine can have meant this machine by `authority`, host and port: an address, `localhost`, or
-/// nothing. A browser that asks here under any other name is led by a page of somebody who has that name point here (DNS
+/// nothing. A browser that asks here under any other name follows a page whose author makes that name point here (DNS
 /// rebinding), to read what only this machine may see.
 fn is_local(authority: &[u8]) -> bool {
     let Ok(authority) = str::from_utf8(authority) else { return false };

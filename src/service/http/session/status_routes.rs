@@ -19,7 +19,7 @@ pub struct StatusRoutes {
     pub public: bool,
     /// Counters of HTTP.
     pub stats: &'static WebStats,
-    /// When those who watch are told again what happened, nanoseconds of the monotonic clock.
+    /// When the readers of the stream are told next what happened, nanoseconds of the monotonic clock.
     pub next_event_ns: u64,
 }
 

@@ -83,7 +83,7 @@ impl Snapshots {
         }
         let mut wrong = None;
         let cut = snapshot.header.lsn;
-        // Damage since it was opened means that somebody writes to it, which the next reader will see as well.
+        // Damage since it was opened means that another process writes to it, which the next reader will see as well.
         let _read = snapshot.accounts(|account, says, of| {
             if of > cut {
                 self.pending.entry(of).or_default().push((path(), account, says));

@@ -62,7 +62,7 @@ pub(super) struct AccessLogReport {
     pub lines: u64,
     /// Bytes of them that are in memory and not in the file yet.
     pub waiting_bytes: u64,
-    /// Bytes that are just being written; a dead worker's are completed by whoever takes the lock next.
+    /// Bytes that are just being written; a dead worker's are completed by the next process that takes the lock.
     pub planned_bytes: u32,
     /// Files that were rotated away.
     pub rotations: u64,
