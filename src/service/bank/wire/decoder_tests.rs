@@ -176,8 +176,38 @@ fn bad_headers_are_refused_by_name_and_the_next_frame_is_found() {
 fn a_length_beyond_the_limit_is_fatal() {
     assert_eq!(read_whole(&forged(MAX_LENGTH + 1, MAGIC, 1, 0)), [Seen::Fatal(Status::BadFrame, 2, 9)]);
     assert_eq!(read_whole(&forged(u32::MAX, MAGIC, 3, 0)), [Seen::Fatal(Status::BadFrame, 0, 0)]);
+    // With the limit itself the rest can be trusted: the search for the next frame begins.
+    assert_eq!(read_whole(&forged(MAX_LENGTH, MAGIC, 3, 0)), [Seen::Reject(Status::BadFrame, 0, 0)]);
     // The limit itself is legal, and waits for its bytes.
     assert_eq!(read_whole(&forged(MAX_LENGTH, MAGIC, 1, 0)), []);
+}
+
+#[test]
+fn a_state_beyond_the_limit_is_the_limit() {
+    let limit = Decoder::from_bits(MAX_LENGTH);
+    assert_eq!(limit.to_bits(), MAX_LENGTH);
+    for bits in [MAX_LENGTH + 1, u32::MAX] {
+        assert_eq!(Decoder::from_bits(bits), limit);
+    }
+    assert_eq!(Decoder::from_bits(MAX_LENGTH - 1).to_bits(), MAX_LENGTH - 1);
+}
+
+#[test]
+fn each_4096_skipped_bytes_are_refused_once() {
+    let refusals = |bytes: usize| read_whole(&vec![0xFF; bytes]).len();
+    // The first byte is refused with its header; a strike more comes with each 4096 that follow.
+    assert_eq!([4096, 4097, 8192, 8193].map(refusals), [1, 2, 2, 3]);
+}
+
+#[test]
+fn what_cannot_begin_a_frame_is_skipped_before_its_header_is_whole() {
+    let mut decoder = Decoder::from_bits(1);
+    // A length beyond the limit, one below a header, an unknown flag. A last byte of zero stays: a length may begin with it.
+    for (start, skipped) in [(forged(5000, MAGIC, 1, 0), 7), (forged(17, MAGIC, 1, 0), 7), (forged(30, MAGIC, 1, 8), 8)]
+    {
+        assert_eq!(decoder.step(&start[..=AT_FLAGS]), (skipped, Step::NeedMore), "{start:?}");
+    }
+    assert_eq!(decoder.step(&forged(30, MAGIC, 1, 0)[..=AT_FLAGS]), (0, Step::NeedMore));
 }
 
 #[test]

@@ -76,6 +76,8 @@ mod tests {
         Request::Ping.encode(0, None, None, &mut bytes);
         Request::Transfer { from: one, to: two, amount }.encode(1, Some(&key), None, &mut bytes);
         Request::Ping.encode(2, None, None, &mut bytes);
+        // As long as a key.
+        Request::Transfer { from: two, to: one, amount }.encode(2, None, None, &mut bytes);
         Request::Deposit { account: two, amount }.encode(3, None, None, &mut bytes);
         Request::Balance { account: one }.encode(4, None, Some(XorKey::from_bits(9)), &mut bytes);
         Request::Balance { account: one }.encode(5, None, None, &mut bytes);
@@ -83,6 +85,7 @@ mod tests {
         let mut ahead = LookAhead::behind_first(&bytes);
         assert_eq!(ahead.expected(), Some(Expected { accounts: (one, Some(two)), key: Some(key) }));
         assert_eq!(ahead.expected(), None, "PING touches nothing");
+        assert_eq!(ahead.expected(), Some(Expected { accounts: (two, Some(one)), key: None }));
         assert_eq!(ahead.expected(), Some(Expected { accounts: (two, None), key: None }));
         assert_eq!(ahead.expected(), None, "it is encrypted");
         assert_eq!(ahead.expected(), None, "it is not whole");

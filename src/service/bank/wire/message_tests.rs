@@ -184,6 +184,11 @@ fn a_response_must_agree_with_its_error_flag() {
     assert_eq!(refused, Err(BodyError::Contradiction(Status::Insufficient)));
     assert_eq!(Response::decode(&header(Flags::ERROR), &[0, 0]), Err(BodyError::Contradiction(Status::Ok)));
     assert_eq!(Response::decode(&header(Flags::ERROR), &[0, 99]), Err(BodyError::Status(UnknownStatus(99))));
+    let busy = Response::decode(&header(Flags::ERROR), &[0, 6]).unwrap();
+    assert_eq!(busy.status(), Status::Busy);
+    // An error says no more than its status.
+    let long = Response::decode(&header(Flags::ERROR), &[0, 6, 0]);
+    assert_eq!(long, Err(BodyError::Length { opcode: Opcode::Deposit, got: 3 }));
 }
 
 #[test]
@@ -193,6 +198,14 @@ fn a_full_page_is_the_most_that_a_frame_can_hold() {
     let mut bytes = Vec::new();
     Statement { entries: vec![entry; MAX_STATEMENT_ENTRIES], next: Next::Opening }.encode(1, None, &mut bytes);
     assert!(bytes.len() <= MAX_FRAME_BYTES && bytes.len() + STATEMENT_ENTRY_BYTES > MAX_FRAME_BYTES);
+}
+
+#[test]
+fn an_account_gains_by_what_comes_in() {
+    let (to, from) = (AccountId(1), AccountId(2));
+    let movements =
+        [Movement::Deposit, Movement::Withdraw, Movement::TransferOut { to }, Movement::TransferIn { from }];
+    assert_eq!(movements.map(Movement::is_gain), [true, false, false, true]);
 }
 
 #[test]

@@ -133,4 +133,12 @@ mod tests {
         }
         assert_eq!(known, Opcode::ALL.len());
     }
+
+    #[test]
+    fn names_are_those_of_the_document_and_three_opcodes_move_money() {
+        let names = Opcode::ALL.map(|opcode| opcode.to_string()).join(" ");
+        assert_eq!(names, "LOGIN DEPOSIT WITHDRAW TRANSFER BALANCE HISTORY PING TOTALS");
+        let money = Opcode::ALL.into_iter().filter(|opcode| opcode.is_money());
+        assert_eq!(money.collect::<Vec<_>>(), [Opcode::Deposit, Opcode::Withdraw, Opcode::Transfer]);
+    }
 }

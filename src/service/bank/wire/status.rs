@@ -118,4 +118,12 @@ mod tests {
         assert_eq!(Status::ALL.last(), Some(&Status::Frozen));
         assert!(Status::try_from(12).is_err());
     }
+
+    #[test]
+    fn names_are_those_of_the_document() {
+        let names = Status::ALL.map(|status| status.to_string()).join(" ");
+        let wanted = "OK ERR_AUTH ERR_BAD_CRC ERR_BAD_FRAME ERR_NO_ACCOUNT ERR_INSUFFICIENT ERR_BUSY ERR_TIMEOUT ERR_INVALID \
+                      ERR_CONFLICT ERR_FORBIDDEN ERR_FROZEN";
+        assert_eq!(names, wanted);
+    }
 }
