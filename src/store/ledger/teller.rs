@@ -112,7 +112,7 @@ impl<'a> Teller<'a> {
     /// Has the memory fetched that an operation on these accounts with this key will touch, while the caller does something else. A hint:
     /// the accounts need not exist.
     #[inline]
-    pub fn expect(&self, (first, second): (AccountId, Option<AccountId>), key: Option<Key>, principal: u32) {
+    pub fn prefetch(&self, (first, second): (AccountId, Option<AccountId>), key: Option<Key>, principal: u32) {
         for cell in [Some(first), second].into_iter().flatten().filter_map(|account| self.table.cell(account)) {
             expect_to_write(cell);
         }

@@ -116,9 +116,9 @@ impl Executor {
 
     /// Has the memory fetched that the next request of `ahead` will touch.
     #[inline]
-    pub fn expect(&self, session: &BankSession, ahead: &mut LookAhead<'_>) {
+    pub fn prefetch(&self, session: &BankSession, ahead: &mut LookAhead<'_>) {
         if let (Some(expected), Some(login)) = (ahead.expected(), session.login) {
-            self.teller.expect(expected.accounts, expected.key, login.principal);
+            self.teller.prefetch(expected.accounts, expected.key, login.principal);
         }
     }
 

@@ -84,7 +84,7 @@ impl Handler {
         let unread = session.state.connection.copy_unread(&mut self.unread);
         let mut ahead = LookAhead::behind_first(unread);
         for _ in 1..AHEAD {
-            self.executor.expect(session, &mut ahead);
+            self.executor.prefetch(session, &mut ahead);
         }
         let mut at = 0;
         let mut stopped = Stopped::Held;
@@ -94,7 +94,7 @@ impl Handler {
             at += bytes;
             match step {
                 Step::Frame(frame) => {
-                    self.executor.expect(session, &mut ahead);
+                    self.executor.prefetch(session, &mut ahead);
                     session.partial_since_ns = None;
                     if session.decoder != before {
                         session.keep_framing(bytes);
