@@ -27,6 +27,7 @@ pub mod net;
 pub mod output;
 pub mod process;
 pub mod robust;
+pub mod scan;
 pub mod segment;
 pub mod semaphore;
 

@@ -11,6 +11,7 @@ use crate::base::limits::KEY_BYTES;
 use crate::base::vocab::{AccountId, Cents, Lsn};
 use crate::ipc::IpcError;
 use crate::ipc::cells::{AtomicU32, AtomicU64, Ordering, Segment, expect_to_write, random, shared_struct};
+use crate::ipc::scan::Search;
 use crate::ipc::segment::Access;
 use crate::store::journal::record::{Kind, Record, Verdict};
 
@@ -252,33 +253,29 @@ impl Keys {
 
     /// Looks a key up.
     #[inline]
+    #[allow(clippy::cast_possible_truncation, reason = "low bits, and a window of 32 bits")]
     pub(super) fn find<'a>(&self, &Probe { halves, principal, buckets, tag }: &Probe<'a>) -> Found<'a> {
-        let (known, window) = (self.header().known.load(Ordering::Relaxed), self.window());
-        let mask = (1 << self.number_bits()) - 1;
-        let mut free: Option<(usize, &AtomicU32)> = None;
-        for bucket in buckets {
-            let mut vacant = None;
-            let mut vacancies = 0;
-            for slot in &bucket.slots {
-                let word = slot.load(Ordering::Relaxed);
+        let known = self.header().known.load(Ordering::Relaxed);
+        let number_mask = (1 << self.number_bits()) - 1;
+        let search = Search { newest: known as u32, span: self.window().min(known) as u32, number_mask, tag };
+        let matches = buckets.map(|bucket| search.among(&bucket.slots));
+        for (bucket, found) in buckets.iter().zip(matches) {
+            let mut tagged = found.tagged;
+            while tagged != 0 {
+                let word = bucket.slots[tagged.trailing_zeros() as usize].load(Ordering::Relaxed);
+                tagged &= tagged - 1;
                 // How many keys became known after this one, as far as the bits tell.
-                let age = known.wrapping_sub(u64::from(word)) & mask;
-                if word == 0 || age >= window.min(known) {
-                    (vacant, vacancies) = (Some(slot), vacancies + 1);
-                } else if word & !u32::try_from(mask).unwrap_or(0) == tag
-                    && let Some(found) = self.remembered(known - age, halves)
+                let age = (known as u32).wrapping_sub(word) & number_mask;
+                if let Some(found) = self.remembered(known - u64::from(age), halves)
                     && found.principal == principal
                 {
                     return Found::Known(found);
                 }
             }
-            if let Some(slot) = vacant
-                && free.is_none_or(|(most, _)| vacancies > most)
-            {
-                free = Some((vacancies, slot));
-            }
         }
-        free.map_or(Found::BucketFull, |(_, slot)| Found::Free(slot))
+        let emptier = usize::from(matches[1].counting.count_ones() < matches[0].counting.count_ones());
+        let free = matches[emptier].counting.trailing_ones() as usize;
+        buckets[emptier].slots.get(free).map_or(Found::BucketFull, Found::Free)
     }
 
     fn remembered(&self, number: u64, halves: [u64; 2]) -> Option<Remembered> {
