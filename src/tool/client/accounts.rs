@@ -22,14 +22,12 @@ pub struct AccountRange {
 
 impl AccountRange {
     /// How many accounts the range has.
-    #[must_use]
     pub fn count(self) -> u64 {
         u64::from(self.last - self.first) + 1
     }
 
     /// The account's index in the range, from 0.
     #[inline]
-    #[must_use]
     pub fn index_of(self, account: AccountId) -> Option<usize> {
         let inside = (self.first..=self.last).contains(&account.0);
         inside.then(|| (account.0 - self.first) as usize)
@@ -101,7 +99,6 @@ struct Column {
 
 impl AccountSampler {
     /// Prepares the draw; for a skew, in time and 8 bytes of memory per account.
-    #[must_use]
     pub fn new(range: AccountRange, skew: Skew) -> AccountSampler {
         let table = match skew {
             Skew::Uniform => None,

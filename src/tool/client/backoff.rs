@@ -26,7 +26,6 @@ pub struct Backoff {
 
 impl Backoff {
     /// No series yet; each may last this long.
-    #[must_use]
     pub fn new(limit: Duration) -> Backoff {
         Backoff { limit: nanoseconds(limit), attempts: 0, since: None }
     }

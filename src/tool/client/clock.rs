@@ -6,7 +6,6 @@ use nix::time::{ClockId, clock_gettime};
 
 /// The time now, nanoseconds of `CLOCK_MONOTONIC`.
 #[inline]
-#[must_use]
 pub fn monotonic() -> u64 {
     // Every Linux has this clock; it counts from the boot.
     clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(0, |time| nanoseconds(time.into()))
@@ -14,7 +13,6 @@ pub fn monotonic() -> u64 {
 
 /// A length of time in nanoseconds; those beyond 584 years count as that.
 #[inline]
-#[must_use]
 pub fn nanoseconds(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
@@ -28,28 +26,24 @@ pub struct Clock {
 
 impl Clock {
     /// A clock that starts now.
-    #[must_use]
     pub fn start() -> Clock {
         Clock { start: monotonic() }
     }
 
     /// The time now.
     #[inline]
-    #[must_use]
     pub fn now(self) -> u64 {
         self.since_start(monotonic())
     }
 
     /// A time of `CLOCK_MONOTONIC` on this clock.
     #[inline]
-    #[must_use]
     pub fn since_start(self, time: u64) -> u64 {
         time.saturating_sub(self.start)
     }
 
     /// A time of this clock on `CLOCK_MONOTONIC`.
     #[inline]
-    #[must_use]
     pub fn to_monotonic(self, time: u64) -> u64 {
         self.start.saturating_add(time)
     }

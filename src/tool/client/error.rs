@@ -64,7 +64,6 @@ pub enum ClientError {
 
 impl ClientError {
     /// What the error means for the exit code.
-    #[must_use]
     pub fn outcome(&self) -> Outcome {
         match self {
             ClientError::InDoubt(last) => last.outcome(),
@@ -77,7 +76,6 @@ impl ClientError {
     }
 
     /// Whether a new connection may succeed.
-    #[must_use]
     pub fn is_transient(&self) -> bool {
         match self {
             ClientError::Connect { .. } | ClientError::Lost { .. } | ClientError::Timeout { .. } => true,
@@ -86,19 +84,15 @@ impl ClientError {
         }
     }
 
-    /// Sorts an I/O error: the socket's timeout is a [`ClientError::Timeout`], the end of the grace after an interruption a
-    /// [`ClientError::Interrupted`], everything else a lost connection.
-    #[must_use]
+    /// Sorts an I/O error: the socket's timeout is a [`ClientError::Timeout`], everything else a lost connection.
     pub fn from_io(doing: &'static str, after: Duration, source: io::Error) -> ClientError {
         match source.kind() {
             io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => ClientError::Timeout { doing, after },
-            io::ErrorKind::Interrupted => ClientError::Interrupted(doing),
             _ => ClientError::Lost { doing, source },
         }
     }
 
     /// The server closed the connection in order, but too early.
-    #[must_use]
     pub fn closed(doing: &'static str) -> ClientError {
         let source = io::Error::new(io::ErrorKind::UnexpectedEof, "the server closed it");
         ClientError::Lost { doing, source }
@@ -109,30 +103,33 @@ impl ClientError {
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)] // The fields are named by what they hold.
 pub enum CommandError {
-    /// The options do not go together.
+    /// The options do not go together, or the answer cannot be shown.
     #[error("{0}")]
-    Arguments(String),
+    Unusable(String),
     /// The server cannot be reached, or refused.
     #[error(transparent)]
     Server(#[from] ClientError),
     /// The standard output did not take the result.
     #[error(transparent)]
     Output(#[from] StdoutError),
-    /// A system call failed; `what` names the action and its object.
+    /// See [`CommandError::system`].
     #[error("cannot {what}: {source}")]
     System { what: String, source: io::Error },
-    /// A request failed, with advice for the user.
+    /// A request failed; `message` names the error and advises the user.
     #[error("{message}")]
-    Explained { message: String, outcome: Outcome },
+    Request { message: String, error: ClientError },
 }
 
 impl CommandError {
+    /// For `map_err`: a system call failed; `what` names the action and its object.
+    pub fn system(what: impl Into<String>) -> impl FnOnce(io::Error) -> CommandError {
+        move |source| CommandError::System { what: what.into(), source }
+    }
+
     /// What the error means for the exit code.
-    #[must_use]
     pub fn outcome(&self) -> Outcome {
         match self {
-            CommandError::Server(error) => error.outcome(),
-            CommandError::Explained { outcome, .. } => *outcome,
+            CommandError::Server(error) | CommandError::Request { error, .. } => error.outcome(),
             _ => Outcome::Unusable,
         }
     }

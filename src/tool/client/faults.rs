@@ -5,8 +5,8 @@ use std::net::{Shutdown, TcpStream};
 
 use crate::base::limits::{HEADER_BYTES, MAX_FRAME_BYTES, MAX_STRIKES};
 use crate::base::vocab::{AccountId, Cents};
-use crate::service::bank::wire::{Opcode, Request, Response, Status, checksum};
-use crate::tool::client::connection::{Connection, Server, read_with_timeout};
+use crate::service::bank::wire::{Opcode, Request, Status, checksum};
+use crate::tool::client::connection::{Connection, Server, receive};
 use crate::tool::client::error::{ClientError, CommandError};
 use crate::tool::client::receive_buffer::ReceiveBuffer;
 use crate::tool::output;
@@ -53,24 +53,42 @@ enum Sending {
     ThenShut,
 }
 
+/// The answers on a connection, up to its end or to the answer to the last PING.
+#[derive(Debug, PartialEq, Eq)]
+struct Behaviour {
+    answers: Vec<Answer>,
+    fate: Fate,
+}
+
+impl std::fmt::Display for Behaviour {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.answers.iter().try_for_each(|answer| write!(f, "{answer}, "))?;
+        f.write_str(match self.fate {
+            Fate::Lives => "the connection lives",
+            Fate::Closes => "the server closes",
+        })
+    }
+}
+
 /// Bytes to send, and the behaviour that the document demands.
 struct Case {
     name: &'static str,
     logged_in: bool,
     bytes: Vec<u8>,
     sending: Sending,
-    answers: Vec<Answer>,
-    fate: Fate,
+    due: Behaviour,
 }
 
 impl Case {
     /// A case of a client that is logged in, sends all bytes at once, and stays connected.
     fn new(name: &'static str, bytes: Vec<u8>, answers: Vec<Answer>) -> Case {
-        Case { name, logged_in: true, bytes, sending: Sending::AtOnce, answers, fate: Fate::Lives }
+        let due = Behaviour { answers, fate: Fate::Lives };
+        Case { name, logged_in: true, bytes, sending: Sending::AtOnce, due }
     }
 
-    fn closing(self) -> Case {
-        Case { fate: Fate::Closes, ..self }
+    fn closing(mut self) -> Case {
+        self.due.fate = Fate::Closes;
+        self
     }
 
     fn sent(self, sending: Sending) -> Case {
@@ -165,27 +183,17 @@ fn request_cases() -> Vec<Case> {
     ]
 }
 
-/// The answers on a connection, up to its end or to the answer to the last PING.
-struct Observed {
-    answers: Vec<Answer>,
-    fate: Fate,
-}
-
 /// Runs every case and prints a line for each; true when all answers were right.
-///
-/// # Errors
-/// [`CommandError`] when the server cannot be reached, or the standard output fails.
 pub fn run(server: &Server) -> Result<bool, CommandError> {
     let mut all_right = true;
     for case in framing_cases().into_iter().chain(request_cases()) {
-        let observed = probe(server, &case)?;
-        let right = observed.answers == case.answers && observed.fate == case.fate;
+        let found = probe(server, &case)?;
+        let right = found == case.due;
         all_right &= right;
-        let found = describe(&observed.answers, observed.fate);
         let line = if right {
             format!("right  {:<31} {found}", case.name)
         } else {
-            format!("WRONG  {:<31} {found}; due: {}", case.name, describe(&case.answers, case.fate))
+            format!("WRONG  {:<31} {found}; due: {}", case.name, case.due)
         };
         // A reader that closed the pipe does not change the exit code.
         output::print_line(&line)?;
@@ -193,19 +201,10 @@ pub fn run(server: &Server) -> Result<bool, CommandError> {
     Ok(all_right)
 }
 
-fn describe(answers: &[Answer], fate: Fate) -> String {
-    let mut parts: Vec<String> = answers.iter().map(ToString::to_string).collect();
-    parts.push(match fate {
-        Fate::Lives => "the connection lives".to_owned(),
-        Fate::Closes => "the server closes".to_owned(),
-    });
-    parts.join(", ")
-}
-
-fn probe(server: &Server, case: &Case) -> Result<Observed, ClientError> {
+fn probe(server: &Server, case: &Case) -> Result<Behaviour, ClientError> {
     // The cases do not follow --xor: most are about bytes without a readable body.
     let mut stream = if case.logged_in { Connection::open(server)?.into_parts().0 } else { server.connect()? };
-    let lost = |source| ClientError::from_io("sending a wrong frame", server.timeout, source);
+    let lost = |source| ClientError::from_io("sending a wrong frame", server.target.timeout, source);
     send(&mut stream, case).map_err(lost)?;
     if case.sending != Sending::ThenShut {
         let mut ping = Vec::new();
@@ -213,7 +212,7 @@ fn probe(server: &Server, case: &Case) -> Result<Observed, ClientError> {
         // This may fail where the server has closed already; its answers can still be read.
         let _ = stream.write_all(&ping);
     }
-    receive(&mut stream, server)
+    observe(&mut stream, server)
 }
 
 fn send(stream: &mut TcpStream, case: &Case) -> io::Result<()> {
@@ -228,28 +227,24 @@ fn send(stream: &mut TcpStream, case: &Case) -> io::Result<()> {
 }
 
 /// Collects answers until the last PING's, or the end of the connection.
-fn receive(stream: &mut TcpStream, server: &Server) -> Result<Observed, ClientError> {
+fn observe(stream: &mut TcpStream, server: &Server) -> Result<Behaviour, ClientError> {
     let mut received = ReceiveBuffer::for_replies(8);
     let mut answers = Vec::new();
     loop {
         while let Some((header, response)) = received.next_reply()? {
-            let status = match response {
-                Response::Error { status, .. } => status,
-                _ => Status::Ok,
-            };
             if (header.opcode, header.seq) == (Opcode::Ping.code(), ALIVE_SEQ) {
-                return Ok(Observed { answers, fate: Fate::Lives });
+                return Ok(Behaviour { answers, fate: Fate::Lives });
             }
-            answers.push(Answer { opcode: header.opcode, seq: header.seq, status });
+            answers.push(Answer { opcode: header.opcode, seq: header.seq, status: response.status() });
         }
-        match read_with_timeout(&mut received, stream, server.timeout) {
-            Ok((0, _)) => return Ok(Observed { answers, fate: Fate::Closes }),
+        match receive(stream, &mut received, server.target.timeout, "waiting for an answer") {
             // A server that closes with bytes unread resets the connection.
-            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {
-                return Ok(Observed { answers, fate: Fate::Closes });
+            Err(ClientError::Lost { source, .. })
+                if matches!(source.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset) =>
+            {
+                return Ok(Behaviour { answers, fate: Fate::Closes });
             }
-            Ok(_) => {}
-            Err(source) => return Err(ClientError::from_io("waiting for an answer", server.timeout, source)),
+            done => done?,
         }
     }
 }

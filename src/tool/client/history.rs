@@ -12,9 +12,6 @@ use crate::tool::client::retrying::RetryingConnection;
 use crate::tool::output::{Reader, print_line};
 
 /// Requests the pages and prints each as it comes.
-///
-/// # Errors
-/// [`CommandError`], a refusal among them.
 pub fn show(connection: &mut RetryingConnection<'_>, options: &HistoryOptions) -> Result<(), CommandError> {
     let mut before = options.before.unwrap_or(0);
     let mut left = if options.all { u64::MAX } else { options.limit };

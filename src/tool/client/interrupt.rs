@@ -22,9 +22,6 @@ static SINCE: AtomicU64 = AtomicU64::new(0);
 static SIGNAL: AtomicI32 = AtomicI32::new(0);
 
 /// Handles SIGINT, SIGTERM and SIGHUP from here on. Until [`begin_run`] they end the program at once.
-///
-/// # Errors
-/// As [`Signals::block`], or no thread can be started.
 pub fn watch() -> io::Result<()> {
     let mut signals = Signals::block(&[Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP])?;
     let body = move || {
@@ -46,19 +43,16 @@ pub fn begin_run() {
 
 /// When the run was interrupted, nanoseconds of CLOCK_MONOTONIC.
 #[inline]
-#[must_use]
 pub fn interrupted_at() -> Option<u64> {
     Some(SINCE.load(Ordering::Relaxed)).filter(|&since| since > 0)
 }
 
 /// The signal that interrupted the run.
-#[must_use]
 pub fn signal() -> Option<Signal> {
     Signal::try_from(SIGNAL.load(Ordering::Relaxed)).ok()
 }
 
 /// Whether the run was interrupted and has waited long enough for replies.
-#[must_use]
 pub fn grace_is_over() -> bool {
     interrupted_at().is_some_and(|since| monotonic().saturating_sub(since) > nanoseconds(GRACE))
 }

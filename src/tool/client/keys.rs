@@ -39,9 +39,6 @@ pub struct KeySource {
 
 impl KeySource {
     /// A source that begins at a random number.
-    ///
-    /// # Errors
-    /// [`ClientError::Random`].
     pub fn random() -> Result<KeySource, ClientError> {
         let mut start = [0; KEY_BYTES];
         getrandom::fill(&mut start).map_err(|error| ClientError::Random(error.into()))?;
@@ -49,7 +46,6 @@ impl KeySource {
     }
 
     /// The source of one thread, 2^64 keys long; each number has its own.
-    #[must_use]
     pub fn stream(&self, number: u32) -> KeySource {
         KeySource { next: self.next.wrapping_add(u128::from(number) << 64) }
     }

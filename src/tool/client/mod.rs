@@ -3,21 +3,21 @@
 //! It knows the server only by the wire protocol, and so proves that the protocol document is enough.
 
 pub mod accounts;
-pub mod backoff;
+mod backoff;
 pub mod clock;
-pub mod connection;
+mod connection;
 pub mod error;
-pub mod faults;
-pub mod history;
-pub mod interrupt;
+mod faults;
+mod history;
+mod interrupt;
 pub mod keys;
-pub mod load;
+mod load;
 pub mod mix;
-pub mod oneshot;
+mod oneshot;
 pub mod options;
 pub mod receive_buffer;
-pub mod retrying;
-pub mod shell;
+mod retrying;
+mod shell;
 
 use crate::tool::output;
 use connection::Server;
@@ -27,7 +27,6 @@ use options::{Command, Options};
 use retrying::RetryingConnection;
 
 /// Executes the command line, and prints the result.
-#[must_use]
 pub fn run(options: &Options) -> Outcome {
     let done = match &options.command {
         None => load::run(&options.load, &options.target),
@@ -46,9 +45,9 @@ fn execute(options: &Options, command: &Command) -> Result<Outcome, CommandError
     if let Some(one_shot) = OneShot::of(command) {
         let answer = one_shot.send(&mut RetryingConnection::open(&server)?)?;
         // A reader that closed the pipe does not make the operation fail.
-        output::print_line(&answer).map_err(|error| CommandError::Explained {
-            message: format!("{error}. The server has answered: {} is done", one_shot.request.opcode()),
-            outcome: Outcome::Unusable,
+        output::print_line(&answer).map_err(|error| {
+            let opcode = one_shot.request.opcode();
+            CommandError::Unusable(format!("{error}. The server has answered: {opcode} is done"))
         })?;
         return Ok(Outcome::Success);
     }

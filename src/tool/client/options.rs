@@ -131,6 +131,19 @@ pub struct MoneyOptions {
     pub json: bool,
 }
 
+/// Money into or out of one account.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct Movement {
+    /// The account's number.
+    pub account: u32,
+    /// Decimal money, such as 25.00.
+    #[arg(allow_negative_numbers = true)]
+    pub amount: Cents,
+    /// How to send and show it.
+    #[command(flatten)]
+    pub options: MoneyOptions,
+}
+
 /// What to show of an account's history.
 #[derive(Args, Clone, Copy, Debug)]
 pub struct HistoryOptions {
@@ -159,27 +172,9 @@ pub enum Command {
         account: u32,
     },
     /// Put money into an account.
-    Deposit {
-        /// The account's number.
-        account: u32,
-        /// Decimal money, such as 25.00.
-        #[arg(allow_negative_numbers = true)]
-        amount: Cents,
-        /// How to send and show it.
-        #[command(flatten)]
-        options: MoneyOptions,
-    },
+    Deposit(Movement),
     /// Take money out of an account.
-    Withdraw {
-        /// The account's number.
-        account: u32,
-        /// Decimal money, such as 25.00.
-        #[arg(allow_negative_numbers = true)]
-        amount: Cents,
-        /// How to send and show it.
-        #[command(flatten)]
-        options: MoneyOptions,
-    },
+    Withdraw(Movement),
     /// Move money from one account to another.
     Transfer {
         /// The account that pays.
@@ -206,10 +201,7 @@ pub enum Command {
 }
 
 impl Options {
-    /// Parses the command line.
-    ///
-    /// # Errors
-    /// A mistake in it, or that help or version is asked for.
+    /// Parses the command line. Help and version are errors, too.
     pub fn from_command_line() -> Result<Options, clap::Error> {
         let matches = Options::command().try_get_matches()?;
         if let Some((name, _)) = matches.subcommand() {
@@ -290,7 +282,7 @@ mod tests {
         }
         assert!(matches!(
             parse("deposit 1 -5.00").unwrap().command,
-            Some(Command::Deposit { account: 1, amount: Cents(-500), .. })
+            Some(Command::Deposit(Movement { account: 1, amount: Cents(-500), .. }))
         ));
     }
 

@@ -15,12 +15,12 @@ pub struct ReceiveBuffer {
     start: usize,
     end: usize,
     decoder: Decoder,
-    xor: Option<XorKey>,
+    /// The key of bodies whose flag says that they are XORed; known after the login.
+    pub xor: Option<XorKey>,
 }
 
 impl ReceiveBuffer {
     /// A buffer with room for this many ordinary replies, and at least for the longest legal frame.
-    #[must_use]
     pub fn for_replies(replies: usize) -> ReceiveBuffer {
         // The most common replies are 28 to 36 bytes long.
         let size = replies.saturating_mul(40).clamp(MAX_FRAME_BYTES, 1 << 18);
@@ -33,23 +33,15 @@ impl ReceiveBuffer {
         }
     }
 
-    /// Forgets everything, for a new connection.
-    pub fn reset(&mut self) {
+    /// Forgets everything, for a new connection or its login.
+    pub fn reset(&mut self, xor: Option<XorKey>) {
         (self.start, self.end) = (0, 0);
         self.decoder = Decoder::default();
-        self.xor = None;
-    }
-
-    /// From here on, bodies whose flag says so are decrypted with this key.
-    pub fn set_xor(&mut self, xor: XorKey) {
-        self.xor = Some(xor);
+        self.xor = xor;
     }
 
     /// Reads once. Returns the bytes read (0: the server closed) and whether they filled all the room there was, so
-    /// that more may be waiting.
-    ///
-    /// # Errors
-    /// The error of the read, unchanged; an interrupted read is repeated.
+    /// that more may be waiting. An interrupted read is repeated.
     #[inline]
     pub fn read_from(&mut self, source: &mut impl Read) -> io::Result<(usize, bool)> {
         if self.start == self.end {
@@ -73,10 +65,7 @@ impl ReceiveBuffer {
         }
     }
 
-    /// The next whole reply of a bounded length, if there is one.
-    ///
-    /// # Errors
-    /// [`ProtocolError`] when the bytes are no response; nothing after that can be trusted.
+    /// The next whole reply of a bounded length, if there is one. After an error nothing more can be trusted.
     #[inline]
     pub fn next_reply(&mut self) -> Result<Option<(Header, Response)>, ProtocolError> {
         let Some((header, body)) = self.next_frame()? else { return Ok(None) };
@@ -84,9 +73,6 @@ impl ReceiveBuffer {
     }
 
     /// The next whole frame, if there is one, and where its decrypted body is, for [`ReceiveBuffer::body`].
-    ///
-    /// # Errors
-    /// As [`ReceiveBuffer::next_reply`].
     #[inline]
     pub fn next_frame(&mut self) -> Result<Option<(Header, Range<usize>)>, ProtocolError> {
         let (used, step) = self.decoder.step(&self.bytes[self.start..self.end]);
@@ -106,7 +92,6 @@ impl ReceiveBuffer {
     }
 
     /// The bytes of a body that [`ReceiveBuffer::next_frame`] found; valid until the next read.
-    #[must_use]
     pub fn body(&self, range: Range<usize>) -> &[u8] {
         &self.bytes[range]
     }
@@ -127,7 +112,7 @@ mod tests {
         }
         for size in [1, 7, 28, 29, 4095, 5000] {
             let mut buffer = ReceiveBuffer::for_replies(1);
-            buffer.set_xor(xor);
+            buffer.reset(Some(xor));
             let mut seen = 0;
             for mut piece in stream.chunks(size) {
                 while !piece.is_empty() {
@@ -148,7 +133,7 @@ mod tests {
         let mut buffer = ReceiveBuffer::for_replies(1);
         buffer.read_from(&mut [0x55; 40].as_slice()).unwrap();
         assert!(matches!(buffer.next_reply(), Err(ProtocolError::Framing(_))));
-        buffer.reset();
+        buffer.reset(None);
         let mut stream = Vec::new();
         Response::Ping { server_time_ms: 1 }.encode(1, Some(XorKey::from_bits(1)), &mut stream);
         buffer.read_from(&mut stream.as_slice()).unwrap();

@@ -23,14 +23,11 @@ pub struct RetryingConnection<'s> {
 
 impl<'s> RetryingConnection<'s> {
     /// Connects and logs in.
-    ///
-    /// # Errors
-    /// [`ClientError`]: no connection, no login, or no answer.
     pub fn open(server: &'s Server) -> Result<RetryingConnection<'s>, ClientError> {
         Ok(RetryingConnection {
             server,
             connection: Some(Connection::open(server)?),
-            keys: if server.keyed { Some(KeySource::random()?) } else { None },
+            keys: server.key_source()?,
             rng: SmallRng::seed_from_u64(u64::from(std::process::id())),
         })
     }
@@ -40,29 +37,23 @@ impl<'s> RetryingConnection<'s> {
         self.keys.as_mut().filter(|_| request.opcode().is_money()).map(KeySource::next_key)
     }
 
-    /// Sends a request, with an idempotency key if one is given, and waits for its reply.
-    ///
-    /// # Errors
-    /// [`ClientError`]; [`ClientError::InDoubt`] means that a money operation may have been done, all others that it
-    /// was not.
+    /// Sends a request, with an idempotency key if one is given, and waits for its reply. [`ClientError::InDoubt`] means that a
+    /// money operation may have been done, all other errors that it was not.
     pub fn call(&mut self, request: &Request<'_>, key: Option<&Key>) -> Result<Response, ClientError> {
         let is_money = request.opcode().is_money();
         if is_money && key.is_none() {
             // The server may have closed an idle connection long ago; a PING finds that out without risk.
-            self.retry(false, |connection| connection.call(&Request::Ping))?;
-            let answer = self.connection()?.call(request);
+            self.retry(false, |connection| connection.call(&Request::Ping, None))?;
+            let answer = self.connection()?.call(request, None);
             return self.keep_or_drop(answer).map_err(|error| match error {
                 ClientError::Refused { .. } => error,
                 error => ClientError::InDoubt(Box::new(error)),
             });
         }
-        self.retry(is_money, |connection| connection.call_keyed(request, key))
+        self.retry(is_money, |connection| connection.call(request, key))
     }
 
     /// Requests a page of a statement, see [`Connection::statement`].
-    ///
-    /// # Errors
-    /// [`ClientError`]; a refusal is one, too.
     pub fn statement(&mut self, account: AccountId, before: Lsn, limit: u16) -> Result<Statement, ClientError> {
         self.retry(false, |connection| connection.statement(account, before, limit))
     }
@@ -72,7 +63,7 @@ impl<'s> RetryingConnection<'s> {
         is_money: bool,
         mut send: impl FnMut(&mut Connection) -> Result<T, ClientError>,
     ) -> Result<T, ClientError> {
-        let mut backoff = Backoff::new(self.server.retry_for);
+        let mut backoff = Backoff::new(self.server.target.retry_for);
         // Whether an attempt may have been carried out. From then on ERR_BUSY is no final answer either.
         let mut maybe_done = false;
         loop {
@@ -90,13 +81,14 @@ impl<'s> RetryingConnection<'s> {
                 }
             };
             let no_room = maybe_done && matches!(error, ClientError::Refused { status: Status::Busy, .. });
-            if !error.is_transient() && !no_room {
-                // Only an answer to the operation itself tells whether it was done.
-                let is_answered = matches!(error, ClientError::Refused { request, .. } if request.is_money());
-                return Err(in_doubt(maybe_done && !is_answered, error));
-            }
-            let wait = backoff.next_wait(monotonic(), &mut self.rng);
-            let Some(wait) = wait else { return Err(in_doubt(maybe_done, error)) };
+            let is_final = !error.is_transient() && !no_room;
+            let wait = if is_final { None } else { backoff.next_wait(monotonic(), &mut self.rng) };
+            let Some(wait) = wait else {
+                // Only a final answer to the operation itself tells whether it was done.
+                let is_answered =
+                    is_final && matches!(error, ClientError::Refused { request, .. } if request.is_money());
+                return Err(if maybe_done && !is_answered { ClientError::InDoubt(Box::new(error)) } else { error });
+            };
             // No event tells when a server is back.
             std::thread::sleep(wait);
         }
@@ -119,10 +111,6 @@ impl<'s> RetryingConnection<'s> {
     }
 }
 
-fn in_doubt(maybe_done: bool, error: ClientError) -> ClientError {
-    if maybe_done { ClientError::InDoubt(Box::new(error)) } else { error }
-}
-
 #[cfg(test)]
 mod tests {
     use std::io::{Read, Write};
@@ -131,6 +119,7 @@ mod tests {
 
     use super::*;
     use crate::base::vocab::{Cents, SessionId};
+    use crate::tool::client::options::Target;
 
     #[test]
     fn an_unreadable_reply_leaves_an_operation_without_a_key_in_doubt() {
@@ -139,16 +128,17 @@ mod tests {
         Response::Ping { server_time_ms: 0 }.encode(2, None, &mut replies[1]);
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let timeout = Duration::from_secs(10);
-        let server = Server {
-            address: listener.local_addr().unwrap(),
+        let target = Target {
+            host: "127.0.0.1".to_owned(),
+            port: 0,
             user: "demo".to_owned(),
             pass: "demo".to_owned(),
             xor: false,
             timeout,
-            login_timeout: timeout,
+            no_keys: true,
             retry_for: Duration::ZERO,
-            keyed: false,
         };
+        let server = Server { address: listener.local_addr().unwrap(), target, login_timeout: timeout };
         let serving = std::thread::spawn(move || {
             let (mut stream, _) = listener.accept().unwrap();
             for reply in replies {

@@ -112,9 +112,6 @@ fn guard_terminal() -> io::Result<()> {
 }
 
 /// Runs the shell until the user or the end of the input ends it. Refusals are shown and end nothing.
-///
-/// # Errors
-/// [`CommandError`].
 pub fn run(server: &Server) -> Result<(), CommandError> {
     let connection = RetryingConnection::open(server)?;
     let mut shell = Shell { connection, input: Input::open().map_err(unreadable)? };
@@ -195,12 +192,14 @@ impl Shell<'_> {
     }
 
     fn show(&mut self, request: &OneShot) -> Result<(), CommandError> {
-        let answer = request.send(&mut self.connection).unwrap_or_else(|failed| match failed.error {
-            ClientError::Refused { status: Status::NoAccount, .. } => "Account not found".to_owned(),
-            ClientError::Refused { status: Status::Insufficient, .. } => {
+        let answer = request.send(&mut self.connection).unwrap_or_else(|failed| match failed {
+            CommandError::Request { error: ClientError::Refused { status: Status::NoAccount, .. }, .. } => {
+                "Account not found".to_owned()
+            }
+            CommandError::Request { error: ClientError::Refused { status: Status::Insufficient, .. }, .. } => {
                 "Withdraw amount must be less than balance".to_owned()
             }
-            _ => failed.explain(),
+            failed => failed.to_string(),
         });
         print(&answer)
     }

@@ -16,7 +16,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError};
 use crate::service::bank::wire::{Request, Response};
 use crate::tool::client::error::CommandError;
 use crate::tool::client::keys::Key;
-use crate::tool::client::load::operation::Operation;
+use crate::tool::client::load::counters::Operation;
 
 /// How often the buffers are written to the file.
 const WRITE_INTERVAL: Duration = Duration::from_millis(100);
@@ -34,81 +34,65 @@ impl AckBuffer {
         // A panic ends the process; there is no half-written line.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
 
-/// The file of a log. Unlike a report it has its name from the beginning: it is what is left when the client is killed.
-#[derive(Debug)]
-pub struct AckFile {
-    path: PathBuf,
-    file: File,
-}
-
-impl AckFile {
-    /// Opens or creates the file; its old contents stay until the run begins.
-    ///
-    /// # Errors
-    /// [`CommandError::System`] naming the file.
-    pub fn open(path: &Path) -> Result<AckFile, CommandError> {
-        let opened = File::options().write(true).create(true).truncate(false).open(path);
-        let what = || format!("open {}", path.display());
-        opened
-            .map(|file| AckFile { path: path.to_owned(), file })
-            .map_err(|source| CommandError::System { what: what(), source })
-    }
-
-    fn error(&self, source: io::Error) -> CommandError {
-        CommandError::System { what: format!("write {}", self.path.display()), source }
-    }
-
-    /// Whether it is a file on a disk, and not a pipe.
-    fn is_regular(&self) -> bool {
-        self.file.metadata().is_ok_and(|file| file.is_file())
-    }
-
-    /// Appends whole lines. Where the disk takes only a part of them, a partial line is removed.
-    fn add(&self, lines: &[u8]) -> io::Result<()> {
-        let mut written = 0;
-        while written < lines.len() {
-            match (&self.file).write(&lines[written..]) {
-                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(count) => written += count,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => {
-                    let partial_line = lines[..written].iter().rev().take_while(|&&byte| byte != b'\n').count();
-                    if partial_line > 0 && self.is_regular() {
-                        let end = self.file.metadata()?.len();
-                        self.file.set_len(end.saturating_sub(partial_line as u64))?;
-                    }
-                    return Err(error);
-                }
-            }
-        }
-        Ok(())
+    /// Adds the line of the reply to a money operation of this connection. `times`: before it was first sent, and after the reply had
+    /// come, nanoseconds of `CLOCK_MONOTONIC`. With `itoa`: `write!` would be the costliest part of an operation.
+    pub fn append(&self, connection: u32, operation: &Operation, response: &Response, times: [u64; 2]) {
+        let (name, account, to, amount): (&[u8], _, _, _) = match operation.request {
+            Request::Deposit { account, amount } => (b"deposit ", account, None, amount),
+            Request::Withdraw { account, amount } => (b"withdraw ", account, None, amount),
+            Request::Transfer { from, to, amount } => (b"transfer ", from, Some(to.0), amount),
+            _ => return,
+        };
+        let balances = match *response {
+            Response::Deposit { balance } | Response::Withdraw { balance } => [Some(balance.0), None],
+            Response::Transfer { from_balance, to_balance } => [Some(from_balance.0), Some(to_balance.0)],
+            _ => [None, None],
+        };
+        let mut lines = self.lines();
+        put(&mut lines, Some(connection));
+        put_key(&mut lines, operation.key);
+        times.into_iter().for_each(|time| put(&mut lines, Some(time)));
+        lines.extend_from_slice(name);
+        put(&mut lines, Some(account.0));
+        put(&mut lines, to);
+        put(&mut lines, Some(amount.0));
+        put(&mut lines, Some(response.status().code()));
+        balances.into_iter().for_each(|balance| put(&mut lines, balance));
+        // In place of the last blank.
+        lines.pop();
+        lines.push(b'\n');
     }
 }
 
-/// The log of a run.
+/// The log of a run. Unlike a report its file has its name from the beginning: it is what is left when the client is killed.
 #[derive(Debug)]
 pub struct AckLog {
-    file: AckFile,
+    path: PathBuf,
+    file: File,
     buffers: Box<[AckBuffer]>,
     /// The first error of the file; nothing is written after it.
     failure: Mutex<Option<io::Error>>,
 }
 
 impl AckLog {
+    /// Opens or creates the file; its old contents stay until the run begins.
+    pub fn open(path: &Path) -> Result<AckLog, CommandError> {
+        let opened = File::options().write(true).create(true).truncate(false).open(path);
+        let file = opened.map_err(CommandError::system(format!("open {}", path.display())))?;
+        Ok(AckLog { path: path.to_owned(), file, buffers: Box::default(), failure: Mutex::default() })
+    }
+
     /// Begins the log of this many threads; the old contents of the file are removed.
-    #[must_use]
-    pub fn begin(file: AckFile, threads: u32) -> AckLog {
-        let failure = if file.is_regular() { file.file.set_len(0).err() } else { None };
+    pub fn begin(self, threads: u32) -> AckLog {
+        let failure = if self.is_regular() { self.file.set_len(0).err() } else { None };
         let buffers = (0..threads).map(|_| AckBuffer::default()).collect();
-        let log = AckLog { file, buffers, failure: Mutex::new(failure) };
+        let log = AckLog { buffers, failure: Mutex::new(failure), ..self };
         log.write(HEADING.as_bytes());
         log
     }
 
     /// The buffer of the thread with this number, which is below the number of threads.
-    #[must_use]
     pub fn buffer(&self, number: u32) -> &AckBuffer {
         &self.buffers[number as usize]
     }
@@ -130,67 +114,44 @@ impl AckLog {
         }
     }
 
-    /// Ends the log; it is on disk when this returns.
-    ///
-    /// # Errors
-    /// [`CommandError::System`] when something could not be written: the log is incomplete then.
+    /// Ends the log; it is on disk when this returns. After an error the log is incomplete.
     pub fn finish(self) -> Result<(), CommandError> {
-        let failure = self.failure.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let sync = || if self.file.is_regular() { self.file.file.sync_all() } else { Ok(()) };
-        failure.map_or_else(sync, Err).map_err(|source| self.file.error(source))
+        let sync = || if self.is_regular() { self.file.sync_all() } else { Ok(()) };
+        let failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner).take();
+        failure.map_or_else(sync, Err).map_err(CommandError::system(format!("write {}", self.path.display())))
+    }
+
+    /// Whether it is a file on a disk, and not a pipe.
+    fn is_regular(&self) -> bool {
+        self.file.metadata().is_ok_and(|file| file.is_file())
     }
 
     fn write(&self, lines: &[u8]) {
         let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
         if failure.is_none() {
-            *failure = self.file.add(lines).err();
+            *failure = self.add(lines).err();
         }
     }
-}
 
-/// A reply to a money operation.
-#[derive(Clone, Copy)]
-pub struct Ack<'a> {
-    /// The connection's number in the run.
-    pub connection: u32,
-    /// The operation.
-    pub operation: &'a Operation,
-    /// The reply.
-    pub response: &'a Response,
-    /// Before it was first sent, nanoseconds of `CLOCK_MONOTONIC`.
-    pub begin: u64,
-    /// After the reply had come, on the same clock.
-    pub end: u64,
-}
-
-impl AckBuffer {
-    /// Adds a line. With `itoa`: `write!` would be the costliest part of an operation.
-    pub fn append(&self, ack: &Ack<'_>) {
-        let (name, account, to, amount): (&[u8], _, _, _) = match ack.operation.request {
-            Request::Deposit { account, amount } => (b"deposit ", account, None, amount),
-            Request::Withdraw { account, amount } => (b"withdraw ", account, None, amount),
-            Request::Transfer { from, to, amount } => (b"transfer ", from, Some(to.0), amount),
-            _ => return,
-        };
-        let balances = match *ack.response {
-            Response::Deposit { balance } | Response::Withdraw { balance } => [Some(balance.0), None],
-            Response::Transfer { from_balance, to_balance } => [Some(from_balance.0), Some(to_balance.0)],
-            _ => [None, None],
-        };
-        let mut lines = self.lines();
-        put(&mut lines, Some(ack.connection));
-        put_key(&mut lines, ack.operation.key);
-        put(&mut lines, Some(ack.begin));
-        put(&mut lines, Some(ack.end));
-        lines.extend_from_slice(name);
-        put(&mut lines, Some(account.0));
-        put(&mut lines, to);
-        put(&mut lines, Some(amount.0));
-        put(&mut lines, Some(ack.response.status().code()));
-        balances.into_iter().for_each(|balance| put(&mut lines, balance));
-        // In place of the last blank.
-        lines.pop();
-        lines.push(b'\n');
+    /// Appends whole lines. Where the disk takes only a part of them, a partial line is removed.
+    fn add(&self, lines: &[u8]) -> io::Result<()> {
+        let mut written = 0;
+        while written < lines.len() {
+            match (&self.file).write(&lines[written..]) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(count) => written += count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => {
+                    let partial_line = lines[..written].iter().rev().take_while(|&&byte| byte != b'\n').count();
+                    if partial_line > 0 && self.is_regular() {
+                        let end = self.file.metadata()?.len();
+                        self.file.set_len(end.saturating_sub(partial_line as u64))?;
+                    }
+                    return Err(error);
+                }
+            }
+        }
+        Ok(())
     }
 }
 
@@ -228,11 +189,11 @@ mod tests {
         let request = Request::Transfer { from: AccountId(12), to: AccountId(0), amount: Cents(2500) };
         let mut operation = Operation { request, since: 0, key, maybe_done: false };
         let moved = Response::Transfer { from_balance: Cents(i64::MIN), to_balance: Cents(i64::MAX) };
-        buffer.append(&Ack { connection: 3, operation: &operation, response: &moved, begin: 10, end: u64::MAX });
+        buffer.append(3, &operation, &moved, [10, u64::MAX]);
         operation.request = Request::Withdraw { account: AccountId(12), amount: Cents(2500) };
         operation.key = None;
         let refused = Response::Error { opcode: 3, status: Status::Insufficient };
-        buffer.append(&Ack { connection: 0, operation: &operation, response: &refused, begin: 1, end: 2 });
+        buffer.append(0, &operation, &refused, [1, 2]);
         let text = String::from_utf8(buffer.lines().clone()).unwrap();
         assert_eq!(
             text,
@@ -245,14 +206,14 @@ mod tests {
 
     #[test]
     fn a_full_disk_is_reported_and_what_stands_in_a_file_goes_when_the_run_begins() {
-        let full = AckLog::begin(AckFile::open(Path::new("/dev/full")).unwrap(), 1);
+        let full = AckLog::open(Path::new("/dev/full")).unwrap().begin(1);
         assert!(full.finish().unwrap_err().to_string().starts_with("cannot write /dev/full: "));
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("acks");
         std::fs::write(&path, "old").unwrap();
-        let file = AckFile::open(&path).unwrap();
+        let file = AckLog::open(&path).unwrap();
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "old");
-        AckLog::begin(file, 1).finish().unwrap();
+        file.begin(1).finish().unwrap();
         assert_eq!(std::fs::read_to_string(&path).unwrap(), HEADING);
     }
 }

@@ -1,16 +1,23 @@
-//! The driver of a thread with a connection of its own: it keeps the pipeline full, and blocks until replies come.
+//! The drivers of a thread with a connection of its own: it keeps the pipeline full, and blocks until replies come; or, for churn,
+//! it makes a connection for every operation, which measures how fast a server accepts and releases connections.
 //!
 //! With one request in flight, an operation costs one write, one read and one look at the clock. With many, all of these
 //! serve a whole batch: a request's latency runs from the encoding of its batch to the return of the read that brought its
 //! reply.
 
-use std::io::Write;
+use std::io;
 use std::net::TcpStream;
+use std::os::fd::AsRawFd;
 use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::sys::socket::sockopt::{Linger, ReceiveTimeout, SendTimeout};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrStorage, connect, setsockopt, socket};
+use nix::sys::time::TimeVal;
 
 use crate::service::bank::wire::XorKey;
 use crate::tool::client::clock::nanoseconds;
-use crate::tool::client::connection::{Connection, read_with_timeout};
+use crate::tool::client::connection::{Connection, Server, receive, send, socket_timeout};
 use crate::tool::client::error::ClientError;
 use crate::tool::client::interrupt;
 use crate::tool::client::load::pipeline::Pipeline;
@@ -18,17 +25,9 @@ use crate::tool::client::load::thread::{LoadThread, ThreadResult, ThreadSetup};
 
 /// Runs one thread and its connection.
 pub fn run(setup: ThreadSetup<'_>) -> ThreadResult {
-    match Connection::open(&setup.plan.server) {
-        Ok(connection) => {
-            let mut thread = setup.await_start(Ok(()))?;
-            let failure = drive(connection, &mut thread);
-            Some((thread.counters, failure.into_iter().collect()))
-        }
-        Err(error) => {
-            setup.await_start(Err(error));
-            None
-        }
-    }
+    let (connection, mut thread) = setup.begin(|setup| Connection::open(&setup.plan.server))?;
+    let failure = drive(connection, &mut thread);
+    Some((thread.counters, failure.into_iter().collect()))
 }
 
 /// Drives one connection to its end. Returns why it ended early, if it did.
@@ -59,13 +58,11 @@ fn drive(connection: Connection, thread: &mut LoadThread<'_>) -> Option<ClientEr
 
 /// Sends and receives until the plan is done.
 fn exchange(stream: &mut TcpStream, pipeline: &mut Pipeline, thread: &mut LoadThread<'_>) -> Result<(), ClientError> {
-    const SENDING: &str = "sending requests";
     const WAITING: &str = "waiting for replies";
-    let plan = thread.plan();
-    let timeout = plan.server.timeout;
+    let timeout = thread.plan().server.target.timeout;
     let mut now = thread.now();
     let mut last_reply = now;
-    pipeline.fill(plan.depth, now, thread);
+    pipeline.fill(now, thread);
     loop {
         if pipeline.in_flight() == 0 {
             let Some(until) = pipeline.deferred_until() else { return Ok(()) };
@@ -76,18 +73,13 @@ fn exchange(stream: &mut TcpStream, pipeline: &mut Pipeline, thread: &mut LoadTh
             }
             now = thread.now();
             last_reply = now;
-            pipeline.fill(plan.depth, now, thread);
+            pipeline.fill(now, thread);
             continue;
         }
         if !pipeline.out.is_empty() {
-            stream.write_all(&pipeline.out).map_err(|source| ClientError::from_io(SENDING, timeout, source))?;
-            pipeline.out.clear();
+            send(stream, &mut pipeline.out, timeout, "sending requests")?;
         }
-        let read = read_with_timeout(&mut pipeline.received, stream, timeout);
-        let (count, _) = read.map_err(|source| ClientError::from_io(WAITING, timeout, source))?;
-        if count == 0 {
-            return Err(ClientError::closed(WAITING));
-        }
+        receive(stream, &mut pipeline.received, timeout, WAITING)?;
         now = thread.now();
         if pipeline.receive(now, thread)? > 0 {
             last_reply = now;
@@ -95,7 +87,7 @@ fn exchange(stream: &mut TcpStream, pipeline: &mut Pipeline, thread: &mut LoadTh
             // Bytes trickle in, but no reply is ever complete.
             return Err(ClientError::Timeout { doing: WAITING, after: timeout });
         }
-        pipeline.fill(plan.depth, now, thread);
+        pipeline.fill(now, thread);
     }
 }
 
@@ -128,4 +120,57 @@ fn reconnect(
             Err(error) => return Err(error),
         }
     }
+}
+
+/// Runs one thread with a connection for every operation. It does not retry: a server that cannot accept a connection is what
+/// churn is to find.
+pub fn run_churn(setup: ThreadSetup<'_>) -> ThreadResult {
+    let ((), mut thread) = setup.begin(|_| Ok(()))?;
+    let mut pipeline = Pipeline::new(thread.plan(), thread.number());
+    loop {
+        pipeline.begin(None);
+        let now = thread.now();
+        pipeline.fill(now, &mut thread);
+        if pipeline.in_flight() == 0 {
+            pipeline.finish(&mut thread);
+            return Some((thread.counters, Vec::new()));
+        }
+        if let Err(error) = exchange_one(&mut pipeline, &mut thread) {
+            pipeline.lose(&error, &mut thread);
+            pipeline.give_up(&mut thread);
+            return Some((thread.counters, vec![error]));
+        }
+    }
+}
+
+/// One connection of churn: sends the request, and closes after the reply.
+fn exchange_one(pipeline: &mut Pipeline, thread: &mut LoadThread<'_>) -> Result<(), ClientError> {
+    let server = &thread.plan().server;
+    let timeout = server.target.timeout;
+    let mut stream = open_socket(server).map_err(|errno| server.connect_error(io::Error::from(errno)))?;
+    send(&mut stream, &mut pipeline.out, timeout, "sending a request")?;
+    while pipeline.in_flight() > 0 {
+        receive(&mut stream, &mut pipeline.received, timeout, "waiting for a reply")?;
+        let now = thread.now();
+        pipeline.receive(now, thread)?;
+    }
+    Ok(())
+}
+
+/// Connects with few system calls: the generator shares its cores with the server that it measures.
+fn open_socket(server: &Server) -> nix::Result<TcpStream> {
+    let family = if server.address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
+    let fd = socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
+    // Close by a reset. Else each connection would keep its port for a minute (TIME_WAIT), and there are about 28,000 ports.
+    setsockopt(&fd, Linger, &nix::libc::linger { l_onoff: 1, l_linger: 0 })?;
+    // The send timeout bounds connect(2), too (socket(7)).
+    setsockopt(&fd, SendTimeout, &time_val(server.target.timeout)?)?;
+    setsockopt(&fd, ReceiveTimeout, &time_val(socket_timeout(server.target.timeout))?)?;
+    connect(fd.as_raw_fd(), &SockaddrStorage::from(server.address))?;
+    Ok(TcpStream::from(fd))
+}
+
+fn time_val(time: Duration) -> nix::Result<TimeVal> {
+    let seconds = i64::try_from(time.as_secs()).map_err(|_| Errno::EDOM)?;
+    Ok(TimeVal::new(seconds, i64::from(time.subsec_micros())))
 }

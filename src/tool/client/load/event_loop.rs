@@ -13,7 +13,6 @@ use crate::tool::client::clock::{Clock, nanoseconds};
 use crate::tool::client::error::ClientError;
 use crate::tool::client::load::plan::LoadPlan;
 use crate::tool::client::load::polled::{LoopContext, PolledConnection};
-use crate::tool::client::load::schedule::Schedule;
 use crate::tool::client::load::thread::{LoadThread, ThreadResult, ThreadSetup};
 
 /// The most connections that are being made at a time: fewer than any server's backlog.
@@ -27,18 +26,12 @@ const TIMER: Token = Token(usize::MAX);
 
 /// Runs one thread and every connection whose number, modulo the number of loops, is the thread's.
 pub fn run(setup: ThreadSetup<'_>, loops: u32) -> ThreadResult {
-    let numbers = (0..setup.plan.connections).filter(|number| number % loops == setup.number);
-    match EventLoop::open(setup.plan, numbers) {
-        Ok(mut event_loop) => {
-            let mut thread = setup.await_start(Ok(()))?;
-            let failures = event_loop.run(&mut thread);
-            Some((thread.counters, failures))
-        }
-        Err(error) => {
-            setup.await_start(Err(error));
-            None
-        }
-    }
+    let (mut event_loop, mut thread) = setup.begin(|setup| {
+        let numbers = (0..setup.plan.connections).filter(|number| number % loops == setup.number);
+        EventLoop::open(setup.plan, numbers)
+    })?;
+    let failures = event_loop.run(&mut thread);
+    Some((thread.counters, failures))
 }
 
 struct EventLoop<'r> {
@@ -46,7 +39,6 @@ struct EventLoop<'r> {
     poll: Poll,
     events: Events,
     connections: Vec<PolledConnection>,
-    schedule: Option<Schedule>,
     /// Wakes the loop at the next due time, since the timeout of a poll counts whole milliseconds.
     timer: TimerFd,
     /// The next operation of the schedule: its round, and the index of its connection.
@@ -73,15 +65,12 @@ impl<'r> EventLoop<'r> {
         let poll = Poll::new().map_err(system(doing))?;
         let raw = timer.as_fd().as_raw_fd();
         poll.registry().register(&mut SourceFd(&raw), TIMER, Interest::READABLE).map_err(system(doing))?;
-        let schedule = plan.rate.map(|rate| Schedule::new(rate, plan.connections));
-        let events = Events::with_capacity(1024);
         let mut event_loop = EventLoop {
             plan,
             poll,
-            events,
+            events: Events::with_capacity(1024),
             open: connections.len(),
             connections,
-            schedule,
             timer,
             round: 0,
             next_due: 0,
@@ -97,14 +86,13 @@ impl<'r> EventLoop<'r> {
         let (mut begun, mut ready) = (0, 0);
         while ready < self.connections.len() {
             let now = clock.now();
-            let context = LoopContext { plan: self.plan, registry: self.poll.registry(), schedule: None, now };
+            let context = LoopContext { plan: self.plan, registry: self.poll.registry(), now };
             while begun < self.connections.len() && begun - ready < MAX_CONNECTING {
                 self.connections[begun].connect(context)?;
                 begun += 1;
             }
             wait(&mut self.poll, &mut self.events, CHECK_INTERVAL)?;
-            let context =
-                LoopContext { plan: self.plan, registry: self.poll.registry(), schedule: None, now: clock.now() };
+            let context = LoopContext { plan: self.plan, registry: self.poll.registry(), now: clock.now() };
             for event in &self.events {
                 if let Some(connection) = self.connections.get_mut(event.token().0)
                     && !connection.is_ready()
@@ -145,7 +133,7 @@ impl<'r> EventLoop<'r> {
                 }
             }
         }
-        if let (Some(schedule), None) = (self.schedule, self.plan.ops) {
+        if let (Some(schedule), None) = (self.plan.schedule, self.plan.options.ops) {
             thread.counters.unsent +=
                 self.connections.iter().map(|connection| connection.overdue(schedule, thread.deadline())).sum::<u64>();
         }
@@ -159,8 +147,7 @@ impl<'r> EventLoop<'r> {
         thread: &mut LoadThread<'d>,
         act: impl FnOnce(&mut PolledConnection, LoopContext<'_>, &mut LoadThread<'d>) -> Result<(), ClientError>,
     ) {
-        let context =
-            LoopContext { plan: self.plan, registry: self.poll.registry(), schedule: self.schedule, now: thread.now() };
+        let context = LoopContext { plan: self.plan, registry: self.poll.registry(), now: thread.now() };
         let Some(connection) = self.connections.get_mut(at) else { return };
         let (was_ended, was_waiting) = (connection.is_ended(), connection.is_waiting());
         if let Err(error) = act(connection, context, thread)
@@ -196,7 +183,7 @@ impl<'r> EventLoop<'r> {
 
     /// Sends on every connection whose next operation has become due.
     fn send_what_is_due(&mut self, thread: &mut LoadThread<'_>) {
-        let Some(schedule) = self.schedule else { return };
+        let Some(schedule) = self.plan.schedule else { return };
         let now = thread.now();
         while self.connections.get(self.next_due).is_some_and(|next| schedule.due(next.number(), self.round) <= now) {
             self.act_on(self.next_due, thread, |connection, context, thread| connection.send(context, thread));
@@ -210,7 +197,9 @@ impl<'r> EventLoop<'r> {
 
     /// Arms the timer for the next due time.
     fn set_timer(&mut self, thread: &LoadThread<'_>) -> Result<(), ClientError> {
-        let (Some(schedule), Some(next)) = (self.schedule, self.connections.get(self.next_due)) else { return Ok(()) };
+        let (Some(schedule), Some(next)) = (self.plan.schedule, self.connections.get(self.next_due)) else {
+            return Ok(());
+        };
         // Zero would disarm it.
         let wait = schedule.due(next.number(), self.round).saturating_sub(thread.now()).max(1);
         let wait = TimeSpec::nanoseconds(i64::try_from(wait).unwrap_or(i64::MAX));

@@ -61,9 +61,6 @@ fn add(counter: &AtomicI64, amount: Cents) {
 
 impl ExpectedBalances {
     /// Requests the totals, and every balance of the range, before the run.
-    ///
-    /// # Errors
-    /// [`ClientError`].
     pub fn request(connection: &mut Connection, range: AccountRange) -> Result<ExpectedBalances, ClientError> {
         let before = request_totals(connection)?;
         Ok(ExpectedBalances::new(range, before, &request_balances(connection, range)?))
@@ -137,9 +134,6 @@ impl ExpectedBalances {
     }
 
     /// Requests totals and balances again, and compares. Every thread that wrote must be joined.
-    ///
-    /// # Errors
-    /// [`ClientError`].
     pub fn verify(&self, connection: &mut Connection) -> Result<Verification, ClientError> {
         let after = request_totals(connection)?;
         Ok(self.compare(&after, &request_balances(connection, self.range)?))
@@ -205,7 +199,6 @@ pub struct Verification {
 
 impl Verification {
     /// Whether the server has what is expected.
-    #[must_use]
     pub fn agrees(&self) -> bool {
         self.mismatches.is_empty()
     }
@@ -232,11 +225,8 @@ impl Verification {
 }
 
 /// Requests the sums over all accounts.
-///
-/// # Errors
-/// [`ClientError`].
 pub fn request_totals(connection: &mut Connection) -> Result<Totals, ClientError> {
-    match connection.call(&Request::Totals)? {
+    match connection.call(&Request::Totals, None)? {
         Response::Totals(totals) => Ok(totals),
         _ => unreachable!("the reply's opcode was compared with TOTALS"),
     }

@@ -2,19 +2,13 @@
 
 mod ack_log;
 mod blocking;
-mod churn;
 mod counters;
 mod event_loop;
 mod expected;
-mod latency;
-mod operation;
 mod pipeline;
 mod plan;
 mod polled;
-mod progress;
 mod report;
-mod schedule;
-mod start_barrier;
 mod thread;
 mod threads;
 
@@ -27,21 +21,18 @@ use crate::tool::client::error::{ClientError, CommandError, Outcome};
 use crate::tool::client::interrupt;
 use crate::tool::client::options::{LoadOptions, Target};
 use crate::tool::output::{self, OutputFile};
-use ack_log::{AckFile, AckLog};
+use ack_log::AckLog;
 use expected::{ExpectedBalances, Verification};
 use plan::LoadPlan;
 use threads::RunResult;
 
 /// Runs the load of the options, and reports the result.
-///
-/// # Errors
-/// [`CommandError`] when there is nothing to report.
 pub fn run(options: &LoadOptions, target: &Target) -> Result<Outcome, CommandError> {
-    interrupt::watch().map_err(|source| CommandError::System { what: "read signals".to_owned(), source })?;
+    interrupt::watch().map_err(CommandError::system("read signals"))?;
     let server = Server::resolve(target)?;
     let json = options.json.as_deref().map(report::prepare_file).transpose()?;
     let hdr = options.hdr.as_deref().map(report::prepare_file).transpose()?;
-    let ack_file = options.ack_log.as_deref().map(AckFile::open).transpose()?;
+    let ack_log = options.ack_log.as_deref().map(AckLog::open).transpose()?;
     let mut connection = Connection::open(&server)?;
     let accounts = match options.accounts {
         Some(range) => range.last.saturating_add(1),
@@ -52,16 +43,12 @@ pub fn run(options: &LoadOptions, target: &Target) -> Result<Outcome, CommandErr
     let expected = if options.verify { Some(ExpectedBalances::request(&mut connection, plan.accounts)?) } else { None };
     // Kept open, it would count in the server's statistics as one more, idle client.
     drop(connection);
-    let ack_log = ack_file.map(|file| AckLog::begin(file, plan.threads()));
+    let ack_log = ack_log.map(|log| log.begin(plan.threads()));
     let mut result = threads::run(&plan, expected.as_ref(), ack_log.as_ref())?;
     // The rest of the result is reported also where the server cannot be asked any more.
-    match expected.as_ref().map(|expected| verify(expected, &plan)).transpose() {
-        Ok(verification) => result.verification = verification,
-        Err(error) => {
-            output::print_error("client", &format!("cannot verify: {error}"));
-            result.unverified = Some(error);
-        }
-    }
+    result.verification = expected.map(|expected| {
+        verify(&expected, &plan).inspect_err(|error| output::print_error("client", &format!("cannot verify: {error}")))
+    });
     result.interrupted = interrupt::signal();
     write_reports(&plan, &result, Files { json, hdr, ack_log })?;
     Ok(result.outcome())
@@ -78,7 +65,7 @@ struct Files {
 fn write_reports(plan: &LoadPlan, result: &RunResult, files: Files) -> Result<(), CommandError> {
     let written = [
         // A reader that closed the pipe, as in `client | head`, changes neither the files nor the exit code.
-        output::print(&report::text(result)).map(drop).map_err(CommandError::Output),
+        output::print(&result.to_string()).map(drop).map_err(CommandError::Output),
         files.json.map_or(Ok(()), |file| report::write_json(file, plan, result)),
         files.hdr.map_or(Ok(()), |file| report::write_hdr(file, result)),
         files.ack_log.map_or(Ok(()), AckLog::finish),
@@ -92,7 +79,7 @@ fn write_reports(plan: &LoadPlan, result: &RunResult, files: Files) -> Result<()
 
 /// Compares the balances after the run; retries while the server comes back from a crash.
 fn verify(expected: &ExpectedBalances, plan: &LoadPlan) -> Result<Verification, ClientError> {
-    let mut backoff = Backoff::new(plan.server.retry_for);
+    let mut backoff = Backoff::new(plan.server.target.retry_for);
     let mut rng = plan.rng(u32::MAX);
     loop {
         match Connection::open(&plan.server).and_then(|mut connection| expected.verify(&mut connection)) {

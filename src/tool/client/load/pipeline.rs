@@ -8,7 +8,7 @@ use crate::tool::client::backoff::Backoff;
 use crate::tool::client::clock::nanoseconds;
 use crate::tool::client::error::{ClientError, ProtocolError};
 use crate::tool::client::interrupt;
-use crate::tool::client::load::operation::{NoReply, Operation};
+use crate::tool::client::load::counters::{NoReply, Operation};
 use crate::tool::client::load::plan::LoadPlan;
 use crate::tool::client::load::thread::LoadThread;
 use crate::tool::client::receive_buffer::ReceiveBuffer;
@@ -38,12 +38,10 @@ pub struct Pipeline {
     remaining: Option<u64>,
     /// The last sequence number used.
     seq: u32,
-    xor: Option<XorKey>,
 }
 
 impl Pipeline {
     /// An empty pipeline, not connected.
-    #[must_use]
     pub fn new(plan: &LoadPlan, number: u32) -> Pipeline {
         Pipeline {
             number,
@@ -53,55 +51,47 @@ impl Pipeline {
             resend: Vec::new(),
             deferred: Vec::new(),
             deferred_until: 0,
-            reconnect_backoff: Backoff::new(plan.server.retry_for),
-            busy_backoff: Backoff::new(plan.server.retry_for),
-            remaining: plan.ops,
+            reconnect_backoff: Backoff::new(plan.server.target.retry_for),
+            busy_backoff: Backoff::new(plan.server.target.retry_for),
+            remaining: plan.options.ops,
             seq: 0,
-            xor: None,
         }
     }
 
     /// Begins on a new connection with nothing in flight; `xor` is its key once it is logged in.
     pub fn begin(&mut self, xor: Option<XorKey>) {
-        self.received.reset();
+        self.received.reset(xor);
         self.out.clear();
-        self.xor = xor;
-        if let Some(xor) = xor {
-            self.received.set_xor(xor);
-        }
     }
 
     /// How many requests are in flight.
     #[inline]
-    #[must_use]
     pub fn in_flight(&self) -> usize {
         self.in_flight.len()
     }
 
     /// Whether something waits to be sent again.
-    #[must_use]
     pub fn has_resends(&self) -> bool {
         !self.resend.is_empty() || !self.deferred.is_empty()
     }
 
     /// The time before which nothing may be sent, since the server had no room.
-    #[must_use]
     pub fn deferred_until(&self) -> Option<u64> {
         (!self.deferred.is_empty()).then_some(self.deferred_until)
     }
 
     /// Whether every operation of the plan was sent at least once.
-    #[must_use]
     pub fn has_sent_all(&self) -> bool {
         self.remaining == Some(0)
     }
 
-    /// Encodes requests until `depth` are in flight or there are no more.
+    /// Encodes requests until as many are in flight as may be, or there are no more.
     #[inline]
-    pub fn fill(&mut self, depth: usize, now: u64, thread: &mut LoadThread<'_>) {
+    pub fn fill(&mut self, now: u64, thread: &mut LoadThread<'_>) {
         if !self.encode_resends(now, thread) {
             return;
         }
+        let depth = thread.plan().depth;
         while self.in_flight.len() < depth && self.encode_next(now, thread) {}
     }
 
@@ -133,14 +123,12 @@ impl Pipeline {
     #[inline]
     fn encode(&mut self, operation: Operation) {
         self.seq = self.seq.wrapping_add(1);
-        operation.request.encode(self.seq, operation.key.as_ref().map(|key| &key.0), self.xor, &mut self.out);
+        operation.request.encode(self.seq, operation.key.as_ref().map(|key| &key.0), self.received.xor, &mut self.out);
         self.in_flight.push_back(operation);
     }
 
-    /// Records every whole reply received; returns how many there were.
-    ///
-    /// # Errors
-    /// When the server broke the protocol, refused the connection, or had no room for too long.
+    /// Records every whole reply received; returns how many there were. An error where the server broke the protocol, refused the
+    /// connection, or had no room for too long.
     #[inline]
     pub fn receive(&mut self, now: u64, thread: &mut LoadThread<'_>) -> Result<usize, ClientError> {
         let in_flight_before = self.in_flight.len();
@@ -182,7 +170,7 @@ impl Pipeline {
             return Ok(());
         }
         let wait = self.busy_backoff.next_wait(now, &mut thread.rng);
-        let wait = wait.ok_or(ClientError::NoRoom(thread.plan().server.retry_for))?;
+        let wait = wait.ok_or(ClientError::NoRoom(thread.plan().server.target.retry_for))?;
         self.deferred_until = now.saturating_add(nanoseconds(wait));
         Ok(())
     }

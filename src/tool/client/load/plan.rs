@@ -1,7 +1,5 @@
 //! The load plan: everything that a run is to do, settled before it begins.
 
-use std::time::Duration;
-
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
@@ -10,7 +8,6 @@ use crate::tool::client::accounts::{AccountRange, AccountSampler, Skew};
 use crate::tool::client::connection::Server;
 use crate::tool::client::error::CommandError;
 use crate::tool::client::keys::KeySource;
-use crate::tool::client::mix::Mix;
 use crate::tool::client::options::LoadOptions;
 
 /// Operations per connection where neither --ops nor --duration is given.
@@ -29,27 +26,46 @@ pub enum Driver {
     Churn,
 }
 
+/// The open-loop schedule: operation k of the run is due k / rate seconds after the start, whatever became of those before it, and
+/// belongs to connection k modulo the number of connections. Latencies count from the due time, not from the sending, so that a
+/// slow reply does not hide the requests that it delayed.
+#[derive(Clone, Copy, Debug)]
+pub struct Schedule {
+    nanoseconds_per_op: f64,
+    connections: u32,
+}
+
+impl Schedule {
+    /// This many operations per second over this many connections.
+    pub fn new(rate: f64, connections: u32) -> Schedule {
+        Schedule { nanoseconds_per_op: 1e9 / rate, connections }
+    }
+
+    /// When the `nth` operation (from 0) of a connection is due, nanoseconds since the start.
+    #[inline]
+    pub fn due(&self, connection: u32, nth: u64) -> u64 {
+        // 2^53 operations are years at any rate; a product beyond 64 bits saturates and is never due.
+        #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+        let due = ((nth as f64 * f64::from(self.connections) + f64::from(connection)) * self.nanoseconds_per_op) as u64;
+        due
+    }
+}
+
 /// Everything that a driver needs to know.
 #[derive(Debug)]
 pub struct LoadPlan {
     /// The server.
     pub server: Server,
+    /// The options; mix and number of operations are what will be sent.
+    pub options: LoadOptions,
     /// How many connections.
     pub connections: u32,
     /// What drives them.
     pub driver: Driver,
     /// The most requests in flight on each.
     pub depth: usize,
-    /// Operations per connection; `None` where only the time counts.
-    pub ops: Option<u64>,
-    /// How long to send after the warm-up.
-    pub duration: Option<Duration>,
-    /// How much at the beginning to leave out of the result.
-    pub warmup: Duration,
-    /// Operations per second over all connections, on a schedule.
-    pub rate: Option<f64>,
-    /// Which operations.
-    pub mix: Mix,
+    /// When operations are due, where there is a rate.
+    pub schedule: Option<Schedule>,
     /// Which accounts.
     pub accounts: AccountRange,
     /// How they are drawn.
@@ -61,22 +77,21 @@ pub struct LoadPlan {
 }
 
 impl LoadPlan {
-    /// Makes a plan of the options; `accounts` is how many the server has.
-    ///
-    /// # Errors
-    /// [`CommandError::Arguments`] for options that do not go together; no random bytes for the keys.
+    /// Makes a plan of the options; `accounts` is how many the server has. An error for options that do not go together.
     pub fn new(options: &LoadOptions, server: Server, accounts: u32) -> Result<LoadPlan, CommandError> {
-        // PING is the one operation that needs no LOGIN; password hashing would be all that is measured.
-        let only_ping = || "ping=1".parse::<Mix>().map_err(|error| CommandError::Arguments(error.to_string()));
-        let mix = if options.churn { only_ping()? } else { options.mix.clone() };
+        let mut options = options.clone();
+        if options.churn {
+            // PING is the one operation that needs no LOGIN; password hashing would be all that is measured.
+            options.mix = "ping=1".parse().map_err(CommandError::Unusable)?;
+        }
         let all = AccountRange { first: 0, last: accounts.saturating_sub(1) };
         let range = options.accounts.unwrap_or(all);
-        if range.count() < 2 && mix.has(Opcode::Transfer) {
-            return Err(CommandError::Arguments("a transfer needs two accounts: widen --accounts".to_owned()));
+        if range.count() < 2 && options.mix.has(Opcode::Transfer) {
+            return Err(CommandError::Unusable("a transfer needs two accounts: widen --accounts".to_owned()));
         }
         if (options.verify || options.skew != Skew::Uniform) && range.count() > MAX_ACCOUNTS_IN_MEMORY {
             let why = format!("--verify and --skew can handle {MAX_ACCOUNTS_IN_MEMORY} accounts: narrow --accounts");
-            return Err(CommandError::Arguments(why));
+            return Err(CommandError::Unusable(why));
         }
         let connections = options.connections.unwrap_or(options.threads);
         let driver = if options.churn {
@@ -88,28 +103,23 @@ impl LoadPlan {
         } else {
             Driver::Threads
         };
-        let keys = if server.keyed { Some(KeySource::random()?) } else { None };
-        let default_ops = options.duration.is_none().then_some(DEFAULT_OPS);
+        options.ops = options.ops.or(options.duration.is_none().then_some(DEFAULT_OPS));
         Ok(LoadPlan {
-            server,
             connections,
             driver,
             depth: options.pipeline as usize,
-            ops: options.ops.or(default_ops),
-            duration: options.duration,
-            warmup: options.warmup,
-            rate: options.rate,
-            mix,
+            schedule: options.rate.map(|rate| Schedule::new(rate, connections)),
             accounts: range,
             sampler: AccountSampler::new(range, options.skew),
             // The result shows it, so that a run can be repeated.
             seed: options.seed.or_else(|| getrandom::u64().ok()).unwrap_or_default(),
-            keys,
+            keys: server.key_source()?,
+            server,
+            options,
         })
     }
 
     /// How many threads drive the connections.
-    #[must_use]
     pub fn threads(&self) -> u32 {
         match self.driver {
             Driver::Threads | Driver::Churn => self.connections,
@@ -118,16 +128,31 @@ impl LoadPlan {
     }
 
     /// Operations that the whole run will send, where that is known beforehand.
-    #[must_use]
     pub fn total_ops(&self) -> Option<u64> {
-        self.ops.map(|ops| ops.saturating_mul(u64::from(self.connections)))
+        self.options.ops.map(|ops| ops.saturating_mul(u64::from(self.connections)))
     }
 
     /// The random numbers of one thread; each thread number has its own sequence.
-    #[must_use]
     pub fn rng(&self, thread: u32) -> SmallRng {
         // Seeds beside each other would share sequences: seed 7 of thread 1, seed 8 of thread 0.
         let base = SmallRng::seed_from_u64(self.seed).next_u64();
         SmallRng::seed_from_u64(base.wrapping_add(u64::from(thread)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn operations_are_spread_evenly_over_time_and_connections() {
+        let schedule = Schedule::new(1000.0, 10);
+        assert_eq!(schedule.due(0, 0), 0);
+        assert_eq!(schedule.due(3, 0), 3_000_000);
+        assert_eq!(schedule.due(0, 1), 10_000_000);
+        let second =
+            (0..10).map(|connection| (0..1000).filter(|&nth| schedule.due(connection, nth) < 1_000_000_000).count());
+        assert_eq!(second.sum::<usize>(), 1000);
+        assert_eq!(Schedule::new(0.001, 100_000).due(0, u64::MAX), u64::MAX);
     }
 }

@@ -11,8 +11,7 @@ use crate::tool::client::connection::check_reply;
 use crate::tool::client::error::ClientError;
 use crate::tool::client::interrupt;
 use crate::tool::client::load::pipeline::Pipeline;
-use crate::tool::client::load::plan::LoadPlan;
-use crate::tool::client::load::schedule::Schedule;
+use crate::tool::client::load::plan::{LoadPlan, Schedule};
 use crate::tool::client::load::thread::LoadThread;
 
 const LOGIN_SEQ: u32 = 1;
@@ -39,8 +38,6 @@ pub struct LoopContext<'c> {
     pub plan: &'c LoadPlan,
     /// Where sockets are registered.
     pub registry: &'c Registry,
-    /// The schedule, if there is one.
-    pub schedule: Option<Schedule>,
     /// Nanoseconds since the start, or since the loop was made before that.
     pub now: u64,
 }
@@ -105,8 +102,7 @@ impl PolledConnection {
             context.registry.register(&mut stream, self.token, Interest::READABLE | Interest::WRITABLE)?;
             Ok(stream)
         };
-        let stream = begin().map_err(|source| ClientError::Connect { address: address.to_string(), source })?;
-        self.stream = Some(stream);
+        self.stream = Some(begin().map_err(|source| context.plan.server.connect_error(source))?);
         self.stage = Stage::Connecting;
         self.last_reply = context.now;
         Ok(())
@@ -138,7 +134,7 @@ impl PolledConnection {
 
     fn is_connected(&self, plan: &LoadPlan) -> Result<bool, ClientError> {
         let Some(stream) = &self.stream else { return Ok(false) };
-        let failed = |source| ClientError::Connect { address: plan.server.address.to_string(), source };
+        let failed = |source| plan.server.connect_error(source);
         match stream.take_error().and_then(|error| error.map_or_else(|| stream.peer_addr(), Err)) {
             Ok(_) => stream.set_nodelay(true).map_err(failed).map(|()| true),
             Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(false),
@@ -155,8 +151,8 @@ impl PolledConnection {
         if self.pipeline.in_flight() == 0 {
             self.last_reply = context.now;
         }
-        match context.schedule {
-            None => self.pipeline.fill(context.plan.depth, context.now, thread),
+        match context.plan.schedule {
+            None => self.pipeline.fill(context.now, thread),
             Some(schedule) => {
                 let may_send = self.pipeline.encode_resends(context.now, thread);
                 // What is overdue at the end is counted, not sent: a slow server would delay the end.
@@ -242,7 +238,7 @@ impl PolledConnection {
 
     /// Checks what depends on the time: a wait that is over, a server that is silent for too long, an interruption.
     pub fn check_timeouts(&mut self, context: LoopContext<'_>) -> Result<(), ClientError> {
-        let (timeout, login) = (context.plan.server.timeout, context.plan.server.login_timeout);
+        let (timeout, login) = (context.plan.server.target.timeout, context.plan.server.login_timeout);
         let late = |after| Err(ClientError::Timeout { doing: "waiting for replies", after });
         let silent = context.now.saturating_sub(self.last_reply);
         if self.stage != Stage::Ended && interrupt::grace_is_over() {

@@ -1,6 +1,7 @@
 //! The state of one load thread: it generates operations, and records what becomes of each.
 
 use std::ops::RangeInclusive;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crossbeam_channel::Sender;
@@ -13,12 +14,10 @@ use crate::tool::client::clock::{Clock, nanoseconds};
 use crate::tool::client::error::ClientError;
 use crate::tool::client::interrupt;
 use crate::tool::client::keys::KeySource;
-use crate::tool::client::load::ack_log::{Ack, AckBuffer};
-use crate::tool::client::load::counters::Counters;
+use crate::tool::client::load::ack_log::AckBuffer;
+use crate::tool::client::load::counters::{Counters, NoReply, Operation};
 use crate::tool::client::load::expected::ExpectedBalances;
-use crate::tool::client::load::operation::{NoReply, Operation};
 use crate::tool::client::load::plan::LoadPlan;
-use crate::tool::client::load::start_barrier::StartBarrier;
 
 /// Deposits are larger than what is taken or moved, so that most accounts can pay.
 const DEPOSIT_CENTS: RangeInclusive<i64> = 1_000..=10_000;
@@ -40,29 +39,35 @@ pub struct ThreadSetup<'r> {
     pub replies: &'r AtomicU64,
     /// Where acknowledgements are logged, if they are.
     pub ack_buffer: Option<&'r AckBuffer>,
-    /// What all threads of the run wait for.
-    pub barrier: &'r StartBarrier,
+    /// The clock of the run, once all threads have their connections; `None` in it when the run is cancelled.
+    pub start: &'r OnceLock<Option<Clock>>,
     /// Where the thread reports that its connections are made.
     pub ready: Sender<Result<(), ClientError>>,
 }
 
 impl<'r> ThreadSetup<'r> {
-    /// Reports that the connections are made, and waits for the other threads; `None` when the run is cancelled.
-    pub fn await_start(self, connected: Result<(), ClientError>) -> Option<LoadThread<'r>> {
-        // The receiver lives until every thread has reported.
-        let _ = self.ready.send(connected);
-        let clock = self.barrier.wait()?;
-        let plan = self.plan;
-        let measure_from = nanoseconds(plan.warmup);
-        Some(LoadThread {
-            keys: plan.keys.as_ref().map(|keys| keys.stream(self.number)),
-            rng: plan.rng(self.number),
+    /// Makes the thread's connections, and waits until all other threads have theirs; `None` when the run is cancelled.
+    pub fn begin<C>(
+        self,
+        connect: impl FnOnce(&ThreadSetup<'r>) -> Result<C, ClientError>,
+    ) -> Option<(C, LoadThread<'r>)> {
+        let mut connected = None;
+        let made = connect(&self).map(|connections| connected = Some(connections));
+        // The receiver lives until every thread has reported. A failure cancels the run.
+        let _ = self.ready.send(made);
+        let clock = (*self.start.wait())?;
+        let LoadPlan { options, keys, .. } = self.plan;
+        let measure_from = nanoseconds(options.warmup);
+        let thread = LoadThread {
+            keys: keys.as_ref().map(|keys| keys.stream(self.number)),
+            rng: self.plan.rng(self.number),
             setup: self,
             clock,
             measure_from,
-            deadline: plan.duration.map_or(u64::MAX, |length| measure_from.saturating_add(nanoseconds(length))),
+            deadline: options.duration.map_or(u64::MAX, |length| measure_from.saturating_add(nanoseconds(length))),
             counters: Counters::default(),
-        })
+        };
+        Some((connected?, thread))
     }
 }
 
@@ -84,34 +89,29 @@ pub struct LoadThread<'r> {
 
 impl<'r> LoadThread<'r> {
     /// The plan of the run.
-    #[must_use]
     pub fn plan(&self) -> &'r LoadPlan {
         self.setup.plan
     }
 
     /// The thread's number.
-    #[must_use]
     pub fn number(&self) -> u32 {
         self.setup.number
     }
 
     /// The time now, nanoseconds since the start.
     #[inline]
-    #[must_use]
     pub fn now(&self) -> u64 {
         self.clock.now()
     }
 
     /// Nothing new is sent from this time on: by the plan, or because the run was interrupted.
     #[inline]
-    #[must_use]
     pub fn deadline(&self) -> u64 {
         interrupt::interrupted_at().map_or(self.deadline, |time| self.deadline.min(self.clock.since_start(time)))
     }
 
     /// Whether ERR_BUSY is no final answer to an operation: --verify needs one, and so does an operation that may have been done.
     #[inline]
-    #[must_use]
     pub fn retries_busy(&self, operation: &Operation) -> bool {
         operation.key.is_some() && (operation.maybe_done || self.setup.expected.is_some())
     }
@@ -134,9 +134,9 @@ impl<'r> LoadThread<'r> {
 
     #[inline]
     fn next_request(&mut self) -> Request<'static> {
-        let LoadPlan { mix, sampler, .. } = self.setup.plan;
+        let LoadPlan { options, sampler, .. } = self.setup.plan;
         let rng = &mut self.rng;
-        match mix.choose(rng) {
+        match options.mix.choose(rng) {
             Opcode::Deposit => {
                 Request::Deposit { account: sampler.sample(rng), amount: Cents(rng.random_range(DEPOSIT_CENTS)) }
             }
@@ -162,8 +162,12 @@ impl<'r> LoadThread<'r> {
         if let Some(buffer) = self.setup.ack_buffer
             && operation.is_money()
         {
-            let [begin, end] = [operation.since, now].map(|time| self.clock.to_monotonic(time));
-            buffer.append(&Ack { connection, operation, response, begin, end });
+            buffer.append(
+                connection,
+                operation,
+                response,
+                [operation.since, now].map(|time| self.clock.to_monotonic(time)),
+            );
         }
         if operation.since >= self.measure_from {
             let refusal = match response {

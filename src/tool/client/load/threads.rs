@@ -1,28 +1,30 @@
-//! The threads of a run: starts them, releases them together, and adds up what they counted.
+//! The threads of a run: starts them, releases them together, shows how far they are, and adds up what they counted.
 
-use std::sync::atomic::AtomicU64;
+use std::io::{IsTerminal, stderr};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::{Builder, ScopedJoinHandle, scope};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, unbounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, unbounded};
+use indicatif::{ProgressBar, ProgressStyle};
 use nix::sys::signal::Signal;
 
-use crate::tool::client::clock::nanoseconds;
+use crate::tool::client::clock::{Clock, nanoseconds};
 use crate::tool::client::error::{ClientError, CommandError, Outcome};
 use crate::tool::client::interrupt;
 use crate::tool::client::load::ack_log::AckLog;
 use crate::tool::client::load::blocking;
-use crate::tool::client::load::churn;
 use crate::tool::client::load::counters::Counters;
 use crate::tool::client::load::event_loop;
 use crate::tool::client::load::expected::{ExpectedBalances, Verification};
 use crate::tool::client::load::plan::{Driver, LoadPlan};
-use crate::tool::client::load::progress;
-use crate::tool::client::load::start_barrier::StartBarrier;
 use crate::tool::client::load::thread::{ThreadResult, ThreadSetup};
 
 /// A load thread needs little stack; a hundred of them should not take a hundred times the default.
 const STACK_BYTES: usize = 256 * 1024;
+/// How often the progress bar is drawn.
+const REDRAW: Duration = Duration::from_millis(100);
 
 /// The result of a run.
 #[derive(Debug)]
@@ -33,24 +35,21 @@ pub struct RunResult {
     pub seconds: f64,
     /// Why connections ended early.
     pub failures: Vec<ClientError>,
-    /// The comparison with the expected balances, if there are any and the server could be asked.
-    pub verification: Option<Verification>,
-    /// Why the server could not be asked.
-    pub unverified: Option<ClientError>,
+    /// The comparison with the expected balances, if there are any, or why the server could not be asked.
+    pub verification: Option<Result<Verification, ClientError>>,
     /// The signal that ended the run early.
     pub interrupted: Option<Signal>,
 }
 
 impl RunResult {
     /// What the result means for the exit code. A failure counts more than an interruption.
-    #[must_use]
     pub fn outcome(&self) -> Outcome {
         let failed = self.failures.iter().any(|error| !matches!(error, ClientError::Interrupted(_)))
-            || self.verification.as_ref().is_some_and(|verification| !verification.agrees());
+            || matches!(&self.verification, Some(Ok(verification)) if !verification.agrees());
         match self.interrupted {
             _ if failed => Outcome::Failed,
             Some(signal) => Outcome::Interrupted(signal),
-            None if self.unverified.is_some() => Outcome::Failed,
+            None if matches!(self.verification, Some(Err(_))) => Outcome::Failed,
             None => Outcome::Success,
         }
     }
@@ -62,9 +61,6 @@ impl RunResult {
 struct Replies(AtomicU64);
 
 /// Makes the connections, releases the threads together, and waits for all to end.
-///
-/// # Errors
-/// [`CommandError`] when a connection cannot be made or a thread cannot be started.
 pub fn run(
     plan: &LoadPlan,
     expected: Option<&ExpectedBalances>,
@@ -72,42 +68,42 @@ pub fn run(
 ) -> Result<RunResult, CommandError> {
     let threads = plan.threads();
     let replies: Vec<Replies> = (0..threads).map(|_| Replies::default()).collect();
-    let barrier = StartBarrier::default();
+    let start = OnceLock::new();
     let (ready, all_ready) = unbounded();
     let (alive, all_ended) = unbounded::<()>();
     scope(|scope| {
-        let mut handles = Vec::new();
-        for (number, replies) in (0..threads).zip(&replies) {
-            let ack_buffer = ack_log.map(|log| log.buffer(number));
-            let (ready, barrier) = (ready.clone(), &barrier);
-            let setup = ThreadSetup { plan, number, expected, replies: &replies.0, ack_buffer, barrier, ready };
-            let alive = alive.clone();
-            let body = move || {
-                let result = drive(setup);
-                drop(alive);
-                result
-            };
-            let name = format!("load-{number}");
-            match Builder::new().name(name).stack_size(STACK_BYTES).spawn_scoped(scope, body) {
-                Ok(handle) => handles.push(handle),
-                Err(source) => {
-                    barrier.cancel();
-                    return Err(CommandError::System { what: format!("start thread {number} of {threads}"), source });
-                }
+        let begin = || -> Result<_, CommandError> {
+            let mut handles = Vec::new();
+            for (number, replies) in (0..threads).zip(&replies) {
+                let ack_buffer = ack_log.map(|log| log.buffer(number));
+                let (ready, start, alive) = (ready.clone(), &start, alive.clone());
+                let setup = ThreadSetup { plan, number, expected, replies: &replies.0, ack_buffer, start, ready };
+                let body = move || {
+                    let result = drive(setup);
+                    drop(alive);
+                    result
+                };
+                let thread = Builder::new().name(format!("load-{number}")).stack_size(STACK_BYTES);
+                let what = format!("start thread {number} of {threads}");
+                handles.push(thread.spawn_scoped(scope, body).map_err(CommandError::system(what))?);
             }
-        }
-        if let Some(log) = ack_log {
-            let all_ended = all_ended.clone();
-            let writer = Builder::new().name("ack-log".to_owned());
-            if let Err(source) = writer.spawn_scoped(scope, move || log.write_until(&all_ended)) {
-                barrier.cancel();
-                let what = "start the thread of the acknowledgement log".to_owned();
-                return Err(CommandError::System { what, source });
+            if let Some(log) = ack_log {
+                let all_ended = all_ended.clone();
+                let writer = Builder::new().name("ack-log".to_owned());
+                let what = "start the thread of the acknowledgement log";
+                let started = writer.spawn_scoped(scope, move || log.write_until(&all_ended));
+                started.map_err(CommandError::system(what))?;
             }
-        }
-        drop((ready, alive));
-        release(&barrier, &all_ready, threads)?;
-        progress::show(plan, &replies.iter().map(|replies| &replies.0).collect::<Vec<_>>(), &all_ended);
+            drop((ready, alive));
+            all_ready.iter().take(threads as usize).collect::<Result<(), ClientError>>()?;
+            interrupt::begin_run();
+            Ok(handles)
+        };
+        let begun = begin();
+        // All threads begin now, or, where one could not be started or has no connection, none.
+        let _ = start.set(begun.is_ok().then(Clock::start));
+        let handles = begun?;
+        show_progress(plan, &replies, &all_ended);
         Ok(add_up(plan, handles))
     })
 }
@@ -117,30 +113,38 @@ fn drive(setup: ThreadSetup<'_>) -> ThreadResult {
     match setup.plan.driver {
         Driver::Threads => blocking::run(setup),
         Driver::EventLoops(loops) => event_loop::run(setup, loops),
-        Driver::Churn => churn::run(setup),
+        Driver::Churn => blocking::run_churn(setup),
     }
 }
 
-/// Releases the threads once all have their connections, or cancels the run when one cannot have them.
-fn release(
-    barrier: &StartBarrier,
-    all_ready: &Receiver<Result<(), ClientError>>,
-    threads: u32,
-) -> Result<(), CommandError> {
-    for _ in 0..threads {
-        match all_ready.recv() {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => {
-                barrier.cancel();
-                return Err(error.into());
-            }
-            // A thread that ends without a report has panicked; the scope passes that on.
-            Err(_) => break,
-        }
+/// Waits until every thread has ended (`all_ended` has no sender left), and draws a progress bar meanwhile if there is a terminal.
+fn show_progress(plan: &LoadPlan, replies: &[Replies], all_ended: &Receiver<()>) {
+    if !stderr().is_terminal() {
+        // Nothing is ever sent: this returns when the last sender is dropped.
+        let _ = all_ended.recv();
+        return;
     }
-    interrupt::begin_run();
-    barrier.release();
-    Ok(())
+    let start = Instant::now();
+    let span = plan.options.duration.map(|duration| duration + plan.options.warmup);
+    let bar = match (span, plan.total_ops()) {
+        (Some(span), _) => ProgressBar::new(u64::try_from(span.as_millis()).unwrap_or(u64::MAX)),
+        (None, Some(ops)) => ProgressBar::new(ops),
+        (None, None) => ProgressBar::new_spinner(),
+    };
+    let template = "{elapsed} [{bar:40}] {percent}% {msg}";
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        bar.set_style(style.progress_chars("=> "));
+    }
+    while all_ended.recv_timeout(REDRAW) == Err(RecvTimeoutError::Timeout) {
+        let done: u64 = replies.iter().map(|replies| replies.0.load(Ordering::Relaxed)).sum();
+        let elapsed = start.elapsed();
+        bar.set_position(if span.is_some() { u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX) } else { done });
+        // A display of a few significant digits.
+        #[allow(clippy::cast_precision_loss)]
+        let rate = done as f64 / elapsed.as_secs_f64();
+        bar.set_message(format!("{done} ops, {rate:.0}/s"));
+    }
+    bar.finish_and_clear();
 }
 
 /// Joins the threads and adds up what they counted.
@@ -157,7 +161,7 @@ fn add_up(plan: &LoadPlan, handles: Vec<ScopedJoinHandle<'_, ThreadResult>>) -> 
             Err(panic) => std::panic::resume_unwind(panic),
         }
     }
-    let measured = counters.last_reply.saturating_sub(nanoseconds(plan.warmup));
+    let measured = counters.last_reply.saturating_sub(nanoseconds(plan.options.warmup));
     let seconds = Duration::from_nanos(measured).as_secs_f64();
-    RunResult { counters, seconds, failures, verification: None, unverified: None, interrupted: None }
+    RunResult { counters, seconds, failures, verification: None, interrupted: None }
 }
