@@ -96,7 +96,7 @@ impl Activity {
     fn of(records: impl Iterator<Item = Record>, since: Lsn, until: Lsn) -> Activity {
         let mut activity = Activity { operations: until.0.saturating_sub(since.0), ..Activity::default() };
         for (of_kind, kind) in activity.kinds.iter_mut().zip([Kind::Deposit, Kind::Withdraw, Kind::Transfer]) {
-            of_kind.kind = name(kind);
+            of_kind.kind = kind.name();
         }
         let mut accounts = HashMap::new();
         for (place, record) in records.enumerate() {
@@ -147,20 +147,12 @@ impl Operation {
         Operation {
             lsn: record.lsn.0,
             time: iso_utc(record.time_ns / 1_000_000),
-            kind: name(record.kind),
+            kind: record.kind.name(),
             done: record.is_done(),
             account: first.0,
             to: second.map(|account| account.0),
             amount_cents: record.amount.0,
         }
-    }
-}
-
-fn name(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Deposit => "deposit",
-        Kind::Withdraw => "withdraw",
-        Kind::Transfer => "transfer",
     }
 }
 

@@ -370,7 +370,8 @@ fn read(disk: &dyn Disk, path: &Path) -> Result<Option<String>, DirectoryError> 
 }
 
 /// Bytes as hexadecimal digits.
-pub(super) fn hexadecimal(bytes: &[u8]) -> String {
+#[must_use]
+pub fn hexadecimal(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

@@ -23,7 +23,7 @@ pub mod snapshot;
 mod text;
 mod writer;
 
-pub use directory::{Directory, DirectoryError, Identity, Openings};
+pub use directory::{Directory, DirectoryError, Identity, Openings, hexadecimal};
 pub use error::DiskError;
 pub use full_scan::{FullScan, full_scan};
 pub use ownership::OwnershipError;

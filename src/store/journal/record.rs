@@ -62,6 +62,16 @@ impl Kind {
         }
     }
 
+    /// Its name, as people and programs see it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Deposit => "deposit",
+            Kind::Withdraw => "withdraw",
+            Kind::Transfer => "transfer",
+        }
+    }
+
     /// What a number on disk means.
     pub fn from_code(code: u8) -> Result<Self, RecordError> {
         match code {

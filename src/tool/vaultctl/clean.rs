@@ -1,7 +1,7 @@
 //! `vaultctl clean`: removes what an instance left whose processes were killed.
 
 use super::failure::{Failure, say};
-use super::instance::{InstanceName, warn};
+use super::source::{InstanceName, warn};
 use crate::store::instance::lock_holders::Waited;
 use crate::store::instance::stale;
 
@@ -16,19 +16,10 @@ pub(super) struct Clean {
     dry_run: bool,
 }
 
-/// The instance lives.
-#[derive(Debug, thiserror::Error)]
-#[error("instance `{name}` runs ({holder}) and was not touched; {remedy}")]
-struct Lives {
-    name: String,
-    holder: String,
-    remedy: String,
-}
-
 /// Removes what dead processes of an instance left; refuses when one of its processes lives.
 pub(super) fn run(clean: &Clean) -> Result<(), Failure> {
     let name = &clean.instance.name;
-    let (scan, living) = stale::scan_settled(name).map_err(Failure::unavailable)?;
+    let (scan, living) = stale::scan_settled(name)?;
     warn(&scan);
     if let Some((living, waited)) = living {
         let remedy = match &waited {
@@ -36,13 +27,13 @@ pub(super) fn run(clean: &Clean) -> Result<(), Failure> {
             _ => format!("to stop it and have it clean up by itself: kill -INT {}", living.master_pid),
         };
         let holder = stale::name_holder(&living, &waited);
-        return Err(Failure::refused(Lives { name: name.clone(), holder, remedy }));
+        return Err(Failure::refused(format!("instance `{name}` runs ({holder}) and was not touched; {remedy}")));
     }
     if scan.stale.is_empty() {
         return say(&format!("nothing to remove: no instance `{name}` left anything here\n"));
     }
     if !clean.dry_run {
-        stale::remove(&scan.stale).map_err(Failure::unavailable)?;
+        stale::remove(&scan.stale)?;
     }
     let verb = if clean.dry_run { "would remove" } else { "removed" };
     let mut text: String = scan.stale.iter().map(|object| format!("{verb} {object}\n")).collect();

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::failure::{Failure, Unavailable, say};
-use super::instance::InstanceName;
+use super::failure::{Failure, say};
+use super::source::InstanceName;
 use crate::store::instance::control_requests::ControlRequest;
 use crate::store::instance::{Instance, stale};
 
@@ -33,24 +33,27 @@ pub(super) struct Drain {
 /// Sends the request to the master, waits for the answer, and shows it.
 pub(super) fn run(args: &ControlArgs, request: ControlRequest) -> Result<(), Failure> {
     let name = &args.instance.name;
-    let unavailable = |text: String| Failure::unavailable(Unavailable(text));
-    let scan = stale::scan(name).map_err(Failure::unavailable)?;
-    let living = scan.living.first().ok_or_else(|| unavailable(format!("no instance `{name}` runs here")))?;
-    let control = Instance::open_control(&living.generation).map_err(Failure::unavailable)?;
+    let scan = stale::scan(name)?;
+    let living = scan.living.first().ok_or_else(|| Failure::unavailable(format!("no instance `{name}` runs here")))?;
+    let control = Instance::open_control(&living.generation)?;
     let pending = control.root().requests.submit(request);
     // While an instance is being made its master's pid is 0, which kill(2) would take for this process' own group.
     let pid = i32::try_from(living.master_pid).ok().filter(|&pid| pid > 0);
-    let master =
-        pid.map(Pid::from_raw).ok_or_else(|| unavailable(format!("the instance `{name}` is just starting")))?;
+    let master = pid
+        .map(Pid::from_raw)
+        .ok_or_else(|| Failure::unavailable(format!("the instance `{name}` is just starting")))?;
     let deadline = Instant::now() + Duration::from_secs(args.timeout);
     // Again every second: a master that is just being replaced by a newer one may miss the signal, or the request.
     while Instant::now() < deadline {
-        kill(master, Signal::SIGUSR1).map_err(|_| unavailable(format!("the master of `{name}` is gone")))?;
+        kill(master, Signal::SIGUSR1).map_err(|_| Failure::unavailable(format!("the master of `{name}` is gone")))?;
         match pending.wait_for_answer(Duration::from_secs(1)) {
             Some(Ok(text)) => return say(&format!("{text}\n")),
-            Some(Err(text)) => return Err(Failure::refused(Unavailable(text))),
+            Some(Err(text)) => return Err(Failure::refused(text)),
             None => {}
         }
     }
-    Err(unavailable(format!("the master of `{name}` has not done it in {} s; it goes on with it", args.timeout)))
+    Err(Failure::unavailable(format!(
+        "the master of `{name}` has not done it in {} s; it goes on with it",
+        args.timeout
+    )))
 }

@@ -1,15 +1,14 @@
 //! `vaultctl journal dump`: the records themselves, for people and for programs.
 
-use std::fmt::Write as _;
 use std::io::{self, BufWriter, Write};
 
 use serde::Serialize;
 
 use super::failure::Failure;
-use super::journal_source::{JournalArgs, JournalSource};
+use super::source::{JournalArgs, JournalSource};
 use crate::base::calendar::iso_utc;
 use crate::base::vocab::{AccountId, Lsn};
-use crate::store::journal::{Kind, ReadError, Reader, Record, Verdict};
+use crate::store::journal::{ReadError, Reader, Record, Verdict, hexadecimal};
 use crate::tool::output;
 
 /// `vaultctl journal`.
@@ -43,6 +42,8 @@ struct Dump {
     json: bool,
 }
 
+const HEADING: &str = "         lsn  time                      kind      verdict          amount  account          balance    previous  key\n";
+
 /// A record as `--json` shows it.
 #[derive(Serialize)]
 struct Line {
@@ -66,7 +67,7 @@ impl Line {
         Line {
             lsn: record.lsn.0,
             time_ns: record.time_ns,
-            kind: kind(record.kind),
+            kind: record.kind.name(),
             verdict: verdict(record.verdict),
             principal: record.principal,
             amount_cents: record.amount.0,
@@ -84,14 +85,14 @@ pub(super) fn run(journal: &Journal) -> Result<(), Failure> {
     let source = JournalSource::open(&dump.which)?;
     let mut reader = Reader::open(&source.directory);
     let failed = |error| match error {
-        ReadError::Disk(error) => Failure::unavailable(error),
+        ReadError::Disk(error) => error.into(),
         wrong => Failure::refused(wrong),
     };
     let oldest = reader.oldest().map_err(failed)?.unwrap_or(Lsn(1));
     let first = dump.from.unwrap_or(0).max(oldest.0);
     let last = dump.to.unwrap_or(u64::MAX).min(source.durable().map_or(u64::MAX, |durable| durable.0));
     let mut out = BufWriter::new(io::stdout().lock());
-    let mut text = if dump.json { String::new() } else { heading() };
+    let mut text = if dump.json { String::new() } else { HEADING.to_owned() };
     for lsn in (first..=last).map(Lsn) {
         // What was read before a damaged record is shown before that is named.
         let Some(record) = reader.get(lsn).or_else(|error| out.flush().map_or(Ok(None), |()| Err(failed(error))))?
@@ -99,74 +100,50 @@ pub(super) fn run(journal: &Journal) -> Result<(), Failure> {
             break;
         };
         if dump.account.is_none_or(|account| accounts_of(&record).any(|of| of.0 == account)) {
-            line(&mut text, &record, dump.json)?;
+            if dump.json {
+                text += &serde_json::to_string(&Line::of(&record))?;
+                text.push('\n');
+            } else {
+                row(&mut text, &record);
+            }
             let written = out.write_all(text.as_bytes());
             text.clear();
             // A reader that has gone, as in `vaultctl journal dump | head`, wants no more.
-            if output::check_write(written).map_err(Failure::unavailable)? == output::Reader::Gone {
+            if output::check_write(written)? == output::Reader::Gone {
                 return Ok(());
             }
         }
     }
     let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
-    output::check_write(written).map(drop).map_err(Failure::unavailable)
-}
-
-fn line(text: &mut String, record: &Record, json: bool) -> Result<(), Failure> {
-    if json {
-        text.push_str(&serde_json::to_string(&Line::of(record)).map_err(Failure::unavailable)?);
-        text.push('\n');
-    } else {
-        row(text, record);
-    }
+    output::check_write(written)?;
     Ok(())
-}
-
-fn heading() -> String {
-    "         lsn  time                      kind      verdict          amount  account          balance    previous  key\n"
-        .to_owned()
 }
 
 /// One line for each account; what is the record's as a whole stands in the first.
 fn row(text: &mut String, record: &Record) {
     let time = iso_utc(record.time_ns / 1_000_000);
-    let (kind, verdict) = (kind(record.kind), verdict(record.verdict));
+    let (kind, verdict) = (record.kind.name(), verdict(record.verdict));
     let key = record.key.map_or_else(|| "-".to_owned(), |key| hexadecimal(&key));
     for (side, account) in accounts_of(record).enumerate() {
-        // Writing to a String cannot fail.
-        let _ = match side {
+        let (whole, key) = match side {
             0 => {
-                write!(text, "{:>12}  {time}  {kind:<8}  {verdict:<12}{:>11}", record.lsn.0, record.amount.to_string())
+                let (lsn, amount) = (record.lsn.0, record.amount.to_string());
+                (format!("{lsn:>12}  {time}  {kind:<8}  {verdict:<12}{amount:>11}"), &*key)
             }
-            _ => write!(text, "{:>71}", ""),
+            _ => (" ".repeat(71), ""),
         };
         let (balance, previous) = match record.is_done() {
             true => (record.balances[side].to_string(), record.previous[side].to_string()),
             false => ("-".to_owned(), "-".to_owned()),
         };
-        let key = if side == 0 { &*key } else { "" };
-        let _ = writeln!(text, "  {:>7}{balance:>17}{previous:>12}  {key}", account.0);
-        while text.ends_with(" \n") {
-            text.truncate(text.len() - 2);
-            text.push('\n');
-        }
+        let line = format!("{whole}  {:>7}{balance:>17}{previous:>12}  {key}", account.0);
+        text.push_str(line.trim_end());
+        text.push('\n');
     }
 }
 
 fn accounts_of(record: &Record) -> impl Iterator<Item = AccountId> {
     [Some(record.accounts.0), record.accounts.1].into_iter().flatten()
-}
-
-fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn kind(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Deposit => "deposit",
-        Kind::Withdraw => "withdraw",
-        Kind::Transfer => "transfer",
-    }
 }
 
 fn verdict(verdict: Verdict) -> &'static str {

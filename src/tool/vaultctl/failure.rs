@@ -1,44 +1,42 @@
 //! What a subcommand says, and why it did not do what was asked.
 
 use std::error::Error;
-use std::process::ExitCode;
 
 use crate::tool::output;
 
-/// Why a subcommand did not do what was asked; it decides the exit code.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum Failure {
-    /// The input was good, but the state of things forbids it: exit code 1.
-    #[error(transparent)]
-    Refused(Box<dyn Error>),
-    /// The input was bad, or a resource is unavailable: exit code 2.
-    #[error(transparent)]
-    Unavailable(Box<dyn Error>),
+/// Why a subcommand did not do what was asked. A `?` makes any error one of a bad input or an unavailable resource; a refusal is
+/// to be said so.
+#[derive(Debug)]
+pub(super) struct Failure {
+    pub(super) why: Box<dyn Error>,
+    pub(super) exit_code: u8,
 }
 
-/// Why a resource is unavailable, in words.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub(super) struct Unavailable(pub String);
-
 impl Failure {
-    pub(super) fn refused(error: impl Error + 'static) -> Failure {
-        Failure::Refused(Box::new(error))
+    /// The input was good, but the state of things forbids it: exit code 1.
+    pub(super) fn refused(why: impl Into<Box<dyn Error>>) -> Failure {
+        Failure { why: why.into(), exit_code: 1 }
     }
 
-    pub(super) fn unavailable(error: impl Error + 'static) -> Failure {
-        Failure::Unavailable(Box::new(error))
+    /// The input was bad, or a resource is unavailable: exit code 2.
+    pub(super) fn unavailable(why: impl Into<Box<dyn Error>>) -> Failure {
+        Failure { why: why.into(), exit_code: 2 }
     }
+}
 
-    pub(super) fn exit_code(&self) -> ExitCode {
-        match self {
-            Failure::Refused(_) => ExitCode::from(1),
-            Failure::Unavailable(_) => ExitCode::from(2),
-        }
+impl<E: Error + 'static> From<E> for Failure {
+    fn from(error: E) -> Failure {
+        Failure::unavailable(error)
     }
 }
 
 /// Writes to the standard output. A reader that has gone, as in `vaultctl journal dump | head`, changes nothing.
 pub(super) fn say(text: &str) -> Result<(), Failure> {
-    output::print(text).map(drop).map_err(Failure::unavailable)
+    output::print(text)?;
+    Ok(())
+}
+
+/// Writes a report to the standard output as JSON.
+pub(super) fn say_json(report: &impl serde::Serialize) -> Result<(), Failure> {
+    say(&format!("{}\n", serde_json::to_string_pretty(report)?))
 }

@@ -5,23 +5,23 @@
 mod audit;
 mod clean;
 mod control;
-mod crash_points;
 mod dump;
 mod failure;
 mod inspect;
-mod instance;
-mod journal_source;
 mod password;
 mod repair;
+mod source;
 mod table;
 mod top;
 mod user;
 
 use std::process::ExitCode;
 
+use crate::base::crash_point::{CrashPoint, VARIABLE};
 use crate::store::instance::control_requests::ControlRequest;
 use crate::tool::output;
-use failure::Failure;
+use failure::{Failure, say};
+use table::Table;
 
 /// The command line of `vaultctl`.
 #[derive(Debug, clap::Parser)]
@@ -42,7 +42,7 @@ enum Command {
     Inspect(inspect::Inspect),
     /// Watch a running instance live: throughput, latency, workers, journal, cache, accounts
     Top(top::Top),
-    /// Prove from the journal that the books are right, also beside a running server
+    /// Prove from the journal that the accounts are right, also beside a running server
     Audit(audit::Audit),
     /// Show the journal's records
     Journal(dump::Journal),
@@ -78,13 +78,29 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Rebalance(args) => control::run(&args, ControlRequest::Rebalance),
         Command::Snapshot(args) => control::run(&args, ControlRequest::Snapshot),
         Command::Upgrade(args) => control::run(&args, ControlRequest::Upgrade),
-        Command::CrashPoints => crash_points::run(),
+        Command::CrashPoints => list_crash_points(),
     };
-    match done.and_then(|()| output::close_stdout().map_err(Failure::unavailable)) {
+    match done.and_then(|()| Ok(output::close_stdout()?)) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            output::print_error("vaultctl", &failure.to_string());
-            failure.exit_code()
+        Err(Failure { why, exit_code }) => {
+            output::print_error("vaultctl", &why.to_string());
+            ExitCode::from(exit_code)
         }
     }
+}
+
+/// Lists every crash point with what has just happened there.
+fn list_crash_points() -> Result<(), Failure> {
+    let table = Table::of(
+        CrashPoint::ALL,
+        &[
+            ("<name", |point| point.name().to_owned()),
+            ("<what has happened there", |point| point.description().to_owned()),
+        ],
+    );
+    say(&format!(
+        "A process dies, as by kill -9, where its master's environment says so:\n\n  {VARIABLE}=WHO:NAME[#HIT][,…] \
+         master …\n\nWORKER is the worker's number, HIT how often it must come by (default 1); it holds for the worker's first \
+         life.\n\n{table}"
+    ))
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::failure::{Failure, say};
-use super::journal_source::lock_file_text;
+use super::source::lock_file_text;
 use crate::base::vocab::{AccountId, Cents, Lsn};
 use crate::ipc::filelock;
 use crate::store::instance::lock_file;
@@ -30,25 +30,6 @@ pub(super) struct Repair {
     yes: bool,
 }
 
-/// Why nothing was done.
-#[derive(Debug, thiserror::Error)]
-enum Refused {
-    /// A server has the directory.
-    #[error("{data} is in use by {holder}; stop that one first. Nothing was changed", data = .data.display())]
-    InUse {
-        /// The data directory.
-        data: PathBuf,
-        /// Who has it.
-        holder: String,
-    },
-    /// Nobody said yes.
-    #[error("nothing was changed; to have it done, say --yes")]
-    NotConfirmed,
-    /// The repair was not enough.
-    #[error("what could be repaired is, and a server would still not start: {0}")]
-    StillDamaged(RecoveryError),
-}
-
 /// Takes in nothing: only whether the journal can be recovered is asked.
 struct DiscardRecords;
 
@@ -59,28 +40,30 @@ impl Replay for DiscardRecords {
 
 /// Repairs, while no server runs, after having asked.
 pub(super) fn run(repair: &Repair) -> Result<(), Failure> {
-    let directory = Directory::open(&repair.data).map_err(Failure::unavailable)?;
+    let directory = Directory::open(&repair.data)?;
     // Held until the end, so that no server starts meanwhile.
     let _lock = lock(&repair.data)?;
     let damage = match check(&directory) {
         Ok(()) => return say("the journal is whole as far as a server needs it; there is nothing to repair\n"),
-        Err(RecoveryError::Disk(error)) => return Err(Failure::unavailable(error)),
+        Err(RecoveryError::Disk(error)) => return Err(error.into()),
         Err(damage) => damage,
     };
     output::print_error("vaultctl", &damage.to_string());
-    if !repair.yes && !confirmed().map_err(Failure::unavailable)? {
-        return Err(Failure::refused(Refused::NotConfirmed));
+    if !repair.yes && !confirmed()? {
+        return Err(Failure::refused("nothing was changed; to have it done, say --yes"));
     }
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let report = journal::repair(&directory, now).map_err(|error| match error {
-        RecoveryError::Disk(error) => Failure::unavailable(error),
+        RecoveryError::Disk(error) => error.into(),
         damaged => Failure::refused(damaged),
     })?;
     say(&format!("{report}\n"))?;
     if let Some(removed) = &report.removed {
         say(&format!("what was removed is in {}\n", removed.display()))?;
     }
-    check(&directory).map_err(|error| Failure::refused(Refused::StillDamaged(error)))
+    check(&directory).map_err(|error| {
+        Failure::refused(format!("what could be repaired is, and a server would still not start: {error}"))
+    })
 }
 
 /// Whether a server would start; all records that are there are read.
@@ -90,15 +73,15 @@ fn check(directory: &Directory) -> Result<(), RecoveryError> {
 
 /// Takes the lock of a server, without writing into its file, which says who had it.
 fn lock(data: &Path) -> Result<File, Failure> {
-    let file = lock_file::open(data, true).map_err(Failure::unavailable)?;
+    let file = lock_file::open(data, true)?;
     let name = lock_file::path_in(data).display().to_string();
     // Of a server that was just killed, processes may still be dying.
-    if lock_holders::wait_for(&file, || filelock::try_lock(&file, &name)).map_err(Failure::unavailable)? == Waited::Free
-    {
+    if lock_holders::wait_for(&file, || filelock::try_lock(&file, &name))? == Waited::Free {
         return Ok(file);
     }
     let holder = lock_file_text(data).unwrap_or_else(|| "a server".to_owned());
-    Err(Failure::refused(Refused::InUse { data: data.to_owned(), holder }))
+    let why = format!("{} is in use by {holder}; stop that one first. Nothing was changed", data.display());
+    Err(Failure::refused(why))
 }
 
 /// Whether a person at a terminal says yes.

@@ -10,15 +10,25 @@ pub(super) struct Table {
     rows: Vec<Vec<String>>,
 }
 
+/// A column: its heading, which begins with `<` where cells stand to the left, and the cell of an item.
+pub(super) type Column<T> = (&'static str, fn(&T) -> String);
+
 impl Table {
     /// A table with these headings; cells of columns whose heading begins with `<` stand to the left.
     pub(super) fn new<'a>(headings: impl IntoIterator<Item = &'a str>) -> Self {
         Table { rows: vec![headings.into_iter().map(str::to_owned).collect()] }
     }
 
+    /// A table with a row for each item.
+    pub(super) fn of<T>(items: &[T], columns: &[Column<T>]) -> Self {
+        let mut table = Table::new(columns.iter().map(|(heading, _)| *heading));
+        items.iter().for_each(|item| table.row(columns.iter().map(|(_, cell)| cell(item))));
+        table
+    }
+
     /// Adds a row of as many cells as there are headings.
-    pub(super) fn row<'a>(&mut self, cells: impl IntoIterator<Item = &'a dyn fmt::Display>) {
-        self.rows.push(cells.into_iter().map(ToString::to_string).collect());
+    pub(super) fn row(&mut self, cells: impl IntoIterator<Item = String>) {
+        self.rows.push(cells.into_iter().collect());
     }
 }
 
@@ -50,9 +60,8 @@ mod tests {
 
     #[test]
     fn columns_are_as_wide_as_their_widest_cell() {
-        let mut table = Table::new(["<name", "count"]);
-        table.row([&"a" as &dyn fmt::Display, &12]);
-        table.row([&"longer" as &dyn fmt::Display, &123_456]);
+        let items = [("a", 12), ("longer", 123_456)];
+        let table = Table::of(&items, &[("<name", |item| item.0.to_owned()), ("count", |item| item.1.to_string())]);
         assert_eq!(table.to_string(), "  name     count\n  a           12\n  longer  123456\n");
     }
 }

@@ -73,8 +73,7 @@ fn run_add(add: &Add) -> Result<(), Failure> {
     } else {
         password::read_all(input.lock())
     };
-    let password = password.map_err(Failure::unavailable)?;
-    users::add(&add.file.path, &add.name, &password, add.role).map_err(failure)?;
+    users::add(&add.file.path, &add.name, &password?, add.role).map_err(failure)?;
     say(&format!("added user {} as {} to {}\n", add.name, add.role, add.file.path.display()))
 }
 
@@ -88,6 +87,6 @@ fn run_list(file: &UsersFile) -> Result<(), Failure> {
 fn failure(error: UsersError) -> Failure {
     match error {
         UsersError::Exists { .. } | UsersError::NoSuchUser { .. } => Failure::refused(error),
-        _ => Failure::unavailable(error),
+        _ => error.into(),
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::collections::hash_map::{Entry, HashMap};
 
-use super::violation::Inconsistency;
+use super::ended::Ended;
 use crate::base::limits::KEY_BYTES;
 use crate::base::vocab::{AccountId, Cents, Lsn};
 use crate::store::journal::{Kind, Record};
@@ -26,8 +26,8 @@ impl Keys {
         Keys { window, known: HashMap::new(), ages: VecDeque::new() }
     }
 
-    /// Takes in a record; an violation if its key should have been known.
-    pub(super) fn take(&mut self, record: &Record) -> Result<(), Inconsistency> {
+    /// Takes in a record; an error if its key should have been known.
+    pub(super) fn take(&mut self, record: &Record) -> Result<(), Ended> {
         let Some(key) = record.key else { return Ok(()) };
         while let Some(&(lsn, owned)) = self.ages.front().filter(|(lsn, _)| record.lsn.0 - lsn.0 >= self.window) {
             self.ages.pop_front();
@@ -38,7 +38,9 @@ impl Keys {
         match self.known.entry((record.principal, key)) {
             Entry::Occupied(first) => {
                 let &(earlier, ref asked) = first.get();
-                Err(Inconsistency::Key { earlier, same: *asked == request })
+                let same = *asked == request;
+                let how = if same { "and so is its request: it was done twice" } else { "with another request" };
+                Err(Ended::wrong(format!("its key is that of record {earlier}, of the same user, {how}")))
             }
             Entry::Vacant(place) => {
                 place.insert((record.lsn, request));

@@ -3,23 +3,23 @@
 //! [`reference`] computes the accounts again, from kinds and amounts alone, and compares every record with them; [`keys`] does the same
 //! for keys. [`snapshots`] and the memory of the running server are compared with the outcome.
 
+mod ended;
 mod keys;
 mod reference;
 mod report;
 mod snapshots;
-mod violation;
 
 use std::time::Instant;
 
-use super::failure::{Failure, say};
-use super::journal_source::{JournalArgs, JournalSource};
+use super::failure::{Failure, say, say_json};
+use super::source::{JournalArgs, JournalSource};
 use crate::base::vocab::{AccountId, Lsn};
 use crate::store::instance::Instance;
-use crate::store::journal::{DiskError, FullScan, Record, RecoveryError, full_scan, segment};
+use crate::store::journal::{Directory, FullScan, Record, full_scan, segment, snapshot};
+use ended::Ended;
 use reference::{Account, ReferenceLedger};
 use report::AuditReport;
 use snapshots::Snapshots;
-use violation::{Inconsistency, Violation};
 
 /// How often an audit is begun again because the server removed old files under it.
 const ATTEMPTS: usize = 5;
@@ -44,50 +44,6 @@ pub(super) struct Audit {
     json: bool,
 }
 
-/// Why an audit has not come to its end.
-#[derive(Debug, thiserror::Error)]
-enum Ended {
-    /// A record is wrong.
-    #[error(transparent)]
-    Violation(#[from] Box<Violation>),
-    /// The journal is damaged.
-    #[error(transparent)]
-    Damaged(RecoveryError),
-    /// A snapshot is.
-    #[error("{0}")]
-    Snapshot(String),
-    /// Records are missing at the beginning.
-    #[error(
-        "the journal begins with record {oldest}, and no snapshot has the balances of then; put the missing files back from a copy"
-    )]
-    BeginningGone {
-        /// The first record that is there.
-        oldest: Lsn,
-    },
-    /// A file cannot be read.
-    #[error(transparent)]
-    Disk(#[from] DiskError),
-}
-
-impl From<RecoveryError> for Ended {
-    fn from(error: RecoveryError) -> Self {
-        match error {
-            RecoveryError::Disk(error) => Ended::Disk(error),
-            other => Ended::Damaged(other),
-        }
-    }
-}
-
-impl Ended {
-    fn lsn(&self) -> Option<Lsn> {
-        match self {
-            Ended::Violation(violation) => Some(violation.lsn),
-            Ended::Damaged(RecoveryError::Corrupt { lsn, .. }) => Some(*lsn),
-            _ => None,
-        }
-    }
-}
-
 /// Audits, says what was counted, and fails where something is wrong.
 pub(super) fn run(audit: &Audit) -> Result<(), Failure> {
     let source = JournalSource::open(&audit.which)?;
@@ -106,14 +62,16 @@ pub(super) fn run(audit: &Audit) -> Result<(), Failure> {
     report.data = source.directory.path().display().to_string();
     report.seconds = begun.elapsed().as_secs_f64();
     report.whole = ended.is_ok();
-    report.violation = ended.as_ref().err().map(ToString::to_string);
-    report.offending_lsn = ended.as_ref().err().and_then(Ended::lsn).map(|lsn| lsn.0);
-    if let Err(Ended::Disk(error)) = ended {
-        return Err(Failure::unavailable(error));
+    match &ended {
+        Ok(()) => {}
+        Err(Ended::Disk(_)) => return ended.map_err(Failure::unavailable),
+        Err(Ended::Wrong { what, lsn }) => {
+            report.violation = Some(what.clone());
+            report.offending_lsn = lsn.map(|lsn| lsn.0);
+        }
     }
     if audit.json {
-        let json = serde_json::to_string_pretty(&report).map_err(Failure::unavailable)?;
-        say(&format!("{json}\n"))?;
+        say_json(&report)?;
     } else {
         say(&report.to_string())?;
     }
@@ -122,91 +80,73 @@ pub(super) fn run(audit: &Audit) -> Result<(), Failure> {
 
 /// The oldest of what a server removes.
 fn files(source: &JournalSource) -> Result<[Option<Lsn>; 2], Failure> {
-    let segments = segment::list(&source.directory).map_err(Failure::unavailable)?;
-    let snapshots = crate::store::journal::snapshot::list(&source.directory).map_err(Failure::unavailable)?;
+    let (segments, snapshots) = (segment::list(&source.directory)?, snapshot::list(&source.directory)?);
     Ok([segments.first().copied(), snapshots.first().copied()])
 }
 
 fn examine(source: &JournalSource, key_window: u64, report: &mut AuditReport) -> Result<(), Ended> {
     let directory = &source.directory;
     // Snapshots first: what they hold was durable before they were there.
-    let mut snapshots = Snapshots::open(directory)?.map_err(Ended::Snapshot)?;
+    let mut snapshots = Snapshots::open(directory)?;
     let durable = source.durable();
     let key_window = source.running.as_ref().map_or(key_window, |running| running.table().sequencer().keys().window());
     let oldest = segment::list(directory)?.first().copied().unwrap_or(Lsn(1));
     let base = if oldest > Lsn(1) {
         // The last record of the segment before is enough, but its own segment tells what checksum it has.
-        let found = snapshots.take_base(oldest);
-        Some(found.ok_or(Ended::BeginningGone { oldest })?)
+        let gone = || {
+            let begins = format!("the journal begins with record {oldest}, and no snapshot has the balances of then");
+            Ended::wrong(format!("{begins}; put the missing files back from a copy"))
+        };
+        Some(snapshots.take_base(oldest).ok_or_else(gone)?)
     } else {
         None
     };
     let newest = snapshots.newest().max(base.as_ref().map_or(Lsn(0), |base| base.newest));
     let reference = ReferenceLedger::begin(directory, base.as_ref(), key_window)?;
-    let mut examiner =
-        Examiner { reference: reference.map_err(|why| Ended::Snapshot(why.to_owned()))?, snapshots, ended: Ok(()) };
-    examiner.begin(source);
-    let scanned = full_scan(directory, newest, durable, |record| examiner.take(source, record, report));
-    let Examiner { reference, snapshots, ended } = examiner;
+    // What must be right before the first record.
+    let base = reference.base;
+    let ended = snapshots.compare(base, &reference).map_err(|ended| ended.at(base, directory));
+    let mut examiner = Examiner { directory, reference, snapshots, ended };
+    let scanned = full_scan(directory, newest, durable, |record| examiner.take(record, report));
+    let Examiner { reference, snapshots, ended, .. } = examiner;
     report.accounts = directory.openings().accounts();
     (report.opening_cents, report.sum_cents) = (reference.flows.opening.0, reference.sum.0);
     (report.deposited_cents, report.withdrawn_cents) = (reference.flows.deposited.0, reference.flows.withdrawn.0);
     report.from_snapshot = reference.base.0;
     report.snapshots = snapshots.compared;
-    report.snapshot_accounts_skipped = snapshots.left().0;
+    report.snapshot_accounts_skipped = snapshots.left();
     // A wrong record comes before whatever ended the reading.
     ended?;
     let FullScan { end, torn, .. } = scanned?;
-    reference.check_sum(end).map_err(|what| violation(source, end, what))?;
+    reference.check_sum(end).map_err(|ended| ended.at(end, directory))?;
     report.torn_tail = torn.map(|torn| torn.to_string());
     if let Some(running) = &source.running {
-        compare_memory(running, &reference, end, report).map_err(|(lsn, what)| violation(source, lsn, what))?;
+        compare_memory(running, &reference, end, report)
+            .map_err(|(lsn, what)| Ended::wrong(what).at(lsn, directory))?;
     }
     Ok(())
 }
 
 /// Takes record after record until one is wrong.
-struct Examiner {
+struct Examiner<'a> {
+    directory: &'a Directory,
     reference: ReferenceLedger,
     snapshots: Snapshots,
     ended: Result<(), Ended>,
 }
 
-impl Examiner {
-    /// What must be right before the first record.
-    fn begin(&mut self, source: &JournalSource) {
-        let compared = self.snapshots.compare(self.reference.base, &self.reference);
-        self.conclude(source, self.reference.base, compared);
-    }
-
-    fn take(&mut self, source: &JournalSource, record: &Record, report: &mut AuditReport) {
+impl Examiner<'_> {
+    fn take(&mut self, record: &Record, report: &mut AuditReport) {
         if self.ended.is_err() {
             return;
         }
         report.count(record);
         let taken = match self.reference.take(record) {
             Ok(()) if record.lsn > self.reference.base => self.snapshots.compare(record.lsn, &self.reference),
-            other => Ok(other),
+            other => other,
         };
-        self.conclude(source, record.lsn, taken);
+        self.ended = taken.map_err(|ended| ended.at(record.lsn, self.directory));
     }
-
-    fn conclude(&mut self, source: &JournalSource, lsn: Lsn, outcome: Result<Result<(), Inconsistency>, DiskError>) {
-        self.ended = match outcome {
-            Ok(Ok(())) => return,
-            Ok(Err(what)) => Err(violation(source, lsn, what)),
-            Err(error) => Err(error.into()),
-        };
-    }
-}
-
-/// `what` is wrong with record `lsn`, and where that stands.
-fn violation(source: &JournalSource, lsn: Lsn, what: Inconsistency) -> Ended {
-    let per_segment = source.directory.records_per_segment();
-    // What is wrong before the first record is wrong at the beginning of its file.
-    let first = segment::first_of(lsn.max(Lsn(1)), per_segment);
-    let offset = if lsn == Lsn(0) { 0 } else { segment::offset_of(lsn, per_segment) };
-    Box::new(Violation { lsn, path: source.directory.segment_path(first), offset, what }).into()
 }
 
 /// Compares the memory of the server with the reference, as far as that goes: to record `end`.
@@ -215,7 +155,7 @@ fn compare_memory(
     reference: &ReferenceLedger,
     end: Lsn,
     report: &mut AuditReport,
-) -> Result<(), (Lsn, Inconsistency)> {
+) -> Result<(), (Lsn, String)> {
     let table = running.table();
     let known = report.accounts;
     for account in (0..table.accounts().min(known)).map(AccountId) {
@@ -225,7 +165,8 @@ fn compare_memory(
         };
         let Account { balance: held, last: was } = reference.account(account);
         if (says, of) != (held, was) {
-            return Err((of.max(was), Inconsistency::Memory { account, says, of, held, was }));
+            let says = format!("the server has account {account} at {says} after record {of}");
+            return Err((of.max(was), format!("{says}; by the journal it held {held} after record {was}")));
         }
         report.memory_agrees += 1;
     }

@@ -1,10 +1,10 @@
 //! The reference: what each record must say, by all records before it.
 
+use super::ended::Ended;
 use super::keys::Keys;
-use super::violation::Inconsistency;
 use crate::base::vocab::{AccountId, Cents, Lsn};
 use crate::store::journal::snapshot::Snapshot;
-use crate::store::journal::{Directory, DiskError, Kind, Record, RunningTotals};
+use crate::store::journal::{Directory, Kind, Record, RunningTotals};
 
 /// What an account holds by the records so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,12 +29,8 @@ pub(super) struct ReferenceLedger {
 }
 
 impl ReferenceLedger {
-    /// Begins with the snapshot `base`, or with the accounts' opening. The reason, where the snapshot is damaged.
-    pub(super) fn begin(
-        directory: &Directory,
-        base: Option<&Snapshot>,
-        key_window: u64,
-    ) -> Result<Result<Self, &'static str>, DiskError> {
+    /// Begins with the snapshot `base`, or with the accounts' opening.
+    pub(super) fn begin(directory: &Directory, base: Option<&Snapshot>, key_window: u64) -> Result<Self, Ended> {
         let openings = directory.openings();
         let mut accounts: Vec<Account> = (0..openings.accounts())
             .map(|account| Account { balance: openings.of(AccountId(account)).unwrap_or_default(), last: Lsn(0) })
@@ -42,20 +38,18 @@ impl ReferenceLedger {
         let mut flows = RunningTotals::new(openings.total(), Cents::ZERO, Cents::ZERO);
         if let Some(snapshot) = base {
             let read = snapshot.accounts(|id, balance, last| accounts[id.0 as usize] = Account { balance, last })?;
-            if let Err(why) = read {
-                return Ok(Err(why));
-            }
+            read.map_err(Ended::wrong)?;
             flows = RunningTotals::new(openings.total(), snapshot.header.deposited, snapshot.header.withdrawn);
         }
-        let Some(flows) = flows else { return Ok(Err("its sums do not go with what the accounts opened with")) };
-        Ok(Ok(ReferenceLedger {
+        let flows = flows.ok_or_else(|| Ended::wrong("its sums do not go with what the accounts opened with"))?;
+        Ok(ReferenceLedger {
             sum: Cents(accounts.iter().fold(0, |sum: i64, account| sum.wrapping_add(account.balance.0))),
             accounts,
             flows,
             base: base.map_or(Lsn(0), |snapshot| snapshot.header.lsn),
             settled: base.map_or(Lsn(0), |snapshot| snapshot.newest),
             keys: Keys::of_last(key_window),
-        }))
+        })
     }
 
     /// What `account` holds by the records so far.
@@ -64,7 +58,7 @@ impl ReferenceLedger {
     }
 
     /// Takes in the next record. Its accounts are known to be there, and its amount to be above zero where it was done.
-    pub(super) fn take(&mut self, record: &Record) -> Result<(), Inconsistency> {
+    pub(super) fn take(&mut self, record: &Record) -> Result<(), Ended> {
         self.keys.take(record)?;
         if record.lsn <= self.base {
             return Ok(());
@@ -76,34 +70,36 @@ impl ReferenceLedger {
                 let Some(account) = account else { continue };
                 self.take_side(record, side, account, gains[side])?;
             }
-            self.flows = self.flows.after(record).ok_or(Inconsistency::TooMuch)?;
+            self.flows = self
+                .flows
+                .after(record)
+                .ok_or_else(|| Ended::wrong("with it more was deposited, or withdrawn, than there can be"))?;
         }
         self.check_sum(record.lsn)
     }
 
-    fn take_side(
-        &mut self,
-        record: &Record,
-        side: usize,
-        account: AccountId,
-        gains: bool,
-    ) -> Result<(), Inconsistency> {
+    fn take_side(&mut self, record: &Record, side: usize, account: AccountId, gains: bool) -> Result<(), Ended> {
         let Account { balance, last } = self.accounts[account.0 as usize];
-        let says = record.balances[side];
+        let (says, amount) = (record.balances[side], record.amount);
+        let wrong_balance = |held| {
+            let says = format!("it says that account {account} held {says} afterwards");
+            Err(Ended::wrong(format!("{says}; by the amounts it held {held}")))
+        };
         if record.lsn <= last {
             // The snapshot has it already, and with it all that the account holds after its last record.
-            let right = record.lsn < last || says == balance;
-            return if right { Ok(()) } else { Err(Inconsistency::Balance { account, says, held: balance }) };
+            return if record.lsn < last || says == balance { Ok(()) } else { wrong_balance(balance) };
         }
         if record.previous[side] != last {
-            return Err(Inconsistency::Link { account, says: record.previous[side], was: last });
+            let says = record.previous[side];
+            let what = format!("it says that record {says} changed account {account} before; that was record {last}");
+            return Err(Ended::wrong(what));
         }
-        let amount = record.amount;
         let held = if gains { balance.checked_add(amount) } else { balance.checked_sub(amount) };
-        let held = held.filter(|held| *held >= Cents::ZERO);
-        let held = held.ok_or(Inconsistency::Overdrawn { account, amount, held: balance })?;
+        let held = held
+            .filter(|held| *held >= Cents::ZERO)
+            .ok_or_else(|| Ended::wrong(format!("it took {amount} out of account {account}, which held {balance}")))?;
         if says != held {
-            return Err(Inconsistency::Balance { account, says, held });
+            return wrong_balance(held);
         }
         self.sum.0 = self.sum.0.wrapping_sub(balance.0).wrapping_add(says.0);
         self.accounts[account.0 as usize] = Account { balance: held, last: record.lsn };
@@ -111,12 +107,13 @@ impl ReferenceLedger {
     }
 
     /// The accounts hold what they opened with and what was deposited, less what was withdrawn.
-    pub(super) fn check_sum(&self, lsn: Lsn) -> Result<(), Inconsistency> {
+    pub(super) fn check_sum(&self, lsn: Lsn) -> Result<(), Ended> {
         let expected = self.flows.sum();
         if lsn < self.settled || self.sum == expected {
-            Ok(())
-        } else {
-            Err(Inconsistency::Sum { sum: self.sum, expected })
+            return Ok(());
         }
+        let sum = self.sum;
+        let should = "opened, deposited and not withdrawn were";
+        Err(Ended::wrong(format!("afterwards all accounts hold {sum}; {should} {expected}")))
     }
 }

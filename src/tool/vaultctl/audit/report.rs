@@ -77,37 +77,28 @@ impl AuditReport {
 
 impl fmt::Display for AuditReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let AuditReport { records, first_lsn, last_lsn, bytes, keyed, .. } = self;
+        let AuditReport { deposits, withdrawals, transfers, refusals, accounts, from_snapshot, .. } = self;
+        let AuditReport { snapshots, snapshot_accounts_skipped, memory_agrees, memory_skipped, .. } = self;
         let verdict = if self.whole { "all is right" } else { "NOT right" };
         writeln!(f, "audit of {}: {verdict}", self.data)?;
-        let AuditReport { records, first_lsn, last_lsn, bytes, keyed, .. } = self;
         writeln!(f, "  records    {records} ({first_lsn} to {last_lsn}), {bytes} bytes, {keyed} with a key")?;
-        let AuditReport { deposits, withdrawals, transfers, refusals, .. } = self;
-        writeln!(
-            f,
-            "  kinds      {deposits} deposits, {withdrawals} withdrawals, {transfers} transfers, {refusals} refused"
-        )?;
-        if self.records > 0 {
+        write!(f, "  kinds      {deposits} deposits, {withdrawals} withdrawals, {transfers} transfers, ")?;
+        writeln!(f, "{refusals} refused")?;
+        if *records > 0 {
             writeln!(f, "  times      {} to {}", iso_utc(self.first_time_ms), iso_utc(self.last_time_ms))?;
         }
         let [opening, deposited, withdrawn, sum] =
             [self.opening_cents, self.deposited_cents, self.withdrawn_cents, self.sum_cents].map(Cents);
         writeln!(f, "  money      opening {opening} + deposited {deposited} - withdrawn {withdrawn}")?;
-        writeln!(f, "             {} accounts hold {sum}", self.accounts)?;
-        if self.from_snapshot > 0 {
-            writeln!(
-                f,
-                "  from       the snapshot of record {}, since older records are not kept",
-                self.from_snapshot
-            )?;
+        writeln!(f, "             {accounts} accounts hold {sum}")?;
+        if *from_snapshot > 0 {
+            writeln!(f, "  from       the snapshot of record {from_snapshot}, since older records are not kept")?;
         }
-        let newer = self.snapshot_accounts_skipped;
-        writeln!(f, "  snapshots  {} agree; {newer} accounts in them are newer", self.snapshots)?;
+        writeln!(f, "  snapshots  {snapshots} agree; {snapshot_accounts_skipped} accounts in them are newer")?;
         if self.running {
-            let AuditReport { memory_agrees, memory_skipped, .. } = self;
-            writeln!(
-                f,
-                "  memory     {memory_agrees} accounts of the running server agree, {memory_skipped} are newer"
-            )?;
+            write!(f, "  memory     {memory_agrees} accounts of the running server agree, ")?;
+            writeln!(f, "{memory_skipped} are newer")?;
         }
         if let Some(torn) = &self.torn_tail {
             writeln!(f, "  tail       {torn}; the next start cuts it, and keeps it in DATA/torn")?;

@@ -1,13 +1,13 @@
 //! Comparing snapshots with the reference: each account at the record that the snapshot has it of.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use super::ended::Ended;
 use super::reference::{Account, ReferenceLedger};
-use super::violation::Inconsistency;
 use crate::base::vocab::{AccountId, Cents, Lsn};
+use crate::store::journal::Directory;
 use crate::store::journal::snapshot::{self, Snapshot};
-use crate::store::journal::{Directory, DiskError};
 
 /// The snapshots of a data directory.
 pub(super) struct Snapshots {
@@ -20,16 +20,14 @@ pub(super) struct Snapshots {
 }
 
 impl Snapshots {
-    /// Reads them through. The reason, where one is damaged.
-    pub(super) fn open(directory: &Directory) -> Result<Result<Self, String>, DiskError> {
+    /// Reads them through.
+    pub(super) fn open(directory: &Directory) -> Result<Self, Ended> {
         let mut good = VecDeque::new();
         for lsn in snapshot::list(directory)? {
-            match Snapshot::open(directory, lsn)? {
-                Ok(snapshot) => good.push_back(snapshot),
-                Err(why) => return Ok(Err(format!("the snapshot of record {lsn} is damaged: {why}"))),
-            }
+            let damaged = |why| Ended::wrong(format!("the snapshot of record {lsn} is damaged: {why}"));
+            good.push_back(Snapshot::open(directory, lsn)?.map_err(damaged)?);
         }
-        Ok(Ok(Snapshots { good, pending: BTreeMap::new(), compared: 0 }))
+        Ok(Snapshots { good, pending: BTreeMap::new(), compared: 0 })
     }
 
     /// The newest record that any of them holds.
@@ -48,69 +46,52 @@ impl Snapshots {
     }
 
     /// Compares what is of record `lsn`, which `reference` has just taken in.
-    pub(super) fn compare(
-        &mut self,
-        lsn: Lsn,
-        reference: &ReferenceLedger,
-    ) -> Result<Result<(), Inconsistency>, DiskError> {
+    pub(super) fn compare(&mut self, lsn: Lsn, reference: &ReferenceLedger) -> Result<(), Ended> {
         // Before a snapshot's own record is reached, none of its accounts is looked at.
         if let Some(due) = self.pending.first_entry().filter(|due| *due.key() <= lsn) {
             let of = *due.key();
             for (path, account, says) in due.remove() {
-                if let Err(what) = agree(&path, account, says, of, reference) {
-                    return Ok(Err(what));
-                }
+                agree(&path, account, says, of, reference)?;
             }
         }
         while let Some(snapshot) = self.good.pop_front_if(|snapshot| snapshot.header.lsn <= lsn) {
-            if let Err(what) = self.compare_at_cut(&snapshot, reference)? {
-                return Ok(Err(what));
-            }
+            self.compare_at_cut(&snapshot, reference)?;
         }
-        Ok(Ok(()))
+        Ok(())
     }
 
-    fn compare_at_cut(
-        &mut self,
-        snapshot: &Snapshot,
-        reference: &ReferenceLedger,
-    ) -> Result<Result<(), Inconsistency>, DiskError> {
-        let path = || snapshot.path().to_owned();
+    fn compare_at_cut(&mut self, snapshot: &Snapshot, reference: &ReferenceLedger) -> Result<(), Ended> {
         let (says_in, says_out) = (snapshot.header.deposited, snapshot.header.withdrawn);
         let (came, went) = (reference.flows.deposited, reference.flows.withdrawn);
         if (says_in, says_out) != (came, went) {
-            return Ok(Err(Inconsistency::Flows { path: path(), says_in, says_out, came, went }));
+            let says = format!("{} says that {says_in} had come in and {says_out} gone out", snapshot.path().display());
+            return Err(Ended::wrong(format!("{says}; it was {came} and {went}")));
         }
-        let mut wrong = None;
+        let mut agreed = Ok(());
         let cut = snapshot.header.lsn;
         // Damage since it was opened means that another process writes to it, which the next reader will see as well.
         let _read = snapshot.accounts(|account, says, of| {
             if of > cut {
-                self.pending.entry(of).or_default().push((path(), account, says));
-            } else if wrong.is_none() {
-                wrong = agree(snapshot.path(), account, says, of, reference).err();
+                self.pending.entry(of).or_default().push((snapshot.path().to_owned(), account, says));
+            } else if agreed.is_ok() {
+                agreed = agree(snapshot.path(), account, says, of, reference);
             }
         })?;
         self.compared += 1;
-        Ok(wrong.map_or(Ok(()), Err))
+        agreed
     }
 
-    /// Accounts that are newer than all that was audited, and snapshots that are.
-    pub(super) fn left(&self) -> (u64, u64) {
-        (self.pending.values().map(|accounts| accounts.len() as u64).sum(), self.good.len() as u64)
+    /// Accounts that are newer than all that was audited.
+    pub(super) fn left(&self) -> u64 {
+        self.pending.values().map(|accounts| accounts.len() as u64).sum()
     }
 }
 
-fn agree(
-    path: &std::path::Path,
-    account: AccountId,
-    says: Cents,
-    of: Lsn,
-    reference: &ReferenceLedger,
-) -> Result<(), Inconsistency> {
+fn agree(path: &Path, account: AccountId, says: Cents, of: Lsn, reference: &ReferenceLedger) -> Result<(), Ended> {
     let Account { balance: held, last: was } = reference.account(account);
     if (says, of) == (held, was) {
         return Ok(());
     }
-    Err(Inconsistency::Snapshot { path: path.to_owned(), account, says, of, held, was })
+    let says = format!("{} says that account {account} held {says} after record {of}", path.display());
+    Err(Ended::wrong(format!("{says}; by the journal it held {held} after record {was}")))
 }

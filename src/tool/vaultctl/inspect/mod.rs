@@ -6,8 +6,8 @@ mod gather;
 mod report;
 mod text;
 
-use super::failure::{Failure, say};
-use super::instance::{InstanceName, running};
+use super::failure::{Failure, say, say_json};
+use super::source::{InstanceName, running};
 
 /// `vaultctl inspect`.
 #[derive(Debug, clap::Args)]
@@ -29,11 +29,6 @@ pub(super) struct Inspect {
 /// Shows a running instance.
 pub(super) fn run(inspect: &Inspect) -> Result<(), Failure> {
     let instance = running(&inspect.instance)?;
-    let report = gather::gather(&instance, inspect.connections).map_err(Failure::unavailable)?;
-    if inspect.json {
-        let json = serde_json::to_string_pretty(&report).map_err(Failure::unavailable)?;
-        say(&format!("{json}\n"))
-    } else {
-        say(&text::text(&report).map_err(Failure::unavailable)?)
-    }
+    let report = gather::gather(&instance, inspect.connections)?;
+    if inspect.json { say_json(&report) } else { say(&report.to_string()) }
 }

@@ -1,271 +1,254 @@
 //! The report as text for people, in tables that fit on a hundred columns.
 
-use std::fmt::{self, Display, Write};
-use std::iter;
+use std::fmt;
 
 use super::report::{
     AccessLogReport, ConnectionsReport, InstanceReport, IntentReport, JournalReport, LaneReport, LocksReport,
-    LogLockReport, Process, Report, SegmentReport, SlotReport, TotalsReport,
+    PlannedBalance, Process, Report, SegmentReport, TotalsReport,
 };
 use crate::base::vocab::Cents;
 use crate::service::bank::wire::{Opcode, Status};
 use crate::status::numbers::ratio;
 use crate::status::sample::{Journal, Summary, Worker};
 use crate::status::services::{ServiceAddress, ServiceCounts};
-use crate::tool::vaultctl::table::Table;
+use crate::tool::vaultctl::table::{Column, Table};
 
 /// Locks that are shown one by one; under load there may be thousands, each for a microsecond.
 const LOCKS_SHOWN: usize = 20;
 
-/// Writes the whole report.
-pub(super) fn text(report: &Report) -> Result<String, fmt::Error> {
-    let mut out = String::new();
-    summary(&mut out, &report.instance)?;
-    section(&mut out, "segments", &segments(&report.segments))?;
-    section(&mut out, "lanes: the master pushes tickets, the worker takes them", &lanes(&report.lanes))?;
-    section(&mut out, "workers", &workers(&report.workers))?;
-    section(&mut out, "connections by service", &services(&report.workers))?;
-    section(&mut out, "traffic", &traffic(&report.workers))?;
-    section(&mut out, "bounds: what was closed, waits, was refused or dropped", &bounds(&report.workers))?;
-    if report.workers.iter().any(|worker| !worker.answers.iter().all(|&count| count == 0)) {
-        section(&mut out, "requests", &requests(&report.workers))?;
-        section(&mut out, "answers", &answers(&report.workers))?;
+/// The whole report.
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let workers = &self.workers;
+        summary(f, &self.instance)?;
+        section(f, "segments", &segments(&self.segments))?;
+        section(f, "lanes: the master pushes tickets, the worker takes them", &lanes(&self.lanes))?;
+        section(f, "workers", &processes(workers))?;
+        section(f, "connections by service", &services(workers))?;
+        section(f, "traffic", &traffic(workers))?;
+        section(f, "bounds: what was closed, waits, was refused or dropped", &bounds(workers))?;
+        if workers.iter().any(|worker| !worker.answers.iter().all(|&count| count == 0)) {
+            let all: &[Column<Worker>] = &[WORKER, ("all", |worker| worker.requests_total.to_string())];
+            let requests = counted(workers, all, Opcode::ALL.map(|opcode| opcode.name()), |worker| &worker.requests);
+            let answers =
+                counted(workers, &[WORKER], Status::ALL.map(|status| status.name()), |worker| &worker.answers);
+            section(f, "requests", &requests)?;
+            section(f, "answers", &answers)?;
+        }
+        journal(f, &self.journal)?;
+        access_log(f, self.access_log.as_ref())?;
+        intents(f, &self.intents)?;
+        locks(f, &self.locks)?;
+        connections(f, &self.connections)?;
+        totals(f, &self.totals)
     }
-    journal(&mut out, &report.journal)?;
-    access_log(&mut out, report.access_log.as_ref())?;
-    intents(&mut out, &report.intents)?;
-    locks(&mut out, &report.locks)?;
-    connections(&mut out, &report.connections)?;
-    totals(&mut out, &report.totals)?;
-    Ok(out)
 }
 
-fn section(out: &mut String, title: &str, content: &dyn Display) -> fmt::Result {
-    write!(out, "\n{title}\n{content}")
+fn section(f: &mut fmt::Formatter<'_>, title: &str, content: &Table) -> fmt::Result {
+    write!(f, "\n{title}\n{content}")
 }
 
-fn summary(out: &mut String, report: &InstanceReport) -> fmt::Result {
+fn summary(f: &mut fmt::Formatter<'_>, report: &InstanceReport) -> fmt::Result {
     let Summary { name, boot, address, services, accept_mode, data, uptime_ms, log_lines_dropped, .. } =
         &report.summary;
-    writeln!(out, "instance {name}, boot {boot}, up {} s", seconds(*uptime_ms))?;
-    writeln!(out, "  master   {}", process(&report.master))?;
-    writeln!(out, "  address  {address}, accept {accept_mode}")?;
+    writeln!(f, "instance {name}, boot {boot}, up {} s", seconds(*uptime_ms))?;
+    writeln!(f, "  master   {}", process(&report.master))?;
+    writeln!(f, "  address  {address}, accept {accept_mode}")?;
     for ServiceAddress { name, address } in services.iter().filter(|service| service.address != *address) {
-        writeln!(out, "  {name:<8} {address}")?;
+        writeln!(f, "  {name:<8} {address}")?;
     }
-    writeln!(out, "  data     {data}")?;
-    writeln!(out, "  log      {log_lines_dropped} lines dropped")
+    writeln!(f, "  data     {data}")?;
+    writeln!(f, "  log      {log_lines_dropped} lines dropped")
 }
 
-fn access_log(out: &mut String, log: Option<&AccessLogReport>) -> fmt::Result {
+fn access_log(f: &mut fmt::Formatter<'_>, log: Option<&AccessLogReport>) -> fmt::Result {
     let Some(log) = log else { return Ok(()) };
     let AccessLogReport { lock, inherited, replayed, lines, waiting_bytes, planned_bytes, rotations, failures, errno } =
         log;
-    let held_by = |LogLockReport { thread, process: of }: &LogLockReport| match of {
-        Some(of) => format!("held by thread {thread} of {}", process(of)),
-        None => format!("held by thread {thread}, which ended meanwhile"),
-    };
-    let holder = lock.as_ref().map_or_else(|| "free".to_owned(), held_by);
+    let holder = lock.as_ref().map_or_else(
+        || "free".to_owned(),
+        |lock| match &lock.process {
+            Some(of) => format!("held by thread {} of {}", lock.thread, process(of)),
+            None => format!("held by thread {}, which ended meanwhile", lock.thread),
+        },
+    );
     writeln!(
-        out,
+        f,
         "\naccess log: lock {holder}; {inherited} inherited from dead holders so far, {replayed} plans completed"
     )?;
     writeln!(
-        out,
+        f,
         "  {lines} lines, {waiting_bytes} bytes in memory, {planned_bytes} being written, {rotations} rotations"
     )?;
     if *failures > 0 {
-        writeln!(out, "  {failures} failures, error number now {errno}")?;
+        writeln!(f, "  {failures} failures, error number now {errno}")?;
     }
     Ok(())
 }
 
 fn segments(segments: &[SegmentReport]) -> Table {
-    let mut table = Table::new(["<name", "bytes", "layout", "elements"]);
-    for SegmentReport { name, bytes, layout_version, elements } in segments {
-        table.row([name as &dyn Display, bytes, layout_version, elements]);
-    }
-    table
+    Table::of(
+        segments,
+        &[
+            ("<name", |segment| segment.name.clone()),
+            ("bytes", |segment| segment.bytes.to_string()),
+            ("layout", |segment| segment.layout_version.to_string()),
+            ("elements", |segment| segment.elements.to_string()),
+        ],
+    )
 }
 
 fn lanes(lanes: &[LaneReport]) -> Table {
-    let mut table = Table::new(["lane", "depth", "of", "slots", "items", "lock", "<semaphores"]);
-    for LaneReport { worker, depth, capacity, slots, items, lock } in lanes {
-        let common = slots.name.trim_end_matches("slots");
-        let names = format!("{common}{{slots,items,lock}}");
-        table.row([worker as &dyn Display, depth, capacity, &slots.value, &items.value, &lock.value, &names]);
-    }
-    table
+    Table::of(
+        lanes,
+        &[
+            ("lane", |lane| lane.worker.to_string()),
+            ("depth", |lane| lane.depth.to_string()),
+            ("of", |lane| lane.capacity.to_string()),
+            ("slots", |lane| lane.slots.value.to_string()),
+            ("items", |lane| lane.items.value.to_string()),
+            ("lock", |lane| lane.lock.value.to_string()),
+            ("<semaphores", |lane| format!("{}{{slots,items,lock}}", lane.slots.name.trim_end_matches("slots"))),
+        ],
+    )
 }
 
-fn workers(workers: &[Worker]) -> Table {
-    let headings =
-        ["worker", "pid", "<state", "lives", "repairs", "heartbeat", "connections", "accepted", "closed", "refused"];
-    let mut table = Table::new(headings);
-    for worker in workers {
-        let pid: &dyn Display = if worker.pid == 0 { &"-" } else { &worker.pid };
-        let state = if worker.leaving { format!("{}, asked to leave", worker.state) } else { worker.state.to_owned() };
-        let heartbeat = format!("{} ms ago", worker.heartbeat_age_ms);
-        table.row([
-            &worker.worker as &dyn Display,
-            pid,
-            &state,
-            &worker.lives,
-            &worker.repairs,
-            &heartbeat,
-            &worker.connections,
-            &worker.accepted,
-            &worker.closed,
-            &worker.refused,
-        ]);
-    }
-    table
+const WORKER: Column<Worker> = ("worker", |worker| worker.worker.to_string());
+
+fn processes(workers: &[Worker]) -> Table {
+    Table::of(
+        workers,
+        &[
+            WORKER,
+            ("pid", |worker| if worker.pid == 0 { "-".to_owned() } else { worker.pid.to_string() }),
+            ("<state", |worker| format!("{}{}", worker.state, if worker.leaving { ", asked to leave" } else { "" })),
+            ("lives", |worker| worker.lives.to_string()),
+            ("repairs", |worker| worker.repairs.to_string()),
+            ("heartbeat", |worker| format!("{} ms ago", worker.heartbeat_age_ms)),
+            ("connections", |worker| worker.connections.to_string()),
+            ("accepted", |worker| worker.accepted.to_string()),
+            ("closed", |worker| worker.closed.to_string()),
+            ("refused", |worker| worker.refused.to_string()),
+        ],
+    )
 }
 
 fn services(workers: &[Worker]) -> Table {
-    let headings = ["worker", "<service", "open", "closing", "accepted", "closed", "refused", "evicted", "silent"];
-    let mut table = Table::new(headings);
-    for worker in workers {
-        for service in &worker.services {
-            let ServiceCounts { name, connections, accepted, closed, refused, evicted, silent, closing } = service;
-            table.row([
-                &worker.worker as &dyn Display,
-                name,
-                connections,
-                closing,
-                accepted,
-                closed,
-                refused,
-                evicted,
-                silent,
-            ]);
-        }
-    }
-    table
+    let rows: Vec<_> =
+        workers.iter().flat_map(|worker| worker.services.iter().map(|service| (worker.worker, service))).collect();
+    Table::of(
+        &rows,
+        &[
+            ("worker", |(worker, _)| worker.to_string()),
+            ("<service", |(_, service)| service.name.clone()),
+            ("open", |(_, service)| service.connections.to_string()),
+            ("closing", |(_, service)| service.closing.to_string()),
+            ("accepted", |(_, service)| service.accepted.to_string()),
+            ("closed", |(_, service)| service.closed.to_string()),
+            ("refused", |(_, service)| service.refused.to_string()),
+            ("evicted", |(_, service)| service.evicted.to_string()),
+            ("silent", |(_, service)| service.silent.to_string()),
+        ],
+    )
+}
+
+/// The sum over all services of a worker.
+fn of_all(worker: &Worker, count: fn(&ServiceCounts) -> u64) -> String {
+    worker.services.iter().map(count).sum::<u64>().to_string()
 }
 
 fn bounds(workers: &[Worker]) -> Table {
-    let headings = [
-        "worker",
-        "evicted",
-        "no login",
-        "guessing",
-        "flooding",
-        "silent",
-        "waiting",
-        "refused",
-        "streams",
-        "log lines",
-    ];
-    let mut table = Table::new(headings);
-    for worker in workers {
-        let bounds = &worker.bounds;
-        let of_all = |count: fn(&ServiceCounts) -> u64| worker.services.iter().map(count).sum::<u64>();
-        table.row([
-            &worker.worker as &dyn Display,
-            &of_all(|service| service.evicted),
-            &bounds.closed_without_login,
-            &bounds.closed_guessing,
-            &bounds.closed_flooding,
-            &of_all(|service| service.silent),
-            &(bounds.logins_waiting + bounds.lookups_waiting),
-            &(bounds.logins_refused + bounds.lookups_refused),
-            &bounds.streams_refused,
-            &bounds.log_dropped,
-        ]);
-    }
-    table
+    Table::of(
+        workers,
+        &[
+            WORKER,
+            ("evicted", |worker| of_all(worker, |service| service.evicted)),
+            ("no login", |worker| worker.bounds.closed_without_login.to_string()),
+            ("guessing", |worker| worker.bounds.closed_guessing.to_string()),
+            ("flooding", |worker| worker.bounds.closed_flooding.to_string()),
+            ("silent", |worker| of_all(worker, |service| service.silent)),
+            ("waiting", |worker| (worker.bounds.logins_waiting + worker.bounds.lookups_waiting).to_string()),
+            ("refused", |worker| (worker.bounds.logins_refused + worker.bounds.lookups_refused).to_string()),
+            ("streams", |worker| worker.bounds.streams_refused.to_string()),
+            ("log lines", |worker| worker.bounds.log_dropped.to_string()),
+        ],
+    )
 }
 
 fn traffic(workers: &[Worker]) -> Table {
-    let headings = ["worker", "bytes in", "bytes out", "wait mean", "wait max", "bad frames", "idle", "slow", "turns"];
-    let mut table = Table::new(headings);
+    Table::of(
+        workers,
+        &[
+            WORKER,
+            ("bytes in", |worker| worker.bytes_in.to_string()),
+            ("bytes out", |worker| worker.bytes_out.to_string()),
+            ("wait mean", |worker| format!("{:.1} us", ratio(worker.dispatch_wait_sum_us, worker.accepted))),
+            ("wait max", |worker| format!("{} us", worker.dispatch_wait_max_us)),
+            ("bad frames", |worker| worker.bad_frames.to_string()),
+            ("idle", |worker| worker.idle_dropped.to_string()),
+            ("slow", |worker| worker.slow_dropped.to_string()),
+            ("turns", |worker| worker.turns.to_string()),
+        ],
+    )
+}
+
+/// One column for every name that anything was counted under, behind the `first` ones.
+fn counted<const N: usize>(
+    workers: &[Worker],
+    first: &[Column<Worker>],
+    names: [&'static str; N],
+    counts: fn(&Worker) -> &[u64; N],
+) -> Table {
+    let used: Vec<usize> = (0..N).filter(|&place| workers.iter().any(|worker| counts(worker)[place] > 0)).collect();
+    let headings = first.iter().map(|(heading, _)| *heading);
+    let mut table = Table::new(headings.chain(used.iter().map(|&place| names[place])));
     for worker in workers {
-        let mean = format!("{:.1} us", ratio(worker.dispatch_wait_sum_us, worker.accepted));
-        let most = format!("{} us", worker.dispatch_wait_max_us);
-        table.row([
-            &worker.worker as &dyn Display,
-            &worker.bytes_in,
-            &worker.bytes_out,
-            &mean,
-            &most,
-            &worker.bad_frames,
-            &worker.idle_dropped,
-            &worker.slow_dropped,
-            &worker.turns,
-        ]);
+        let counts = used.iter().map(|&place| counts(worker)[place].to_string());
+        table.row(first.iter().map(|(_, cell)| cell(worker)).chain(counts));
     }
     table
 }
 
-/// One column for every opcode that was asked for at all.
-fn requests(workers: &[Worker]) -> Table {
-    let asked = |opcode: &&Opcode| workers.iter().any(|worker| worker.requests[opcode.index()] > 0);
-    let opcodes: Vec<&Opcode> = Opcode::ALL.iter().filter(asked).collect();
-    let mut table = Table::new(["worker", "all"].into_iter().chain(opcodes.iter().map(|opcode| opcode.name())));
-    for worker in workers {
-        let counts = opcodes.iter().map(|opcode| &worker.requests[opcode.index()] as &dyn Display);
-        table.row([&worker.worker as &dyn Display, &worker.requests_total].into_iter().chain(counts));
-    }
-    table
-}
-
-/// One column for every status that was given at all.
-fn answers(workers: &[Worker]) -> Table {
-    let given = |status: &&Status| workers.iter().any(|worker| worker.answers[status.index()] > 0);
-    let statuses: Vec<&Status> = Status::ALL.iter().filter(given).collect();
-    let mut table = Table::new(iter::once("worker").chain(statuses.iter().map(|status| status.name())));
-    for worker in workers {
-        let counts = statuses.iter().map(|status| &worker.answers[status.index()] as &dyn Display);
-        table.row(iter::once(&worker.worker as &dyn Display).chain(counts));
-    }
-    table
-}
-
-fn journal(out: &mut String, report: &JournalReport) -> fmt::Result {
+fn journal(f: &mut fmt::Formatter<'_>, report: &JournalReport) -> fmt::Result {
     let JournalReport { journal, process: holder, records_per_group } = report;
     let Journal { keys, key_window, last_lsn, durable_lsn, waiting, capacity, .. } = journal;
     if journal.capacity == 0 {
-        writeln!(out, "\njournal: absent, the books are in memory only; last operation {last_lsn}")?;
+        writeln!(f, "\njournal: absent, the accounts are in memory only; last operation {last_lsn}")?;
     } else {
         let holder = holder.as_ref().map_or_else(|| "no process".to_owned(), process);
         let leaving = if journal.leaving { ", asked to end" } else { "" };
-        let Journal { state, lives, heartbeat_age_ms, replies_wait, .. } = journal;
-        writeln!(out, "\njournal: {state}{leaving}, {holder}, lives {lives}, heartbeat {heartbeat_age_ms} ms ago")?;
+        let Journal { state, lives, heartbeat_age_ms, replies_wait, groups, records, snapshot_lsn, .. } = journal;
+        writeln!(f, "\njournal: {state}{leaving}, {holder}, lives {lives}, heartbeat {heartbeat_age_ms} ms ago")?;
         let wait = if *replies_wait { "replies wait for it" } else { "replies do not wait for it" };
-        writeln!(out, "  last operation {last_lsn}, durable {durable_lsn}: {wait}")?;
-        writeln!(out, "  ring {waiting} of {capacity} records wait")?;
-        let Journal { groups, records, snapshot_lsn, .. } = journal;
-        writeln!(out, "  {records} records in {groups} groups, {records_per_group:.1} a group")?;
-        writeln!(
-            out,
-            "  newest snapshot {}",
-            if *snapshot_lsn == 0 { "none".to_owned() } else { snapshot_lsn.to_string() }
-        )?;
+        writeln!(f, "  last operation {last_lsn}, durable {durable_lsn}: {wait}")?;
+        writeln!(f, "  ring {waiting} of {capacity} records wait")?;
+        writeln!(f, "  {records} records in {groups} groups, {records_per_group:.1} a group")?;
+        let snapshot = if *snapshot_lsn == 0 { "none".to_owned() } else { snapshot_lsn.to_string() };
+        writeln!(f, "  newest snapshot {snapshot}")?;
     }
-    writeln!(out, "  keys known {keys} of {key_window}")
+    writeln!(f, "  keys known {keys} of {key_window}")
 }
 
-fn intents(out: &mut String, intents: &[IntentReport]) -> fmt::Result {
+fn intents(f: &mut fmt::Formatter<'_>, intents: &[IntentReport]) -> fmt::Result {
     if intents.is_empty() {
-        return writeln!(out, "\nintents: all idle");
+        return writeln!(f, "\nintents: all idle");
     }
+    let planned = |part: &PlannedBalance| format!("account {}: {}", part.account, Cents(part.balance_cents));
     let mut table = Table::new(["worker", "<phase", "lsn", "<planned balances", "connection"]);
     for IntentReport { worker, phase, lsn, accounts, connection } in intents {
-        let plan = accounts.iter().map(|part| format!("account {}: {}", part.account, Cents(part.balance_cents)));
-        let plan = plan.collect::<Vec<_>>().join(", ");
-        table.row([worker as &dyn Display, phase, &or_dash(lsn.as_ref()), &plan, &or_dash(connection.as_ref())]);
+        let plan = accounts.iter().map(planned).collect::<Vec<_>>().join(", ");
+        table.row([worker.to_string(), (*phase).to_owned(), or_dash(*lsn), plan, or_dash(*connection)]);
     }
-    section(out, "intents that are not idle", &table)
+    section(f, "intents that are not idle", &table)
 }
 
-fn locks(out: &mut String, locks: &LocksReport) -> fmt::Result {
+fn locks(f: &mut fmt::Formatter<'_>, locks: &LocksReport) -> fmt::Result {
     let LocksReport { held, orphaned, inherited } = locks;
-    writeln!(out, "\nlocks: {} held; {inherited} inherited from dead holders so far", held.len())?;
+    writeln!(f, "\nlocks: {} held; {inherited} inherited from dead holders so far", held.len())?;
     if !orphaned.is_empty() {
         let accounts: Vec<String> = orphaned.iter().take(LOCKS_SHOWN).map(ToString::to_string).collect();
         let more = if orphaned.len() > LOCKS_SHOWN { ", …" } else { "" };
-        writeln!(out, "  left by dead holders, repaired when next locked: accounts {}{more}", accounts.join(", "))?;
+        writeln!(f, "  left by dead holders, repaired when next locked: accounts {}{more}", accounts.join(", "))?;
     }
     if held.is_empty() {
         return Ok(());
@@ -273,45 +256,51 @@ fn locks(out: &mut String, locks: &LocksReport) -> fmt::Result {
     let mut table = Table::new(["account", "thread", "<of process"]);
     for lock in held.iter().take(LOCKS_SHOWN) {
         let holder = lock.process.as_ref().map_or_else(|| "(ended meanwhile)".to_owned(), process);
-        table.row([&lock.account as &dyn Display, &lock.thread, &holder]);
+        table.row([lock.account.to_string(), lock.thread.to_string(), holder]);
     }
-    write!(out, "{table}")?;
+    write!(f, "{table}")?;
     match held.len().saturating_sub(LOCKS_SHOWN) {
         0 => Ok(()),
-        more => writeln!(out, "  … and {more} more"),
+        more => writeln!(f, "  … and {more} more"),
     }
 }
 
-fn connections(out: &mut String, connections: &ConnectionsReport) -> fmt::Result {
+fn connections(f: &mut fmt::Formatter<'_>, connections: &ConnectionsReport) -> fmt::Result {
     let ConnectionsReport { capacity, handed, served, closed, slots } = connections;
     let used = handed + served + closed;
     writeln!(
-        out,
+        f,
         "\nconnections: {used} of {capacity} slots in use: {served} served, {handed} handed over, {closed} closed"
     )?;
     let Some(slots) = slots.as_ref().filter(|slots| !slots.is_empty()) else { return Ok(()) };
-    let mut table = Table::new(["slot", "<state", "worker", "<user", "unread", "unsent", "age"]);
-    for SlotReport { slot, state, worker, user, unread, unsent, age_ms } in slots {
-        let user = if user.is_empty() { "(not logged in)" } else { user };
-        let age = format!("{} s", seconds(*age_ms));
-        table.row([slot as &dyn Display, state, &or_dash(worker.as_ref()), &user, unread, unsent, &age]);
-    }
-    write!(out, "{table}")
+    let table = Table::of(
+        slots,
+        &[
+            ("slot", |slot| slot.slot.to_string()),
+            ("<state", |slot| slot.state.to_owned()),
+            ("worker", |slot| or_dash(slot.worker)),
+            ("<user", |slot| if slot.user.is_empty() { "(not logged in)".to_owned() } else { slot.user.clone() }),
+            ("unread", |slot| slot.unread.to_string()),
+            ("unsent", |slot| slot.unsent.to_string()),
+            ("age", |slot| format!("{} s", seconds(slot.age_ms))),
+        ],
+    );
+    write!(f, "{table}")
 }
 
-fn totals(out: &mut String, totals: &TotalsReport) -> fmt::Result {
+fn totals(f: &mut fmt::Formatter<'_>, totals: &TotalsReport) -> fmt::Result {
     writeln!(
-        out,
+        f,
         "\ntotals, not a consistent cut: read without locks while money may move (`client totals` takes a cut)"
     )?;
-    write!(out, "  {} accounts hold {} after operation {}", totals.accounts, Cents(totals.sum_cents), totals.lsn)?;
+    write!(f, "  {} accounts hold {} after operation {}", totals.accounts, Cents(totals.sum_cents), totals.lsn)?;
     match totals.lsn - totals.durable_lsn {
-        0 => writeln!(out)?,
-        waiting => writeln!(out, "; the last {waiting} are not durable yet, and no client was told of them")?,
+        0 => writeln!(f)?,
+        waiting => writeln!(f, "; the last {waiting} are not durable yet, and no client was told of them")?,
     }
     let [opening, deposited, withdrawn, difference] =
         [totals.opening_cents, totals.deposited_cents, totals.withdrawn_cents, totals.difference_cents].map(Cents);
-    writeln!(out, "  opening {opening}, deposited {deposited}, withdrawn {withdrawn}, unexplained {difference}")
+    writeln!(f, "  opening {opening}, deposited {deposited}, withdrawn {withdrawn}, unexplained {difference}")
 }
 
 fn process(process: &Process) -> String {
@@ -321,8 +310,8 @@ fn process(process: &Process) -> String {
     }
 }
 
-fn or_dash<T: ToString>(value: Option<&T>) -> String {
-    value.map_or_else(|| "-".to_owned(), ToString::to_string)
+fn or_dash(value: Option<impl ToString>) -> String {
+    value.map_or_else(|| "-".to_owned(), |value| value.to_string())
 }
 
 fn seconds(milliseconds: u64) -> String {

@@ -1,5 +1,6 @@
-//! Drawing the view, on a frame of any size.
+//! What `vaultctl top` shows, and drawing it on a frame of any size.
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
 
 use ratatui::Frame;
@@ -10,20 +11,48 @@ use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Cell, Paragraph, Row, Sparkline, SparklineBar, Table};
 
-use super::display_state::DisplayState;
 use super::format::{bytes, lasted, percent, rate, rounded, time, whole};
 use crate::base::vocab::Cents;
 use crate::status::View;
 use crate::status::activity::Operation;
-use crate::status::view::WorkerView;
+use crate::status::sample::Summary;
+use crate::status::view::{Crashes, WorkerView};
 
 /// A terminal of so many columns has no room for all columns of a worker.
 const NARROW: u16 = 88;
+/// Views whose throughput the graph shows, should the terminal be so wide.
+const REMEMBERED: usize = 600;
+/// Events that are remembered, should the terminal be so high.
+const LOGGED: usize = 100;
 
 const SOFT: Style = Style::new().fg(Color::DarkGray);
 const STRONG: Style = Style::new().add_modifier(Modifier::BOLD);
 const TITLE: Style = Style::new().fg(Color::Cyan).add_modifier(Modifier::BOLD);
 const ALERT: Style = Style::new().fg(Color::Red).add_modifier(Modifier::BOLD);
+
+/// The last view, and what is remembered of those before.
+#[derive(Default)]
+pub(super) struct DisplayState {
+    pub(super) view: Option<View>,
+    /// Requests per second, the newest last.
+    pub(super) throughput: VecDeque<u64>,
+    /// Events, the newest first, with the instance's age when they were seen, milliseconds.
+    pub(super) events: VecDeque<(u64, String)>,
+}
+
+impl DisplayState {
+    pub(super) fn take(&mut self, view: View) {
+        self.throughput.push_back(rounded(view.bank.requests.per_s + view.web.answers.per_s));
+        if self.throughput.len() > REMEMBERED {
+            self.throughput.pop_front();
+        }
+        for event in &view.events {
+            self.events.push_front((view.instance.uptime_ms, event.clone()));
+        }
+        self.events.truncate(LOGGED);
+        self.view = Some(view);
+    }
+}
 
 /// Draws all of it, in a terminal with a keyboard.
 pub(super) fn draw_live(frame: &mut Frame<'_>, shown: &DisplayState) {
@@ -48,18 +77,21 @@ fn draw(frame: &mut Frame<'_>, shown: &DisplayState) {
     let operations = (high / 5).clamp(2, 11);
     let lines = [1, 1, graph, 1, workers, 2, 2, 1 + operations, 1].map(Constraint::Length);
     let rows = Layout::vertical(lines.into_iter().chain([Constraint::Min(1)])).split(area);
-    let [header, numbers, graph, times, workers, journal, web, activity, crashes, events] =
-        std::array::from_fn(|place| rows[place]);
-    draw_header(frame, header, view);
-    draw_throughput(frame, numbers, view);
-    draw_graph(frame, graph, shown);
-    draw_times(frame, times, view);
-    draw_workers(frame, workers, view);
-    draw_journal(frame, journal, view);
-    draw_web(frame, web, view);
-    draw_activity(frame, activity, view);
-    draw_crashes(frame, crashes, view);
-    draw_events(frame, events, shown);
+    let text = [
+        vec![header(view)],
+        vec![throughput(view)],
+        Vec::new(),
+        vec![times(view)],
+        Vec::new(),
+        journal(view),
+        web(view),
+        activity(view, area.width),
+        vec![crashes(view)],
+        events(shown),
+    ];
+    rows.iter().zip(text).for_each(|(row, lines)| frame.render_widget(Paragraph::new(lines), *row));
+    draw_graph(frame, rows[2], shown);
+    draw_workers(frame, rows[4], view);
 }
 
 /// The same on paper of so many columns and lines: text without blanks at the end.
@@ -86,41 +118,39 @@ fn pairs<'a>(title: &'a str, pairs: impl IntoIterator<Item = (&'a str, String)>)
     Line::from(spans)
 }
 
-fn draw_header(frame: &mut Frame<'_>, area: Rect, view: &View) {
-    let about = &view.instance;
-    let state = match (view.stopping, view.accept_paused) {
-        (true, _) => "stopping",
-        (false, true) => "accept paused",
-        (false, false) => "running",
-    };
-    let left = Line::from(vec![
-        Span::styled(format!("vault {}", about.name), TITLE),
-        Span::raw(format!(
-            "  {}  {}  pid {}  up {}  ",
-            about.address,
-            about.accept_mode,
-            about.master_pid,
-            lasted(about.uptime_ms)
-        )),
-        Span::styled(state, if state == "running" { STRONG } else { ALERT }),
-    ]);
-    frame.render_widget(Paragraph::new(left), area);
+/// The process, or a dash where there is none.
+fn pid(pid: u32) -> String {
+    if pid == 0 { "-".to_owned() } else { pid.to_string() }
 }
 
-fn draw_throughput(frame: &mut Frame<'_>, area: Rect, view: &View) {
+fn header(view: &View) -> Line<'_> {
+    let Summary { name, address, accept_mode, master_pid, uptime_ms, .. } = &view.instance;
+    let (state, style) = match (view.stopping, view.accept_paused) {
+        (true, _) => ("stopping", ALERT),
+        (false, true) => ("accept paused", ALERT),
+        (false, false) => ("running", STRONG),
+    };
+    Line::from(vec![
+        Span::styled(format!("vault {name}"), TITLE),
+        Span::raw(format!("  {address}  {accept_mode}  pid {master_pid}  up {}  ", lasted(*uptime_ms))),
+        Span::styled(state, style),
+    ])
+}
+
+fn throughput(view: &View) -> Line<'_> {
     let (bank, web) = (view.bank.requests.per_s, view.web.answers.per_s);
-    let line = pairs(
+    let clients = view.workers.iter().map(|worker| u64::from(worker.connections)).sum();
+    pairs(
         "requests",
         [
             ("", format!("{}/s", rate(bank + web))),
             ("bank", rate(bank)),
             ("http", rate(web)),
-            ("clients", whole(view.bank.connections + view.web.connections)),
+            ("clients", whole(clients)),
             ("in", format!("{}/s", bytes(rounded(view.bank.bytes_in.per_s)))),
             ("out", format!("{}/s", bytes(rounded(view.bank.bytes_out.per_s + view.web.bytes_out.per_s)))),
         ],
-    );
-    frame.render_widget(Paragraph::new(line), area);
+    )
 }
 
 fn draw_graph(frame: &mut Frame<'_>, area: Rect, shown: &DisplayState) {
@@ -132,9 +162,9 @@ fn draw_graph(frame: &mut Frame<'_>, area: Rect, shown: &DisplayState) {
     frame.render_widget(Sparkline::default().data(bars).style(Style::new().fg(Color::Cyan)), area);
 }
 
-fn draw_times(frame: &mut Frame<'_>, area: Rect, view: &View) {
+fn times(view: &View) -> Line<'_> {
     let times = &view.bank.times;
-    let line = pairs(
+    pairs(
         "latency",
         [
             ("p50", time(times.p50_us)),
@@ -143,8 +173,7 @@ fn draw_times(frame: &mut Frame<'_>, area: Rect, view: &View) {
             ("p99.9", time(times.p999_us)),
             ("max", time(times.max_us)),
         ],
-    );
-    frame.render_widget(Paragraph::new(line), area);
+    )
 }
 
 fn draw_workers(frame: &mut Frame<'_>, area: Rect, view: &View) {
@@ -187,7 +216,7 @@ fn worker_cells(worker: &WorkerView, load_columns: u16) -> [String; 12] {
     let filled = usize::try_from(rounded(worker.share * f64::from(load_columns))).unwrap_or(0);
     [
         worker.worker.to_string(),
-        if worker.pid == 0 { "-".to_owned() } else { worker.pid.to_string() },
+        pid(worker.pid),
         worker.state.to_owned(),
         rate(worker.requests.per_s + worker.web_answers.per_s),
         "█".repeat(filled.min(usize::from(load_columns))),
@@ -201,84 +230,61 @@ fn worker_cells(worker: &WorkerView, load_columns: u16) -> [String; 12] {
     ]
 }
 
-fn draw_journal(frame: &mut Frame<'_>, area: Rect, view: &View) {
+fn journal(view: &View) -> Vec<Line<'_>> {
     let journal = &view.journal;
     if journal.capacity == 0 {
-        let line = pairs("journal", [("", "absent: the books are in memory only".to_owned())]);
-        frame.render_widget(Paragraph::new(line), area);
-        return;
+        return vec![pairs("journal", [("", "absent: the accounts are in memory only".to_owned())])];
     }
-    let first = pairs(
-        "journal",
-        [
-            ("", journal.state.to_owned()),
-            ("pid", if journal.pid == 0 { "-".to_owned() } else { journal.pid.to_string() }),
-            ("durable", whole(journal.durable_lsn)),
-            ("behind", whole(journal.waiting)),
-            ("snapshot", whole(journal.snapshot_lsn)),
-        ],
-    );
-    let second = pairs(
-        "",
-        [
-            ("records", format!("{}/s", rate(journal.records.per_s))),
-            ("syncs", format!("{}/s", rate(journal.groups.per_s))),
-            ("group", journal.group_size.map_or_else(|| "-".to_owned(), rate)),
-            ("sync p50", time(journal.sync_times.p50_us)),
-            ("p99", time(journal.sync_times.p99_us)),
-        ],
-    );
-    frame.render_widget(Paragraph::new(vec![first, second]), area);
+    let first = [
+        ("", journal.state.to_owned()),
+        ("pid", pid(journal.pid)),
+        ("durable", whole(journal.durable_lsn)),
+        ("behind", whole(journal.waiting)),
+        ("snapshot", whole(journal.snapshot_lsn)),
+    ];
+    let second = [
+        ("records", format!("{}/s", rate(journal.records.per_s))),
+        ("syncs", format!("{}/s", rate(journal.groups.per_s))),
+        ("group", journal.group_size.map_or_else(|| "-".to_owned(), rate)),
+        ("sync p50", time(journal.sync_times.p50_us)),
+        ("p99", time(journal.sync_times.p99_us)),
+    ];
+    vec![pairs("journal", first), pairs("", second)]
 }
 
-fn draw_web(frame: &mut Frame<'_>, area: Rect, view: &View) {
+fn web(view: &View) -> Vec<Line<'_>> {
     let web = &view.web;
     let Some(address) = &view.instance.http_address else {
-        frame.render_widget(Paragraph::new(pairs("http", [("", "off".to_owned())])), area);
-        return;
+        return vec![pairs("http", [("", "off".to_owned())])];
     };
     let [fine, moved, refused, failed] = web.classes.map(|class| rate(class.per_s));
-    let first = pairs(
-        "http",
-        [
-            ("", address.clone()),
-            ("2xx", fine),
-            ("3xx", moved),
-            ("4xx", refused),
-            ("5xx", failed),
-            ("p99", time(web.times.p99_us)),
-        ],
-    );
-    let second = pairs(
-        "",
-        [
-            ("cache hits", percent(web.cache_hit_rate)),
-            ("holds", format!("{} in {} files", bytes(web.cache_bytes), whole(web.cache_entries))),
-            ("queued", whole(web.queued)),
-            ("overloaded", whole(web.overloaded.total)),
-        ],
-    );
-    frame.render_widget(Paragraph::new(vec![first, second]), area);
+    let first = [
+        ("", address.clone()),
+        ("2xx", fine),
+        ("3xx", moved),
+        ("4xx", refused),
+        ("5xx", failed),
+        ("p99", time(web.times.p99_us)),
+    ];
+    let second = [
+        ("cache hits", percent(web.cache_hit_rate)),
+        ("holds", format!("{} in {} files", bytes(web.cache_bytes), whole(web.cache_entries))),
+        ("queued", whole(web.queued)),
+        ("overloaded", whole(web.overloaded.total)),
+    ];
+    vec![pairs("http", first), pairs("", second)]
 }
 
-fn draw_activity(frame: &mut Frame<'_>, area: Rect, view: &View) {
+fn activity(view: &View, columns: u16) -> Vec<Line<'_>> {
     let Some(activity) = &view.activity else {
-        let line = pairs("activity", [("", "no journal, no record of it".to_owned())]);
-        frame.render_widget(Paragraph::new(line), area);
-        return;
+        return vec![pairs("activity", [("", "no journal, no record of it".to_owned())])];
     };
     let kinds = activity.kinds.iter().map(|kind| (kind.kind, whole(kind.done)));
-    let busiest = activity
-        .busiest
-        .iter()
-        .take(if area.width > NARROW { 5 } else { 1 })
-        .map(|busy| busy.account.to_string())
-        .collect::<Vec<_>>()
-        .join(" ");
+    let busiest = activity.busiest.iter().take(if columns > NARROW { 5 } else { 1 });
+    let busiest = busiest.map(|busy| busy.account.to_string()).collect::<Vec<_>>().join(" ");
     let of = (activity.looked_at < activity.operations).then(|| ("of the last", whole(activity.looked_at)));
-    let mut lines = vec![pairs("activity", kinds.chain(of).chain([("busiest", busiest)]))];
-    lines.extend(activity.last.iter().map(operation));
-    frame.render_widget(Paragraph::new(lines), area);
+    let sums = pairs("activity", kinds.chain(of).chain([("busiest", busiest)]));
+    [sums].into_iter().chain(activity.last.iter().map(operation)).collect()
 }
 
 fn operation(operation: &Operation) -> Line<'_> {
@@ -292,24 +298,17 @@ fn operation(operation: &Operation) -> Line<'_> {
     ])
 }
 
-fn draw_crashes(frame: &mut Frame<'_>, area: Rect, view: &View) {
-    let crashes = &view.crashes;
-    let line = pairs(
-        "crashes",
-        [
-            ("processes", whole(crashes.deaths)),
-            ("operations settled", whole(crashes.repairs)),
-            ("connections went on", whole(crashes.resumed)),
-        ],
-    );
-    frame.render_widget(Paragraph::new(line), area);
+fn crashes(view: &View) -> Line<'_> {
+    let Crashes { deaths, repairs, resumed } = view.crashes;
+    let went_on = ("connections went on", whole(resumed));
+    pairs("crashes", [("processes", whole(deaths)), ("operations settled", whole(repairs)), went_on])
 }
 
-fn draw_events(frame: &mut Frame<'_>, area: Rect, shown: &DisplayState) {
-    let events = shown.events.iter().map(|(age_ms, event)| {
-        Line::from(vec![Span::styled(format!("{:>8} ", lasted(*age_ms)), SOFT), Span::raw(event.as_str())])
-    });
-    frame.render_widget(Paragraph::new(events.collect::<Vec<_>>()), area);
+fn events(shown: &DisplayState) -> Vec<Line<'_>> {
+    let event = |(age_ms, event): &'_ (u64, String)| {
+        Line::from(vec![Span::styled(format!("{:>8} ", lasted(*age_ms)), SOFT), Span::raw(event.clone())])
+    };
+    shown.events.iter().map(event).collect()
 }
 
 #[cfg(test)]

@@ -133,6 +133,6 @@ fn no_size_is_too_small_and_no_view_too_empty() {
     let view = absent.view.as_mut().unwrap();
     (view.activity, view.journal.capacity, view.instance.http_address) = (None, 0, None);
     let text = draw_text(&absent, (80, 24)).unwrap();
-    assert!(text.contains("the books are in memory only") && text.contains("no journal, no record of it"), "{text}");
+    assert!(text.contains("the accounts are in memory only") && text.contains("no journal, no record of it"), "{text}");
     assert_eq!(line(&text, "http"), "http off");
 }

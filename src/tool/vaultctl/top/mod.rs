@@ -2,7 +2,6 @@
 //!
 //! [`screen`] has the terminal and the keys, [`draw`] is a pure function of what is to be shown.
 
-mod display_state;
 mod draw;
 mod format;
 mod screen;
@@ -10,10 +9,10 @@ mod screen;
 use std::time::Duration;
 
 use super::failure::{Failure, say};
-use super::instance::{InstanceName, running};
+use super::source::{InstanceName, running};
 use crate::status::Watcher;
 use crate::store::instance::Instance;
-use display_state::DisplayState;
+use draw::DisplayState;
 
 /// Columns and lines of what `--once` shows.
 const TEXT_SIZE: (u16, u16) = (100, 44);
@@ -65,5 +64,5 @@ fn once(top: &Top, instance: &Instance) -> Result<(), Failure> {
     }
     let mut shown = DisplayState::default();
     shown.take(view);
-    say(&draw::draw_text(&shown, TEXT_SIZE).map_err(Failure::unavailable)?)
+    say(&draw::draw_text(&shown, TEXT_SIZE)?)
 }

@@ -13,12 +13,11 @@ use ratatui::crossterm::execute;
 use ratatui::crossterm::terminal::{Clear, ClearType, EnterAlternateScreen, disable_raw_mode, enable_raw_mode};
 use ratatui::{DefaultTerminal, Terminal};
 
-use super::display_state::DisplayState;
-use super::draw;
+use super::draw::{self, DisplayState};
 use crate::status::Watcher;
 use crate::store::instance::{Instance, stale};
 use crate::tool::signals;
-use crate::tool::vaultctl::failure::{Failure, Unavailable};
+use crate::tool::vaultctl::failure::Failure;
 
 /// How long a view may take to be drawn when the process is told to end.
 const DRAWING: Duration = Duration::from_millis(500);
@@ -36,17 +35,17 @@ pub(super) enum End {
 pub(super) fn watch(instance: &Instance, interval: Duration) -> Result<End, Failure> {
     if !io::stdout().is_terminal() {
         let why = "the standard output is no terminal; `vaultctl top --once` shows one view as text";
-        return Err(Failure::unavailable(Unavailable(why.to_owned())));
+        return Err(Failure::unavailable(why));
     }
     // From here on a panic, too, restores the terminal before its message is written.
-    let terminal = ratatui::try_init().map_err(Failure::unavailable)?;
+    let terminal = ratatui::try_init()?;
     show_cursor_on_panic();
     let terminal = Arc::new(Mutex::new(terminal));
     let end = guard(&terminal).and_then(|()| turns(&terminal, instance, interval));
     // Not while the other thread gives it back.
     let _ours = lock(&terminal);
-    ratatui::try_restore().map_err(Failure::unavailable)?;
-    end.map_err(Failure::unavailable)
+    ratatui::try_restore()?;
+    Ok(end?)
 }
 
 fn lock(terminal: &Mutex<DefaultTerminal>) -> MutexGuard<'_, DefaultTerminal> {

@@ -1,13 +1,37 @@
-//! JournalArgs journal: a data directory, with the server that is at work on it, if one is.
+//! What a subcommand looks at: a running instance, or a journal with the server that is at work on it, if one is.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::failure::{Failure, Unavailable};
+use super::failure::Failure;
 use crate::base::vocab::Lsn;
 use crate::ipc::filelock;
 use crate::store::instance::{Instance, stale};
 use crate::store::journal::Directory;
+
+/// Which instance.
+#[derive(Debug, clap::Args)]
+pub(super) struct InstanceName {
+    /// Name of the instance, as `master --instance` took it
+    #[arg(long = "instance", value_name = "NAME", default_value = "vault")]
+    pub name: String,
+}
+
+/// Says on the standard error which objects bear an instance's name and are none of its own.
+pub(super) fn warn(scan: &stale::ObjectScan) {
+    scan.warnings().iter().for_each(|warning| eprintln!("vaultctl: warning: {warning}"));
+}
+
+/// Opens the one running instance of that name for reading.
+pub(super) fn running(name: &InstanceName) -> Result<Instance, Failure> {
+    // What cannot be listed is the error of the next line.
+    if let Ok(scan) = stale::scan(&name.name)
+        && !scan.living.is_empty()
+    {
+        warn(&scan);
+    }
+    stale::open_running(&name.name).map_err(Failure::unavailable)
+}
 
 /// A journal, by its place or by its server.
 #[derive(Debug, clap::Args)]
@@ -31,12 +55,12 @@ impl JournalSource {
     /// Opens what was named.
     pub(super) fn open(which: &JournalArgs) -> Result<JournalSource, Failure> {
         if let Some(name) = &which.instance {
-            let running = stale::open_running(name).map_err(unavailable)?;
-            let directory = Directory::open(Path::new(&running.control().data())).map_err(Failure::unavailable)?;
+            let running = stale::open_running(name).map_err(Failure::unavailable)?;
+            let directory = Directory::open(Path::new(&running.control().data()))?;
             return Ok(JournalSource { directory, running: Some(running) });
         }
         let data = which.data.as_deref().unwrap_or(Path::new("./vault-data"));
-        let directory = Directory::open(data).map_err(Failure::unavailable)?;
+        let directory = Directory::open(data)?;
         let running = server_of(data)?;
         Ok(JournalSource { directory, running })
     }
@@ -58,20 +82,16 @@ fn server_of(data: &Path) -> Result<Option<Instance>, Failure> {
     let holder = lock_file_text(data);
     let name = holder.as_deref().and_then(|text| text.rsplit_once("of instance ")).map(|(_, name)| name);
     let running = name.and_then(|name| stale::open_running(name).ok());
-    let here = fs::canonicalize(data).map_err(Failure::unavailable)?;
+    let here = fs::canonicalize(data)?;
     if let Some(running) = running.filter(|running| Path::new(&running.control().data()) == here) {
         return Ok(Some(running));
     }
     let path = data.join("lock");
     let Ok(file) = fs::File::open(&path) else { return Ok(None) };
-    if filelock::is_locked(&file, &path.display().to_string()).map_err(Failure::unavailable)? {
+    if filelock::is_locked(&file, &path.display().to_string())? {
         let holder = holder.unwrap_or_else(|| "a server".to_owned());
         let why = format!("{} is in use by {holder}, which is just starting or ending; try again", data.display());
-        return Err(unavailable(why));
+        return Err(Failure::unavailable(why));
     }
     Ok(None)
-}
-
-pub(super) fn unavailable(why: String) -> Failure {
-    Failure::unavailable(Unavailable(why))
 }
