@@ -43,11 +43,6 @@ impl Server {
         Ok(Server { address, target: Target { timeout, ..target.clone() }, login_timeout })
     }
 
-    /// The same for a single connection, whose login waits for no others.
-    pub fn for_one_connection(self) -> Server {
-        Server { login_timeout: self.target.timeout, ..self }
-    }
-
     /// The request that logs in.
     pub fn login(&self) -> Request<'_> {
         Request::Login { user: self.target.user.as_bytes(), pass: self.target.pass.as_bytes() }

@@ -25,10 +25,8 @@ pub enum Outcome {
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)] // The fields are named by what they hold; `doing` is what the client was doing.
 pub enum ClientError {
-    /// The host name has no address.
     #[error("cannot find the host `{host}`: {source}; check --host")]
     Resolve { host: String, source: io::Error },
-    /// No connection could be made.
     #[error(
         "cannot connect to {address}: {source}; is a server running there? start one with `cargo run --bin master`"
     )]
@@ -42,10 +40,8 @@ pub enum ClientError {
     /// The user interrupted the run, and the replies were waited for long enough.
     #[error("interrupted while {0}")]
     Interrupted(&'static str),
-    /// The server's bytes break the protocol.
     #[error("the server broke the protocol: {0}")]
     Protocol(#[from] ProtocolError),
-    /// The server refused the request.
     #[error("{request} refused: {status}")]
     Refused { request: Opcode, status: Status },
     /// The server had no room for an operation, however often it was sent.
@@ -54,7 +50,6 @@ pub enum ClientError {
     /// A money operation was sent and not answered.
     #[error(transparent)]
     InDoubt(Box<ClientError>),
-    /// The kernel gave no random bytes.
     #[error("cannot draw random bytes for idempotency keys: {0}; --no-keys does without")]
     Random(#[source] io::Error),
     /// The server refused the connection itself.
@@ -145,16 +140,12 @@ pub enum ProtocolError {
     /// A frame that is no response.
     #[error(transparent)]
     Body(#[from] BodyError),
-    /// A reply, but not to the oldest request in flight.
     #[error("a reply with opcode {got_opcode:#06x} and seq {got_seq}, where {opcode} with seq {seq} is due")]
     OutOfOrder { opcode: Opcode, seq: u32, got_opcode: u16, got_seq: u32 },
-    /// A reply while no request was in flight.
     #[error("a reply with opcode {0:#06x} that nothing was asked for")]
     Unasked(u16),
-    /// A page of a statement that was not asked for.
     #[error("a page of a statement that does not go on from the one before: {0}")]
     Page(&'static str),
-    /// A XORed body before the login that makes the key.
     #[error("a XORed reply before the login")]
     XorBeforeLogin,
 }

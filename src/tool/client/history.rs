@@ -111,19 +111,12 @@ fn json_lines(page: &Statement) -> String {
 
 /// What is older than the last entry shown.
 fn end(next: Next, as_json: bool) -> String {
-    if as_json {
-        let (older, before) = match next {
-            Next::Before(lsn) => ("more", Some(lsn.0)),
-            Next::Opening => ("none", None),
-            Next::Trimmed => ("trimmed", None),
-        };
-        return serde_json::json!({ "older": older, "before": before }).to_string();
-    }
-    match next {
-        Next::Before(lsn) => format!("there is more: --before {lsn}"),
-        Next::Opening => "nothing before this: the account's opening".to_owned(),
-        Next::Trimmed => "older records are no longer kept".to_owned(),
-    }
+    let (older, before, text) = match next {
+        Next::Before(lsn) => ("more", Some(lsn.0), format!("there is more: --before {lsn}")),
+        Next::Opening => ("none", None, "nothing before this: the account's opening".to_owned()),
+        Next::Trimmed => ("trimmed", None, "older records are no longer kept".to_owned()),
+    };
+    if as_json { serde_json::json!({ "older": older, "before": before }).to_string() } else { text }
 }
 
 #[cfg(test)]

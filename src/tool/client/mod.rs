@@ -3,7 +3,6 @@
 //! It knows the server only by the wire protocol, and so proves that the protocol document is enough.
 
 pub mod accounts;
-mod backoff;
 pub mod clock;
 mod connection;
 pub mod error;
@@ -41,7 +40,9 @@ pub fn run(options: &Options) -> Outcome {
 }
 
 fn execute(options: &Options, command: &Command) -> Result<Outcome, CommandError> {
-    let server = Server::resolve(&options.target)?.for_one_connection();
+    let mut server = Server::resolve(&options.target)?;
+    // The login of a single connection waits for no others.
+    server.login_timeout = server.target.timeout;
     if let Some(one_shot) = OneShot::of(command) {
         let answer = one_shot.send(&mut RetryingConnection::open(&server)?)?;
         // A reader that closed the pipe does not make the operation fail.

@@ -14,7 +14,6 @@ use crate::tool::client::retrying::RetryingConnection;
 /// A request, and how to send and show it.
 #[derive(Clone, Copy, Debug)]
 pub struct OneShot {
-    /// The request.
     pub request: Request<'static>,
     /// How to send and show it.
     pub options: MoneyOptions,

@@ -222,12 +222,13 @@ impl Options {
 fn duration(text: &str) -> Result<Duration, String> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let seconds_per_unit = match &text[digits.len()..] {
-        "ms" => 0.001,
-        "s" | "" => 1.0,
-        "m" => 60.0,
-        _ => return Err("write it like 500ms, 10s or 2m".to_owned()),
+        "ms" => Some(0.001),
+        "s" | "" => Some(1.0),
+        "m" => Some(60.0),
+        _ => None,
     };
-    let number: f64 = digits.parse().map_err(|_| "write it like 500ms, 10s or 2m".to_owned())?;
+    let number = digits.parse::<f64>().ok().zip(seconds_per_unit);
+    let (number, seconds_per_unit) = number.ok_or("write it like 500ms, 10s or 2m")?;
     // Far below what would overflow the clocks.
     let seconds = number * seconds_per_unit;
     if !(0.0..=1e8).contains(&seconds) {

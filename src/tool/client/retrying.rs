@@ -5,13 +5,12 @@ use rand::rngs::SmallRng;
 
 use crate::base::vocab::{AccountId, Lsn};
 use crate::service::bank::wire::{Request, Response, Statement, Status};
-use crate::tool::client::backoff::Backoff;
-use crate::tool::client::clock::monotonic;
+use crate::tool::client::clock::{Backoff, monotonic};
 use crate::tool::client::connection::{Connection, Server};
 use crate::tool::client::error::ClientError;
 use crate::tool::client::keys::{Key, KeySource};
 
-/// Sends one request at a time. For as long as [`Server::retry_for`] it retries on new connections what may be repeated: reads,
+/// Sends one request at a time. For as long as `--retry-for` it retries on new connections what may be repeated: reads,
 /// and money operations with a key. A money operation without a key is sent once, since it may have been done.
 #[derive(Debug)]
 pub struct RetryingConnection<'s> {

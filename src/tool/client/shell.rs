@@ -114,9 +114,9 @@ fn guard_terminal() -> io::Result<()> {
 /// Runs the shell until the user or the end of the input ends it. Refusals are shown and end nothing.
 pub fn run(server: &Server) -> Result<(), CommandError> {
     let connection = RetryingConnection::open(server)?;
-    let mut shell = Shell { connection, input: Input::open().map_err(unreadable)? };
+    let mut shell = Shell { connection, input: Input::open().map_err(CommandError::system("read commands"))? };
     print(&format!("Bank Vault at {}\n{MENU}", server.address))?;
-    while let Some(line) = shell.input.line("> ").map_err(unreadable)? {
+    while let Some(line) = shell.input.line("> ").map_err(CommandError::system("read commands"))? {
         match line.trim() {
             "4" | "quit" | "exit" => return print("Goodbye"),
             line => shell.execute(line)?,
@@ -162,7 +162,9 @@ impl Shell<'_> {
 
     /// Prompts the user for a value; `None`, with a message, for one that cannot be parsed.
     fn prompt<T>(&mut self, prompt: &str, parse: fn(&str) -> Result<T, String>) -> Result<Option<T>, CommandError> {
-        let Some(line) = self.input.line(prompt).map_err(unreadable)? else { return Ok(None) };
+        let Some(line) = self.input.line(prompt).map_err(CommandError::system("read commands"))? else {
+            return Ok(None);
+        };
         match parse(line.trim()) {
             Ok(value) => Ok(Some(value)),
             Err(why) => {
@@ -209,10 +211,6 @@ impl Shell<'_> {
 fn print(text: &str) -> Result<(), CommandError> {
     output::print_line(text)?;
     Ok(())
-}
-
-fn unreadable(source: io::Error) -> CommandError {
-    CommandError::System { what: "read commands".to_owned(), source }
 }
 
 fn parse_account(text: &str) -> Result<AccountId, String> {

@@ -92,7 +92,6 @@ impl AckLog {
         log
     }
 
-    /// The buffer of the thread with this number, which is below the number of threads.
     pub fn buffer(&self, number: u32) -> &AckBuffer {
         &self.buffers[number as usize]
     }

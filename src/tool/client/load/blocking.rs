@@ -32,7 +32,7 @@ pub fn run(setup: ThreadSetup<'_>) -> ThreadResult {
 
 /// Drives one connection to its end. Returns why it ended early, if it did.
 fn drive(connection: Connection, thread: &mut LoadThread<'_>) -> Option<ClientError> {
-    let mut pipeline = Pipeline::new(thread.plan(), thread.number());
+    let mut pipeline = Pipeline::new(thread.setup.plan, thread.setup.number);
     let (mut stream, mut xor) = connection.into_parts();
     loop {
         pipeline.begin(xor);
@@ -59,7 +59,7 @@ fn drive(connection: Connection, thread: &mut LoadThread<'_>) -> Option<ClientEr
 /// Sends and receives until the plan is done.
 fn exchange(stream: &mut TcpStream, pipeline: &mut Pipeline, thread: &mut LoadThread<'_>) -> Result<(), ClientError> {
     const WAITING: &str = "waiting for replies";
-    let timeout = thread.plan().server.target.timeout;
+    let timeout = thread.setup.plan.server.target.timeout;
     let mut now = thread.now();
     let mut last_reply = now;
     pipeline.fill(now, thread);
@@ -111,7 +111,7 @@ fn reconnect(
         let Some(wait) = wait else { return Err(why) };
         // No event tells when a server is back.
         std::thread::sleep(wait);
-        match Connection::open(&thread.plan().server) {
+        match Connection::open(&thread.setup.plan.server) {
             Ok(connection) => {
                 thread.counters.reconnects += 1;
                 return Ok(Some(connection.into_parts()));
@@ -126,7 +126,7 @@ fn reconnect(
 /// churn is to find.
 pub fn run_churn(setup: ThreadSetup<'_>) -> ThreadResult {
     let ((), mut thread) = setup.begin(|_| Ok(()))?;
-    let mut pipeline = Pipeline::new(thread.plan(), thread.number());
+    let mut pipeline = Pipeline::new(thread.setup.plan, thread.setup.number);
     loop {
         pipeline.begin(None);
         let now = thread.now();
@@ -145,7 +145,7 @@ pub fn run_churn(setup: ThreadSetup<'_>) -> ThreadResult {
 
 /// One connection of churn: sends the request, and closes after the reply.
 fn exchange_one(pipeline: &mut Pipeline, thread: &mut LoadThread<'_>) -> Result<(), ClientError> {
-    let server = &thread.plan().server;
+    let server = &thread.setup.plan.server;
     let timeout = server.target.timeout;
     let mut stream = open_socket(server).map_err(|errno| server.connect_error(io::Error::from(errno)))?;
     send(&mut stream, &mut pipeline.out, timeout, "sending a request")?;

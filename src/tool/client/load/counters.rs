@@ -59,7 +59,6 @@ impl Default for Latencies {
 }
 
 impl Latencies {
-    /// Counts one time.
     #[inline]
     pub fn record(&mut self, nanoseconds: u64) {
         self.histogram.saturating_record(nanoseconds);
@@ -115,7 +114,6 @@ pub struct Counters {
 }
 
 impl Counters {
-    /// Counts a reply.
     #[inline]
     pub fn count_reply(&mut self, opcode: Opcode, refusal: Option<Status>, nanoseconds: u64) {
         let counters = &mut self.opcodes[opcode.index()];
@@ -129,7 +127,6 @@ impl Counters {
         }
     }
 
-    /// Counts an operation without a reply.
     pub fn count_no_reply(&mut self, opcode: Opcode, why: NoReply) {
         self.opcodes[opcode.index()].err += 1;
         match why {

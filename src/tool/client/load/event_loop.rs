@@ -185,7 +185,11 @@ impl<'r> EventLoop<'r> {
     fn send_what_is_due(&mut self, thread: &mut LoadThread<'_>) {
         let Some(schedule) = self.plan.schedule else { return };
         let now = thread.now();
-        while self.connections.get(self.next_due).is_some_and(|next| schedule.due(next.number(), self.round) <= now) {
+        while self
+            .connections
+            .get(self.next_due)
+            .is_some_and(|next| schedule.due(next.pipeline.number, self.round) <= now)
+        {
             self.act_on(self.next_due, thread, |connection, context, thread| connection.send(context, thread));
             self.next_due += 1;
             if self.next_due == self.connections.len() {
@@ -201,7 +205,7 @@ impl<'r> EventLoop<'r> {
             return Ok(());
         };
         // Zero would disarm it.
-        let wait = schedule.due(next.number(), self.round).saturating_sub(thread.now()).max(1);
+        let wait = schedule.due(next.pipeline.number, self.round).saturating_sub(thread.now()).max(1);
         let wait = TimeSpec::nanoseconds(i64::try_from(wait).unwrap_or(i64::MAX));
         let armed = self.timer.set(Expiration::OneShot(wait), TimerSetTimeFlags::empty());
         armed.map_err(io::Error::from).map_err(system("setting the timer of the schedule"))

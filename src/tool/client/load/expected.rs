@@ -36,7 +36,6 @@ struct Flow {
     maybe: AtomicI64,
 }
 
-/// The expected balances of a run.
 #[derive(Debug)]
 pub struct ExpectedBalances {
     range: AccountRange,
@@ -224,7 +223,6 @@ impl Verification {
     }
 }
 
-/// Requests the sums over all accounts.
 pub fn request_totals(connection: &mut Connection) -> Result<Totals, ClientError> {
     match connection.call(&Request::Totals, None)? {
         Response::Totals(totals) => Ok(totals),

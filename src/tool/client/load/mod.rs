@@ -14,8 +14,7 @@ mod threads;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
-use crate::tool::client::backoff::Backoff;
-use crate::tool::client::clock::monotonic;
+use crate::tool::client::clock::{Backoff, monotonic};
 use crate::tool::client::connection::{Connection, Server};
 use crate::tool::client::error::{ClientError, CommandError, Outcome};
 use crate::tool::client::interrupt;
@@ -50,25 +49,23 @@ pub fn run(options: &LoadOptions, target: &Target) -> Result<Outcome, CommandErr
         verify(&expected, &plan).inspect_err(|error| output::print_error("client", &format!("cannot verify: {error}")))
     });
     result.interrupted = interrupt::signal();
-    write_reports(&plan, &result, Files { json, hdr, ack_log })?;
+    write_reports(&plan, &result, [json, hdr], ack_log)?;
     Ok(result.outcome())
 }
 
-/// Where a result goes beside the standard output.
-struct Files {
-    json: Option<OutputFile>,
-    hdr: Option<OutputFile>,
-    ack_log: Option<AckLog>,
-}
-
 /// Writes every report, even if one of them fails.
-fn write_reports(plan: &LoadPlan, result: &RunResult, files: Files) -> Result<(), CommandError> {
+fn write_reports(
+    plan: &LoadPlan,
+    result: &RunResult,
+    [json, hdr]: [Option<OutputFile>; 2],
+    ack_log: Option<AckLog>,
+) -> Result<(), CommandError> {
     let written = [
         // A reader that closed the pipe, as in `client | head`, changes neither the files nor the exit code.
         output::print(&result.to_string()).map(drop).map_err(CommandError::Output),
-        files.json.map_or(Ok(()), |file| report::write_json(file, plan, result)),
-        files.hdr.map_or(Ok(()), |file| report::write_hdr(file, result)),
-        files.ack_log.map_or(Ok(()), AckLog::finish),
+        json.map_or(Ok(()), |file| report::write_json(file, plan, result)),
+        hdr.map_or(Ok(()), |file| report::write_hdr(file, result)),
+        ack_log.map_or(Ok(()), AckLog::finish),
     ];
     let mut errors = written.into_iter().filter_map(Result::err);
     let Some(first) = errors.next() else { return Ok(()) };

@@ -4,8 +4,7 @@
 use std::collections::VecDeque;
 
 use crate::service::bank::wire::{Opcode, Response, Status, XorKey};
-use crate::tool::client::backoff::Backoff;
-use crate::tool::client::clock::nanoseconds;
+use crate::tool::client::clock::{Backoff, nanoseconds};
 use crate::tool::client::error::{ClientError, ProtocolError};
 use crate::tool::client::interrupt;
 use crate::tool::client::load::counters::{NoReply, Operation};
@@ -17,8 +16,7 @@ use crate::tool::client::receive_buffer::ReceiveBuffer;
 #[derive(Debug)]
 pub struct Pipeline {
     /// The connection's number in the run.
-    number: u32,
-    /// Bytes received.
+    pub number: u32,
     pub received: ReceiveBuffer,
     /// Bytes to be sent.
     pub out: Vec<u8>,
@@ -64,7 +62,6 @@ impl Pipeline {
         self.out.clear();
     }
 
-    /// How many requests are in flight.
     #[inline]
     pub fn in_flight(&self) -> usize {
         self.in_flight.len()
@@ -91,7 +88,7 @@ impl Pipeline {
         if !self.encode_resends(now, thread) {
             return;
         }
-        let depth = thread.plan().depth;
+        let depth = thread.setup.plan.depth;
         while self.in_flight.len() < depth && self.encode_next(now, thread) {}
     }
 
@@ -170,7 +167,7 @@ impl Pipeline {
             return Ok(());
         }
         let wait = self.busy_backoff.next_wait(now, &mut thread.rng);
-        let wait = wait.ok_or(ClientError::NoRoom(thread.plan().server.target.retry_for))?;
+        let wait = wait.ok_or(ClientError::NoRoom(thread.setup.plan.server.target.retry_for))?;
         self.deferred_until = now.saturating_add(nanoseconds(wait));
         Ok(())
     }

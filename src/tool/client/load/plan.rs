@@ -36,7 +36,6 @@ pub struct Schedule {
 }
 
 impl Schedule {
-    /// This many operations per second over this many connections.
     pub fn new(rate: f64, connections: u32) -> Schedule {
         Schedule { nanoseconds_per_op: 1e9 / rate, connections }
     }
@@ -54,21 +53,16 @@ impl Schedule {
 /// Everything that a driver needs to know.
 #[derive(Debug)]
 pub struct LoadPlan {
-    /// The server.
     pub server: Server,
     /// The options; mix and number of operations are what will be sent.
     pub options: LoadOptions,
-    /// How many connections.
     pub connections: u32,
-    /// What drives them.
     pub driver: Driver,
     /// The most requests in flight on each.
     pub depth: usize,
     /// When operations are due, where there is a rate.
     pub schedule: Option<Schedule>,
-    /// Which accounts.
     pub accounts: AccountRange,
-    /// How they are drawn.
     pub sampler: AccountSampler,
     /// The seed of all random choices.
     pub seed: u64,
@@ -119,7 +113,6 @@ impl LoadPlan {
         })
     }
 
-    /// How many threads drive the connections.
     pub fn threads(&self) -> u32 {
         match self.driver {
             Driver::Threads | Driver::Churn => self.connections,

@@ -34,7 +34,6 @@ enum Stage {
 /// What the event loop passes to its connections.
 #[derive(Clone, Copy)]
 pub struct LoopContext<'c> {
-    /// The plan of the run.
     pub plan: &'c LoadPlan,
     /// Where sockets are registered.
     pub registry: &'c Registry,
@@ -42,14 +41,11 @@ pub struct LoopContext<'c> {
     pub now: u64,
 }
 
-/// One connection of an event loop.
 pub struct PolledConnection {
     token: Token,
-    /// The connection's number in the run, for the schedule.
-    number: u32,
     stage: Stage,
     stream: Option<TcpStream>,
-    pipeline: Pipeline,
+    pub pipeline: Pipeline,
     /// How many bytes of `pipeline.out` were written.
     written: usize,
     /// When the last reply came, or nothing was in flight.
@@ -59,11 +55,9 @@ pub struct PolledConnection {
 }
 
 impl PolledConnection {
-    /// A connection yet to be made.
     pub fn new(plan: &LoadPlan, token: Token, number: u32) -> PolledConnection {
         PolledConnection {
             token,
-            number,
             stage: Stage::Waiting(0),
             stream: None,
             pipeline: Pipeline::new(plan, number),
@@ -73,12 +67,6 @@ impl PolledConnection {
         }
     }
 
-    /// The connection's number in the run.
-    pub fn number(&self) -> u32 {
-        self.number
-    }
-
-    /// Whether the connection is logged in.
     pub fn is_ready(&self) -> bool {
         self.stage == Stage::Ready
     }
@@ -94,7 +82,6 @@ impl PolledConnection {
             || self.stage == Stage::Ready && self.pipeline.deferred_until().is_some()
     }
 
-    /// Begins to connect.
     pub fn connect(&mut self, context: LoopContext<'_>) -> Result<(), ClientError> {
         let address = context.plan.server.address;
         let begin = || {
@@ -157,7 +144,7 @@ impl PolledConnection {
                 let may_send = self.pipeline.encode_resends(context.now, thread);
                 // What is overdue at the end is counted, not sent: a slow server would delay the end.
                 while may_send && self.pipeline.in_flight() < context.plan.depth && context.now < thread.deadline() {
-                    let due = schedule.due(self.number, self.scheduled);
+                    let due = schedule.due(self.pipeline.number, self.scheduled);
                     if due > context.now || !self.pipeline.encode_next(due, thread) {
                         break;
                     }
@@ -282,7 +269,7 @@ impl PolledConnection {
     /// How many operations were due before `end` and were not sent.
     pub fn overdue(&self, schedule: Schedule, end: u64) -> u64 {
         let mut overdue = 0;
-        while schedule.due(self.number, self.scheduled + overdue) < end {
+        while schedule.due(self.pipeline.number, self.scheduled + overdue) < end {
             overdue += 1;
         }
         overdue

@@ -27,7 +27,6 @@ struct Percentiles {
     max: f64,
 }
 
-/// Nanoseconds as milliseconds.
 fn milliseconds(nanoseconds: u64) -> f64 {
     std::time::Duration::from_nanos(nanoseconds).as_secs_f64() * 1e3
 }
@@ -200,7 +199,6 @@ fn json_plan(plan: &LoadPlan) -> Value {
     })
 }
 
-/// Writes the result as JSON.
 pub fn write_json(file: OutputFile, plan: &LoadPlan, result: &RunResult) -> Result<(), CommandError> {
     write_file(file, |file| writeln!(file, "{:#}", json(plan, result)))
 }

@@ -26,10 +26,8 @@ const OTHER_CENTS: RangeInclusive<i64> = 1..=1_000;
 /// What a thread returns; nothing where the run was cancelled before it began.
 pub type ThreadResult = Option<(Counters, Vec<ClientError>)>;
 
-/// What a thread is given.
 #[derive(Debug)]
 pub struct ThreadSetup<'r> {
-    /// The plan of the run.
     pub plan: &'r LoadPlan,
     /// The thread's number; where each has one connection, the connection's, too.
     pub number: u32,
@@ -74,7 +72,7 @@ impl<'r> ThreadSetup<'r> {
 /// What a thread needs for its connections' operations.
 #[derive(Debug)]
 pub struct LoadThread<'r> {
-    setup: ThreadSetup<'r>,
+    pub setup: ThreadSetup<'r>,
     keys: Option<KeySource>,
     clock: Clock,
     /// What is sent before this counts only for the expected balances.
@@ -83,21 +81,10 @@ pub struct LoadThread<'r> {
     deadline: u64,
     /// Random numbers for operations and waits.
     pub rng: SmallRng,
-    /// What became of the operations.
     pub counters: Counters,
 }
 
 impl<'r> LoadThread<'r> {
-    /// The plan of the run.
-    pub fn plan(&self) -> &'r LoadPlan {
-        self.setup.plan
-    }
-
-    /// The thread's number.
-    pub fn number(&self) -> u32 {
-        self.setup.number
-    }
-
     /// The time now, nanoseconds since the start.
     #[inline]
     pub fn now(&self) -> u64 {

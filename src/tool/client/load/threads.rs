@@ -26,10 +26,8 @@ const STACK_BYTES: usize = 256 * 1024;
 /// How often the progress bar is drawn.
 const REDRAW: Duration = Duration::from_millis(100);
 
-/// The result of a run.
 #[derive(Debug)]
 pub struct RunResult {
-    /// What became of the operations.
     pub counters: Counters,
     /// From the end of the warm-up to the last reply, seconds.
     pub seconds: f64,
@@ -108,7 +106,6 @@ pub fn run(
     })
 }
 
-/// Runs one thread with its driver.
 fn drive(setup: ThreadSetup<'_>) -> ThreadResult {
     match setup.plan.driver {
         Driver::Threads => blocking::run(setup),
