@@ -80,7 +80,6 @@ pub struct Operation {
 
 impl Activity {
     /// The operations that became durable after operation `since`, up to operation `until`; `None` without a journal.
-    #[must_use]
     pub fn between(instance: &Instance, since: Lsn, until: Lsn) -> Option<Activity> {
         let table = instance.table();
         if !table.sequencer().is_journaled() {
@@ -94,50 +93,35 @@ impl Activity {
 
     /// Sums up records, the newest first. Those after `since`, up to `until`, belong to the interval.
     fn of(records: impl Iterator<Item = Record>, since: Lsn, until: Lsn) -> Activity {
-        let mut activity = Activity { operations: until.0.saturating_sub(since.0), ..Activity::default() };
-        for (of_kind, kind) in activity.kinds.iter_mut().zip([Kind::Deposit, Kind::Withdraw, Kind::Transfer]) {
-            of_kind.kind = kind.name();
-        }
-        let mut accounts = HashMap::new();
+        let kinds = [Kind::Deposit, Kind::Withdraw, Kind::Transfer];
+        let kinds = kinds.map(|kind| OfKind { kind: kind.name(), ..OfKind::default() });
+        let mut activity = Activity { operations: until.0.saturating_sub(since.0), kinds, ..Activity::default() };
+        let mut accounts: HashMap<AccountId, Busy> = HashMap::new();
         for (place, record) in records.enumerate() {
+            let done = if record.is_done() { record.amount.0 } else { 0 };
             if record.lsn > since {
                 activity.looked_at += 1;
-                activity.kinds[record.kind as usize].count(&record);
+                let of_kind = &mut activity.kinds[record.kind as usize];
+                *(if record.is_done() { &mut of_kind.done } else { &mut of_kind.refused }) += 1;
+                of_kind.amount_cents = of_kind.amount_cents.saturating_add(done);
             }
             if place < BUSIEST_OF {
                 activity.busiest_of += 1;
-                count_accounts(&mut accounts, &record);
+                for account in [Some(record.accounts.0), record.accounts.1].into_iter().flatten() {
+                    let new = Busy { account: account.0, operations: 0, amount_cents: 0 };
+                    let busy = accounts.entry(account).or_insert(new);
+                    busy.operations += 1;
+                    busy.amount_cents = busy.amount_cents.saturating_add(done);
+                }
             }
             if place < SHOWN {
                 activity.last.push(Operation::of(&record));
             }
         }
         activity.busiest = accounts.into_values().collect();
-        activity.busiest.sort_unstable_by_key(|busy: &Busy| (u64::MAX - busy.operations, busy.account));
+        activity.busiest.sort_unstable_by_key(|busy| (u64::MAX - busy.operations, busy.account));
         activity.busiest.truncate(BUSIEST);
         activity
-    }
-}
-
-impl OfKind {
-    fn count(&mut self, record: &Record) {
-        if record.is_done() {
-            self.done += 1;
-            self.amount_cents = self.amount_cents.saturating_add(record.amount.0);
-        } else {
-            self.refused += 1;
-        }
-    }
-}
-
-fn count_accounts(accounts: &mut HashMap<AccountId, Busy>, record: &Record) {
-    let (first, second) = record.accounts;
-    for account in [Some(first), second].into_iter().flatten() {
-        let busy = accounts.entry(account).or_insert(Busy { account: account.0, operations: 0, amount_cents: 0 });
-        busy.operations += 1;
-        if record.is_done() {
-            busy.amount_cents = busy.amount_cents.saturating_add(record.amount.0);
-        }
     }
 }
 

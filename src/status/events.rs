@@ -1,6 +1,6 @@
 //! What happened between two samples, in words.
 
-use super::sample::{Journal, Sample, Worker};
+use super::sample::{JournalNow, Sample, Worker};
 
 /// Every death, restart and change of state between the two, in the order of the processes.
 pub(super) fn between(before: &Sample, after: &Sample) -> Vec<String> {
@@ -8,21 +8,26 @@ pub(super) fn between(before: &Sample, after: &Sample) -> Vec<String> {
     let resumed = |sample: &Sample| sample.workers.iter().map(|worker| worker.resumed).sum::<u64>();
     let mut went_on = resumed(after).saturating_sub(resumed(before));
     for worker in &after.workers {
-        let earlier = before.workers.iter().find(|earlier| earlier.worker == worker.worker);
-        if let Some(event) = of_worker(earlier, worker) {
+        let earlier = before.workers.iter().find(|earlier| earlier.now.worker == worker.now.worker);
+        let now = &worker.now;
+        let event = match earlier.map(|earlier| &earlier.now) {
+            None => Some(format!("is new, pid {}", now.pid)),
+            Some(then) => of_process((then.pid, then.lives), (now.pid, now.lives), then.deaths != now.deaths),
+        };
+        if let Some(event) = event {
             // It is not counted which connection continued from which worker, so the first event names all of them.
             let tail = match std::mem::take(&mut went_on) {
                 0 => String::new(),
                 count => format!(", {} went on", plural(count, "connection")),
             };
-            events.push(format!("worker {} {event}{tail}", worker.worker));
+            events.push(format!("worker {} {event}{tail}", worker.now.worker));
         }
-        let repairs = worker.repairs.saturating_sub(earlier.map_or(0, |earlier| earlier.repairs));
+        let repairs = worker.now.repairs.saturating_sub(earlier.map_or(0, |earlier| earlier.now.repairs));
         if repairs > 0 {
-            events.push(format!("{} of worker {} settled", plural(repairs.into(), "operation"), worker.worker));
+            events.push(format!("{} of worker {} settled", plural(repairs.into(), "operation"), worker.now.worker));
         }
     }
-    events.extend(of_journal(&before.journal, &after.journal));
+    events.extend(of_journal(&before.journal.now, &after.journal.now));
     events.extend(of_bounds(&before.workers, &after.workers));
     match (before.accept_paused, after.accept_paused) {
         (false, true) => events.push("all lanes are full: the master accepts no more".to_owned()),
@@ -35,12 +40,7 @@ pub(super) fn between(before: &Sample, after: &Sample) -> Vec<String> {
     events
 }
 
-fn of_worker(before: Option<&Worker>, after: &Worker) -> Option<String> {
-    let Some(before) = before else { return Some(format!("is new, pid {}", after.pid)) };
-    of_process((before.pid, before.lives), (after.pid, after.lives), before.deaths != after.deaths)
-}
-
-fn of_journal(before: &Journal, after: &Journal) -> Vec<String> {
+fn of_journal(before: &JournalNow, after: &JournalNow) -> Vec<String> {
     let process = of_process((before.pid, before.lives), (after.pid, after.lives), before.deaths != after.deaths);
     let mut events: Vec<_> = process.map(|event| format!("the journal process {event}")).into_iter().collect();
     if before.state != after.state {
@@ -56,16 +56,18 @@ fn of_journal(before: &Journal, after: &Journal) -> Vec<String> {
 fn of_bounds(before: &[Worker], after: &[Worker]) -> Vec<String> {
     let since = |count: fn(&Worker) -> u64| {
         let sum = |workers: &[Worker]| workers.iter().map(count).sum::<u64>();
-        Some(sum(after).saturating_sub(sum(before))).filter(|&count| count > 0)
+        sum(after).saturating_sub(sum(before))
     };
     let evicted = since(|worker| worker.services.iter().map(|service| service.evicted).sum());
-    let evicted = evicted.map(|count| format!("{} closed to make room", plural(count, "silent connection")));
     let refused = since(|worker| worker.services.iter().map(|service| service.refused).sum());
-    let refused = refused.map(|count| format!("{} turned away: there was no room", plural(count, "connection")));
     let dropped = since(|worker| worker.bounds.log_dropped);
-    let dropped =
-        dropped.map(|count| format!("{} of the access log dropped: it cannot be written", plural(count, "line")));
-    [evicted, refused, dropped].into_iter().flatten().collect()
+    let told = [
+        (evicted, "silent connection", "closed to make room"),
+        (refused, "connection", "turned away: there was no room"),
+        (dropped, "line", "of the access log dropped: it cannot be written"),
+    ];
+    let told = told.into_iter().filter(|(count, ..)| *count > 0);
+    told.map(|(count, noun, what)| format!("{} {what}", plural(count, noun))).collect()
 }
 
 /// What happened to a process, by its pid and number of starts before and after, and whether it died in between.

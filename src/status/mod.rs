@@ -4,8 +4,6 @@
 //! delays nobody. `docs/STATUS.md` describes every field.
 
 pub mod activity;
-pub mod bounds;
-mod dashboard;
 mod events;
 pub mod metrics;
 pub mod numbers;

@@ -31,13 +31,10 @@ pub struct Rate {
 
 impl Rate {
     /// From the counter's two values.
+    #[allow(clippy::cast_precision_loss, reason = "for show: exact up to 2^53")]
     pub(super) fn between(before: u64, after: u64, seconds: f64) -> Rate {
-        Rate { total: after, per_s: per_second(after.saturating_sub(before), seconds) }
-    }
-
-    /// The same of whole tables.
-    pub(super) fn each<const N: usize>(before: [u64; N], after: [u64; N], seconds: f64) -> [Rate; N] {
-        std::array::from_fn(|place| Rate::between(before[place], after[place], seconds))
+        let grown = after.saturating_sub(before) as f64;
+        Rate { total: after, per_s: if seconds > 0.0 { grown / seconds } else { 0.0 } }
     }
 }
 
@@ -62,6 +59,7 @@ pub struct Percentiles {
 
 impl From<&Times> for Percentiles {
     fn from(times: &Times) -> Self {
+        let microseconds = |ns| Duration::from_nanos(ns).as_secs_f64() * 1e6;
         let at = |per_mille| times.percentile_ns(per_mille).map(microseconds);
         let count = times.count();
         Percentiles {
@@ -77,25 +75,14 @@ impl From<&Times> for Percentiles {
 }
 
 /// Milliseconds between two moments in nanoseconds; 0 if the second is later.
-#[must_use]
 pub fn milliseconds(now_ns: u64, since_ns: u64) -> u64 {
     now_ns.saturating_sub(since_ns) / 1_000_000
 }
 
-pub(super) fn microseconds(ns: u64) -> f64 {
-    Duration::from_nanos(ns).as_secs_f64() * 1e6
-}
-
 /// The quotient of the two; 0 if both are 0.
-#[must_use]
 #[allow(clippy::cast_precision_loss, reason = "for show: exact up to 2^53")]
 pub fn ratio(part: u64, whole: u64) -> f64 {
     part as f64 / whole.max(1) as f64
-}
-
-#[allow(clippy::cast_precision_loss, reason = "for show: exact up to 2^53")]
-pub(super) fn per_second(count: u64, seconds: f64) -> f64 {
-    if seconds > 0.0 { count as f64 / seconds } else { 0.0 }
 }
 
 pub(super) fn times<S: Serializer>(times: &Times, serializer: S) -> Result<S::Ok, S::Error> {
@@ -107,37 +94,18 @@ pub(super) fn by_opcode<S: Serializer, T: Serialize>(counts: &ByOpcode<T>, seria
     serializer.collect_map(Opcode::ALL.iter().map(|opcode| opcode.name()).zip(counts))
 }
 
-/// A counter that a table leaves out if it is zero.
-pub(super) trait Counted {
-    /// Whether it is zero.
-    fn is_nothing(&self) -> bool;
-}
-
-impl Counted for u64 {
-    fn is_nothing(&self) -> bool {
-        *self == 0
-    }
-}
-
-impl Counted for Rate {
-    fn is_nothing(&self) -> bool {
-        self.total == 0
-    }
-}
-
 /// Every status that was ever sent, under its name.
-pub(super) fn by_status<S: Serializer, T: Serialize + Counted>(
-    counts: &ByStatus<T>,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
-    let given = Status::ALL.iter().map(|status| status.name()).zip(counts);
-    serializer.collect_map(given.filter(|(_, count)| !count.is_nothing()))
+pub(super) fn by_status<S: Serializer, T: Counted>(counts: &ByStatus<T>, serializer: S) -> Result<S::Ok, S::Error> {
+    let named = Status::ALL.iter().map(|status| status.name()).zip(counts);
+    serializer.collect_map(named.filter(|(_, count)| **count != T::default()))
 }
 
 /// Every status of HTTP that was ever sent, under its code.
-pub(super) fn by_code<S: Serializer, T: Serialize + Counted>(
-    counts: &ByCode<T>,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
-    serializer.collect_map(HTTP_CODES.iter().zip(counts).filter(|(_, count)| !count.is_nothing()))
+pub(super) fn by_code<S: Serializer, T: Counted>(counts: &ByCode<T>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(HTTP_CODES.iter().zip(counts).filter(|(_, count)| **count != T::default()))
 }
+
+/// What a table leaves out if it is zero.
+pub(super) trait Counted: Serialize + Default + PartialEq {}
+impl Counted for u64 {}
+impl Counted for Rate {}

@@ -1,6 +1,5 @@
 //! Whether requests should be sent to this instance now.
 
-use std::fmt;
 use std::time::Duration;
 
 use crate::ipc::process::monotonic_ns;
@@ -12,26 +11,27 @@ use crate::store::ledger::sequencer::JournalState;
 const FRESH: Duration = Duration::from_secs(5);
 
 /// Why an instance is not ready.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs)] // The messages say it.
 pub enum Unready {
-    /// It is stopping.
+    #[error("the instance is stopping")]
     Stopping,
-    /// No worker is in its event loop.
+    #[error("no worker is serving")]
     NoWorker,
-    /// The disk is full: requests that move money are refused.
+    /// Requests that move money are refused.
+    #[error("the disk of the journal is full")]
     NoSpace,
-    /// The disk failed: nothing becomes durable.
+    /// Nothing becomes durable.
+    #[error("the disk of the journal failed")]
     JournalFailed,
-    /// The journal process died, and is not restarted yet.
+    #[error("the journal process is being replaced")]
     NoJournalProcess,
-    /// The last heartbeat of the journal process is too old.
+    #[error("the journal process is silent")]
     JournalSilent,
 }
 
-/// An instance is ready if it is not stopping, a worker serves, and the journal, if there is one, is open and its process alive.
-///
-/// # Errors
-/// Every reason why it is not.
+/// An instance is ready if it is not stopping, a worker serves, and the journal, if there is one, is open and its process alive; else
+/// every reason why it is not.
 pub fn readiness(instance: &Instance) -> Result<(), Vec<Unready>> {
     let journal = instance.journal_row();
     let journaled = instance.table().sequencer().is_journaled();
@@ -48,17 +48,4 @@ pub fn readiness(instance: &Instance) -> Result<(), Vec<Unready>> {
     ];
     let against: Vec<_> = reasons.into_iter().filter(|(holds, _)| *holds).map(|(_, reason)| reason).collect();
     if against.is_empty() { Ok(()) } else { Err(against) }
-}
-
-impl fmt::Display for Unready {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Unready::Stopping => "the instance is stopping",
-            Unready::NoWorker => "no worker is serving",
-            Unready::NoSpace => "the disk of the journal is full",
-            Unready::JournalFailed => "the disk of the journal failed",
-            Unready::NoJournalProcess => "the journal process is being replaced",
-            Unready::JournalSilent => "the journal process is silent",
-        })
-    }
 }

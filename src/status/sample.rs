@@ -3,9 +3,8 @@
 use clap::ValueEnum;
 use serde::Serialize;
 
-use super::bounds::Bounds;
 use super::numbers::{self, ByCode, ByOpcode, ByStatus, milliseconds};
-use super::services::{BANK, HTTP, ServiceAddress, ServiceCounts};
+use super::services::{BANK, Bounds, HTTP, ServiceAddress, ServiceCounts};
 use crate::base::config::AcceptMode;
 use crate::ipc::layout::Counter;
 use crate::ipc::process::monotonic_ns;
@@ -62,29 +61,41 @@ pub struct Summary {
     pub log_lines_dropped: u64,
 }
 
-/// One worker, and all that it and those before it in its place have counted.
+/// What a worker is now; samples and views show it alike.
 #[derive(Clone, Debug, Default, Serialize)]
-pub struct Worker {
+pub struct WorkerNow {
     /// Its number.
     pub worker: usize,
     /// 0: there is no process now.
     pub pid: u32,
     /// `absent`, `starting`, `serving`, `leaving` or `stopping`.
     pub state: &'static str,
-    /// Whether it was asked to leave.
-    pub leaving: bool,
     /// How often a process was started in its place.
     pub lives: u32,
     /// How many of these ended without having been asked to.
     pub deaths: u32,
-    /// How often none could be started in its place.
-    pub failed_starts: u32,
     /// Operations that dead processes of its place had begun, and that were finished or dropped.
     pub repairs: u32,
     /// Time since its last heartbeat.
     pub heartbeat_age_ms: u64,
     /// Connections that it has now, of all services.
     pub connections: u32,
+    /// Tickets that wait in its lane.
+    pub lane_depth: u32,
+    /// Tickets that may.
+    pub lane_capacity: u32,
+}
+
+/// One worker, and all that it and those before it in its place have counted.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Worker {
+    /// What it is now.
+    #[serde(flatten)]
+    pub now: WorkerNow,
+    /// Whether it was asked to leave.
+    pub leaving: bool,
+    /// How often none could be started in its place.
+    pub failed_starts: u32,
     /// Connections of each service.
     pub services: Vec<ServiceCounts>,
     /// Connections of the bank that it was given.
@@ -121,10 +132,6 @@ pub struct Worker {
     pub dispatch_wait_max_us: u64,
     /// Times that it found its lane in use by the master.
     pub lane_contended: u64,
-    /// Tickets that wait in its lane.
-    pub lane_depth: u32,
-    /// Tickets that may.
-    pub lane_capacity: u32,
     /// From when a request was there to be read to when its reply was free to be sent.
     #[serde(serialize_with = "numbers::times")]
     pub answer_times: Times,
@@ -173,10 +180,10 @@ pub struct Web {
     pub answer_times: Times,
 }
 
-/// The journal and its process, and what is remembered of keys.
+/// The journal as it is now; samples and views show it alike.
 #[derive(Clone, Debug, Default, Serialize)]
-pub struct Journal {
-    /// `open`, `no space` or `failed`; `absent`: the accounts are in memory only.
+pub struct JournalNow {
+    /// `open`, `no space` or `failed`; `absent`: the ledger is in memory only.
     pub state: &'static str,
     /// 0: there is no journal process now.
     pub pid: u32,
@@ -184,10 +191,6 @@ pub struct Journal {
     pub lives: u32,
     /// How many of these ended without having been asked to.
     pub deaths: u32,
-    /// How often none could be started.
-    pub failed_starts: u32,
-    /// Whether it was asked to write what is left, and end.
-    pub leaving: bool,
     /// Time since its last heartbeat; 0 without a journal.
     pub heartbeat_age_ms: u64,
     /// Whether replies wait until what they show is durable.
@@ -200,13 +203,6 @@ pub struct Journal {
     pub waiting: u64,
     /// Places of the ring; 0 without a journal.
     pub capacity: u64,
-    /// Groups that were made durable by one sync each.
-    pub groups: u64,
-    /// Records in them.
-    pub records: u64,
-    /// How long groups took to be written and synced.
-    #[serde(serialize_with = "numbers::times")]
-    pub sync_times: Times,
     /// The last operation that the newest snapshot covers; 0 for none.
     pub snapshot_lsn: u64,
     /// Idempotency keys that are remembered.
@@ -215,9 +211,27 @@ pub struct Journal {
     pub key_window: u64,
 }
 
+/// The journal, and what its processes have counted.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Journal {
+    /// What it is now.
+    #[serde(flatten)]
+    pub now: JournalNow,
+    /// How often no process could be started.
+    pub failed_starts: u32,
+    /// Whether its process was asked to write what is left, and end.
+    pub leaving: bool,
+    /// Groups that were made durable by one sync each.
+    pub groups: u64,
+    /// Records in them.
+    pub records: u64,
+    /// How long groups took to be written and synced.
+    #[serde(serialize_with = "numbers::times")]
+    pub sync_times: Times,
+}
+
 impl Sample {
     /// Loads all of it.
-    #[must_use]
     pub fn take(instance: &Instance) -> Sample {
         let now = monotonic_ns();
         Sample {
@@ -231,7 +245,6 @@ impl Sample {
     }
 
     /// As one line of JSON.
-    #[must_use]
     pub fn json(&self) -> String {
         serde_json::to_string(self).unwrap_or_default()
     }
@@ -239,7 +252,6 @@ impl Sample {
 
 impl Summary {
     /// Reads what concerns `instance` as a whole, at `now_ns`.
-    #[must_use]
     pub fn of(instance: &Instance, now_ns: u64) -> Summary {
         let control = instance.control();
         let mode = AcceptMode::value_variants().get(control.accept_mode() as usize);
@@ -265,13 +277,11 @@ impl Summary {
 
 impl Worker {
     /// Its open connections of the service of that name.
-    #[must_use]
     pub fn connections_of(&self, service: &str) -> u64 {
         ServiceCounts::find(&self.services, service).map_or(0, |service| service.connections)
     }
 
     /// Reads the row of each worker that there ever was, at `now_ns`.
-    #[must_use]
     pub fn all(instance: &Instance, now_ns: u64) -> Vec<Worker> {
         let rows = instance.workers().iter().enumerate();
         rows.filter(|(_, row)| row.life.lives() > 0)
@@ -285,16 +295,20 @@ impl Worker {
         let services = ServiceCounts::all(instance, row);
         let [bank, http] = [BANK, HTTP].map(|name| ServiceCounts::find(&services, name).cloned().unwrap_or_default());
         Worker {
-            worker,
-            pid: row.life.pid(),
-            state: row.state().name(),
+            now: WorkerNow {
+                worker,
+                pid: row.life.pid(),
+                state: row.state().name(),
+                lives: row.life.lives(),
+                deaths: row.life.deaths(),
+                repairs: row.life.repairs(),
+                heartbeat_age_ms: milliseconds(now_ns, row.life.heartbeat_ns()),
+                connections: row.connections(),
+                lane_depth: instance.lane_ring(worker).depth(),
+                lane_capacity: instance.control().queue_depth(),
+            },
             leaving: row.life.is_to_leave(),
-            lives: row.life.lives(),
-            deaths: row.life.deaths(),
             failed_starts: row.life.failed_starts(),
-            repairs: row.life.repairs(),
-            heartbeat_age_ms: milliseconds(now_ns, row.life.heartbeat_ns()),
-            connections: row.connections(),
             accepted: bank.accepted,
             closed: bank.closed,
             refused: bank.refused,
@@ -311,8 +325,6 @@ impl Worker {
             dispatch_wait_sum_us: stats.dispatch_wait_ns.get() / 1000,
             dispatch_wait_max_us: stats.dispatch_wait_most_ns.get() / 1000,
             lane_contended: stats.lane_contended.get(),
-            lane_depth: instance.lane_ring(worker).depth(),
-            lane_capacity: instance.control().queue_depth(),
             answer_times: stats.answer_times.read(),
             web: Web::of(&stats.web, &http),
             bounds: Bounds::of(&stats.bounds, &services),
@@ -347,39 +359,35 @@ impl Web {
 
 impl Journal {
     /// Reads the state of the journal, at `now_ns`.
-    #[must_use]
     pub fn of(instance: &Instance, now_ns: u64) -> Journal {
         let (row, sequencer) = (instance.journal_row(), instance.table().sequencer());
         // Durable before the last: neither goes back, so the difference cannot be negative.
         let durable = sequencer.durable();
         let last = instance.table().order().now().lsn;
         let journaled = sequencer.is_journaled();
-        Journal {
+        let now = JournalNow {
             state: sequencer.state().name(),
             pid: row.life.pid(),
             lives: row.life.lives(),
             deaths: row.life.deaths(),
-            failed_starts: row.life.failed_starts(),
-            leaving: row.life.is_to_leave(),
             heartbeat_age_ms: if journaled { milliseconds(now_ns, row.life.heartbeat_ns()) } else { 0 },
             replies_wait: sequencer.replies_wait(),
             last_lsn: last.0,
             durable_lsn: durable.0,
             waiting: if journaled { last.0.saturating_sub(durable.0) } else { 0 },
             capacity: sequencer.capacity(),
-            groups: row.groups.get(),
-            records: row.records.get(),
-            sync_times: row.sync_times.read(),
             snapshot_lsn: row.snapshot().0,
             keys: sequencer.keys().known().min(sequencer.keys().window()),
             key_window: sequencer.keys().window(),
+        };
+        Journal {
+            now,
+            failed_starts: row.life.failed_starts(),
+            leaving: row.life.is_to_leave(),
+            groups: row.groups.get(),
+            records: row.records.get(),
+            sync_times: row.sync_times.read(),
         }
-    }
-
-    /// Whether there is a journal at all.
-    #[must_use]
-    pub fn exists(&self) -> bool {
-        self.capacity > 0
     }
 }
 

@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::activity::Activity;
 use super::events;
 use super::numbers::{self, ByCode, ByOpcode, ByStatus, HTTP_CODES, Percentiles, Rate, ratio};
-use super::sample::{Journal, Sample, Summary, Worker};
+use super::sample::{Journal, JournalNow, Sample, Summary, Worker, WorkerNow};
 use super::services::BANK;
 use crate::base::vocab::Lsn;
 use crate::store::instance::Instance;
@@ -105,22 +105,9 @@ pub struct WebView {
 /// One worker.
 #[derive(Clone, Debug, Serialize)]
 pub struct WorkerView {
-    /// Its number.
-    pub worker: usize,
-    /// 0: there is no process now.
-    pub pid: u32,
-    /// As of [`Worker`].
-    pub state: &'static str,
-    /// How often a process was started in its place.
-    pub lives: u32,
-    /// Processes of its place that ended, be it by a crash or because they were replaced.
-    pub deaths: u32,
-    /// Operations that these had begun, and that were finished or dropped.
-    pub repairs: u32,
-    /// Time since its last heartbeat.
-    pub heartbeat_age_ms: u64,
-    /// Connections now, of all services.
-    pub connections: u32,
+    /// What it is now.
+    #[serde(flatten)]
+    pub now: WorkerNow,
     /// Connections of HTTP now.
     pub web_connections: u64,
     /// Requests to the bank.
@@ -131,10 +118,6 @@ pub struct WorkerView {
     pub share: f64,
     /// Connections that it took over from others.
     pub resumed: Rate,
-    /// Tickets that wait in its lane.
-    pub lane_depth: u32,
-    /// Tickets that may.
-    pub lane_capacity: u32,
     /// Between the master's accept and the worker, mean of the interval; `None` where no connection came.
     pub dispatch_wait_us: Option<f64>,
 }
@@ -142,26 +125,9 @@ pub struct WorkerView {
 /// The journal.
 #[derive(Clone, Debug, Serialize)]
 pub struct JournalView {
-    /// As of [`Journal`].
-    pub state: &'static str,
-    /// 0: there is no journal process now.
-    pub pid: u32,
-    /// How often a process was started for it.
-    pub lives: u32,
-    /// Processes that ended.
-    pub deaths: u32,
-    /// Time since its last heartbeat.
-    pub heartbeat_age_ms: u64,
-    /// Whether replies wait until what they show is durable.
-    pub replies_wait: bool,
-    /// The last operation.
-    pub last_lsn: u64,
-    /// The last operation that is on disk for good.
-    pub durable_lsn: u64,
-    /// Records in the ring that are not.
-    pub waiting: u64,
-    /// Places of the ring.
-    pub capacity: u64,
+    /// What it is now.
+    #[serde(flatten)]
+    pub now: JournalNow,
     /// Records made durable.
     pub records: Rate,
     /// Groups that one sync each made durable.
@@ -170,12 +136,6 @@ pub struct JournalView {
     pub group_size: Option<f64>,
     /// How long groups took to be written and synced.
     pub sync_times: Percentiles,
-    /// The last operation that the newest snapshot covers; 0 for none.
-    pub snapshot_lsn: u64,
-    /// Idempotency keys that are remembered.
-    pub keys: u64,
-    /// As many as are remembered at most.
-    pub key_window: u64,
 }
 
 /// Processes that died since the instance began, and the consequences.
@@ -197,17 +157,15 @@ pub struct Watcher {
 
 impl Watcher {
     /// Begins now.
-    #[must_use]
     pub fn new(instance: &Instance) -> Watcher {
         Watcher { before: Sample::take(instance) }
     }
 
     /// What happened since the last call.
-    #[must_use]
     pub fn look(&mut self, instance: &Instance) -> View {
         let after = Sample::take(instance);
         let mut view = View::between(&self.before, &after);
-        let [since, until] = [&self.before, &after].map(|sample| Lsn(sample.journal.durable_lsn));
+        let [since, until] = [&self.before, &after].map(|sample| Lsn(sample.journal.now.durable_lsn));
         view.activity = Activity::between(instance, since, until);
         self.before = after;
         view
@@ -216,7 +174,6 @@ impl Watcher {
 
 impl View {
     /// What happened between two samples of one instance, without the activity of the accounts.
-    #[must_use]
     pub fn between(before: &Sample, after: &Sample) -> View {
         let seconds = std::time::Duration::from_nanos(after.taken_ns.saturating_sub(before.taken_ns)).as_secs_f64();
         let span = Span { before, after, seconds };
@@ -229,8 +186,13 @@ impl View {
             bank: span.bank(),
             web: span.web(),
             crashes: Crashes {
-                deaths: workers.iter().map(|worker| worker.deaths).chain([after.journal.deaths]).map(u64::from).sum(),
-                repairs: workers.iter().map(|worker| u64::from(worker.repairs)).sum(),
+                deaths: workers
+                    .iter()
+                    .map(|worker| worker.now.deaths)
+                    .chain([after.journal.now.deaths])
+                    .map(u64::from)
+                    .sum(),
+                repairs: workers.iter().map(|worker| u64::from(worker.now.repairs)).sum(),
                 resumed: workers.iter().map(|worker| worker.resumed.total).sum(),
             },
             workers,
@@ -241,7 +203,6 @@ impl View {
     }
 
     /// As one line of JSON.
-    #[must_use]
     pub fn json(&self) -> String {
         serde_json::to_string(self).unwrap_or_default()
     }
@@ -259,18 +220,13 @@ fn sum(sample: &Sample, of: impl Fn(&Worker) -> u64) -> u64 {
     sample.workers.iter().map(of).sum()
 }
 
-/// The sums over all workers of a sample, of a whole table.
-fn sums<const N: usize>(sample: &Sample, of: impl Fn(&Worker) -> &[u64; N]) -> [u64; N] {
-    std::array::from_fn(|place| sum(sample, |worker| of(worker)[place]))
-}
-
 impl Span<'_> {
     fn rate(&self, of: impl Fn(&Worker) -> u64) -> Rate {
         Rate::between(sum(self.before, &of), sum(self.after, &of), self.seconds)
     }
 
     fn rates<const N: usize>(&self, of: impl Fn(&Worker) -> &[u64; N]) -> [Rate; N] {
-        Rate::each(sums(self.before, &of), sums(self.after, &of), self.seconds)
+        std::array::from_fn(|place| self.rate(|worker| of(worker)[place]))
     }
 
     /// The times of the interval, of all workers.
@@ -340,26 +296,17 @@ impl Span<'_> {
     }
 
     fn worker(&self, now: &Worker) -> WorkerView {
-        let then = self.before.workers.iter().find(|then| then.worker == now.worker);
+        let then = self.before.workers.iter().find(|then| then.now.worker == now.now.worker);
         let rate = |of: fn(&Worker) -> u64| Rate::between(then.map_or(0, of), of(now), self.seconds);
         let grown = |of: fn(&Worker) -> u64| of(now).saturating_sub(then.map_or(0, of));
-        let accepted = grown(|worker| worker.accepted);
+        let accepted = grown(|worker| worker.services.iter().map(|service| service.accepted).sum());
         WorkerView {
-            worker: now.worker,
-            pid: now.pid,
-            state: now.state,
-            lives: now.lives,
-            deaths: now.deaths,
-            repairs: now.repairs,
-            heartbeat_age_ms: now.heartbeat_age_ms,
-            connections: now.connections,
+            now: now.now.clone(),
             web_connections: now.web.connections,
             requests: rate(|worker| worker.requests_total),
             web_answers: rate(|worker| worker.web.answers_total),
             share: 0.0,
             resumed: rate(|worker| worker.resumed),
-            lane_depth: now.lane_depth,
-            lane_capacity: now.lane_capacity,
             dispatch_wait_us: (accepted > 0).then(|| ratio(grown(|worker| worker.dispatch_wait_sum_us), accepted)),
         }
     }
@@ -369,23 +316,11 @@ impl Span<'_> {
         let rate = |of: fn(&Journal) -> u64| Rate::between(of(then), of(now), self.seconds);
         let (groups, records) = (now.groups.saturating_sub(then.groups), now.records.saturating_sub(then.records));
         JournalView {
-            state: now.state,
-            pid: now.pid,
-            lives: now.lives,
-            deaths: now.deaths,
-            heartbeat_age_ms: now.heartbeat_age_ms,
-            replies_wait: now.replies_wait,
-            last_lsn: now.last_lsn,
-            durable_lsn: now.durable_lsn,
-            waiting: now.waiting,
-            capacity: now.capacity,
+            now: now.now.clone(),
             records: rate(|journal| journal.records),
             groups: rate(|journal| journal.groups),
             group_size: (groups > 0).then(|| ratio(records, groups)),
             sync_times: Percentiles::from(&now.sync_times.since(&then.sync_times)),
-            snapshot_lsn: now.snapshot_lsn,
-            keys: now.keys,
-            key_window: now.key_window,
         }
     }
 }

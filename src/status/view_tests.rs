@@ -18,7 +18,8 @@ fn counts(name: &str, connections: u64) -> ServiceCounts {
 
 /// A worker that has done `requests` transfers, each within 50 microseconds, and `files` answers over HTTP.
 fn worker(number: usize, requests: u64, files: u64) -> Worker {
-    let mut worker = Worker { worker: number, pid: 100, lives: 1, connections: 12, ..Worker::default() };
+    let now = WorkerNow { worker: number, pid: 100, lives: 1, connections: 12, ..WorkerNow::default() };
+    let mut worker = Worker { now, ..Worker::default() };
     worker.requests[Opcode::Transfer.index()] = requests;
     worker.requests_total = requests;
     worker.answers[Status::Ok.index()] = requests;
@@ -30,15 +31,8 @@ fn worker(number: usize, requests: u64, files: u64) -> Worker {
 }
 
 fn sample(second: u64, workers: Vec<Worker>) -> Sample {
-    let journal = Journal {
-        state: "open",
-        pid: 99,
-        lives: 1,
-        capacity: 1024,
-        groups: second * 10,
-        records: second * 250,
-        ..Journal::default()
-    };
+    let now = JournalNow { state: "open", pid: 99, lives: 1, capacity: 1024, ..JournalNow::default() };
+    let journal = Journal { now, groups: second * 10, records: second * 250, ..Journal::default() };
     Sample { taken_ns: second * 1_000_000_000, workers, journal, ..Sample::default() }
 }
 
@@ -70,10 +64,11 @@ fn where_nothing_happened_there_is_no_rate_and_no_percentile() {
 fn a_death_is_counted_and_told_with_what_went_on() {
     let before = sample(1, vec![worker(0, 0, 0), worker(1, 0, 0)]);
     let mut after = sample(2, vec![worker(0, 0, 0), worker(1, 0, 0)]);
-    after.workers[1] = Worker { pid: 101, lives: 2, deaths: 1, repairs: 1, ..worker(1, 0, 0) };
+    let now = &mut after.workers[1].now;
+    (now.pid, now.lives, now.deaths, now.repairs) = (101, 2, 1, 1);
     after.workers[0].resumed = 25;
     let view = View::between(&before, &after);
-    assert_eq!((view.workers[0].deaths, view.workers[1].deaths), (0, 1));
+    assert_eq!((view.workers[0].now.deaths, view.workers[1].now.deaths), (0, 1));
     assert_eq!(view.crashes, Crashes { deaths: 1, repairs: 1, resumed: 25 });
     assert_eq!(
         view.events,

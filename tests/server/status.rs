@@ -48,7 +48,10 @@ fn must_be_consistent(view: &View) {
         assert!([p50_us, p90_us, p99_us, p999_us, max_us].is_sorted(), "{times:?}");
         assert_eq!(p50_us.is_some(), count > 0, "{times:?}");
     }
-    assert!(view.journal.durable_lsn <= view.journal.last_lsn && view.journal.waiting <= view.journal.capacity);
+    assert!(
+        view.journal.now.durable_lsn <= view.journal.now.last_lsn
+            && view.journal.now.waiting <= view.journal.now.capacity
+    );
     let activity = view.activity.as_ref().expect("there is a journal");
     let done: u64 = activity.kinds.iter().map(|kind| kind.done + kind.refused).sum();
     assert!(done == activity.looked_at && activity.looked_at <= activity.operations, "{activity:?}");
@@ -76,7 +79,7 @@ fn views_of_a_server_under_load_grow_and_fit_together() {
     must_be_consistent(&last);
     moved += last.activity.unwrap().operations;
     assert!(busy > 0, "work was seen while it was done");
-    assert_eq!(moved, last.journal.durable_lsn, "each durable operation is of one interval");
+    assert_eq!(moved, last.journal.now.durable_lsn, "each durable operation is of one interval");
     assert!(
         last.bank.requests.total > brought.count("total_ops"),
         "logging in, and what proves the books, comes in addition"
@@ -94,10 +97,15 @@ fn a_killed_worker_shows_within_two_views_and_the_load_goes_on() {
     server::send(killed, Signal::SIGKILL);
     await_that("it has a successor", || ![0, killed].contains(&instance.workers()[1].life.pid()));
     let view = watcher.look(&instance);
-    assert_eq!((view.workers[1].lives, view.workers[1].deaths, view.crashes.deaths), (2, 1, 1), "{}", view.json());
-    let told = format!("worker 1 died and is back, pid {killed} → {}", view.workers[1].pid);
+    assert_eq!(
+        (view.workers[1].now.lives, view.workers[1].now.deaths, view.crashes.deaths),
+        (2, 1, 1),
+        "{}",
+        view.json()
+    );
+    let told = format!("worker 1 died and is back, pid {killed} → {}", view.workers[1].now.pid);
     assert!(view.events.iter().any(|event| event.starts_with(&told)), "{:?}", view.events);
-    assert_eq!(view.workers[0].deaths, 0);
+    assert_eq!(view.workers[0].now.deaths, 0);
     assert!(watcher.look(&instance).events.iter().all(|event| !event.contains("died")), "it is told once");
     await_that("its connections go on", || watcher.look(&instance).crashes.resumed >= 3 || load.is_over());
     load.finish().must_have_all_answers();
@@ -205,7 +213,7 @@ fn an_instance_is_ready_until_it_stops() {
 fn without_a_journal_it_is_ready_and_has_no_activity_to_show() {
     let (server, instance) = start(&["--workers", "1", "--durability", "none"]);
     let view = Watcher::new(&instance).look(&instance);
-    assert!(view.activity.is_none() && view.journal.state == "absent" && view.journal.capacity == 0);
+    assert!(view.activity.is_none() && view.journal.now.state == "absent" && view.journal.now.capacity == 0);
     assert!(exposition::parse(&metrics(&Sample::take(&instance))).is_ok());
     drop(server.stop());
 }

@@ -27,18 +27,15 @@ pub(super) type Label<'a> = (&'static str, &'a dyn Display);
 /// The text, while it is written.
 #[derive(Default)]
 pub(super) struct Exposition {
-    text: String,
+    pub(super) text: String,
     name: &'static str,
 }
 
 impl Exposition {
     /// Begins a metric; its values follow. `help` has neither backslashes nor line ends.
     pub(super) fn metric(&mut self, name: &'static str, kind: Type, help: &'static str) {
-        let kind = match kind {
-            Type::Counter => "counter",
-            Type::Gauge => "gauge",
-            Type::Histogram => "histogram",
-        };
+        // The format's names are those of the type, in small letters.
+        let kind = format!("{kind:?}").to_ascii_lowercase();
         self.write(format_args!("# HELP {name} {help}\n# TYPE {name} {kind}\n"));
         self.name = name;
     }
@@ -51,18 +48,19 @@ impl Exposition {
     /// One histogram of the metric, in seconds. The bound of a bucket is the longest time that is counted in it, to the nanosecond,
     /// so the counts are exact.
     pub(super) fn times(&mut self, labels: &[Label<'_>], times: &Times) {
+        let with_bound = |out: &mut Self, bound: &str, seen: u64| {
+            let labels: Vec<_> = labels.iter().copied().chain([("le", &bound as &dyn Display)]).collect();
+            out.line("_bucket", &labels, seen);
+        };
         let mut seen = 0;
         for (bucket, count) in times.buckets().iter().enumerate() {
             seen += count;
             // The last bucket counts all longer times, so it is shown as `+Inf`.
             if bucket % STEP == STEP - 1 && bucket < BUCKETS - 1 {
-                let bound = seconds(longest_of(bucket));
-                let labels: Vec<_> = labels.iter().copied().chain([("le", &bound as &dyn Display)]).collect();
-                self.line("_bucket", &labels, seen);
+                with_bound(self, &seconds(longest_of(bucket)), seen);
             }
         }
-        let labels_of_all: Vec<_> = labels.iter().copied().chain([("le", &"+Inf" as &dyn Display)]).collect();
-        self.line("_bucket", &labels_of_all, seen);
+        with_bound(self, "+Inf", seen);
         self.line("_sum", labels, seconds(times.sum_ns()));
         self.line("_count", labels, seen);
     }
@@ -72,10 +70,8 @@ impl Exposition {
         self.text.push_str(suffix);
         for (place, (label, content)) in labels.iter().enumerate() {
             let before = if place == 0 { '{' } else { ',' };
-            self.write(format_args!("{before}{label}=\""));
-            // Writing to a String cannot fail.
-            let _ = write!(Escaping(&mut self.text), "{content}");
-            self.text.push('"');
+            let content = content.to_string().replace('\\', r"\\").replace('"', r#"\""#).replace('\n', r"\n");
+            self.write(format_args!("{before}{label}=\"{content}\""));
         }
         let end = if labels.is_empty() { "" } else { "}" };
         self.write(format_args!("{end} {value}\n"));
@@ -84,28 +80,6 @@ impl Exposition {
     fn write(&mut self, what: fmt::Arguments<'_>) {
         // Writing to a String cannot fail.
         let _ = self.text.write_fmt(what);
-    }
-
-    /// The whole text.
-    pub(super) fn into_text(self) -> String {
-        self.text
-    }
-}
-
-/// Writes the value of a label, escaped.
-struct Escaping<'a>(&'a mut String);
-
-impl Write for Escaping<'_> {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        for c in text.chars() {
-            match c {
-                '\\' => self.0.push_str("\\\\"),
-                '"' => self.0.push_str("\\\""),
-                '\n' => self.0.push_str("\\n"),
-                c => self.0.push(c),
-            }
-        }
-        Ok(())
     }
 }
 
@@ -125,7 +99,7 @@ mod tests {
         exposition.metric("a", Type::Gauge, "of it.");
         exposition.value(&[("name", &"q\"\\\n")], 1);
         let text = "# HELP a of it.\n# TYPE a gauge\na{name=\"q\\\"\\\\\\n\"} 1\n";
-        assert_eq!(exposition.into_text(), text);
+        assert_eq!(exposition.text, text);
     }
 
     #[test]

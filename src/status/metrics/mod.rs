@@ -4,34 +4,29 @@ mod exposition;
 
 use std::fmt::Display;
 
-use super::bounds::OfService;
 use super::numbers::HTTP_CODES;
 use super::sample::{Journal, Sample, Worker};
-use super::services::{BANK, ServiceCounts};
+use super::services::{BANK, OfService, ServiceCounts};
 use crate::service::bank::wire::{Opcode, Status};
 use crate::store::instance::histogram::Times;
-use exposition::{Exposition, Label, Type, seconds};
+use exposition::{Exposition, Type, seconds};
 
-/// A metric with one value for each worker: its name, type, help and value.
-type OfWorker = (&'static str, Type, &'static str, fn(&Worker) -> u64);
-/// A metric that each worker has one value of for each service, likewise.
-type OfEachService = (&'static str, Type, &'static str, fn(&ServiceCounts) -> u64);
-/// A metric of the journal, likewise.
-type OfJournal = (&'static str, Type, &'static str, fn(&Journal) -> u64);
+/// A metric of which each `T` has one value: its name, type, help and value.
+type Of<T, V = u64> = (&'static str, Type, &'static str, fn(&T) -> V);
 
 use Type::{Counter, Gauge, Histogram};
 
-const OF_WORKER: &[OfWorker] = &[
-    ("vault_worker_up", Gauge, "Whether the worker has a process.", |w| u64::from(w.pid != 0)),
-    ("vault_worker_starts_total", Counter, "Processes started in the worker's place.", |w| w.lives.into()),
+const OF_WORKER: &[Of<Worker>] = &[
+    ("vault_worker_up", Gauge, "Whether the worker has a process.", |w| u64::from(w.now.pid != 0)),
+    ("vault_worker_starts_total", Counter, "Processes started in the worker's place.", |w| w.now.lives.into()),
     ("vault_worker_deaths_total", Counter, "Processes of its place that ended without having been asked to.", |w| {
-        w.deaths.into()
+        w.now.deaths.into()
     }),
     ("vault_worker_failed_starts_total", Counter, "Processes that could not be started in its place.", |w| {
         w.failed_starts.into()
     }),
     ("vault_worker_repairs_total", Counter, "Operations of dead processes of its place that were settled.", |w| {
-        w.repairs.into()
+        w.now.repairs.into()
     }),
     ("vault_event_loop_turns_total", Counter, "Turns of the event loop.", |w| w.turns),
     ("vault_connections_accepted_total", Counter, "Of the bank (old name, to go after version 0.1).", |w| w.accepted),
@@ -41,8 +36,8 @@ const OF_WORKER: &[OfWorker] = &[
     ("vault_bad_frames_total", Counter, "Frames that were none.", |w| w.bad_frames),
     ("vault_received_bytes_total", Counter, "Bytes received by the bank.", |w| w.bytes_in),
     ("vault_sent_bytes_total", Counter, "Bytes sent by the bank.", |w| w.bytes_out),
-    ("vault_lane_tickets", Gauge, "Tickets that wait in the worker's lane.", |w| w.lane_depth.into()),
-    ("vault_lane_capacity_tickets", Gauge, "Tickets that may.", |w| w.lane_capacity.into()),
+    ("vault_lane_tickets", Gauge, "Tickets that wait in the worker's lane.", |w| w.now.lane_depth.into()),
+    ("vault_lane_capacity_tickets", Gauge, "Tickets that may.", |w| w.now.lane_capacity.into()),
     ("vault_lane_contended_total", Counter, "Times that the lane was in use by the master.", |w| w.lane_contended),
     ("vault_http_connections_accepted_total", Counter, "Of HTTP (old name, to go after version 0.1).", |w| {
         w.web.accepted
@@ -78,7 +73,15 @@ const OF_WORKER: &[OfWorker] = &[
     }),
 ];
 
-const OF_SERVICE: &[OfEachService] = &[
+const OF_INSTANCE: &[Of<Sample>] = &[
+    ("vault_log_lines_dropped_total", Counter, "Lines of the log that could not be written.", |s| {
+        s.instance.log_lines_dropped
+    }),
+    ("vault_accept_paused", Gauge, "Whether the master waits for room in a lane.", |s| s.accept_paused.into()),
+    ("vault_stopping", Gauge, "Whether the instance is on its way out.", |s| s.stopping.into()),
+];
+
+const OF_SERVICE: &[Of<ServiceCounts>] = &[
     ("vault_service_connections", Gauge, "Connections that are open.", |s| s.connections),
     ("vault_service_connections_accepted_total", Counter, "Connections that came from their clients.", |s| s.accepted),
     ("vault_service_connections_closed_total", Counter, "Connections that ended.", |s| s.closed),
@@ -90,54 +93,51 @@ const OF_SERVICE: &[OfEachService] = &[
     }),
 ];
 
-const OF_JOURNAL: &[OfJournal] = &[
-    ("vault_journal_up", Gauge, "Whether there is a journal process.", |j| u64::from(j.pid != 0)),
-    ("vault_journal_starts_total", Counter, "Journal processes started.", |j| j.lives.into()),
+const OF_JOURNAL: &[Of<Journal>] = &[
+    ("vault_journal_up", Gauge, "Whether there is a journal process.", |j| u64::from(j.now.pid != 0)),
+    ("vault_journal_starts_total", Counter, "Journal processes started.", |j| j.now.lives.into()),
     ("vault_journal_deaths_total", Counter, "Journal processes that ended without having been asked to.", |j| {
-        j.deaths.into()
+        j.now.deaths.into()
     }),
     ("vault_journal_failed_starts_total", Counter, "Journal processes that could not be started.", |j| {
         j.failed_starts.into()
     }),
-    ("vault_journal_last_lsn", Gauge, "The last operation.", |j| j.last_lsn),
-    ("vault_journal_durable_lsn", Gauge, "The last operation that is on disk.", |j| j.durable_lsn),
-    ("vault_journal_snapshot_lsn", Gauge, "The last operation that the newest snapshot covers.", |j| j.snapshot_lsn),
-    ("vault_journal_ring_records", Gauge, "Records in the ring that are not durable.", |j| j.waiting),
-    ("vault_journal_ring_capacity_records", Gauge, "Places of the ring; 0 without a journal.", |j| j.capacity),
+    ("vault_journal_last_lsn", Gauge, "The last operation.", |j| j.now.last_lsn),
+    ("vault_journal_durable_lsn", Gauge, "The last operation that is on disk.", |j| j.now.durable_lsn),
+    ("vault_journal_snapshot_lsn", Gauge, "The last operation that the newest snapshot covers.", |j| {
+        j.now.snapshot_lsn
+    }),
+    ("vault_journal_ring_records", Gauge, "Records in the ring that are not durable.", |j| j.now.waiting),
+    ("vault_journal_ring_capacity_records", Gauge, "Places of the ring; 0 without a journal.", |j| j.now.capacity),
     ("vault_journal_groups_total", Counter, "Groups that one sync each made durable.", |j| j.groups),
     ("vault_journal_records_total", Counter, "Records made durable.", |j| j.records),
-    ("vault_keys", Gauge, "Idempotency keys that are remembered.", |j| j.keys),
-    ("vault_keys_capacity", Gauge, "As many as are remembered at most.", |j| j.key_window),
+    ("vault_keys", Gauge, "Idempotency keys that are remembered.", |j| j.now.keys),
+    ("vault_keys_capacity", Gauge, "As many as are remembered at most.", |j| j.now.key_window),
 ];
 
 /// All metrics of a sample, in the text format of Prometheus, version 0.0.4.
-#[must_use]
 pub fn metrics(sample: &Sample) -> String {
     let mut out = Exposition::default();
     instance(&mut out, sample);
-    for (name, kind, help, value) in OF_WORKER {
-        out.metric(name, *kind, help);
-        for worker in &sample.workers {
-            out.value(&[("worker", &worker.worker)], value(worker));
-        }
-    }
+    of_workers(&mut out, &sample.workers, OF_WORKER);
     worker_tables(&mut out, &sample.workers);
-    worker_times(&mut out, &sample.workers);
+    of_workers(&mut out, &sample.workers, TIMES_OF_WORKER);
+    let bank = "From when a request of the bank could be read to when its reply could be sent.";
+    histograms(&mut out, &sample.workers, "vault_answer_seconds", bank, |w| &w.answer_times);
+    let web = "From when a request was whole to when its answer was sent.";
+    histograms(&mut out, &sample.workers, "vault_http_answer_seconds", web, |w| &w.web.answer_times);
     let journal = &sample.journal;
-    for (name, kind, help, value) in OF_JOURNAL {
-        out.metric(name, *kind, help);
-        out.value(&[], value(journal));
-    }
+    of_one(&mut out, journal, OF_JOURNAL);
     out.metric("vault_journal_state", Gauge, "1 for the state that the journal is in.");
     for state in ["absent", "open", "no space", "failed"] {
-        out.value(&[("state", &state)], u64::from(state == journal.state));
+        out.value(&[("state", &state)], u64::from(state == journal.now.state));
     }
     let age = "Time since the journal process last came by; 0 without one.";
     out.metric("vault_journal_heartbeat_age_seconds", Gauge, age);
-    out.value(&[], seconds(journal.heartbeat_age_ms.saturating_mul(1_000_000)));
+    out.value(&[], seconds(journal.now.heartbeat_age_ms.saturating_mul(1_000_000)));
     out.metric("vault_journal_sync_seconds", Histogram, "How long groups took to be written and synced.");
     out.times(&[], &journal.sync_times);
-    out.into_text()
+    out.text
 }
 
 fn instance(out: &mut Exposition, sample: &Sample) {
@@ -148,126 +148,119 @@ fn instance(out: &mut Exposition, sample: &Sample) {
     out.value(&[("instance", &about.name), ("boot", &about.boot), ("accept", &about.accept_mode)], 1);
     out.metric("vault_uptime_seconds", Gauge, "Time since the instance began.");
     out.value(&[], seconds(about.uptime_ms.saturating_mul(1_000_000)));
-    out.metric("vault_log_lines_dropped_total", Counter, "Lines of the log that could not be written.");
-    out.value(&[], about.log_lines_dropped);
-    out.metric("vault_accept_paused", Gauge, "Whether the master waits for room in a lane.");
-    out.value(&[], u64::from(sample.accept_paused));
-    out.metric("vault_stopping", Gauge, "Whether the instance is on its way out.");
-    out.value(&[], u64::from(sample.stopping));
+    of_one(out, sample, OF_INSTANCE);
 }
+
+fn of_one<T>(out: &mut Exposition, item: &T, metrics: &[Of<T>]) {
+    for (name, kind, help, value) in metrics {
+        out.metric(name, *kind, help);
+        out.value(&[], value(item));
+    }
+}
+
+fn of_workers<V: Display>(out: &mut Exposition, workers: &[Worker], metrics: &[Of<Worker, V>]) {
+    for (name, kind, help, value) in metrics {
+        out.metric(name, *kind, help);
+        for worker in workers {
+            out.value(&[("worker", &worker.now.worker)], value(worker));
+        }
+    }
+}
+
+const OLD: &str = "Of bank and HTTP (old name, to go after version 0.1).";
+/// What metrics of [`OF_SERVICE`] were called when there were two services.
+const OLD_NAMES: &[Of<Worker, OfService>] = &[
+    ("vault_connections", Gauge, OLD, |w| OfService { bank: w.connections_of(BANK), web: w.web.connections }),
+    ("vault_connections_evicted_total", Counter, OLD, |w| w.bounds.evicted),
+    ("vault_connections_silent", Gauge, OLD, |w| w.bounds.silent),
+];
 
 /// Metrics with one value for each worker and each value of another label.
 fn worker_tables(out: &mut Exposition, workers: &[Worker]) {
     for (name, kind, help, value) in OF_SERVICE {
-        out.metric(name, *kind, help);
-        for worker in workers {
-            for service in &worker.services {
-                out.value(&[("worker", &worker.worker), ("service", &service.name)], value(service));
-            }
-        }
+        table(out, (name, *kind, help), "service", workers, |worker| {
+            worker.services.iter().map(|service| (&service.name, value(service))).collect()
+        });
     }
-    by_old_names(out, workers);
-    out.metric("vault_connections_dropped_total", Counter, "Connections dropped, by the reason.");
-    for worker in workers {
-        let bounds = &worker.bounds;
-        let reasons = [
+    for (name, kind, help, value) in OLD_NAMES {
+        table(out, (name, *kind, help), "service", workers, |worker| {
+            let OfService { bank, web } = value(worker);
+            vec![("bank", bank), ("web", web)]
+        });
+    }
+    let dropped = ("vault_connections_dropped_total", Counter, "Connections dropped, by the reason.");
+    table(out, dropped, "reason", workers, |worker| {
+        vec![
             ("idle", worker.idle_dropped),
             ("slow", worker.slow_dropped),
-            ("login", bounds.closed_without_login),
-            ("password", bounds.closed_guessing),
-            ("flood", bounds.closed_flooding),
-        ];
-        for (reason, count) in reasons {
-            out.value(&[("worker", &worker.worker), ("reason", &reason)], count);
-        }
-    }
-    table(out, ("vault_requests_total", "opcode", "Requests to the bank."), workers, &Opcode::ALL, |w| &w.requests);
-    table(out, ("vault_answers_total", "status", "Answers of the bank."), workers, &Status::ALL, |w| &w.answers);
-    table(out, ("vault_http_answers_total", "code", "Answers over HTTP."), workers, &HTTP_CODES, |w| &w.web.answers);
+            ("login", worker.bounds.closed_without_login),
+            ("password", worker.bounds.closed_guessing),
+            ("flood", worker.bounds.closed_flooding),
+        ]
+    });
+    let requests = ("vault_requests_total", Counter, "Requests to the bank.");
+    table(out, requests, "opcode", workers, |w| Opcode::ALL.into_iter().zip(w.requests).collect());
+    let answers = ("vault_answers_total", Counter, "Answers of the bank.");
+    table(out, answers, "status", workers, |w| Status::ALL.into_iter().zip(w.answers).collect());
+    let http_answers = ("vault_http_answers_total", Counter, "Answers over HTTP.");
+    table(out, http_answers, "code", workers, |w| HTTP_CODES.into_iter().zip(w.web.answers).collect());
 }
 
-/// What the metrics of [`OF_SERVICE`] were called when there were two services; to go after version 0.1.
-fn by_old_names(out: &mut Exposition, workers: &[Worker]) {
-    type Old = (&'static str, Type, fn(&Worker) -> OfService);
-    let all: [Old; 3] = [
-        ("vault_connections", Gauge, |w| OfService { bank: w.connections_of(BANK), web: w.web.connections }),
-        ("vault_connections_evicted_total", Counter, |w| w.bounds.evicted),
-        ("vault_connections_silent", Gauge, |w| w.bounds.silent),
-    ];
-    for (name, kind, value) in all {
-        out.metric(name, kind, "Of bank and HTTP (old name, to go after version 0.1).");
-        for worker in workers {
-            let OfService { bank, web } = value(worker);
-            for (service, count) in [("bank", bank), ("web", web)] {
-                out.value(&[("worker", &worker.worker), ("service", &service)], count);
-            }
-        }
-    }
-}
-
-fn table<L: Display, const N: usize>(
+/// A metric with one value for each worker and each of its values of the label.
+fn table<'w, L: Display>(
     out: &mut Exposition,
-    (name, label, help): (&'static str, &'static str, &'static str),
-    workers: &[Worker],
-    labels: &[L; N],
-    counts: impl Fn(&Worker) -> &[u64; N],
+    (name, kind, help): (&'static str, Type, &'static str),
+    label: &'static str,
+    workers: &'w [Worker],
+    values: impl Fn(&'w Worker) -> Vec<(L, u64)>,
 ) {
-    out.metric(name, Counter, help);
+    out.metric(name, kind, help);
     for worker in workers {
-        for (content, count) in labels.iter().zip(counts(worker)) {
-            out.value(&[("worker", &worker.worker), (label, content)], count);
+        for (content, value) in values(worker) {
+            out.value(&[("worker", &worker.now.worker), (label, &content)], value);
         }
     }
 }
 
-/// Times of each worker.
-fn worker_times(out: &mut Exposition, workers: &[Worker]) {
-    type OfTime = (&'static str, Type, &'static str, fn(&Worker) -> u64);
-    let in_ns: [OfTime; 3] = [
-        ("vault_worker_heartbeat_age_seconds", Gauge, "Time since the worker last came by.", |w| {
-            w.heartbeat_age_ms.saturating_mul(1_000_000)
-        }),
-        ("vault_dispatch_wait_seconds_total", Counter, "Waits of connections between accept and the worker.", |w| {
-            w.dispatch_wait_sum_us.saturating_mul(1000)
-        }),
-        ("vault_dispatch_wait_longest_seconds", Gauge, "The longest of these waits.", |w| {
-            w.dispatch_wait_max_us.saturating_mul(1000)
-        }),
-    ];
-    for (name, kind, help, ns) in in_ns {
-        out.metric(name, kind, help);
-        for worker in workers {
-            out.value(&[("worker", &worker.worker)], seconds(ns(worker)));
-        }
-    }
-    type OfTimes = (&'static str, &'static str, fn(&Worker) -> &Times);
-    let histograms: [OfTimes; 2] = [
-        (
-            "vault_answer_seconds",
-            "From when a request of the bank could be read to when its reply could be sent.",
-            |w| &w.answer_times,
-        ),
-        ("vault_http_answer_seconds", "From when a request was whole to when its answer was sent.", |w| {
-            &w.web.answer_times
-        }),
-    ];
-    for (name, help, times) in histograms {
-        out.metric(name, Histogram, help);
-        for worker in workers {
-            let labels: [Label<'_>; 1] = [("worker", &worker.worker)];
-            out.times(&labels, times(worker));
-        }
+const TIMES_OF_WORKER: &[Of<Worker, String>] = &[
+    ("vault_worker_heartbeat_age_seconds", Gauge, "Time since the worker last came by.", |w| {
+        seconds(w.now.heartbeat_age_ms.saturating_mul(1_000_000))
+    }),
+    ("vault_dispatch_wait_seconds_total", Counter, "Waits of connections between accept and the worker.", |w| {
+        seconds(w.dispatch_wait_sum_us.saturating_mul(1000))
+    }),
+    ("vault_dispatch_wait_longest_seconds", Gauge, "The longest of these waits.", |w| {
+        seconds(w.dispatch_wait_max_us.saturating_mul(1000))
+    }),
+];
+
+/// The histogram of each worker.
+fn histograms(
+    out: &mut Exposition,
+    workers: &[Worker],
+    name: &'static str,
+    help: &'static str,
+    times: fn(&Worker) -> &Times,
+) {
+    out.metric(name, Histogram, help);
+    for worker in workers {
+        out.times(&[("worker", &worker.now.worker)], times(worker));
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::status::sample::WorkerNow;
 
     #[test]
     fn a_service_that_this_program_does_not_know_is_shown_by_its_name() {
         let third = ServiceCounts { name: "third".to_owned(), connections: 3, evicted: 2, ..ServiceCounts::default() };
-        let workers = vec![Worker { worker: 1, services: vec![third], ..Worker::default() }];
+        let workers = vec![Worker {
+            now: WorkerNow { worker: 1, ..WorkerNow::default() },
+            services: vec![third],
+            ..Worker::default()
+        }];
         let text = metrics(&Sample { workers, ..Sample::default() });
         for line in [
             "vault_service_connections{worker=\"1\",service=\"third\"} 3",

@@ -31,7 +31,7 @@ pub use principals::{Principals, PrincipalsError};
 pub use quarantine::KeptTail;
 pub use reader::{ReadError, Reader, Walk};
 pub use record::{Kind, RECORD_BYTES, Record, RecordBytes, RecordError, Verdict};
-pub use recover::{Recovered, Replay, StartError, recover};
+pub use recover::{DiscardRecords, Recovered, Replay, StartError, recover};
 pub use recovery::{RecoveryError, TornTail};
 pub use repair::{Report, repair};
 pub use running_totals::RunningTotals;

@@ -5,7 +5,6 @@ use super::source::{InstanceName, warn};
 use crate::store::instance::lock_holders::Waited;
 use crate::store::instance::stale;
 
-/// `vaultctl clean`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "A new start of the server under the same name does the same by itself.")]
 pub(super) struct Clean {

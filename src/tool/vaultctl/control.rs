@@ -20,7 +20,6 @@ pub(super) struct ControlArgs {
     timeout: u64,
 }
 
-/// `vaultctl drain`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Drain {
     /// The worker's number

@@ -11,7 +11,6 @@ use crate::base::vocab::{AccountId, Lsn};
 use crate::store::journal::{ReadError, Reader, Record, Verdict, hexadecimal};
 use crate::tool::output;
 
-/// `vaultctl journal`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Journal {
     #[command(subcommand)]
@@ -79,7 +78,6 @@ impl Line {
     }
 }
 
-/// Shows records.
 pub(super) fn run(journal: &Journal) -> Result<(), Failure> {
     let Action::Dump(dump) = &journal.action;
     let source = JournalSource::open(&dump.which)?;

@@ -23,13 +23,10 @@ pub(super) enum PasswordError {
     /// Reading or prompting.
     #[error("cannot read the password: {0}")]
     Read(#[from] io::Error),
-    /// The input ended before the line did.
     #[error("the input ended before a whole password was given; nothing was changed")]
     Ended,
-    /// Control-C.
     #[error("interrupted; nothing was changed")]
     Interrupted,
-    /// The two differ.
     #[error("the two passwords differ; nothing was changed, try again")]
     Differ,
 }

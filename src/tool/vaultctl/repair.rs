@@ -7,14 +7,13 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::failure::{Failure, say};
 use super::source::lock_file_text;
-use crate::base::vocab::{AccountId, Cents, Lsn};
+use crate::base::vocab::Lsn;
 use crate::ipc::filelock;
 use crate::store::instance::lock_file;
 use crate::store::instance::lock_holders::{self, Waited};
-use crate::store::journal::{self, Directory, Record, RecoveryError, Replay, recover};
+use crate::store::journal::{self, Directory, DiscardRecords, RecoveryError, recover};
 use crate::tool::output;
 
-/// `vaultctl repair`.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "The journal is cut at the first record that is damaged. What was behind it, and snapshots that hold it, are \
@@ -28,14 +27,6 @@ pub(super) struct Repair {
     /// Do not ask
     #[arg(long)]
     yes: bool,
-}
-
-/// Takes in nothing: only whether the journal can be recovered is asked.
-struct DiscardRecords;
-
-impl Replay for DiscardRecords {
-    fn snapshot_account(&mut self, _: AccountId, _: Cents, _: Lsn) {}
-    fn record(&mut self, _: &Record) {}
 }
 
 /// Repairs, while no server runs, after having asked.

@@ -7,6 +7,9 @@ const GAP: &str = "  ";
 
 /// A table that shows itself indented by two blanks, without trailing blanks.
 pub(super) struct Table {
+    /// Of each column, whether its cells stand to the left.
+    left: Vec<bool>,
+    /// The headings first.
     rows: Vec<Vec<String>>,
 }
 
@@ -16,7 +19,9 @@ pub(super) type Column<T> = (&'static str, fn(&T) -> String);
 impl Table {
     /// A table with these headings; cells of columns whose heading begins with `<` stand to the left.
     pub(super) fn new<'a>(headings: impl IntoIterator<Item = &'a str>) -> Self {
-        Table { rows: vec![headings.into_iter().map(str::to_owned).collect()] }
+        let split = |heading: &'a str| (heading.starts_with('<'), heading.trim_start_matches('<').to_owned());
+        let (left, headings) = headings.into_iter().map(split).unzip();
+        Table { left, rows: vec![headings] }
     }
 
     /// A table with a row for each item.
@@ -34,18 +39,11 @@ impl Table {
 
 impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Some(headings) = self.rows.first() else { return Ok(()) };
-        let left: Vec<bool> = headings.iter().map(|heading| heading.starts_with('<')).collect();
-        let text = |row: usize, column: usize| {
-            let cell = self.rows[row].get(column).map_or("", String::as_str);
-            if row == 0 { cell.trim_start_matches('<') } else { cell }
-        };
-        let width = |column| (0..self.rows.len()).map(|row| text(row, column).chars().count()).max().unwrap_or(0);
-        let widths: Vec<usize> = (0..headings.len()).map(width).collect();
-        for row in 0..self.rows.len() {
-            let cells = widths.iter().enumerate().map(|(column, &width)| {
-                let cell = text(row, column);
-                if left[column] { format!("{cell:<width$}") } else { format!("{cell:>width$}") }
+        let characters = |column: usize| self.rows.iter().map(move |row| row[column].chars().count());
+        let widths: Vec<usize> = (0..self.left.len()).map(|column| characters(column).max().unwrap_or(0)).collect();
+        for row in &self.rows {
+            let cells = row.iter().zip(&self.left).zip(&widths).map(|((cell, left), &width)| {
+                if *left { format!("{cell:<width$}") } else { format!("{cell:>width$}") }
             });
             let line = cells.collect::<Vec<_>>().join(GAP);
             writeln!(f, "{GAP}{}", line.trim_end())?;

@@ -7,7 +7,6 @@ use super::failure::{Failure, say};
 use super::password;
 use crate::store::users::{self, Role, UsersError};
 
-/// `vaultctl user`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "A running server goes on with the users it read when it started.")]
 pub(super) struct User {
@@ -54,7 +53,6 @@ struct UsersFile {
     path: PathBuf,
 }
 
-/// Runs one of the three actions.
 pub(super) fn run(user: User) -> Result<(), Failure> {
     match user.action {
         Action::Add(add) => run_add(&add),

@@ -1,10 +1,8 @@
 //! `vaultctl audit`: proves from the journal alone that the accounts are right; also beside a running server.
 //!
-//! [`reference`] computes the accounts again, from kinds and amounts alone, and compares every record with them; [`keys`] does the same
-//! for keys. [`snapshots`] and the memory of the running server are compared with the outcome.
+//! [`reference`] computes the accounts and keys again, from kinds and amounts alone, and compares every record with them. [`snapshots`] and the memory of the running server are compared with the outcome.
 
 mod ended;
-mod keys;
 mod reference;
 mod report;
 mod snapshots;
@@ -26,7 +24,6 @@ const ATTEMPTS: usize = 5;
 /// How often an account that is being changed is looked at again.
 const READS: usize = 1000;
 
-/// `vaultctl audit`.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "It changes nothing and takes no lock. Beside a running server it audits what that has made durable when the \

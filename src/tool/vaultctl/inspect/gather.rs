@@ -3,9 +3,8 @@
 use std::fs;
 
 use super::report::{
-    AccessLogReport, ConnectionsReport, InstanceReport, IntentReport, JournalReport, LaneReport, LockReport,
-    LocksReport, LogLockReport, PlannedBalance, Process, Report, SegmentReport, SemaphoreReport, SlotReport,
-    TotalsReport,
+    AccessLogReport, ConnectionsReport, HolderReport, InstanceReport, IntentReport, JournalReport, LaneReport,
+    LockReport, LocksReport, PlannedBalance, Process, Report, SegmentReport, SemaphoreReport, SlotReport, TotalsReport,
 };
 use crate::base::limits::{RECEIVE_BYTES, TRANSMIT_BYTES};
 use crate::base::vocab::AccountId;
@@ -21,10 +20,7 @@ use crate::store::instance::Instance;
 use crate::store::ledger::Table;
 use crate::store::ledger::intent::{Intent, NO_CONNECTION, Phase};
 
-/// Looks at everything in `instance`; at each connection only if `each_connection`.
-///
-/// # Errors
-/// An object of the instance has gone or cannot be opened.
+/// Looks at everything in `instance`; at each connection only if `each_connection`. An error where an object has gone.
 pub(super) fn gather(instance: &Instance, each_connection: bool) -> Result<Report, IpcError> {
     let now = monotonic_ns();
     let summary = Summary::of(instance, now);
@@ -60,7 +56,7 @@ fn segments(instance: &Instance, log: Option<&AccessLog>) -> Result<Vec<SegmentR
 fn access_log(log: &AccessLog) -> AccessLogReport {
     let (failures, errno) = log.failures();
     AccessLogReport {
-        lock: log.lock_holder().map(|thread| LogLockReport { thread, process: process_of(thread) }),
+        lock: log.lock_holder().map(holder),
         inherited: log.inherited(),
         replayed: log.replayed(),
         lines: log.rings().iter().map(WorkerRing::lines).sum(),
@@ -99,7 +95,7 @@ fn semaphore(semaphore: &NamedSemaphore) -> SemaphoreReport {
 fn journal(instance: &Instance, now: u64) -> JournalReport {
     let journal = Journal::of(instance, now);
     JournalReport {
-        process: Some(journal.pid).filter(|&pid| pid != 0).map(process),
+        process: Some(journal.now.pid).filter(|&pid| pid != 0).map(process),
         records_per_group: ratio(journal.records, journal.groups),
         journal,
     }
@@ -125,10 +121,7 @@ fn intent(worker: usize, intent: &Intent) -> Option<IntentReport> {
 }
 
 fn locks(table: &Table) -> LocksReport {
-    let held = table.holders().map(|(account, thread)| {
-        let process = process_of(thread);
-        LockReport { account: account.0, thread, process }
-    });
+    let held = table.holders().map(|(account, thread)| LockReport { account: account.0, holder: holder(thread) });
     LocksReport {
         held: held.collect(),
         orphaned: table.orphaned().map(|account| account.0).collect(),
@@ -209,9 +202,9 @@ fn process(pid: u32) -> Process {
     Process { pid, name: name.map(|name| name.trim_end().to_owned()) }
 }
 
-/// The process that thread `thread` belongs to: a lock names threads, and a worker's threads take locks as well.
-fn process_of(thread: u32) -> Option<Process> {
-    let status = fs::read_to_string(format!("/proc/{thread}/status")).ok()?;
-    let group = status.lines().find_map(|line| line.strip_prefix("Tgid:"))?;
-    Some(process(group.trim().parse().ok()?))
+/// The holder of a lock, which names a thread: a worker's threads take locks as well.
+fn holder(thread: u32) -> HolderReport {
+    let status = fs::read_to_string(format!("/proc/{thread}/status")).unwrap_or_default();
+    let group = status.lines().find_map(|line| line.strip_prefix("Tgid:"));
+    HolderReport { thread, process: group.and_then(|group| group.trim().parse().ok()).map(process) }
 }

@@ -9,7 +9,6 @@ mod text;
 use super::failure::{Failure, say, say_json};
 use super::source::{InstanceName, running};
 
-/// `vaultctl inspect`.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "It maps the segments read-only and takes no lock, so it never holds the server up; each number is \
@@ -26,7 +25,6 @@ pub(super) struct Inspect {
     json: bool,
 }
 
-/// Shows a running instance.
 pub(super) fn run(inspect: &Inspect) -> Result<(), Failure> {
     let instance = running(&inspect.instance)?;
     let report = gather::gather(&instance, inspect.connections)?;

@@ -53,7 +53,7 @@ pub(super) struct SegmentReport {
 #[derive(Debug, Serialize)]
 pub(super) struct AccessLogReport {
     /// Who holds the lock around writing and rotation; `None`: it is free.
-    pub lock: Option<LogLockReport>,
+    pub lock: Option<HolderReport>,
     /// How often it was inherited from a dead holder.
     pub inherited: u64,
     /// Plans that were completed after their maker had died, or the disk had refused.
@@ -72,8 +72,9 @@ pub(super) struct AccessLogReport {
     pub errno: u32,
 }
 
+/// Who holds a lock.
 #[derive(Debug, Serialize)]
-pub(super) struct LogLockReport {
+pub(super) struct HolderReport {
     pub thread: u32,
     /// The process of that thread; `None`: it ended meanwhile.
     pub process: Option<Process>,
@@ -139,9 +140,8 @@ pub(super) struct LocksReport {
 #[derive(Debug, Serialize)]
 pub(super) struct LockReport {
     pub account: u32,
-    pub thread: u32,
-    /// The process of that thread; `None`: it ended meanwhile.
-    pub process: Option<Process>,
+    #[serde(flatten)]
+    pub holder: HolderReport,
 }
 
 #[derive(Debug, Serialize)]

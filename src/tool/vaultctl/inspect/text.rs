@@ -3,13 +3,13 @@
 use std::fmt;
 
 use super::report::{
-    AccessLogReport, ConnectionsReport, InstanceReport, IntentReport, JournalReport, LaneReport, LocksReport,
-    PlannedBalance, Process, Report, SegmentReport, TotalsReport,
+    AccessLogReport, ConnectionsReport, HolderReport, InstanceReport, IntentReport, JournalReport, LaneReport,
+    LockReport, LocksReport, PlannedBalance, Process, Report, SegmentReport, TotalsReport,
 };
 use crate::base::vocab::Cents;
 use crate::service::bank::wire::{Opcode, Status};
 use crate::status::numbers::ratio;
-use crate::status::sample::{Journal, Summary, Worker};
+use crate::status::sample::{Journal, JournalNow, Summary, Worker};
 use crate::status::services::{ServiceAddress, ServiceCounts};
 use crate::tool::vaultctl::table::{Column, Table};
 
@@ -113,19 +113,21 @@ fn lanes(lanes: &[LaneReport]) -> Table {
     )
 }
 
-const WORKER: Column<Worker> = ("worker", |worker| worker.worker.to_string());
+const WORKER: Column<Worker> = ("worker", |worker| worker.now.worker.to_string());
 
 fn processes(workers: &[Worker]) -> Table {
     Table::of(
         workers,
         &[
             WORKER,
-            ("pid", |worker| if worker.pid == 0 { "-".to_owned() } else { worker.pid.to_string() }),
-            ("<state", |worker| format!("{}{}", worker.state, if worker.leaving { ", asked to leave" } else { "" })),
-            ("lives", |worker| worker.lives.to_string()),
-            ("repairs", |worker| worker.repairs.to_string()),
-            ("heartbeat", |worker| format!("{} ms ago", worker.heartbeat_age_ms)),
-            ("connections", |worker| worker.connections.to_string()),
+            ("pid", |worker| if worker.now.pid == 0 { "-".to_owned() } else { worker.now.pid.to_string() }),
+            ("<state", |worker| {
+                format!("{}{}", worker.now.state, if worker.leaving { ", asked to leave" } else { "" })
+            }),
+            ("lives", |worker| worker.now.lives.to_string()),
+            ("repairs", |worker| worker.now.repairs.to_string()),
+            ("heartbeat", |worker| format!("{} ms ago", worker.now.heartbeat_age_ms)),
+            ("connections", |worker| worker.now.connections.to_string()),
             ("accepted", |worker| worker.accepted.to_string()),
             ("closed", |worker| worker.closed.to_string()),
             ("refused", |worker| worker.refused.to_string()),
@@ -135,7 +137,7 @@ fn processes(workers: &[Worker]) -> Table {
 
 fn services(workers: &[Worker]) -> Table {
     let rows: Vec<_> =
-        workers.iter().flat_map(|worker| worker.services.iter().map(|service| (worker.worker, service))).collect();
+        workers.iter().flat_map(|worker| worker.services.iter().map(|service| (worker.now.worker, service))).collect();
     Table::of(
         &rows,
         &[
@@ -153,8 +155,8 @@ fn services(workers: &[Worker]) -> Table {
 }
 
 /// The sum over all services of a worker.
-fn of_all(worker: &Worker, count: fn(&ServiceCounts) -> u64) -> String {
-    worker.services.iter().map(count).sum::<u64>().to_string()
+fn of_all(worker: &Worker, count: fn(&ServiceCounts) -> u64) -> u64 {
+    worker.services.iter().map(count).sum()
 }
 
 fn bounds(workers: &[Worker]) -> Table {
@@ -162,11 +164,11 @@ fn bounds(workers: &[Worker]) -> Table {
         workers,
         &[
             WORKER,
-            ("evicted", |worker| of_all(worker, |service| service.evicted)),
+            ("evicted", |worker| of_all(worker, |service| service.evicted).to_string()),
             ("no login", |worker| worker.bounds.closed_without_login.to_string()),
             ("guessing", |worker| worker.bounds.closed_guessing.to_string()),
             ("flooding", |worker| worker.bounds.closed_flooding.to_string()),
-            ("silent", |worker| of_all(worker, |service| service.silent)),
+            ("silent", |worker| of_all(worker, |service| service.silent).to_string()),
             ("waiting", |worker| (worker.bounds.logins_waiting + worker.bounds.lookups_waiting).to_string()),
             ("refused", |worker| (worker.bounds.logins_refused + worker.bounds.lookups_refused).to_string()),
             ("streams", |worker| worker.bounds.streams_refused.to_string()),
@@ -182,7 +184,10 @@ fn traffic(workers: &[Worker]) -> Table {
             WORKER,
             ("bytes in", |worker| worker.bytes_in.to_string()),
             ("bytes out", |worker| worker.bytes_out.to_string()),
-            ("wait mean", |worker| format!("{:.1} us", ratio(worker.dispatch_wait_sum_us, worker.accepted))),
+            ("wait mean", |worker| {
+                let accepted = of_all(worker, |service| service.accepted);
+                format!("{:.1} us", ratio(worker.dispatch_wait_sum_us, accepted))
+            }),
             ("wait max", |worker| format!("{} us", worker.dispatch_wait_max_us)),
             ("bad frames", |worker| worker.bad_frames.to_string()),
             ("idle", |worker| worker.idle_dropped.to_string()),
@@ -211,13 +216,14 @@ fn counted<const N: usize>(
 
 fn journal(f: &mut fmt::Formatter<'_>, report: &JournalReport) -> fmt::Result {
     let JournalReport { journal, process: holder, records_per_group } = report;
-    let Journal { keys, key_window, last_lsn, durable_lsn, waiting, capacity, .. } = journal;
-    if journal.capacity == 0 {
-        writeln!(f, "\njournal: absent, the accounts are in memory only; last operation {last_lsn}")?;
+    let Journal { now, groups, records, leaving, .. } = journal;
+    let JournalNow { keys, key_window, last_lsn, durable_lsn, waiting, capacity, .. } = now;
+    if *capacity == 0 {
+        writeln!(f, "\njournal: absent, the ledger is in memory only; last operation {last_lsn}")?;
     } else {
         let holder = holder.as_ref().map_or_else(|| "no process".to_owned(), process);
-        let leaving = if journal.leaving { ", asked to end" } else { "" };
-        let Journal { state, lives, heartbeat_age_ms, replies_wait, groups, records, snapshot_lsn, .. } = journal;
+        let leaving = if *leaving { ", asked to end" } else { "" };
+        let JournalNow { state, lives, heartbeat_age_ms, replies_wait, snapshot_lsn, .. } = now;
         writeln!(f, "\njournal: {state}{leaving}, {holder}, lives {lives}, heartbeat {heartbeat_age_ms} ms ago")?;
         let wait = if *replies_wait { "replies wait for it" } else { "replies do not wait for it" };
         writeln!(f, "  last operation {last_lsn}, durable {durable_lsn}: {wait}")?;
@@ -255,8 +261,9 @@ fn locks(f: &mut fmt::Formatter<'_>, locks: &LocksReport) -> fmt::Result {
     }
     let mut table = Table::new(["account", "thread", "<of process"]);
     for lock in held.iter().take(LOCKS_SHOWN) {
-        let holder = lock.process.as_ref().map_or_else(|| "(ended meanwhile)".to_owned(), process);
-        table.row([lock.account.to_string(), lock.thread.to_string(), holder]);
+        let LockReport { account, holder: HolderReport { thread, process: of } } = lock;
+        let of = of.as_ref().map_or_else(|| "(ended meanwhile)".to_owned(), process);
+        table.row([account.to_string(), thread.to_string(), of]);
     }
     write!(f, "{table}")?;
     match held.len().saturating_sub(LOCKS_SHOWN) {

@@ -139,7 +139,7 @@ fn header(view: &View) -> Line<'_> {
 
 fn throughput(view: &View) -> Line<'_> {
     let (bank, web) = (view.bank.requests.per_s, view.web.answers.per_s);
-    let clients = view.workers.iter().map(|worker| u64::from(worker.connections)).sum();
+    let clients = view.workers.iter().map(|worker| u64::from(worker.now.connections)).sum();
     pairs(
         "requests",
         [
@@ -177,13 +177,15 @@ fn times(view: &View) -> Line<'_> {
 }
 
 fn draw_workers(frame: &mut Frame<'_>, area: Rect, view: &View) {
+    // The bars of the workers' loads have what all others leave.
+    let load_columns = area.width.saturating_sub(if area.width > NARROW { 81 } else { 74 }).min(30);
     // A column's heading, its width, and whether it stands to the right.
     let columns: [(&str, u16, bool); 12] = [
         ("worker", 6, true),
         ("pid", 7, true),
         ("state", 8, false),
         ("req/s", 8, true),
-        ("load", load_columns(area.width), false),
+        ("load", load_columns, false),
         ("", 5, true),
         ("clients", 7, true),
         ("http", 4, true),
@@ -198,49 +200,44 @@ fn draw_workers(frame: &mut Frame<'_>, area: Rect, view: &View) {
     };
     let header = Row::new(columns.iter().map(|column| cell((column.0.to_owned(), column)))).style(SOFT);
     let rows = view.workers.iter().map(|worker| {
-        let style = if worker.pid == 0 { ALERT } else { Style::new() };
-        Row::new(worker_cells(worker, columns[4].1).into_iter().zip(&columns).map(cell)).style(style)
+        let style = if worker.now.pid == 0 { ALERT } else { Style::new() };
+        Row::new(worker_cells(worker, load_columns).into_iter().zip(&columns).map(cell)).style(style)
     });
     let widths = columns.map(|(_, width, _)| Constraint::Length(width));
     frame.render_widget(Table::new(rows, widths).header(header).column_spacing(1), area);
 }
 
-/// Columns that the bars of the workers' loads may have beside all others.
-fn load_columns(width: u16) -> u16 {
-    let others = if width > NARROW { 81 } else { 74 };
-    width.saturating_sub(others).min(30)
-}
-
 fn worker_cells(worker: &WorkerView, load_columns: u16) -> [String; 12] {
-    let clients = u64::from(worker.connections).saturating_sub(worker.web_connections);
+    let now = &worker.now;
+    let clients = u64::from(now.connections).saturating_sub(worker.web_connections);
     let filled = usize::try_from(rounded(worker.share * f64::from(load_columns))).unwrap_or(0);
     [
-        worker.worker.to_string(),
-        pid(worker.pid),
-        worker.state.to_owned(),
+        now.worker.to_string(),
+        pid(now.pid),
+        now.state.to_owned(),
         rate(worker.requests.per_s + worker.web_answers.per_s),
         "█".repeat(filled.min(usize::from(load_columns))),
         percent(Some(worker.share)),
         whole(clients),
         whole(worker.web_connections),
-        format!("{}/{}", worker.lane_depth, worker.lane_capacity),
-        worker.deaths.to_string(),
-        worker.repairs.to_string(),
+        format!("{}/{}", now.lane_depth, now.lane_capacity),
+        now.deaths.to_string(),
+        now.repairs.to_string(),
         time(worker.dispatch_wait_us),
     ]
 }
 
 fn journal(view: &View) -> Vec<Line<'_>> {
-    let journal = &view.journal;
-    if journal.capacity == 0 {
-        return vec![pairs("journal", [("", "absent: the accounts are in memory only".to_owned())])];
+    let (journal, now) = (&view.journal, &view.journal.now);
+    if now.capacity == 0 {
+        return vec![pairs("journal", [("", "absent: the ledger is in memory only".to_owned())])];
     }
     let first = [
-        ("", journal.state.to_owned()),
-        ("pid", pid(journal.pid)),
-        ("durable", whole(journal.durable_lsn)),
-        ("behind", whole(journal.waiting)),
-        ("snapshot", whole(journal.snapshot_lsn)),
+        ("", now.state.to_owned()),
+        ("pid", pid(now.pid)),
+        ("durable", whole(now.durable_lsn)),
+        ("behind", whole(now.waiting)),
+        ("snapshot", whole(now.snapshot_lsn)),
     ];
     let second = [
         ("records", format!("{}/s", rate(journal.records.per_s))),

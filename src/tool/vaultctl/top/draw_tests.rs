@@ -1,5 +1,5 @@
 use crate::status::activity::Activity;
-use crate::status::sample::{Journal, Summary, Web, Worker};
+use crate::status::sample::{Journal, JournalNow, Web, Worker, WorkerNow};
 use crate::status::{Sample, ServiceCounts};
 use crate::store::instance::histogram::Histogram;
 
@@ -12,17 +12,21 @@ fn shown() -> DisplayState {
         histogram.record(500_000, count);
         histogram.read()
     };
+    let service =
+        |name: &str, connections| ServiceCounts { name: name.to_owned(), connections, ..ServiceCounts::default() };
+    let process = |worker, pid, lives| WorkerNow { worker, pid, lives, ..WorkerNow::default() };
     let worker = |number: usize, pid, lives, requests: u64| Worker {
-        worker: number,
-        pid,
-        state: "serving",
-        lives,
-        deaths: lives - 1,
-        connections: 7,
-        services: vec![ServiceCounts { name: "bank".to_owned(), connections: 5, ..ServiceCounts::default() }],
+        now: WorkerNow {
+            state: "serving",
+            deaths: lives - 1,
+            connections: 8,
+            lane_depth: 3,
+            lane_capacity: 128,
+            ..process(number, pid, lives)
+        },
+        // Beside two of HTTP.
+        services: [("bank", 5), ("third", 1)].map(|(name, count)| service(name, count)).into(),
         requests_total: requests,
-        lane_depth: 3,
-        lane_capacity: 128,
         answer_times: times(requests),
         web: Web { connections: 2, answers_total: requests / 100, cache_hits: 3, cache_misses: 1, ..Web::default() },
         ..Worker::default()
@@ -39,25 +43,22 @@ fn shown() -> DisplayState {
         },
         workers,
         journal: Journal {
-            state: "open",
-            pid: 4242,
-            lives: 1,
-            capacity: 1024,
-            durable_lsn: 1_234_567,
+            now: JournalNow {
+                state: "open",
+                pid: 4242,
+                lives: 1,
+                capacity: 1024,
+                durable_lsn: 1_234_567,
+                ..JournalNow::default()
+            },
             groups: second * 4,
             records: second * 100,
             ..Journal::default()
         },
         ..Sample::default()
     };
-    let nothing = || Worker { web: Web::default(), ..Worker::default() };
-    let before = sample(
-        60,
-        vec![
-            Worker { worker: 0, pid: 1001, lives: 1, ..nothing() },
-            Worker { worker: 1, pid: 1002, lives: 1, ..nothing() },
-        ],
-    );
+    let idle = |worker, pid| Worker { now: process(worker, pid, 1), ..Worker::default() };
+    let before = sample(60, vec![idle(0, 1001), idle(1, 1002)]);
     let after = sample(61, vec![worker(0, 1001, 1, 30_000), worker(1, 2002, 2, 10_000)]);
     let mut view = View::between(&before, &after);
     let operation = Operation {
@@ -90,12 +91,12 @@ fn every_number_is_where_it_should_be_in_every_size() {
         let text = draw_text(&shown(), paper).unwrap();
         let line = |beginning| line(&text, beginning);
         assert_eq!(line("vault"), "vault golden 127.0.0.1:7777 dispatch pid 0 up 00:01:01 running");
-        assert!(line("requests").starts_with("requests 40,400/s bank 40,000 http 400 clients 14 "), "{text}");
+        assert!(line("requests").starts_with("requests 40,400/s bank 40,000 http 400 clients 16 "), "{text}");
         assert!(line("latency").starts_with("latency p50 524 us p90 524 us p99 524 us"), "{text}");
         assert!(line("worker").starts_with("worker pid state req/s load clients http lane deaths fixed"), "{text}");
         let unbarred = |line: String| line.replace('█', "").split_whitespace().collect::<Vec<_>>().join(" ");
-        assert!(unbarred(line("0 1001")).starts_with("0 1001 serving 30,300 75 % 5 2 3/128 0 0"), "{text}");
-        assert!(unbarred(line("1 2002")).starts_with("1 2002 serving 10,100 25 % 5 2 3/128 1 0"), "{text}");
+        assert!(unbarred(line("0 1001")).starts_with("0 1001 serving 30,300 75 % 6 2 3/128 0 0"), "{text}");
+        assert!(unbarred(line("1 2002")).starts_with("1 2002 serving 10,100 25 % 6 2 3/128 1 0"), "{text}");
         assert!(line("journal").starts_with("journal open pid 4242 durable 1,234,567 behind 0"), "{text}");
         assert!(line("records").starts_with("records 100/s syncs 4.0/s group 25"), "{text}");
         assert!(line("cache hits").starts_with("cache hits 75 %"), "{text}");
@@ -131,8 +132,8 @@ fn no_size_is_too_small_and_no_view_too_empty() {
     }
     let mut absent = shown();
     let view = absent.view.as_mut().unwrap();
-    (view.activity, view.journal.capacity, view.instance.http_address) = (None, 0, None);
+    (view.activity, view.journal.now.capacity, view.instance.http_address) = (None, 0, None);
     let text = draw_text(&absent, (80, 24)).unwrap();
-    assert!(text.contains("the accounts are in memory only") && text.contains("no journal, no record of it"), "{text}");
+    assert!(text.contains("the ledger is in memory only") && text.contains("no journal, no record of it"), "{text}");
     assert_eq!(line(&text, "http"), "http off");
 }

@@ -8,15 +8,7 @@ pub(super) fn rounded(rate: f64) -> u64 {
 
 /// With a comma between thousands.
 pub(super) fn whole(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
+    indicatif::HumanCount(number).to_string()
 }
 
 /// A rate: with one place where that says something.

@@ -17,7 +17,6 @@ use draw::DisplayState;
 /// Columns and lines of what `--once` shows.
 const TEXT_SIZE: (u16, u16) = (100, 44);
 
-/// `vaultctl top`.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "q, Escape or Ctrl-C ends it, Ctrl-Z stops it; it ends by itself when the instance does. It needs a terminal of 80 columns \
