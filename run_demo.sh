@@ -199,11 +199,11 @@ traced_or_refused() { (($(grep -c ' attached' "$WORK/strace.err") == WORKERS + 1
 show_load() {
     local ops=2000
     if golden; then ops=200; fi
-    step "load: $THREADS clients at once, every answer entered into books of their own"
+    step "load: $THREADS clients at once, every answer entered into a ledger of their own"
     client --threads "$THREADS" --ops "$ops" --verify >"$WORK/load.out" || fail "the load: $(<"$WORK/load.out")"
     show cat "$WORK/load.out"
     grep -q "^total_ops=$((THREADS * ops)) ok=.* err=0 " "$WORK/load.out" || fail "errors under load"
-    say "$((THREADS * ops)) operations, 0 errors; the server's books and the clients' agree"
+    say "$((THREADS * ops)) operations, 0 errors; the server's ledger and the clients' agree"
 }
 
 show_deaths() {
@@ -219,7 +219,7 @@ show_deaths() {
     wait "$LOAD" || fail "the load: $(<"$WORK/load.out")$(<"$WORK/load.err")"
     show cat "$WORK/load.out"
     show grep -E 'worker 1|the journal' "$WORK/master.err"
-    grep -q '^verify: OK' "$WORK/load.out" || fail "the books do not agree: $(<"$WORK/load.out")"
+    grep -q '^verify: OK' "$WORK/load.out" || fail "the ledgers do not agree: $(<"$WORK/load.out")"
     grep -q '^reconnects=0 timeouts=0' "$WORK/load.out" || fail "a client noticed: $(<"$WORK/load.out")"
     say "both were replaced, connections went on with other workers, replies waited for the journal, and no client noticed"
     check_books
@@ -232,7 +232,7 @@ check_books() {
     show cat "$WORK/totals"
     local opening
     opening=$(($(cents_of sum) - $(cents_of deposited) + $(cents_of withdrawn)))
-    ((opening == ACCOUNTS * OPENING_CENTS)) || fail "the accounts opened with $opening cents by the books"
+    ((opening == ACCOUNTS * OPENING_CENTS)) || fail "the accounts opened with $opening cents by the ledger"
     say "sum - deposited + withdrawn = $((opening / 100)).00, the opening total: no cent was lost or made"
 }
 cents_of() { sed -n "s/^$1: \([0-9]*\)\.\([0-9][0-9]\)$/\1\2/p" "$WORK/totals"; }

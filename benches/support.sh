@@ -185,7 +185,7 @@ what_it_keeps() {
     wait "$PID" || true
     began=$(date +%s%N)
     start_bank long dispatch --snapshot-every 0
-    echo "A start that reads the whole journal, no snapshot: $(grep -ho 'the books are read.*' "$TMP/long.err" | tail -1);" \
+    echo "A start that reads the whole journal, no snapshot: $(grep -ho 'the ledger is read.*' "$TMP/long.err" | tail -1);" \
         "ready after $((($(date +%s%N) - began) / 1000000)) ms."
     kill -TERM "$PID"
     wait "$PID" || true

@@ -153,7 +153,7 @@ pub enum Durability {
     Sync,
     /// The death of any process; a loss of power may cost what the last --flush-interval acknowledged
     Async,
-    /// The death of any worker; the books are in memory only and end with the server
+    /// The death of any worker; the ledger is in memory only and end with the server
     None,
 }
 

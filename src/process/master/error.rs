@@ -81,8 +81,8 @@ pub enum MasterError {
     /// The environment names a crash point that does not exist.
     #[error("{variable}: `{0}` is not of the form WHO:NAME[#HIT][/stop] with a known name", variable = crash_point::VARIABLE)]
     CrashPoint(String),
-    /// The books do not balance at the end: money was lost or made.
-    #[error("the books do not balance: the accounts opened with {expected}, by the sums it was {found}")]
+    /// The ledger does not balance at the end: money was lost or made.
+    #[error("the ledger does not balance: the accounts opened with {expected}, by the sums it was {found}")]
     Unbalanced {
         /// What all accounts held at the beginning.
         expected: Cents,

@@ -8,7 +8,9 @@ use crate::base::config::{Durability, Settings};
 use crate::base::vocab::{AccountId, Cents, Lsn};
 use crate::process::master::error::MasterError;
 use crate::store::instance::Instance;
-use crate::store::journal::{Directory, DirectoryError, Record, Replay, RunningTotals, recover, segment};
+use crate::store::journal::{
+    Directory, DirectoryError, DiscardRecords, Record, Replay, RunningTotals, recover, segment,
+};
 use crate::store::ledger::Table;
 
 /// Whoever waits longer for the accounts to be restored is shown the progress.
@@ -61,14 +63,6 @@ fn check_growth(settings: &Settings) -> Result<(), MasterError> {
     }
 }
 
-/// Only the sums are wanted.
-struct DiscardRecords;
-
-impl Replay for DiscardRecords {
-    fn snapshot_account(&mut self, _: AccountId, _: Cents, _: Lsn) {}
-    fn record(&mut self, _: &Record) {}
-}
-
 /// Fills the table from the journal, and cuts off what a loss of power left of operations that were never acknowledged.
 ///
 /// # Errors
@@ -111,7 +105,7 @@ pub fn restore(instance: &Instance, directory: &Directory, key_window: u32) -> R
     instance.journal_row().set_snapshot(snapshot);
     if end > Lsn(0) {
         log::info!(
-            "the books are read: {end} operations, snapshot of {snapshot}, {records} records in {} ms",
+            "the ledger is read: {end} operations, snapshot of {snapshot}, {records} records in {} ms",
             began.elapsed().as_millis()
         );
     }

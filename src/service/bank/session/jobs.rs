@@ -47,7 +47,7 @@ pub type Submission = (SessionKey, Job);
 /// What the threads know that do the jobs.
 pub struct JobRunner {
     table: &'static Table,
-    /// Where statements are read from; `None` where the books are in memory only.
+    /// Where statements are read from; `None` where the ledger is in memory only.
     journal: Option<Directory>,
     users: RwLock<Arc<Users>>,
 }
@@ -78,7 +78,7 @@ impl JobRunner {
         (key, result)
     }
 
-    /// Books that are in memory only keep no records.
+    /// A ledger that is in memory only keeps no records.
     fn read(&self, page: PageRequest) -> Result<Statement, ReadError> {
         let nothing = || Ok(Statement { entries: Vec::new(), next: Next::Trimmed });
         self.journal.as_ref().map_or_else(nothing, |directory| page.read(directory))
