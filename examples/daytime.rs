@@ -35,7 +35,8 @@ const DAYTIME: Entry = Entry {
     },
     url: str::to_owned,
     needs: |_| Needs::default(),
-    writes_access_log: false,
+    tunables: &[],
+    access_log: None,
     open: |context| Ok(Host::boxed(Daytime::default(), context.instance.slots_of(context.service))),
 };
 

@@ -103,8 +103,8 @@ impl ServerBuilder {
         let wakeups = std::iter::repeat_with(|| EventFd::new().map(Arc::new)).take(MAX_WORKERS);
         let wakeups = wakeups.collect::<Result<_, _>>()?;
         let journal = Arc::new(EventFd::new()?);
-        let logs = writes_access_log(services, &addresses);
-        let access_log = logs.then(|| make_access_log(instance, settings)).transpose()?;
+        let access_log = log_target(services, &addresses, settings);
+        let access_log = access_log.map(|target| make_access_log(instance, target)).transpose()?;
         let moves_connections = settings.accept == AcceptMode::Dispatch;
         let supervisor =
             Supervisor::new(process::monotonic_ns(), settings.workers, directory.is_some(), moves_connections);
@@ -154,26 +154,19 @@ pub fn check_environment(requirements: &Requirements) -> Result<(), MasterError>
     Ok(())
 }
 
-/// Whether one of the services that listen writes to the access log.
+/// Where the services that listen log their requests; `None` where none of them does.
 #[must_use]
-pub fn writes_access_log(services: &[Entry], addresses: &PerService<Option<SocketAddr>>) -> bool {
-    services.iter().zip(addresses).any(|(service, address)| service.writes_access_log && address.is_some())
+pub fn log_target(
+    services: &[Entry],
+    addresses: &PerService<Option<SocketAddr>>,
+    settings: &Settings,
+) -> Option<access_log::Target> {
+    let mut listening = services.iter().zip(addresses).filter(|(_, address)| address.is_some());
+    listening.find_map(|(service, _)| Some((service.access_log?)(settings)))
 }
 
-/// Where requests are logged.
-#[must_use]
-pub fn log_target(settings: &Settings) -> access_log::Target {
-    let http = &settings.http;
-    access_log::Target {
-        path: http.access_log.clone().unwrap_or_else(|| settings.data.join("access.log")),
-        rotate_bytes: http.log_rotate_bytes,
-        keep: http.log_keep,
-        interval: access_log::INTERVAL,
-    }
-}
-
-fn make_access_log(instance: &Instance, settings: &Settings) -> Result<&'static AccessLog, MasterError> {
-    let log = AccessLog::create(instance.generation(), MAX_WORKERS, log_target(settings))?;
+fn make_access_log(instance: &Instance, target: access_log::Target) -> Result<&'static AccessLog, MasterError> {
+    let log = AccessLog::create(instance.generation(), MAX_WORKERS, target)?;
     log.check_target()?;
     Ok(Box::leak(Box::new(log)))
 }

@@ -7,7 +7,6 @@
 
 mod capacity;
 mod cgroup;
-mod document_root;
 pub mod file_systems;
 pub mod ownership;
 pub mod ports;
@@ -16,7 +15,6 @@ pub mod requirements;
 mod shortage;
 mod tunables;
 
-pub use document_root::DocumentRootError;
 pub use file_systems::FileSystemError;
 pub use ownership::OwnershipError;
 pub use ports::PortError;
@@ -27,7 +25,7 @@ use shortage::Comparison;
 pub use shortage::Shortage;
 
 use crate::base::config::{Durability, Settings};
-use crate::service::entry::Entry;
+use crate::service::entry::{Entry, Needs};
 use crate::store::journal::{Directory, DirectoryError, segment};
 use crate::store::users::{Users, UsersError};
 
@@ -66,9 +64,6 @@ pub enum StartError {
     /// Something is short.
     #[error(transparent)]
     Shortage(#[from] Shortage),
-    /// The folder for HTTP cannot be served.
-    #[error(transparent)]
-    DocumentRoot(#[from] DocumentRootError),
     /// A port cannot be had.
     #[error(transparent)]
     Port(#[from] PortError),
@@ -84,10 +79,9 @@ pub enum StartError {
 /// See [`StartError`]: the first thing that keeps it from starting.
 pub fn check(services: &'static [Entry], settings: &Settings, occasion: Occasion) -> Result<Checked, StartError> {
     let users = read_users(settings)?;
-    document_root::check(settings)?;
-    if let Some(log) = settings.http.access_log.as_deref().filter(|_| settings.http.is_on()) {
-        file_systems::check_log(log)?;
-    }
+    let Needs { folders, logs, .. } = requirements::needs(services, settings);
+    folders.iter().try_for_each(|folder| file_systems::check_served(folder, settings))?;
+    logs.iter().try_for_each(file_systems::check_log)?;
     let existing = look_into(settings)?;
     let requirements = Requirements::of(services, settings, existing);
     let fresh = occasion == Occasion::Start;

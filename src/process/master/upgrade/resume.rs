@@ -23,7 +23,7 @@ use crate::process::master::driver::Driver;
 use crate::process::master::error::MasterError;
 use crate::process::master::event_sources::EventSources;
 use crate::process::master::start::{self, Checked, Occasion};
-use crate::process::master::startup::{UnlinkOnDrop, check_environment, log_target, number_users, writes_access_log};
+use crate::process::master::startup::{UnlinkOnDrop, check_environment, log_target, number_users};
 use crate::service::entry::Entry;
 use crate::store::access_log::AccessLog;
 use crate::store::connection::{PerService, ServiceId};
@@ -119,8 +119,8 @@ pub fn prepare(
     }
     let journaled = instance.table().sequencer().is_journaled();
     let directory = journaled.then(|| Directory::open(&settings.data)).transpose()?;
-    let access_log = writes_access_log(services, &addresses).then(|| {
-        let log = AccessLog::open(instance.generation(), Access::Write, log_target(&settings))?;
+    let access_log = log_target(services, &addresses, &settings).map(|target| {
+        let log = AccessLog::open(instance.generation(), Access::Write, target)?;
         log.check_target()?;
         Ok::<_, MasterError>(log)
     });
