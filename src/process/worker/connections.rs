@@ -12,8 +12,7 @@ use crate::process::worker::acceptor::{Arrival, More};
 use crate::process::worker::event_loop::{Worker, watch};
 use crate::process::worker::release_notice::ReleaseNotice;
 use crate::service::connection_state::ConnectionState;
-use crate::service::interface::Origin;
-use crate::service::session::Departure;
+use crate::service::interface::{Departure, Origin};
 use crate::store::connection::Connection;
 use crate::store::connection::slot::{Claim, Holder};
 

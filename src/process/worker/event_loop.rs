@@ -233,7 +233,7 @@ impl Worker {
             Token(slot) => {
                 let Ok(slot) = u32::try_from(slot) else { return };
                 let Some(host) = self.services.of(slot) else { return };
-                let Some(state) = host.state_mut(slot) else { return };
+                let Some(state) = host.state(slot) else { return };
                 state.hung_up |= event.is_read_closed() || event.is_error();
                 state.readable |= event.is_readable() || state.hung_up;
                 if event.is_error() && host.awaits_threads(slot) {

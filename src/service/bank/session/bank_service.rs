@@ -10,7 +10,7 @@ use crate::base::time::{is_over, nanoseconds};
 use crate::base::vocab::Lsn;
 use crate::ipc::event::EventFd;
 use crate::ipc::process::monotonic_ns;
-use crate::service::bank::session::bank_session::BankSession;
+use crate::service::bank::session::bank_session::{BankData, BankSession};
 use crate::service::bank::session::blocking_pools::BlockingPools;
 use crate::service::bank::session::executor::Executor;
 use crate::service::bank::session::handler::Handler;
@@ -19,7 +19,7 @@ use crate::service::bank::session::journal_queue::JournalQueue;
 use crate::service::bank::session::rate_limit::TokenBucket;
 use crate::service::connection_state::{Admission, Closing, ConnectionState, Next};
 use crate::service::entry::Context;
-use crate::service::interface::{Now, Origin, Patience, Service};
+use crate::service::interface::{Departure, Now, Origin, Patience, Service, Silence, Silent};
 use crate::service::sessions::Sessions;
 use crate::store::instance::Instance;
 use crate::store::instance::control::WorkerRow;
@@ -84,7 +84,7 @@ impl BankService {
     }
 
     /// Answers requests that the threads have worked for: some of them in one turn, since each answer may bring the next request.
-    fn deliver_results(&mut self, sessions: &mut Sessions<BankSession>) {
+    fn deliver_results(&mut self, sessions: &mut Sessions<BankData>) {
         let executor = &mut self.handler.executor;
         self.more_results = false;
         if executor.pools.is_idle() {
@@ -105,7 +105,7 @@ impl BankService {
 }
 
 impl Service for BankService {
-    type Session = BankSession;
+    type Data = BankData;
 
     fn set_time(&mut self, now: Now) {
         self.row.await_durable(Lsn(0));
@@ -138,6 +138,20 @@ impl Service for BankService {
         next
     }
 
+    /// Only before LOGIN. PING does not count: it costs nothing to send one now and then.
+    fn silent(&self, session: &BankSession) -> Option<Silent> {
+        let since_ns = session.state.connection.slot().opened_ns();
+        session.is_stranger().then_some(Silent { at: Silence::BeforeFirstRequest, since_ns })
+    }
+
+    fn departure(&self, session: &BankSession) -> Departure {
+        if session.data.pending.is_some() { Departure::Finish } else { Departure::Move }
+    }
+
+    fn awaits_threads(&self, session: &BankSession) -> bool {
+        session.data.pending.is_some()
+    }
+
     fn deny(&mut self, session: &mut BankSession) {
         self.handler.executor.turn_away(session);
     }
@@ -148,12 +162,12 @@ impl Service for BankService {
         let _next = self.handler.turn(session);
     }
 
-    fn advance(&mut self, sessions: &mut Sessions<BankSession>) {
+    fn advance(&mut self, sessions: &mut Sessions<BankData>) {
         if self.queue.first().is_some() {
             let durable = self.sequencer().durable();
             while let Some(slot) = self.queue.next(durable) {
                 if let Some(session) = sessions.at(slot) {
-                    session.is_queued = false;
+                    session.data.is_queued = false;
                     sessions.schedule(slot);
                 }
             }
@@ -181,28 +195,29 @@ impl Service for BankService {
         let executor = &self.handler.executor;
         let late = |since_ns: u64, patience_ns: u64| is_over(executor.now_ns, since_ns, patience_ns);
         let stats = executor.stats;
-        let counter = if session.partial_since_ns.is_some_and(|since| late(since, PARTIAL_FRAME_SECONDS * SECOND_NS)) {
-            &stats.slow_dropped
-        } else if session.is_stranger()
-            && late(session.state.connection.slot().opened_ns(), nanoseconds(self.settings.login_timeout))
-        {
-            &stats.bounds.closed_without_login
-        } else if session.pending.is_none()
-            && self.instance.control().idle_timeout_ns().is_some_and(|idle| late(session.state.active_ns, idle))
-        {
-            // A client that waits for this server is not idle.
-            &stats.idle_dropped
-        } else {
-            return None;
-        };
+        let counter =
+            if session.data.partial_since_ns.is_some_and(|since| late(since, PARTIAL_FRAME_SECONDS * SECOND_NS)) {
+                &stats.slow_dropped
+            } else if session.is_stranger()
+                && late(session.state.connection.slot().opened_ns(), nanoseconds(self.settings.login_timeout))
+            {
+                &stats.bounds.closed_without_login
+            } else if session.data.pending.is_none()
+                && self.instance.control().idle_timeout_ns().is_some_and(|idle| late(session.state.active_ns, idle))
+            {
+                // A client that waits for this server is not idle.
+                &stats.idle_dropped
+            } else {
+                return None;
+            };
         counter.add(1);
         Some(Next::Close)
     }
 
-    fn reload(&mut self, sessions: &mut Sessions<BankSession>) {
+    fn reload(&mut self, sessions: &mut Sessions<BankData>) {
         let (limit, now) = (self.instance.control().rate_limit(), self.handler.executor.now_ns);
         for session in sessions.iter_mut() {
-            session.rate_limit = limit.map(|limit| TokenBucket::new(limit, now));
+            session.data.rate_limit = limit.map(|limit| TokenBucket::new(limit, now));
         }
         // Checked by the master before, and numbered; a file that has changed since is left alone.
         if let Some(Ok(users)) = self.settings.users.as_deref().map(Users::load)
@@ -213,8 +228,8 @@ impl Service for BankService {
     }
 
     fn end(&mut self, session: &mut BankSession) {
-        if session.pending.is_some() {
-            self.handler.executor.pools.forget(session.key());
+        if session.data.pending.is_some() {
+            self.handler.executor.pools.forget(session.state.key());
         }
     }
 

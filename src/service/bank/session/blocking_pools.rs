@@ -10,8 +10,8 @@ use crate::base::limits::{LOGIN_THREADS, LOOKUP_THREADS, MAX_WAITING_LOGINS, MAX
 use crate::ipc::{net, process};
 use crate::service::bank::session::bank_session::BankSession;
 use crate::service::bank::session::jobs::{Job, JobResult, JobRunner, Submission};
+use crate::service::connection_state::SessionKey;
 use crate::service::pool::{FairPool, Finished};
-use crate::service::sessions::SessionKey;
 use crate::store::instance::stats::BoundStats;
 
 /// The niceness of threads that check passwords: they keep a core busy as long as any LOGIN waits, and are to have what others leave.
@@ -53,14 +53,14 @@ impl BlockingPools {
 
     /// Hands in a job of `session`; never waits.
     pub fn submit(&mut self, session: &BankSession, job: Job) {
-        let key = session.key();
+        let key = session.state.key();
         if let Job::Verify { .. } = job {
             let peer = net::peer_address(session.state.connection.as_fd());
             let peer = peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| network_of(peer.ip()));
             let refused = self.logins.submit(peer, (key, job));
             self.stats.logins_refused.add(refused.into());
         } else {
-            let user = session.login.map_or(0, |login| login.principal);
+            let user = session.data.login.map_or(0, |login| login.principal);
             let refused = self.lookups.submit(user, (key, job));
             self.stats.lookups_refused.add(refused.into());
         }

@@ -4,7 +4,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::service::bank::session::statement_page::PageRequest;
 use crate::service::bank::wire::{Next, Statement};
-use crate::service::sessions::SessionKey;
+use crate::service::connection_state::SessionKey;
 use crate::store::journal::{Directory, ReadError};
 use crate::store::ledger::{Table, Totals, cut};
 use crate::store::users::{Known, Users};

@@ -24,11 +24,11 @@ impl JournalQueue {
     /// Puts `session` in if it waits and is not there.
     #[inline]
     pub fn join(&mut self, session: &mut BankSession) {
-        let Some(lsn) = session.waits_for().filter(|_| !session.is_queued) else { return };
-        session.is_queued = true;
+        let Some(lsn) = session.waits_for().filter(|_| !session.data.is_queued) else { return };
+        session.data.is_queued = true;
         // Operations become durable in groups: waiting for the one before, too, costs nothing, and keeps the queue sorted.
         let last = self.0.back().map_or(lsn, |waiting| waiting.lsn);
-        let for_room = session.blocked.is_some() && session.held.waits_for().is_none();
+        let for_room = session.data.blocked.is_some() && session.data.held.waits_for().is_none();
         self.0.push_back(Waiting { lsn: lsn.max(last), slot: session.state.connection.index(), for_room });
     }
 
