@@ -7,7 +7,6 @@
 pub mod bank;
 pub mod connection_state;
 pub mod entry;
-pub mod fair_queue;
 pub mod host;
 pub mod http;
 pub mod interface;

@@ -242,7 +242,7 @@ impl Summary {
     #[must_use]
     pub fn of(instance: &Instance, now_ns: u64) -> Summary {
         let control = instance.control();
-        let mode = AcceptMode::value_variants().get(control.accept_mode() as usize);
+        let mode = AcceptMode::value_variants().get(control.accept_mode.get() as usize);
         let mode = mode.and_then(AcceptMode::to_possible_value);
         let services = ServiceAddress::all(control);
         let address =
@@ -251,13 +251,13 @@ impl Summary {
             name: instance.generation().instance.clone(),
             boot: format!("{:08x}", instance.generation().boot),
             version: env!("CARGO_PKG_VERSION"),
-            master_pid: control.master_pid(),
+            master_pid: control.master_pid.get(),
             address: address(BANK).unwrap_or_default(),
             http_address: address(HTTP),
             services,
-            accept_mode: mode.map_or_else(|| control.accept_mode().to_string(), |mode| mode.get_name().to_owned()),
+            accept_mode: mode.map_or_else(|| control.accept_mode.get().to_string(), |mode| mode.get_name().to_owned()),
             data: control.data(),
-            uptime_ms: milliseconds(now_ns, control.started_ns()),
+            uptime_ms: milliseconds(now_ns, control.started_ns.get()),
             log_lines_dropped: control.log.dropped(),
         }
     }
@@ -274,7 +274,7 @@ impl Worker {
     #[must_use]
     pub fn all(instance: &Instance, now_ns: u64) -> Vec<Worker> {
         let rows = instance.workers().iter().enumerate();
-        rows.filter(|(_, row)| row.life.lives() > 0)
+        rows.filter(|(_, row)| row.life.lives.get() > 0)
             .map(|(worker, row)| Worker::of(instance, worker, row, now_ns))
             .collect()
     }
@@ -286,15 +286,15 @@ impl Worker {
         let [bank, http] = [BANK, HTTP].map(|name| ServiceCounts::find(&services, name).cloned().unwrap_or_default());
         Worker {
             worker,
-            pid: row.life.pid(),
+            pid: row.life.pid.get(),
             state: row.state().name(),
             leaving: row.life.is_to_leave(),
-            lives: row.life.lives(),
-            deaths: row.life.deaths(),
-            failed_starts: row.life.failed_starts(),
-            repairs: row.life.repairs(),
-            heartbeat_age_ms: milliseconds(now_ns, row.life.heartbeat_ns()),
-            connections: row.connections(),
+            lives: row.life.lives.get(),
+            deaths: row.life.deaths.get(),
+            failed_starts: row.life.failed_starts.get(),
+            repairs: row.life.repairs.get(),
+            heartbeat_age_ms: milliseconds(now_ns, row.life.heartbeat_ns.get()),
+            connections: row.connections.get(),
             accepted: bank.accepted,
             closed: bank.closed,
             refused: bank.refused,
@@ -312,7 +312,7 @@ impl Worker {
             dispatch_wait_max_us: stats.dispatch_wait_most_ns.get() / 1000,
             lane_contended: stats.lane_contended.get(),
             lane_depth: instance.lane_ring(worker).depth(),
-            lane_capacity: instance.control().queue_depth(),
+            lane_capacity: instance.control().queue_depth.get(),
             answer_times: stats.answer_times.read(),
             web: Web::of(&stats.web, &http),
             bounds: Bounds::of(&stats.bounds, &services),
@@ -356,12 +356,12 @@ impl Journal {
         let journaled = sequencer.is_journaled();
         Journal {
             state: sequencer.state().name(),
-            pid: row.life.pid(),
-            lives: row.life.lives(),
-            deaths: row.life.deaths(),
-            failed_starts: row.life.failed_starts(),
+            pid: row.life.pid.get(),
+            lives: row.life.lives.get(),
+            deaths: row.life.deaths.get(),
+            failed_starts: row.life.failed_starts.get(),
             leaving: row.life.is_to_leave(),
-            heartbeat_age_ms: if journaled { milliseconds(now_ns, row.life.heartbeat_ns()) } else { 0 },
+            heartbeat_age_ms: if journaled { milliseconds(now_ns, row.life.heartbeat_ns.get()) } else { 0 },
             replies_wait: sequencer.replies_wait(),
             last_lsn: last.0,
             durable_lsn: durable.0,

@@ -145,13 +145,13 @@ impl Worker {
 
     fn count_one_more(&mut self, slot: u32) {
         self.count += 1;
-        self.row.set_connections(self.count);
+        self.row.connections.set(self.count);
         self.service_stats(slot).connections.add(1);
     }
 
     fn count_one_less(&mut self, slot: u32) {
         self.count -= 1;
-        self.row.set_connections(self.count);
+        self.row.connections.set(self.count);
         let connections = &self.service_stats(slot).connections;
         connections.set(connections.get().saturating_sub(1));
     }

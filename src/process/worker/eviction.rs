@@ -42,8 +42,9 @@ impl Worker {
         if occupancy.excess() == 0 || self.evict(service, aim) {
             return;
         }
-        let others =
-            (0..).zip(self.instance.workers()).filter(|(worker, row)| *worker != self.number && row.life.pid() != 0);
+        let others = (0..)
+            .zip(self.instance.workers())
+            .filter(|(worker, row)| *worker != self.number && row.life.pid.get() != 0);
         let others_can = others.map(|(_, row)| row.stats.services[service.index()].silent.get()).sum::<u64>() > 0;
         let until_ns = self.now_ns + 2 * TICK_NS;
         let may_wait = others_can && occupancy.shortage() == 0;

@@ -1,7 +1,7 @@
 //! Comparing what is needed with what is available; pure. One line says what is short, how much is needed and available, and which
 //! options, with which values, would make it fit.
 
-use super::capacity::Capacity;
+use super::cgroup::Capacity;
 use super::probe::Available;
 use super::requirements::{Existing, Requirements};
 use super::tunables;

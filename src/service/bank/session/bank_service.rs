@@ -1,5 +1,6 @@
 //! The bank as the event loop sees it.
 
+use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,11 +12,9 @@ use crate::base::vocab::Lsn;
 use crate::ipc::event::EventFd;
 use crate::ipc::process::monotonic_ns;
 use crate::service::bank::session::bank_session::{BankData, BankSession};
-use crate::service::bank::session::blocking_pools::BlockingPools;
 use crate::service::bank::session::executor::Executor;
 use crate::service::bank::session::handler::Handler;
-use crate::service::bank::session::jobs::JobRunner;
-use crate::service::bank::session::journal_queue::JournalQueue;
+use crate::service::bank::session::jobs::{BlockingPools, JobRunner};
 use crate::service::bank::session::rate_limit::TokenBucket;
 use crate::service::connection_state::{Admission, Closing, ConnectionState, Next};
 use crate::service::entry::Context;
@@ -54,7 +53,7 @@ impl BankService {
         let row = &instance.workers()[worker];
         let runner = Arc::new(JobRunner::new(instance.table(), users, directory));
         let pools = BlockingPools::start(&runner, &row.stats.bounds, move || wake())?;
-        let teller = Teller::new(instance.table(), worker, move || row.life.beat(monotonic_ns()));
+        let teller = Teller::new(instance.table(), worker, move || row.life.heartbeat_ns.set(monotonic_ns()));
         let stats = (&row.stats, &row.stats.services[service.index()]);
         let handler = Handler::new(Executor::new(instance.table(), teller, pools, stats));
         let queue = JournalQueue::default();
@@ -235,5 +234,43 @@ impl Service for BankService {
 
     fn stop(&mut self) {
         self.stopping = true;
+    }
+}
+
+/// A connection that waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Waiting {
+    /// The operation that it waits for.
+    lsn: Lsn,
+    /// Its slot.
+    slot: u32,
+    /// Whether it waits for room in the journal's ring alone, and has no reply that waits.
+    for_room: bool,
+}
+
+/// Those that wait, in the order in which they may go on.
+#[derive(Debug, Default)]
+struct JournalQueue(VecDeque<Waiting>);
+
+impl JournalQueue {
+    /// Puts `session` in if it waits and is not there.
+    #[inline]
+    fn join(&mut self, session: &mut BankSession) {
+        let Some(lsn) = session.waits_for().filter(|_| !session.data.is_queued) else { return };
+        session.data.is_queued = true;
+        // Operations become durable in groups: waiting for the one before, too, costs nothing, and keeps the queue sorted.
+        let last = self.0.back().map_or(lsn, |waiting| waiting.lsn);
+        let for_room = session.data.blocked.is_some() && session.data.held.waits_for().is_none();
+        self.0.push_back(Waiting { lsn: lsn.max(last), slot: session.state.connection.index(), for_room });
+    }
+
+    /// The first one.
+    fn first(&self) -> Option<Waiting> {
+        self.0.front().copied()
+    }
+
+    /// Takes the first one out, if all up to `durable` is what it waits for; its slot.
+    fn next(&mut self, durable: Lsn) -> Option<u32> {
+        self.0.pop_front_if(|waiting| waiting.lsn <= durable).map(|waiting| waiting.slot)
     }
 }
