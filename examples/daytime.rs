@@ -12,8 +12,8 @@ use bank_vault::process::master;
 use bank_vault::service::connection_state::{Closing, ConnectionState, Next};
 use bank_vault::service::entry::{Entry, Listen, Needs};
 use bank_vault::service::host::Host;
-use bank_vault::service::interface::{Now, Origin, Service};
-use bank_vault::service::session::{Departure, Session, Silent};
+use bank_vault::service::interface::{Departure, Now, Origin, Service, Silent};
+use bank_vault::service::sessions::Session;
 use bank_vault::service::{bank, http};
 use bank_vault::store::connection::Sent;
 use bank_vault::tool::output;
@@ -35,7 +35,8 @@ const DAYTIME: Entry = Entry {
     },
     url: str::to_owned,
     needs: |_| Needs::default(),
-    writes_access_log: false,
+    tunables: &[],
+    access_log: None,
     open: |context| Ok(Host::boxed(Daytime::default(), context.instance.slots_of(context.service))),
 };
 
@@ -46,54 +47,25 @@ struct Daytime {
     since_1970: Duration,
 }
 
-/// One client.
-struct Visit {
-    state: ConnectionState,
-}
-
-impl Session for Visit {
-    fn state(&self) -> &ConnectionState {
-        &self.state
-    }
-
-    fn state_mut(&mut self) -> &mut ConnectionState {
-        &mut self.state
-    }
-
-    fn into_state(self: Box<Self>) -> ConnectionState {
-        self.state
-    }
-
-    /// A client that takes its line and does not close ends by the time that every closing connection has.
-    fn silent(&self) -> Option<Silent> {
-        None
-    }
-
-    /// The line is in the slot, so another worker can send what is left of it.
-    fn departure(&self) -> Departure {
-        Departure::Move
-    }
-}
-
 impl Service for Daytime {
-    type Session = Visit;
+    /// All that there is to know is in the connection's slot.
+    type Data = ();
 
     fn set_time(&mut self, now: Now) {
         (self.now_ns, self.since_1970) = (now.monotonic_ns, now.since_1970);
     }
 
     /// The line is queued in shared memory with the beginning of the session, once, whoever sends it.
-    fn begin(&mut self, mut state: ConnectionState, origin: Origin) -> Visit {
+    fn begin(&mut self, mut state: ConnectionState, origin: Origin) -> Session<()> {
         if origin == Origin::Client {
             let line = format!("{} seconds since 1970 (UTC)\r\n", self.since_1970.as_secs());
             state.connection.advance(0, line.as_bytes());
         }
         state.closing = Closing::AfterSending;
-        Visit { state }
+        Session { state, data: () }
     }
 
-    fn serve(&mut self, visit: &mut Visit) -> Next {
-        let state = &mut visit.state;
+    fn serve(&mut self, Session { state, .. }: &mut Session<()>) -> Next {
         if let Closing::Lingering(budget) = state.closing {
             return state.linger(budget);
         }
@@ -102,6 +74,16 @@ impl Service for Daytime {
             Sent::Part(_) => Next::Wait,
             Sent::Broken => Next::Close,
         }
+    }
+
+    /// A client that takes its line and does not close ends by the time that every closing connection has.
+    fn silent(&self, _session: &Session<()>) -> Option<Silent> {
+        None
+    }
+
+    /// The line is in the slot, so another worker can send what is left of it.
+    fn departure(&self, _session: &Session<()>) -> Departure {
+        Departure::Move
     }
 }
 

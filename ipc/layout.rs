@@ -61,6 +61,34 @@ macro_rules! shared_struct {
     };
 }
 
+/// A level or a count of 32 bits that one process at a time writes and all may read.
+///
+/// Writer: the one process that the field names. Two writers would lose counts.
+#[repr(transparent)]
+#[derive(Default)]
+pub struct Word(AtomicU32);
+
+// SAFETY: a transparent wrapper of an atomic.
+unsafe impl Shared for Word {}
+
+impl Word {
+    /// Adds `n`; only the owner may.
+    pub fn add(&self, n: u32) {
+        self.set(self.get().wrapping_add(n));
+    }
+
+    /// Sets it; only the owner may.
+    pub fn set(&self, n: u32) {
+        self.0.store(n, Ordering::Relaxed);
+    }
+
+    /// The value that was last stored.
+    #[must_use]
+    pub fn get(&self) -> u32 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
 /// A number that one process counts up and all may read, without a lock and without a locked instruction.
 ///
 /// Writer: the one process that owns the row it stands in. Two writers would lose counts.

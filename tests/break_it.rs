@@ -71,7 +71,7 @@ fn opposite_transfers(defect: Option<&str>) -> (Server, [Bank; 2], Instance) {
     let memory = memory(&server);
     // The first of equals gets the first connection, the other one the second.
     let mut banks = [Bank::demo(server.address), Bank::demo(server.address)];
-    let pids: Vec<u32> = (0..2).map(|worker| memory.workers()[worker].life.pid()).collect();
+    let pids: Vec<u32> = (0..2).map(|worker| memory.workers()[worker].life.pid.get()).collect();
     let [first, second] = &mut banks;
     first.send(&transfer(1, 2, 250)).unwrap();
     await_that("worker 0 holds its first account", || is_halted(pids[0]));
@@ -98,12 +98,12 @@ fn locks_in_the_order_of_numbers_never_wait_for_each_other() {
 #[test]
 fn locks_in_any_order_wait_for_each_other_until_one_of_the_holders_dies() {
     let (server, mut banks, memory) = opposite_transfers(Some("order"));
-    let pids: Vec<u32> = (0..2).map(|worker| memory.workers()[worker].life.pid()).collect();
+    let pids: Vec<u32> = (0..2).map(|worker| memory.workers()[worker].life.pid.get()).collect();
     let held = || -> Vec<_> { memory.table().holders().collect() };
     let deadlock = [(AccountId(1), pids[0]), (AccountId(2), pids[1])];
     assert_eq!(held(), deadlock);
     // Both beat on: who waits for a lock is alive, and an error-checking lock looks at its own holder only. Nobody helps them.
-    let beats = || [0, 1].map(|worker| memory.workers()[worker].life.heartbeat_ns());
+    let beats = || [0, 1].map(|worker| memory.workers()[worker].life.heartbeat_ns.get());
     let before = beats();
     await_that("both have beaten", || before.iter().zip(beats()).all(|(before, now)| now > *before));
     let before = beats();
@@ -129,7 +129,7 @@ fn answer_of_a_halted_journal(defect: Option<&str>) -> (bool, Vec<Broken>) {
     let mut server = server(defect, "1", &format!("journal:{}/stop", CrashPoint::GroupTaken.name()));
     let memory = memory(&server);
     let mut asker = Asker::new(server.address, 10, 1);
-    let halted = memory.journal_row().life.pid();
+    let halted = memory.journal_row().life.pid.get();
     if defect.is_some() {
         asker.ask_for(&deposit(1, 250), [7; 16]).unwrap();
     } else {

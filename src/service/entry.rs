@@ -1,13 +1,14 @@
 //! What the server's processes know of a service: the master reads an [`Entry`], and a worker opens the service with a [`Context`].
 
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::base::config::Settings;
 use crate::ipc::event::EventFd;
 use crate::service::host::Hosted;
 use crate::service::status_pages::StatusPages;
-use crate::store::access_log::AccessLog;
+use crate::store::access_log::{AccessLog, Target};
 use crate::store::connection::ServiceId;
 use crate::store::instance::Instance;
 use crate::store::journal::Directory;
@@ -21,10 +22,12 @@ pub struct Entry {
     pub listen: fn(&Settings) -> Option<Listen>,
     /// The address as a user would type it, from `HOST:PORT`.
     pub url: fn(&str) -> String,
-    /// What it needs in each worker, beside its connections.
+    /// What it needs beside its connections; a start is refused where it is not there.
     pub needs: fn(&Settings) -> Needs,
-    /// Whether it writes to the access log, which is opened only if one of the services does.
-    pub writes_access_log: bool,
+    /// Options with which it takes less; a start that is refused proposes them.
+    pub tunables: &'static [Tunable],
+    /// Where its requests are logged, if they are. Services share one log: that of the first of them that is on.
+    pub access_log: Option<fn(&Settings) -> Target>,
     /// Opens the service in a worker.
     ///
     /// # Errors
@@ -48,17 +51,99 @@ pub struct Listen {
     pub connections: u32,
 }
 
-/// What a service needs in each worker, beside its connections.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// What a service needs beside its connections.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Needs {
-    /// Threads.
+    /// Threads in each worker.
     pub threads: u64,
-    /// Bytes of memory that it may grow to have.
+    /// Bytes of memory that it may grow to have in each worker.
     pub growth: u64,
-    /// Descriptors.
+    /// Descriptors in each worker.
     pub descriptors: u64,
     /// Bytes of the largest file that it makes.
     pub file: u64,
+    /// Folders whose files it gives to clients: they must be there, and have nothing private in them.
+    pub folders: Vec<NamedPath>,
+    /// Logs that must be writable.
+    pub logs: Vec<NamedPath>,
+}
+
+/// A path, and the option that names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamedPath {
+    /// The path.
+    pub path: PathBuf,
+    /// The option, for error messages.
+    pub option: &'static str,
+}
+
+/// An option that says how much of something the server takes.
+#[derive(Clone, Copy)]
+pub struct Tunable {
+    /// The option, as it is written.
+    pub option: &'static str,
+    /// What a smaller value saves.
+    pub saves: Saves,
+    /// Where the settings have it.
+    pub field: fn(&mut Settings) -> &mut dyn Quantity,
+    /// What one of the option is in the settings.
+    pub unit: u64,
+    /// The option's least value.
+    pub least: u64,
+}
+
+impl Tunable {
+    /// An option whose least value is 1.
+    #[must_use]
+    pub const fn new(option: &'static str, saves: Saves, field: fn(&mut Settings) -> &mut dyn Quantity) -> Self {
+        Tunable { option, saves, field, unit: 1, least: 1 }
+    }
+
+    /// An option that counts mebibytes of what the settings have in bytes.
+    #[must_use]
+    pub const fn mebibytes(option: &'static str, saves: Saves, field: fn(&mut Settings) -> &mut dyn Quantity) -> Self {
+        Tunable { unit: 1 << 20, ..Tunable::new(option, saves, field) }
+    }
+}
+
+/// A number of the settings.
+pub trait Quantity {
+    /// What it is.
+    fn get(&self) -> u64;
+
+    /// Changes it to a number that is not above what it was.
+    fn set(&mut self, value: u64);
+}
+
+impl<T: Copy + TryFrom<u64> + TryInto<u64>> Quantity for T {
+    fn get(&self) -> u64 {
+        (*self).try_into().unwrap_or(u64::MAX)
+    }
+
+    fn set(&mut self, value: u64) {
+        *self = value.try_into().unwrap_or(*self);
+    }
+}
+
+/// What a smaller value of an option saves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Saves {
+    /// Accounts.
+    Accounts,
+    /// Known keys.
+    Keys,
+    /// Slots for connections, and descriptors of their sockets.
+    Connections,
+    /// Worker processes.
+    Workers,
+    /// Threads of each worker.
+    Threads,
+    /// Memory into which a worker grows.
+    Growth,
+    /// Bytes of a segment of the journal.
+    Segment,
+    /// Bytes of another file.
+    File,
 }
 
 /// What a service is opened with, in a worker.

@@ -3,8 +3,7 @@
 use std::ops::Range;
 
 use crate::service::connection_state::{Admission, Closing, ConnectionState, Next};
-use crate::service::interface::{Now, Origin, Patience, Service};
-use crate::service::session::{Departure, Session, Silence, Silent};
+use crate::service::interface::{Departure, Now, Origin, Patience, Service, Silence, Silent};
 use crate::service::sessions::Sessions;
 
 /// A service of whatever kind. The methods that have a namesake in [`Service`] are that one, for the session in a slot.
@@ -16,19 +15,13 @@ pub trait Hosted {
     fn begin(&mut self, state: ConnectionState, origin: Origin);
 
     /// What is known of the connection in `slot`.
-    fn state(&self, slot: u32) -> Option<&ConnectionState>;
-
-    /// As above, to be changed.
-    fn state_mut(&mut self, slot: u32) -> Option<&mut ConnectionState>;
+    fn state(&mut self, slot: u32) -> Option<&mut ConnectionState>;
 
     /// See [`Service::serve`]; `None` where there is no session.
     fn serve(&mut self, slot: u32) -> Option<Next>;
 
     /// Has the session in `slot` served in the next turn.
     fn schedule(&mut self, slot: u32);
-
-    /// How many sessions are scheduled.
-    fn scheduled(&self) -> usize;
 
     /// Takes the next scheduled session from the queue; its slot.
     fn next_scheduled(&mut self) -> Option<u32>;
@@ -48,17 +41,17 @@ pub trait Hosted {
     /// What becomes of the session in `slot` when the worker leaves.
     fn departure(&self, slot: u32) -> Option<Departure>;
 
-    /// See [`Session::awaits_threads`].
+    /// See [`Service::awaits_threads`].
     fn awaits_threads(&self, slot: u32) -> bool;
 
-    /// Since when the connection in `slot` is silent, if it may be closed to make room.
-    fn silent(&self, slot: u32) -> Option<Silent>;
+    /// The connection in `slot`, if it is silent and may be closed to make room.
+    fn candidate(&self, slot: u32) -> Option<Candidate>;
 
     /// See [`Service::check_time`]. A connection that is closing has its time from [`ConnectionState`].
     fn check_time(&mut self, slot: u32, now_ns: u64) -> Option<Next>;
 
-    /// See [`Service::advance`].
-    fn advance(&mut self);
+    /// See [`Service::advance`]; how many sessions are scheduled.
+    fn advance(&mut self) -> usize;
 
     /// See [`Service::patience`].
     fn patience(&mut self) -> Patience;
@@ -74,23 +67,20 @@ pub trait Hosted {
 
     /// See [`Service::finish`].
     fn finish(self: Box<Self>);
-
-    /// The slots of its connections.
-    fn slots(&self) -> Range<u32>;
 }
+
+/// A connection that may be closed to make room: since when it is silent, its slot, and which of the connections of the slot it is.
+pub type Candidate = (Silent, u32, u32);
 
 /// A service and its sessions.
 pub struct Host<S: Service> {
     service: S,
-    sessions: Sessions<S::Session>,
+    sessions: Sessions<S::Data>,
 }
 
 impl<S: Service + 'static> Host<S> {
     /// A service without sessions, for connections in `slots`.
-    pub fn boxed(service: S, slots: Range<usize>) -> Box<dyn Hosted>
-    where
-        S::Session: 'static,
-    {
+    pub fn boxed(service: S, slots: Range<usize>) -> Box<dyn Hosted> {
         Box::new(Host { service, sessions: Sessions::new(slots) })
     }
 }
@@ -101,16 +91,11 @@ impl<S: Service> Hosted for Host<S> {
     }
 
     fn begin(&mut self, state: ConnectionState, origin: Origin) {
-        let session = self.service.begin(state, origin);
-        self.sessions.insert(session);
+        self.sessions.insert(self.service.begin(state, origin));
     }
 
-    fn state(&self, slot: u32) -> Option<&ConnectionState> {
-        self.sessions.look(slot).map(Session::state)
-    }
-
-    fn state_mut(&mut self, slot: u32) -> Option<&mut ConnectionState> {
-        self.sessions.at(slot).map(Session::state_mut)
+    fn state(&mut self, slot: u32) -> Option<&mut ConnectionState> {
+        self.sessions.at(slot).map(|session| &mut session.state)
     }
 
     fn serve(&mut self, slot: u32) -> Option<Next> {
@@ -119,10 +104,6 @@ impl<S: Service> Hosted for Host<S> {
 
     fn schedule(&mut self, slot: u32) {
         self.sessions.schedule(slot);
-    }
-
-    fn scheduled(&self) -> usize {
-        self.sessions.scheduled()
     }
 
     fn next_scheduled(&mut self) -> Option<u32> {
@@ -144,43 +125,46 @@ impl<S: Service> Hosted for Host<S> {
     fn end(&mut self, slot: u32) -> Option<ConnectionState> {
         let mut session = self.sessions.remove(slot)?;
         self.service.end(&mut session);
-        Some(session.into_state())
+        Some(session.state)
     }
 
     fn give_up(&mut self, slot: u32) -> Option<ConnectionState> {
-        self.sessions.remove(slot).map(Session::into_state)
+        self.sessions.remove(slot).map(|session| session.state)
     }
 
     fn departure(&self, slot: u32) -> Option<Departure> {
         let session = self.sessions.look(slot)?;
-        Some(if session.state().closing == Closing::No { session.departure() } else { Departure::Finish })
+        let is_open = session.state.closing == Closing::No;
+        Some(if is_open { self.service.departure(session) } else { Departure::Finish })
     }
 
     fn awaits_threads(&self, slot: u32) -> bool {
-        self.sessions.look(slot).is_some_and(Session::awaits_threads)
+        self.sessions.look(slot).is_some_and(|session| self.service.awaits_threads(session))
     }
 
-    fn silent(&self, slot: u32) -> Option<Silent> {
+    fn candidate(&self, slot: u32) -> Option<Candidate> {
         let session = self.sessions.look(slot)?;
-        let state = session.state();
+        let state = &session.state;
         let not_admitted = |since_ns| Silent { at: Silence::NotAdmitted, since_ns };
-        match (state.closing, state.admission) {
-            (Closing::Lingering(_), _) => Some(not_admitted(state.active_ns)),
-            (_, Admission::Admitted) => session.silent(),
-            _ => session.silent().map(|silent| not_admitted(silent.since_ns)),
-        }
+        let silent = match (state.closing, state.admission) {
+            (Closing::Lingering(_), _) => not_admitted(state.active_ns),
+            (_, Admission::Admitted) => self.service.silent(session)?,
+            _ => not_admitted(self.service.silent(session)?.since_ns),
+        };
+        Some((silent, slot, state.generation))
     }
 
     fn check_time(&mut self, slot: u32, now_ns: u64) -> Option<Next> {
         let session = self.sessions.at(slot)?;
-        match session.state().closing {
+        match session.state.closing {
             Closing::Lingering(budget) => budget.is_over(now_ns).then_some(Next::Close),
             _ => self.service.check_time(session),
         }
     }
 
-    fn advance(&mut self) {
+    fn advance(&mut self) -> usize {
         self.service.advance(&mut self.sessions);
+        self.sessions.scheduled()
     }
 
     fn patience(&mut self) -> Patience {
@@ -201,11 +185,5 @@ impl<S: Service> Hosted for Host<S> {
 
     fn finish(self: Box<Self>) {
         self.service.finish();
-    }
-
-    #[allow(clippy::cast_possible_truncation, reason = "slots are numbered in 32 bits")]
-    fn slots(&self) -> Range<u32> {
-        let Range { start, end } = self.sessions.slots();
-        start as u32..end as u32
     }
 }

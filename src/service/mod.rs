@@ -1,19 +1,16 @@
 //! What the server offers to clients: a folder for each service, and what they have in common.
 //!
 //! [`table`] lists those that there are, [`entry`] is what a line of it says. [`interface`] is what a worker's event loop asks of a service,
-//! [`session`] what it asks of one connection's session, and [`connection_state`] what every session has; [`host`] stands between the
-//! loop and one service. [`pool`] runs what may block.
+//! [`sessions`] what is remembered of its connections, and [`connection_state`] what of every connection; [`host`] stands between the loop
+//! and one service. [`pool`] runs what may block.
 
 pub mod bank;
-pub mod budget;
 pub mod connection_state;
 pub mod entry;
-pub mod fair_queue;
 pub mod host;
 pub mod http;
 pub mod interface;
 pub mod pool;
-pub mod session;
 pub mod sessions;
 pub mod status_pages;
 pub mod table;

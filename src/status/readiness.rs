@@ -36,15 +36,15 @@ pub fn readiness(instance: &Instance) -> Result<(), Vec<Unready>> {
     let journal = instance.journal_row();
     let journaled = instance.table().sequencer().is_journaled();
     let state = instance.table().sequencer().state();
-    let silence = Duration::from_nanos(monotonic_ns().saturating_sub(journal.life.heartbeat_ns()));
-    let serving = instance.workers().iter().any(|row| row.life.pid() != 0 && row.state() == WorkerState::Serving);
+    let silence = Duration::from_nanos(monotonic_ns().saturating_sub(journal.life.heartbeat_ns.get()));
+    let serving = instance.workers().iter().any(|row| row.life.pid.get() != 0 && row.state() == WorkerState::Serving);
     let reasons = [
         (instance.control().orders() != Orders::Serve, Unready::Stopping),
         (!serving, Unready::NoWorker),
         (state == JournalState::NoSpace, Unready::NoSpace),
         (state == JournalState::Failed, Unready::JournalFailed),
-        (journaled && journal.life.pid() == 0, Unready::NoJournalProcess),
-        (journaled && journal.life.pid() != 0 && silence > FRESH, Unready::JournalSilent),
+        (journaled && journal.life.pid.get() == 0, Unready::NoJournalProcess),
+        (journaled && journal.life.pid.get() != 0 && silence > FRESH, Unready::JournalSilent),
     ];
     let against: Vec<_> = reasons.into_iter().filter(|(holds, _)| *holds).map(|(_, reason)| reason).collect();
     if against.is_empty() { Ok(()) } else { Err(against) }

@@ -254,7 +254,7 @@ impl Summary {
     /// Reads what concerns `instance` as a whole, at `now_ns`.
     pub fn of(instance: &Instance, now_ns: u64) -> Summary {
         let control = instance.control();
-        let mode = AcceptMode::value_variants().get(control.accept_mode() as usize);
+        let mode = AcceptMode::value_variants().get(control.accept_mode.get() as usize);
         let mode = mode.and_then(AcceptMode::to_possible_value);
         let services = ServiceAddress::all(control);
         let address =
@@ -263,13 +263,13 @@ impl Summary {
             name: instance.generation().instance.clone(),
             boot: format!("{:08x}", instance.generation().boot),
             version: env!("CARGO_PKG_VERSION"),
-            master_pid: control.master_pid(),
+            master_pid: control.master_pid.get(),
             address: address(BANK).unwrap_or_default(),
             http_address: address(HTTP),
             services,
-            accept_mode: mode.map_or_else(|| control.accept_mode().to_string(), |mode| mode.get_name().to_owned()),
+            accept_mode: mode.map_or_else(|| control.accept_mode.get().to_string(), |mode| mode.get_name().to_owned()),
             data: control.data(),
-            uptime_ms: milliseconds(now_ns, control.started_ns()),
+            uptime_ms: milliseconds(now_ns, control.started_ns.get()),
             log_lines_dropped: control.log.dropped(),
         }
     }
@@ -284,7 +284,7 @@ impl Worker {
     /// Reads the row of each worker that there ever was, at `now_ns`.
     pub fn all(instance: &Instance, now_ns: u64) -> Vec<Worker> {
         let rows = instance.workers().iter().enumerate();
-        rows.filter(|(_, row)| row.life.lives() > 0)
+        rows.filter(|(_, row)| row.life.lives.get() > 0)
             .map(|(worker, row)| Worker::of(instance, worker, row, now_ns))
             .collect()
     }
@@ -297,18 +297,18 @@ impl Worker {
         Worker {
             now: WorkerNow {
                 worker,
-                pid: row.life.pid(),
+                pid: row.life.pid.get(),
                 state: row.state().name(),
-                lives: row.life.lives(),
-                deaths: row.life.deaths(),
-                repairs: row.life.repairs(),
-                heartbeat_age_ms: milliseconds(now_ns, row.life.heartbeat_ns()),
-                connections: row.connections(),
+                lives: row.life.lives.get(),
+                deaths: row.life.deaths.get(),
+                repairs: row.life.repairs.get(),
+                heartbeat_age_ms: milliseconds(now_ns, row.life.heartbeat_ns.get()),
+                connections: row.connections.get(),
                 lane_depth: instance.lane_ring(worker).depth(),
-                lane_capacity: instance.control().queue_depth(),
+                lane_capacity: instance.control().queue_depth.get(),
             },
             leaving: row.life.is_to_leave(),
-            failed_starts: row.life.failed_starts(),
+            failed_starts: row.life.failed_starts.get(),
             accepted: bank.accepted,
             closed: bank.closed,
             refused: bank.refused,
@@ -367,10 +367,10 @@ impl Journal {
         let journaled = sequencer.is_journaled();
         let now = JournalNow {
             state: sequencer.state().name(),
-            pid: row.life.pid(),
-            lives: row.life.lives(),
-            deaths: row.life.deaths(),
-            heartbeat_age_ms: if journaled { milliseconds(now_ns, row.life.heartbeat_ns()) } else { 0 },
+            pid: row.life.pid.get(),
+            lives: row.life.lives.get(),
+            deaths: row.life.deaths.get(),
+            heartbeat_age_ms: if journaled { milliseconds(now_ns, row.life.heartbeat_ns.get()) } else { 0 },
             replies_wait: sequencer.replies_wait(),
             last_lsn: last.0,
             durable_lsn: durable.0,
@@ -382,7 +382,7 @@ impl Journal {
         };
         Journal {
             now,
-            failed_starts: row.life.failed_starts(),
+            failed_starts: row.life.failed_starts.get(),
             leaving: row.life.is_to_leave(),
             groups: row.groups.get(),
             records: row.records.get(),

@@ -60,7 +60,7 @@ fn workers_are_drained_and_rebalanced_under_load() {
     assert!(code == 1 && text.contains("no worker 0"), "{text}");
     server.signal(Signal::SIGTTIN);
     await_that("a worker joins", || server.workers_now().len() == 2);
-    let held = || running.workers().iter().map(|row| row.connections()).collect::<Vec<_>>();
+    let held = || running.workers().iter().map(|row| row.connections.get()).collect::<Vec<_>>();
     assert_eq!(held()[0], 0, "it has no connections yet: {:?}", held());
     let (code, text) = vaultctl(&server, &["rebalance"]);
     assert!(code == 0 && text.contains("connections move"), "{text}");

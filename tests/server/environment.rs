@@ -160,15 +160,15 @@ impl Machine {
 
     fn failed_starts(&self) -> u32 {
         let instance = &self.turmoil.instance;
-        instance.workers().iter().map(|row| row.life.failed_starts()).sum::<u32>()
-            + instance.journal_row().life.failed_starts()
+        instance.workers().iter().map(|row| row.life.failed_starts.get()).sum::<u32>()
+            + instance.journal_row().life.failed_starts.get()
     }
 
     /// The pids of the workers, and of the journal process behind them.
     fn children(&self) -> Vec<u32> {
         let instance = &self.turmoil.instance;
-        let workers = instance.workers().iter().map(|row| row.life.pid());
-        workers.chain([instance.journal_row().life.pid()]).filter(|&pid| pid != 0).collect()
+        let workers = instance.workers().iter().map(|row| row.life.pid.get());
+        workers.chain([instance.journal_row().life.pid.get()]).filter(|&pid| pid != 0).collect()
     }
 
     fn any_child(&self, lots: &mut Lots) -> Option<u32> {

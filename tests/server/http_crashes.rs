@@ -155,7 +155,7 @@ fn logged_once(point: CrashPoint) {
             Err(_) => visitor = site.visit(),
         }
     }
-    let died = site.server.stats().workers()[0].life.deaths();
+    let died = site.server.stats().workers()[0].life.deaths.get();
     assert!(site.server.end().status.success(), "{point:?}");
     let logs = std::fs::read_dir(site.server.data()).unwrap().map(|entry| entry.unwrap().path());
     let logs = logs.filter(|path| path.file_name().unwrap().to_str().unwrap().starts_with("access.log"));

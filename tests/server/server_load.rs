@@ -44,7 +44,7 @@ fn dispatch_spreads_connections_evenly() {
     let server = Server::start(&["--workers", "4"]);
     let _banks: Vec<_> = (0..40).map(|_| Bank::demo(server.address)).collect();
     let running = bank_vault::store::instance::stale::open_running(&server.instance).unwrap();
-    let counts: Vec<_> = running.workers()[..4].iter().map(|worker| worker.connections()).collect();
+    let counts: Vec<_> = running.workers()[..4].iter().map(|worker| worker.connections.get()).collect();
     assert_eq!(counts, [10; 4]);
 }
 

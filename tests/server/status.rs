@@ -93,9 +93,9 @@ fn a_killed_worker_shows_within_two_views_and_the_load_goes_on() {
     let mut load = Load::start(server.address, 6, 3000);
     await_that("the load has begun", || load.has_begun());
     let mut watcher = Watcher::new(&instance);
-    let killed = instance.workers()[1].life.pid();
+    let killed = instance.workers()[1].life.pid.get();
     server::send(killed, Signal::SIGKILL);
-    await_that("it has a successor", || ![0, killed].contains(&instance.workers()[1].life.pid()));
+    await_that("it has a successor", || ![0, killed].contains(&instance.workers()[1].life.pid.get()));
     let view = watcher.look(&instance);
     assert_eq!(
         (view.workers[1].now.lives, view.workers[1].now.deaths, view.crashes.deaths),

@@ -60,10 +60,10 @@ impl Turmoil {
     /// Kills a worker or, one time in four, the journal process; `false` if the chosen one is dead already.
     pub fn kill_one(&mut self, lots: &mut Lots) -> bool {
         let workers: Vec<u32> =
-            self.instance.workers().iter().map(|row| row.life.pid()).filter(|&pid| pid != 0).collect();
+            self.instance.workers().iter().map(|row| row.life.pid.get()).filter(|&pid| pid != 0).collect();
         let of_journal = lots.below(4) == 0 || workers.is_empty();
         let place = usize::try_from(lots.below(64)).unwrap() % workers.len().max(1);
-        let pid = if of_journal { self.instance.journal_row().life.pid() } else { workers[place] };
+        let pid = if of_journal { self.instance.journal_row().life.pid.get() } else { workers[place] };
         if pid == 0 || !lives(pid) {
             return false;
         }

@@ -81,7 +81,7 @@ impl JournalProcess {
     fn new(arguments: JournalArguments) -> Result<Self, JournalProcessError> {
         let JournalArguments { instance, settings, directory, wakeup, workers } = arguments;
         let sequencer = instance.table().sequencer();
-        arm_from_environment("journal", instance.journal_row().life.lives());
+        arm_from_environment("journal", instance.journal_row().life.lives.get());
         let writer = Writer::resume(&directory, sequencer.durable())?;
         let snapshotter = Snapshotter::start(instance, settings, directory, wakeup.clone())?;
         let flush_interval = (settings.durability == Durability::Async).then_some(settings.flush_interval);
@@ -207,7 +207,7 @@ impl JournalProcess {
     /// Writes the heartbeat, tries again what had no space, and advances the snapshot.
     fn maintain(&mut self) -> Result<(), JournalProcessError> {
         self.last_maintenance = Some(Instant::now());
-        self.instance.journal_row().life.beat(monotonic_ns());
+        self.instance.journal_row().life.heartbeat_ns.set(monotonic_ns());
         let durable = self.writer.durable();
         match self.writer.prepare_failure() {
             None if self.sequencer.state() == JournalState::NoSpace => {

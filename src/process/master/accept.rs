@@ -94,7 +94,7 @@ impl Driver {
                 }
             }
             // A slot or a descriptor is free again, a connection is to be handed on, or the lane has room.
-            self.accepting.may_be_ready();
+            self.accepting.ready = true;
         }
     }
 }

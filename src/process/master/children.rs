@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::base::config::{ConfigError, Settings};
+use crate::base::limits::ACCEPT_BACKOFF_MS;
 use crate::ipc::event::EventFd;
 use crate::ipc::lane::{LaneSemaphores, Producer};
 use crate::ipc::process::{self, Child};
@@ -61,6 +62,34 @@ pub fn duplicate(listeners: &Listeners) -> Result<Listeners, IpcError> {
     Ok(duplicates)
 }
 
+/// What connections are accepted from, and when to try.
+#[derive(Default)]
+pub struct Accepting {
+    /// Nothing in the modes where workers accept by themselves.
+    pub listeners: Listeners,
+    /// Whether a connection may be waiting at one of them, or one that waits for a lane may find room.
+    pub ready: bool,
+    /// After a failure, for want of a descriptor or of memory: when to try again, nanoseconds of the monotonic clock.
+    pub not_before_ns: u64,
+    /// Failures since the last connection that was accepted.
+    pub failures: u64,
+}
+
+impl Accepting {
+    /// When to try to accept, if at all; not while others wait for room in a lane.
+    #[must_use]
+    pub fn next_try_ns(&self, now_ns: u64, any_waiting: bool) -> Option<u64> {
+        (self.ready && !any_waiting).then(|| self.not_before_ns.max(now_ns))
+    }
+
+    /// Notes that accepting has failed; whether to log it. A shortage that lasts must not fill the log.
+    pub fn failed(&mut self, now_ns: u64) -> bool {
+        self.not_before_ns = now_ns + ACCEPT_BACKOFF_MS * 1_000_000;
+        self.failures += 1;
+        self.failures.is_power_of_two()
+    }
+}
+
 /// A worker process and the master's end of what connects them.
 pub struct WorkerProcess {
     /// The process.
@@ -95,7 +124,8 @@ impl WorkerSlot {
     /// Its semaphores cannot be made.
     pub fn new(instance: &'static Instance, index: usize, listeners: Listeners) -> Result<Self, IpcError> {
         let semaphores = instance.make_lane(index)?;
-        let producer = Producer::new(instance.lane_ring(index), semaphores.clone(), instance.control().queue_depth());
+        let producer =
+            Producer::new(instance.lane_ring(index), semaphores.clone(), instance.control().queue_depth.get());
         Ok(Self::with(index, listeners, semaphores, producer))
     }
 
@@ -108,7 +138,7 @@ impl WorkerSlot {
         semaphores: LaneSemaphores,
         owes_retraction: bool,
     ) -> Self {
-        let (ring, depth) = (instance.lane_ring(index), instance.control().queue_depth());
+        let (ring, depth) = (instance.lane_ring(index), instance.control().queue_depth.get());
         let producer = Producer::adopt(ring, semaphores.clone(), depth, owes_retraction);
         Self::with(index, listeners, semaphores, producer)
     }
@@ -163,7 +193,7 @@ impl WorkerSlot {
             row.life.cancel();
             row.end_life();
         })?;
-        row.life.set_pid(u32::try_from(child.pid()).unwrap_or(0));
+        row.life.pid.set(u32::try_from(child.pid()).unwrap_or(0));
         self.leaving = false;
         self.process = Some(WorkerProcess { child, lane: ours, turns_before });
         Ok(())
@@ -202,14 +232,8 @@ impl JournalProcess {
         row.life.begin(self.started_ns);
         let child = process::spawn("vault-journal", &keep, move || journal::run(arguments));
         let child = child.inspect_err(|_| row.life.cancel())?;
-        row.life.set_pid(u32::try_from(child.pid()).unwrap_or(0));
+        row.life.pid.set(u32::try_from(child.pid()).unwrap_or(0));
         self.child = Some(child);
         Ok(())
-    }
-
-    /// Whether the loop of the process has turned since it was started.
-    #[must_use]
-    pub fn has_turned(&self, instance: &Instance) -> bool {
-        instance.journal_row().life.heartbeat_ns() > self.started_ns
     }
 }

@@ -14,8 +14,7 @@ use crate::base::limits::MAX_WORKERS;
 use crate::base::logging;
 use crate::ipc::IpcError;
 use crate::ipc::process::monotonic_ns;
-use crate::process::master::accepting::Accepting;
-use crate::process::master::children::{Common, JournalProcess, Listeners, WorkerSlot, duplicate};
+use crate::process::master::children::{Accepting, Common, JournalProcess, Listeners, WorkerSlot, duplicate};
 use crate::process::master::dispatch::Connections;
 use crate::process::master::error::MasterError;
 use crate::process::master::event_sources::{EventSources, JOURNAL, LISTENER, SIGNALS, WORKERS};
@@ -112,7 +111,7 @@ impl Driver {
             for event in &events {
                 match event.token() {
                     SIGNALS => self.take_signals(now),
-                    LISTENER => self.accepting.may_be_ready(),
+                    LISTENER => self.accepting.ready = true,
                     JOURNAL => self.reap(SlotId::Journal, now),
                     Token(token) if token % 2 == 0 => self.reap(SlotId::Worker((token - WORKERS) / 2), now),
                     Token(token) => self.read_notices((token - WORKERS) / 2),
@@ -145,12 +144,13 @@ impl Driver {
         let instance = self.common.instance;
         let mut workers = [WorkerSeen::default(); MAX_WORKERS];
         for (seen, row) in workers.iter_mut().zip(instance.workers()) {
-            *seen = WorkerSeen { heartbeat_ns: row.life.heartbeat_ns(), serving: row.state() == WorkerState::Serving };
+            *seen =
+                WorkerSeen { heartbeat_ns: row.life.heartbeat_ns.get(), serving: row.state() == WorkerState::Serving };
         }
         let journal = instance.journal_row();
         Observation {
             workers,
-            journal_heartbeat_ns: journal.life.heartbeat_ns(),
+            journal_heartbeat_ns: journal.life.heartbeat_ns.get(),
             snapshots_done: journal.snapshots_done(),
             snapshot: journal.snapshot().0,
             worker_timeout_ns: u64::try_from(self.common.settings.worker_timeout.as_nanos()).unwrap_or(u64::MAX),
@@ -182,12 +182,8 @@ impl Driver {
             Action::Settle(index) => return self.settle(index).then_some(Event::Settled(index)),
             Action::AskToLeave(id) => self.ask_to_leave(id),
             Action::CloseLane(index) => self.close_lane(index),
-            Action::CountDeath(SlotId::Worker(index)) => self.common.instance.workers()[index].life.count_death(),
-            Action::CountDeath(SlotId::Journal) => control.journal().life.count_death(),
-            Action::CountFailedStart(SlotId::Worker(index)) => {
-                self.common.instance.workers()[index].life.count_failed_start();
-            }
-            Action::CountFailedStart(SlotId::Journal) => control.journal().life.count_failed_start(),
+            Action::CountDeath(id) => self.life(id).deaths.add(1),
+            Action::CountFailedStart(id) => self.life(id).failed_starts.add(1),
             Action::TellWorkersToStop => {
                 self.manager.stopping();
                 self.order(Orders::Stop);
@@ -224,19 +220,16 @@ impl Driver {
         }
         let Some(slot) = self.workers[index].as_mut() else { return Ok(()) };
         slot.start(&self.common)?;
-        if let Err(error) = self.watch_worker(index) {
-            self.abandon_worker(index);
-            return Err(error);
-        }
+        self.watch_worker(index).inspect_err(|_| self.abandon(SlotId::Worker(index)))?;
         // Connections may have been waiting for a worker.
-        self.accepting.may_be_ready();
+        self.accepting.ready = true;
         Ok(())
     }
 
     fn start_journal(&mut self) -> Result<(), IpcError> {
         let Some(journal) = self.journal.as_mut() else { return Ok(()) };
         journal.start(&self.common)?;
-        self.watch_journal().inspect_err(|_| self.abandon_journal())
+        self.watch_journal().inspect_err(|_| self.abandon(SlotId::Journal))
     }
 
     /// Watches the process of a worker and its lane.

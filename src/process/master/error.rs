@@ -3,13 +3,17 @@
 use std::io;
 use std::path::PathBuf;
 
-use super::start::{OwnershipError, PortError, StartError};
+use super::start::file_systems::FileSystemError;
+use super::start::ownership::OwnershipError;
+use super::start::ports::PortError;
+use super::start::shortage::Shortage;
 use crate::base::config::ConfigError;
 use crate::base::crash_point;
 use crate::base::vocab::Cents;
 use crate::ipc::IpcError;
 use crate::store::access_log::LogError;
 use crate::store::journal::{DirectoryError, DiskError, PrincipalsError, RecoveryError};
+use crate::store::users::UsersError;
 
 /// Why the server did not start, or could not go on.
 #[derive(Debug, thiserror::Error)]
@@ -25,9 +29,15 @@ pub enum MasterError {
         /// Why.
         why: String,
     },
-    /// Something that it needs is not there.
+    /// A file system cannot be used.
     #[error(transparent)]
-    Start(#[from] StartError),
+    FileSystem(#[from] FileSystemError),
+    /// Something that it needs is short.
+    #[error(transparent)]
+    Shortage(#[from] Shortage),
+    /// The users file cannot be used.
+    #[error(transparent)]
+    Users(#[from] UsersError),
     /// This master may not be the one.
     #[error(transparent)]
     Ownership(#[from] OwnershipError),

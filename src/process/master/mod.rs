@@ -5,17 +5,13 @@
 //! around it.
 
 mod accept;
-mod accepting;
 mod children;
 mod dispatch;
 mod driver;
 mod error;
 mod event_sources;
-mod final_check;
 mod notify;
-mod program;
 mod reap;
-mod requests;
 mod restore;
 mod signals;
 pub mod start;
@@ -24,9 +20,14 @@ mod supervisor;
 mod upgrade;
 
 use crate::base::config::{ConfigError, Settings};
+use crate::base::logging;
 use crate::ipc::{IpcError, process};
 use crate::service::entry::Entry;
 use crate::store::access_log::AccessLog;
+use crate::store::connection::ServiceId;
+use crate::store::instance::Instance;
+use crate::store::instance::stats::WorkerStats;
+use crate::store::ledger::{Totals, cut};
 pub use error::MasterError;
 pub use upgrade::check as check_upgrade;
 
@@ -56,5 +57,36 @@ pub fn run(
     if let Some(Err(error)) = driver.common.access_log.map(AccessLog::drain) {
         log::error!("{error}");
     }
-    final_check::check(unlinker.0)
+    check_sums(unlinker.0)
+}
+
+/// When all workers are gone: says what happened, and checks that the accounts hold what came in, less what went out.
+///
+/// # Errors
+/// Money was lost or made.
+fn check_sums(instance: &Instance) -> Result<(), MasterError> {
+    let rows = instance.workers();
+    let sum = |counter: fn(&WorkerStats) -> u64| -> u64 { rows.iter().map(|row| counter(&row.stats)).sum() };
+    let requests = sum(|stats| stats.requests.iter().map(|counter| counter.get()).sum());
+    let seconds = (process::monotonic_ns() - instance.control().started_ns.get()) / 1_000_000_000;
+    // Without workers nothing changes meanwhile.
+    let Some(totals) = cut::take(instance.table()) else { return Ok(()) };
+    let Totals { accounts, sum: held, deposited, withdrawn, lsn } = totals;
+    let line = format!(
+        "stopped: after {seconds} s, {} connections, {requests} requests, {lsn} operations; {accounts} accounts hold \
+         {held}, deposited {deposited}, withdrawn {withdrawn}",
+        sum(|stats| stats.services[ServiceId::FIRST.index()].accepted.get()),
+    );
+    // Only where the disk was full: what was not written is lost.
+    let sequencer = instance.table().sequencer();
+    let lost = match lsn.0.saturating_sub(sequencer.durable().0) {
+        lost if lost > 0 && sequencer.is_journaled() => {
+            format!("; the last {lost} operations are not on disk, and gone")
+        }
+        _ => String::new(),
+    };
+    // The standard output may be closed.
+    logging::announce(&format!("{line}{lost}"));
+    let (expected, found) = (instance.table().opening(), totals.opening());
+    if expected == found { Ok(()) } else { Err(MasterError::Unbalanced { expected, found }) }
 }

@@ -11,6 +11,7 @@ use crate::process::journal;
 use crate::process::master::dispatch::Recovered;
 use crate::process::master::driver::Driver;
 use crate::process::master::supervisor::{End, Ended, Event, SlotId};
+use crate::store::instance::life::Life;
 use crate::store::ledger::repair::{self, Settled};
 
 /// Children of others that are reaped in one turn at most.
@@ -27,10 +28,7 @@ impl Driver {
     /// The process of a slot may have ended.
     pub(super) fn reap(&mut self, id: SlotId, now: u64) {
         let Some((pid, ending)) = self.child(id).and_then(|child| Some((child.pid(), child.reap()?))) else { return };
-        let failed_early = match id {
-            SlotId::Worker(index) => self.forget_worker(index),
-            SlotId::Journal => self.forget_journal(),
-        };
+        let failed_early = self.forget(id);
         let Ending { text, code } = ending;
         let how = match (id, code) {
             (_, Some(0)) => Ended::Orderly,
@@ -40,42 +38,48 @@ impl Driver {
         self.supervisor.handle(now, Event::Ended(id, End { pid, text, how, failed_early }));
     }
 
-    /// Forgets a worker process that was reaped; whether its loop never turned.
-    fn forget_worker(&mut self, index: usize) -> bool {
-        let row = &self.common.instance.workers()[index];
-        let Some(process) = self.workers[index].as_mut().and_then(|slot| slot.process.take()) else { return false };
-        self.sources.unwatch(process.child.as_fd());
-        self.sources.unwatch(process.lane.as_fd());
-        row.end_life();
-        row.stats.turns.get() == process.turns_before
-    }
-
-    fn forget_journal(&mut self) -> bool {
+    /// What is known of the process of a slot, in shared memory.
+    pub(super) fn life(&self, id: SlotId) -> &'static Life {
         let instance = self.common.instance;
-        let Some(journal) = self.journal.as_mut() else { return false };
-        if let Some(child) = journal.child.take() {
-            self.sources.unwatch(child.as_fd());
+        match id {
+            SlotId::Worker(index) => &instance.workers()[index].life,
+            SlotId::Journal => &instance.journal_row().life,
         }
-        instance.journal_row().life.set_pid(0);
-        !journal.has_turned(instance)
     }
 
-    /// Ends a worker that was started and cannot be watched.
-    pub(super) fn abandon_worker(&mut self, index: usize) {
-        if let Some(child) = self.child(SlotId::Worker(index)) {
-            child.end();
+    /// Forgets a process that was reaped; whether its loop never turned.
+    fn forget(&mut self, id: SlotId) -> bool {
+        let instance = self.common.instance;
+        match id {
+            SlotId::Worker(index) => {
+                let row = &instance.workers()[index];
+                let Some(process) = self.workers[index].as_mut().and_then(|slot| slot.process.take()) else {
+                    return false;
+                };
+                self.sources.unwatch(process.child.as_fd());
+                self.sources.unwatch(process.lane.as_fd());
+                row.end_life();
+                row.stats.turns.get() == process.turns_before
+            }
+            SlotId::Journal => {
+                let Some(journal) = self.journal.as_mut() else { return false };
+                if let Some(child) = journal.child.take() {
+                    self.sources.unwatch(child.as_fd());
+                }
+                let (life, started_ns) = (&instance.journal_row().life, journal.started_ns);
+                life.pid.set(0);
+                life.heartbeat_ns.get() <= started_ns
+            }
         }
-        self.forget_worker(index);
-        self.common.instance.workers()[index].life.cancel();
     }
 
-    /// Ends a journal process that was started and cannot be watched.
-    pub(super) fn abandon_journal(&mut self) {
-        if let Some(child) = self.child(SlotId::Journal) {
+    /// Ends a process that was started and cannot be watched.
+    pub(super) fn abandon(&mut self, id: SlotId) {
+        if let Some(child) = self.child(id) {
             child.end();
         }
-        self.forget_journal();
-        self.common.instance.journal_row().life.cancel();
+        self.forget(id);
+        self.life(id).cancel();
     }
 
     /// Reaps whatever has ended: children whose pidfd was not reported yet, a new program that was asked, and
@@ -117,7 +121,7 @@ impl Driver {
             }
         }
         if settled != Settled::Idle {
-            instance.workers()[index].life.count_repair();
+            instance.workers()[index].life.repairs.add(1);
         }
         if let Some(slot) = self.workers[index].as_mut() {
             slot.connections = 0;
@@ -126,7 +130,7 @@ impl Driver {
         if handed_on + closed > 0 {
             log::warn!("worker {index}: its connections: {handed_on} handed on, {closed} closed");
         }
-        self.accepting.may_be_ready();
+        self.accepting.ready = true;
         true
     }
 
@@ -135,20 +139,16 @@ impl Driver {
     }
 
     pub(super) fn ask_to_leave(&mut self, id: SlotId) {
-        let common = &self.common;
-        match id {
+        let wakeup = match id {
             SlotId::Worker(index) => {
-                if let Some(slot) = self.workers[index].as_mut() {
-                    slot.leaving = true;
-                    common.instance.workers()[index].life.ask_to_leave();
-                    common.wakeups[index].send();
-                }
+                let Some(slot) = self.workers[index].as_mut() else { return };
+                slot.leaving = true;
+                &self.common.wakeups[index]
             }
-            SlotId::Journal => {
-                common.instance.journal_row().life.ask_to_leave();
-                common.journal.send();
-            }
-        }
+            SlotId::Journal => &self.common.journal,
+        };
+        self.life(id).ask_to_leave();
+        wakeup.send();
     }
 
     /// A worker has left for good.

@@ -1,9 +1,10 @@
 //! Starting a server: locks and ports are taken, shared memory is made, the accounts are restored, the children started.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
-use std::path::PathBuf;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::children::{Common, Listeners};
@@ -11,9 +12,9 @@ use super::dispatch::Connections;
 use super::driver::Driver;
 use super::error::MasterError;
 use super::event_sources::EventSources;
+use super::restore;
 use super::start::{self, Checked, Occasion, Requirements, file_systems, ownership, ports, requirements};
 use super::supervisor::Supervisor;
-use super::{program, restore};
 use crate::base::config::{AcceptMode, ConfigError, Settings};
 use crate::base::crash_point;
 use crate::base::defect;
@@ -52,80 +53,87 @@ pub fn start(services: &'static [Entry], read_settings: ReadSettings) -> Result<
     let Checked { users, requirements, warnings } = start::check(services, settings, Occasion::Start)?;
     warnings.iter().for_each(|warning| log::warn!("{warning}"));
     check_environment(&requirements)?;
-    let program = program::invoked().map_err(|source| MasterError::Io { step: "find this program", source })?;
+    let program = invoked_program().map_err(|source| MasterError::Io { step: "find this program", source })?;
     let data_lock = ownership::lock_data(&settings.data, &settings.instance)?;
     ownership::remove_stale(&settings.instance)?;
     let listeners = ports::open(services, settings)?;
-    ServerBuilder { services, settings, read_settings, users, program, data_lock, listeners }.build()
+    build(services, settings, read_settings, users, program, data_lock, listeners)
 }
 
-/// What a server is made from, once it has the locks of its name and its data directory, and its ports.
-pub struct ServerBuilder {
-    /// The services that it offers.
-    pub services: &'static [Entry],
-    /// The settings.
-    pub settings: &'static Settings,
-    /// Reads the settings again.
-    pub read_settings: ReadSettings,
-    /// Who may log in.
-    pub users: Users,
-    /// The program that an upgrade executes.
-    pub program: PathBuf,
-    /// The lock of the data directory.
-    pub data_lock: File,
-    /// Its listening sockets.
-    pub listeners: Listeners,
-}
-
-impl ServerBuilder {
-    /// Makes shared memory, restores the accounts, and starts all children.
-    ///
-    /// # Errors
-    /// See [`MasterError`].
-    pub fn build(self) -> Result<(Driver, UnlinkOnDrop), MasterError> {
-        let ServerBuilder { services, settings, read_settings, users, program, data_lock, listeners } = self;
-        let mut addresses = PerService::default();
-        for (address, socket) in addresses.iter_mut().zip(&listeners) {
-            *address = socket.as_ref().map(|socket| net::local_address(socket.as_fd())).transpose()?;
-        }
-        let directory = restore::open_directory(settings)?;
-        let users = Arc::new(number_users(users, settings)?);
-        let instance: &'static Instance = Box::leak(Box::new(make_instance(services, settings, directory.as_ref())?));
-        let unlinker = UnlinkOnDrop(instance);
-        logging::share(&instance.control().log);
-        if let Some(directory) = &directory {
-            restore::restore(instance, directory, settings.key_window)?;
-        }
-        for (service, address) in ServiceId::all().zip(addresses) {
-            instance.control().set_address(service, &address.map_or_else(String::new, |address| address.to_string()));
-        }
-        instance.control().tune(settings.idle_timeout, settings.rate_limit);
-        let wakeups = std::iter::repeat_with(|| EventFd::new().map(Arc::new)).take(MAX_WORKERS);
-        let wakeups = wakeups.collect::<Result<_, _>>()?;
-        let journal = Arc::new(EventFd::new()?);
-        let logs = writes_access_log(services, &addresses);
-        let access_log = logs.then(|| make_access_log(instance, settings)).transpose()?;
-        let moves_connections = settings.accept == AcceptMode::Dispatch;
-        let supervisor =
-            Supervisor::new(process::monotonic_ns(), settings.workers, directory.is_some(), moves_connections);
-        let common = Common {
-            instance,
-            settings,
-            services,
-            program,
-            read_settings,
-            users,
-            wakeups,
-            journal,
-            access_log,
-            directory,
-            data_lock,
-        };
-        let mut driver = Driver::new(common, supervisor, EventSources::new()?, addresses, Connections::new(instance));
-        driver.begin(listeners)?;
-        announce(&driver.common, &driver.worker_pids());
-        Ok((driver, unlinker))
+/// Makes shared memory, restores the accounts, and starts all children of a server that has the locks of its name and its data
+/// directory, and its ports. `program` is what an upgrade executes.
+///
+/// # Errors
+/// See [`MasterError`].
+pub fn build(
+    services: &'static [Entry],
+    settings: &'static Settings,
+    read_settings: ReadSettings,
+    users: Users,
+    program: PathBuf,
+    data_lock: File,
+    listeners: Listeners,
+) -> Result<(Driver, UnlinkOnDrop), MasterError> {
+    let mut addresses = PerService::default();
+    for (address, socket) in addresses.iter_mut().zip(&listeners) {
+        *address = socket.as_ref().map(|socket| net::local_address(socket.as_fd())).transpose()?;
     }
+    let directory = restore::open_directory(settings)?;
+    let users = Arc::new(number_users(users, settings)?);
+    let instance: &'static Instance = Box::leak(Box::new(make_instance(services, settings, directory.as_ref())?));
+    let unlinker = UnlinkOnDrop(instance);
+    logging::share(&instance.control().log);
+    if let Some(directory) = &directory {
+        restore::restore(instance, directory, settings.key_window)?;
+    }
+    for (service, address) in ServiceId::all().zip(addresses) {
+        instance.control().set_address(service, &address.map_or_else(String::new, |address| address.to_string()));
+    }
+    instance.control().tune(settings.idle_timeout, settings.rate_limit);
+    let wakeups = std::iter::repeat_with(|| EventFd::new().map(Arc::new)).take(MAX_WORKERS);
+    let wakeups = wakeups.collect::<Result<_, _>>()?;
+    let journal = Arc::new(EventFd::new()?);
+    let access_log = log_target(services, &addresses, settings);
+    let access_log = access_log.map(|target| make_access_log(instance, target)).transpose()?;
+    let moves_connections = settings.accept == AcceptMode::Dispatch;
+    let supervisor = Supervisor::new(process::monotonic_ns(), settings.workers, directory.is_some(), moves_connections);
+    let common = Common {
+        instance,
+        settings,
+        services,
+        program,
+        read_settings,
+        users,
+        wakeups,
+        journal,
+        access_log,
+        directory,
+        data_lock,
+    };
+    let mut driver = Driver::new(common, supervisor, EventSources::new()?, addresses, Connections::new(instance));
+    driver.begin(listeners)?;
+    announce(&driver.common, &driver.worker_pids());
+    Ok((driver, unlinker))
+}
+
+/// The path by which this program was invoked, made absolute and not resolved: a release is often switched by a symbolic link, and
+/// what it points to later is what an upgrade is to execute. If it does not lead to this program, the path that the kernel knows.
+fn invoked_program() -> std::io::Result<PathBuf> {
+    let own = std::env::current_exe()?;
+    let words = std::env::args_os().next().map(PathBuf::from);
+    let invoked = words.and_then(|word| {
+        if word.components().count() > 1 || word.is_absolute() {
+            return std::path::absolute(word).ok();
+        }
+        let path = std::env::var_os("PATH")?;
+        std::env::split_paths(&path).map(|folder| folder.join(&word)).find(|candidate| same_file(candidate, &own))
+    });
+    Ok(invoked.filter(|invoked| same_file(invoked, &own)).unwrap_or(own))
+}
+
+fn same_file(one: &Path, other: &Path) -> bool {
+    let identity = |path| fs::metadata(path).map(|file| (file.dev(), file.ino()));
+    matches!((identity(one), identity(other)), (Ok(one), Ok(other)) if one == other)
 }
 
 /// Gives each user a number of his own, durably, before any of them can log in. The caller holds the lock of the data directory.
@@ -154,26 +162,19 @@ pub fn check_environment(requirements: &Requirements) -> Result<(), MasterError>
     Ok(())
 }
 
-/// Whether one of the services that listen writes to the access log.
+/// Where the services that listen log their requests; `None` where none of them does.
 #[must_use]
-pub fn writes_access_log(services: &[Entry], addresses: &PerService<Option<SocketAddr>>) -> bool {
-    services.iter().zip(addresses).any(|(service, address)| service.writes_access_log && address.is_some())
+pub fn log_target(
+    services: &[Entry],
+    addresses: &PerService<Option<SocketAddr>>,
+    settings: &Settings,
+) -> Option<access_log::Target> {
+    let mut listening = services.iter().zip(addresses).filter(|(_, address)| address.is_some());
+    listening.find_map(|(service, _)| Some((service.access_log?)(settings)))
 }
 
-/// Where requests are logged.
-#[must_use]
-pub fn log_target(settings: &Settings) -> access_log::Target {
-    let http = &settings.http;
-    access_log::Target {
-        path: http.access_log.clone().unwrap_or_else(|| settings.data.join("access.log")),
-        rotate_bytes: http.log_rotate_bytes,
-        keep: http.log_keep,
-        interval: access_log::INTERVAL,
-    }
-}
-
-fn make_access_log(instance: &Instance, settings: &Settings) -> Result<&'static AccessLog, MasterError> {
-    let log = AccessLog::create(instance.generation(), MAX_WORKERS, log_target(settings))?;
+fn make_access_log(instance: &Instance, target: access_log::Target) -> Result<&'static AccessLog, MasterError> {
+    let log = AccessLog::create(instance.generation(), MAX_WORKERS, target)?;
     log.check_target()?;
     Ok(Box::leak(Box::new(log)))
 }

@@ -1,13 +1,11 @@
 //! Which silent connections of a service are closed next.
 
 use crate::base::time::is_over;
-use crate::service::session::{Silence, Silent};
+use crate::service::host::Candidate;
+use crate::service::interface::{Silence, Silent};
 
 /// Candidates that one look at all connections finds, at most.
 const CANDIDATES: usize = 64;
-
-/// A connection that may be closed: since when it is silent, its slot, and which of the connections of the slot it is.
-pub type Candidate = (Silent, u32, u32);
 
 /// The connections of a service that are closed next.
 #[derive(Debug, Default)]

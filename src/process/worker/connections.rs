@@ -12,8 +12,7 @@ use crate::process::worker::acceptor::{Arrival, More};
 use crate::process::worker::event_loop::{Worker, watch};
 use crate::process::worker::release_notice::ReleaseNotice;
 use crate::service::connection_state::ConnectionState;
-use crate::service::interface::Origin;
-use crate::service::session::Departure;
+use crate::service::interface::{Departure, Origin};
 use crate::store::connection::Connection;
 use crate::store::connection::slot::{Claim, Holder};
 
@@ -146,13 +145,13 @@ impl Worker {
 
     fn count_one_more(&mut self, slot: u32) {
         self.count += 1;
-        self.row.set_connections(self.count);
+        self.row.connections.set(self.count);
         self.service_stats(slot).connections.add(1);
     }
 
     fn count_one_less(&mut self, slot: u32) {
         self.count -= 1;
-        self.row.set_connections(self.count);
+        self.row.connections.set(self.count);
         let connections = &self.service_stats(slot).connections;
         connections.set(connections.get().saturating_sub(1));
     }

@@ -112,7 +112,7 @@ impl Worker {
         let Start { index, instance, settings, services, users, semaphores, lane, wakeup, .. } = start;
         let Start { journal, directory, access_log, listeners, .. } = start;
         let row = &instance.workers()[index];
-        crash_point::arm_from_environment(&index.to_string(), row.life.lives());
+        crash_point::arm_from_environment(&index.to_string(), row.life.lives.get());
         // Made after the fork: an inherited epoll would be shared with the master.
         let poll = Poll::new()?;
         let waker = Arc::new(Waker::new(poll.registry(), THREADS)?);
@@ -220,7 +220,7 @@ impl Worker {
         for (_, host) in self.services.iter_mut() {
             host.set_time(now);
         }
-        self.row.life.beat(now.monotonic_ns);
+        self.row.life.heartbeat_ns.set(now.monotonic_ns);
         self.row.stats.turns.add(1);
     }
 
@@ -233,7 +233,7 @@ impl Worker {
             Token(slot) => {
                 let Ok(slot) = u32::try_from(slot) else { return };
                 let Some(host) = self.services.of(slot) else { return };
-                let Some(state) = host.state_mut(slot) else { return };
+                let Some(state) = host.state(slot) else { return };
                 state.hung_up |= event.is_read_closed() || event.is_error();
                 state.readable |= event.is_readable() || state.hung_up;
                 if event.is_error() && host.awaits_threads(slot) {

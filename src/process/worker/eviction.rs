@@ -7,9 +7,10 @@
 //! still answered.
 
 use crate::base::limits::SILENT_MILLISECONDS;
-use crate::process::worker::candidates::{Candidate, Want, first_to_go, is_ripe};
+use crate::process::worker::candidates::{Want, first_to_go, is_ripe};
 use crate::process::worker::event_loop::{TICK_NS, Worker};
 use crate::service::connection_state::{Admission, Closing};
+use crate::service::host::Candidate;
 use crate::store::connection::ServiceId;
 
 const SILENT_NS: u64 = SILENT_MILLISECONDS * 1_000_000;
@@ -41,8 +42,9 @@ impl Worker {
         if occupancy.excess() == 0 || self.evict(service, aim) {
             return;
         }
-        let others =
-            (0..).zip(self.instance.workers()).filter(|(worker, row)| *worker != self.number && row.life.pid() != 0);
+        let others = (0..)
+            .zip(self.instance.workers())
+            .filter(|(worker, row)| *worker != self.number && row.life.pid.get() != 0);
         let others_can = others.map(|(_, row)| row.stats.services[service.index()].silent.get()).sum::<u64>() > 0;
         let until_ns = self.now_ns + 2 * TICK_NS;
         let may_wait = others_can && occupancy.shortage() == 0;
@@ -86,7 +88,7 @@ impl Worker {
 
     fn set_admission(&mut self, slot: u32, admission: Admission) {
         let Some(host) = self.services.of(slot) else { return };
-        let Some(state) = host.state_mut(slot) else { return };
+        let Some(state) = host.state(slot) else { return };
         state.admission = admission;
         if admission == Admission::Denied {
             host.deny(slot);
@@ -105,8 +107,7 @@ impl Worker {
             };
             let Some(host) = self.services.of(slot) else { return false };
             // Something may have happened to it since it was looked at.
-            let is_same = host.silent(slot) == Some(silent)
-                && host.state(slot).is_some_and(|state| state.generation == generation);
+            let is_same = host.candidate(slot) == Some((silent, slot, generation));
             if is_same && is_ripe(silent, self.now_ns, aim.patience_ns) && aim.newcomer != Some(slot) {
                 self.close_to_make_room(slot);
                 return true;
@@ -136,10 +137,11 @@ impl Worker {
 
     /// The silent connections of a service.
     fn silent_connections(&mut self, service: ServiceId) -> impl Iterator<Item = Candidate> {
-        self.services.get(service).into_iter().flat_map(|host| {
-            let host = &*host;
-            host.slots().filter_map(|slot| Some((host.silent(slot)?, slot, host.state(slot)?.generation)))
-        })
+        let slots = self.services.slots_of(service);
+        self.services
+            .get(service)
+            .into_iter()
+            .flat_map(move |host| slots.clone().filter_map(|slot| host.candidate(slot)))
     }
 
     fn close_to_make_room(&mut self, slot: u32) {

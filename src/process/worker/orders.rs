@@ -7,7 +7,7 @@ use mio::unix::SourceFd;
 use crate::base::limits::STOP_DEADLINE_SECONDS;
 use crate::process::worker::event_loop::Worker;
 use crate::service::connection_state::Closing;
-use crate::service::session::Departure;
+use crate::service::interface::Departure;
 use crate::store::instance::control::{Orders, WorkerState};
 
 const SECOND_NS: u64 = 1_000_000_000;
@@ -67,7 +67,7 @@ impl Worker {
             let Some(host) = self.services.of(slot) else { continue };
             // One that waits for something gets its answer first.
             if host.departure(slot) == Some(Departure::Move)
-                && let Some(state) = host.state_mut(slot)
+                && let Some(state) = host.state(slot)
             {
                 state.closing = Closing::AfterSending;
             }

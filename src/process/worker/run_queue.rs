@@ -17,7 +17,7 @@ impl Worker {
                 return self.close(slot);
             }
         }
-        if let Some(state) = host.state_mut(slot)
+        if let Some(state) = host.state(slot)
             && matches!(state.closing, Closing::Lingering(_))
             && !std::mem::replace(&mut state.counted_closing, true)
         {
@@ -33,8 +33,7 @@ impl Worker {
     pub fn serve_scheduled(&mut self) {
         for service in self.services.ids() {
             let Some(host) = self.services.get(service) else { continue };
-            host.advance();
-            for _ in 0..host.scheduled() {
+            for _ in 0..host.advance() {
                 let next = self.services.get(service).and_then(|host| host.next_scheduled());
                 let Some(slot) = next else { break };
                 self.serve(slot);

@@ -62,11 +62,18 @@ impl Services {
         ServiceId::all().zip(&mut self.hosts).filter_map(|(id, host)| Some((id, host.as_mut()?)))
     }
 
-    /// All slots of all services.
+    /// The slots of one service.
     #[must_use]
     #[allow(clippy::cast_possible_truncation, reason = "slots are numbered in 32 bits")]
+    pub fn slots_of(&self, id: ServiceId) -> Range<u32> {
+        let Range { start, end } = self.slots[id.index()].clone();
+        start as u32..end as u32
+    }
+
+    /// All slots of all services.
+    #[must_use]
     pub fn slots(&self) -> Range<u32> {
-        0..self.slots.iter().map(|range| range.end).max().unwrap_or(0) as u32
+        0..ServiceId::all().map(|id| self.slots_of(id).end).max().unwrap_or(0)
     }
 
     /// Lets all of them finish what is not bound to a session.

@@ -2,7 +2,7 @@
 
 use crate::base::limits::{LOGIN_THREADS, LOOKUP_THREADS, PASSWORD_HASH_BYTES};
 use crate::service::bank::session::BankService;
-use crate::service::entry::{Entry, Listen, Needs};
+use crate::service::entry::{Entry, Listen, Needs, Saves, Tunable};
 use crate::service::host::Host;
 
 /// The ledger, by the binary protocol of `docs/PROTOCOL.md`.
@@ -23,7 +23,8 @@ pub const ENTRY: Entry = Entry {
         growth: LOGIN_THREADS as u64 * PASSWORD_HASH_BYTES,
         ..Needs::default()
     },
-    writes_access_log: false,
+    tunables: &[Tunable::new("--max-connections", Saves::Connections, |settings| &mut settings.max_connections)],
+    access_log: None,
     open: |context| {
         let slots = context.instance.slots_of(context.service);
         Ok(Host::boxed(BankService::open(context)?, slots))

@@ -1,7 +1,10 @@
 //! HTTP's line in the table of services.
 
+use std::path::PathBuf;
+
+use crate::base::config::Settings;
 use crate::base::limits::{CACHED_FILES, HTTP_DEFER_SECONDS};
-use crate::service::entry::{Entry, Listen, Needs};
+use crate::service::entry::{Entry, Listen, NamedPath, Needs, Saves, Tunable};
 use crate::service::host::Host;
 use crate::service::http::session::HttpService;
 use crate::store::access_log;
@@ -25,10 +28,34 @@ pub const ENTRY: Entry = Entry {
         growth: settings.http.cache_bytes,
         descriptors: CACHED_FILES,
         file: settings.http.log_rotate_bytes + access_log::RING_BYTES as u64,
+        folders: named(settings.http.www.as_ref(), "--www"),
+        logs: named(settings.http.access_log.as_ref(), "--access-log"),
     },
-    writes_access_log: true,
+    tunables: TUNABLES,
+    access_log: Some(log_target),
     open: |context| {
         let slots = context.instance.slots_of(context.service);
         Ok(Host::boxed(HttpService::open(context)?, slots))
     },
 };
+
+/// Options with which it takes less.
+const TUNABLES: &[Tunable] = &[
+    Tunable::new("--http-connections", Saves::Connections, |settings| &mut settings.http.connections),
+    Tunable::new("--http-threads", Saves::Threads, |settings| &mut settings.http.threads),
+    Tunable::mebibytes("--log-rotate-mb", Saves::File, |settings| &mut settings.http.log_rotate_bytes),
+    Tunable::mebibytes("--cache-mb", Saves::Growth, |settings| &mut settings.http.cache_bytes),
+];
+
+fn named(path: Option<&PathBuf>, option: &'static str) -> Vec<NamedPath> {
+    path.map(|path| NamedPath { path: path.clone(), option }).into_iter().collect()
+}
+
+fn log_target(settings: &Settings) -> access_log::Target {
+    access_log::Target {
+        path: settings.http.access_log.clone().unwrap_or_else(|| settings.data.join("access.log")),
+        rotate_bytes: settings.http.log_rotate_bytes,
+        keep: settings.http.log_keep,
+        interval: access_log::INTERVAL,
+    }
+}

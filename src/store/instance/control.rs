@@ -10,27 +10,31 @@ use crate::base::logging::LogLosses;
 use crate::base::time::nanoseconds;
 use crate::base::vocab::Lsn;
 use crate::ipc::bytes::SharedBytes;
-use crate::ipc::layout::Counter;
+use crate::ipc::layout::{Counter, Word};
+use crate::ipc::names::Generation;
 use crate::shared_struct;
 use crate::store::connection::{PerService, ServiceId};
-use crate::store::instance::blueprint::Blueprint;
 use crate::store::instance::control_requests::ControlRequests;
 use crate::store::instance::histogram::{BUCKETS, Histogram};
 use crate::store::instance::life::Life;
 use crate::store::instance::stats::WorkerStats;
+use crate::store::ledger::Shape;
 
 shared_struct! {
     /// What concerns all. Writer: the master.
     pub struct Control, align 64, size 64 + 512 + MAX_SERVICES * 128 + 192 + 8 * (BUCKETS + 8) + 320 + 64; {
-        master_pid: AtomicU32,
+        /// The master's process id.
+        pub master_pid: Word,
         orders: AtomicU32,
         /// How connections reach workers, as `AcceptMode` is ordered.
-        accept_mode: AtomicU32,
+        pub accept_mode: Word,
         /// 1 while no lane has room: workers that make room notify the master.
         accept_paused: AtomicU32,
-        queue_depth: AtomicU32,
+        /// Tickets that a lane may hold.
+        pub queue_depth: Word,
         spare_word: AtomicU32,
-        started_ns: AtomicU64,
+        /// When the instance started, nanoseconds of the monotonic clock.
+        pub started_ns: Counter,
         /// Silence after which a client is dropped, nanoseconds; 0 for never.
         idle_timeout_ns: AtomicU64,
         /// Requests per second that one connection may make; 0 for no limit.
@@ -42,7 +46,7 @@ shared_struct! {
         /// What it offers; a row without a name is not used.
         services: [ServiceRow; MAX_SERVICES],
         /// The journal process.
-        pub(super) journal: JournalRow,
+        pub journal: JournalRow,
         /// What tools ask of the master.
         pub requests: ControlRequests,
         /// Lines of the log that could not be written.
@@ -90,7 +94,8 @@ shared_struct! {
         /// The process and its state.
         pub life: Life,
         state: AtomicU32,
-        connections: AtomicU32,
+        /// How many connections the worker has. Writers: the worker, and the master before and after its life.
+        pub connections: Word,
         /// The operation that the sleeping worker is to be woken for once it is durable; 0 for none. Writers: the worker, and
         /// the journal process, which clears it when it wakes the worker.
         awaited: AtomicU64,
@@ -101,6 +106,31 @@ shared_struct! {
         /// Counters. Writer: the worker.
         pub stats: WorkerStats,
     }
+}
+
+/// A service that an instance offers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ServiceBlueprint {
+    /// What it is called, in at most 31 bytes.
+    pub name: &'static str,
+    /// Slots for its connections, the `RESERVED_CONNECTIONS` among them; 0 where it is off.
+    pub slots: u32,
+}
+
+/// What an instance is made for.
+pub struct Blueprint<'a> {
+    /// Its name and boot.
+    pub generation: Generation,
+    /// The accounts, and how their operations are kept.
+    pub ledger: Shape,
+    /// What it offers, at most `MAX_SERVICES`, in the order of the table.
+    pub services: &'a [ServiceBlueprint],
+    /// Tickets that a lane may hold.
+    pub queue_depth: u32,
+    /// How connections reach workers, as `AcceptMode` is ordered; for tools.
+    pub accept_mode: u32,
+    /// The data directory; for tools.
+    pub data: &'a str,
 }
 
 /// What the master wants of all workers.
@@ -148,10 +178,10 @@ impl WorkerState {
 impl Control {
     /// Sets what does not change while the instance runs.
     pub(super) fn describe(&self, master_pid: u32, started_ns: u64, blueprint: &Blueprint<'_>) {
-        self.master_pid.store(master_pid, Ordering::Relaxed);
-        self.started_ns.store(started_ns, Ordering::Relaxed);
-        self.accept_mode.store(blueprint.accept_mode, Ordering::Relaxed);
-        self.queue_depth.store(blueprint.queue_depth, Ordering::Relaxed);
+        self.master_pid.set(master_pid);
+        self.started_ns.set(started_ns);
+        self.accept_mode.set(blueprint.accept_mode);
+        self.queue_depth.set(blueprint.queue_depth);
         for (row, service) in self.services.iter().zip(blueprint.services) {
             row.name.store_text(service.name);
             row.slots.store(service.slots, Ordering::Relaxed);
@@ -174,36 +204,6 @@ impl Control {
             end += self.services[service].slots.load(Ordering::Relaxed) as usize;
             start..end
         })
-    }
-
-    /// What concerns the journal process.
-    #[must_use]
-    pub fn journal(&self) -> &JournalRow {
-        &self.journal
-    }
-
-    /// The master's process id.
-    #[must_use]
-    pub fn master_pid(&self) -> u32 {
-        self.master_pid.load(Ordering::Relaxed)
-    }
-
-    /// When the instance started, nanoseconds of the monotonic clock.
-    #[must_use]
-    pub fn started_ns(&self) -> u64 {
-        self.started_ns.load(Ordering::Relaxed)
-    }
-
-    /// How connections reach workers, as `AcceptMode` is ordered.
-    #[must_use]
-    pub fn accept_mode(&self) -> u32 {
-        self.accept_mode.load(Ordering::Relaxed)
-    }
-
-    /// Tickets that a lane may hold.
-    #[must_use]
-    pub fn queue_depth(&self) -> u32 {
-        self.queue_depth.load(Ordering::Relaxed)
     }
 
     /// The data directory.
@@ -327,15 +327,15 @@ impl WorkerRow {
     pub fn begin_life(&self, now_ns: u64) {
         self.awaited.store(0, Ordering::Relaxed);
         self.surplus.store(0, Ordering::Relaxed);
-        self.connections.store(0, Ordering::Relaxed);
+        self.connections.set(0);
         self.life.begin(now_ns);
         self.set_state(WorkerState::Starting);
     }
 
     /// Ends the life. Only the master.
     pub fn end_life(&self) {
-        self.life.set_pid(0);
-        self.connections.store(0, Ordering::Relaxed);
+        self.life.pid.set(0);
+        self.connections.set(0);
         self.set_state(WorkerState::Absent);
     }
 
@@ -382,16 +382,5 @@ impl WorkerRow {
             4 => WorkerState::Stopping,
             _ => WorkerState::Absent,
         }
-    }
-
-    /// Says how many connections the worker has.
-    pub fn set_connections(&self, count: u32) {
-        self.connections.store(count, Ordering::Relaxed);
-    }
-
-    /// How many connections the worker has.
-    #[must_use]
-    pub fn connections(&self) -> u32 {
-        self.connections.load(Ordering::Relaxed)
     }
 }

@@ -4,7 +4,6 @@
 //! and unlinked last, and its file is locked ([`crate::ipc::filelock`]) for as long as any process of the instance lives:
 //! that lock, not a pid, tells a running instance from what a dead one left ([`stale`]).
 
-mod blueprint;
 pub mod control;
 pub mod control_requests;
 pub mod histogram;
@@ -25,7 +24,7 @@ use crate::ipc::{IpcError, filelock, process, segment, semaphore};
 use crate::store::connection::ServiceId;
 use crate::store::connection::slot::ConnectionSlot;
 use crate::store::ledger::{Shape, Table};
-pub use blueprint::{Blueprint, ServiceBlueprint};
+pub use control::{Blueprint, ServiceBlueprint};
 use control::{Control, JournalRow, WorkerRow};
 
 /// Version of the layout of the control, lanes and connections segments.
@@ -51,14 +50,6 @@ pub struct Instance {
     connections: Segment<(), ConnectionSlot>,
     /// Locked while any process of the instance lives; `None` in tools.
     alive: Option<File>,
-}
-
-/// One segment as tools show it: its full name, and its bytes.
-pub struct SegmentSummary<'a> {
-    /// The full name.
-    pub name: &'a str,
-    /// Bytes, header included.
-    pub bytes: usize,
 }
 
 /// The segments of an instance, each with its bytes, for accounts as `ledger` says and so many connection slots.
@@ -181,7 +172,7 @@ impl Instance {
     /// # Errors
     /// One of them cannot be made.
     pub fn make_lane(&self, worker: usize) -> Result<LaneSemaphores, IpcError> {
-        LaneSemaphores::create(&self.lane_semaphore_names(worker), self.control().queue_depth())
+        LaneSemaphores::create(&self.lane_semaphore_names(worker), self.control().queue_depth.get())
     }
 
     /// Removes the names of the semaphores of worker `worker`'s lane, when it has left for good.
@@ -262,7 +253,9 @@ impl Instance {
     pub fn occupancy(&self, service: ServiceId) -> Occupancy {
         let allowed = (self.slots_of(service).len() as u64).saturating_sub(RESERVED_CONNECTIONS.into());
         let mut occupancy = Occupancy { allowed, ..Occupancy::default() };
-        for row in self.workers().iter().take_while(|row| row.life.lives() > 0).filter(|row| row.life.pid() != 0) {
+        for row in
+            self.workers().iter().take_while(|row| row.life.lives.get() > 0).filter(|row| row.life.pid.get() != 0)
+        {
             let stats = &row.stats.services[service.index()];
             let closing = stats.closing.get();
             occupancy.closing += closing;
@@ -277,15 +270,10 @@ impl Instance {
         self.alive.as_ref()
     }
 
-    /// All segments.
-    #[must_use]
-    pub fn segments(&self) -> Vec<SegmentSummary<'_>> {
-        let own = [
-            (self.control.name(), self.control.bytes()),
-            (self.lanes.name(), self.lanes.bytes()),
-            (self.connections.name(), self.connections.bytes()),
-        ];
-        own.into_iter().chain(self.table.segments()).map(|(name, bytes)| SegmentSummary { name, bytes }).collect()
+    /// The full names of all segments.
+    pub fn segment_names(&self) -> impl Iterator<Item = &str> {
+        let own = [self.control.name(), self.lanes.name(), self.connections.name()];
+        own.into_iter().chain(self.table.segments().into_iter().map(|(name, _)| name))
     }
 }
 

@@ -181,7 +181,7 @@ fn living(generation: &Generation) -> Result<Option<RunningInstance>, IpcError> 
     // A segment that is locked and not yet published has a master that is just starting.
     let control = Segment::<Control, WorkerRow>::open(&name, LAYOUT_VERSION, Access::Read);
     let (master_pid, data) =
-        control.map_or((0, String::new()), |control| (control.root().master_pid(), control.root().data()));
+        control.map_or((0, String::new()), |control| (control.root().master_pid.get(), control.root().data()));
     Ok(Some(RunningInstance { generation: generation.clone(), master_pid, data }))
 }
 

@@ -11,7 +11,10 @@ use nix::fcntl::{FallocateFlags, fallocate};
 use nix::sys::statfs::{FsType, TMPFS_MAGIC, statfs};
 use nix::unistd::{AccessFlags, access};
 
+use crate::base::config::Settings;
 use crate::ipc::names::SHM_FOLDER;
+use crate::ipc::{IpcError, files};
+use crate::service::entry::NamedPath;
 
 /// `RAMFS_MAGIC` of `linux/magic.h`.
 const RAMFS_MAGIC: FsType = FsType(0x8584_58f6);
@@ -59,14 +62,31 @@ pub enum FileSystemError {
         /// What the kernel said.
         source: io::Error,
     },
-    /// The access log cannot be written where it was asked for.
-    #[error("the access log {path} cannot be written: {source}; choose another with --access-log", path = path.display())]
+    /// A log cannot be written where it was asked for.
+    #[error("the access log {path} cannot be written: {source}; choose another with {option}", path = path.display())]
     Log {
         /// The file.
         path: PathBuf,
+        /// The option that names it.
+        option: &'static str,
         /// What the kernel said.
         source: io::Error,
     },
+    /// Something private is in a folder whose files are given to clients.
+    #[error("{what}, {path}, lies in the folder that {option} serves, {folder}: serve another folder, or move it out", path = path.display(), folder = folder.display())]
+    Private {
+        /// What it is.
+        what: &'static str,
+        /// Where it is.
+        path: PathBuf,
+        /// What is served.
+        folder: PathBuf,
+        /// The option that names it.
+        option: &'static str,
+    },
+    /// Such a folder does not exist, or may not be entered.
+    #[error(transparent)]
+    Folder(#[from] IpcError),
     /// The first segment of the journal cannot be made.
     #[error(
         "{mebibytes} MiB for the first segment of the journal cannot be had in {folder}: {source}; make room there, choose another place \
@@ -120,12 +140,27 @@ fn check_data(data: &Path, disk: u64) -> Result<(), FileSystemError> {
     }
 }
 
-/// Whether the access log can be written at `path`.
+/// Whether a folder whose files are given to clients exists, and neither the journal nor the users could be fetched from it.
+///
+/// # Errors
+/// [`FileSystemError::Private`], [`FileSystemError::Folder`].
+pub fn check_served(NamedPath { path, option }: &NamedPath, settings: &Settings) -> Result<(), FileSystemError> {
+    files::open_folder(path)?;
+    let folder = full_path(path);
+    let private = [("the data directory", Some(&settings.data)), ("the users file", settings.users.as_ref())];
+    let mut private = private.into_iter().filter_map(|(what, path)| Some((what, full_path(path?))));
+    match private.find(|(_, path)| path.starts_with(&folder)) {
+        Some((what, path)) => Err(FileSystemError::Private { what, path, folder, option }),
+        None => Ok(()),
+    }
+}
+
+/// Whether a log can be written.
 ///
 /// # Errors
 /// [`FileSystemError::Log`].
-pub fn check_log(path: &Path) -> Result<(), FileSystemError> {
-    let fail = |source| FileSystemError::Log { path: path.to_owned(), source };
+pub fn check_log(NamedPath { path, option }: &NamedPath) -> Result<(), FileSystemError> {
+    let fail = |source| FileSystemError::Log { path: path.clone(), option, source };
     match path.metadata() {
         Ok(found) if !found.is_file() => Err(fail(io::Error::other("it is no regular file"))),
         Ok(_) => access(path, AccessFlags::W_OK).map_err(|errno| fail(errno.into())),
@@ -192,6 +227,16 @@ mod tests {
         assert_eq!(full_path(home.path()), real);
         let here = std::env::current_dir().unwrap();
         assert_eq!(full_path(Path::new("surely-not-there/b")), here.join("surely-not-there/b"));
+    }
+
+    #[test]
+    fn a_data_directory_that_is_not_made_yet_is_seen_in_a_folder_for_clients() {
+        let home = tempfile::tempdir().unwrap();
+        let served = NamedPath { path: home.path().to_owned(), option: "--www" };
+        let mut settings = Settings { data: home.path().join("data"), ..Settings::default() };
+        assert!(matches!(check_served(&served, &settings), Err(FileSystemError::Private { .. })));
+        settings.data = home.path().with_extension("elsewhere");
+        check_served(&served, &settings).unwrap();
     }
 
     #[test]

@@ -5,30 +5,24 @@
 //! would fit. The start itself then takes the data directory and the name (`ownership`) and opens the ports: what somebody else took in
 //! between is an error there, in the same words.
 
-mod capacity;
 mod cgroup;
-mod document_root;
 pub mod file_systems;
 pub mod ownership;
 pub mod ports;
 mod probe;
 pub mod requirements;
-mod shortage;
+pub(super) mod shortage;
 mod tunables;
 
-pub use document_root::DocumentRootError;
-pub use file_systems::FileSystemError;
-pub use ownership::OwnershipError;
-pub use ports::PortError;
 use probe::Available;
 use requirements::Existing;
 pub use requirements::Requirements;
 use shortage::Comparison;
-pub use shortage::Shortage;
 
 use crate::base::config::{Durability, Settings};
-use crate::service::entry::Entry;
-use crate::store::journal::{Directory, DirectoryError, segment};
+use crate::process::master::error::MasterError;
+use crate::service::entry::{Entry, Needs};
+use crate::store::journal::{Directory, segment};
 use crate::store::users::{Users, UsersError};
 
 /// What a check is made for.
@@ -51,43 +45,16 @@ pub struct Checked {
     pub warnings: Vec<String>,
 }
 
-/// Why a server cannot start.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// The users file cannot be used.
-    #[error(transparent)]
-    Users(#[from] UsersError),
-    /// Another server has the data directory or the name.
-    #[error(transparent)]
-    Ownership(#[from] OwnershipError),
-    /// A file system cannot be used.
-    #[error(transparent)]
-    FileSystem(#[from] FileSystemError),
-    /// Something is short.
-    #[error(transparent)]
-    Shortage(#[from] Shortage),
-    /// The folder for HTTP cannot be served.
-    #[error(transparent)]
-    DocumentRoot(#[from] DocumentRootError),
-    /// A port cannot be had.
-    #[error(transparent)]
-    Port(#[from] PortError),
-    /// The data directory's `format` cannot be used.
-    #[error(transparent)]
-    Directory(#[from] DirectoryError),
-}
-
 /// Whether a server with these settings would start here, or go on here after an upgrade. Changes nothing that lasts; waits only for
 /// processes that are dying, as the start itself would.
 ///
 /// # Errors
-/// See [`StartError`]: the first thing that keeps it from starting.
-pub fn check(services: &'static [Entry], settings: &Settings, occasion: Occasion) -> Result<Checked, StartError> {
+/// See [`MasterError`]: the first thing that keeps it from starting.
+pub fn check(services: &'static [Entry], settings: &Settings, occasion: Occasion) -> Result<Checked, MasterError> {
     let users = read_users(settings)?;
-    document_root::check(settings)?;
-    if let Some(log) = settings.http.access_log.as_deref().filter(|_| settings.http.is_on()) {
-        file_systems::check_log(log)?;
-    }
+    let Needs { folders, logs, .. } = requirements::needs(services, settings);
+    folders.iter().try_for_each(|folder| file_systems::check_served(folder, settings))?;
+    logs.iter().try_for_each(file_systems::check_log)?;
     let existing = look_into(settings)?;
     let requirements = Requirements::of(services, settings, existing);
     let fresh = occasion == Occasion::Start;
@@ -115,7 +82,7 @@ pub(super) fn read_users(settings: &Settings) -> Result<Users, UsersError> {
 }
 
 /// What a data directory that is there says. One that is of no journal, or is not there, says nothing.
-fn look_into(settings: &Settings) -> Result<Existing, StartError> {
+fn look_into(settings: &Settings) -> Result<Existing, MasterError> {
     let data = &settings.data;
     if settings.durability == Durability::None || data.join("format").symlink_metadata().is_err() {
         return Ok(Existing::default());

@@ -6,8 +6,7 @@ use std::path::Path;
 use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::statvfs::statvfs;
 
-use super::capacity::{Capacity, meminfo};
-use super::cgroup;
+use super::cgroup::{self, Capacity, meminfo};
 use crate::ipc::names::SHM_FOLDER;
 use crate::store::instance::stale;
 

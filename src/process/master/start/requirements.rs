@@ -126,7 +126,7 @@ pub fn blueprints(services: &[Entry], settings: &Settings) -> Vec<ServiceBluepri
 
 /// Whether a service is on that writes to the access log.
 fn writes_access_log(services: &[Entry], settings: &Settings) -> bool {
-    services.iter().any(|entry| entry.writes_access_log && (entry.listen)(settings).is_some())
+    services.iter().any(|entry| entry.access_log.is_some() && (entry.listen)(settings).is_some())
 }
 
 /// Slots for connections of all services.
@@ -135,13 +135,16 @@ fn slots(services: &[Entry], settings: &Settings) -> usize {
 }
 
 /// What the services that are on need together in each worker; of files the largest.
-fn needs(services: &[Entry], settings: &Settings) -> Needs {
+#[must_use]
+pub fn needs(services: &[Entry], settings: &Settings) -> Needs {
     let on = services.iter().filter(|entry| (entry.listen)(settings).is_some());
     on.map(|entry| (entry.needs)(settings)).fold(Needs::default(), |all, one| Needs {
         threads: all.threads + one.threads,
         growth: all.growth + one.growth,
         descriptors: all.descriptors + one.descriptors,
         file: all.file.max(one.file),
+        folders: [all.folders, one.folders].concat(),
+        logs: [all.logs, one.logs].concat(),
     })
 }
 
@@ -183,8 +186,9 @@ mod tests {
                 Some(Listen { port: 0, option: "--third-port", optional: false, defer_seconds: None, connections: 100 })
             },
             url: str::to_owned,
-            needs: |_| Needs { threads: 2, growth: 5, descriptors: 7, file: u64::MAX },
-            writes_access_log: false,
+            needs: |_| Needs { threads: 2, growth: 5, descriptors: 7, file: u64::MAX, ..Needs::default() },
+            tunables: &[],
+            access_log: None,
             open: |_| Err(std::io::ErrorKind::Unsupported.into()),
         };
         static THREE: &[Entry] = &[bank::entry::ENTRY, http::entry::ENTRY, THIRD];

@@ -1,12 +1,12 @@
 //! Comparing what is needed with what is available; pure. One line says what is short, how much is needed and available, and which
 //! options, with which values, would make it fit.
 
-use super::capacity::Capacity;
+use super::cgroup::Capacity;
 use super::probe::Available;
 use super::requirements::{Existing, Requirements};
-use super::tunables::{self, Tunable};
+use super::tunables;
 use crate::base::config::Settings;
-use crate::service::entry::Entry;
+use crate::service::entry::{Entry, Saves};
 
 /// Something is short.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -39,167 +39,178 @@ impl Comparison<'_> {
     /// The first thing that is short.
     pub fn check(&self, available: &Available) -> Result<Vec<String>, Shortage> {
         let needs = Requirements::of(self.services, self.settings, self.existing);
+        self.check_memory(&needs, available)?;
+        self.check_processes(&needs, available)?;
+        self.check_files(available)?;
+        Ok(available.memory.iter().filter_map(|capacity| self.growth_warning(&needs, capacity)).collect())
+    }
+
+    fn check_memory(&self, needs: &Requirements, available: &Available) -> Result<(), Shortage> {
         if let Some(capacity) = &available.shared {
-            self.check_shared(&needs, capacity)?;
+            self.compare(capacity.free, Requirements::shared_bytes, MEMORY, |needed| {
+                let size = needed.next_multiple_of(64 << 20) >> 20;
+                Shortage {
+                    what: format!("shared memory in {} is short", capacity.what),
+                    needed: format!("{} ({})", mebibytes(needed), parts(needs)),
+                    free: free_of(capacity),
+                    advice: format!("give it more (docker run --shm-size={size}m, or mount -o remount,size={size}m)"),
+                }
+            })?;
         }
         if let Some(capacity) = &available.names {
-            Self::check_names(&needs, capacity)?;
+            self.compare(
+                capacity.free,
+                |needs| needs.names,
+                &[],
+                |needed| Shortage {
+                    what: format!("files that {} can have are short (its mount option nr_inodes)", capacity.what),
+                    needed: format!("{needed} segments and semaphores"),
+                    free: format!("{} are free of {}", capacity.free, capacity.total),
+                    advice: "fewer --workers take 3 less each, or raise it (mount -o remount,nr_inodes=1000)"
+                        .to_owned(),
+                },
+            )?;
         }
-        for capacity in &available.memory {
-            self.check_memory(&needs, capacity)?;
-        }
-        self.check_descriptors(&needs, available.descriptors)?;
-        for capacity in &available.tasks {
-            self.check_tasks(&needs, capacity)?;
-        }
-        self.check_file(&needs, available.file)?;
-        self.check_address_space(&needs, available.address_space)?;
-        if let Some(capacity) = &available.disk {
-            self.check_disk(&needs, capacity)?;
-        }
-        Ok(available.memory.iter().filter_map(|capacity| growth_warning(&needs, capacity)).collect())
-    }
-
-    fn check_shared(&self, needs: &Requirements, capacity: &Capacity) -> Result<(), Shortage> {
-        let needed = needs.shared_bytes();
-        if needed <= capacity.free {
-            return Ok(());
-        }
-        let fitting = self.fitting(&MEMORY_TUNABLES, |needs| needs.shared_bytes() <= capacity.free);
-        let size = needed.next_multiple_of(64 << 20) >> 20;
-        let larger = format!("give it more (docker run --shm-size={size}m, or mount -o remount,size={size}m)");
-        Err(Shortage {
-            what: format!("shared memory in {} is short", capacity.what),
-            needed: format!("{} ({})", mebibytes(needed), parts(needs)),
-            free: free_of(capacity),
-            advice: either(fitting, &larger),
+        available.memory.iter().try_for_each(|capacity| {
+            self.compare(
+                capacity.free,
+                |needs| needs.shared_bytes() + needs.private,
+                MEMORY,
+                |needed| Shortage {
+                    what: format!("{} is short", capacity.what),
+                    needed: format!(
+                        "{} (shared {}: {}; processes {})",
+                        mebibytes(needed),
+                        mebibytes(needs.shared_bytes()),
+                        parts(needs),
+                        mebibytes(needs.private)
+                    ),
+                    free: free_of(capacity),
+                    advice: "raise the limit".to_owned(),
+                },
+            )
         })
     }
 
-    fn check_names(needs: &Requirements, capacity: &Capacity) -> Result<(), Shortage> {
-        if needs.names <= capacity.free {
-            return Ok(());
-        }
-        Err(Shortage {
-            what: format!("files that {} can have are short (its mount option nr_inodes)", capacity.what),
-            needed: format!("{} segments and semaphores", needs.names),
-            free: format!("{} are free of {}", capacity.free, capacity.total),
-            advice: "fewer --workers take 3 less each, or raise it (mount -o remount,nr_inodes=1000)".to_owned(),
+    fn check_processes(&self, needs: &Requirements, available: &Available) -> Result<(), Shortage> {
+        let limit = available.descriptors;
+        self.compare(
+            limit,
+            |needs| needs.descriptors,
+            &[Saves::Connections],
+            |needed| Shortage {
+                what: "open files of a process are short (RLIMIT_NOFILE)".to_owned(),
+                needed: needed.to_string(),
+                free: format!("the hard limit is {limit}"),
+                advice: format!("raise it (ulimit -Hn {}, or LimitNOFILE= of a unit)", needs.descriptors),
+            },
+        )?;
+        available.tasks.iter().try_for_each(|capacity| {
+            self.compare(
+                capacity.free,
+                |needs| needs.tasks,
+                &[Saves::Workers, Saves::Threads],
+                |needed| Shortage {
+                    what: format!("{} is short", capacity.what),
+                    needed: format!("{needed} processes and threads"),
+                    free: format!("{} are free of {}", capacity.free, capacity.total),
+                    advice: "raise the limit".to_owned(),
+                },
+            )
         })
     }
 
-    fn check_memory(&self, needs: &Requirements, capacity: &Capacity) -> Result<(), Shortage> {
-        let needed = |needs: &Requirements| needs.shared_bytes() + needs.private;
-        if needed(needs) <= capacity.free {
-            return Ok(());
-        }
-        let fitting = self.fitting(&MEMORY_TUNABLES, |needs| needed(needs) <= capacity.free);
-        let all = format!(
-            "{} (shared {}: {}; processes {})",
-            mebibytes(needed(needs)),
-            mebibytes(needs.shared_bytes()),
-            parts(needs),
-            mebibytes(needs.private)
-        );
-        let free = free_of(capacity);
-        Err(Shortage {
-            what: format!("{} is short", capacity.what),
-            needed: all,
-            free,
-            advice: either(fitting, "raise the limit"),
-        })
+    fn check_files(&self, available: &Available) -> Result<(), Shortage> {
+        let (file, address_space) = (available.file, available.address_space);
+        let saves = [Saves::Keys, Saves::Connections, Saves::Segment, Saves::File];
+        self.compare(
+            file,
+            |needs| needs.file,
+            &saves,
+            |needed| Shortage {
+                what: "the limit of a file's size is too low (RLIMIT_FSIZE)".to_owned(),
+                needed: mebibytes(needed),
+                free: format!("the limit is {}", mebibytes(file)),
+                advice: "raise it (ulimit -f unlimited)".to_owned(),
+            },
+        )?;
+        self.compare(
+            address_space,
+            |needs| needs.address_space,
+            MEMORY,
+            |needed| Shortage {
+                what: "address space of a process is short (RLIMIT_AS)".to_owned(),
+                needed: mebibytes(needed),
+                free: format!("the limit is {}", mebibytes(address_space)),
+                advice: "raise it (ulimit -v unlimited)".to_owned(),
+            },
+        )?;
+        let Some(capacity) = &available.disk else { return Ok(()) };
+        let saves: &[Saves] = if self.existing.records_per_segment.is_some() { &[] } else { &[Saves::Segment] };
+        self.compare(
+            capacity.free,
+            |needs| needs.disk,
+            saves,
+            |needed| Shortage {
+                what: format!("the volume of the data directory, {}, is short of space", capacity.what),
+                needed: format!("{} for the first segment of the journal", mebibytes(needed)),
+                free: free_of(capacity),
+                advice: "make room there, or choose another place with --data".to_owned(),
+            },
+        )
     }
 
-    fn check_descriptors(&self, needs: &Requirements, limit: u64) -> Result<(), Shortage> {
-        if needs.descriptors <= limit {
+    /// Whether `free` is as much as is needed of something; if not, `shortage` says so, with what would help beside smaller settings.
+    fn compare(
+        &self,
+        free: u64,
+        needed: impl Fn(&Requirements) -> u64,
+        saves: &[Saves],
+        shortage: impl FnOnce(u64) -> Shortage,
+    ) -> Result<(), Shortage> {
+        let of = |settings: &Settings| needed(&Requirements::of(self.services, settings, self.existing));
+        let all = of(self.settings);
+        if all <= free {
             return Ok(());
         }
-        let tunables = [Tunable::MaxConnections, Tunable::HttpConnections];
-        let fitting = self.fitting(&tunables, |needs| needs.descriptors <= limit);
-        Err(Shortage {
-            what: "open files of a process are short (RLIMIT_NOFILE)".to_owned(),
-            needed: needs.descriptors.to_string(),
-            free: format!("the hard limit is {limit}"),
-            advice: either(fitting, &format!("raise it (ulimit -Hn {}, or LimitNOFILE= of a unit)", needs.descriptors)),
-        })
+        let Shortage { what, needed, free: there, advice } = shortage(all);
+        let advice = match self.fitting(saves, &|settings| of(settings) <= free) {
+            Some(options) => format!("{options} would fit, or {advice}"),
+            None => advice,
+        };
+        Err(Shortage { what, needed, free: there, advice })
     }
 
-    fn check_tasks(&self, needs: &Requirements, capacity: &Capacity) -> Result<(), Shortage> {
-        if needs.tasks <= capacity.free {
-            return Ok(());
-        }
-        let fitting = self.fitting(&[Tunable::Workers, Tunable::HttpThreads], |needs| needs.tasks <= capacity.free);
-        Err(Shortage {
-            what: format!("{} is short", capacity.what),
-            needed: format!("{} processes and threads", needs.tasks),
-            free: format!("{} are free of {}", capacity.free, capacity.total),
-            advice: either(fitting, "raise the limit"),
-        })
+    /// Settings with which it would fit, as options: smaller values of those that save something, all in the same proportion, the largest
+    /// that do. Fewer accounts are proposed only if that is not enough.
+    fn fitting(&self, saves: &[Saves], fits: &impl Fn(&Settings) -> bool) -> Option<String> {
+        let on = |entry: &Entry| (entry.listen)(self.settings).is_some();
+        let with_accounts = [saves, &[Saves::Accounts]].concat();
+        let accounts_help = self.existing.accounts == 0 && saves.contains(&Saves::Keys);
+        let tries = [Some(saves), accounts_help.then_some(&*with_accounts)];
+        let tries = tries.into_iter().flatten().map(|saves| tunables::that_save(self.services, saves, on));
+        tries.into_iter().find_map(|tunables| tunables::fitting(self.settings, &tunables, fits))
     }
 
-    fn check_file(&self, needs: &Requirements, limit: u64) -> Result<(), Shortage> {
-        if needs.file <= limit {
-            return Ok(());
-        }
-        let all =
-            [MEMORY_TUNABLES[0], MEMORY_TUNABLES[1], MEMORY_TUNABLES[2], Tunable::SegmentRecords, Tunable::LogRotateMb];
-        let fitting = self.fitting(&all, |needs| needs.file <= limit);
-        Err(Shortage {
-            what: "the limit of a file's size is too low (RLIMIT_FSIZE)".to_owned(),
-            needed: mebibytes(needs.file),
-            free: format!("the limit is {}", mebibytes(limit)),
-            advice: either(fitting, "raise it (ulimit -f unlimited)"),
+    /// The server starts, but the kernel may kill it later, when its caches are full.
+    fn growth_warning(&self, needs: &Requirements, capacity: &Capacity) -> Option<String> {
+        let most = needs.shared_bytes() + needs.private + needs.growth;
+        let less = tunables::that_save(self.services, &[Saves::Growth, Saves::Workers], |_| true);
+        let less: Vec<_> = less.iter().map(|tunable| tunable.option).collect();
+        (most > capacity.free).then(|| {
+            format!(
+                "{} may become short: the processes can grow to {} altogether, and {}; {} make that less",
+                capacity.what,
+                mebibytes(most),
+                free_of(capacity),
+                less.join(" and ")
+            )
         })
-    }
-
-    fn check_address_space(&self, needs: &Requirements, limit: u64) -> Result<(), Shortage> {
-        if needs.address_space <= limit {
-            return Ok(());
-        }
-        let fitting = self.fitting(&MEMORY_TUNABLES, |needs| needs.address_space <= limit);
-        Err(Shortage {
-            what: "address space of a process is short (RLIMIT_AS)".to_owned(),
-            needed: mebibytes(needs.address_space),
-            free: format!("the limit is {}", mebibytes(limit)),
-            advice: either(fitting, "raise it (ulimit -v unlimited)"),
-        })
-    }
-
-    fn check_disk(&self, needs: &Requirements, capacity: &Capacity) -> Result<(), Shortage> {
-        if needs.disk <= capacity.free {
-            return Ok(());
-        }
-        let decided = self.existing.records_per_segment.is_some();
-        let tunables: &[Tunable] = if decided { &[] } else { &[Tunable::SegmentRecords] };
-        let fitting = self.fitting(tunables, |needs| needs.disk <= capacity.free);
-        Err(Shortage {
-            what: format!("the volume of the data directory, {}, is short of space", capacity.what),
-            needed: format!("{} for the first segment of the journal", mebibytes(needs.disk)),
-            free: free_of(capacity),
-            advice: either(fitting, "make room there, or choose another place with --data"),
-        })
-    }
-
-    /// Settings with which it would fit, as options: smaller values of `tunables`, all in the same proportion, the largest that do.
-    /// Fewer accounts are proposed only if that is not enough.
-    fn fitting(&self, tunables: &[Tunable], fits: impl Fn(&Requirements) -> bool) -> Option<String> {
-        let with_accounts: Vec<Tunable> = tunables.iter().copied().chain([Tunable::Accounts]).collect();
-        let accounts_help = self.existing.accounts == 0 && tunables.contains(&Tunable::KeyWindow);
-        let tries = [Some(tunables.to_vec()), accounts_help.then_some(with_accounts)];
-        let fits = |settings: &Settings| fits(&Requirements::of(self.services, settings, self.existing));
-        tries.into_iter().flatten().find_map(|tunables| tunables::fitting(self.settings, &tunables, &fits))
     }
 }
 
-const MEMORY_TUNABLES: [Tunable; 3] = [Tunable::KeyWindow, Tunable::MaxConnections, Tunable::HttpConnections];
-
-/// What would help, one or the other.
-fn either(fitting: Option<String>, other: &str) -> String {
-    match fitting {
-        Some(options) => format!("{options} would fit, or {other}"),
-        None => other.to_owned(),
-    }
-}
+/// What saves memory.
+const MEMORY: &[Saves] = &[Saves::Keys, Saves::Connections];
 
 fn parts(needs: &Requirements) -> String {
     let parts = needs.shared.iter().map(|(name, bytes)| format!("{name} {}", mebibytes(*bytes)));
@@ -214,19 +225,6 @@ fn free_of(capacity: &Capacity) -> String {
 fn mebibytes(bytes: u64) -> String {
     let tenths = u128::from(bytes) * 10 / (1 << 20);
     format!("{}.{} MiB", tenths / 10, tenths % 10)
-}
-
-/// The server starts, but the kernel may kill it later, when its caches are full.
-fn growth_warning(needs: &Requirements, capacity: &Capacity) -> Option<String> {
-    let most = needs.shared_bytes() + needs.private + needs.growth;
-    (most > capacity.free).then(|| {
-        format!(
-            "{} may become short: the processes can grow to {} altogether, and {}; --cache-mb and --workers make that less",
-            capacity.what,
-            mebibytes(most),
-            free_of(capacity)
-        )
-    })
 }
 
 #[cfg(test)]
@@ -272,20 +270,13 @@ mod tests {
     fn as_proposed(settings: &Settings, text: &str) -> Settings {
         let mut changed = settings.clone();
         let words: Vec<&str> = text.split_whitespace().collect();
-        let tunables = [
-            Tunable::KeyWindow,
-            Tunable::MaxConnections,
-            Tunable::HttpConnections,
-            Tunable::Accounts,
-            Tunable::Workers,
-            Tunable::HttpThreads,
-            Tunable::SegmentRecords,
-            Tunable::LogRotateMb,
-        ];
+        let all = [MEMORY, &[Saves::Accounts, Saves::Workers, Saves::Threads, Saves::Segment, Saves::File]].concat();
+        let tunables = tunables::that_save(SERVICES, &all, |_| true);
         for pair in words.windows(2) {
-            let tunable = tunables.iter().find(|tunable| tunable.name() == pair[0]);
+            let tunable = tunables.iter().find(|tunable| tunable.option == pair[0]);
             if let Some((tunable, value)) = tunable.zip(pair[1].parse().ok()) {
-                tunable.set(&mut changed, value);
+                let value: u64 = value;
+                (tunable.field)(&mut changed).set(value * tunable.unit);
             }
         }
         assert_ne!(changed, *settings, "{text}");

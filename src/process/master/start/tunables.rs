@@ -4,84 +4,25 @@ use std::fmt::Write;
 
 use super::requirements::LEAST_SEGMENT_RECORDS;
 use crate::base::config::Settings;
+use crate::service::entry::{Entry, Saves, Tunable};
 
-/// An option that says how much of something the server takes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Tunable {
-    /// `--key-window`
-    KeyWindow,
-    /// `--max-connections`
-    MaxConnections,
-    /// `--http-connections`
-    HttpConnections,
-    /// `--accounts`
-    Accounts,
-    /// `--workers`
-    Workers,
-    /// `--http-threads`
-    HttpThreads,
-    /// `--segment-records`
-    SegmentRecords,
-    /// `--log-rotate-mb`
-    LogRotateMb,
-}
+/// Options of the server itself.
+const OWN: [Tunable; 4] = [
+    Tunable::new("--accounts", Saves::Accounts, |settings| &mut settings.accounts),
+    Tunable::new("--key-window", Saves::Keys, |settings| &mut settings.key_window),
+    Tunable::new("--workers", Saves::Workers, |settings| &mut settings.workers),
+    Tunable {
+        least: LEAST_SEGMENT_RECORDS,
+        ..Tunable::new("--segment-records", Saves::Segment, |settings| &mut settings.segment_records)
+    },
+];
 
-impl Tunable {
-    /// The option, as it is written.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Tunable::KeyWindow => "--key-window",
-            Tunable::MaxConnections => "--max-connections",
-            Tunable::HttpConnections => "--http-connections",
-            Tunable::Accounts => "--accounts",
-            Tunable::Workers => "--workers",
-            Tunable::HttpThreads => "--http-threads",
-            Tunable::SegmentRecords => "--segment-records",
-            Tunable::LogRotateMb => "--log-rotate-mb",
-        }
-    }
-
-    fn value(self, settings: &Settings) -> u64 {
-        match self {
-            Tunable::KeyWindow => settings.key_window.into(),
-            Tunable::MaxConnections => settings.max_connections.into(),
-            Tunable::HttpConnections => settings.http.connections.into(),
-            Tunable::Accounts => settings.accounts.into(),
-            Tunable::Workers => settings.workers as u64,
-            Tunable::HttpThreads => settings.http.threads as u64,
-            Tunable::SegmentRecords => settings.segment_records,
-            Tunable::LogRotateMb => settings.http.log_rotate_bytes >> 20,
-        }
-    }
-
-    /// The option's least value.
-    fn least(self) -> u64 {
-        if self == Tunable::SegmentRecords { LEAST_SEGMENT_RECORDS } else { 1 }
-    }
-
-    /// Gives the option another value, not above the one that it has.
-    pub fn set(self, settings: &mut Settings, value: u64) {
-        // Never more than it was, so it fits.
-        let narrow = u32::try_from(value).unwrap_or(u32::MAX);
-        let count = usize::try_from(value).unwrap_or(usize::MAX);
-        match self {
-            Tunable::KeyWindow => settings.key_window = narrow,
-            Tunable::MaxConnections => settings.max_connections = narrow,
-            Tunable::HttpConnections => settings.http.connections = narrow,
-            Tunable::Accounts => settings.accounts = narrow,
-            Tunable::Workers => settings.workers = count,
-            Tunable::HttpThreads => settings.http.threads = count,
-            Tunable::SegmentRecords => settings.segment_records = value,
-            Tunable::LogRotateMb => settings.http.log_rotate_bytes = value << 20,
-        }
-    }
-
-    /// Whether the option has an effect with these settings.
-    fn matters(self, settings: &Settings) -> bool {
-        let of_http = matches!(self, Tunable::HttpConnections | Tunable::HttpThreads | Tunable::LogRotateMb);
-        !of_http || settings.http.is_on()
-    }
+/// The options that save one of `saves`, in that order: of the server itself, and of those of its services that `count`.
+#[must_use]
+pub fn that_save(services: &[Entry], saves: &[Saves], counts: impl Fn(&Entry) -> bool) -> Vec<Tunable> {
+    let services = services.iter().filter(|entry| counts(entry)).flat_map(|entry| entry.tunables);
+    let all: Vec<&Tunable> = OWN.iter().chain(services).collect();
+    saves.iter().flat_map(|saves| all.iter().filter(|tunable| tunable.saves == *saves)).map(|one| **one).collect()
 }
 
 /// Smaller values of `tunables` with which the settings fit, as options: all in the same proportion, the largest that do, and only of those
@@ -90,24 +31,26 @@ impl Tunable {
 pub fn fitting(settings: &Settings, tunables: &[Tunable], fits: &impl Fn(&Settings) -> bool) -> Option<String> {
     /// Each step takes a tenth off.
     const STEPS: i32 = 200;
-    let tunables: Vec<Tunable> = tunables.iter().copied().filter(|tunable| tunable.matters(settings)).collect();
+    let value = |tunable: &Tunable, settings: &mut Settings| (tunable.field)(settings).get() / tunable.unit;
+    let set = |tunable: &Tunable, settings: &mut Settings, value| (tunable.field)(settings).set(value * tunable.unit);
+    let mut as_they_were = settings.clone();
     let mut smaller = (1..=STEPS).find_map(|step| {
         let mut smaller = settings.clone();
-        for tunable in &tunables {
-            let now = tunable.value(settings);
-            tunable.set(&mut smaller, rounded(scaled(now, step)).max(tunable.least()).min(now));
+        for tunable in tunables {
+            let now = value(tunable, &mut smaller);
+            set(tunable, &mut smaller, rounded(scaled(now, step)).max(tunable.least).min(now));
         }
         fits(&smaller).then_some(smaller)
     })?;
     let mut text = String::new();
     for tunable in tunables {
-        let (as_it_was, value) = (tunable.value(settings), tunable.value(&smaller));
+        let (as_it_was, less) = (value(tunable, &mut as_they_were), value(tunable, &mut smaller));
         // What takes little need not be less.
-        tunable.set(&mut smaller, as_it_was);
-        if value < as_it_was && !fits(&smaller) {
-            tunable.set(&mut smaller, value);
+        set(tunable, &mut smaller, as_it_was);
+        if less < as_it_was && !fits(&smaller) {
+            set(tunable, &mut smaller, less);
             // Writing to a String cannot fail.
-            _ = write!(text, "{} {value} ", tunable.name());
+            _ = write!(text, "{} {less} ", tunable.option);
         }
     }
     Some(text.trim_end().to_owned())

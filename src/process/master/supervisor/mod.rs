@@ -13,7 +13,6 @@ mod slot;
 mod state;
 #[cfg(test)]
 mod tests;
-mod upgrade;
 
 pub use event::{Action, End, Ended, Event, Observation, Order, Request, WorkerSeen};
 pub use request::MUST_HAND_OVER;

@@ -17,7 +17,7 @@ impl Driver {
     /// Asks the program that stands there now; the event to be reported at once if it cannot be asked.
     pub fn check_new_program(&mut self) -> Option<Event> {
         let path = self.common.program.clone();
-        let asked = self.hand_over().and_then(|(hand_over, _)| {
+        let asked = self.hand_over().and_then(|(hand_over, ..)| {
             let question = serde_json::to_vec(&hand_over).map_err(io::Error::from)?;
             let mut file = File::from(inherit::message(&question)?);
             io::Seek::rewind(&mut file)?;

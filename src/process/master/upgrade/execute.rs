@@ -53,10 +53,9 @@ impl Driver {
         }
         let text = |error: io::Error| error.to_string();
         // Held open until the call below: if the new program cannot go on, it executes this one again.
-        let (hand_over, own_file) = self.hand_over().map_err(text)?;
+        let (hand_over, own_file, kept) = self.hand_over().map_err(text)?;
         let message = serde_json::to_vec(&hand_over).map_err(|error| error.to_string())?;
         let message = inherit::message(&message).map_err(text)?;
-        let kept = self.kept_descriptors();
         let kept: Vec<BorrowedFd<'_>> = kept.into_iter().chain([message.as_fd(), own_file.as_fd()]).collect();
         let path = CString::new(program.path().as_os_str().as_bytes()).map_err(|error| error.to_string())?;
         let stay = |close| kept.iter().try_for_each(|fd| inherit::close_on_exec(*fd, close));
@@ -69,20 +68,9 @@ impl Driver {
         failed.map_err(|why| format!("{} cannot be executed: {why}", program.path().display()))
     }
 
-    /// What is handed over; and the file of this program, which must stay open with the rest.
-    pub fn hand_over(&self) -> io::Result<(HandOver, File)> {
+    /// What is handed over, by number for the new program; the file of this program, and what else must stay open for it.
+    pub fn hand_over(&self) -> io::Result<(HandOver, File, Vec<BorrowedFd<'_>>)> {
         let own_file = File::open("/proc/self/exe")?;
-        let (mut hand_over, _) = self.note_all();
-        hand_over.old_program = own_file.as_raw_fd();
-        Ok((hand_over, own_file))
-    }
-
-    fn kept_descriptors(&self) -> Vec<BorrowedFd<'_>> {
-        self.note_all().1
-    }
-
-    /// What stays, by number for the new program, and borrowed for this one. The caller sets `old_program`.
-    fn note_all(&self) -> (HandOver, Vec<BorrowedFd<'_>>) {
         let common = &self.common;
         let mut kept = Kept::default();
         let generation = common.instance.generation();
@@ -106,7 +94,7 @@ impl Driver {
             settings: common.settings.clone(),
             users: common.users.to_text(),
             program: common.program.clone(),
-            old_program: -1,
+            old_program: own_file.as_raw_fd(),
             data_lock: kept.note(common.data_lock.as_fd()),
             alive: common.instance.alive().map_or(-1, |file| kept.note(file.as_fd())),
             wakeups: common.wakeups.iter().map(|wakeup| kept.note(wakeup.as_fd())).collect(),
@@ -122,7 +110,7 @@ impl Driver {
             connections: self.connections.duplicates().map(|(slot, fd)| (slot, kept.note(fd))).collect(),
             supervisor: self.supervisor.clone(),
         };
-        (hand_over, kept.0)
+        Ok((hand_over, own_file, kept.0))
     }
 }
 

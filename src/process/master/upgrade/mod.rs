@@ -7,7 +7,7 @@
 //!    Workers and journal go on meanwhile, and new connections wait in the backlog.
 //! 3. *Resume* (`resume.rs`): the new program first does all that can fail, without changing what was handed over. If something
 //!    fails, it executes the old program again, whose file is still open, and that goes on as before. If shared memory is gone, so that
-//!    the old program cannot either, it starts anew from the journal (`start_over.rs`).
+//!    the old program cannot either, it starts anew from the journal.
 //! 4. The supervisor replaces the children.
 
 mod ask;
@@ -15,7 +15,6 @@ mod execute;
 mod hand_over;
 pub(super) mod new_program;
 mod resume;
-mod start_over;
 
 pub use ask::check;
 pub use resume::{HandedOver, resume};

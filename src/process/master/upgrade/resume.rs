@@ -8,8 +8,7 @@ use std::sync::Arc;
 
 use super::execute::go_back;
 use super::hand_over::{Descriptors, HandOver, RETURNED, VARIABLE, layout, users_that_were_known};
-use super::start_over::start_over;
-use crate::base::config::{ConfigError, Settings};
+use crate::base::config::{AcceptMode, ConfigError, Durability, Settings};
 use crate::base::logging;
 use crate::ipc::event::EventFd;
 use crate::ipc::inherit::Inheritance;
@@ -22,8 +21,8 @@ use crate::process::master::dispatch::Connections;
 use crate::process::master::driver::Driver;
 use crate::process::master::error::MasterError;
 use crate::process::master::event_sources::EventSources;
-use crate::process::master::start::{self, Checked, Occasion};
-use crate::process::master::startup::{UnlinkOnDrop, check_environment, log_target, number_users, writes_access_log};
+use crate::process::master::start::{self, Checked, Occasion, ownership};
+use crate::process::master::startup::{self, ReadSettings, UnlinkOnDrop, check_environment, log_target, number_users};
 use crate::service::entry::Entry;
 use crate::store::access_log::AccessLog;
 use crate::store::connection::{PerService, ServiceId};
@@ -119,8 +118,8 @@ pub fn prepare(
     }
     let journaled = instance.table().sequencer().is_journaled();
     let directory = journaled.then(|| Directory::open(&settings.data)).transpose()?;
-    let access_log = writes_access_log(services, &addresses).then(|| {
-        let log = AccessLog::open(instance.generation(), Access::Write, log_target(&settings))?;
+    let access_log = log_target(services, &addresses, &settings).map(|target| {
+        let log = AccessLog::open(instance.generation(), Access::Write, target)?;
         log.check_target()?;
         Ok::<_, MasterError>(log)
     });
@@ -138,7 +137,7 @@ pub fn prepare(
 pub fn resume(
     left: HandedOver,
     services: &'static [Entry],
-    read_settings: Box<dyn Fn() -> Result<Settings, ConfigError>>,
+    read_settings: ReadSettings,
 ) -> Result<(Driver, UnlinkOnDrop), MasterError> {
     let HandedOver { inheritance, hand_over, returned } = left;
     let complete = inheritance.check(hand_over.descriptors());
@@ -162,7 +161,7 @@ fn take_over(
     left: HandOver,
     returned: Option<String>,
     services: &'static [Entry],
-    read_settings: Box<dyn Fn() -> Result<Settings, ConfigError>>,
+    read_settings: ReadSettings,
 ) -> Result<(Driver, UnlinkOnDrop), MasterError> {
     let Prepared { settings, users, instance, directory, access_log, addresses, semaphores, sources, .. } = prepared;
     let mut descriptors = Descriptors(&mut inheritance);
@@ -220,6 +219,43 @@ fn take_over(
     Ok((driver, unlinker))
 }
 
+/// The last resort: neither the new program nor the old one can go on with what is in shared memory; `why` is what keeps the old one. All
+/// that was acknowledged is in the journal, so this process ends the children and starts anew from there, with the settings and the users
+/// that were known. The listening sockets stay, so no connection is refused meanwhile; clients lose their connections and repeat, under
+/// the same keys, what was not answered. Where the accounts were in memory only, `why` is the end.
+fn start_over(
+    mut inheritance: Inheritance,
+    left: HandOver,
+    services: &'static [Entry],
+    read_settings: ReadSettings,
+    why: MasterError,
+) -> Result<(Driver, UnlinkOnDrop), MasterError> {
+    if left.settings.durability == Durability::None {
+        return Err(why);
+    }
+    log::error!("upgrade: the program before cannot go on either: {why}");
+    log::error!("upgrade: starting anew from the journal; what was acknowledged is there, clients must connect again");
+    let users = users_that_were_known(&left)?;
+    let mut descriptors = Descriptors(&mut inheritance);
+    let processes = left.workers.iter().filter_map(|worker| Some(worker.process.as_ref()?.child));
+    for child in processes.chain(left.journal) {
+        descriptors.take_child(child)?.end();
+    }
+    let data_lock = File::from(descriptors.take(left.data_lock)?);
+    let listeners = match (left.settings.accept, left.workers.first()) {
+        (AcceptMode::Dispatch, _) => left.listeners,
+        (AcceptMode::Reuseport, Some(worker)) => worker.listeners,
+        (AcceptMode::Shared | AcceptMode::Reuseport, _) => left.shared_listeners,
+    };
+    let taken = descriptors.take_listeners(listeners)?;
+    // The rest goes: connections, lanes, and the lock by which the old memory counts as alive.
+    let rest: Vec<_> = left.descriptors().filter_map(|number| descriptors.take(number).ok()).collect();
+    drop(rest);
+    ownership::remove_stale(&left.instance)?;
+    let settings = Box::leak(Box::new(left.settings));
+    startup::build(services, settings, read_settings, users, left.program, data_lock, taken)
+}
+
 impl Driver {
     /// Watches the children that were left. One that cannot be watched is killed; SIGCHLD tells when it has ended.
     fn watch_adopted(&mut self) {
@@ -238,6 +274,6 @@ impl Driver {
             }
         }
         // Events may have been missed.
-        self.accepting.may_be_ready();
+        self.accepting.ready = true;
     }
 }

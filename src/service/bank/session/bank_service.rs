@@ -1,5 +1,6 @@
 //! The bank as the event loop sees it.
 
+use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,16 +11,14 @@ use crate::base::time::{is_over, nanoseconds};
 use crate::base::vocab::Lsn;
 use crate::ipc::event::EventFd;
 use crate::ipc::process::monotonic_ns;
-use crate::service::bank::session::bank_session::BankSession;
-use crate::service::bank::session::blocking_pools::BlockingPools;
+use crate::service::bank::session::bank_session::{BankData, BankSession};
 use crate::service::bank::session::executor::Executor;
 use crate::service::bank::session::handler::Handler;
-use crate::service::bank::session::jobs::JobRunner;
-use crate::service::bank::session::journal_queue::JournalQueue;
+use crate::service::bank::session::jobs::{BlockingPools, JobRunner};
 use crate::service::bank::session::rate_limit::TokenBucket;
 use crate::service::connection_state::{Admission, Closing, ConnectionState, Next};
 use crate::service::entry::Context;
-use crate::service::interface::{Now, Origin, Patience, Service};
+use crate::service::interface::{Departure, Now, Origin, Patience, Service, Silence, Silent};
 use crate::service::sessions::Sessions;
 use crate::store::instance::Instance;
 use crate::store::instance::control::WorkerRow;
@@ -54,7 +53,7 @@ impl BankService {
         let row = &instance.workers()[worker];
         let runner = Arc::new(JobRunner::new(instance.table(), users, directory));
         let pools = BlockingPools::start(&runner, &row.stats.bounds, move || wake())?;
-        let teller = Teller::new(instance.table(), worker, move || row.life.beat(monotonic_ns()));
+        let teller = Teller::new(instance.table(), worker, move || row.life.heartbeat_ns.set(monotonic_ns()));
         let stats = (&row.stats, &row.stats.services[service.index()]);
         let handler = Handler::new(Executor::new(instance.table(), teller, pools, stats));
         let queue = JournalQueue::default();
@@ -84,7 +83,7 @@ impl BankService {
     }
 
     /// Answers requests that the threads have worked for: some of them in one turn, since each answer may bring the next request.
-    fn deliver_results(&mut self, sessions: &mut Sessions<BankSession>) {
+    fn deliver_results(&mut self, sessions: &mut Sessions<BankData>) {
         let executor = &mut self.handler.executor;
         self.more_results = false;
         if executor.pools.is_idle() {
@@ -105,7 +104,7 @@ impl BankService {
 }
 
 impl Service for BankService {
-    type Session = BankSession;
+    type Data = BankData;
 
     fn set_time(&mut self, now: Now) {
         self.row.await_durable(Lsn(0));
@@ -138,6 +137,20 @@ impl Service for BankService {
         next
     }
 
+    /// Only before LOGIN. PING does not count: it costs nothing to send one now and then.
+    fn silent(&self, session: &BankSession) -> Option<Silent> {
+        let since_ns = session.state.connection.slot().opened_ns();
+        session.is_stranger().then_some(Silent { at: Silence::BeforeFirstRequest, since_ns })
+    }
+
+    fn departure(&self, session: &BankSession) -> Departure {
+        if session.data.pending.is_some() { Departure::Finish } else { Departure::Move }
+    }
+
+    fn awaits_threads(&self, session: &BankSession) -> bool {
+        session.data.pending.is_some()
+    }
+
     fn deny(&mut self, session: &mut BankSession) {
         self.handler.executor.turn_away(session);
     }
@@ -148,12 +161,12 @@ impl Service for BankService {
         let _next = self.handler.turn(session);
     }
 
-    fn advance(&mut self, sessions: &mut Sessions<BankSession>) {
+    fn advance(&mut self, sessions: &mut Sessions<BankData>) {
         if self.queue.first().is_some() {
             let durable = self.sequencer().durable();
             while let Some(slot) = self.queue.next(durable) {
                 if let Some(session) = sessions.at(slot) {
-                    session.is_queued = false;
+                    session.data.is_queued = false;
                     sessions.schedule(slot);
                 }
             }
@@ -181,28 +194,29 @@ impl Service for BankService {
         let executor = &self.handler.executor;
         let late = |since_ns: u64, patience_ns: u64| is_over(executor.now_ns, since_ns, patience_ns);
         let stats = executor.stats;
-        let counter = if session.partial_since_ns.is_some_and(|since| late(since, PARTIAL_FRAME_SECONDS * SECOND_NS)) {
-            &stats.slow_dropped
-        } else if session.is_stranger()
-            && late(session.state.connection.slot().opened_ns(), nanoseconds(self.settings.login_timeout))
-        {
-            &stats.bounds.closed_without_login
-        } else if session.pending.is_none()
-            && self.instance.control().idle_timeout_ns().is_some_and(|idle| late(session.state.active_ns, idle))
-        {
-            // A client that waits for this server is not idle.
-            &stats.idle_dropped
-        } else {
-            return None;
-        };
+        let counter =
+            if session.data.partial_since_ns.is_some_and(|since| late(since, PARTIAL_FRAME_SECONDS * SECOND_NS)) {
+                &stats.slow_dropped
+            } else if session.is_stranger()
+                && late(session.state.connection.slot().opened_ns(), nanoseconds(self.settings.login_timeout))
+            {
+                &stats.bounds.closed_without_login
+            } else if session.data.pending.is_none()
+                && self.instance.control().idle_timeout_ns().is_some_and(|idle| late(session.state.active_ns, idle))
+            {
+                // A client that waits for this server is not idle.
+                &stats.idle_dropped
+            } else {
+                return None;
+            };
         counter.add(1);
         Some(Next::Close)
     }
 
-    fn reload(&mut self, sessions: &mut Sessions<BankSession>) {
+    fn reload(&mut self, sessions: &mut Sessions<BankData>) {
         let (limit, now) = (self.instance.control().rate_limit(), self.handler.executor.now_ns);
         for session in sessions.iter_mut() {
-            session.rate_limit = limit.map(|limit| TokenBucket::new(limit, now));
+            session.data.rate_limit = limit.map(|limit| TokenBucket::new(limit, now));
         }
         // Checked by the master before, and numbered; a file that has changed since is left alone.
         if let Some(Ok(users)) = self.settings.users.as_deref().map(Users::load)
@@ -213,12 +227,50 @@ impl Service for BankService {
     }
 
     fn end(&mut self, session: &mut BankSession) {
-        if session.pending.is_some() {
-            self.handler.executor.pools.forget(session.key());
+        if session.data.pending.is_some() {
+            self.handler.executor.pools.forget(session.state.key());
         }
     }
 
     fn stop(&mut self) {
         self.stopping = true;
+    }
+}
+
+/// A connection that waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Waiting {
+    /// The operation that it waits for.
+    lsn: Lsn,
+    /// Its slot.
+    slot: u32,
+    /// Whether it waits for room in the journal's ring alone, and has no reply that waits.
+    for_room: bool,
+}
+
+/// Those that wait, in the order in which they may go on.
+#[derive(Debug, Default)]
+struct JournalQueue(VecDeque<Waiting>);
+
+impl JournalQueue {
+    /// Puts `session` in if it waits and is not there.
+    #[inline]
+    fn join(&mut self, session: &mut BankSession) {
+        let Some(lsn) = session.waits_for().filter(|_| !session.data.is_queued) else { return };
+        session.data.is_queued = true;
+        // Operations become durable in groups: waiting for the one before, too, costs nothing, and keeps the queue sorted.
+        let last = self.0.back().map_or(lsn, |waiting| waiting.lsn);
+        let for_room = session.data.blocked.is_some() && session.data.held.waits_for().is_none();
+        self.0.push_back(Waiting { lsn: lsn.max(last), slot: session.state.connection.index(), for_room });
+    }
+
+    /// The first one.
+    fn first(&self) -> Option<Waiting> {
+        self.0.front().copied()
+    }
+
+    /// Takes the first one out, if all up to `durable` is what it waits for; its slot.
+    fn next(&mut self, durable: Lsn) -> Option<u32> {
+        self.0.pop_front_if(|waiting| waiting.lsn <= durable).map(|waiting| waiting.slot)
     }
 }

@@ -9,8 +9,7 @@ use crate::service::bank::session::login::Login;
 use crate::service::bank::session::rate_limit::TokenBucket;
 use crate::service::bank::wire::{Decoder, XorKey};
 use crate::service::connection_state::{Closing, ConnectionState};
-use crate::service::session::{Departure, Session, Silence, Silent};
-use crate::service::sessions::SessionKey;
+use crate::service::sessions::Session;
 use crate::store::connection::slot::Framing;
 
 /// What a reply needs of its request.
@@ -36,9 +35,10 @@ pub struct Postponed {
 }
 
 /// A connection of the bank that this worker serves.
-pub struct BankSession {
-    /// What every session has.
-    pub state: ConnectionState,
+pub type BankSession = Session<BankData>;
+
+/// What the bank remembers of a connection.
+pub struct BankData {
     /// After LOGIN.
     pub login: Option<Login>,
     /// The state of framing.
@@ -74,7 +74,7 @@ impl BankSession {
         if framing.strikes >= MAX_STRIKES {
             state.closing = Closing::AfterSending;
         }
-        BankSession {
+        let data = BankData {
             login: Login::kept(state.connection.slot()),
             held: HeldReplies::none(state.connection.sent()),
             blocked: None,
@@ -87,26 +87,20 @@ impl BankSession {
             asked_ns: None,
             partial_since_ns: None,
             rate_limit: limit.map(|limit| TokenBucket::new(limit, state.active_ns)),
-            state,
-        }
+        };
+        Session { state, data }
     }
 
     /// Keeps the state of framing that holds once the next `bytes` bytes are consumed, where it outlives this process.
     pub fn keep_framing(&self, bytes: usize) {
-        let framing = Framing { decoder: self.decoder.to_bits(), strikes: self.strikes };
+        let framing = Framing { decoder: self.data.decoder.to_bits(), strikes: self.data.strikes };
         self.state.connection.keep_framing(bytes, framing);
-    }
-
-    /// Who waits for what threads do for it.
-    #[must_use]
-    pub fn key(&self) -> SessionKey {
-        SessionKey { slot: self.state.connection.index(), generation: self.state.generation }
     }
 
     /// Whether it has not logged in, and does not wait to be.
     #[must_use]
     pub fn is_stranger(&self) -> bool {
-        self.login.is_none() && self.pending.is_none()
+        self.data.login.is_none() && self.data.pending.is_none()
     }
 
     /// Whether requests are looked at now.
@@ -114,19 +108,19 @@ impl BankSession {
     #[must_use]
     pub fn takes_requests(&self) -> bool {
         self.state.closing == Closing::No
-            && self.pending.is_none()
-            && self.blocked.is_none()
+            && self.data.pending.is_none()
+            && self.data.blocked.is_none()
             && self
                 .state
                 .connection
-                .has_room_for_reply(self.postponed.map_or(MAX_REPLY_BYTES, |postponed| postponed.room))
+                .has_room_for_reply(self.data.postponed.map_or(MAX_REPLY_BYTES, |postponed| postponed.room))
     }
 
     /// The operation that must become durable before this connection gets on.
     #[inline]
     #[must_use]
     pub fn waits_for(&self) -> Option<Lsn> {
-        self.held.waits_for().or(self.blocked)
+        self.data.held.waits_for().or(self.data.blocked)
     }
 
     /// Whether the socket is asked for bytes now. A client that does not fetch its replies is not read from.
@@ -134,33 +128,5 @@ impl BankSession {
     #[must_use]
     pub fn takes_bytes(&self) -> bool {
         self.state.readable && !self.state.ended && self.takes_requests() && self.state.connection.has_room_for_bytes()
-    }
-}
-
-impl Session for BankSession {
-    fn state(&self) -> &ConnectionState {
-        &self.state
-    }
-
-    fn state_mut(&mut self) -> &mut ConnectionState {
-        &mut self.state
-    }
-
-    fn into_state(self: Box<Self>) -> ConnectionState {
-        self.state
-    }
-
-    /// Only before LOGIN. PING does not count: it costs nothing to send one now and then.
-    fn silent(&self) -> Option<Silent> {
-        let since_ns = self.state.connection.slot().opened_ns();
-        self.is_stranger().then_some(Silent { at: Silence::BeforeFirstRequest, since_ns })
-    }
-
-    fn departure(&self) -> Departure {
-        if self.pending.is_some() { Departure::Finish } else { Departure::Move }
-    }
-
-    fn awaits_threads(&self) -> bool {
-        self.pending.is_some()
     }
 }

@@ -10,9 +10,8 @@ use crate::base::vocab::{AccountId, Lsn};
 use crate::ipc::process::monotonic_ns;
 use crate::service::bank::rules::{self, Task};
 use crate::service::bank::session::bank_session::{Asked, BankSession, Postponed};
-use crate::service::bank::session::blocking_pools::BlockingPools;
 use crate::service::bank::session::held_replies::Replies;
-use crate::service::bank::session::jobs::{Job, JobResult};
+use crate::service::bank::session::jobs::{BlockingPools, Job, JobResult};
 use crate::service::bank::session::login::Login;
 use crate::service::bank::session::statement_page::PageRequest;
 use crate::service::bank::wire::{Flags, Frame, LookAhead, Request, Response, Status, XorKey};
@@ -103,7 +102,7 @@ impl Executor {
     #[inline]
     fn count(&mut self, session: &mut BankSession, status: Status) {
         self.stats.answers[status.index()].add(1);
-        self.replies.add(Replies { count: 1, since_ns: session.asked_ns.take().unwrap_or(self.now_ns) });
+        self.replies.add(Replies { count: 1, since_ns: session.data.asked_ns.take().unwrap_or(self.now_ns) });
     }
 
     /// Notes how long replies took that may leave now.
@@ -117,7 +116,7 @@ impl Executor {
     /// Has the memory fetched that the next request of `ahead` will touch.
     #[inline]
     pub fn prefetch(&self, session: &BankSession, ahead: &mut LookAhead<'_>) {
-        if let (Some(expected), Some(login)) = (ahead.expected(), session.login) {
+        if let (Some(expected), Some(login)) = (ahead.expected(), session.data.login) {
             self.teller.prefetch(expected.accounts, expected.key, login.principal);
         }
     }
@@ -127,7 +126,7 @@ impl Executor {
     pub fn answer(&mut self, session: &mut BankSession, bytes: usize, frame: &Frame<'_>) -> Answered {
         crash_point(CrashPoint::Decoded);
         let xored = frame.header.flags.contains(Flags::XOR);
-        let xor = session.login.filter(|_| xored).map(|login| login.xor);
+        let xor = session.data.login.filter(|_| xored).map(|login| login.xor);
         let asked = Asked { bytes, seq: frame.header.seq, opcode: frame.header.opcode, xor };
         match xor {
             None => self.answer_plain(session, asked, frame, frame.body),
@@ -176,7 +175,7 @@ impl Executor {
     }
 
     fn strike(&self, session: &mut BankSession, bytes: usize, strikes: u8) {
-        session.strikes = session.strikes.saturating_add(strikes);
+        session.data.strikes = session.data.strikes.saturating_add(strikes);
         session.keep_framing(bytes);
         self.stats.strikes.add(1);
     }
@@ -189,20 +188,20 @@ impl Executor {
         body: &'f [u8],
     ) -> Result<Task<'f>, Refused> {
         let now_ns = self.now_ns;
-        let first_look = session.postponed.is_none();
-        if first_look && session.rate_limit.as_mut().is_some_and(|rate_limit| !rate_limit.take(now_ns)) {
+        let first_look = session.data.postponed.is_none();
+        if first_look && session.data.rate_limit.as_mut().is_some_and(|rate_limit| !rate_limit.take(now_ns)) {
             return Err(Status::Busy.into());
         }
         if frame.header.flags.contains(Flags::ERROR) {
             return Err(Refused { status: Status::BadFrame, strike: true });
         }
-        if frame.header.flags.contains(Flags::XOR) && session.login.is_none() {
+        if frame.header.flags.contains(Flags::XOR) && session.data.login.is_none() {
             return Err(Status::Auth.into());
         }
         let unreadable = Refused { status: Status::BadFrame, strike: true };
         let Ok(request) = Request::of_frame(frame, body) else { return Err(unreadable) };
         self.stats.requests[request.opcode().index()].add(u64::from(first_look));
-        Ok(rules::task_of(request, session.login.as_ref())?)
+        Ok(rules::task_of(request, session.data.login.as_ref())?)
     }
 
     #[inline]
@@ -244,7 +243,7 @@ impl Executor {
             return Answered::NotYet(Postponed { room: MAX_FRAME_BYTES, lsn: Lsn(0) });
         }
         // Kept over the wait: an account to which more and more happens would have its statement wait for ever.
-        let known = session.postponed.map(|postponed| postponed.lsn).filter(|&lsn| lsn > Lsn(0));
+        let known = session.data.postponed.map(|postponed| postponed.lsn).filter(|&lsn| lsn > Lsn(0));
         let head = match known.map_or_else(|| self.teller.last_change(account), Ok) {
             Ok(head) => head,
             Err(refusal) => return self.refuse(session, asked, rules::status_of(refusal)),
@@ -266,7 +265,7 @@ impl Executor {
     ) -> Answered {
         let Executor { teller, reply, .. } = self;
         let connection = &session.state.connection;
-        let asker = Asker { principal: session.login.map_or(0, |login| login.principal), key };
+        let asker = Asker { principal: session.data.login.map_or(0, |login| login.principal), key };
         let mut staged = None;
         let done = teller.carry_out(operation, &asker, |verdict| {
             let response = rules::response_to(operation, asked.opcode, verdict.copied());
@@ -310,8 +309,8 @@ impl Executor {
 
     /// Has the threads do a job; should there be too much to do for them, that is what they find.
     fn hand_in(&mut self, session: &mut BankSession, asked: Asked, job: Job) -> Answered {
-        session.pending = Some(asked);
-        session.asked_ns.get_or_insert(self.now_ns);
+        session.data.pending = Some(asked);
+        session.data.asked_ns.get_or_insert(self.now_ns);
         self.pools.submit(session, job);
         Answered::Yes
     }
@@ -320,8 +319,8 @@ impl Executor {
     fn count_failure(&mut self, session: &mut BankSession) {
         let bounds = &self.stats.bounds;
         bounds.logins_failed.add(1);
-        session.failed_logins = session.failed_logins.saturating_add(1);
-        if session.failed_logins >= MAX_FAILED_LOGINS {
+        session.data.failed_logins = session.data.failed_logins.saturating_add(1);
+        if session.data.failed_logins >= MAX_FAILED_LOGINS {
             bounds.closed_guessing.add(1);
             session.state.closing = Closing::AfterSending;
         }
@@ -331,7 +330,7 @@ impl Executor {
     pub fn turn_away(&mut self, session: &mut BankSession) {
         self.service_stats.refused.add(u64::from(session.state.admission != Admission::Admitted));
         // Like a connection with too many bad frames, for a successor of this worker as well.
-        session.strikes = MAX_STRIKES;
+        session.data.strikes = MAX_STRIKES;
         session.keep_framing(0);
         session.state.closing = Closing::AfterSending;
         let _answered = self.refuse(session, Asked { bytes: 0, seq: 0, opcode: 0, xor: None }, Status::Busy);
@@ -339,12 +338,12 @@ impl Executor {
 
     /// Answers the request that the threads worked for.
     pub fn deliver(&mut self, session: &mut BankSession, result: JobResult) {
-        let Some(asked) = session.pending.take() else { return };
+        let Some(asked) = session.data.pending.take() else { return };
         let _answered = match result {
             JobResult::Verified { user, known } => match known.and_then(|known| Login::begin(&user, known)) {
                 Some(login) => {
                     login.keep(session.state.connection.slot(), &user);
-                    session.login = Some(login);
+                    session.data.login = Some(login);
                     self.respond(session, asked, Response::Login { session: login.id })
                 }
                 None => {

@@ -41,8 +41,8 @@ impl Handler {
         if let Closing::Lingering(budget) = session.state.closing {
             return session.state.linger(budget);
         }
-        session.blocked = None;
-        let reads = if session.login.is_some() { READS_PER_TURN } else { READS_PER_TURN_BEFORE_LOGIN };
+        session.data.blocked = None;
+        let reads = if session.data.login.is_some() { READS_PER_TURN } else { READS_PER_TURN_BEFORE_LOGIN };
         for _ in 0..reads {
             if session.takes_bytes() && !self.receive(session) {
                 return Next::Close;
@@ -89,23 +89,23 @@ impl Handler {
         let mut at = 0;
         let mut stopped = Stopped::Held;
         while session.takes_requests() {
-            let before = session.decoder;
-            let (bytes, step) = session.decoder.step(&unread[at..]);
+            let before = session.data.decoder;
+            let (bytes, step) = session.data.decoder.step(&unread[at..]);
             at += bytes;
             match step {
                 Step::Frame(frame) => {
                     self.executor.prefetch(session, &mut ahead);
-                    session.partial_since_ns = None;
-                    if session.decoder != before {
+                    session.data.partial_since_ns = None;
+                    if session.data.decoder != before {
                         session.keep_framing(bytes);
                     }
                     match self.executor.answer(session, bytes, &frame) {
-                        Answered::Yes => session.postponed = None,
+                        Answered::Yes => session.data.postponed = None,
                         Answered::NotYet(postponed) => {
-                            session.decoder = before;
-                            session.blocked = Some(postponed.lsn).filter(|&lsn| lsn > Lsn(0));
-                            session.postponed = Some(postponed);
-                            session.asked_ns.get_or_insert(self.executor.now_ns);
+                            session.data.decoder = before;
+                            session.data.blocked = Some(postponed.lsn).filter(|&lsn| lsn > Lsn(0));
+                            session.data.postponed = Some(postponed);
+                            session.data.asked_ns.get_or_insert(self.executor.now_ns);
                             break;
                         }
                     }
@@ -123,14 +123,14 @@ impl Handler {
                     break;
                 }
             }
-            if session.strikes >= MAX_STRIKES {
+            if session.data.strikes >= MAX_STRIKES {
                 session.state.closing = Closing::AfterSending;
             }
         }
         if stopped == Stopped::Starved && session.state.connection.unread() > 0 {
-            session.partial_since_ns.get_or_insert(self.executor.now_ns);
+            session.data.partial_since_ns.get_or_insert(self.executor.now_ns);
         } else {
-            session.partial_since_ns = None;
+            session.data.partial_since_ns = None;
         }
         stopped
     }
@@ -141,9 +141,9 @@ impl Handler {
         let seen = self.executor.teller.take_seen();
         let replies = std::mem::take(&mut self.executor.replies);
         if !self.executor.sequencer.may_be_shown(seen) {
-            session.held.hold(session.state.connection.queued(), seen, replies);
-        } else if let Some(last) = session.held.last() {
-            session.held.hold(session.state.connection.queued(), last, replies);
+            session.data.held.hold(session.state.connection.queued(), seen, replies);
+        } else if let Some(last) = session.data.held.last() {
+            session.data.held.hold(session.state.connection.queued(), last, replies);
         } else {
             self.executor.time(replies);
         }
@@ -152,7 +152,11 @@ impl Handler {
     /// Holds what another worker left unsent. What those replies show, only it knew; nothing later than the last operation.
     pub fn hold_what_was_left(&self, session: &mut BankSession) {
         if session.state.connection.unsent() > 0 {
-            session.held.hold(session.state.connection.queued(), self.executor.order.now().lsn, Replies::default());
+            session.data.held.hold(
+                session.state.connection.queued(),
+                self.executor.order.now().lsn,
+                Replies::default(),
+            );
         }
     }
 
@@ -161,7 +165,7 @@ impl Handler {
     fn send(&mut self, session: &mut BankSession) -> bool {
         let (queued, executor) = (session.state.connection.queued(), &self.executor);
         let may_be_shown = |lsn| executor.sequencer.may_be_shown(lsn);
-        let end = session.held.release(queued, may_be_shown, |replies| executor.time(replies));
+        let end = session.data.held.release(queued, may_be_shown, |replies| executor.time(replies));
         let count = match session.state.connection.send(end) {
             Sent::All(count) | Sent::Part(count) => count,
             Sent::Broken => return false,

@@ -5,6 +5,7 @@
 //! both encode themselves into a buffer. `docs/PROTOCOL.md` describes the same for writers of other clients.
 
 mod cipher;
+mod codes;
 mod decoder;
 mod frame;
 mod look_ahead;

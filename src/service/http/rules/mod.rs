@@ -7,7 +7,6 @@
 mod cache;
 mod decide;
 mod metadata;
-mod preconditions;
 mod ranges;
 
 pub use cache::{Cache, CacheHandle, Counters};

@@ -18,7 +18,7 @@ const END_OF_HEAD: &[u8] = b"\r\n\r\n";
 impl Handler {
     /// Begins to answer a request.
     pub(super) fn answer(&mut self, session: &mut HttpSession, request: &Request<'_>, unread: &[u8]) -> Step {
-        let since_ns = *session.asked_ns.get_or_insert(self.now_ns);
+        let since_ns = *session.data.asked_ns.get_or_insert(self.now_ns);
         let ends = self.closing || !request.keep_alive;
         let asked = Asked {
             head_bytes: request.head_bytes,
@@ -45,7 +45,7 @@ impl Handler {
         if let Some(page) = page {
             return self.show(session, asked, request, unread, page);
         }
-        if let Some(outcome) = session.loaded.take() {
+        if let Some(outcome) = session.data.loaded.take() {
             return match &*outcome {
                 LoadOutcome::Found(item) => self.give(session, asked, request, item, Source::Own(item.clone())),
                 LoadOutcome::Folder => self.redirect(session, asked, request, &path),
@@ -57,13 +57,13 @@ impl Handler {
         self.key.push(if request.accepts_gzip { b'z' } else { b'-' });
         self.key.push(if path.is_directory() { b'/' } else { b'-' });
         self.key.extend_from_slice(path.path());
-        match self.cache.look(&self.key, session.key(), self.now_ns, &self.loaders) {
+        match self.cache.look(&self.key, session.state.key(), self.now_ns, &self.loaders) {
             Lookup::Cached(hold) => {
                 let item = self.cache.item(&hold).clone();
                 self.give(session, asked, request, &item, Source::Cached(hold))
             }
             Lookup::Awaited => {
-                session.stage = Stage::AwaitingFile;
+                session.data.stage = Stage::AwaitingFile;
                 Step::Wait
             }
             Lookup::Overloaded => self.refuse(session, asked, request.method, Status::Unavailable),
@@ -104,7 +104,7 @@ impl Handler {
     ) -> Step {
         let general = self.general(&asked);
         let answer = rules::decide(request.method, &request.conditions, &item.representation, general.date);
-        let mut text = std::mem::take(&mut session.spare);
+        let mut text = std::mem::take(&mut session.data.spare);
         let body = answer.write_head(request.method, &item.representation, &general, &mut text);
         asked.status = answer.status();
         let (range, more) = match body {
@@ -112,7 +112,7 @@ impl Handler {
             wire::Body::File(range) => (range, Vec::new()),
             wire::Body::Multipart(parts) => (0..0, parts),
         };
-        session.stage = Stage::Sending(Box::new(Sending::new(asked, text, source, range, more)));
+        session.data.stage = Stage::Sending(Box::new(Sending::new(asked, text, source, range, more)));
         Step::Continue
     }
 
@@ -124,7 +124,7 @@ impl Handler {
         path: &TargetPath<'_>,
     ) -> Step {
         asked.status = Status::MovedPermanently;
-        let mut text = std::mem::take(&mut session.spare);
+        let mut text = std::mem::take(&mut session.data.spare);
         wire::write_redirect(path, request.method, &self.general(&asked), &mut text);
         self.say(session, asked, text)
     }
@@ -138,14 +138,14 @@ impl Handler {
         status: Status,
     ) -> Step {
         asked.status = status;
-        let mut text = std::mem::take(&mut session.spare);
+        let mut text = std::mem::take(&mut session.data.spare);
         wire::write_error(status, content.into(), &self.general(&asked), &mut text);
         self.say(session, asked, text)
     }
 
     /// Begins to send an error that is the last of this connection; whatever it has sent is thrown away.
     pub(super) fn refuse_all(&mut self, session: &mut HttpSession, status: Status, unread: &[u8], line: Range<usize>) {
-        let since_ns = *session.asked_ns.get_or_insert(self.now_ns);
+        let since_ns = *session.data.asked_ns.get_or_insert(self.now_ns);
         let (then, connection) = (Then::End, ConnectionField::Close);
         let (head_bytes, referer, agent) = (unread.len(), 0..0, 0..0);
         let asked = Asked { head_bytes, line, referer, agent, status, then, connection, since_ns };
@@ -157,7 +157,7 @@ impl Handler {
         // The page, if there is one, is a body like any other.
         let head = sending.text.windows(END_OF_HEAD.len()).position(|part| part == END_OF_HEAD);
         sending.head_bytes = head.map_or(sending.text.len(), |at| at + END_OF_HEAD.len());
-        session.stage = Stage::Sending(Box::new(sending));
+        session.data.stage = Stage::Sending(Box::new(sending));
         Step::Continue
     }
 }

@@ -4,11 +4,11 @@ use std::cell::Cell;
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use crate::service::connection_state::SessionKey;
 use crate::service::http::rules::{Cache, CacheHandle};
 use crate::service::http::session::file_loader::{Found, Job, Loaders};
 use crate::service::http::session::served_file::{FileKey, LoadOutcome, ServedFile};
 use crate::service::pool::Overloaded;
-use crate::service::sessions::SessionKey;
 use crate::store::instance::stats::WebStats;
 
 /// How long what was read of a file is believed without looking again, nanoseconds.

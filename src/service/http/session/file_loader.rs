@@ -9,12 +9,12 @@ use std::sync::Arc;
 
 use crate::base::limits::MAX_CACHED_FILE_BYTES;
 use crate::ipc::files;
+use crate::service::connection_state::SessionKey;
 use crate::service::http::rules::{etag, media_type};
 use crate::service::http::session::built_in;
 use crate::service::http::session::served_file::{Content, FileKey, LoadOutcome, ServedFile, Stamp};
 use crate::service::http::wire::{Representation, RepresentationMetadata, Status};
 use crate::service::pool::Pool;
-use crate::service::sessions::SessionKey;
 
 /// The threads that find and read files.
 pub type Loaders = Pool<Job, Done>;

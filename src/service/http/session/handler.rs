@@ -6,6 +6,7 @@ use std::time::UNIX_EPOCH;
 
 use crate::base::config;
 use crate::base::limits::{HTTP_STEPS_PER_TURN, RECEIVE_BYTES};
+use crate::service::connection_state::SessionKey;
 use crate::service::connection_state::{Closing, Next};
 use crate::service::http::session::file_cache::{FileCache, Loaded};
 use crate::service::http::session::file_loader::{Done, Job, Loaders};
@@ -15,7 +16,6 @@ use crate::service::http::session::served_file::ServedFile;
 use crate::service::http::session::status_routes::StatusRoutes;
 use crate::service::http::wire::{self, HttpDate, Rejection, Status};
 use crate::service::interface::Now;
-use crate::service::sessions::SessionKey;
 use crate::store::access_log;
 use crate::store::instance::stats::{BoundStats, ServiceStats, WebStats, WorkerStats};
 
@@ -99,7 +99,7 @@ impl Handler {
             return session.state.linger(budget);
         }
         for _ in 0..HTTP_STEPS_PER_TURN {
-            let step = match &session.stage {
+            let step = match &session.data.stage {
                 Stage::ReadingHead => self.listen(session),
                 Stage::AwaitingFile => Step::Wait,
                 Stage::Sending(_) => self.send(session),
@@ -134,16 +134,16 @@ impl Handler {
     /// Begins to answer the request that `unread` begins with; `None` when it is not whole.
     fn read_request(&mut self, session: &mut HttpSession, unread: &[u8]) -> Option<Step> {
         if unread.is_empty() {
-            session.partial_since_ns = None;
+            session.data.partial_since_ns = None;
             return None;
         }
         match wire::parse(unread) {
             Ok(Some(request)) => {
-                session.partial_since_ns = None;
+                session.data.partial_since_ns = None;
                 Some(self.answer(session, &request, unread))
             }
             Ok(None) => {
-                session.partial_since_ns.get_or_insert(self.now_ns);
+                session.data.partial_since_ns.get_or_insert(self.now_ns);
                 None
             }
             Err(Rejection { status, line }) => {
@@ -171,7 +171,7 @@ impl Handler {
     /// Ends a connection with a status although there is no whole request: its end did not come in time, or there is no room for
     /// the connection. A turn is to follow.
     pub fn end_unasked(&mut self, session: &mut HttpSession, status: Status) {
-        session.partial_since_ns = None;
+        session.data.partial_since_ns = None;
         let Some(mut buffer) = self.unread.take() else { return };
         let unread = session.state.connection.copy_unread(&mut buffer);
         self.refuse_all(session, status, unread, 0..0);
@@ -180,7 +180,7 @@ impl Handler {
 
     /// Throws away a body.
     fn skip(&mut self, session: &mut HttpSession) -> Step {
-        let Stage::DiscardingBody(left) = &mut session.stage else { return Step::Close };
+        let Stage::DiscardingBody(left) = &mut session.data.stage else { return Step::Close };
         let there = session.state.connection.unread();
         let now = usize::try_from(*left).unwrap_or(usize::MAX).min(there);
         *left -= now as u64;
@@ -188,14 +188,14 @@ impl Handler {
         session.keep_body_left(now, left);
         session.state.connection.advance(now, &[]);
         if left == 0 {
-            session.partial_since_ns = None;
-            session.stage = Stage::ReadingHead;
+            session.data.partial_since_ns = None;
+            session.data.stage = Stage::ReadingHead;
             return Step::Continue;
         }
         if self.closing {
             return Step::Linger;
         }
-        session.partial_since_ns.get_or_insert(self.now_ns);
+        session.data.partial_since_ns.get_or_insert(self.now_ns);
         self.receive(session)
     }
 
@@ -210,8 +210,8 @@ impl Handler {
         let head = session.state.connection.copy_unread(&mut buffer);
         let logged = self.log.write(session, head, asked, figures);
         self.unread = Some(buffer);
-        session.asked_ns = None;
-        session.has_asked = true;
+        session.data.asked_ns = None;
+        session.data.has_asked = true;
         let head_bytes = asked.head_bytes.min(session.state.connection.unread());
         if let Then::Next(body @ 1..) = asked.then {
             session.keep_body_left(head_bytes, body);
@@ -221,8 +221,8 @@ impl Handler {
             Ok(()) => Self::go_on(session, asked.then),
             Err(line) => {
                 self.stats.log_waits.add(1);
-                session.stage = Stage::AwaitingLog { line, then: asked.then };
-                self.log.join(session.key());
+                session.data.stage = Stage::AwaitingLog { line, then: asked.then };
+                self.log.join(session.state.key());
                 Step::Wait
             }
         }
@@ -231,25 +231,25 @@ impl Handler {
     fn go_on(session: &mut HttpSession, then: Then) -> Step {
         match then {
             Then::End => {
-                session.stage = Stage::ReadingHead;
+                session.data.stage = Stage::ReadingHead;
                 Step::Linger
             }
             Then::Next(0) => {
-                session.stage = Stage::ReadingHead;
+                session.data.stage = Stage::ReadingHead;
                 Step::Continue
             }
             Then::Next(body) => {
-                session.stage = Stage::DiscardingBody(body);
+                session.data.stage = Stage::DiscardingBody(body);
                 Step::Continue
             }
         }
     }
 
     fn log_again(&mut self, session: &mut HttpSession) -> Step {
-        let Stage::AwaitingLog { line, then } = &session.stage else { return Step::Close };
+        let Stage::AwaitingLog { line, then } = &session.data.stage else { return Step::Close };
         let then = *then;
         if self.log.write_again(line).is_err() {
-            self.log.join(session.key());
+            self.log.join(session.state.key());
             return Step::Wait;
         }
         Self::go_on(session, then)
@@ -268,10 +268,10 @@ impl Handler {
 
     /// Tells a connection what it has waited for.
     pub fn tell(session: &mut HttpSession, loaded: Option<&Loaded>) {
-        match (&mut session.stage, loaded) {
+        match (&mut session.data.stage, loaded) {
             (Stage::AwaitingFile, Some(loaded)) => {
-                session.stage = Stage::ReadingHead;
-                session.loaded = match loaded {
+                session.data.stage = Stage::ReadingHead;
+                session.data.loaded = match loaded {
                     Loaded::Gone => None,
                     Loaded::Outcome(outcome) => Some(outcome.clone()),
                 };
@@ -283,7 +283,7 @@ impl Handler {
 
     /// Releases what the session holds, perhaps in the middle of an answer: its connection is closed.
     pub fn release(&mut self, session: &mut HttpSession) {
-        match std::mem::replace(&mut session.stage, Stage::ReadingHead) {
+        match std::mem::replace(&mut session.data.stage, Stage::ReadingHead) {
             Stage::Sending(sending) => {
                 let Sending { asked, source, sent, head_bytes, .. } = *sending;
                 self.put_back(source);
@@ -324,7 +324,7 @@ impl Handler {
 
     /// Has the loader read a part of a file; `false` when it has too much to do.
     pub(super) fn fetch(&mut self, session: &HttpSession, item: &Arc<ServedFile>, offset: u64, count: usize) -> bool {
-        let session = session.key();
+        let session = session.state.key();
         self.loaders.submit(Job::Fetch { item: item.clone(), offset, count, session }).is_ok()
     }
 }

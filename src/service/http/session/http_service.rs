@@ -11,10 +11,10 @@ use crate::service::connection_state::{Admission, ConnectionState, Next};
 use crate::service::entry::Context;
 use crate::service::http::session::file_loader::FileLoader;
 use crate::service::http::session::handler::Handler;
-use crate::service::http::session::http_session::{HttpSession, Stage};
+use crate::service::http::session::http_session::{HttpData, HttpSession, Stage};
 use crate::service::http::session::status_routes::StatusRoutes;
 use crate::service::http::wire::Status;
-use crate::service::interface::{Now, Origin, Service};
+use crate::service::interface::{Departure, Now, Origin, Service, Silence, Silent};
 use crate::service::pool::Pool;
 use crate::service::sessions::Sessions;
 use crate::store::access_log::Writer;
@@ -60,7 +60,7 @@ impl HttpService {
     }
 
     /// Schedules the sessions that wait for room in the access log.
-    fn schedule_unlogged(&mut self, sessions: &mut Sessions<HttpSession>) {
+    fn schedule_unlogged(&mut self, sessions: &mut Sessions<HttpData>) {
         for key in self.handler.log.take_waiting() {
             if sessions.get(key).is_some() {
                 sessions.schedule(key.slot);
@@ -76,7 +76,7 @@ impl HttpService {
 }
 
 impl Service for HttpService {
-    type Session = HttpSession;
+    type Data = HttpData;
 
     fn set_time(&mut self, now: Now) {
         self.handler.set_time(now);
@@ -90,7 +90,34 @@ impl Service for HttpService {
         self.handler.turn(session)
     }
 
-    fn advance(&mut self, sessions: &mut Sessions<HttpSession>) {
+    fn silent(&self, session: &HttpSession) -> Option<Silent> {
+        let since = |at, since_ns| Some(Silent { at, since_ns });
+        let active_ns = session.state.active_ns;
+        match session.data.stage {
+            Stage::ReadingHead if session.data.loaded.is_some() => None,
+            Stage::ReadingHead | Stage::DiscardingBody(_) if session.data.partial_since_ns.is_some() => {
+                since(Silence::InsideRequest, session.data.partial_since_ns.unwrap_or(active_ns))
+            }
+            // Its request is whole, and waits for a place.
+            Stage::ReadingHead if session.state.connection.unread() > 0 => None,
+            Stage::ReadingHead if session.data.has_asked => since(Silence::BetweenRequests, active_ns),
+            Stage::ReadingHead => since(Silence::BeforeFirstRequest, active_ns),
+            Stage::AwaitingLog { .. } => since(Silence::BetweenRequests, active_ns),
+            Stage::DiscardingBody(_) => since(Silence::InsideRequest, active_ns),
+            Stage::AwaitingFile | Stage::Sending(_) | Stage::Streaming(_) => None,
+        }
+    }
+
+    fn departure(&self, session: &HttpSession) -> Departure {
+        match session.data.stage {
+            Stage::ReadingHead if session.data.loaded.is_none() => Departure::Move,
+            // Its reader connects again.
+            Stage::Streaming(_) => Departure::Close,
+            _ => Departure::Finish,
+        }
+    }
+
+    fn advance(&mut self, sessions: &mut Sessions<HttpData>) {
         if self.log_has_room.swap(false, Ordering::Acquire) {
             self.schedule_unlogged(sessions);
         }
@@ -105,17 +132,15 @@ impl Service for HttpService {
         }
     }
 
-    fn tick(&mut self, sessions: &mut Sessions<HttpSession>) {
+    fn tick(&mut self, sessions: &mut Sessions<HttpData>) {
         self.handler.log.report();
         if self.handler.log.is_wait_over() {
             self.schedule_unlogged(sessions);
         }
         let Some(event) = self.handler.next_event() else { return };
-        for slot in sessions.slots() {
-            let Ok(slot) = u32::try_from(slot) else { return };
-            if sessions.at(slot).is_some_and(|session| session.push(&event)) {
-                sessions.schedule(slot);
-            }
+        let streams = sessions.iter_mut().filter_map(|session| session.push(&event).then(|| session.state.key()));
+        for key in streams.collect::<Vec<_>>() {
+            sessions.schedule(key.slot);
         }
     }
 
@@ -124,9 +149,9 @@ impl Service for HttpService {
         let late = |since_ns: u64, patience_ns: u64| is_over(now_ns, since_ns, patience_ns);
         let timeout_ns = nanoseconds(self.settings.http.timeout);
         let active_ns = session.state.active_ns;
-        let partial = session.partial_since_ns.is_some_and(|since| late(since, timeout_ns));
+        let partial = session.data.partial_since_ns.is_some_and(|since| late(since, timeout_ns));
         let stuck = late(active_ns, timeout_ns);
-        let counter = match session.stage {
+        let counter = match session.data.stage {
             Stage::ReadingHead if session.state.admission == Admission::Denied && late(active_ns, SECOND_NS) => {
                 self.handler.count_refused();
                 return self.end_unasked(session, Status::Unavailable);

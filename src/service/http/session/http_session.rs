@@ -8,19 +8,19 @@ use std::sync::Arc;
 
 use crate::base::limits::{MAX_BODY_BYTES, STREAM_INPUT_BYTES};
 use crate::ipc::net;
-use crate::service::budget::Budget;
+use crate::service::connection_state::Budget;
 use crate::service::connection_state::ConnectionState;
 use crate::service::http::rules::CacheHandle;
 use crate::service::http::session::served_file::{LoadOutcome, ServedFile};
 use crate::service::http::wire::{BodyPart, ConnectionField, Status};
-use crate::service::session::{Departure, Session, Silence, Silent};
-use crate::service::sessions::SessionKey;
+use crate::service::sessions::Session;
 use crate::store::connection::slot::{Framing, Progress};
 
 /// A connection of HTTP that this worker serves.
-pub struct HttpSession {
-    /// What every session has.
-    pub state: ConnectionState,
+pub type HttpSession = Session<HttpData>;
+
+/// What HTTP remembers of a connection.
+pub struct HttpData {
     /// Where the client is.
     pub peer: IpAddr,
     /// What it is at.
@@ -155,8 +155,7 @@ impl HttpSession {
         let peer = peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.ip());
         let slot = state.connection.slot();
         let (body_left, has_asked) = (slot.framing().decoder, slot.progress() != Progress::default());
-        HttpSession {
-            state,
+        let data = HttpData {
             peer,
             stage: if body_left > 0 { Stage::DiscardingBody(body_left.into()) } else { Stage::ReadingHead },
             has_asked,
@@ -164,7 +163,8 @@ impl HttpSession {
             partial_since_ns: None,
             asked_ns: None,
             spare: Vec::new(),
-        }
+        };
+        Session { state, data }
     }
 
     /// Keeps, where it outlives this process, how many bytes of a body are to be thrown away once the next `consumed` bytes are
@@ -175,60 +175,13 @@ impl HttpSession {
         self.state.connection.keep_framing(consumed, framing);
     }
 
-    /// What threads know it by that work for it.
-    #[must_use]
-    pub fn key(&self) -> SessionKey {
-        SessionKey { slot: self.state.connection.index(), generation: self.state.generation }
-    }
-
     /// Has an event sent, if this is a stream; whether it is.
     pub fn push(&mut self, event: &[u8]) -> bool {
-        let Stage::Streaming(stream) = &mut self.stage else { return false };
+        let Stage::Streaming(stream) = &mut self.data.stage else { return false };
         stream.text.drain(..stream.text_sent);
         stream.sent += std::mem::take(&mut stream.text_sent) as u64;
         stream.text.extend_from_slice(event);
         true
-    }
-}
-
-impl Session for HttpSession {
-    fn state(&self) -> &ConnectionState {
-        &self.state
-    }
-
-    fn state_mut(&mut self) -> &mut ConnectionState {
-        &mut self.state
-    }
-
-    fn into_state(self: Box<Self>) -> ConnectionState {
-        self.state
-    }
-
-    fn silent(&self) -> Option<Silent> {
-        let since = |at, since_ns| Some(Silent { at, since_ns });
-        let active_ns = self.state.active_ns;
-        match self.stage {
-            Stage::ReadingHead if self.loaded.is_some() => None,
-            Stage::ReadingHead | Stage::DiscardingBody(_) if self.partial_since_ns.is_some() => {
-                since(Silence::InsideRequest, self.partial_since_ns.unwrap_or(active_ns))
-            }
-            // Its request is whole, and waits for a place.
-            Stage::ReadingHead if self.state.connection.unread() > 0 => None,
-            Stage::ReadingHead if self.has_asked => since(Silence::BetweenRequests, active_ns),
-            Stage::ReadingHead => since(Silence::BeforeFirstRequest, active_ns),
-            Stage::AwaitingLog { .. } => since(Silence::BetweenRequests, active_ns),
-            Stage::DiscardingBody(_) => since(Silence::InsideRequest, active_ns),
-            Stage::AwaitingFile | Stage::Sending(_) | Stage::Streaming(_) => None,
-        }
-    }
-
-    fn departure(&self) -> Departure {
-        match self.stage {
-            Stage::ReadingHead if self.loaded.is_none() => Departure::Move,
-            // Its reader connects again.
-            Stage::Streaming(_) => Departure::Close,
-            _ => Departure::Finish,
-        }
     }
 }
 

@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use crate::base::limits::{ACCESS_LOG_HELD_BYTES, ACCESS_LOG_WAIT_MILLISECONDS};
 use crate::ipc::process::monotonic_ns;
+use crate::service::connection_state::SessionKey;
 use crate::service::http::session::http_session::{Asked, HttpSession};
 use crate::service::http::wire::Status;
-use crate::service::sessions::SessionKey;
 use crate::store::access_log::{Entry, Full, Handle, LONGEST_LINE, Timestamp};
 use crate::store::instance::stats::BoundStats;
 
@@ -131,7 +131,7 @@ impl LogQueue {
         let part = |range: &std::ops::Range<usize>| head.get(range.clone()).filter(|text| !text.is_empty());
         self.line.clear();
         let entry = Entry {
-            address: session.peer,
+            address: session.data.peer,
             time: self.timestamp.at(self.unix_ms),
             request: part(&asked.line).unwrap_or_default(),
             status: asked.status.code(),

@@ -77,7 +77,7 @@ impl Handler {
     pub(super) fn send(&mut self, session: &mut HttpSession) -> Step {
         let mut budget = SENT_BYTES_PER_TURN;
         loop {
-            let Stage::Sending(sending) = &mut session.stage else { return Step::Close };
+            let Stage::Sending(sending) = &mut session.data.stage else { return Step::Close };
             if sending.fetching {
                 return Step::Wait;
             }
@@ -106,7 +106,7 @@ impl Handler {
                     sending.in_memory_to.set(part.end);
                     let count = usize::try_from(part.end - part.start).unwrap_or(usize::MAX);
                     if !self.fetch(session, &item, part.start, count)
-                        && let Stage::Sending(sending) = &mut session.stage
+                        && let Stage::Sending(sending) = &mut session.data.stage
                     {
                         // Everybody is at work: then this turn waits for the disk.
                         sending.fetching = false;
@@ -117,13 +117,13 @@ impl Handler {
     }
 
     fn end(&mut self, session: &mut HttpSession) -> Step {
-        let Stage::Sending(sending) = std::mem::replace(&mut session.stage, Stage::ReadingHead) else {
+        let Stage::Sending(sending) = std::mem::replace(&mut session.data.stage, Stage::ReadingHead) else {
             return Step::Close;
         };
         let Sending { asked, mut text, source, sent, head_bytes, .. } = *sending;
         self.put_back(source);
         text.clear();
-        session.spare = text;
+        session.data.spare = text;
         self.complete(session, &asked, sent, head_bytes)
     }
 }

@@ -27,7 +27,7 @@ impl Handler {
         page: &[u8],
     ) -> Step {
         let method = request.method;
-        let near = session.peer.to_canonical().is_loopback() && is_local(request.authority);
+        let near = session.data.peer.to_canonical().is_loopback() && is_local(request.authority);
         if !self.status.public && !near {
             return self.refuse(session, asked, method, Status::Forbidden);
         }
@@ -60,7 +60,7 @@ impl Handler {
             },
         }
         asked.status = generated.status;
-        let mut out = std::mem::take(&mut session.spare);
+        let mut out = std::mem::take(&mut session.data.spare);
         wire::write_generated(&generated, method, &self.general(&asked), &mut out);
         self.say(session, asked, out)
     }
@@ -79,7 +79,7 @@ impl Handler {
             self.status.next_event_ns = self.now_ns + EVENT_NS;
         }
         self.status.stats.streams.add(1);
-        session.stage = Stage::Streaming(Box::new(Stream::new(asked, head, text)));
+        session.data.stage = Stage::Streaming(Box::new(Stream::new(asked, head, text)));
         Step::Continue
     }
 
@@ -96,7 +96,7 @@ impl Handler {
     /// Sends what there is to be seen.
     pub(super) fn stream(&mut self, session: &mut HttpSession) -> Step {
         // Whatever the client still says is thrown away; what counts is its end.
-        let Stage::Streaming(stream) = &mut session.stage else { return Step::Close };
+        let Stage::Streaming(stream) = &mut session.data.stage else { return Step::Close };
         let heard = if session.state.readable && !session.state.ended {
             session.state.discard(&mut stream.input)
         } else {

@@ -4,7 +4,7 @@
 use std::io::Write as _;
 
 use super::general_fields::{GeneralFields, SERVER};
-use super::method::Method;
+use super::request_line::Method;
 use super::status::Status;
 use super::target::TargetPath;
 

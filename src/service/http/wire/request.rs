@@ -4,9 +4,8 @@ use super::authority::is_authority;
 use super::fields::is_token_byte;
 use super::general_fields::ConnectionField;
 use super::header_fields::{Conditions, HeaderFields, lines_end_with_crlf};
-use super::method::Method;
 use super::page::PageContent;
-use super::request_line::RequestLine;
+use super::request_line::{Method, RequestLine};
 use super::status::Status;
 use crate::base::limits::{MAX_HEAD_BYTES, MAX_HEADERS};
 

@@ -5,9 +5,17 @@
 //! depend on how many bytes of a malformed line are there.
 
 use super::fields::is_token_byte;
-use super::method::Method;
 use super::status::Status;
 use crate::base::limits::{MAX_METHOD_BYTES, MAX_TARGET_BYTES};
+
+/// A method that files have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Method {
+    /// The file is sent.
+    Get,
+    /// Only the head of the response to GET is sent.
+    Head,
+}
 
 /// Methods that are known and not allowed for files (RFC 9110, section 9, and RFC 5789): 405. An unknown method is 501 (RFC 9110,
 /// section 15.5.6 and 15.6.2).

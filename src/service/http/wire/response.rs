@@ -4,9 +4,9 @@ use std::io::Write as _;
 use std::ops::Range;
 
 use super::general_fields::{GeneralFields, SERVER};
-use super::method::Method;
 use super::page;
 use super::representation::Representation;
+use super::request_line::Method;
 use super::status::Status;
 
 /// The response to a request for a file. Ranges are of the bytes that are sent, none of them empty or beyond the end.

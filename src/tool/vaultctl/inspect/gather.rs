@@ -26,7 +26,7 @@ pub(super) fn gather(instance: &Instance, each_connection: bool) -> Result<Repor
     let summary = Summary::of(instance, now);
     let log = summary.http_address.as_ref().map(|_| AccessLog::look(instance.generation())).transpose()?;
     Ok(Report {
-        instance: InstanceReport { summary, master: process(instance.control().master_pid()) },
+        instance: InstanceReport { summary, master: process(instance.control().master_pid.get()) },
         segments: segments(instance, log.as_ref())?,
         lanes: lanes(instance)?,
         workers: Worker::all(instance, now),
@@ -40,7 +40,7 @@ pub(super) fn gather(instance: &Instance, each_connection: bool) -> Result<Repor
 }
 
 fn segments(instance: &Instance, log: Option<&AccessLog>) -> Result<Vec<SegmentReport>, IpcError> {
-    let names = instance.segments().into_iter().map(|summary| summary.name).chain(log.map(|log| log.segment().0));
+    let names = instance.segment_names().chain(log.map(|log| log.segment().0));
     let described = names.map(|name| {
         let description = segment::describe(name)?;
         Ok(SegmentReport {
@@ -71,12 +71,12 @@ fn access_log(log: &AccessLog) -> AccessLogReport {
 /// The lanes that there are: a worker has one from its first life until it leaves for good.
 fn lanes(instance: &Instance) -> Result<Vec<LaneReport>, IpcError> {
     let mut lanes = Vec::new();
-    for worker in (0..instance.workers().len()).filter(|worker| instance.workers()[*worker].life.lives() > 0) {
+    for worker in (0..instance.workers().len()).filter(|worker| instance.workers()[*worker].life.lives.get() > 0) {
         match LaneSemaphores::open(&instance.lane_semaphore_names(worker)) {
             Ok(LaneSemaphores { slots, items, lock }) => lanes.push(LaneReport {
                 worker,
                 depth: instance.lane_ring(worker).depth(),
-                capacity: instance.control().queue_depth(),
+                capacity: instance.control().queue_depth.get(),
                 slots: semaphore(&slots),
                 items: semaphore(&items),
                 lock: semaphore(&lock),
