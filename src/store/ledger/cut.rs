@@ -135,3 +135,7 @@ fn unused_epoch(table: &Table) -> u32 {
     }
     epoch
 }
+
+#[cfg(all(test, not(feature = "model")))]
+#[path = "cut_tests.rs"]
+mod tests;

@@ -205,3 +205,48 @@ impl Tally {
         Cents(self.withdrawn.load(Ordering::Acquire))
     }
 }
+
+#[cfg(all(test, not(feature = "model")))]
+mod tests {
+    use super::*;
+    use crate::base::limits::MAX_LSN;
+    use crate::store::ledger::order::Order;
+    use crate::store::ledger::test_support::{A, B, table};
+
+    #[test]
+    fn an_intent_tells_its_plan_and_how_far_it_got() {
+        let table = table(2, Cents(100), 0);
+        let intent = &table.rows()[0].intent;
+        let word = AtomicU64::new(0);
+        let order = Order(&word);
+        order.begin_after(Lsn(7));
+        let mut plan = Plan {
+            accounts: [Some(A), Some(B)],
+            balances: [Cents(1), Cents(2)],
+            deposited: [Cents(3), Cents(4)],
+            withdrawn: [Cents(5), Cents(6)],
+            connection: 7,
+            progress: u64::MAX - 8,
+        };
+        assert_eq!((intent.phase(), order.happened(intent)), (Phase::Idle, None));
+        intent.prepare(&plan);
+        assert_eq!((intent.phase(), intent.plan(), order.happened(intent)), (Phase::Prepared, plan, None));
+        assert_eq!([A, B, AccountId(2)].map(|id| plan.balance_of(id)), [Some(Cents(1)), Some(Cents(2)), None]);
+        intent.set_key_number(9);
+        intent.claim(Lsn(8));
+        assert_eq!((intent.phase(), order.happened(intent)), (Phase::Claimed(Lsn(8)), None));
+        order.take_next();
+        assert_eq!((order.happened(intent), intent.key_number()), (Some(Lsn(8)), 9));
+        intent.withdraw_claim();
+        assert_eq!((intent.phase(), order.happened(intent)), (Phase::Prepared, None));
+        intent.commit(Lsn(MAX_LSN));
+        assert_eq!((intent.phase(), order.happened(intent)), (Phase::Committed(Lsn(MAX_LSN)), Some(Lsn(MAX_LSN))));
+        intent.clear();
+        assert_eq!(intent.phase(), Phase::Idle);
+        // Nothing of the one before is left.
+        plan.accounts = [Some(B), None];
+        intent.prepare(&plan);
+        assert_eq!((intent.plan(), intent.key_number()), (plan, 0));
+        assert_eq!((plan.balance_of(A), plan.balance_of(B)), (None, Some(Cents(1))));
+    }
+}

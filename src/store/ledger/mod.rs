@@ -20,6 +20,8 @@ pub mod teller;
 
 #[cfg(all(test, feature = "model"))]
 mod model_tests;
+#[cfg(all(test, not(feature = "model")))]
+mod test_support;
 
 /// The versions of the layouts: accounts and intents, journal ring, keys.
 pub const LAYOUT_VERSIONS: [u32; 3] = [table::LAYOUT_VERSION, sequencer::LAYOUT_VERSION, keys::LAYOUT_VERSION];

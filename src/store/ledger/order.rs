@@ -86,3 +86,25 @@ impl Order<'_> {
         }
     }
 }
+
+#[cfg(all(test, not(feature = "model")))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_and_cuts_do_not_touch_each_other() {
+        let word = AtomicU64::new(0);
+        let order = Order(&word);
+        let at = |lsn, epoch| Stamp { lsn: Lsn(lsn), epoch };
+        assert_eq!(order.now(), at(0, 0));
+        assert_eq!(order.take_next(), at(1, 0));
+        assert_eq!((order.begin_cut(EPOCHS - 1), order.now()), (Lsn(1), at(1, EPOCHS - 1)));
+        assert_eq!((order.take_next(), order.now()), (at(2, EPOCHS - 1), at(2, EPOCHS - 1)));
+        assert_eq!((order.begin_cut(5), order.take_next()), (Lsn(2), at(3, 5)));
+        assert_eq!((order.begin_cut(0), order.now()), (Lsn(3), at(3, 0)));
+        order.begin_after(Lsn(MAX_LSN - 1));
+        assert_eq!((order.now(), order.begin_cut(EPOCHS - 1)), (at(MAX_LSN - 1, 0), Lsn(MAX_LSN - 1)));
+        assert_eq!(order.take_next(), at(MAX_LSN, EPOCHS - 1));
+        assert_eq!(word.load(Ordering::Relaxed), u64::MAX, "all bits are in use");
+    }
+}

@@ -54,3 +54,7 @@ pub fn settle(table: &Table, worker: usize) -> Result<Settled, Busy> {
     row.intent.clear();
     Ok(settled)
 }
+
+#[cfg(all(test, not(feature = "model")))]
+#[path = "repair_tests.rs"]
+mod tests;

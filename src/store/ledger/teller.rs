@@ -319,3 +319,7 @@ impl<'a> Teller<'a> {
         crash_point(CrashPoint::Tallied);
     }
 }
+
+#[cfg(all(test, not(feature = "model")))]
+#[path = "teller_tests.rs"]
+mod tests;
