@@ -9,8 +9,7 @@ fn a_cut_says_what_there_is_and_the_next_the_same() {
     operate(&mut teller, deposit(A, 7)).unwrap();
     operate(&mut Teller::new(&table, 9, || ()), withdraw(B, 3)).unwrap();
     operate(&mut teller, transfer(A, B, 1)).unwrap();
-    let wanted =
-        Totals { accounts: 5, sum: Cents(504), deposited: Cents(7), withdrawn: Cents(3), lsn: Lsn(3) };
+    let wanted = Totals { accounts: 5, sum: Cents(504), deposited: Cents(7), withdrawn: Cents(3), lsn: Lsn(3) };
     for _ in 0..4 {
         assert_eq!(take(&table), Some(wanted));
     }

@@ -53,24 +53,13 @@ impl Tally {
 #[cfg(all(test, not(feature = "model")))]
 mod tests {
     use super::*;
-    use crate::base::vocab::{AccountId, Lsn};
-    use crate::store::ledger::teller::{Asker, Undone};
-    use crate::store::ledger::{Completion, Operation, Refusal, Shape, Table, Teller, cut};
-
-    const A: AccountId = AccountId(0);
+    use crate::base::vocab::Lsn;
+    use crate::store::ledger::teller::Undone;
+    use crate::store::ledger::test_support::{A, operate};
+    use crate::store::ledger::{Operation, Refusal, Table, Teller, cut, test_support};
 
     fn table(accounts: u32, initial_balance: Cents) -> Table {
-        static NUMBER: AtomicI64 = AtomicI64::new(0);
-        let unique = format!("/vault-test.{}.room.{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
-        let names = ["a", "i", "j", "k", "x"].map(|object| format!("{unique}.{object}"));
-        let shape = Shape { accounts, initial_balance, ring: 0, key_window: 10, replies_wait: false };
-        let table = Table::create(names.each_ref().map(String::as_str), 1, &shape).unwrap();
-        names.iter().for_each(|name| crate::ipc::segment::unlink(name).unwrap());
-        table
-    }
-
-    fn operate(teller: &mut Teller<'_>, operation: Operation) -> Result<Lsn, Undone> {
-        teller.carry_out(operation, &Asker::ANYBODY, |_| Completion::UNATTENDED)
+        test_support::table(accounts, initial_balance, 0)
     }
 
     fn deposit(teller: &mut Teller<'_>, cents: i64) -> Result<Lsn, Undone> {

@@ -151,6 +151,11 @@ fn halves(key: &Key) -> [u64; 2] {
     [half(0), half(8)]
 }
 
+/// The tag of a key of this hash, in its place in a slot: above `number_bits`. Never zero, because an empty slot is zero.
+fn tag(hash: u64, number_bits: u32) -> u32 {
+    (u32::try_from(hash >> 40).unwrap_or(0) % ((1 << (u32::BITS - number_bits)) - 1) + 1) << number_bits
+}
+
 impl Keys {
     /// A table that remembers `window` keys.
     pub(super) fn create([places, index]: [&str; 2], boot: u32, window: u32) -> Result<Self, IpcError> {
@@ -240,10 +245,7 @@ impl Keys {
             expect_to_write(bucket);
             bucket
         };
-        let bits = self.number_bits();
-        // Never zero, because an empty slot is zero.
-        let tag = u32::try_from(hash >> 40).unwrap_or(0) % ((1 << (u32::BITS - bits)) - 1) + 1;
-        Probe { halves, principal, buckets: [bucket(hash), bucket(hash >> 32)], tag: tag << bits }
+        Probe { halves, principal, buckets: [bucket(hash), bucket(hash >> 32)], tag: tag(hash, self.number_bits()) }
     }
 
     #[allow(clippy::cast_possible_truncation, reason = "at most 31")]
@@ -308,91 +310,5 @@ impl Keys {
 }
 
 #[cfg(all(test, not(feature = "model")))]
-mod tests {
-    use super::*;
-
-    fn keys(window: u32) -> Keys {
-        static NUMBER: AtomicU64 = AtomicU64::new(0);
-        let unique = format!("/vault-test.{}.keys.{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
-        let names = ["a", "b"].map(|part| format!("{unique}.{part}"));
-        let keys = Keys::create([&names[0], &names[1]], 1, window).unwrap();
-        names.iter().for_each(|name| crate::ipc::segment::unlink(name).unwrap());
-        keys
-    }
-
-    fn record(number: u64) -> (Key, Record) {
-        let mut key = [7; KEY_BYTES];
-        key[..8].copy_from_slice(&number.to_le_bytes());
-        let record = Record {
-            lsn: Lsn(0),
-            term: 0,
-            time_ns: 1,
-            kind: Kind::Transfer,
-            verdict: Verdict::Done,
-            principal: 5,
-            accounts: (AccountId(1), Some(AccountId(2))),
-            amount: Cents(i64::try_from(number).unwrap() + 1),
-            balances: [Cents(3), Cents(4)],
-            previous: [Lsn(0); 2],
-            key: Some(key),
-        };
-        (key, record)
-    }
-
-    fn put(keys: &Keys, number: u64) {
-        let (key, record) = record(number);
-        let probe = keys.probe(key, 5);
-        match keys.find(&probe) {
-            Found::Free(slot) => keys.make_known(keys.write(&probe, &record, slot), Lsn(number + 100)),
-            Found::Known(known) => panic!("{known:?}"),
-            Found::BucketFull => panic!("crowded at {number}"),
-        }
-    }
-
-    fn found(keys: &Keys, number: u64) -> Option<Remembered> {
-        match keys.find(&keys.probe(record(number).0, 5)) {
-            Found::Known(known) => Some(known),
-            _ => None,
-        }
-    }
-
-    #[test]
-    fn exactly_the_window_is_remembered() {
-        for window in [1, 2, 7, 100, 3000] {
-            let keys = keys(window);
-            for number in 0..5 * u64::from(window) {
-                put(&keys, number);
-                let oldest = (number + 1).saturating_sub(window.into());
-                // All of them every now and then, the ends always.
-                let all = number.is_multiple_of(u64::from(window).max(97));
-                for old in (oldest..=number).filter(|&old| all || old == oldest || old == number) {
-                    let known = found(&keys, old).unwrap_or_else(|| panic!("{old} of {number}, window {window}"));
-                    assert_eq!(known.lsn, Lsn(old + 100));
-                    assert!(known.is_same_request(&record(old).1) && !known.is_same_request(&record(old + 1).1));
-                }
-                assert!(oldest == 0 || found(&keys, oldest - 1).is_none(), "{number}, window {window}");
-            }
-        }
-    }
-
-    #[test]
-    fn a_key_is_its_user_s_own() {
-        let keys = keys(10);
-        put(&keys, 1);
-        assert!(found(&keys, 1).is_some());
-        let others = keys.probe(record(1).0, 6);
-        assert!(matches!(keys.find(&others), Found::Free(_)), "another user's key, although of the same bytes");
-    }
-
-    #[test]
-    fn a_key_that_was_only_written_down_is_not_known() {
-        let keys = keys(10);
-        let (key, record) = record(1);
-        let probe = keys.probe(key, 5);
-        let Found::Free(slot) = keys.find(&probe) else { panic!("nothing is there") };
-        keys.write(&probe, &record, slot);
-        assert!(found(&keys, 1).is_none());
-        put(&keys, 2);
-        assert!(found(&keys, 1).is_none() && found(&keys, 2).is_some(), "the other one took its number");
-    }
-}
+#[path = "keys_tests.rs"]
+mod tests;

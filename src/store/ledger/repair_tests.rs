@@ -1,11 +1,11 @@
 use super::*;
 use crate::base::vocab::{AccountId, Cents};
 use crate::store::journal::record::{Kind, Record, Verdict};
-use crate::store::ledger::{Operation, Teller};
 use crate::store::ledger::cut;
 use crate::store::ledger::intent::Plan;
 use crate::store::ledger::keys::Found;
 use crate::store::ledger::test_support::{A, B, ask, deposit, die_after, operate, table, transfer};
+use crate::store::ledger::{Operation, Teller};
 use std::sync::mpsc;
 
 const RING: u32 = 8;

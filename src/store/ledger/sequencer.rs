@@ -254,3 +254,46 @@ impl Sequencer {
         self.set_durable(lsn, lsn);
     }
 }
+
+#[cfg(all(test, not(feature = "model")))]
+mod tests {
+    use super::*;
+    use crate::base::vocab::Cents;
+    use crate::store::ledger::Teller;
+    use crate::store::ledger::test_support::{A, deposit, operate, table};
+
+    #[test]
+    fn the_journal_process_is_woken_once_and_not_before_what_it_waits_for() {
+        let table = table(1, Cents(0), 8);
+        let sequencer = table.sequencer();
+        let mut teller = Teller::new(&table, 0, || ());
+        let mut after_one_more = || {
+            operate(&mut teller, deposit(A, 1)).unwrap();
+            sequencer.must_be_woken(&table.order())
+        };
+        assert!(!after_one_more(), "it does not sleep");
+        sequencer.wake_at(Lsn(3));
+        assert_eq!([after_one_more(), after_one_more(), after_one_more()], [false, true, false]);
+        sequencer.wake_at(Lsn(2));
+        assert!(sequencer.must_be_woken(&table.order()), "that has come already");
+        assert!(!sequencer.must_be_woken(&table.order()));
+    }
+
+    #[test]
+    fn the_journal_s_state_is_that_which_was_set_last() {
+        let [without, with] = [0, 8].map(|ring| table(1, Cents(0), ring));
+        assert_eq!([&without, &with].map(|table| table.sequencer().is_journaled()), [false, true]);
+        assert_eq!([&without, &with].map(|table| table.sequencer().capacity()), [0, 8]);
+        assert_eq!(without.sequencer().state(), JournalState::Absent);
+        assert_eq!(with.sequencer().state(), JournalState::Open);
+        for (state, name) in [
+            (JournalState::NoSpace, "no space"),
+            (JournalState::Failed, "failed"),
+            (JournalState::Absent, "absent"),
+            (JournalState::Open, "open"),
+        ] {
+            with.sequencer().set_state(state);
+            assert_eq!((with.sequencer().state(), state.name()), (state, name));
+        }
+    }
+}

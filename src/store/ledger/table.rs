@@ -282,3 +282,7 @@ impl Table {
         self.sequencer.begin_after(lsn);
     }
 }
+
+#[cfg(all(test, not(feature = "model")))]
+#[path = "table_tests.rs"]
+mod tests;

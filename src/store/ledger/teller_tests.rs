@@ -1,6 +1,6 @@
 use super::*;
-use crate::store::ledger::test_support::{A, B, ask, deposit, operate, table, table_of, transfer, withdraw};
 use crate::store::ledger::sequencer::{JournalState, Shape};
+use crate::store::ledger::test_support::{A, B, ask, deposit, operate, table, table_of, transfer, withdraw};
 use std::sync::mpsc;
 
 const RING: u32 = 8;
@@ -117,7 +117,10 @@ fn what_an_answer_shows_is_the_newest_that_it_depends_on() {
         assert_eq!(teller.take_seen(), Lsn(2));
     }
     let nowhere = AccountId(3);
-    assert_eq!((teller.balance(nowhere), teller.last_change(nowhere)), (Err(Refusal::NoAccount), Err(Refusal::NoAccount)));
+    assert_eq!(
+        (teller.balance(nowhere), teller.last_change(nowhere)),
+        (Err(Refusal::NoAccount), Err(Refusal::NoAccount))
+    );
     assert_eq!(teller.take_seen(), Lsn(0));
 }
 

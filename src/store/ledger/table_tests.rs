@@ -1,0 +1,139 @@
+use super::*;
+use crate::ipc::segment::{Segment as AnySegment, describe};
+use crate::store::journal::record::{Kind, Verdict};
+use crate::store::ledger::commit::Uncommitted;
+use crate::store::ledger::intent::Phase;
+use crate::store::ledger::sequencer::JournalState;
+use crate::store::ledger::teller::Undone;
+use crate::store::ledger::test_support::{A, B, ask, deposit, die_after, names, operate, table, transfer};
+use crate::store::ledger::{Teller, cut};
+
+fn shape(accounts: u32, ring: u32, key_window: u32) -> Shape {
+    Shape { accounts, initial_balance: Cents(100), ring, key_window, replies_wait: true }
+}
+
+/// Whether there is an object of this name.
+fn exists(name: &str) -> bool {
+    crate::ipc::segment::open_file(name).is_ok()
+}
+
+#[test]
+fn segments_are_as_large_as_was_said_before_they_were_made() {
+    for shape in [shape(1, 0, 1), shape(1000, 0, 10_000), shape(7, 256, 3)] {
+        let names = names();
+        let table = Table::create(names.each_ref().map(String::as_str), 1, &shape).unwrap();
+        let segments = table.segments();
+        assert_eq!(segments.map(|(name, _)| name), names.each_ref().map(String::as_str));
+        assert_eq!(segments.map(|(_, bytes)| bytes), Table::bytes_for(&shape), "{shape:?}");
+        for (name, bytes) in segments {
+            assert_eq!(describe(name).unwrap().bytes, bytes as u64);
+            unlink(name).unwrap();
+        }
+    }
+}
+
+#[test]
+fn another_process_finds_in_it_what_was_made() {
+    let names = names();
+    let names = names.each_ref().map(String::as_str);
+    let made = Table::create(names, 1, &shape(3, 8, 10)).unwrap();
+    let (taking_part, looking) = (Table::open(names, Access::Write), Table::open(names, Access::Read));
+    names.iter().for_each(|name| unlink(name).unwrap());
+    operate(&mut Teller::new(&taking_part.unwrap(), 0, || ()), deposit(B, 5)).unwrap();
+    for table in [&made, &looking.unwrap()] {
+        assert_eq!((table.accounts(), table.opening(), table.cap()), (3, Cents(300), Cents(i64::MAX / 3)));
+        assert_eq!(
+            [0, 1, 2, 3].map(|id| table.peek(AccountId(id))),
+            [100, 105, 100, 0].map(|cents| { (cents > 0).then_some(Cents(cents)) })
+        );
+        assert_eq!(table.order().now().lsn, Lsn(1));
+        assert_eq!((table.sequencer().keys().window(), table.sequencer().replies_wait()), (10, true));
+    }
+}
+
+#[test]
+fn a_table_that_cannot_be_made_leaves_nothing_behind() {
+    let names = names();
+    let [.., last] = &names;
+    let taken = AnySegment::<(), AtomicU64>::create(last, 1, 1, 1, |(), _| Ok(())).unwrap();
+    assert!(Table::create(names.each_ref().map(String::as_str), 1, &shape(3, 8, 10)).is_err());
+    assert!(!names.iter().any(|name| exists(name)), "{}", taken.name());
+}
+
+#[test]
+fn who_looks_sees_a_balance_with_its_operation_or_nothing() {
+    let table = table(3, Cents(100), 0);
+    operate(&mut Teller::new(&table, 0, || ()), transfer(A, B, 1)).unwrap();
+    let stamped = |id| table.peek_stamped(AccountId(id));
+    let (a, b) = (Some((Cents(99), Lsn(1))), Some((Cents(101), Lsn(1))));
+    assert_eq!([0, 1, 2, 3].map(stamped), [a, b, Some((Cents(100), Lsn(0))), None]);
+    let held = table.lock(A, || ()).unwrap();
+    assert_eq!([0, 1].map(stamped), [None, b], "it may just be changed");
+    let tid = u32::try_from(nix::unistd::gettid().as_raw()).unwrap();
+    assert_eq!(table.holders().collect::<Vec<_>>(), [(A, tid)]);
+    drop(held);
+    assert_eq!(stamped(0), a);
+    die_after(|| std::mem::forget(table.lock(B, || ())));
+    assert_eq!([0, 1].map(stamped), [a, None], "until somebody has looked what its changer left");
+    assert_eq!((table.holders().count(), table.orphaned().collect::<Vec<_>>()), (0, vec![B]));
+    assert_eq!(table.inherited(), 0);
+    drop(table.lock(B, || ()));
+    assert_eq!((stamped(1), table.orphaned().count(), table.inherited()), (b, 0, 1));
+}
+
+#[test]
+fn a_start_goes_on_where_the_journal_ends() {
+    let table = table(3, Cents(100), 8);
+    table.restore(A, Cents(150), Lsn(4));
+    table.restore(A, Cents(1), Lsn(3));
+    assert_eq!(table.peek_stamped(A), Some((Cents(150), Lsn(4))), "what is older is passed over");
+    table.restore(A, Cents(151), Lsn(4));
+    table.restore(B, Cents(149), Lsn(5));
+    table.restore(AccountId(3), Cents(1), Lsn(5));
+    assert_eq!([A, B].map(|account| table.peek(account)), [Some(Cents(151)), Some(Cents(149))]);
+    let record = Record {
+        lsn: Lsn(5),
+        term: 0,
+        time_ns: 0,
+        kind: Kind::Deposit,
+        verdict: Verdict::Done,
+        principal: 5,
+        accounts: (B, None),
+        amount: Cents(50),
+        balances: [Cents(149), Cents(0)],
+        previous: [Lsn(0); 2],
+        key: Some([1; 16]),
+    };
+    table.restore_key(&Record { lsn: Lsn(4), key: None, ..record.clone() });
+    table.restore_key(&record);
+    table.restore_key(&record);
+    assert_eq!(table.sequencer().keys().known(), 1, "once");
+    table.begin_after(Lsn(5), Cents(300), [Cents(110), Cents(10)]);
+
+    let mut teller = Teller::new(&table, 0, || ());
+    let totals = cut::take(&table).unwrap();
+    assert_eq!((totals.sum, totals.deposited, totals.withdrawn), (Cents(400), Cents(110), Cents(10)));
+    assert_eq!((totals.opening(), table.opening(), totals.lsn), (Cents(300), Cents(300), Lsn(5)));
+    let again = ask(&mut teller, deposit(B, 50), 1);
+    assert!(matches!(again, Err(Undone::Uncommitted(Uncommitted::Repeated(known))) if known.lsn == Lsn(5)));
+    // Not before the journal process has said how much room there is.
+    let sequencer = table.sequencer();
+    assert_eq!((sequencer.durable(), sequencer.limit()), (Lsn(5), Lsn(5)));
+    assert_eq!(operate(&mut teller, deposit(A, 1)), Err(Undone::Uncommitted(Uncommitted::Later)));
+    sequencer.set_state(JournalState::Open);
+    sequencer.set_durable(Lsn(5), Lsn(100));
+    assert_eq!(operate(&mut teller, deposit(A, 1)), Ok(Lsn(6)));
+    assert_eq!(Record::decode(&sequencer.record(Lsn(6))).unwrap().previous[0], Lsn(4));
+    assert_eq!(table.rows()[0].intent.phase(), Phase::Idle);
+}
+
+#[test]
+fn no_balance_passes_the_share_of_an_account() {
+    let table = table(4, Cents(0), 0);
+    assert_eq!(table.cap(), Cents(i64::MAX / 4));
+    let mut teller = Teller::new(&table, 0, || ());
+    operate(&mut teller, deposit(A, i64::MAX / 4)).unwrap();
+    assert!(operate(&mut teller, deposit(A, 1)).is_err());
+    operate(&mut teller, deposit(B, 1)).unwrap();
+    assert!(operate(&mut teller, transfer(B, A, 1)).is_err());
+}
