@@ -5,6 +5,8 @@
 
 pub mod service;
 pub mod slot;
+#[cfg(test)]
+mod test_support;
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -273,3 +275,7 @@ impl AsFd for Connection<'_> {
         self.socket.as_fd()
     }
 }
+
+#[cfg(test)]
+#[path = "connection_tests.rs"]
+mod tests;

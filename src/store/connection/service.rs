@@ -31,3 +31,16 @@ impl ServiceId {
         usize::from(self.0)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_are_as_many_services_as_the_limit_says() {
+        let all: Vec<_> = ServiceId::all().collect();
+        assert_eq!(all.iter().map(|id| id.index()).collect::<Vec<_>>(), (0..MAX_SERVICES).collect::<Vec<_>>());
+        assert_eq!((all[0], ServiceId::new(MAX_SERVICES - 1)), (ServiceId::FIRST, all.last().copied()));
+        assert_eq!([MAX_SERVICES, 256, usize::MAX].map(ServiceId::new), [None; 3]);
+    }
+}

@@ -300,27 +300,5 @@ impl ConnectionSlot {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn words_round_trip() {
-        for holder in [
-            Holder::Free,
-            Holder::Handed(3),
-            Holder::Served(63),
-            Holder::Closed(u16::MAX),
-            Holder::Returned(1),
-            Holder::Resumed(2),
-        ] {
-            for generation in [0, 1, u32::MAX] {
-                let claim = Claim { holder, generation };
-                assert_eq!(Claim::from_word(claim.to_word()), claim);
-            }
-        }
-        let progress = Progress { consumed: u32::MAX - 1, queued: 7 };
-        assert_eq!(Progress::from_word(progress.to_word()), progress);
-        let framing = Framing { decoder: 4096, strikes: u8::MAX };
-        assert_eq!(Framing::from_word(framing.to_word(u32::MAX)), (u32::MAX, framing));
-    }
-}
+#[path = "slot_tests.rs"]
+mod tests;
