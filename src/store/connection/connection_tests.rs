@@ -188,7 +188,12 @@ fn who_goes_on_finds_what_was_moved_and_not_written_down() {
     connection.advance(2, b"one two three");
     assert_eq!(connection.send(4), Sent::All(4));
     client.write_all(b"second").unwrap();
-    while connection.slot().receive.receive(dead.as_fd(), 5, 6).is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock) {
+    while connection
+        .slot()
+        .receive
+        .receive(dead.as_fd(), 5, 6)
+        .is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+    {
         std::thread::yield_now();
     }
     assert_eq!(slot.transmit.send(dead.as_fd(), 4, 4).unwrap(), 4);

@@ -227,6 +227,8 @@ fn repair_cuts_at_the_damage_and_keeps_what_it_removes() {
         assert!(recover_on(&disk).0.is_err());
         let report = repair(&directory_on(&disk), 1234).unwrap();
         assert_eq!(report.end, Lsn(lsn - 1), "{report}");
+        let damage = format!("record {lsn}, byte {offset} of {}: ", path.display());
+        assert!(report.done[0].starts_with(&damage), "{report}");
         let (recovered, taken) = recover_on(&disk.crash(lsn));
         check_prefix(&taken, Lsn(lsn - 1));
         let recovered = recovered.unwrap();
@@ -253,6 +255,9 @@ fn repair_writes_a_header_anew_that_the_records_tell() {
         assert!(recover_on(&disk).0.is_err());
         let report = repair(&directory_on(&disk), 1).unwrap();
         assert_eq!(report.end, Lsn(24), "{report}");
+        let [saved, written] = &report.done[..] else { panic!("{report}") };
+        assert!(saved.starts_with("bytes 0 to 4096 of ") && saved.contains("were saved as"), "{report}");
+        assert!(written.starts_with(&segment_file(first).display().to_string()), "{report}");
         assert_eq!(recover_on(&disk).0.unwrap().end, Lsn(24));
     }
     let untouched = repair(&directory_on(&one_by_one(24)), 1).unwrap();

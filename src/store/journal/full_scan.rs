@@ -42,3 +42,81 @@ pub fn full_scan(
     let scanned = recovery::scan(directory, oldest, Known { snapshotted, closed, durable }, each)?;
     Ok(FullScan { oldest, end: scanned.end, torn: scanned.torn })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::journal::recovery::{Damage, Slot, Witness};
+    use crate::store::journal::test_support::{append, directory_on, one_by_one, place, record, segment_file};
+    use crate::store::journal::{Writer, disk::Disk};
+
+    fn scan(
+        disk: &crate::store::journal::disk::forgetful::Forgetful,
+        snapshotted: u64,
+        durable: Option<u64>,
+    ) -> (Result<FullScan, RecoveryError>, Vec<Record>) {
+        let mut records = Vec::new();
+        let each = |record: &Record| records.push(record.clone());
+        let scanned = full_scan(&directory_on(disk), Lsn(snapshotted), durable.map(Lsn), each);
+        (scanned, records)
+    }
+
+    #[test]
+    fn every_record_from_the_oldest_segment_on_is_handed_over() {
+        let disk = one_by_one(24);
+        let (scanned, records) = scan(&disk, 0, None);
+        assert_eq!(scanned.unwrap(), FullScan { oldest: Lsn(1), end: Lsn(24), torn: None });
+        assert_eq!(records, (1..=24).map(record).collect::<Vec<_>>());
+        disk.remove(&segment_file(1)).unwrap();
+        let (scanned, records) = scan(&disk, 0, None);
+        assert_eq!(scanned.unwrap(), FullScan { oldest: Lsn(11), end: Lsn(24), torn: None });
+        assert_eq!(records, (11..=24).map(record).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn beside_a_server_nothing_behind_what_is_durable_is_read_and_all_before_must_be_there() {
+        let disk = one_by_one(24);
+        let (path, offset) = place(24);
+        disk.tamper(&path, |bytes| bytes[offset..].fill(0));
+        for durable in [0, 1, 9, 10, 11, 23] {
+            let (scanned, records) = scan(&disk, 0, Some(durable));
+            assert_eq!(scanned.unwrap(), FullScan { oldest: Lsn(1), end: Lsn(durable), torn: None });
+            assert_eq!(records.len() as u64, durable);
+        }
+        let (scanned, records) = scan(&disk, 0, None);
+        assert_eq!((scanned.unwrap().end, records.len()), (Lsn(23), 23), "by itself it looks whole");
+        for (snapshotted, durable, witness) in
+            [(0, Some(24), Witness::Server(Lsn(24))), (24, None, Witness::Snapshot(Lsn(24)))]
+        {
+            let (scanned, records) = scan(&disk, snapshotted, durable);
+            let Err(RecoveryError::Corrupt { lsn, damage, .. }) = scanned else { panic!("{scanned:?}") };
+            assert_eq!((lsn, damage), (Lsn(24), Damage::Slot { slot: Slot::Zero, witness }));
+            assert_eq!(records.len(), 23);
+        }
+        assert_eq!(scan(&disk, 23, None).0.unwrap().end, Lsn(23));
+    }
+
+    #[test]
+    fn a_journal_without_segments_ends_where_its_snapshot_does() {
+        let disk = one_by_one(3);
+        [1, 11].iter().for_each(|&first| _ = disk.remove(&segment_file(first)));
+        assert_eq!(scan(&disk, 0, None).0.unwrap(), FullScan { oldest: Lsn(1), end: Lsn(0), torn: None });
+        assert!(matches!(scan(&disk, 3, None).0, Err(RecoveryError::Corrupt { lsn: Lsn(1), .. })));
+    }
+
+    #[test]
+    fn a_torn_tail_is_reported_and_left() {
+        let disk = one_by_one(5);
+        let mut writer = Writer::resume(&directory_on(&disk), Lsn(5)).unwrap();
+        append(&mut writer, 2);
+        drop(writer);
+        let (path, offset) = place(6);
+        disk.tamper(&path, |bytes| bytes[offset + 40] ^= 1);
+        let mut before = Vec::new();
+        disk.tamper(&path, |bytes| before.clone_from(bytes));
+        let scanned = scan(&disk, 0, None).0.unwrap();
+        let torn = scanned.torn.unwrap();
+        assert_eq!((scanned.end, torn.from, torn.slots, torn.missing_bytes), (Lsn(5), Lsn(6), 2, 0));
+        disk.tamper(&path, |bytes| assert!(*bytes == before));
+    }
+}

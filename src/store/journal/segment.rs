@@ -349,6 +349,10 @@ mod tests {
         assert_eq!(decode_header(&directory, Lsn(9), &bytes), Ok(State::Prepared));
         assert_eq!(list(&directory).unwrap(), [Lsn(9)], "and nothing else is left in the folder");
         assert_eq!(std::fs::read_dir(directory.journal()).unwrap().count(), 1);
+        std::fs::write(temporary(&directory), b"half").unwrap();
+        remove_unfinished(&directory).unwrap();
+        remove_unfinished(&directory).unwrap();
+        assert_eq!(std::fs::read_dir(directory.journal()).unwrap().count(), 1, "gone, and nothing else");
         prepare(&directory, Lsn(17), &AtomicBool::new(true)).unwrap();
         assert_eq!(std::fs::read_dir(directory.journal()).unwrap().count(), 1, "stopped before it was whole");
     }

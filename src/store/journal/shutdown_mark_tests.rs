@@ -204,6 +204,27 @@ fn a_torn_tail_is_kept_where_the_report_says_before_it_is_cut() {
     }
 }
 
+/// A file that ends within a slot: what there is of that record is kept, too.
+#[test]
+fn the_last_bytes_of_a_torn_tail_are_kept_though_they_are_no_whole_slot() {
+    let disk = one_by_one(5);
+    let mut writer = Writer::resume(&directory_on(&disk), Lsn(5)).unwrap();
+    append(&mut writer, 2);
+    drop(writer);
+    let (path, offset) = place(7);
+    disk.tamper(&path, |bytes| bytes.truncate(offset + 50));
+    let mut recovered = recover_on(&disk).0.unwrap();
+    assert_eq!(recovered.end, Lsn(6));
+    let missing = 4096 + PER_SEGMENT * 128 - (offset as u64 + 50);
+    assert_eq!(recovered.torn.as_ref().map(|torn| torn.missing_bytes), Some(missing));
+    let kept = recovered.truncate_torn_tail(1).unwrap().unwrap();
+    assert_eq!((kept.bytes, kept.left_out), (50, 0));
+    let mut found = Vec::new();
+    disk.tamper(&kept.files[0], |bytes| found.clone_from(bytes));
+    assert_eq!(found, test_support::record(7).encode()[..50]);
+    disk.tamper(&path, |bytes| assert_eq!(bytes.len() as u64, 4096 + PER_SEGMENT * 128, "filled up"));
+}
+
 #[test]
 fn no_more_torn_tails_are_kept_than_the_bound() {
     let disk = one_by_one(5);

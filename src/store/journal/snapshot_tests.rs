@@ -126,6 +126,38 @@ fn a_snapshot_of_right_checksums_that_says_what_cannot_be_is_not_believed() {
 }
 
 #[test]
+fn a_header_names_a_record_that_there_can_be() {
+    let directory = directory_on(&one_by_one(1));
+    for (lsn, good) in [(0, true), (MAX_LSN, true), (MAX_LSN + 1, false), (u64::MAX, false)] {
+        let header = Header { lsn: Lsn(lsn), accounts: ACCOUNTS, deposited: Cents(8), withdrawn: Cents::ZERO };
+        let (bytes, crc) = header.encode(&directory);
+        let decoded = Header::decode(&directory, &bytes);
+        assert_eq!(decoded.is_ok(), good, "{lsn}: {decoded:?}");
+        assert!(decoded.is_err() || decoded == Ok((header, crc)));
+    }
+}
+
+#[test]
+fn a_snapshot_is_finished_only_when_all_that_it_holds_is_durable() {
+    let disk = one_by_one(9);
+    let header = Header { lsn: Lsn(4), accounts: ACCOUNTS, deposited: Cents(4), withdrawn: Cents::ZERO };
+    for (durable, finished) in [(5, false), (6, true)] {
+        let mut writer = SnapshotWriter::begin(&directory_on(&disk), header).unwrap();
+        assert_eq!((writer.lsn(), writer.newest()), (Lsn(4), Lsn(4)));
+        for (lsn, newest) in [(0, 4), (6, 6), (5, 6), (4, 6)] {
+            writer.push(Cents(1000), Lsn(lsn)).unwrap();
+            assert_eq!(writer.newest(), Lsn(newest));
+        }
+        let wanted = SnapshotError::NotDurable { holds: Lsn(6), durable: Lsn(5) };
+        match writer.finish(Lsn(durable)) {
+            Ok(()) => assert!(finished),
+            Err(error) => assert!(!finished && error.to_string() == wanted.to_string(), "{error}"),
+        }
+        assert_eq!(disk.files().contains(&snapshot_file(4)), finished);
+    }
+}
+
+#[test]
 fn a_record_with_which_more_was_deposited_than_there_can_be_is_damage() {
     let disk = one_by_one(9);
     let deposited = Cents(i64::MAX - 1000 * i64::from(ACCOUNTS));

@@ -38,3 +38,35 @@ pub(super) fn read(disk: &dyn Disk, path: &Path) -> Result<Option<Result<String,
     bytes.truncate(filled);
     Ok(Some(String::from_utf8(bytes).map_err(|_| "it is not text")))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::disk::forgetful::Forgetful;
+    use super::*;
+
+    #[test]
+    fn a_file_is_read_up_to_sixteen_mebibytes_if_it_is_text() {
+        let (disk, path) = (Forgetful::default(), Path::new("/file"));
+        assert_eq!(read(&disk, path).unwrap(), None);
+        let file = disk.create(path).unwrap();
+        file.write_at(b"line\n", 0).unwrap();
+        assert_eq!(read(&disk, path).unwrap(), Some(Ok("line\n".to_owned())));
+        file.write_at(b" ", (16 << 20) - 1).unwrap();
+        let longest = read(&disk, path).unwrap().unwrap();
+        assert_eq!(longest.map(|text| text.len()), Ok(16 << 20));
+        file.write_at(b" ", 16 << 20).unwrap();
+        assert_eq!(read(&disk, path).unwrap(), Some(Err("it is larger than 16 MiB")));
+        disk.create(path).unwrap().write_at(&[0xff], 0).unwrap();
+        assert_eq!(read(&disk, path).unwrap(), Some(Err("it is not text")));
+    }
+
+    #[test]
+    fn what_is_sealed_is_what_is_unsealed() {
+        let sealed = seal("one\ntwo\n".to_owned());
+        assert_eq!(sealed, "one\ntwo\ncrc32 12ba0be6\n");
+        assert_eq!(unseal(&sealed), Ok("one\ntwo\n"));
+        assert_eq!(unseal("one\ntwo\n"), Err("its checksum is missing"));
+        assert_eq!(unseal(&sealed.replace("two", "tow")), Err("its checksum is wrong"));
+        assert_eq!(unseal(&format!("{sealed}three\n")), Err("its checksum is wrong"));
+    }
+}

@@ -188,3 +188,48 @@ pub fn replace(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> io::Result<()> {
     disk.rename(&temporary, path)?;
     disk.sync_dir(path.parent().unwrap_or(Path::new(".")))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_read_says_how_much_there_was_and_what_went_wrong() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("file");
+        let file = RealDisk.create(&path).unwrap();
+        file.write_at(b"01234567", 0).unwrap();
+        let mut buffer = [b'-'; 6];
+        assert_eq!((file.read_at(&mut buffer, 1).unwrap(), &buffer), (6, b"123456"));
+        buffer = [b'-'; 6];
+        assert_eq!((file.read_at(&mut buffer, 5).unwrap(), &buffer), (3, b"567---"), "and no byte from elsewhere");
+        assert_eq!(file.read_at(&mut buffer, 8).unwrap(), 0);
+        let only_for_writing = OpenOptions::new().write(true).open(&path).unwrap();
+        let refused = DiskFile::read_at(&only_for_writing, &mut buffer, 0).unwrap_err();
+        assert_eq!(refused.raw_os_error(), Some(libc::EBADF));
+    }
+
+    #[test]
+    fn a_file_has_its_space_before_it_is_written() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("file");
+        let file = RealDisk.create(&path).unwrap();
+        file.allocate(10_000).unwrap();
+        assert_eq!(file.size().unwrap(), 10_000);
+        assert_eq!(file.allocate(u64::MAX).unwrap_err().kind(), io::ErrorKind::FileTooLarge);
+        RealDisk.sync_dir(home.path()).unwrap();
+        assert_eq!(RealDisk.sync_dir(&home.path().join("none")).unwrap_err().kind(), io::ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn nothing_is_reached_through_a_symbolic_link() {
+        let home = tempfile::tempdir().unwrap();
+        let [file, link] = ["file", "link"].map(|name| home.path().join(name));
+        RealDisk.create(&file).unwrap().write_at(b"mine", 0).unwrap();
+        std::os::unix::fs::symlink(&file, &link).unwrap();
+        for opened in [RealDisk.open(&link), RealDisk.create(&link), RealDisk.open_direct(&link)] {
+            assert_eq!(opened.unwrap_err().raw_os_error(), Some(libc::ELOOP));
+        }
+        assert_eq!(std::fs::read(&file).unwrap(), b"mine");
+    }
+}
