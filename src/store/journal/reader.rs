@@ -176,3 +176,76 @@ impl Iterator for Walk<'_> {
         step.transpose()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::test_support::{ACCOUNTS, directory_on, one_by_one, place, record, segment_file};
+    use super::*;
+    use crate::store::journal::disk::Disk;
+
+    #[test]
+    fn a_record_is_read_where_it_is_and_only_there() {
+        let disk = one_by_one(24);
+        let mut reader = Reader::open(&directory_on(&disk));
+        for lsn in (1..=24).rev().chain(1..=24) {
+            assert_eq!(reader.get(Lsn(lsn)).unwrap(), Some(record(lsn)));
+        }
+        for lsn in [0, 25, 30, 31, 1_000_000] {
+            assert_eq!(reader.get(Lsn(lsn)).unwrap(), None, "{lsn}");
+        }
+        assert_eq!(reader.oldest().unwrap(), Some(Lsn(1)));
+        disk.remove(&segment_file(1)).unwrap();
+        assert_eq!(Reader::open(&directory_on(&disk)).get(Lsn(10)).unwrap(), None);
+        assert_eq!(reader.oldest().unwrap(), Some(Lsn(11)));
+    }
+
+    #[test]
+    fn damage_is_named_with_its_place() {
+        // Of the record, of its place in the order, of the record or the header that it continues from, and a file that ends within it.
+        let damages: [(u64, &dyn Fn(&mut Vec<u8>, usize)); 6] = [
+            (15, &|bytes, at| bytes[at + 40] ^= 1),
+            (15, &|bytes, at| bytes[at] ^= 1),
+            (15, &|bytes, at| bytes[at - 1] ^= 1),
+            (11, &|bytes, at| bytes[at - 4096 + 50] ^= 1),
+            (15, &|bytes, at| bytes.truncate(at + 127)),
+            (15, &|bytes, at| bytes.copy_within(at - 128..at, at)),
+        ];
+        for (number, (lsn, damage)) in damages.into_iter().enumerate() {
+            let disk = one_by_one(24);
+            let (path, offset) = place(lsn);
+            disk.tamper(&path, |bytes| damage(bytes, offset));
+            let damaged = Reader::open(&directory_on(&disk)).get(Lsn(lsn)).unwrap_err();
+            let named = matches!(&damaged, ReadError::Damaged { lsn: of, path: file, offset: at, .. }
+                if (of.0, file, *at) == (lsn, &path, offset as u64));
+            assert!(named, "{number}: {damaged}");
+        }
+    }
+
+    #[test]
+    fn a_walk_ends_at_the_account_s_first_record_or_where_the_journal_is_cut_off() {
+        let disk = one_by_one(24);
+        let account = AccountId(22 % ACCOUNTS);
+        let walked = |from: u64| {
+            let mut reader = Reader::open(&directory_on(&disk));
+            let mut walk = reader.walk(account, Lsn(from));
+            let records: Vec<_> = walk.by_ref().map(|record| record.map(|record| record.lsn.0).map_err(drop)).collect();
+            (records, walk.next_lsn().0, walk.is_cut_off())
+        };
+        assert_eq!(walked(22), ([22, 18, 14, 10, 6, 2].map(Ok).to_vec(), 0, false));
+        assert_eq!(walked(0), (vec![], 0, false));
+        assert_eq!(walked(21), (vec![Err(())], 21, true), "that is another account's");
+        disk.remove(&segment_file(1)).unwrap();
+        assert_eq!(walked(22), ([22, 18, 14].map(Ok).to_vec(), 10, true));
+    }
+
+    #[test]
+    fn no_more_segments_are_open_than_the_bound() {
+        let disk = one_by_one(200);
+        let mut reader = Reader::open(&directory_on(&disk));
+        for lsn in (1..=200).chain(1..=200) {
+            assert_eq!(reader.get(Lsn(lsn)).unwrap(), Some(record(lsn)));
+        }
+        let open: Vec<_> = reader.open.iter().map(|segment| segment.first.0).collect();
+        assert_eq!(open, (41..200).step_by(10).collect::<Vec<_>>(), "those that were used last");
+    }
+}

@@ -48,7 +48,9 @@ mod tests {
         let new =
             |opening, deposited, withdrawn| RunningTotals::new(Cents(opening), Cents(deposited), Cents(withdrawn));
         let most = i64::MAX;
-        for (opening, deposited, withdrawn) in [(0, 0, 0), (100, 7, 107), (100, most - 100, most), (most, 0, most)] {
+        for (opening, deposited, withdrawn) in
+            [(0, 0, 0), (100, 7, 3), (100, 7, 107), (100, most - 100, most), (most, 0, most)]
+        {
             let totals = new(opening, deposited, withdrawn).unwrap();
             assert_eq!(totals.sum(), Cents(opening + deposited - withdrawn));
         }
