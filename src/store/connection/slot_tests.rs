@@ -63,7 +63,8 @@ fn nothing_of_the_connection_before_is_left_in_a_slot() {
     let words = SessionWords { session: 1, xor_key: 2, role: 3, principal: 4 };
     slot.set_session(words, "alice");
     assert_eq!((slot.session(), slot.user().as_str()), (Some(words), "alice"));
-    (slot.set_received(5), slot.set_sent(6));
+    slot.set_received(5);
+    slot.set_sent(6);
     assert_eq!(slot.moved(), (5, 6));
     let progress = Progress { consumed: 4, queued: 7 };
     slot.set_framing(4, Framing { decoder: 8, strikes: 1 });

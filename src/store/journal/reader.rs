@@ -202,13 +202,14 @@ mod tests {
     #[test]
     fn damage_is_named_with_its_place() {
         // Of the record, of its place in the order, of the record or the header that it continues from, and a file that ends within it.
-        let damages: [(u64, &dyn Fn(&mut Vec<u8>, usize)); 6] = [
-            (15, &|bytes, at| bytes[at + 40] ^= 1),
-            (15, &|bytes, at| bytes[at] ^= 1),
-            (15, &|bytes, at| bytes[at - 1] ^= 1),
-            (11, &|bytes, at| bytes[at - 4096 + 50] ^= 1),
-            (15, &|bytes, at| bytes.truncate(at + 127)),
-            (15, &|bytes, at| bytes.copy_within(at - 128..at, at)),
+        type Damage = fn(&mut Vec<u8>, usize);
+        let damages: [(u64, Damage); 6] = [
+            (15, |bytes, at| bytes[at + 40] ^= 1),
+            (15, |bytes, at| bytes[at] ^= 1),
+            (15, |bytes, at| bytes[at - 1] ^= 1),
+            (11, |bytes, at| bytes[at - 4096 + 50] ^= 1),
+            (15, |bytes, at| bytes.truncate(at + 127)),
+            (15, |bytes, at| bytes.copy_within(at - 128..at, at)),
         ];
         for (number, (lsn, damage)) in damages.into_iter().enumerate() {
             let disk = one_by_one(24);

@@ -6,7 +6,7 @@ use crate::store::ledger::intent::Phase;
 use crate::store::ledger::sequencer::JournalState;
 use crate::store::ledger::teller::Undone;
 use crate::store::ledger::test_support::{A, B, ask, deposit, die_after, names, operate, table, transfer};
-use crate::store::ledger::{Teller, cut};
+use crate::store::ledger::{Teller, cut, test_support};
 
 fn shape(accounts: u32, ring: u32, key_window: u32) -> Shape {
     Shape { accounts, initial_balance: Cents(100), ring, key_window, replies_wait: true }
@@ -136,4 +136,25 @@ fn no_balance_passes_the_share_of_an_account() {
     assert!(operate(&mut teller, deposit(A, 1)).is_err());
     operate(&mut teller, deposit(B, 1)).unwrap();
     assert!(operate(&mut teller, transfer(B, A, 1)).is_err());
+}
+
+#[test]
+fn a_record_can_be_seen_in_the_ring_from_when_it_is_durable_until_its_place_may_be_taken() {
+    let table = table(1, Cents(0), 4);
+    let mut teller = Teller::new(&table, 0, || ());
+    for lsn in 1..=6 {
+        operate(&mut teller, deposit(A, 1)).unwrap();
+        table.sequencer().set_durable(Lsn(lsn - 1), Lsn(100));
+    }
+    let seen = |lsn| table.recent_record(Lsn(lsn)).map(|record| (record.lsn.0, record.balances[0].0));
+    assert_eq!([0, 1, 2, 3].map(seen), [None; 4], "the next record may be in the place of 3 already");
+    assert_eq!([4, 5, 6, 7].map(seen), [Some((4, 4)), Some((5, 5)), None, None]);
+    // A start of the server finds an empty ring.
+    let started = test_support::table(1, Cents(0), 4);
+    started.begin_after(Lsn(3), Cents(0), [Cents(3), Cents(0)]);
+    assert_eq!([1, 2, 3].map(|lsn| started.recent_record(Lsn(lsn))), [None, None, None]);
+    let without = test_support::table(1, Cents(0), 0);
+    operate(&mut Teller::new(&without, 0, || ()), deposit(A, 1)).unwrap();
+    without.sequencer().set_durable(Lsn(1), Lsn(1));
+    assert_eq!(without.recent_record(Lsn(1)), None);
 }
