@@ -213,13 +213,15 @@ fn who_goes_on_finds_what_was_moved_and_not_written_down() {
 #[test]
 fn counts_that_cannot_be_this_slot_s_are_refused() {
     // The slot has room for all that it receives, and nothing is queued but what it says.
-    for (consumed, queued, read, written, fits) in [
-        (0, 0, RECEIVE_BYTES, 0, true),
-        (0, 0, RECEIVE_BYTES + 1, 0, false),
-        (1, 0, RECEIVE_BYTES + 1, 0, true),
-        (0, 3, 0, 3, true),
-        (0, 3, 0, 4, false),
-        (0, 0, 0, 1, false),
+    for (received, consumed, queued, read, written, fits) in [
+        (0, 0, 0, RECEIVE_BYTES, 0, true),
+        (0, 0, 0, RECEIVE_BYTES + 1, 0, false),
+        (1, 1, 0, RECEIVE_BYTES + 1, 0, true),
+        (10, 0, 0, RECEIVE_BYTES, 0, true),
+        (10, 0, 0, RECEIVE_BYTES + 1, 0, false),
+        (0, 0, 3, 0, 3, true),
+        (0, 0, 3, 0, 4, false),
+        (0, 0, 0, 0, 1, false),
     ] {
         let slots = slots();
         let slot = &slots.elements()[0];
@@ -230,10 +232,10 @@ fn counts_that_cannot_be_this_slot_s_are_refused() {
         let all = read_exactly(&mut server, read);
         server.write_all(&bytes(written)).unwrap();
         let progress = Progress { consumed, queued };
-        slot.set_received(consumed);
+        slot.set_received(received);
         slot.progress_word().store(progress.to_word(), std::sync::atomic::Ordering::Relaxed);
         let resumed = Connection::resume(server.into(), slot, 0);
-        let what = format!("{progress:?}, {read} read, {written} written");
+        let what = format!("{progress:?}, {received} received, {read} read, {written} written");
         match resumed {
             Ok(connection) => {
                 assert!(fits, "{what}");
@@ -241,7 +243,7 @@ fn counts_that_cannot_be_this_slot_s_are_refused() {
             }
             Err((connection, error)) => {
                 assert!(!fits && error.kind() == io::ErrorKind::InvalidData, "{what}: {error}");
-                assert_eq!((connection.index(), slot.moved()), (0, (consumed, 0)), "{what}: left as it was");
+                assert_eq!((connection.index(), slot.moved()), (0, (received, 0)), "{what}: left as it was");
             }
         }
     }

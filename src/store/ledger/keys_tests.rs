@@ -182,3 +182,8 @@ fn every_bit_of_a_key_counts_in_where_it_is_looked_for() {
         assert!(distinct(&mut buckets) > 64, "{places:x?}");
     }
 }
+
+#[test]
+fn half_of_all_slots_at_most_are_in_use_when_the_window_is_full() {
+    assert_eq!([1, 8, 9, 1000, 1_000_000, 100_000_000].map(Keys::buckets), [1, 1, 2, 128, 1 << 17, 1 << 24]);
+}
