@@ -377,6 +377,7 @@ pub fn hexadecimal(bytes: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::disk::forgetful::Forgetful;
     use super::super::segment::RECORDS_PER_SEGMENT;
     use super::*;
 
@@ -397,6 +398,26 @@ mod tests {
         let of: Vec<_> = (8..13).map(|account| openings.of(AccountId(account))).collect();
         assert_eq!(of, [Some(Cents(500)), Some(Cents(500)), Some(Cents(100)), Some(Cents(100)), None]);
         assert_eq!((openings.accounts(), openings.total(), openings.total_of(11)), (12, Cents(5200), Cents(5100)));
+    }
+
+    #[test]
+    fn a_new_directory_is_durable_with_its_own_name_and_one_that_is_there_is_not_written() {
+        let disk = Forgetful::default();
+        let open = |accounts| {
+            Directory::open_or_create_on(Arc::new(disk.clone()), Path::new("/home/data"), accounts, Cents(1), 8)
+                .unwrap();
+            disk.take_log()
+        };
+        let calls = [
+            "create format.tmp",
+            "write format.tmp",
+            "sync format.tmp",
+            "rename format",
+            "sync-dir data",
+            "sync-dir home",
+        ];
+        let written = calls.map(str::to_owned).to_vec();
+        assert_eq!((open(3), open(3), open(4)), (written.clone(), vec![], written));
     }
 
     #[test]
