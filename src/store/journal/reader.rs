@@ -199,17 +199,26 @@ mod tests {
         assert_eq!(reader.oldest().unwrap(), Some(Lsn(11)));
     }
 
+    /// Record 14 once more, in the place of 15, with the checksum that is right there.
+    fn a_repeated_record(bytes: &mut Vec<u8>, at: usize) {
+        let mut again = record(14).encode();
+        let before = bytes[at - RECORD_BYTES..].first_chunk().unwrap();
+        record::seal(&mut again, Lsn(14), record::stored_crc(before));
+        bytes[at..at + RECORD_BYTES].copy_from_slice(&again);
+    }
+
     #[test]
     fn damage_is_named_with_its_place() {
         // Of the record, of its place in the order, of the record or the header that it continues from, and a file that ends within it.
         type Damage = fn(&mut Vec<u8>, usize);
-        let damages: [(u64, Damage); 6] = [
+        let damages: [(u64, Damage); 7] = [
             (15, |bytes, at| bytes[at + 40] ^= 1),
             (15, |bytes, at| bytes[at] ^= 1),
             (15, |bytes, at| bytes[at - 1] ^= 1),
             (11, |bytes, at| bytes[at - 4096 + 50] ^= 1),
             (15, |bytes, at| bytes.truncate(at + 127)),
             (15, |bytes, at| bytes.copy_within(at - 128..at, at)),
+            (15, a_repeated_record),
         ];
         for (number, (lsn, damage)) in damages.into_iter().enumerate() {
             let disk = one_by_one(24);
