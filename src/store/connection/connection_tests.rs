@@ -162,6 +162,7 @@ fn a_broken_connection_is_said_to_be_broken() {
     connection.advance(0, b"never read");
     connection.send(connection.queued());
     // Closing with unread bytes resets it.
+    assert_eq!(client.peek(&mut [0; 1]).unwrap(), 1);
     drop(client);
     let received = loop {
         match connection.receive() {
