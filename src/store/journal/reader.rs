@@ -200,7 +200,7 @@ mod tests {
     }
 
     /// Record 14 once more, in the place of 15, with the checksum that is right there.
-    fn a_repeated_record(bytes: &mut Vec<u8>, at: usize) {
+    fn a_repeated_record(bytes: &mut [u8], at: usize) {
         let mut again = record(14).encode();
         let before = bytes[at - RECORD_BYTES..].first_chunk().unwrap();
         record::seal(&mut again, Lsn(14), record::stored_crc(before));
@@ -218,7 +218,7 @@ mod tests {
             (11, |bytes, at| bytes[at - 4096 + 50] ^= 1),
             (15, |bytes, at| bytes.truncate(at + 127)),
             (15, |bytes, at| bytes.copy_within(at - 128..at, at)),
-            (15, a_repeated_record),
+            (15, |bytes, at| a_repeated_record(bytes, at)),
         ];
         for (number, (lsn, damage)) in damages.into_iter().enumerate() {
             let disk = one_by_one(24);
