@@ -41,6 +41,9 @@ pub const MAX_BODY_BYTES: u64 = 64 * 1024;
 /// Ranges that one request may ask for; with more it gets the whole.
 pub const MAX_RANGES: usize = 16;
 
+/// Bytes of the path in a request of GetFile; a longer one is answered INVALID.
+pub const MAX_GETFILE_PATH_BYTES: usize = 4096;
+
 /// Bytes that are still read, and thrown away, of a closing connection. Beyond it the connection is closed, and the kernel
 /// resets it.
 pub const LINGER_BYTES: usize = 1024 * 1024;

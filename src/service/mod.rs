@@ -7,6 +7,7 @@
 pub mod bank;
 pub mod connection_state;
 pub mod entry;
+pub mod getfile;
 pub mod host;
 pub mod http;
 pub mod interface;
