@@ -7,8 +7,9 @@ use std::sync::Arc;
 use crate::base::config::Settings;
 use crate::ipc::event::EventFd;
 use crate::service::host::Hosted;
+use crate::service::log_queue::SharedLog;
 use crate::service::status_pages::StatusPages;
-use crate::store::access_log::{AccessLog, Target};
+use crate::store::access_log::Target;
 use crate::store::connection::ServiceId;
 use crate::store::instance::Instance;
 use crate::store::journal::Directory;
@@ -164,7 +165,7 @@ pub struct Context {
     /// How the journal process is woken.
     pub journal: Arc<EventFd>,
     /// Where requests are logged; `None` where no service that is on writes to it.
-    pub access_log: Option<&'static AccessLog>,
+    pub access_log: Option<SharedLog>,
     /// Makes the pages that show the instance.
     pub status_pages: fn(&'static Instance) -> Box<dyn StatusPages>,
     /// Wakes the event loop, from any thread: there is something for [`crate::service::interface::Service::advance`].

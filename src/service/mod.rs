@@ -2,7 +2,7 @@
 //!
 //! [`table`] lists those that there are, [`entry`] is what a line of it says. [`interface`] is what a worker's event loop asks of a service,
 //! [`sessions`] what is remembered of its connections, and [`connection_state`] what of every connection; [`host`] stands between the loop
-//! and one service. [`pool`] runs what may block.
+//! and one service. [`pool`] runs what may block, [`outgoing`] sends files, and [`log_queue`] writes the lines of the access log.
 
 pub mod bank;
 pub mod connection_state;
@@ -11,6 +11,8 @@ pub mod getfile;
 pub mod host;
 pub mod http;
 pub mod interface;
+pub mod log_queue;
+pub mod outgoing;
 pub mod pool;
 pub mod sessions;
 pub mod status_pages;

@@ -20,6 +20,7 @@ use crate::process::worker::release_notice::ReleaseNotice;
 use crate::process::worker::services::Services;
 use crate::service::entry::{Context, Entry};
 use crate::service::interface::{Now, Patience};
+use crate::service::log_queue::SharedLog;
 use crate::status;
 use crate::store::access_log::AccessLog;
 use crate::store::connection::{PerService, ServiceId};
@@ -128,6 +129,8 @@ impl Worker {
         }
         // Its copy of the users is as old as the master's last look at the file.
         let reloads = instance.control().reloads();
+        let access_log =
+            access_log.map(|log| SharedLog::start(log, index, &row.stats.bounds, wake.clone())).transpose()?;
         let services = Services::open(services, slots.clone(), |service| Context {
             service,
             worker: index,
@@ -136,7 +139,7 @@ impl Worker {
             users: users.clone(),
             directory: directory.clone(),
             journal: journal.clone(),
-            access_log,
+            access_log: access_log.clone(),
             status_pages: status::pages,
             wake: wake.clone(),
         })?;

@@ -153,10 +153,10 @@ impl Handler {
     }
 
     pub(super) fn say(&mut self, session: &mut HttpSession, asked: Asked, text: Vec<u8>) -> Step {
-        let mut sending = Sending::new(asked, text, Source::Nowhere, 0..0, Vec::new());
         // The page, if there is one, is a body like any other.
-        let head = sending.text.windows(END_OF_HEAD.len()).position(|part| part == END_OF_HEAD);
-        sending.head_bytes = head.map_or(sending.text.len(), |at| at + END_OF_HEAD.len());
+        let head = text.windows(END_OF_HEAD.len()).position(|part| part == END_OF_HEAD);
+        let head_bytes = head.map_or(text.len(), |at| at + END_OF_HEAD.len());
+        let sending = Sending { head_bytes, ..Sending::new(asked, text, Source::Nowhere, 0..0, Vec::new()) };
         session.data.stage = Stage::Sending(Box::new(sending));
         Step::Continue
     }

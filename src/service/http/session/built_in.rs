@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use crate::service::http::rules::{etag, media_type};
-use crate::service::http::session::served_file::{Content, LoadOutcome, ServedFile, Stamp};
+use crate::service::http::session::served_file::{LoadOutcome, ServedFile, Stamp};
 use crate::service::http::wire::{Representation, RepresentationMetadata, Status};
+use crate::service::outgoing::Content;
 
 /// The day on which the site was last changed, 2026-11-21, in seconds since 1970.
 const CHANGED: u64 = 1_795_219_200;

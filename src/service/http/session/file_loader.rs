@@ -2,8 +2,9 @@
 
 use std::fs::{File, Metadata};
 use std::io::{self, Read};
+use std::ops::Range;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -12,8 +13,9 @@ use crate::ipc::files;
 use crate::service::connection_state::SessionKey;
 use crate::service::http::rules::{etag, media_type};
 use crate::service::http::session::built_in;
-use crate::service::http::session::served_file::{Content, FileKey, LoadOutcome, ServedFile, Stamp};
+use crate::service::http::session::served_file::{FileKey, LoadOutcome, ServedFile, Stamp};
 use crate::service::http::wire::{Representation, RepresentationMetadata, Status};
+use crate::service::outgoing::Content;
 use crate::service::pool::Pool;
 
 /// The threads that find and read files.
@@ -37,10 +39,8 @@ pub enum Job {
     Fetch {
         /// The file.
         item: Arc<ServedFile>,
-        /// Where the part begins.
-        offset: u64,
-        /// Its bytes.
-        count: usize,
+        /// The part.
+        part: Range<u64>,
         /// Who waits for it.
         session: SessionKey,
     },
@@ -84,10 +84,8 @@ impl FileLoader {
                 let outcome = self.find(&key, known);
                 Done::Looked(Found { key, asked_ns, outcome })
             }
-            Job::Fetch { item, offset, count, session } => {
-                if let Content::Open(file) = &item.content {
-                    fetch(file, offset, count);
-                }
+            Job::Fetch { item, part, session } => {
+                item.content.fetch(part);
                 Done::Fetched(session)
             }
         }
@@ -189,19 +187,6 @@ fn read_whole(mut file: File, metadata: &Metadata) -> io::Result<Box<[u8]>> {
     // It was said how long it is; being written right now, it may be of another length and will be looked at again.
     bytes.resize(usize::try_from(metadata.len()).unwrap_or(bytes.len()), 0);
     Ok(bytes.into_boxed_slice())
-}
-
-/// Reads a part once, so that it is in the kernel's memory for a moment at least.
-fn fetch(file: &File, offset: u64, count: usize) {
-    let mut scratch = [0; 16 << 10];
-    let mut at = 0;
-    while at < count {
-        match file.read_at(&mut scratch, offset + at as u64) {
-            Ok(read @ 1..) => at += read,
-            // The sender meets the same end or error.
-            Ok(0) | Err(_) => return,
-        }
-    }
 }
 
 /// What a client is loaded when a file cannot be opened.

@@ -1,22 +1,23 @@
 //! The handler: one turn of one session, from the bytes that came to the bytes that go.
 
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
 use crate::base::config;
 use crate::base::limits::{HTTP_STEPS_PER_TURN, RECEIVE_BYTES};
+use crate::ipc::process::monotonic_ns;
 use crate::service::connection_state::SessionKey;
 use crate::service::connection_state::{Closing, Next};
 use crate::service::http::session::file_cache::{FileCache, Loaded};
 use crate::service::http::session::file_loader::{Done, Job, Loaders};
 use crate::service::http::session::http_session::{Asked, HttpSession, Sending, Source, Stage, Then, place_in};
-use crate::service::http::session::log_queue::{self, LogQueue};
 use crate::service::http::session::served_file::ServedFile;
 use crate::service::http::session::status_routes::StatusRoutes;
 use crate::service::http::wire::{self, HttpDate, Rejection, Status};
 use crate::service::interface::Now;
-use crate::store::access_log;
+use crate::service::log_queue::{LogQueue, SharedLog};
 use crate::store::instance::stats::{BoundStats, ServiceStats, WebStats, WorkerStats};
 
 /// What a step of a connection's turn leads to.
@@ -64,14 +65,14 @@ impl Handler {
     pub fn new(
         settings: &config::Http,
         loaders: Loaders,
-        log: access_log::Handle,
+        log: SharedLog,
         status: StatusRoutes,
         (stats, service_stats): (&'static WorkerStats, &'static ServiceStats),
     ) -> Self {
         Handler {
             cache: FileCache::new(settings.cache_bytes, &stats.web),
             loaders,
-            log: LogQueue::new(log, &stats.bounds),
+            log: LogQueue::new(log),
             stats: &stats.web,
             bounds: &stats.bounds,
             service_stats,
@@ -85,9 +86,10 @@ impl Handler {
     }
 
     /// Sets the time of this turn of the loop.
-    pub fn set_time(&mut self, Now { monotonic_ns, since_1970 }: Now) {
+    pub fn set_time(&mut self, now: Now) {
+        let Now { monotonic_ns, since_1970 } = now;
         self.now_ns = monotonic_ns;
-        self.log.set_time(monotonic_ns, since_1970.as_millis().try_into().unwrap_or(u64::MAX));
+        self.log.set_time(now);
         if self.date.0 != since_1970.as_secs() {
             self.date = (since_1970.as_secs(), HttpDate::of(UNIX_EPOCH + since_1970));
         }
@@ -201,14 +203,12 @@ impl Handler {
 
     /// Counts and logs an answer that is sent.
     pub(super) fn complete(&mut self, session: &mut HttpSession, asked: &Asked, sent: u64, answer_head: usize) -> Step {
-        let took_ns = log_queue::since(asked.since_ns);
-        self.stats.answers[log_queue::place_of(asked.status)].add(1);
-        self.stats.bytes_out.add(sent);
+        let took_ns = self.count_answer(asked, sent);
         self.stats.answer_times.record(took_ns, 1);
-        let figures = log_queue::Figures { body_bytes: sent.saturating_sub(answer_head as u64), took_ns };
         let Some(mut buffer) = self.unread.take() else { return Step::Close };
         let head = session.state.connection.copy_unread(&mut buffer);
-        let logged = self.log.write(session, head, asked, figures);
+        let body_bytes = sent.saturating_sub(answer_head as u64);
+        let logged = self.log.write(&asked.log_entry(session.data.peer, head, body_bytes, took_ns));
         self.unread = Some(buffer);
         session.data.asked_ns = None;
         session.data.has_asked = true;
@@ -285,11 +285,11 @@ impl Handler {
     pub fn release(&mut self, session: &mut HttpSession) {
         match std::mem::replace(&mut session.data.stage, Stage::ReadingHead) {
             Stage::Sending(sending) => {
-                let Sending { asked, source, sent, head_bytes, .. } = *sending;
+                let Sending { asked, source, outgoing, head_bytes, .. } = *sending;
                 self.put_back(source);
                 if let Some(mut buffer) = self.unread.take() {
                     let head = session.state.connection.copy_unread(&mut buffer);
-                    self.log_last(session, head, &asked, sent, head_bytes);
+                    self.log_last(session, head, &asked, outgoing.sent(), head_bytes);
                     self.unread = Some(buffer);
                 }
             }
@@ -305,15 +305,17 @@ impl Handler {
 
     /// Counts and logs an answer of which no more can be sent.
     fn log_last(&mut self, session: &HttpSession, head: &[u8], asked: &Asked, sent: u64, head_bytes: usize) {
-        self.stats.answers[log_queue::place_of(asked.status)].add(1);
-        self.stats.bytes_out.add(sent);
+        let took_ns = self.count_answer(asked, sent);
         let body_bytes = sent.saturating_sub(head_bytes as u64);
-        self.log.write_last(
-            session,
-            head,
-            asked,
-            log_queue::Figures { body_bytes, took_ns: log_queue::since(asked.since_ns) },
-        );
+        self.log.write_last(&asked.log_entry(session.data.peer, head, body_bytes, took_ns));
+    }
+
+    /// Counts an answer; how long it took, nanoseconds.
+    fn count_answer(&self, asked: &Asked, sent: u64) -> u64 {
+        let place = Status::ALL.iter().position(|known| *known == asked.status).unwrap_or(0);
+        self.stats.answers[place].add(1);
+        self.stats.bytes_out.add(sent);
+        monotonic_ns().saturating_sub(asked.since_ns)
     }
 
     pub(super) fn put_back(&mut self, source: Source) {
@@ -322,10 +324,9 @@ impl Handler {
         }
     }
 
-    /// Has the loader read a part of a file; `false` when it has too much to do.
-    pub(super) fn fetch(&mut self, session: &HttpSession, item: &Arc<ServedFile>, offset: u64, count: usize) -> bool {
-        let session = session.state.key();
-        self.loaders.submit(Job::Fetch { item: item.clone(), offset, count, session }).is_ok()
+    /// Has the loader read a part of a file for `session`; whether it will: it may have too much to do.
+    pub(super) fn fetch(&mut self, session: SessionKey, item: Arc<ServedFile>, part: Range<u64>) -> bool {
+        self.loaders.submit(Job::Fetch { item, part, session }).is_ok()
     }
 }
 

@@ -1,8 +1,6 @@
 //! HTTP as the event loop sees it.
 
 use std::io;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::base::config::Settings;
 use crate::base::limits::MAX_WAITING_FILES;
@@ -17,7 +15,6 @@ use crate::service::http::wire::Status;
 use crate::service::interface::{Departure, Now, Origin, Service, Silence, Silent};
 use crate::service::pool::Pool;
 use crate::service::sessions::Sessions;
-use crate::store::access_log::Writer;
 use crate::store::instance::Instance;
 use crate::store::instance::stats::WorkerStats;
 
@@ -26,8 +23,6 @@ const SECOND_NS: u64 = 1_000_000_000;
 /// HTTP in one worker.
 pub struct HttpService {
     handler: Handler,
-    /// Set by the log thread when it has made room.
-    log_has_room: Arc<AtomicBool>,
     instance: &'static Instance,
     settings: &'static Settings,
     stats: &'static WorkerStats,
@@ -42,21 +37,13 @@ impl HttpService {
         let Context { service, worker, instance, settings, access_log, status_pages, wake, .. } = context;
         let (http, row) = (&settings.http, &instance.workers()[worker]);
         let loader = FileLoader::new(http.www.clone());
-        let loaded = wake.clone();
         let loaders =
-            Pool::start("vault-files", http.threads, MAX_WAITING_FILES, move |job| loader.run(job), move || loaded())?;
-        let number = u32::try_from(worker).map_err(|_| io::ErrorKind::InvalidInput)?;
-        let log_has_room = Arc::new(AtomicBool::new(false));
-        let signal = log_has_room.clone();
+            Pool::start("vault-files", http.threads, MAX_WAITING_FILES, move |job| loader.run(job), move || wake())?;
         let log = access_log.ok_or_else(|| io::Error::other("HTTP needs an access log"))?;
-        let log = Writer::start(log, number, move || {
-            signal.store(true, Ordering::Release);
-            wake();
-        })?;
         let status = StatusRoutes::new(status_pages(instance), service, instance, http.status_public, &row.stats.web);
         let stats = (&row.stats, &row.stats.services[service.index()]);
         let handler = Handler::new(http, loaders, log, status, stats);
-        Ok(HttpService { handler, log_has_room, instance, settings, stats: &row.stats })
+        Ok(HttpService { handler, instance, settings, stats: &row.stats })
     }
 
     /// Schedules the sessions that wait for room in the access log.
@@ -118,7 +105,7 @@ impl Service for HttpService {
     }
 
     fn advance(&mut self, sessions: &mut Sessions<HttpData>) {
-        if self.log_has_room.swap(false, Ordering::Acquire) {
+        if self.handler.log.has_room_again() {
             self.schedule_unlogged(sessions);
         }
         while let Some((waiting, loaded)) = self.handler.next_loaded() {

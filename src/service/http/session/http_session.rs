@@ -1,10 +1,10 @@
 //! What a worker remembers of one connection of HTTP.
 
-use std::cell::Cell;
 use std::net::{IpAddr, Ipv4Addr};
 use std::ops::Range;
 use std::os::fd::AsFd;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::base::limits::{MAX_BODY_BYTES, STREAM_INPUT_BYTES};
 use crate::ipc::net;
@@ -13,7 +13,9 @@ use crate::service::connection_state::ConnectionState;
 use crate::service::http::rules::CacheHandle;
 use crate::service::http::session::served_file::{LoadOutcome, ServedFile};
 use crate::service::http::wire::{BodyPart, ConnectionField, Status};
+use crate::service::outgoing::Outgoing;
 use crate::service::sessions::Session;
+use crate::store::access_log::Entry;
 use crate::store::connection::slot::{Framing, Progress};
 
 /// A connection of HTTP that this worker serves.
@@ -113,26 +115,35 @@ pub struct Asked {
     pub since_ns: u64,
 }
 
+impl Asked {
+    /// What is logged of it, once `body_bytes` of the answer's body are sent; `head` is where its parts stand.
+    pub fn log_entry<'a>(&self, address: IpAddr, head: &'a [u8], body_bytes: u64, took_ns: u64) -> Entry<'a> {
+        let part = |range: &Range<usize>| head.get(range.clone()).filter(|text| !text.is_empty());
+        Entry {
+            address,
+            time: "",
+            request: part(&self.line).unwrap_or_default(),
+            status: self.status.code(),
+            bytes: body_bytes,
+            referer: part(&self.referer),
+            agent: part(&self.agent),
+            duration: Duration::from_nanos(took_ns),
+        }
+    }
+}
+
 /// An answer on its way: text, then bytes of a file, then perhaps more of both.
 pub struct Sending {
     /// What was asked.
     pub asked: Asked,
-    /// The head, or whatever text comes next.
-    pub text: Vec<u8>,
-    /// How much of the text is sent.
-    pub text_sent: usize,
+    /// The text and the part of the file that are on their way.
+    pub outgoing: Outgoing,
     /// Bytes of the head.
     pub head_bytes: usize,
     /// Where the bytes come from.
     pub source: Source,
-    /// Which of its bytes come behind the text.
-    pub range: Range<u64>,
     /// What comes behind these.
     pub more: std::vec::IntoIter<BodyPart>,
-    /// Bytes that were sent.
-    pub sent: u64,
-    /// Up to where the file was in the kernel's memory when it was last asked.
-    pub in_memory_to: Cell<u64>,
     /// Whether the loader reads the next part of it.
     pub fetching: bool,
 }

@@ -1,8 +1,8 @@
 //! The side of HTTP in a worker.
 //!
 //! `http_service` is what the event loop calls; `handler` gives a session its turn and reads requests, `answer` answers them, `sending` sends
-//! that. `file_cache` has files in memory, `file_loader` finds the others (a job for threads), `log_queue` writes the access log's
-//! lines, `status` serves the pages that show the instance (`status_routes`).
+//! that. `file_cache` has files in memory, `file_loader` finds the others (a job for threads), `status`
+//! serves the pages that show the instance (`status_routes`).
 
 mod answer;
 mod built_in;
@@ -11,7 +11,6 @@ mod file_loader;
 mod handler;
 mod http_service;
 mod http_session;
-mod log_queue;
 mod sending;
 mod served_file;
 mod status;

@@ -1,9 +1,9 @@
 //! A file as it is served and cached.
 
-use std::fs::File;
 use std::sync::Arc;
 
 use crate::service::http::wire::{Representation, Status};
+use crate::service::outgoing::Content;
 
 /// What a file is asked for by: `z` for a client that understands gzip, else `-`; a slash if the address ended in one, else `-`; and its
 /// path below the folder.
@@ -35,14 +35,6 @@ pub struct ServedFile {
     pub content: Content,
     /// As it was when it was read.
     pub stamp: Stamp,
-}
-
-/// What a file holds.
-pub enum Content {
-    /// All of it.
-    Bytes(Box<[u8]>),
-    /// It is sent from the open file.
-    Open(File),
 }
 
 impl ServedFile {

@@ -1,25 +1,39 @@
-//! The access log's lines.
+//! The access log's lines, as the services of a worker write them.
 //!
 //! A line that finds no room waits, with the connection that it is of, as long as the file is written and that in time. A file that
 //! is not costs no client its place, and no memory beyond [`ACCESS_LOG_HELD_BYTES`]: lines are dropped, counted, and said.
 
+use std::cell::RefCell;
 use std::collections::VecDeque;
-use std::time::Duration;
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::base::limits::{ACCESS_LOG_HELD_BYTES, ACCESS_LOG_WAIT_MILLISECONDS};
-use crate::ipc::process::monotonic_ns;
 use crate::service::connection_state::SessionKey;
-use crate::service::http::session::http_session::{Asked, HttpSession};
-use crate::service::http::wire::Status;
-use crate::store::access_log::{Entry, Full, Handle, LONGEST_LINE, Timestamp};
+use crate::service::interface::Now;
+use crate::store::access_log::{AccessLog, Entry, Full, Handle, LONGEST_LINE, Timestamp, Writer};
 use crate::store::instance::stats::BoundStats;
 
 const WAIT_NS: u64 = ACCESS_LOG_WAIT_MILLISECONDS * 1_000_000;
 /// How often, at most, it is said that lines are dropped.
 const REPORT_EVERY_NS: u64 = 60_000_000_000;
 
-/// What writes the lines of one worker.
+/// The lines of one service.
 pub struct LogQueue {
+    log: SharedLog,
+    /// Connections whose line found no room.
+    waiting: VecDeque<SessionKey>,
+    /// How often there was room again when this service last looked.
+    seen: u64,
+}
+
+/// A worker's end of the access log, which its services share: a ring has one writer.
+#[derive(Clone)]
+pub struct SharedLog(Rc<RefCell<LogEnd>>);
+
+struct LogEnd {
     log: Handle,
     stats: &'static BoundStats,
     timestamp: Timestamp,
@@ -27,35 +41,26 @@ pub struct LogQueue {
     /// Nanoseconds of the monotonic clock, and milliseconds since 1970, of this turn of the loop.
     now_ns: u64,
     unix_ms: u64,
+    /// How often the log thread has made room. Writer: that thread.
+    room: Arc<AtomicU64>,
     /// Since when the log has taken no line.
     full_since_ns: Option<u64>,
-    /// Connections whose line found no room.
-    waiting: VecDeque<SessionKey>,
     orphans: Orphans,
     dropped: Dropped,
 }
 
-/// LogQueue that found no room, of connections that are no more.
+/// Lines that found no room, of connections that are no more.
 #[derive(Debug, Default)]
 struct Orphans {
     lines: VecDeque<Vec<u8>>,
     bytes: usize,
 }
 
-/// LogQueue that were dropped and not spoken of.
+/// Lines that were dropped and not spoken of.
 #[derive(Debug, Default)]
 struct Dropped {
     lines: u64,
     reported_ns: Option<u64>,
-}
-
-/// What came of an answer, beside what was asked.
-#[derive(Clone, Copy)]
-pub struct Figures {
-    /// Bytes of its body that were sent.
-    pub body_bytes: u64,
-    /// How long it took, nanoseconds.
-    pub took_ns: u64,
 }
 
 impl Orphans {
@@ -95,63 +100,51 @@ impl Dropped {
     }
 }
 
-impl LogQueue {
-    /// Writes into `log`.
-    #[must_use]
-    pub fn new(log: Handle, stats: &'static BoundStats) -> Self {
+impl SharedLog {
+    /// Starts the log thread of worker `worker`. It calls `wake` when there is room again for who has waited.
+    ///
+    /// # Errors
+    /// No thread can be had.
+    pub fn start(
+        log: &'static AccessLog,
+        worker: usize,
+        stats: &'static BoundStats,
+        wake: Arc<dyn Fn() + Send + Sync>,
+    ) -> io::Result<Self> {
+        let number = u32::try_from(worker).map_err(|_| io::ErrorKind::InvalidInput)?;
+        let room = Arc::new(AtomicU64::new(0));
+        let made = room.clone();
+        let log = Writer::start(log, number, move || {
+            made.fetch_add(1, Ordering::Release);
+            wake();
+        })?;
         stats.log_held_bytes.set(0);
-        LogQueue {
+        Ok(SharedLog(Rc::new(RefCell::new(LogEnd {
             log,
             stats,
             timestamp: Timestamp::default(),
             line: Vec::with_capacity(LONGEST_LINE),
             now_ns: 0,
             unix_ms: 0,
+            room,
             full_since_ns: None,
-            waiting: VecDeque::new(),
             orphans: Orphans::default(),
             dropped: Dropped::default(),
-        }
+        }))))
     }
+}
 
-    /// Sets the time: nanoseconds of the monotonic clock, and milliseconds since 1970.
-    pub fn set_time(&mut self, now_ns: u64, unix_ms: u64) {
-        self.now_ns = now_ns;
-        self.unix_ms = unix_ms;
-    }
-
-    /// Writes the line of one answer; gives it back when there is no room for it now and it is worth waiting for.
-    pub fn write(
-        &mut self,
-        session: &HttpSession,
-        head: &[u8],
-        asked: &Asked,
-        figures: Figures,
-    ) -> Result<(), Vec<u8>> {
-        let part = |range: &std::ops::Range<usize>| head.get(range.clone()).filter(|text| !text.is_empty());
-        self.line.clear();
-        let entry = Entry {
-            address: session.data.peer,
-            time: self.timestamp.at(self.unix_ms),
-            request: part(&asked.line).unwrap_or_default(),
-            status: asked.status.code(),
-            bytes: figures.body_bytes,
-            referer: part(&asked.referer),
-            agent: part(&asked.agent),
-            duration: Duration::from_nanos(figures.took_ns),
-        };
-        entry.write(&mut self.line);
-        let line = std::mem::take(&mut self.line);
+impl LogEnd {
+    fn write(&mut self, entry: &Entry<'_>) -> Result<(), Vec<u8>> {
+        let mut line = std::mem::take(&mut self.line);
+        line.clear();
+        Entry { time: self.timestamp.at(self.unix_ms), ..*entry }.write(&mut line);
         let written = self.write_again(&line).map_err(|Full| line.clone());
         self.line = line;
         written
     }
 
-    /// Tries a line again; one that has waited for too long is dropped.
-    ///
-    /// # Errors
-    /// There is no room now, and it is worth waiting for.
-    pub fn write_again(&mut self, line: &[u8]) -> Result<(), Full> {
+    fn write_again(&mut self, line: &[u8]) -> Result<(), Full> {
         if self.log.append(line).is_ok() {
             self.full_since_ns = None;
             return Ok(());
@@ -170,15 +163,7 @@ impl LogQueue {
         self.full_since_ns.is_some_and(|since| late(since) || self.log.is_failing())
     }
 
-    /// Writes the line of an answer whose connection is over, now or as soon as there is room.
-    pub fn write_last(&mut self, session: &HttpSession, head: &[u8], asked: &Asked, figures: Figures) {
-        if let Err(line) = self.write(session, head, asked, figures) {
-            self.keep(line);
-        }
-    }
-
-    /// Takes a line of a connection that is over, to be written as soon as there is room.
-    pub fn keep(&mut self, line: Vec<u8>) {
+    fn keep(&mut self, line: Vec<u8>) {
         if !self.orphans.push(line) {
             self.drop_line();
         }
@@ -190,25 +175,14 @@ impl LogQueue {
         self.dropped.lines += 1;
     }
 
-    /// Remembers that `key` waits for room.
-    pub fn join(&mut self, key: SessionKey) {
-        self.waiting.push_back(key);
+    fn write_orphans(&mut self) {
+        if self.orphans.give(|line| self.log.append(line)) {
+            self.full_since_ns = None;
+        }
+        self.stats.log_held_bytes.set(self.orphans.bytes as u64);
     }
 
-    /// Who has waited for room, each once.
-    pub fn take_waiting(&mut self) -> VecDeque<SessionKey> {
-        self.write_orphans();
-        std::mem::take(&mut self.waiting)
-    }
-
-    /// Whether some wait for room in vain.
-    #[must_use]
-    pub fn is_wait_over(&self) -> bool {
-        !self.waiting.is_empty() && self.is_hopeless()
-    }
-
-    /// Says, now and then, that lines are dropped.
-    pub fn report(&mut self) {
+    fn report(&mut self) {
         if let Some(count) = self.dropped.due(self.now_ns) {
             log::warn!(
                 "access log: {count} lines were dropped, since the file could not be written, or not within \
@@ -217,15 +191,7 @@ impl LogQueue {
         }
     }
 
-    fn write_orphans(&mut self) {
-        if self.orphans.give(|line| self.log.append(line)) {
-            self.full_since_ns = None;
-        }
-        self.stats.log_held_bytes.set(self.orphans.bytes as u64);
-    }
-
-    /// Writes all that was logged to the file, waiting for that.
-    pub fn finish(mut self) {
+    fn finish(mut self) {
         self.write_orphans();
         for _ in 0..self.orphans.lines.len() {
             self.drop_line();
@@ -239,16 +205,82 @@ impl LogQueue {
     }
 }
 
-/// How long ago `since_ns` is.
-#[must_use]
-pub fn since(since_ns: u64) -> u64 {
-    monotonic_ns().saturating_sub(since_ns)
-}
+impl LogQueue {
+    /// Writes into `log`.
+    #[must_use]
+    pub fn new(log: SharedLog) -> Self {
+        LogQueue { log, waiting: VecDeque::new(), seen: 0 }
+    }
 
-/// The place of a status among the counters.
-#[must_use]
-pub fn place_of(status: Status) -> usize {
-    Status::ALL.iter().position(|known| *known == status).unwrap_or(0)
+    /// Sets the time of this turn of the loop.
+    pub fn set_time(&mut self, Now { monotonic_ns, since_1970 }: Now) {
+        let mut end = self.log.0.borrow_mut();
+        end.now_ns = monotonic_ns;
+        end.unix_ms = since_1970.as_millis().try_into().unwrap_or(u64::MAX);
+    }
+
+    /// Writes the line of one answer, with the time of this turn.
+    ///
+    /// # Errors
+    /// The line, when there is no room for it now and it is worth waiting for.
+    pub fn write(&mut self, entry: &Entry<'_>) -> Result<(), Vec<u8>> {
+        self.log.0.borrow_mut().write(entry)
+    }
+
+    /// Tries a line again; one that has waited for too long is dropped.
+    ///
+    /// # Errors
+    /// There is no room now, and it is worth waiting for.
+    pub fn write_again(&mut self, line: &[u8]) -> Result<(), Full> {
+        self.log.0.borrow_mut().write_again(line)
+    }
+
+    /// Writes the line of an answer whose connection is over, now or as soon as there is room.
+    pub fn write_last(&mut self, entry: &Entry<'_>) {
+        if let Err(line) = self.write(entry) {
+            self.keep(line);
+        }
+    }
+
+    /// Takes a line of a connection that is over, to be written as soon as there is room.
+    pub fn keep(&mut self, line: Vec<u8>) {
+        self.log.0.borrow_mut().keep(line);
+    }
+
+    /// Remembers that `key` waits for room.
+    pub fn join(&mut self, key: SessionKey) {
+        self.waiting.push_back(key);
+    }
+
+    /// Whether the log thread has made room since this was last asked.
+    pub fn has_room_again(&mut self) -> bool {
+        let room = self.log.0.borrow().room.load(Ordering::Acquire);
+        room != std::mem::replace(&mut self.seen, room)
+    }
+
+    /// Who has waited for room, each once.
+    pub fn take_waiting(&mut self) -> VecDeque<SessionKey> {
+        self.log.0.borrow_mut().write_orphans();
+        std::mem::take(&mut self.waiting)
+    }
+
+    /// Whether some wait for room in vain.
+    #[must_use]
+    pub fn is_wait_over(&self) -> bool {
+        !self.waiting.is_empty() && self.log.0.borrow().is_hopeless()
+    }
+
+    /// Says, now and then, that lines are dropped.
+    pub fn report(&mut self) {
+        self.log.0.borrow_mut().report();
+    }
+
+    /// Has all that was logged written to the file, waiting for that, if no other service is to log any more.
+    pub fn finish(self) {
+        if let Some(end) = Rc::into_inner(self.log.0) {
+            end.into_inner().finish();
+        }
+    }
 }
 
 #[cfg(test)]
