@@ -32,19 +32,53 @@ pub fn open_folder(path: &Path) -> Result<OwnedFd, IpcError> {
 /// # Errors
 /// What the kernel says; EXDEV for what would lead out.
 pub fn open_beneath(folder: BorrowedFd<'_>, path: &[u8]) -> io::Result<File> {
-    let how = OpenHow::new()
-        .flags(OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK | OFlag::O_NOCTTY)
-        .resolve(ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_MAGICLINKS);
-    let path: &[u8] = if path.is_empty() { b"." } else { path };
     let mut opened = Err(Errno::EAGAIN);
     for _ in 0..TRIES {
-        opened = openat2(folder, path, how);
+        opened = openat2(folder, beneath(path), how_beneath(ResolveFlag::empty()));
         // Something was renamed meanwhile, and the kernel cannot be sure.
         if !matches!(opened, Err(Errno::EAGAIN | Errno::EINTR)) {
             break;
         }
     }
     Ok(File::from(opened?))
+}
+
+/// As [`open_beneath`], if that needs no disk: the kernel has all parts of the path in memory (RESOLVE_CACHED, since Linux 5.12).
+///
+/// # Errors
+/// As of [`open_beneath`]; `WouldBlock` where the disk would have to be asked, or the kernel does not know how to do without.
+pub fn open_beneath_now(folder: BorrowedFd<'_>, path: &[u8]) -> io::Result<File> {
+    const CACHED: ResolveFlag = ResolveFlag::from_bits_retain(libc::RESOLVE_CACHED);
+    match openat2(folder, beneath(path), how_beneath(CACHED)) {
+        Ok(file) => Ok(File::from(file)),
+        Err(Errno::EAGAIN | Errno::EINTR | Errno::EINVAL) => Err(io::ErrorKind::WouldBlock.into()),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+fn beneath(path: &[u8]) -> &[u8] {
+    if path.is_empty() { b"." } else { path }
+}
+
+fn how_beneath(also: ResolveFlag) -> OpenHow {
+    OpenHow::new()
+        .flags(OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK | OFlag::O_NOCTTY)
+        .resolve(ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_MAGICLINKS | also)
+}
+
+/// Reads the first bytes of `file` into `into`, as far as they can be had without waiting for the disk; how many.
+///
+/// # Errors
+/// What the kernel says; `WouldBlock` where not one byte can be had, or the file system cannot tell.
+pub fn read_now(file: &File, into: &mut [u8]) -> io::Result<usize> {
+    let part = libc::iovec { iov_base: into.as_mut_ptr().cast(), iov_len: into.len() };
+    // SAFETY: one part, which is the exclusively borrowed bytes of `into`.
+    let read = unsafe { libc::preadv2(file.as_fd().as_raw_fd(), &raw const part, 1, 0, libc::RWF_NOWAIT) };
+    match usize::try_from(read) {
+        Ok(count) => Ok(count),
+        Err(_) if Errno::last() == Errno::EOPNOTSUPP => Err(io::ErrorKind::WouldBlock.into()),
+        Err(_) => Err(io::Error::last_os_error()),
+    }
 }
 
 /// Sends parts of what lies in memory, one behind the other, in one call that never waits; how much the socket took.
@@ -128,6 +162,20 @@ mod tests {
         }
         assert!(open_beneath(folder.as_fd(), b"").unwrap().metadata().unwrap().is_dir());
         assert_eq!(open_folder(&outside).unwrap_err().errno(), Some(Errno::ENOTDIR));
+    }
+
+    #[test]
+    fn what_is_in_memory_is_opened_and_read_at_once() {
+        let home = tempfile::tempdir().unwrap();
+        std::fs::write(home.path().join("file"), "0123456789").unwrap();
+        let folder = open_folder(home.path()).unwrap();
+        let now = |path: &str| open_beneath_now(folder.as_fd(), path.as_bytes());
+        let file = now("file").unwrap();
+        let mut bytes = [0; 16];
+        assert_eq!((read_now(&file, &mut bytes).unwrap(), &bytes[..10]), (10, &b"0123456789"[..]));
+        assert_eq!(now("../x").unwrap_err().raw_os_error(), Some(libc::EXDEV));
+        // That there is none may have to be asked of the disk.
+        assert!(matches!(now("none").unwrap_err().kind(), io::ErrorKind::NotFound | io::ErrorKind::WouldBlock));
     }
 
     #[test]

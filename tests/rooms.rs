@@ -33,9 +33,13 @@ const NEIGHBOURS: &[(&str, &[&str])] = &[
     ("src/store/instance/", &["src/store/ledger/", "src/store/connection/", "src/store/access_log/"]),
     // Services share what is common to all, and do not know each other.
     ("src/service/bank/", SERVICES_SHARE),
+    ("src/service/getfile/", SERVICES_SHARE),
     ("src/service/http/", SERVICES_SHARE),
     ("src/service/*.rs", SERVICES_SHARE),
-    ("src/service/table.rs", &["src/service/bank/entry.rs", "src/service/http/entry.rs"]),
+    (
+        "src/service/table.rs",
+        &["src/service/bank/entry.rs", "src/service/getfile/entry.rs", "src/service/http/entry.rs"],
+    ),
     ("src/process/master/", &["src/process/worker/", "src/process/journal/"]),
     ("src/tool/client/", TOOLS_SHARE),
     ("src/tool/vaultctl/", TOOLS_SHARE),
@@ -98,6 +102,7 @@ const BANS: &[Ban] = &[
     },
     Ban {
         who: &[
+            "src/service/getfile/wire/",
             "src/service/http/rules/",
             "src/service/http/wire/",
             "src/service/bank/rules.rs",
@@ -125,6 +130,7 @@ const BANS: &[Ban] = &[
     },
     Ban {
         who: &[
+            "src/service/getfile/wire/",
             "src/service/http/rules/",
             "src/service/http/wire/",
             "src/service/bank/rules.rs",

@@ -43,6 +43,10 @@ pub const MAX_RANGES: usize = 16;
 
 /// Bytes of the path in a request of GetFile; a longer one is answered INVALID.
 pub const MAX_GETFILE_PATH_BYTES: usize = 4096;
+/// Bytes of a file that GetFile reads into memory, to send it together with its head; a larger one is sent from the open file.
+pub const SMALL_GETFILE_BYTES: usize = 64 * 1024;
+/// Steps of one connection of GetFile before the others have their turn.
+pub const GETFILE_STEPS_PER_TURN: usize = 8;
 
 /// Bytes that are still read, and thrown away, of a closing connection. Beyond it the connection is closed, and the kernel
 /// resets it.
@@ -104,6 +108,8 @@ pub const RESERVED_CONNECTIONS: u32 = 64;
 /// Seconds that the kernel keeps a connection of HTTP to itself, unless its client has sent something: one that speaks at once is
 /// never taken for a silent one.
 pub const HTTP_DEFER_SECONDS: i32 = 1;
+/// The same for GetFile.
+pub const GETFILE_DEFER_SECONDS: i32 = 1;
 /// Milliseconds of silence before a connection is closed to make room; 0 once three quarters of the reserved slots are taken.
 pub const SILENT_MILLISECONDS: u64 = 250;
 

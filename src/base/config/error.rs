@@ -39,6 +39,12 @@ pub enum ConfigError {
         /// The value as it was written.
         value: String,
     },
+    /// GetFile is on, and has nothing to serve.
+    #[error("getfile-port: there is nothing to serve; name a folder with --getfile-root")]
+    GetFileWithoutRoot,
+    /// GetFile has something to serve, and is off.
+    #[error("getfile-root: nothing is served without a port; choose one with --getfile-port")]
+    GetFileWithoutPort,
     /// The initial balance is not money.
     #[error("initial-balance: {source}; valid are 0.00 and more")]
     NotMoney {

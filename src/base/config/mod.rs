@@ -4,6 +4,7 @@
 
 mod check;
 mod error;
+mod getfile;
 mod http;
 mod options;
 mod range;
@@ -18,6 +19,7 @@ use std::time::Duration;
 
 use check::{not_empty, number};
 pub use error::ConfigError;
+pub use getfile::GetFile;
 pub use http::Http;
 pub use options::{AcceptMode, Durability, Options, Values};
 pub use range::Range;
@@ -76,6 +78,8 @@ pub struct Settings {
     pub keep_journal: bool,
     /// The HTTP service.
     pub http: Http,
+    /// The GetFile service.
+    pub getfile: GetFile,
 }
 
 impl Default for Settings {
@@ -103,6 +107,7 @@ impl Default for Settings {
             segment_records: 1 << 19,
             keep_journal: false,
             http: Http::default(),
+            getfile: GetFile::default(),
         }
     }
 }
@@ -123,6 +128,7 @@ impl Settings {
     pub fn resolve(mut values: Values) -> Result<Settings, ConfigError> {
         let default = Settings::default();
         let http = Http::resolve(&mut values)?;
+        let getfile = GetFile::resolve(&mut values)?;
         let settings = Settings {
             host: values.host.map_or(Ok(default.host), parse_host)?,
             port: number(range::PORT, values.port, default.port)?,
@@ -161,6 +167,7 @@ impl Settings {
             segment_records: number(range::SEGMENT_RECORDS, values.segment_records, default.segment_records)?,
             keep_journal: values.keep_journal.unwrap_or(default.keep_journal),
             http,
+            getfile,
         };
         settings.check_together()
     }
@@ -192,6 +199,7 @@ impl Settings {
             segment_records,
             keep_journal,
             http,
+            getfile,
         } = self;
         let table = [
             ("host", *host == other.host),
@@ -216,7 +224,8 @@ impl Settings {
             ("segment-records", *segment_records == other.segment_records),
             ("keep-journal", *keep_journal == other.keep_journal),
         ];
-        table.into_iter().chain(http.compare(&other.http)).filter(|(_, same)| !same).map(|(name, _)| name).collect()
+        let services = http.compare(&other.http).into_iter().chain(getfile.compare(&other.getfile));
+        table.into_iter().chain(services).filter(|(_, same)| !same).map(|(name, _)| name).collect()
     }
 
     /// The rules that relate two settings to each other.

@@ -126,6 +126,21 @@ pub struct Values {
     /// Rotated access logs that are kept [default: 5]
     #[arg(long, value_name = "COUNT", value_parser = |text: &str| range::LOG_KEEP.parse(text))]
     pub log_keep: Option<i64>,
+    /// TCP port of the GetFile service, 0 for none [default: 0]
+    #[arg(long, value_name = "PORT", value_parser = |text: &str| range::GETFILE_PORT.parse(text))]
+    pub getfile_port: Option<i64>,
+    /// Directory whose files GetFile serves
+    #[arg(long, value_name = "DIR")]
+    pub getfile_root: Option<PathBuf>,
+    /// GetFile connections at a time, beside those of other services; one more is answered ERROR [default: 512]
+    #[arg(long, value_name = "COUNT", value_parser = |text: &str| range::GETFILE_CONNECTIONS.parse(text))]
+    pub getfile_connections: Option<i64>,
+    /// Threads of each worker that open and read files for GetFile [default: 2]
+    #[arg(long, value_name = "COUNT", value_parser = |text: &str| range::GETFILE_THREADS.parse(text))]
+    pub getfile_threads: Option<i64>,
+    /// Seconds that a GetFile request may take, or a client to fetch the next part of its file [default: 10]
+    #[arg(long, value_name = "SECONDS", value_parser = |text: &str| range::GETFILE_TIMEOUT.parse(text))]
+    pub getfile_timeout: Option<i64>,
     /// Show dashboard, statistics, metrics, health and readiness to all, not to this machine only [default: false]
     #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
     pub status_public: Option<bool>,
@@ -193,6 +208,11 @@ impl Values {
             access_log: self.access_log.or(weaker.access_log),
             log_rotate_mb: self.log_rotate_mb.or(weaker.log_rotate_mb),
             log_keep: self.log_keep.or(weaker.log_keep),
+            getfile_port: self.getfile_port.or(weaker.getfile_port),
+            getfile_root: self.getfile_root.or(weaker.getfile_root),
+            getfile_connections: self.getfile_connections.or(weaker.getfile_connections),
+            getfile_threads: self.getfile_threads.or(weaker.getfile_threads),
+            getfile_timeout: self.getfile_timeout.or(weaker.getfile_timeout),
             status_public: self.status_public.or(weaker.status_public),
         }
     }

@@ -44,6 +44,14 @@ mod table {
     pub const KEY_WINDOW: Range = range("key-window", 1, 100_000_000, "operations");
     /// `--snapshot-every`.
     pub const SNAPSHOT_EVERY: Range = range("snapshot-every", 0, 1 << 40, "records; 0 means never");
+    /// `--getfile-port`.
+    pub const GETFILE_PORT: Range = range("getfile-port", 0, u16::MAX as i64, "as a TCP port; 0 means no GetFile");
+    /// `--getfile-connections`.
+    pub const GETFILE_CONNECTIONS: Range = range("getfile-connections", 1, MAX_CONNECTIONS as i64, "connections");
+    /// `--getfile-threads`.
+    pub const GETFILE_THREADS: Range = range("getfile-threads", 1, 64, "threads of each worker");
+    /// `--getfile-timeout`.
+    pub const GETFILE_TIMEOUT: Range = range("getfile-timeout", 1, 3_600, "seconds");
     /// `--http-port`.
     pub const HTTP_PORT: Range = range("http-port", 0, u16::MAX as i64, "as a TCP port; 0 means no HTTP");
     /// `--http-connections`.

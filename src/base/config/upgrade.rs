@@ -1,13 +1,13 @@
 //! Which settings of a running instance a new program takes over, and which may differ.
 
-use super::{Http, Settings};
+use super::{GetFile, Http, Settings};
 
 impl Settings {
     /// The settings with which a program that was started with these goes on where one with `running` was: what shared memory, the
     /// journal and the listening sockets were made for stays, the rest is new. The names of those that stay although they differ.
     #[must_use]
     pub fn upgraded_from(self, running: &Settings) -> (Settings, Vec<&'static str>) {
-        let Settings { http, .. } = &self;
+        let Settings { http, getfile, .. } = &self;
         let http = Http {
             www: http.www.clone(),
             threads: http.threads,
@@ -19,6 +19,13 @@ impl Settings {
             status_public: http.status_public,
             ..running.http.clone()
         };
+        let getfile = GetFile {
+            // A service that is open has something to serve.
+            root: getfile.root.clone().or_else(|| running.getfile.root.clone()),
+            threads: getfile.threads,
+            timeout: getfile.timeout,
+            ..running.getfile.clone()
+        };
         let settings = Settings {
             users: self.users.clone(),
             idle_timeout: self.idle_timeout,
@@ -28,6 +35,7 @@ impl Settings {
             snapshot_every: self.snapshot_every,
             keep_journal: self.keep_journal,
             http,
+            getfile,
             ..running.clone()
         };
         let stay = self.differences(&settings);

@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 
-use crate::base::config::Settings;
 use crate::base::limits::{CACHED_FILES, HTTP_DEFER_SECONDS};
 use crate::service::entry::{Entry, Listen, NamedPath, Needs, Saves, Tunable};
 use crate::service::host::Host;
@@ -32,7 +31,7 @@ pub const ENTRY: Entry = Entry {
         logs: named(settings.http.access_log.as_ref(), "--access-log"),
     },
     tunables: TUNABLES,
-    access_log: Some(log_target),
+    access_log: Some(access_log::Target::of),
     open: |context| {
         let slots = context.instance.slots_of(context.service);
         Ok(Host::boxed(HttpService::open(context)?, slots))
@@ -49,13 +48,4 @@ const TUNABLES: &[Tunable] = &[
 
 fn named(path: Option<&PathBuf>, option: &'static str) -> Vec<NamedPath> {
     path.map(|path| NamedPath { path: path.clone(), option }).into_iter().collect()
-}
-
-fn log_target(settings: &Settings) -> access_log::Target {
-    access_log::Target {
-        path: settings.http.access_log.clone().unwrap_or_else(|| settings.data.join("access.log")),
-        rotate_bytes: settings.http.log_rotate_bytes,
-        keep: settings.http.log_keep,
-        interval: access_log::INTERVAL,
-    }
 }

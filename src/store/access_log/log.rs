@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use crate::base::config::Settings;
 use crate::ipc::IpcError;
 use crate::ipc::names::Generation;
 use crate::ipc::robust::{Acquired, Held};
@@ -29,6 +30,19 @@ pub struct Target {
     pub keep: u32,
     /// How long a line waits in memory at most: [`INTERVAL`].
     pub interval: Duration,
+}
+
+impl Target {
+    /// As the settings have it.
+    #[must_use]
+    pub fn of(settings: &Settings) -> Self {
+        Target {
+            path: settings.http.access_log.clone().unwrap_or_else(|| settings.data.join("access.log")),
+            rotate_bytes: settings.http.log_rotate_bytes,
+            keep: settings.http.log_keep,
+            interval: INTERVAL,
+        }
+    }
 }
 
 /// The access log of an instance, as every process of it sees it.

@@ -13,9 +13,12 @@ pub const STATUSES: usize = 16;
 /// Places for counters per status code of HTTP, in the order of `http::Status::ALL`.
 pub const HTTP_STATUSES: usize = 32;
 
+/// Places for counters per status of GetFile.
+pub const GETFILE_RESPONSES: usize = 4;
+
 shared_struct! {
     /// Counters of one worker since the instance began; a successor counts on. Writer: the worker.
-    pub struct WorkerStats, align 64, size 320 + 8 * (BUCKETS + 1) + MAX_SERVICES * 64 + WEB_BYTES + BOUND_BYTES; {
+    pub struct WorkerStats, align 64, size 320 + 8 * (BUCKETS + 1) + MAX_SERVICES * 64 + WEB_BYTES + GETFILE_BYTES + BOUND_BYTES; {
         /// Connections dropped for being idle.
         pub idle_dropped: Counter,
         /// Connections dropped for a frame that did not end.
@@ -47,6 +50,8 @@ shared_struct! {
         pub services: PerService<ServiceStats>,
         /// What it served over HTTP.
         pub web: WebStats,
+        /// What it served over GetFile.
+        pub getfile: GetFileStats,
         /// What happened at the bounds of `limits`.
         pub bounds: BoundStats,
     }
@@ -102,6 +107,26 @@ shared_struct! {
         /// Bytes of lines that wait for room in the access log now, of connections that have ended.
         pub log_held_bytes: Counter,
         bound_spare: [Counter; 13],
+    }
+}
+
+/// Bytes of [`GetFileStats`].
+const GETFILE_BYTES: usize = 8 * (GETFILE_RESPONSES + 11 + BUCKETS + 1);
+
+shared_struct! {
+    /// What a worker counts of GetFile. Writer: the worker.
+    pub struct GetFileStats, align 8, size GETFILE_BYTES; {
+        /// Bytes sent, heads included.
+        pub bytes_out: Counter,
+        /// Responses by status, in the order of `getfile::wire::response::Response::place`.
+        pub answers: [Counter; GETFILE_RESPONSES],
+        /// Requests that were refused because too many waited for a thread.
+        pub overloaded: Counter,
+        /// Times that a line had to wait for room in the access log.
+        pub log_waits: Counter,
+        getfile_spare: [Counter; 8],
+        /// From when a request was whole to when its answer was sent.
+        pub answer_times: Histogram,
     }
 }
 

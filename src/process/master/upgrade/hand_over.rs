@@ -24,7 +24,7 @@ pub const RETURNED: &str = "VAULT_UPGRADE_RETURNED";
 /// The option by which a program is asked whether it fits.
 pub const ASK: &str = "--check-upgrade";
 /// Goes up with every change of [`HandOver`].
-pub const VERSION: u32 = 4;
+pub const VERSION: u32 = 5;
 
 /// What two programs must agree on for an upgrade.
 pub fn layout(services: &[Entry]) -> String {

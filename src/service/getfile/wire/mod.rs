@@ -8,4 +8,4 @@ pub mod response;
 mod response_tests;
 
 /// What ends the head of a request and of a response.
-const END: &[u8] = b"\r\n\r\n";
+pub const END: &[u8] = b"\r\n\r\n";

@@ -47,6 +47,23 @@ impl Response {
         }
     }
 
+    /// Its place among all, 0 to 3.
+    #[must_use]
+    pub fn place(self) -> usize {
+        match self {
+            Response::Ok(_) => 0,
+            Response::FileNotFound => 1,
+            Response::Error => 2,
+            Response::Invalid => 3,
+        }
+    }
+
+    /// The status of HTTP that stands for it in the access log, whose format has numbers.
+    #[must_use]
+    pub fn http_status(self) -> u16 {
+        [200, 404, 500, 400][self.place()]
+    }
+
     /// Writes the head.
     pub fn write_head(self, to: &mut Vec<u8>) {
         to.extend_from_slice(SCHEME);

@@ -1,0 +1,46 @@
+//! GetFile's line in the table of services.
+
+use crate::base::config::Settings;
+use crate::base::limits::GETFILE_DEFER_SECONDS;
+use crate::service::entry::{Entry, Listen, NamedPath, Needs, Saves, Tunable};
+use crate::service::getfile::session::GetFileService;
+use crate::service::host::Host;
+use crate::store::access_log;
+
+/// Files, one a connection.
+pub const ENTRY: Entry = Entry {
+    name: "getfile",
+    listen: |settings| {
+        settings.getfile.is_on().then_some(Listen {
+            port: settings.getfile.port,
+            option: "--getfile-port (0: no GetFile)",
+            optional: false,
+            defer_seconds: Some(GETFILE_DEFER_SECONDS),
+            connections: settings.getfile.connections,
+        })
+    },
+    url: str::to_owned,
+    needs: |settings| Needs {
+        // Those that read files, and the one that writes the access log.
+        threads: settings.getfile.threads as u64 + 1,
+        // A file for each connection.
+        descriptors: settings.getfile.connections.into(),
+        file: settings.http.log_rotate_bytes + access_log::RING_BYTES as u64,
+        folders: root(settings),
+        ..Needs::default()
+    },
+    tunables: &[
+        Tunable::new("--getfile-connections", Saves::Connections, |settings| &mut settings.getfile.connections),
+        Tunable::new("--getfile-threads", Saves::Threads, |settings| &mut settings.getfile.threads),
+    ],
+    access_log: Some(access_log::Target::of),
+    open: |context| {
+        let slots = context.instance.slots_of(context.service);
+        Ok(Host::boxed(GetFileService::open(context)?, slots))
+    },
+};
+
+fn root(settings: &Settings) -> Vec<NamedPath> {
+    let named = |path: &std::path::PathBuf| NamedPath { path: path.clone(), option: "--getfile-root" };
+    settings.getfile.root.iter().map(named).collect()
+}

@@ -1,0 +1,282 @@
+//! The handler: one turn of one session, from the request to the end of the response.
+
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use crate::base::limits::{GETFILE_STEPS_PER_TURN, LINGER_BYTES, RECEIVE_BYTES, SENT_BYTES_PER_TURN};
+use crate::ipc::process::monotonic_ns;
+use crate::service::connection_state::{Admission, Closing, Next};
+use crate::service::getfile::session::getfile_session::{GetFileSession, Reached, Sending, Stage};
+use crate::service::getfile::session::root::{Done, Job, Loaders, Outcome, Root};
+use crate::service::getfile::wire::END;
+use crate::service::getfile::wire::request::{Parsed, RequestPath, parse};
+use crate::service::getfile::wire::response::Response;
+use crate::service::log_queue::LogQueue;
+use crate::service::outgoing::{Moved, Outgoing};
+use crate::store::access_log::Entry;
+use crate::store::instance::stats::{GetFileStats, ServiceStats};
+
+/// Gives sessions their turns.
+pub struct Handler {
+    pub loaders: Loaders,
+    pub log: LogQueue,
+    pub root: Root,
+    pub stats: &'static GetFileStats,
+    pub service_stats: &'static ServiceStats,
+    /// Nanoseconds of the monotonic clock.
+    pub now_ns: u64,
+    /// What was received, out of shared memory.
+    pub unread: Box<[u8; RECEIVE_BYTES]>,
+}
+
+/// The end of a session's turn; without one, its next step follows.
+type Step = Option<Next>;
+
+impl Handler {
+    /// One turn of `session`.
+    pub fn turn(&mut self, session: &mut GetFileSession) -> Next {
+        match session.state.closing {
+            Closing::Lingering(budget) => return session.state.linger(budget),
+            Closing::AfterSending => return session.state.begin_linger(self.now_ns),
+            Closing::No => {}
+        }
+        for _ in 0..GETFILE_STEPS_PER_TURN {
+            let step = match std::mem::replace(&mut session.data.stage, Stage::Reading) {
+                Stage::Reading => self.read(session),
+                Stage::SkippingPath => self.skip_path(session),
+                Stage::AwaitingFile => wait_in(session, Stage::AwaitingFile),
+                Stage::Found(outcome) => self.answer(session, outcome),
+                Stage::Sending(sending) => self.send(session, sending),
+                Stage::AwaitingLog(line) => self.log_again(session, line),
+            };
+            if let Some(next) = step {
+                return next;
+            }
+        }
+        Next::Again
+    }
+
+    fn read(&mut self, session: &mut GetFileSession) -> Step {
+        let unread = session.state.connection.copy_unread(&mut self.unread);
+        match parse(unread) {
+            Parsed::Request(path) if path.climbs() => self.answer(session, Err(Response::FileNotFound)),
+            Parsed::Request(path) => {
+                let path = beneath(path).to_vec();
+                self.find(session, &path)
+            }
+            Parsed::Malformed => self.answer(session, Err(Response::Invalid)),
+            Parsed::TooLong => {
+                session.data.long_line = request_line(unread).to_vec();
+                session.data.stage = Stage::SkippingPath;
+                None
+            }
+            // Its end will never come.
+            Parsed::Incomplete if session.state.ended && unread.is_empty() => Some(Next::Close),
+            Parsed::Incomplete if session.state.ended => self.answer(session, Err(Response::Invalid)),
+            Parsed::Incomplete => self.receive(session),
+        }
+    }
+
+    fn receive(&self, session: &mut GetFileSession) -> Step {
+        if !session.state.readable {
+            return Some(Next::Wait);
+        }
+        match session.state.receive(self.now_ns) {
+            None => Some(Next::Close),
+            Some(0) if !session.state.ended => Some(Next::Wait),
+            Some(_) => None,
+        }
+    }
+
+    /// Looks for a file, once there is room for the connection.
+    fn find(&mut self, session: &mut GetFileSession, path: &[u8]) -> Step {
+        session.data.asked_ns.get_or_insert(self.now_ns);
+        match session.state.admission {
+            Admission::Admitted => {}
+            Admission::Awaited { .. } => return Some(Next::Wait),
+            Admission::Denied => {
+                self.end_unasked(session, Response::Error);
+                return None;
+            }
+        }
+        if let Some(outcome) = self.root.find_now(path, self.now_ns) {
+            return self.answer(session, outcome);
+        }
+        match self.loaders.submit(Job::Find(session.state.key(), path.into())) {
+            Ok(()) => wait_in(session, Stage::AwaitingFile),
+            Err(_) => {
+                self.stats.overloaded.add(1);
+                self.answer(session, Err(Response::Error))
+            }
+        }
+    }
+
+    /// Throws away what is unread, but for what may be the beginning of the request's end: so whoever goes on needs not know more.
+    fn skip_path(&mut self, session: &mut GetFileSession) -> Step {
+        session.data.stage = Stage::SkippingPath;
+        let unread = session.state.connection.copy_unread(&mut self.unread);
+        let is_over = unread.windows(END.len()).any(|part| part == END);
+        let skipped = unread.len().saturating_sub(END.len() - 1);
+        let is_too_much = session.state.connection.slot().progress().consumed as usize >= LINGER_BYTES;
+        if is_over || is_too_much || session.state.ended {
+            return self.answer(session, Err(Response::Invalid));
+        }
+        session.keep_reached(skipped, Reached::LongPath);
+        session.state.connection.advance(skipped, &[]);
+        self.receive(session)
+    }
+
+    /// Ends a connection without a whole request: its end did not come in time, or there is no room for it. A turn is to follow.
+    pub fn end_unasked(&mut self, session: &mut GetFileSession, response: Response) {
+        if response == Response::Error {
+            self.service_stats.refused.add(1);
+        }
+        let _next_step = self.answer(session, Err(response));
+    }
+
+    /// Begins to send the response.
+    fn answer(&mut self, session: &mut GetFileSession, outcome: Outcome) -> Step {
+        session.data.asked_ns.get_or_insert(self.now_ns);
+        let (response, content, length) = match outcome {
+            Ok((content, length)) => (Response::Ok(length), Some(content), length),
+            Err(response) => (response, None, 0),
+        };
+        let mut head = Vec::with_capacity(40);
+        response.write_head(&mut head);
+        let head_bytes = head.len();
+        let outgoing = Outgoing::new(head, 0..length);
+        session.data.stage =
+            Stage::Sending(Box::new(Sending { response, head_bytes, outgoing, content, fetching: false }));
+        None
+    }
+
+    /// Sends as much of the response as the socket takes.
+    fn send(&mut self, session: &mut GetFileSession, mut sending: Box<Sending>) -> Step {
+        let mut budget = SENT_BYTES_PER_TURN;
+        loop {
+            if sending.fetching {
+                return wait_in(session, Stage::Sending(sending));
+            }
+            if sending.outgoing.is_over() {
+                return self.complete(session, &sending);
+            }
+            if budget == 0 {
+                session.data.stage = Stage::Sending(sending);
+                return Some(Next::Again);
+            }
+            let socket = session.state.connection.as_fd();
+            match sending.outgoing.send(socket, sending.content.as_deref(), budget) {
+                Moved::Bytes(count) => {
+                    budget = budget.saturating_sub(count);
+                    session.state.active_ns = self.now_ns;
+                }
+                Moved::Full => return wait_in(session, Stage::Sending(sending)),
+                Moved::Broken => {
+                    session.data.stage = Stage::Sending(sending);
+                    return Some(Next::Close);
+                }
+                Moved::Fetch(part) => {
+                    let Some(content) = sending.content.clone() else { return Some(Next::Close) };
+                    sending.outgoing.fetched(&part);
+                    // When all threads have too much to do, this turn waits for the disk.
+                    let job = Job::Fetch(session.state.key(), content, part);
+                    sending.fetching = self.loaders.submit(job).is_ok();
+                }
+            }
+        }
+    }
+
+    /// Counts and logs a response that is sent, and ends the connection.
+    fn complete(&mut self, session: &mut GetFileSession, sending: &Sending) -> Step {
+        let took_ns = self.count(session, sending);
+        self.stats.answer_times.record(took_ns, 1);
+        let unread = session.state.connection.copy_unread(&mut self.unread);
+        let logged = self.log.write(&log_entry(session, sending, unread, took_ns));
+        let consumed = unread.len();
+        session.keep_reached(consumed, Reached::Answer);
+        session.state.connection.advance_past(consumed, sending.outgoing.sent());
+        match logged {
+            Ok(()) => Some(session.state.begin_linger(self.now_ns)),
+            Err(line) => {
+                self.stats.log_waits.add(1);
+                self.log_again(session, line)
+            }
+        }
+    }
+
+    fn log_again(&mut self, session: &mut GetFileSession, line: Vec<u8>) -> Step {
+        if self.log.write_again(&line).is_err() {
+            self.log.join(session.state.key());
+            return wait_in(session, Stage::AwaitingLog(line));
+        }
+        Some(session.state.begin_linger(self.now_ns))
+    }
+
+    /// Counts a response; how long it took, nanoseconds.
+    fn count(&self, session: &GetFileSession, sending: &Sending) -> u64 {
+        self.stats.answers[sending.response.place()].add(1);
+        self.stats.bytes_out.add(sending.outgoing.sent());
+        monotonic_ns().saturating_sub(session.data.asked_ns.unwrap_or(self.now_ns))
+    }
+
+    /// Logs what a connection that is closed right after this leaves unlogged.
+    pub fn release(&mut self, session: &mut GetFileSession) {
+        match std::mem::replace(&mut session.data.stage, Stage::Reading) {
+            Stage::Sending(sending) => {
+                let took_ns = self.count(session, &sending);
+                let unread = session.state.connection.copy_unread(&mut self.unread);
+                self.log.write_last(&log_entry(session, &sending, unread, took_ns));
+            }
+            Stage::AwaitingLog(line) => self.log.keep(line),
+            _ => {}
+        }
+    }
+
+    /// The next result of the threads: the session that waits for it, and what it is told.
+    pub fn next_done(&mut self) -> Option<Done> {
+        let mut done = self.loaders.result()?;
+        if let Done::Looked(_, _, folder) = &mut done {
+            self.root.renew(folder.take(), self.now_ns);
+        }
+        Some(done)
+    }
+}
+
+/// Tells a session what it has waited for.
+pub fn tell(session: &mut GetFileSession, outcome: Option<Outcome>) {
+    match (&mut session.data.stage, outcome) {
+        (stage @ Stage::AwaitingFile, Some(outcome)) => *stage = Stage::Found(outcome),
+        (Stage::Sending(sending), None) => sending.fetching = false,
+        _ => {}
+    }
+}
+
+fn wait_in(session: &mut GetFileSession, stage: Stage) -> Step {
+    session.data.stage = stage;
+    Some(Next::Wait)
+}
+
+/// A path as it lies beneath the folder.
+fn beneath(path: RequestPath<'_>) -> &[u8] {
+    let path = path.as_bytes();
+    &path[path.iter().position(|byte| *byte != b'/').unwrap_or(path.len())..]
+}
+
+/// The line that a request begins with, as far as it is there.
+fn request_line(unread: &[u8]) -> &[u8] {
+    unread.split(|byte| matches!(byte, b'\r' | b'\n')).next().unwrap_or_default()
+}
+
+fn log_entry<'a>(session: &'a GetFileSession, sending: &Sending, unread: &'a [u8], took_ns: u64) -> Entry<'a> {
+    let long = &session.data.long_line;
+    Entry {
+        address: session.data.peer,
+        time: "",
+        request: if long.is_empty() { request_line(unread) } else { long },
+        status: sending.response.http_status(),
+        bytes: sending.outgoing.sent().saturating_sub(sending.head_bytes as u64),
+        referer: None,
+        agent: None,
+        duration: Duration::from_nanos(took_ns),
+    }
+}
