@@ -41,6 +41,7 @@ mod durability;
 mod early_replies;
 mod end_to_end;
 mod environment;
+mod getfile;
 mod growth;
 mod hostile;
 mod hostile_http;
