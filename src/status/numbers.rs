@@ -5,9 +5,10 @@ use std::time::Duration;
 use serde::{Serialize, Serializer};
 
 use crate::service::bank::wire::{Opcode, Status};
+use crate::service::getfile::wire::response::Response;
 use crate::service::http;
 use crate::store::instance::histogram::Times;
-use crate::store::instance::stats::HTTP_STATUSES;
+use crate::store::instance::stats::{GETFILE_RESPONSES, HTTP_STATUSES};
 
 /// Counters per opcode, in the order of [`Opcode::ALL`].
 pub type ByOpcode<T> = [T; Opcode::ALL.len()];
@@ -19,6 +20,11 @@ pub(super) const HTTP_CODES: [u16; http::wire::Status::CODES.len()] = http::wire
 pub type ByCode<T> = [T; HTTP_CODES.len()];
 
 const _: () = assert!(HTTP_CODES.len() <= HTTP_STATUSES);
+
+/// Counters per status of GetFile, in the order of [`Response::WORDS`].
+pub type ByWord<T> = [T; Response::WORDS.len()];
+
+const _: () = assert!(Response::WORDS.len() == GETFILE_RESPONSES);
 
 /// A counter, and how fast it grows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
@@ -103,6 +109,11 @@ pub(super) fn by_status<S: Serializer, T: Counted>(counts: &ByStatus<T>, seriali
 /// Every status of HTTP that was ever sent, under its code.
 pub(super) fn by_code<S: Serializer, T: Counted>(counts: &ByCode<T>, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_map(HTTP_CODES.iter().zip(counts).filter(|(_, count)| **count != T::default()))
+}
+
+/// Every status of GetFile under its word.
+pub(super) fn by_word<S: Serializer, T: Serialize>(counts: &ByWord<T>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(Response::WORDS.iter().zip(counts))
 }
 
 /// What a table leaves out if it is zero.

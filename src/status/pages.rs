@@ -14,7 +14,7 @@ const DASHBOARD: &str = include_str!("dashboard.html");
 /// sent the page, and nothing else.
 const DASHBOARD_POLICY: &str = concat!(
     "default-src 'none'; ",
-    "script-src 'sha256-cXCMOidRZMWqSXIguveZ+BJHXBvD2zzVJSIzhPdXpFM='; ",
+    "script-src 'sha256-BHGS7NGhQ7NvEX7H6KbkrZy1e44ft5vGGISWB1K6dXw='; ",
     "style-src 'sha256-FjZEeg/u18UldlVitt/TjCIfyaAyMOjE5VO93ggxCD4='; ",
     "connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
 );

@@ -3,7 +3,7 @@
 use clap::ValueEnum;
 use serde::Serialize;
 
-use super::numbers::{self, ByCode, ByOpcode, ByStatus, milliseconds};
+use super::numbers::{self, ByCode, ByOpcode, ByStatus, ByWord, milliseconds};
 use super::services::{BANK, Bounds, HTTP, ServiceAddress, ServiceCounts};
 use crate::base::config::AcceptMode;
 use crate::ipc::layout::Counter;
@@ -11,7 +11,7 @@ use crate::ipc::process::monotonic_ns;
 use crate::store::instance::Instance;
 use crate::store::instance::control::{Orders, WorkerRow};
 use crate::store::instance::histogram::Times;
-use crate::store::instance::stats::WebStats;
+use crate::store::instance::stats::{GetFileStats, WebStats};
 
 /// An instance at one moment; also the schema of `/_vault/stats.json`.
 ///
@@ -137,6 +137,8 @@ pub struct Worker {
     pub answer_times: Times,
     /// What it did for HTTP.
     pub web: Web,
+    /// What it did for GetFile.
+    pub getfile: GetFile,
     /// What happened at its bounds.
     pub bounds: Bounds,
 }
@@ -175,6 +177,25 @@ pub struct Web {
     pub log_waits: u64,
     /// Streams of events that are open now.
     pub streams: u64,
+    /// From when a request was whole to when its answer was sent.
+    #[serde(serialize_with = "numbers::times")]
+    pub answer_times: Times,
+}
+
+/// What one worker has counted of GetFile.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct GetFile {
+    /// Bytes sent, heads included.
+    pub bytes_out: u64,
+    /// Responses of all statuses.
+    pub answers_total: u64,
+    /// Responses by status.
+    #[serde(serialize_with = "numbers::by_word")]
+    pub answers: ByWord<u64>,
+    /// Requests refused because too many waited for a thread.
+    pub overloaded: u64,
+    /// Times that a line had to wait for room in the access log.
+    pub log_waits: u64,
     /// From when a request was whole to when its answer was sent.
     #[serde(serialize_with = "numbers::times")]
     pub answer_times: Times,
@@ -281,6 +302,11 @@ impl Worker {
         ServiceCounts::find(&self.services, service).map_or(0, |service| service.connections)
     }
 
+    /// Connections of a service that it turned away because there was no room.
+    pub fn refused_of(&self, service: &str) -> u64 {
+        ServiceCounts::find(&self.services, service).map_or(0, |service| service.refused)
+    }
+
     /// Reads the row of each worker that there ever was, at `now_ns`.
     pub fn all(instance: &Instance, now_ns: u64) -> Vec<Worker> {
         let rows = instance.workers().iter().enumerate();
@@ -327,6 +353,7 @@ impl Worker {
             lane_contended: stats.lane_contended.get(),
             answer_times: stats.answer_times.read(),
             web: Web::of(&stats.web, &http),
+            getfile: GetFile::of(&stats.getfile),
             bounds: Bounds::of(&stats.bounds, &services),
             services,
         }
@@ -352,6 +379,20 @@ impl Web {
             overloaded: stats.overloaded.get(),
             log_waits: stats.log_waits.get(),
             streams: stats.streams.get(),
+            answer_times: stats.answer_times.read(),
+        }
+    }
+}
+
+impl GetFile {
+    fn of(stats: &GetFileStats) -> GetFile {
+        let answers: ByWord<u64> = counts(&stats.answers);
+        GetFile {
+            bytes_out: stats.bytes_out.get(),
+            answers_total: answers.iter().sum(),
+            answers,
+            overloaded: stats.overloaded.get(),
+            log_waits: stats.log_waits.get(),
             answer_times: stats.answer_times.read(),
         }
     }

@@ -13,6 +13,9 @@ pub(super) const BANK: &str = "bank";
 /// The other one, which these fields call `web`.
 pub(super) const HTTP: &str = "http";
 
+/// The third one, which these fields call `getfile`.
+pub(super) const GETFILE: &str = "getfile";
+
 /// What one worker has counted of the connections of one service.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct ServiceCounts {

@@ -4,9 +4,9 @@ use serde::Serialize;
 
 use super::activity::Activity;
 use super::events;
-use super::numbers::{self, ByCode, ByOpcode, ByStatus, HTTP_CODES, Percentiles, Rate, ratio};
+use super::numbers::{self, ByCode, ByOpcode, ByStatus, ByWord, HTTP_CODES, Percentiles, Rate, ratio};
 use super::sample::{Journal, JournalNow, Sample, Summary, Worker, WorkerNow};
-use super::services::BANK;
+use super::services::{BANK, GETFILE};
 use crate::base::vocab::Lsn;
 use crate::store::instance::Instance;
 use crate::store::instance::histogram::Times;
@@ -26,6 +26,8 @@ pub struct View {
     pub bank: BankView,
     /// What the HTTP service did.
     pub web: WebView,
+    /// What the GetFile service did.
+    pub getfile: GetFileView,
     /// Each worker that there ever was.
     pub workers: Vec<WorkerView>,
     /// The journal.
@@ -98,6 +100,26 @@ pub struct WebView {
     pub overloaded: Rate,
     /// Streams of events that are open now.
     pub streams: u64,
+    /// From when a request was whole to when its answer was sent.
+    pub times: Percentiles,
+}
+
+/// What all workers together did for GetFile.
+#[derive(Clone, Debug, Serialize)]
+pub struct GetFileView {
+    /// Connections now.
+    pub connections: u64,
+    /// Connections turned away.
+    pub refused: Rate,
+    /// Responses.
+    pub answers: Rate,
+    /// Responses by status.
+    #[serde(serialize_with = "numbers::by_word")]
+    pub statuses: ByWord<Rate>,
+    /// Bytes sent.
+    pub bytes_out: Rate,
+    /// Requests refused because too many waited for a thread.
+    pub overloaded: Rate,
     /// From when a request was whole to when its answer was sent.
     pub times: Percentiles,
 }
@@ -185,6 +207,7 @@ impl View {
             stopping: after.stopping,
             bank: span.bank(),
             web: span.web(),
+            getfile: span.getfile(),
             crashes: Crashes {
                 deaths: workers
                     .iter()
@@ -282,6 +305,18 @@ impl Span<'_> {
             overloaded: self.rate(|worker| worker.web.overloaded),
             streams: sum(self.after, |worker| worker.web.streams),
             times: self.times(|worker| &worker.web.answer_times),
+        }
+    }
+
+    fn getfile(&self) -> GetFileView {
+        GetFileView {
+            connections: sum(self.after, |worker| worker.connections_of(GETFILE)),
+            refused: self.rate(|worker| worker.refused_of(GETFILE)),
+            answers: self.rate(|worker| worker.getfile.answers_total),
+            statuses: self.rates(|worker| &worker.getfile.answers),
+            bytes_out: self.rate(|worker| worker.getfile.bytes_out),
+            overloaded: self.rate(|worker| worker.getfile.overloaded),
+            times: self.times(|worker| &worker.getfile.answer_times),
         }
     }
 

@@ -172,7 +172,7 @@ fn what_is_not_a_file_of_the_folder_is_not_found() {
     symlink("../outside", files.root("out")).unwrap();
     symlink("a", files.root("in")).unwrap();
     nix::unistd::mkfifo(&files.root("pipe"), nix::sys::stat::Mode::S_IRWXU).unwrap();
-    fs::set_permissions(files.root("secret"), fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(files.root("secret"), fs::Permissions::from_mode(0o000)).unwrap();
     assert_eq!(files.get("/in"), ok(b"a"));
     for path in ["/out", "/pipe", "/a/x", &format!("/{}", "n".repeat(300))] {
         assert_eq!(files.get(path), NOT_FOUND, "{path}");

@@ -8,6 +8,7 @@ use super::numbers::HTTP_CODES;
 use super::sample::{Journal, Sample, Worker};
 use super::services::{BANK, OfService, ServiceCounts};
 use crate::service::bank::wire::{Opcode, Status};
+use crate::service::getfile::wire::response::Response;
 use crate::store::instance::histogram::Times;
 use exposition::{Exposition, Type, seconds};
 
@@ -63,6 +64,11 @@ const OF_WORKER: &[Of<Worker>] = &[
     }),
     ("vault_http_log_held_bytes", Gauge, "Bytes of lines that wait, of connections that have ended.", |w| {
         w.bounds.log_held_bytes
+    }),
+    ("vault_getfile_sent_bytes_total", Counter, "Bytes sent over GetFile, heads included.", |w| w.getfile.bytes_out),
+    ("vault_getfile_overloaded_total", Counter, "Requests refused because too many waited.", |w| w.getfile.overloaded),
+    ("vault_getfile_log_waits_total", Counter, "Lines that waited for room in the access log.", |w| {
+        w.getfile.log_waits
     }),
     ("vault_logins_failed_total", Counter, "LOGINs that failed.", |w| w.bounds.logins_failed),
     ("vault_logins_waiting", Gauge, "LOGINs that wait for a thread.", |w| w.bounds.logins_waiting),
@@ -126,6 +132,7 @@ pub fn metrics(sample: &Sample) -> String {
     histograms(&mut out, &sample.workers, "vault_answer_seconds", bank, |w| &w.answer_times);
     let web = "From when a request was whole to when its answer was sent.";
     histograms(&mut out, &sample.workers, "vault_http_answer_seconds", web, |w| &w.web.answer_times);
+    histograms(&mut out, &sample.workers, "vault_getfile_answer_seconds", web, |w| &w.getfile.answer_times);
     let journal = &sample.journal;
     of_one(&mut out, journal, OF_JOURNAL);
     out.metric("vault_journal_state", Gauge, "1 for the state that the journal is in.");
@@ -204,6 +211,8 @@ fn worker_tables(out: &mut Exposition, workers: &[Worker]) {
     table(out, answers, "status", workers, |w| Status::ALL.into_iter().zip(w.answers).collect());
     let http_answers = ("vault_http_answers_total", Counter, "Answers over HTTP.");
     table(out, http_answers, "code", workers, |w| HTTP_CODES.into_iter().zip(w.web.answers).collect());
+    let getfile_answers = ("vault_getfile_answers_total", Counter, "Responses over GetFile.");
+    table(out, getfile_answers, "status", workers, |w| Response::WORDS.into_iter().zip(w.getfile.answers).collect());
 }
 
 /// A metric with one value for each worker and each of its values of the label.

@@ -85,8 +85,13 @@ pub enum FileSystemError {
         option: &'static str,
     },
     /// Such a folder does not exist, or may not be entered.
-    #[error(transparent)]
-    Folder(#[from] IpcError),
+    #[error("{source}; it is to be served: make it, or name another one with {option}")]
+    Folder {
+        /// Which, and what the kernel said.
+        source: IpcError,
+        /// The option that names it.
+        option: &'static str,
+    },
     /// The first segment of the journal cannot be made.
     #[error(
         "{mebibytes} MiB for the first segment of the journal cannot be had in {folder}: {source}; make room there, choose another place \
@@ -145,7 +150,7 @@ fn check_data(data: &Path, disk: u64) -> Result<(), FileSystemError> {
 /// # Errors
 /// [`FileSystemError::Private`], [`FileSystemError::Folder`].
 pub fn check_served(NamedPath { path, option }: &NamedPath, settings: &Settings) -> Result<(), FileSystemError> {
-    files::open_folder(path)?;
+    files::open_folder(path).map_err(|source| FileSystemError::Folder { source, option })?;
     let folder = full_path(path);
     let private = [("the data directory", Some(&settings.data)), ("the users file", settings.users.as_ref())];
     let mut private = private.into_iter().filter_map(|(what, path)| Some((what, full_path(path?))));

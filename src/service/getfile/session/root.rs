@@ -5,7 +5,7 @@ use std::io;
 use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::base::limits::SMALL_GETFILE_BYTES;
@@ -41,7 +41,7 @@ pub enum Done {
 }
 
 /// Does one job for the folder `root`; may take its time.
-pub fn run(root: &PathBuf, job: Job) -> Done {
+pub fn run(root: &Path, job: Job) -> Done {
     match job {
         Job::Find(session, path) => match files::open_folder(root) {
             Ok(folder) => {

@@ -36,15 +36,13 @@ pub enum BadHead {
 }
 
 impl Response {
+    /// The words for all of them, in the order of [`Response::place`].
+    pub const WORDS: [&str; 4] = ["OK", "FILE_NOT_FOUND", "ERROR", "INVALID"];
+
     /// The word for it.
     #[must_use]
     pub fn word(self) -> &'static str {
-        match self {
-            Response::Ok(_) => "OK",
-            Response::FileNotFound => "FILE_NOT_FOUND",
-            Response::Error => "ERROR",
-            Response::Invalid => "INVALID",
-        }
+        Response::WORDS[self.place()]
     }
 
     /// Its place among all, 0 to 3.

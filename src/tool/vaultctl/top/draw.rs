@@ -75,7 +75,9 @@ fn draw(frame: &mut Frame<'_>, shown: &DisplayState) {
     let graph = (high / 6).clamp(2, 10);
     let workers = 1 + u16::try_from(view.workers.len()).unwrap_or(u16::MAX).min((high / 4).max(2));
     let operations = (high / 5).clamp(2, 11);
-    let lines = [1, 1, graph, 1, workers, 2, 2, 1 + operations, 1].map(Constraint::Length);
+    let files = getfile(view);
+    let of_files = u16::from(!files.is_empty());
+    let lines = [1, 1, graph, 1, workers, 2, 2, of_files, 1 + operations, 1].map(Constraint::Length);
     let rows = Layout::vertical(lines.into_iter().chain([Constraint::Min(1)])).split(area);
     let text = [
         vec![header(view)],
@@ -85,6 +87,7 @@ fn draw(frame: &mut Frame<'_>, shown: &DisplayState) {
         Vec::new(),
         journal(view),
         web(view),
+        files,
         activity(view, area.width),
         vec![crashes(view)],
         events(shown),
@@ -270,6 +273,23 @@ fn web(view: &View) -> Vec<Line<'_>> {
         ("overloaded", whole(web.overloaded.total)),
     ];
     vec![pairs("http", first), pairs("", second)]
+}
+
+/// A line about GetFile, where it is served.
+fn getfile(view: &View) -> Vec<Line<'_>> {
+    let Some(service) = view.instance.services.iter().find(|service| service.name == "getfile") else {
+        return Vec::new();
+    };
+    let [fine, none, failed, invalid] = view.getfile.statuses.map(|status| rate(status.per_s));
+    let values = [
+        ("", service.address.clone()),
+        ("OK", fine),
+        ("not found", none),
+        ("errors", failed),
+        ("invalid", invalid),
+        ("p99", time(view.getfile.times.p99_us)),
+    ];
+    vec![pairs("getfile", values)]
 }
 
 fn activity(view: &View, columns: u16) -> Vec<Line<'_>> {
