@@ -1,4 +1,4 @@
-//! A third service beside the bank and HTTP: the time (RFC 867), for whoever connects. It shows what a service has to say of itself
+//! One more service beside the bank and HTTP: the time (RFC 867), for whoever connects. It shows what a service has to say of itself
 //! and what it may leave out; nothing else in the server knows of it.
 //!
 //! `cargo run --example daytime -- --data /tmp/daytime`, and then `nc 127.0.0.1 PORT` with the port that stands behind `daytime`.
