@@ -307,3 +307,44 @@ fn a_start_without_anything_to_serve_is_refused() {
     let (code, said) = start(&["--getfile-port", "7000", "--getfile-root", none.to_str().unwrap()]);
     assert!(code == Some(2) && said.contains("--getfile-root") && said.contains("none"), "{code:?} {said}");
 }
+
+/// Connections go on over an upgrade, and another worker takes those of one that leaves.
+#[test]
+fn connections_outlive_an_upgrade_and_a_drain() {
+    let files = Files::with(&[("a", b"content")], &["--workers", "3"]);
+    let vaultctl = |words: &[&str]| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_vaultctl"));
+        let output = command.args(words).args(["--instance", &files.server.instance]).output().unwrap();
+        assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
+    };
+    for words in [&["drain", "0"][..], &["upgrade"], &["drain", "1"]] {
+        let mut begun: Vec<TcpStream> = (0..8).map(|_| files.connect()).collect();
+        begun.iter_mut().for_each(|stream| stream.write_all(b"GETFILE GET").unwrap());
+        await_that("all of them are read", || {
+            let stats = files.server.stats();
+            let begun = |slot: &&ConnectionSlot| slot.moved().0 == 11 && slot.progress().consumed == 0;
+            stats.connections().iter().filter(begun).count() == 8
+        });
+        vaultctl(words);
+        begun.iter_mut().for_each(|stream| stream.write_all(b" /a\r\n\r\n").unwrap());
+        assert!(begun.into_iter().all(|stream| rest(stream) == ok(b"content")), "{words:?}");
+        assert_eq!(files.get("/a"), ok(b"content"), "{words:?}");
+    }
+}
+
+#[test]
+fn what_was_answered_is_counted() {
+    let files = Files::with(&[("a", b"content")], &["--workers", "1"]);
+    for path in ["/a", "/a", "/none", "a"] {
+        files.get(path);
+    }
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_vaultctl"))
+        .args(["top", "--once", "--json", "--instance", &files.server.instance])
+        .output()
+        .unwrap();
+    let view: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let totals =
+        ["OK", "FILE_NOT_FOUND", "ERROR", "INVALID"].map(|status| &view["getfile"]["statuses"][status]["total"]);
+    assert_eq!(totals, [2, 1, 0, 1], "{view}");
+    assert_eq!(view["getfile"]["bytes_out"]["total"], 2 * (16 + 7) + 26 + 19);
+}
