@@ -165,6 +165,7 @@ const BANS: &[Ban] = &[
             "src/base/limits.rs",
             "src/base/calendar.rs",
             "src/service/bank/wire/",
+            "src/service/getfile/wire/",
             "src/tool/",
         ],
         why: "the client proves that the documents are enough",

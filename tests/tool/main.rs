@@ -4,6 +4,8 @@
 mod bank;
 #[path = "../support/checker.rs"]
 mod checker;
+#[path = "../support/file_server.rs"]
+mod file_server;
 #[path = "../support/model_server.rs"]
 mod model_server;
 #[path = "../support/server.rs"]
@@ -15,6 +17,8 @@ mod checker_tests;
 mod client;
 mod demo;
 mod examples;
+mod getfile_client;
+mod getfile_deaths;
 mod interrupts;
 mod output;
 mod terminals;

@@ -7,6 +7,7 @@ pub mod clock;
 mod connection;
 pub mod error;
 mod faults;
+mod getfile;
 mod history;
 mod interrupt;
 pub mod keys;
@@ -29,6 +30,7 @@ use retrying::RetryingConnection;
 pub fn run(options: &Options) -> Outcome {
     let done = match &options.command {
         None => load::run(&options.load, &options.target),
+        Some(Command::Getfile(files)) => getfile::run(files, &options.target),
         Some(command) => execute(options, command),
     };
     done.and_then(|outcome| output::close_stdout().map(|()| outcome).map_err(CommandError::from)).unwrap_or_else(

@@ -8,6 +8,7 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::base::vocab::Cents;
 use crate::tool::client::accounts::{AccountRange, Skew};
+use crate::tool::client::getfile::options::GetFileOptions;
 use crate::tool::client::keys::Key;
 use crate::tool::client::mix::Mix;
 
@@ -57,6 +58,9 @@ pub struct Target {
     #[arg(long, default_value = "10s", value_parser = duration, global = true)]
     pub retry_for: Duration,
 }
+
+/// Those of these options that GetFile has no use for.
+const FOR_THE_BANK: [&str; 5] = ["user", "pass", "xor", "no_keys", "retry_for"];
 
 /// The load generator's options.
 #[derive(Args, Clone, Debug)]
@@ -198,19 +202,36 @@ pub enum Command {
     Shell,
     /// Send malformed frames and check the answers.
     Faults,
+    /// Get files by the GetFile protocol: one, or those of a workload.
+    Getfile(GetFileOptions),
 }
 
 impl Options {
+    /// The command line with what belongs to the bank hidden in the help of `getfile`.
+    fn full_command() -> clap::Command {
+        let mut command = Options::command();
+        // The options of all commands are copied into each.
+        command.build();
+        let hide = |arg: clap::Arg| {
+            let is_banks = FOR_THE_BANK.contains(&arg.get_id().as_str());
+            arg.hide(is_banks)
+        };
+        command.mut_subcommand("getfile", |getfile| getfile.mut_args(hide))
+    }
+
     /// Parses the command line. Help and version are errors, too.
     pub fn from_command_line() -> Result<Options, clap::Error> {
-        let matches = Options::command().try_get_matches()?;
+        let matches = Options::full_command().try_get_matches()?;
         if let Some((name, _)) = matches.subcommand() {
-            // A load option beside a command would be ignored silently.
+            // A load option beside a command would be ignored silently, and so would one of the bank beside `getfile`.
             let given = |id: &&clap::Id| matches.value_source(id.as_str()) == Some(ValueSource::CommandLine);
             let load = LoadOptions::augment_args(clap::Command::new("load"));
-            let stray = matches.ids().filter(given).find(|id| load.get_arguments().any(|arg| arg.get_id() == *id));
+            let stray = matches.ids().filter(given).find(|id| {
+                let is_banks = name == "getfile" && FOR_THE_BANK.contains(&id.as_str());
+                is_banks || load.get_arguments().any(|arg| arg.get_id() == *id)
+            });
             if let Some(stray) = stray {
-                let why = format!("--{stray} belongs to the load generator and means nothing to `client {name}`");
+                let why = format!("--{} means nothing to `client {name}`", stray.as_str().replace('_', "-"));
                 return Err(Options::command().error(clap::error::ErrorKind::ArgumentConflict, why));
             }
         }
@@ -264,6 +285,7 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Options::command().debug_assert();
+        Options::full_command().debug_assert();
     }
 
     #[test]
@@ -288,6 +310,20 @@ mod tests {
     }
 
     #[test]
+    fn the_letters_of_getfile_are_read() {
+        for line in [
+            "getfile -s h -p 9 -w l -t 3 -n 5 -o d",
+            "getfile --server h --port 9 --workload l --threads 3 --requests 5 --output d",
+        ] {
+            let options = parse(line).unwrap();
+            assert_eq!((options.target.host.as_str(), options.target.port), ("h", 9), "{line}");
+            let Some(Command::Getfile(files)) = options.command else { panic!("{line}") };
+            assert_eq!((files.threads, files.requests), (3, Some(5)), "{line}");
+            assert_eq!([files.workload.unwrap(), files.output.unwrap()], ["l", "d"].map(PathBuf::from), "{line}");
+        }
+    }
+
+    #[test]
     fn nonsense_is_refused() {
         for line in [
             "--threads 0",
@@ -307,6 +343,14 @@ mod tests {
             "deposit 1 2 --ack-log x",
             "history 1 --all --limit 5",
             "history 1 --limit 0",
+            "getfile /a",
+            "getfile -p 1",
+            "getfile -p 1 /a -w list",
+            "getfile -p 1 /a --discard",
+            "getfile -p 1 -w list --check a --discard",
+            "getfile -p 1 -w list -o a --check b",
+            "getfile -p 1 -w list -t 0",
+            "getfile -p 1 -w list -n 0",
             "dance",
         ] {
             assert!(parse(line).is_err(), "{line}");

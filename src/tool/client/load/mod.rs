@@ -2,13 +2,13 @@
 
 mod ack_log;
 mod blocking;
-mod counters;
+pub mod counters;
 mod event_loop;
 mod expected;
 mod pipeline;
 mod plan;
 mod polled;
-mod report;
+pub mod report;
 mod thread;
 mod threads;
 
@@ -91,7 +91,7 @@ fn verify(expected: &ExpectedBalances, plan: &LoadPlan) -> Result<Verification, 
 
 /// Thousands of connections need thousands of descriptors: takes what the system allows. Where that is not enough, the
 /// connection that gets no descriptor reports it.
-fn raise_descriptor_limit() {
+pub fn raise_descriptor_limit() {
     if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
         && soft < hard
     {

@@ -19,7 +19,7 @@ use crate::tool::output::OutputFile;
 
 /// The percentiles that the tables show, in milliseconds.
 #[derive(Clone, Copy, Debug, Serialize)]
-struct Percentiles {
+pub struct Percentiles {
     p50: f64,
     p95: f64,
     p99: f64,
@@ -32,14 +32,14 @@ fn milliseconds(nanoseconds: u64) -> f64 {
 }
 
 impl Percentiles {
-    fn of(latencies: &Latencies) -> Percentiles {
+    pub fn of(latencies: &Latencies) -> Percentiles {
         let at = |quantile| milliseconds(latencies.at_quantile(quantile));
         let max = milliseconds(latencies.longest);
         Percentiles { p50: at(0.5), p95: at(0.95), p99: at(0.99), p999: at(0.999), max }
     }
 
     /// Those of the tables, with enough digits to tell short times apart: 41.3, 1.2, 0.034.
-    fn brief(&self) -> [String; 4] {
+    pub fn brief(&self) -> [String; 4] {
         [self.p50, self.p95, self.p99, self.max]
             .map(|ms| if ms < 1.0 { format!("{ms:.3}") } else { format!("{ms:.1}") })
     }
@@ -229,7 +229,7 @@ pub fn prepare_file(path: &Path) -> Result<OutputFile, CommandError> {
     OutputFile::prepare(path).map_err(CommandError::system(format!("create {}", path.display())))
 }
 
-fn write_file(file: OutputFile, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<(), CommandError> {
+pub fn write_file(file: OutputFile, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<(), CommandError> {
     let what = format!("write {}", file.path().display());
     file.write(write).map_err(CommandError::system(what))
 }
