@@ -94,9 +94,10 @@ free_port() {
 
 start_master() {
     : >"$WORK/master.out"
-    HTTP_PORT=$(free_port)
+    HTTP_PORT=$(free_port) GETFILE_PORT=$(free_port)
+    mkdir -p "$WORK/files"
     "$BIN/master" --port 0 --http-port "$HTTP_PORT" --workers "$WORKERS" --accounts "$ACCOUNTS" --initial-balance $((OPENING_CENTS / 100)).00 \
-        --instance "$INSTANCE" --data "$WORK/data" >"$WORK/master.out" 2>"$WORK/master.err" &
+        --getfile-port "$GETFILE_PORT" --getfile-root "$WORK/files" --instance "$INSTANCE" --data "$WORK/data" >"$WORK/master.out" 2>"$WORK/master.err" &
     MASTER=$!
     await "the server is ready" ready_or_dead
     grep -q '^ready: ' "$WORK/master.out" || fail "the server did not start"
@@ -266,6 +267,19 @@ http_get() {
     await "the request is logged" grep -qF "GET $1 " "$WORK/data/access.log"
 }
 
+show_getfile() {
+    step "GetFile: a file for each connection, by a protocol of two lines"
+    head -c 5000000 /dev/urandom >"$WORK/files/large"
+    echo hello >"$WORK/files/hello.txt"
+    : >"$WORK/files/empty"
+    printf '/%s\n' hello.txt empty large none >"$WORK/workload"
+    show "$BIN/client" getfile -p "$GETFILE_PORT" /hello.txt
+    "$BIN/client" getfile -p "$GETFILE_PORT" -w "$WORK/workload" -t 8 -n 400 --check "$WORK/files" >"$WORK/getfile.out" ||
+        fail "a file is not what it should be: $(cat "$WORK/getfile.out")"
+    show cat "$WORK/getfile.out"
+    say "400 requests by 8 threads: 300 files, each byte compared, and 100 times FILE_NOT_FOUND"
+}
+
 show_stop() {
     step "SIGINT under load"
     start_load --duration 60s
@@ -311,6 +325,7 @@ show_load
 show_deaths
 show_faults
 show_http
+show_getfile
 mapfile -t last_workers < <(worker_pids)
 show_stop
 show_nothing_left
