@@ -223,7 +223,7 @@ fn files_of_a_real_server_come_whole() {
     let root = Folder::new();
     let lengths = [0, 1, 824, 65_535, 65_536, 65_537, 3_000_000];
     for length in lengths {
-        root.write(&format!("files/{length}"), (0..length).map(|byte| (byte % 251) as u8).collect::<Vec<u8>>());
+        root.write(&format!("files/{length}"), (0..=250).cycle().take(length).collect::<Vec<u8>>());
     }
     let (port, folder) = (unused_port().to_string(), root.path().to_str().unwrap());
     let args = ["--accounts", "10", "--http-port", "0", "--getfile-port", &port, "--getfile-root", folder];
