@@ -20,6 +20,8 @@ pub mod futex;
 pub mod inherit;
 pub mod lane;
 pub mod layout;
+pub mod memfd;
+pub mod message_queue;
 #[cfg(feature = "model")]
 pub mod model;
 pub mod names;
