@@ -167,7 +167,7 @@ fn a_path_may_have_4096_bytes_and_a_longer_one_is_read_to_its_end() {
 
 #[test]
 fn what_is_not_a_file_of_the_folder_is_not_found() {
-    let files = Files::with(&[("a", b"a"), ("secret", b"s")], &[]);
+    let files = Files::with(&[("a", b"a"), ("secret", b"s")], &["--workers", "1"]);
     fs::write(files.home.path().join("outside"), "outside").unwrap();
     symlink("../outside", files.root("out")).unwrap();
     symlink("a", files.root("in")).unwrap();

@@ -64,6 +64,35 @@ fn the_ring_of_a_killed_producer_fails_and_leaves_nothing() {
     }
 }
 
+#[test]
+fn a_message_queue_outlives_a_receiver_and_is_gone_afterwards() {
+    let shown = shown_by("message_queue", &[]);
+    for part in ["killed with number 300", "took 301 to 1000, in order", "the urgent one came first"] {
+        assert!(shown.contains(part), "{part} is not in: {shown}");
+    }
+    assert!(shown.ends_with("OK: nothing lost but what the dead receiver had taken\n"), "{shown}");
+    let name = shown.split_whitespace().find_map(|word| word.strip_suffix(':').filter(|word| word.starts_with('/')));
+    let opened =
+        nix::mqueue::mq_open(name.unwrap(), nix::mqueue::MQ_OFlag::O_RDONLY, nix::sys::stat::Mode::empty(), None);
+    assert_eq!(opened.err(), Some(nix::errno::Errno::ENOENT), "{shown}");
+}
+
+#[test]
+fn a_sealed_memfd_is_taken_and_stays_as_it_is() {
+    let shown = shown_by("sealed_memfd", &[]);
+    for part in [
+        "refuses it, since it lacks F_SEAL_SHRINK, F_SEAL_GROW, F_SEAL_WRITE",
+        "child:  takes it",
+        "parent: a write fails with EPERM",
+        "child:  a write fails with EPERM",
+        "child:  shortening fails with EPERM",
+        "child:  mapping it for writing fails with EPERM",
+    ] {
+        assert!(shown.contains(part), "{part} is not in: {shown}");
+    }
+    assert!(shown.ends_with("OK: taken only with its seals, and then nobody could change it\n"), "{shown}");
+}
+
 /// Answers one PING as the protocol says: flags, then status, of the caller's choice; `spoil` is added to the checksum.
 fn answer_ping(client: &mut TcpStream, flags: u8, body: &[u8], spoil: u32) {
     let mut request = [0; 18];
