@@ -6,7 +6,8 @@
 //! The happens-before pairs between processes carry greppable names in the comments of both sides:
 //! `PUBLISH-SEGMENT` (segment), `HAND-OVER` (lane), `COMMIT-INTENT`, `TAIL`,
 //! `CUT` and `RING-PLACE` (ledger), `MOVE-PROGRESS` (connection), `APPEND-OR-SLEEP` and `DURABLE-OR-AWAITED` (journal),
-//! `LINE-APPENDED`, `LINE-FLUSHED` and `PLAN` (access log).
+//! `LINE-APPENDED`, `LINE-FLUSHED` and `PLAN` (access log), `OFFER-SEGMENT`, `END-OF-USE`, `ANNOUNCE-OUTCOME`, `FILL-CHUNK`, `RETURN-CHUNK`,
+//! `FILLED-OR-AWAITED`, `RETURNED-OR-AWAITED` and `FREED-OR-TICKET-SHOWN` (transfer).
 #![allow(unsafe_code)]
 
 pub mod bytes;
@@ -28,9 +29,11 @@ pub mod names;
 pub mod net;
 pub mod output;
 pub mod process;
+pub mod region;
 pub mod robust;
 pub mod scan;
 pub mod segment;
 pub mod semaphore;
+pub mod shared_semaphore;
 
 pub use error::IpcError;

@@ -158,6 +158,61 @@ pub fn come_by(point: u8) {
     }
 }
 
+/// A value that one thread at a time may be at, as the bytes of shared memory that a protocol hands over: `loom` ends the model when two
+/// are, or when one does not see what another has written before.
+#[derive(Default)]
+pub struct Watched<T>(loom::cell::UnsafeCell<T>);
+
+// SAFETY: loom runs one thread at a time, and watches who comes when.
+unsafe impl<T: Send> Sync for Watched<T> {}
+
+impl<T: Copy> Watched<T> {
+    /// Writes it.
+    pub fn set(&self, value: T) {
+        // SAFETY: no reference to it is ever given out, and loom runs one thread at a time.
+        self.0.with_mut(|place| unsafe { *place = value });
+    }
+
+    /// Reads it.
+    pub fn get(&self) -> T {
+        // SAFETY: as above.
+        self.0.with(|place| unsafe { *place })
+    }
+}
+
+/// A semaphore, as a count. Taking and posting order memory as those of the C library do.
+#[derive(Default)]
+pub struct SharedSemaphore(AtomicU32);
+
+impl SharedSemaphore {
+    /// Gives it a value.
+    pub fn init(&self, value: u32) {
+        self.0.store(value, Ordering::Relaxed);
+    }
+
+    /// Takes one if there is one.
+    pub fn try_wait(&self) -> bool {
+        let mut value = self.0.load(Ordering::Relaxed);
+        while value > 0 {
+            match self.0.compare_exchange(value, value - 1, Ordering::Acquire, Ordering::Relaxed) {
+                Ok(_) => return true,
+                Err(now) => value = now,
+            }
+        }
+        false
+    }
+
+    /// Adds one.
+    pub fn post(&self) {
+        self.0.fetch_add(1, Ordering::Release);
+    }
+
+    /// The value.
+    pub fn value(&self) -> u32 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
 /// In the word of a lock: its holder inherited it and has not declared it whole.
 const INCONSISTENT: u32 = 1 << 31;
 

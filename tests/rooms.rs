@@ -30,7 +30,10 @@ const NEIGHBOURS: &[(&str, &[&str])] = &[
     ("src/base/config/", &["src/base/vocab.rs", "src/base/limits.rs", "src/base/defect.rs"]),
     ("src/base/logging.rs", &["src/base/limits.rs"]),
     ("src/store/ledger/", &["src/store/journal/"]),
-    ("src/store/instance/", &["src/store/ledger/", "src/store/connection/", "src/store/access_log/"]),
+    (
+        "src/store/instance/",
+        &["src/store/ledger/", "src/store/connection/", "src/store/access_log/", "src/store/transfer/"],
+    ),
     // Services share what is common to all, and do not know each other.
     ("src/service/bank/", SERVICES_SHARE),
     ("src/service/getfile/", SERVICES_SHARE),

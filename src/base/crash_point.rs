@@ -121,6 +121,26 @@ points! {
     RepairBalanceSet = "repair.balance-set",
     /// Repair: the account is whole; the lock is not yet declared so.
     RepairApplied = "repair.applied",
+    /// Transfer: a worker has claimed a segment and not offered it.
+    TransferClaimed = "transfer.claimed",
+    /// Transfer: the segment is offered; its worker still has the ticket.
+    TransferOffered = "transfer.offered",
+    /// Transfer: the cache process has picked the segment up.
+    TransferPickedUp = "transfer.picked-up",
+    /// Transfer: the length is announced; no chunk is filled.
+    TransferAnnounced = "transfer.announced",
+    /// Transfer: a chunk is filled and not handed over.
+    TransferFilled = "transfer.filled",
+    /// Transfer: a chunk is handed over.
+    TransferHandedOver = "transfer.handed-over",
+    /// Transfer: the worker has taken a chunk.
+    TransferTaken = "transfer.taken",
+    /// Transfer: the worker has given a chunk back.
+    TransferReturned = "transfer.returned",
+    /// Transfer: the cache process has let go of the segment.
+    TransferWritten = "transfer.written",
+    /// Transfer: the worker has given the segment back; who waits for one does not know.
+    TransferFreed = "transfer.freed",
 }
 
 /// What is to happen where.

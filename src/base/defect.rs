@@ -23,6 +23,15 @@ pub enum Defect {
     /// Whether a claim was reached is asked in the wrong order
     #[cfg_attr(feature = "break-it", value(skip))]
     ClaimFirst = 6,
+    /// A transfer segment that its worker gives up is free although the cache process is writing into it
+    #[cfg_attr(feature = "break-it", value(skip))]
+    EarlyFree = 7,
+    /// Who finds no chunk says that it sleeps, and does not look once more
+    #[cfg_attr(feature = "break-it", value(skip))]
+    NoSecondLook = 8,
+    /// The ticket of a dead worker stays
+    #[cfg_attr(feature = "break-it", value(skip))]
+    StaleTicket = 9,
 }
 
 /// In a model: the defect that the executions to come have. All threads of a model are one thread of the program.

@@ -47,6 +47,12 @@ pub const MAX_GETFILE_PATH_BYTES: usize = 4096;
 pub const SMALL_GETFILE_BYTES: usize = 64 * 1024;
 /// Steps of one connection of GetFile before the others have their turn.
 pub const GETFILE_STEPS_PER_TURN: usize = 8;
+/// Bytes of the smallest segment through which contents come from the cache process, its header included: what the course's tools take.
+pub const MIN_TRANSFER_SEGMENT_BYTES: usize = 824;
+/// Bytes of the largest one.
+pub const MAX_TRANSFER_SEGMENT_BYTES: usize = 64 << 20;
+/// Segments that one instance can have; who finds none free waits in the order of coming.
+pub const MAX_TRANSFER_SEGMENTS: usize = 1024;
 
 /// Bytes that are still read, and thrown away, of a closing connection. Beyond it the connection is closed, and the kernel
 /// resets it.

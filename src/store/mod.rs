@@ -5,4 +5,5 @@ pub mod connection;
 pub mod instance;
 pub mod journal;
 pub mod ledger;
+pub mod transfer;
 pub mod users;

@@ -9,6 +9,8 @@ mod log_life;
 mod mount;
 #[path = "../support/tools.rs"]
 mod tools;
+#[path = "../support/transfer.rs"]
+mod transfer_support;
 
 mod access_log;
 mod access_log_deaths;
@@ -16,3 +18,5 @@ mod journal_files;
 mod lane;
 mod ledger_deaths;
 mod recent_records;
+mod transfer;
+mod transfer_deaths;

@@ -71,7 +71,8 @@ pub fn makes_object(object: &str, semaphore: bool) -> bool {
         // `log` guarded the access log up to layout 7, and a server of that layout may have been killed.
         return object == "log" || (0..MAX_WORKERS).any(lane);
     }
-    object == crate::store::access_log::SEGMENT || SEGMENTS.contains(&object)
+    let others = [crate::store::access_log::SEGMENT, crate::store::transfer::SEGMENT];
+    others.contains(&object) || SEGMENTS.contains(&object)
 }
 
 /// How many connections of a service there are.
