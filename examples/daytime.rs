@@ -35,6 +35,7 @@ const DAYTIME: Entry = Entry {
     },
     url: str::to_owned,
     needs: |_| Needs::default(),
+    check: |_| Ok(()),
     tunables: &[],
     access_log: None,
     open: |context| Ok(Host::boxed(Daytime::default(), context.instance.slots_of(context.service))),

@@ -3,10 +3,11 @@
 use std::fs::File;
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat2};
+use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, open, openat2};
 use nix::sys::sendfile::sendfile64;
 use nix::sys::socket::{MsgFlags, sendmsg};
 use nix::sys::stat::Mode;
@@ -15,6 +16,10 @@ use crate::ipc::error::IpcError;
 
 /// How often a path is resolved again that was changed while the kernel resolved it.
 const TRIES: usize = 8;
+/// How files are opened.
+const FLAGS: OFlag = OFlag::O_RDONLY.union(OFlag::O_CLOEXEC).union(OFlag::O_NONBLOCK).union(OFlag::O_NOCTTY);
+/// Only by what the kernel has in memory of the path (since Linux 5.12).
+const CACHED: ResolveFlag = ResolveFlag::from_bits_retain(libc::RESOLVE_CACHED);
 
 /// A folder for [`open_beneath`].
 ///
@@ -48,12 +53,31 @@ pub fn open_beneath(folder: BorrowedFd<'_>, path: &[u8]) -> io::Result<File> {
 /// # Errors
 /// As of [`open_beneath`]; `WouldBlock` where the disk would have to be asked, or the kernel does not know how to do without.
 pub fn open_beneath_now(folder: BorrowedFd<'_>, path: &[u8]) -> io::Result<File> {
-    const CACHED: ResolveFlag = ResolveFlag::from_bits_retain(libc::RESOLVE_CACHED);
-    match openat2(folder, beneath(path), how_beneath(CACHED)) {
+    open_now(folder, beneath(path), how_beneath(CACHED))
+}
+
+fn open_now(folder: BorrowedFd<'_>, path: &[u8], how: OpenHow) -> io::Result<File> {
+    match openat2(folder, path, how) {
         Ok(file) => Ok(File::from(file)),
         Err(Errno::EAGAIN | Errno::EINTR | Errno::EINVAL) => Err(io::ErrorKind::WouldBlock.into()),
         Err(errno) => Err(errno.into()),
     }
+}
+
+/// Opens a file for reading, wherever its name leads; never waits for a pipe's other end.
+///
+/// # Errors
+/// What the kernel says.
+pub fn open_file(path: &Path) -> io::Result<File> {
+    Ok(File::from(open(path, FLAGS, Mode::empty())?))
+}
+
+/// As [`open_file`], if that needs no disk.
+///
+/// # Errors
+/// As of [`open_file`] and [`open_beneath_now`].
+pub fn open_file_now(path: &Path) -> io::Result<File> {
+    open_now(AT_FDCWD, path.as_os_str().as_bytes(), OpenHow::new().flags(FLAGS).resolve(CACHED))
 }
 
 fn beneath(path: &[u8]) -> &[u8] {
@@ -61,9 +85,7 @@ fn beneath(path: &[u8]) -> &[u8] {
 }
 
 fn how_beneath(also: ResolveFlag) -> OpenHow {
-    OpenHow::new()
-        .flags(OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK | OFlag::O_NOCTTY)
-        .resolve(ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_MAGICLINKS | also)
+    OpenHow::new().flags(FLAGS).resolve(ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_MAGICLINKS | also)
 }
 
 /// Reads the first bytes of `file` into `into`, as far as they can be had without waiting for the disk; how many.

@@ -25,6 +25,11 @@ pub struct Entry {
     pub url: fn(&str) -> String,
     /// What it needs beside its connections; a start is refused where it is not there.
     pub needs: fn(&Settings) -> Needs,
+    /// Whether what the settings have it serve can be used, beside what it needs; a start is refused where it cannot.
+    ///
+    /// # Errors
+    /// Why not, and which option changes that.
+    pub check: fn(&Settings) -> Result<(), String>,
     /// Options with which it takes less; a start that is refused proposes them.
     pub tunables: &'static [Tunable],
     /// Where its requests are logged, if they are. Services share one log: that of the first of them that is on.

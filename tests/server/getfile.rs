@@ -25,17 +25,19 @@ struct Files {
 
 impl Files {
     fn with(files: &[(&str, &[u8])], args: &[&str]) -> Files {
+        Files::start(files, "--getfile-root", "root", args)
+    }
+
+    /// A server whose `option` names `source`, in the folder in whose part `root` these files are.
+    fn start(files: &[(&str, &[u8])], option: &str, source: &str, args: &[&str]) -> Files {
         let home = tempfile::tempdir().unwrap();
-        let root = home.path().join("root");
-        fs::create_dir(&root).unwrap();
         for (path, bytes) in files {
-            let path = root.join(path);
+            let path = home.path().join("root").join(path);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, bytes).unwrap();
         }
-        let port = unused_port().to_string();
-        let own =
-            ["--accounts", "10", "--http-port", "0", "--getfile-port", &port, "--getfile-root", root.to_str().unwrap()];
+        let (port, source) = (unused_port().to_string(), home.path().join(source));
+        let own = ["--accounts", "10", "--http-port", "0", "--getfile-port", &port, option, source.to_str().unwrap()];
         let server = Server::start_with(&unused_name(), &[&own[..], args].concat(), &[]);
         let address = SocketAddr::new(server.address.ip(), port.parse().unwrap());
         Files { server, address, home }
@@ -303,7 +305,15 @@ fn a_start_without_anything_to_serve_is_refused() {
     assert!(code == Some(2) && said.contains("--getfile-root"), "{code:?} {said}");
     let (code, said) = start(&["--getfile-root", "/"]);
     assert!(code == Some(2) && said.contains("--getfile-port"), "{code:?} {said}");
+    let (code, said) = start(&["--getfile-port", "7000", "--getfile-root", "/", "--getfile-map", "map"]);
+    assert!(code == Some(2) && said.contains("--getfile-map") | said.contains("getfile-map"), "{code:?} {said}");
+    let map = home.path().join("map");
+    fs::write(&map, "/a x\n/b\n").unwrap();
+    let (code, said) = start(&["--getfile-port", "7000", "--getfile-map", map.to_str().unwrap()]);
+    assert!(code == Some(2) && said.contains("line 2") && said.contains("--getfile-map"), "{code:?} {said}");
     let none = home.path().join("none");
+    let (code, said) = start(&["--getfile-port", "7000", "--getfile-map", none.to_str().unwrap()]);
+    assert!(code == Some(2) && said.contains("--getfile-map") && said.contains("none"), "{code:?} {said}");
     let (code, said) = start(&["--getfile-port", "7000", "--getfile-root", none.to_str().unwrap()]);
     assert!(code == Some(2) && said.contains("--getfile-root") && said.contains("none"), "{code:?} {said}");
 }
@@ -347,4 +357,35 @@ fn what_was_answered_is_counted() {
         ["OK", "FILE_NOT_FOUND", "ERROR", "INVALID"].map(|status| &view["getfile"]["statuses"][status]["total"]);
     assert_eq!(totals, [2, 1, 0, 1], "{view}");
     assert_eq!(view["getfile"]["bytes_out"]["total"], 2 * (16 + 7) + 26 + 19);
+}
+
+#[test]
+fn a_map_file_names_what_is_served() {
+    let content = vec![7; 100_000];
+    let map = b"/a files/a\n/large files/large\n/gone files/none\n/folder files\n/with%20space files/b c";
+    let files: [(&str, &[u8]); 4] =
+        [("map", map), ("files/a", b"content of a"), ("files/large", &content), ("files/b c", b"spaced")];
+    let files = Files::start(&files, "--getfile-map", "root/map", &["--workers", "1"]);
+    for _ in 0..2 {
+        assert_eq!(files.get("/a"), ok(b"content of a"));
+        assert_eq!(files.get("/large"), ok(&content));
+        assert_eq!(files.get("/with%20space"), ok(b"spaced"));
+        for path in ["/gone", "/folder", "/files/a", "//a", "/a/../a"] {
+            assert_eq!(files.get(path), NOT_FOUND, "{path}");
+        }
+    }
+    // SIGHUP has it read again; one that is wrong changes nothing, also not for a worker's successor but for what it says.
+    fs::write(files.root("map"), "/b files/a\n").unwrap();
+    files.server.signal(Signal::SIGHUP);
+    await_that("the new map holds", || files.get("/b") == ok(b"content of a"));
+    assert_eq!(files.get("/a"), NOT_FOUND);
+    fs::write(files.root("map"), "wrong\n").unwrap();
+    files.server.signal(Signal::SIGHUP);
+    await_that("it is said", || files.server.stderr().contains("line 1"));
+    assert_eq!(files.get("/b"), ok(b"content of a"));
+    files.server.workers_now().into_iter().for_each(|worker| send(worker, Signal::SIGKILL));
+    await_that("the successor has no map", || files.get("/b") == b"GETFILE ERROR\r\n\r\n");
+    fs::write(files.root("map"), "/c files/a\n").unwrap();
+    files.server.signal(Signal::SIGHUP);
+    await_that("until it is right", || files.get("/c") == ok(b"content of a"));
 }

@@ -40,10 +40,15 @@ pub enum ConfigError {
         value: String,
     },
     /// GetFile is on, and has nothing to serve.
-    #[error("getfile-port: there is nothing to serve; name a folder with --getfile-root")]
-    GetFileWithoutRoot,
+    #[error(
+        "getfile-port: there is nothing to serve; name a folder with --getfile-root, or a map file with --getfile-map"
+    )]
+    GetFileWithoutSource,
+    /// GetFile has two things to serve.
+    #[error("getfile-root and getfile-map cannot both be served; leave one of them out")]
+    GetFileSources,
     /// GetFile has something to serve, and is off.
-    #[error("getfile-root: nothing is served without a port; choose one with --getfile-port")]
+    #[error("getfile-root and getfile-map serve nothing without a port; choose one with --getfile-port")]
     GetFileWithoutPort,
     /// The initial balance is not money.
     #[error("initial-balance: {source}; valid are 0.00 and more")]

@@ -132,6 +132,9 @@ pub struct Values {
     /// Directory whose files GetFile serves
     #[arg(long, value_name = "DIR")]
     pub getfile_root: Option<PathBuf>,
+    /// File that names the files that GetFile serves, a line `/path file` for each, instead of a directory
+    #[arg(long, value_name = "FILE")]
+    pub getfile_map: Option<PathBuf>,
     /// GetFile connections at a time, beside those of other services; one more is answered ERROR [default: 512]
     #[arg(long, value_name = "COUNT", value_parser = |text: &str| range::GETFILE_CONNECTIONS.parse(text))]
     pub getfile_connections: Option<i64>,
@@ -210,6 +213,7 @@ impl Values {
             log_keep: self.log_keep.or(weaker.log_keep),
             getfile_port: self.getfile_port.or(weaker.getfile_port),
             getfile_root: self.getfile_root.or(weaker.getfile_root),
+            getfile_map: self.getfile_map.or(weaker.getfile_map),
             getfile_connections: self.getfile_connections.or(weaker.getfile_connections),
             getfile_threads: self.getfile_threads.or(weaker.getfile_threads),
             getfile_timeout: self.getfile_timeout.or(weaker.getfile_timeout),

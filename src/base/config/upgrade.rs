@@ -19,9 +19,11 @@ impl Settings {
             status_public: http.status_public,
             ..running.http.clone()
         };
+        // A service that is open has something to serve.
+        let from = if getfile.root.is_some() || getfile.map.is_some() { getfile } else { &running.getfile };
         let getfile = GetFile {
-            // A service that is open has something to serve.
-            root: getfile.root.clone().or_else(|| running.getfile.root.clone()),
+            root: from.root.clone(),
+            map: from.map.clone(),
             threads: getfile.threads,
             timeout: getfile.timeout,
             ..running.getfile.clone()

@@ -32,6 +32,14 @@ pub enum MasterError {
     /// A file system cannot be used.
     #[error(transparent)]
     FileSystem(#[from] FileSystemError),
+    /// A service cannot serve what it is to serve.
+    #[error("{name}: {why}")]
+    Service {
+        /// Which service.
+        name: &'static str,
+        /// Why not, and which option changes that.
+        why: String,
+    },
     /// Something that it needs is short.
     #[error(transparent)]
     Shortage(#[from] Shortage),

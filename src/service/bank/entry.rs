@@ -23,6 +23,7 @@ pub const ENTRY: Entry = Entry {
         growth: LOGIN_THREADS as u64 * PASSWORD_HASH_BYTES,
         ..Needs::default()
     },
+    check: |_| Ok(()),
     tunables: &[Tunable::new("--max-connections", Saves::Connections, |settings| &mut settings.max_connections)],
     access_log: None,
     open: |context| {

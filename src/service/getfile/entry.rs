@@ -3,7 +3,7 @@
 use crate::base::config::Settings;
 use crate::base::limits::GETFILE_DEFER_SECONDS;
 use crate::service::entry::{Entry, Listen, NamedPath, Needs, Saves, Tunable};
-use crate::service::getfile::session::GetFileService;
+use crate::service::getfile::session::{GetFileService, read_map};
 use crate::service::host::Host;
 use crate::store::access_log;
 
@@ -28,6 +28,10 @@ pub const ENTRY: Entry = Entry {
         file: settings.http.log_rotate_bytes + access_log::RING_BYTES as u64,
         folders: root(settings),
         ..Needs::default()
+    },
+    check: |settings| {
+        let map = settings.getfile.map.as_deref().map(read_map).transpose();
+        map.map(drop).map_err(|why| format!("{why}; change it, or name another one with --getfile-map"))
     },
     tunables: &[
         Tunable::new("--getfile-connections", Saves::Connections, |settings| &mut settings.getfile.connections),

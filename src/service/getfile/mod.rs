@@ -1,5 +1,6 @@
 //! GetFile: one file a connection, by a protocol of two lines (`docs/GETFILE.md`).
 
 pub mod entry;
+pub mod rules;
 mod session;
 pub mod wire;

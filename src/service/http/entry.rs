@@ -30,6 +30,7 @@ pub const ENTRY: Entry = Entry {
         folders: named(settings.http.www.as_ref(), "--www"),
         logs: named(settings.http.access_log.as_ref(), "--access-log"),
     },
+    check: |_| Ok(()),
     tunables: TUNABLES,
     access_log: Some(access_log::Target::of),
     open: |context| {

@@ -55,6 +55,9 @@ pub fn check(services: &'static [Entry], settings: &Settings, occasion: Occasion
     let Needs { folders, logs, .. } = requirements::needs(services, settings);
     folders.iter().try_for_each(|folder| file_systems::check_served(folder, settings))?;
     logs.iter().try_for_each(file_systems::check_log)?;
+    for service in services.iter().filter(|service| (service.listen)(settings).is_some()) {
+        (service.check)(settings).map_err(|why| MasterError::Service { name: service.name, why })?;
+    }
     let existing = look_into(settings)?;
     let requirements = Requirements::of(services, settings, existing);
     let fresh = occasion == Occasion::Start;

@@ -187,6 +187,7 @@ mod tests {
             },
             url: str::to_owned,
             needs: |_| Needs { threads: 2, growth: 5, descriptors: 7, file: u64::MAX, ..Needs::default() },
+            check: |_| Ok(()),
             tunables: &[],
             access_log: None,
             open: |_| Err(std::io::ErrorKind::Unsupported.into()),

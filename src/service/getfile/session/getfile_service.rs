@@ -5,11 +5,11 @@ use std::io;
 use crate::base::config::Settings;
 use crate::base::limits::{MAX_WAITING_FILES, RECEIVE_BYTES};
 use crate::base::time::{is_over, nanoseconds};
-use crate::service::connection_state::{Admission, ConnectionState, Next, SessionKey};
+use crate::service::connection_state::{Admission, ConnectionState, Next};
 use crate::service::entry::Context;
 use crate::service::getfile::session::getfile_session::{GetFileData, GetFileSession, Stage};
 use crate::service::getfile::session::handler::{self, Handler};
-use crate::service::getfile::session::root::{self, Done, Root};
+use crate::service::getfile::session::source::{self, Done, Job, Source};
 use crate::service::getfile::wire::response::Response;
 use crate::service::interface::{Departure, Now, Origin, Service, Silence, Silent};
 use crate::service::log_queue::LogQueue;
@@ -30,18 +30,17 @@ impl GetFileService {
     /// GetFile of one worker.
     ///
     /// # Errors
-    /// No thread can be had, or there is no access log or nothing to serve.
+    /// No thread can be had, or there is no access log.
     pub fn open(context: Context) -> io::Result<GetFileService> {
         let Context { service, worker, instance, settings, access_log, wake, .. } = context;
         let stats = &instance.workers()[worker].stats;
         let log = access_log.ok_or_else(|| io::Error::other("GetFile needs an access log"))?;
-        let folder = settings.getfile.root.clone().ok_or_else(|| io::Error::other("GetFile has nothing to serve"))?;
-        let work = move |job| root::run(&folder, job);
+        let work = move |job| source::run(&settings.getfile, job);
         let loaders = Pool::start("vault-getfile", settings.getfile.threads, MAX_WAITING_FILES, work, move || wake())?;
         let handler = Handler {
             loaders,
             log: LogQueue::new(log),
-            root: Root::default(),
+            source: Source::open(&settings.getfile),
             stats: &stats.getfile,
             service_stats: &stats.services[service.index()],
             now_ns: 0,
@@ -100,9 +99,13 @@ impl Service for GetFileService {
             self.schedule_unlogged(sessions);
         }
         while let Some(done) = self.handler.next_done() {
-            let (key, outcome): (SessionKey, _) = match done {
+            let (key, outcome) = match done {
                 Done::Looked(key, outcome, _) => (key, Some(outcome)),
                 Done::Fetched(key) => (key, None),
+                Done::Map(map) => {
+                    self.handler.source.replace_map(map);
+                    continue;
+                }
             };
             // Its connection may have ended in the meantime.
             if let Some(session) = sessions.get(key) {
@@ -140,6 +143,12 @@ impl Service for GetFileService {
             }
             // It waits for this server.
             _ => None,
+        }
+    }
+
+    fn reload(&mut self, _sessions: &mut Sessions<GetFileData>) {
+        if self.handler.loaders.submit(Job::ReadMap).is_err() {
+            log::warn!("GetFile's threads have too much to do to read the map file again: repeat SIGHUP");
         }
     }
 

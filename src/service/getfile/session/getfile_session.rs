@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::ipc::net;
 use crate::service::connection_state::{Closing, ConnectionState};
-use crate::service::getfile::session::root::Outcome;
+use crate::service::getfile::session::source::Outcome;
 use crate::service::getfile::wire::response::Response;
 use crate::service::outgoing::{Content, Outgoing};
 use crate::service::sessions::Session;

@@ -7,9 +7,9 @@ use crate::base::limits::{GETFILE_STEPS_PER_TURN, LINGER_BYTES, RECEIVE_BYTES, S
 use crate::ipc::process::monotonic_ns;
 use crate::service::connection_state::{Admission, Closing, Next};
 use crate::service::getfile::session::getfile_session::{GetFileSession, Reached, Sending, Stage};
-use crate::service::getfile::session::root::{Done, Job, Loaders, Outcome, Root};
+use crate::service::getfile::session::source::{Done, Job, Loaders, Outcome, Source, Wanted};
 use crate::service::getfile::wire::END;
-use crate::service::getfile::wire::request::{Parsed, RequestPath, parse};
+use crate::service::getfile::wire::request::{Parsed, parse};
 use crate::service::getfile::wire::response::Response;
 use crate::service::log_queue::LogQueue;
 use crate::service::outgoing::{Moved, Outgoing};
@@ -20,7 +20,7 @@ use crate::store::instance::stats::{GetFileStats, ServiceStats};
 pub struct Handler {
     pub loaders: Loaders,
     pub log: LogQueue,
-    pub root: Root,
+    pub source: Source,
     pub stats: &'static GetFileStats,
     pub service_stats: &'static ServiceStats,
     /// Nanoseconds of the monotonic clock.
@@ -59,11 +59,10 @@ impl Handler {
     fn read(&mut self, session: &mut GetFileSession) -> Step {
         let unread = session.state.connection.copy_unread(&mut self.unread);
         match parse(unread) {
-            Parsed::Request(path) if path.climbs() => self.answer(session, Err(Response::FileNotFound)),
-            Parsed::Request(path) => {
-                let path = beneath(path).to_vec();
-                self.find(session, &path)
-            }
+            Parsed::Request(path) => match self.source.wanted(path) {
+                Ok(wanted) => self.find(session, wanted),
+                Err(response) => self.answer(session, Err(response)),
+            },
             Parsed::Malformed => self.answer(session, Err(Response::Invalid)),
             Parsed::TooLong => {
                 session.data.long_line = request_line(unread).to_vec();
@@ -89,7 +88,7 @@ impl Handler {
     }
 
     /// Looks for a file, once there is room for the connection.
-    fn find(&mut self, session: &mut GetFileSession, path: &[u8]) -> Step {
+    fn find(&mut self, session: &mut GetFileSession, wanted: Wanted) -> Step {
         session.data.asked_ns.get_or_insert(self.now_ns);
         match session.state.admission {
             Admission::Admitted => {}
@@ -99,10 +98,10 @@ impl Handler {
                 return None;
             }
         }
-        if let Some(outcome) = self.root.find_now(path, self.now_ns) {
+        if let Some(outcome) = self.source.find_now(&wanted, self.now_ns) {
             return self.answer(session, outcome);
         }
-        match self.loaders.submit(Job::Find(session.state.key(), path.into())) {
+        match self.loaders.submit(Job::Find(session.state.key(), wanted)) {
             Ok(()) => wait_in(session, Stage::AwaitingFile),
             Err(_) => {
                 self.stats.overloaded.add(1);
@@ -236,7 +235,7 @@ impl Handler {
     pub fn next_done(&mut self) -> Option<Done> {
         let mut done = self.loaders.result()?;
         if let Done::Looked(_, _, folder) = &mut done {
-            self.root.renew(folder.take(), self.now_ns);
+            self.source.renew(folder.take(), self.now_ns);
         }
         Some(done)
     }
@@ -254,12 +253,6 @@ pub fn tell(session: &mut GetFileSession, outcome: Option<Outcome>) {
 fn wait_in(session: &mut GetFileSession, stage: Stage) -> Step {
     session.data.stage = stage;
     Some(Next::Wait)
-}
-
-/// A path as it lies beneath the folder.
-fn beneath(path: RequestPath<'_>) -> &[u8] {
-    let path = path.as_bytes();
-    &path[path.iter().position(|byte| *byte != b'/').unwrap_or(path.len())..]
 }
 
 /// The line that a request begins with, as far as it is there.

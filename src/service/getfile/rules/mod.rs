@@ -1,0 +1,3 @@
+//! What a request means, without files, memory or descriptors.
+
+pub mod map;
