@@ -15,7 +15,7 @@ const DASHBOARD: &str = include_str!("dashboard.html");
 const DASHBOARD_POLICY: &str = concat!(
     "default-src 'none'; ",
     "script-src 'sha256-BHGS7NGhQ7NvEX7H6KbkrZy1e44ft5vGGISWB1K6dXw='; ",
-    "style-src 'sha256-FjZEeg/u18UldlVitt/TjCIfyaAyMOjE5VO93ggxCD4='; ",
+    "style-src 'sha256-9Ar5P+Um79l023BulOROwhBgkj66um1wYodzUfbTS7o='; ",
     "connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
 );
 
