@@ -83,6 +83,14 @@ pub struct NamedPath {
     pub option: &'static str,
 }
 
+impl NamedPath {
+    /// The path, if the settings name one.
+    #[must_use]
+    pub fn of(path: Option<&PathBuf>, option: &'static str) -> Vec<Self> {
+        path.map(|path| NamedPath { path: path.clone(), option }).into_iter().collect()
+    }
+}
+
 /// An option that says how much of something the server takes.
 #[derive(Clone, Copy)]
 pub struct Tunable {

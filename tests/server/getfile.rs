@@ -314,6 +314,19 @@ fn a_start_without_anything_to_serve_is_refused() {
     let none = home.path().join("none");
     let (code, said) = start(&["--getfile-port", "7000", "--getfile-map", none.to_str().unwrap()]);
     assert!(code == Some(2) && said.contains("--getfile-map") && said.contains("none"), "{code:?} {said}");
+    let log = none.join("log");
+    let log = [
+        "--http-port",
+        "0",
+        "--getfile-port",
+        "7000",
+        "--getfile-map",
+        map.to_str().unwrap(),
+        "--access-log",
+        log.to_str().unwrap(),
+    ];
+    let (code, said) = start(&log);
+    assert!(code == Some(2) && said.contains("choose another with --access-log"), "{code:?} {said}");
     let (code, said) = start(&["--getfile-port", "7000", "--getfile-root", none.to_str().unwrap()]);
     assert!(code == Some(2) && said.contains("--getfile-root") && said.contains("none"), "{code:?} {said}");
 }

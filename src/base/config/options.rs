@@ -117,7 +117,7 @@ pub struct Values {
     /// Seconds that a request's head may take, or a client to fetch the next part of its answer [default: 10]
     #[arg(long, value_name = "SECONDS", value_parser = |text: &str| range::HTTP_TIMEOUT.parse(text))]
     pub http_timeout: Option<i64>,
-    /// The access log of the HTTP service [default: access.log in the data directory]
+    /// The access log of HTTP and GetFile [default: access.log in the data directory]
     #[arg(long, value_name = "FILE")]
     pub access_log: Option<PathBuf>,
     /// Mebibytes after which the access log is rotated [default: 10]

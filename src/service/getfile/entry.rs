@@ -1,6 +1,5 @@
 //! GetFile's line in the table of services.
 
-use crate::base::config::Settings;
 use crate::base::limits::GETFILE_DEFER_SECONDS;
 use crate::service::entry::{Entry, Listen, NamedPath, Needs, Saves, Tunable};
 use crate::service::getfile::session::{GetFileService, read_map};
@@ -26,7 +25,8 @@ pub const ENTRY: Entry = Entry {
         // A file for each connection.
         descriptors: settings.getfile.connections.into(),
         file: settings.http.log_rotate_bytes + access_log::RING_BYTES as u64,
-        folders: root(settings),
+        folders: NamedPath::of(settings.getfile.root.as_ref(), "--getfile-root"),
+        logs: NamedPath::of(settings.http.access_log.as_ref(), "--access-log"),
         ..Needs::default()
     },
     check: |settings| {
@@ -43,8 +43,3 @@ pub const ENTRY: Entry = Entry {
         Ok(Host::boxed(GetFileService::open(context)?, slots))
     },
 };
-
-fn root(settings: &Settings) -> Vec<NamedPath> {
-    let named = |path: &std::path::PathBuf| NamedPath { path: path.clone(), option: "--getfile-root" };
-    settings.getfile.root.iter().map(named).collect()
-}

@@ -1,7 +1,5 @@
 //! HTTP's line in the table of services.
 
-use std::path::PathBuf;
-
 use crate::base::limits::{CACHED_FILES, HTTP_DEFER_SECONDS};
 use crate::service::entry::{Entry, Listen, NamedPath, Needs, Saves, Tunable};
 use crate::service::host::Host;
@@ -27,8 +25,8 @@ pub const ENTRY: Entry = Entry {
         growth: settings.http.cache_bytes,
         descriptors: CACHED_FILES,
         file: settings.http.log_rotate_bytes + access_log::RING_BYTES as u64,
-        folders: named(settings.http.www.as_ref(), "--www"),
-        logs: named(settings.http.access_log.as_ref(), "--access-log"),
+        folders: NamedPath::of(settings.http.www.as_ref(), "--www"),
+        logs: NamedPath::of(settings.http.access_log.as_ref(), "--access-log"),
     },
     check: |_| Ok(()),
     tunables: TUNABLES,
@@ -46,7 +44,3 @@ const TUNABLES: &[Tunable] = &[
     Tunable::mebibytes("--log-rotate-mb", Saves::File, |settings| &mut settings.http.log_rotate_bytes),
     Tunable::mebibytes("--cache-mb", Saves::Growth, |settings| &mut settings.http.cache_bytes),
 ];
-
-fn named(path: Option<&PathBuf>, option: &'static str) -> Vec<NamedPath> {
-    path.map(|path| NamedPath { path: path.clone(), option }).into_iter().collect()
-}

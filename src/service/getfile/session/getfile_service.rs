@@ -147,7 +147,8 @@ impl Service for GetFileService {
     }
 
     fn reload(&mut self, _sessions: &mut Sessions<GetFileData>) {
-        if self.handler.loaders.submit(Job::ReadMap).is_err() {
+        let has_map = self.settings.getfile.map.is_some();
+        if has_map && self.handler.loaders.submit(Job::ReadMap).is_err() {
             log::warn!("GetFile's threads have too much to do to read the map file again: repeat SIGHUP");
         }
     }
