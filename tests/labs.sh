@@ -7,7 +7,8 @@
 #
 # The ```sh blocks of a lab are run in order in one bash that has read tests/support/labs.bash. The lines of the ```text block
 # behind one must occur in that order in what the block printed: `…` stands for anything, a line of only `…` for any lines, blanks for
-# any blanks, and a number for any number, except in lines that begin with `▶`, where numbers must be the same.
+# any blanks, a number for any number, and a time as 136.2µs for any time, as 3.6ms, except in lines that begin with `▶`, where numbers and
+# times must be the same.
 # A comment `<!-- needs: gdb ptrace -->` below a lab's heading names tools; a lab whose tool is missing is not run, which is a failure.
 # Exit code: 0 all showed what they should, 1 a lab did not, or could not be run, 2 wrong usage.
 set -euo pipefail
@@ -60,12 +61,13 @@ may_attach() {
     grep -q attached "$WORK/attached"
 }
 
-# The regular expression for a line of the page.
+# The regular expression for a line of the page. Times and numbers are marked before the rest is quoted, and any time and
+# any number stand in the marks' places behind it.
 expression() {
-    local line=$1 exact=
-    [[ $line != '▶'* ]] || { exact=yes line=${line#▶}; line=${line# }; }
-    line=$(sed -e 's/[][\\.*+?(){}|^$]/\\&/g' -e 's/[[:space:]]\{1,\}/[[:space:]]+/g' -e 's/…/.*/g' <<<"${line#"${line%%[![:space:]]*}"}")
-    [[ $exact ]] || line=$(sed 's/[0-9]\{1,\}/[0-9]+/g' <<<"$line")
+    local line=${1#▶} unit='(ns|µs|ms|s)' marks=()
+    [[ $1 == '▶'* ]] || marks=(-e "s/(^|[^[:alnum:].])[0-9]+(\.[0-9]+)?( ?)$unit([^[:alnum:]]|$)/\1\x01\3\x03\5/g" -e 's/[0-9]+/\x02/g')
+    line=$(sed -E "${marks[@]}" -e 's/^[[:space:]]+//' -e 's/[][\\.*+?(){}|^$]/\\&/g' -e 's/[[:space:]]+/[[:space:]]+/g' -e 's/…/.*/g' \
+        -e 's/\x01/[0-9]+(\\.[0-9]+)?/g' -e "s/\x03/$unit/g" -e 's/\x02/[0-9]+/g' <<<"$line")
     printf '^[[:space:]]*%s[[:space:]]*$' "$line"
 }
 
