@@ -54,6 +54,37 @@ pub const MAX_TRANSFER_SEGMENT_BYTES: usize = 64 << 20;
 /// Segments that one instance can have; who finds none free waits in the order of coming.
 pub const MAX_TRANSFER_SEGMENTS: usize = 1024;
 
+/// Fetches of the cache process from its upstream at a time, but for those that pass through; others wait for their turn.
+pub const MAX_CACHE_FETCHES: usize = 16;
+/// Fetches at a time of what is too large for the cache and passes through; requests for one more are answered ERROR.
+pub const MAX_CACHE_PASS_THROUGH: usize = 16;
+/// Fetches that nobody waits for, and that wait for their turn; for one more the entry stays as it is until it is asked for again.
+pub const MAX_CACHE_REVALIDATIONS: usize = 256;
+/// Requests that wait for one path; one more is answered ERROR.
+pub const MAX_CACHE_WAITING_PER_PATH: usize = 2048;
+/// Requests that wait for the cache process in all; one more is answered ERROR.
+pub const MAX_CACHE_WAITING: usize = 8192;
+/// Requests that are being given content; one more is answered ERROR.
+pub const MAX_CACHE_READERS: usize = 65_536;
+/// Paths of which the cache remembers that there is no such object; the one that ends first is forgotten.
+pub const MAX_CACHE_NEGATIVE: usize = 4096;
+/// Bytes of one content that passes through the cache process which are held at a time; then the upstream waits for the slowest reader.
+pub const CACHE_WINDOW_BYTES: u64 = 1024 * 1024;
+/// Contents of unknown length and of the greatest size, `--getfile-object-mb`, that there is room for at a time while they come; what
+/// is more is answered ERROR.
+pub const MAX_CACHE_SPOOLED_OBJECTS: u64 = 4;
+/// Seconds that an entry of the cache which is not fresh is answered with at once, while the upstream is asked about it; but no longer
+/// than it was fresh. Then requests wait for the upstream.
+pub const CACHE_STALE_WHILE_REVALIDATE_SECONDS: u64 = 60;
+/// Seconds that an entry of the cache which is not fresh is answered with when the upstream is in error; then it is ERROR.
+pub const CACHE_STALE_IF_ERROR_SECONDS: u64 = 3600;
+/// Milliseconds that the upstream is not asked about an entry after that failed.
+pub const CACHE_RETRY_MILLISECONDS: u64 = 1000;
+/// Bytes of content that the upstream's threads hand over at once.
+pub const UPSTREAM_CHUNK_BYTES: usize = 64 * 1024;
+/// Bytes of an ETag, and of a Last-Modified, that are remembered; a longer one is ignored.
+pub const MAX_VALIDATOR_BYTES: usize = 1024;
+
 /// Bytes that are still read, and thrown away, of a closing connection. Beyond it the connection is closed, and the kernel
 /// resets it.
 pub const LINGER_BYTES: usize = 1024 * 1024;
@@ -207,5 +238,6 @@ const _: () = {
         ACCESS_LOG_RING_BYTES >= 2 * MAX_ACCESS_LOG_LINE_BYTES && ACCESS_LOG_HELD_BYTES >= MAX_ACCESS_LOG_LINE_BYTES,
         "lines must fit"
     );
+    assert!(CACHE_WINDOW_BYTES >= 2 * UPSTREAM_CHUNK_BYTES as u64, "a window must be able to move");
     assert!(MAX_STATEMENT_ENTRIES == 109, "docs/PROTOCOL.md names this number");
 };

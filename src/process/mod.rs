@@ -1,5 +1,6 @@
 //! The server's processes, a folder for each.
 
+pub mod cache;
 pub mod journal;
 pub mod master;
 pub mod worker;

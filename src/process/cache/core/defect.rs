@@ -1,0 +1,20 @@
+//! Defects that the tests put in, to see that they are caught.
+
+/// Which.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Defect {
+    /// What is read is released when it is no entry any more.
+    ReleasedWhileRead,
+    /// When a fetch fails, one of those who wait is forgotten.
+    ForgottenRequest,
+    /// A content that ends early counts as whole.
+    ShortIsWhole,
+    /// Memory is reserved although there is none.
+    NoEviction,
+    /// What a fetch brings that was under way at a purge becomes an entry.
+    PurgedIsKept,
+    /// A content that was cut is never released.
+    CutIsLeaked,
+    /// A request that joins a window that has moved is given it all the same.
+    LateReader,
+}

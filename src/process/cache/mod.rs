@@ -1,0 +1,5 @@
+//! The cache process, `vault-cache`: what GetFile has in memory, and what it fetches from an upstream.
+//!
+//! [`core`] decides: a state machine without clock, threads, sockets or descriptors. [`upstream`] fetches, on threads.
+
+pub mod core;
