@@ -82,6 +82,16 @@ pub const CACHE_STALE_IF_ERROR_SECONDS: u64 = 3600;
 pub const CACHE_RETRY_MILLISECONDS: u64 = 1000;
 /// Bytes of content that the upstream's threads hand over at once.
 pub const UPSTREAM_CHUNK_BYTES: usize = 64 * 1024;
+/// Chunks of one fetch that wait for the cache process; then the upstream waits.
+pub const UPSTREAM_CHUNKS: usize = 4;
+/// Fetches that were begun and have no thread yet, since those of cancelled ones have not noticed; one more fails.
+pub const MAX_UPSTREAM_QUEUED: usize = 256;
+/// Bytes of the head of an upstream's answer; a longer one is a failure.
+pub const MAX_UPSTREAM_HEAD_BYTES: usize = 16 * 1024;
+/// Times that an upstream may lead elsewhere; one more is a failure.
+pub const MAX_UPSTREAM_REDIRECTS: u32 = 5;
+/// Seconds that a connection to the upstream is kept for the next fetch.
+pub const UPSTREAM_IDLE_SECONDS: u64 = 15;
 /// Bytes of an ETag, and of a Last-Modified, that are remembered; a longer one is ignored.
 pub const MAX_VALIDATOR_BYTES: usize = 1024;
 

@@ -3,3 +3,6 @@
 //! [`core`] decides: a state machine without clock, threads, sockets or descriptors. [`upstream`] fetches, on threads.
 
 pub mod core;
+#[cfg(test)]
+mod together_tests;
+pub mod upstream;
