@@ -97,6 +97,14 @@ impl Core {
         true
     }
 
+    /// What a fetch brings is newer than the entry, and will not become one.
+    pub(super) fn forget_entry(&mut self, id: FetchId) {
+        if let Some(fetch) = self.fetches.get(&id).filter(|fetch| fetch.attached) {
+            let path = fetch.path.clone();
+            self.set_entry(&path, None);
+        }
+    }
+
     /// Sets the entry of a path.
     pub(super) fn set_entry(&mut self, path: &Path, entry: Option<Entry>) {
         if let Some(Entry::Object(object)) = &entry

@@ -266,6 +266,34 @@ fn what_is_new_replaces_what_was_old_but_not_for_who_reads_it() {
 }
 
 #[test]
+fn what_has_become_too_large_is_not_asked_about_for_ever() {
+    run(&format!(
+        "{HAS_A}
+        at 150
+        ask 2 /a       => 2: stale 100 of 0; fetch 1 /a unless v1
+        head 1 501     => open 1 window; cancel 1; release 1
+        done 2         => release 0
+        ask 3 /a       => fetch 2 /a
+        head 2 501     => open 2 window; 3: miss 501 of 2
+    "
+    ));
+    let mut small = settings();
+    small.cache_bytes = 250;
+    run_with(
+        small,
+        &format!(
+            "{HAS_A}
+            at 150
+            ask 2 /a      => 2: stale 100 of 0; fetch 1 /a unless v1
+            head 1 ? v2   => open 1 spool
+            chunk 1 249   => append 1; cancel 1; release 1
+            done 2        => release 0
+        "
+        ),
+    );
+}
+
+#[test]
 fn what_is_not_there_is_remembered_for_its_time_and_in_bounded_number() {
     let core = run("
         ask 1 /a    => fetch 0 /a

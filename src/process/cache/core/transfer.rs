@@ -107,8 +107,11 @@ impl Core {
             self.passing += 1;
             self.counted.passed_through += 1;
         }
+        let waiting = if length.is_some() { std::mem::take(&mut fetch.waiting) } else { BTreeSet::new() };
+        if place == Place::Window {
+            self.forget_entry(id);
+        }
         if let Some(length) = length {
-            let waiting = std::mem::take(&mut fetch.waiting);
             self.answer_waiting(waiting, content, length);
         }
         self.cancel_if_unwanted(id);
@@ -125,6 +128,7 @@ impl Core {
     pub(super) fn chunk(&mut self, now_ns: u64, id: FetchId, bytes: u64) {
         let Some(fetch) = self.fetches.get_mut(&id) else { return };
         let Stage::Streaming(content_id) = fetch.stage else { return self.give_up(now_ns, id, Reason::Upstream) };
+        let path = fetch.path.clone();
         let Some(content) = self.contents.get(content_id) else { return };
         let here = content.here.saturating_add(bytes);
         let is_spooled = content.place == Place::Spool;
@@ -138,6 +142,9 @@ impl Core {
         self.contents.grow(content_id, bytes);
         self.actions.push_back(Action::Append(content_id));
         if is_spooled {
+            if self.charge(&path, here).is_none() {
+                self.forget_entry(id);
+            }
             self.cancel_if_unwanted(id);
         }
         self.pause_or_resume(content_id, id);
