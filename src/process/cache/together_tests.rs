@@ -81,6 +81,7 @@ impl Shell {
         let settings = upstream::Settings {
             url: BaseUrl::new(&format!("http://{}", hostile.address)).unwrap(),
             timeout: Duration::from_secs(20),
+            roots: upstream::Roots::default(),
             threads: 32,
         };
         let upstream = Upstream::new(settings, Arc::new(move || _ = wake.send(())));

@@ -11,10 +11,14 @@ mod failure;
 pub(super) mod hostile;
 mod pool;
 mod request;
+mod roots;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tls_tests;
 mod url;
 
 pub use failure::Failure;
 pub use pool::{Said, Settings, Transfer, Upstream};
+pub use roots::{BadRoots, Roots};
 pub use url::{BadUrl, BaseUrl};

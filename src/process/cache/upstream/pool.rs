@@ -10,6 +10,7 @@ use ureq::Agent;
 
 use super::failure::Failure;
 use super::request::{Client, Wanted};
+use super::roots::Roots;
 use super::url::BaseUrl;
 use crate::base::limits::{MAX_UPSTREAM_QUEUED, UPSTREAM_CHUNKS};
 use crate::process::cache::core::{Head, Validators};
@@ -21,6 +22,8 @@ pub struct Settings {
     pub url: BaseUrl,
     /// How long connecting, the head, and each piece of content may take.
     pub timeout: Duration,
+    /// Whom it is trusted to be certified by.
+    pub roots: Roots,
     /// Fetches at a time.
     pub threads: usize,
 }
@@ -177,7 +180,7 @@ impl Shared {
     /// Fetches. Returns what is to be said last, unless nobody listens any more.
     fn carry_out(&self, job: &Job) -> Option<Said> {
         let kept = lock(&self.clients).pop();
-        let mut client = kept.unwrap_or_else(|| Client::new(self.settings.timeout));
+        let mut client = kept.unwrap_or_else(|| Client::new(self.settings.timeout, &self.settings.roots));
         loop {
             let was_used = client.is_used;
             if !job.cancel.set(client.handle()) {
@@ -191,7 +194,7 @@ impl Shared {
             match said {
                 // The connection that was kept may have been closed just now: then another is made, once.
                 Err(failure) if was_used && failure.may_be_of_an_old_connection() => {
-                    client = Client::new(self.settings.timeout);
+                    client = Client::new(self.settings.timeout, &self.settings.roots);
                 }
                 Ok(said) => {
                     lock(&self.clients).push(client);

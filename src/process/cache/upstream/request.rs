@@ -4,12 +4,14 @@ use std::io::Read;
 use std::time::Duration;
 
 use ureq::http::{HeaderMap, HeaderValue, Response, header};
+use ureq::tls::TlsConfig;
 use ureq::unversioned::resolver::DefaultResolver;
 use ureq::unversioned::transport::{Connector, RustlsConnector, TcpConnector};
 use ureq::{Agent, Body};
 
 use super::connector::{Excess, HttpOnly, Watch};
 use super::failure::Failure;
+use super::roots::Roots;
 use crate::base::limits::{
     MAX_UPSTREAM_HEAD_BYTES, MAX_UPSTREAM_REDIRECTS, MAX_VALIDATOR_BYTES, UPSTREAM_CHUNK_BYTES, UPSTREAM_IDLE_SECONDS,
 };
@@ -42,7 +44,7 @@ pub struct Answered {
 
 impl Client {
     /// One that has no connection yet. `timeout` is for connecting, for the head, and for each wait for more content.
-    pub fn new(timeout: Duration) -> Client {
+    pub fn new(timeout: Duration, roots: &Roots) -> Client {
         let timeout = Some(timeout);
         // There is no time-out for looking up the name: `ureq` would need a thread for it, and panic without one. The resolver's own
         // holds (`resolv.conf(5)`).
@@ -62,6 +64,7 @@ impl Client {
             .max_idle_age(Duration::from_secs(UPSTREAM_IDLE_SECONDS))
             // What is in the environment is not what the operator has told the server.
             .proxy(None)
+            .tls_config(TlsConfig::builder().root_certs(roots.0.clone()).build())
             .user_agent("bank-vault")
             .accept_encoding("identity")
             .build();

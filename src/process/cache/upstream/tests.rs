@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, bounded, unbounded};
 
 use super::hostile::Hostile;
-use super::{BaseUrl, Failure, Said, Settings, Transfer, Upstream};
+use super::{BaseUrl, Failure, Roots, Said, Settings, Transfer, Upstream};
 use crate::base::limits::UPSTREAM_CHUNK_BYTES;
 use crate::process::cache::core::{Head, Validators};
 
@@ -34,7 +34,7 @@ impl Shell {
 
     fn patient(url: &str, threads: usize, timeout: Duration) -> Shell {
         let (wake, woken) = unbounded();
-        let settings = Settings { url: BaseUrl::new(url).unwrap(), timeout, threads };
+        let settings = Settings { url: BaseUrl::new(url).unwrap(), timeout, roots: Roots::default(), threads };
         let upstream = Upstream::new(settings, Arc::new(move || _ = wake.send(())));
         Shell { upstream, woken }
     }

@@ -1,0 +1,38 @@
+//! Whom an upstream of HTTPS is to be certified by.
+
+use thiserror::Error;
+use ureq::tls::{Certificate, PemItem, RootCerts, parse_pem};
+
+/// Why certificates cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum BadRoots {
+    /// It is not PEM.
+    #[error("not PEM: {0}")]
+    Malformed(String),
+    /// There is none.
+    #[error("there is no certificate in it")]
+    Empty,
+}
+
+/// Authorities of certification: by default those that Mozilla trusts, as of when the program was built.
+#[derive(Clone, Debug)]
+pub struct Roots(pub(super) RootCerts);
+
+impl Default for Roots {
+    fn default() -> Self {
+        Roots(RootCerts::WebPki)
+    }
+}
+
+impl Roots {
+    /// Those of a file in the format PEM, and no others.
+    pub fn from_pem(text: &[u8]) -> Result<Self, BadRoots> {
+        let mut certificates: Vec<Certificate<'static>> = Vec::new();
+        for item in parse_pem(text) {
+            if let PemItem::Certificate(certificate) = item.map_err(|error| BadRoots::Malformed(error.to_string()))? {
+                certificates.push(certificate);
+            }
+        }
+        if certificates.is_empty() { Err(BadRoots::Empty) } else { Ok(Roots(RootCerts::from(certificates))) }
+    }
+}
