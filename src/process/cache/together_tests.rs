@@ -224,13 +224,16 @@ fn everybody_gets_the_bytes_of_what_was_asked_for() {
                 shell.ask(paths[(index * 7 + round) % paths.len()]);
             }
         }
-        if round == 6 {
-            // There is no room for both.
-            shell.ask("/399999");
-            shell.ask("/398888");
-        }
         shell.serve(20_000 + 10_000 * round);
         shell.now_ns += 16;
+    }
+    // There is no room for both, and nobody reads anything else.
+    for path in ["/399999", "/398888"] {
+        while !shell.transfers.is_empty() {
+            shell.take();
+        }
+        shell.ask(path);
+        shell.serve(100_000);
     }
     let counters = shell.core.counters();
     println!("{counters:?}");
