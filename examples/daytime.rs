@@ -38,6 +38,7 @@ const DAYTIME: Entry = Entry {
     check: |_| Ok(()),
     tunables: &[],
     access_log: None,
+    transfers: |_| None,
     open: |context| Ok(Host::boxed(Daytime::default(), context.instance.slots_of(context.service))),
 };
 

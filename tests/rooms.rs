@@ -32,8 +32,15 @@ const NEIGHBOURS: &[(&str, &[&str])] = &[
     ("src/store/ledger/", &["src/store/journal/"]),
     (
         "src/store/instance/",
-        &["src/store/ledger/", "src/store/connection/", "src/store/access_log/", "src/store/transfer/"],
+        &[
+            "src/store/ledger/",
+            "src/store/connection/",
+            "src/store/access_log/",
+            "src/store/cache_channel/",
+            "src/store/transfer/",
+        ],
     ),
+    ("src/store/cache_channel/", &["src/store/transfer/", "src/store/instance/life.rs"]),
     // Services share what is common to all, and do not know each other.
     ("src/service/bank/", SERVICES_SHARE),
     ("src/service/getfile/", SERVICES_SHARE),
@@ -43,7 +50,7 @@ const NEIGHBOURS: &[(&str, &[&str])] = &[
         "src/service/table.rs",
         &["src/service/bank/entry.rs", "src/service/getfile/entry.rs", "src/service/http/entry.rs"],
     ),
-    ("src/process/master/", &["src/process/worker/", "src/process/journal/"]),
+    ("src/process/master/", &["src/process/worker/", "src/process/journal/", "src/process/cache/"]),
     ("src/tool/client/", TOOLS_SHARE),
     ("src/tool/vaultctl/", TOOLS_SHARE),
     ("src/status/", &["src/status/"]),

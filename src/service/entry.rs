@@ -10,9 +10,11 @@ use crate::service::host::Hosted;
 use crate::service::log_queue::SharedLog;
 use crate::service::status_pages::StatusPages;
 use crate::store::access_log::Target;
+use crate::store::cache_channel::CacheChannel;
 use crate::store::connection::ServiceId;
 use crate::store::instance::Instance;
 use crate::store::journal::Directory;
+use crate::store::transfer::Shape;
 use crate::store::users::Users;
 
 /// A line of the table of services.
@@ -34,6 +36,8 @@ pub struct Entry {
     pub tunables: &'static [Tunable],
     /// Where its requests are logged, if they are. Services share one log: that of the first of them that is on.
     pub access_log: Option<fn(&Settings) -> Target>,
+    /// The pool of segments through which contents come to it from the cache process; `None` where it needs no such process.
+    pub transfers: fn(&Settings) -> Option<Shape>,
     /// Opens the service in a worker.
     ///
     /// # Errors
@@ -179,6 +183,8 @@ pub struct Context {
     pub journal: Arc<EventFd>,
     /// Where requests are logged; `None` where no service that is on writes to it.
     pub access_log: Option<SharedLog>,
+    /// How the cache process is asked; `None` where no service needs it.
+    pub cache: Option<&'static CacheChannel>,
     /// Makes the pages that show the instance.
     pub status_pages: fn(&'static Instance) -> Box<dyn StatusPages>,
     /// Wakes the event loop, from any thread: there is something for [`crate::service::interface::Service::advance`].

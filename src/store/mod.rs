@@ -1,6 +1,7 @@
 //! What processes share in memory, and what outlives them on disk.
 
 pub mod access_log;
+pub mod cache_channel;
 pub mod connection;
 pub mod instance;
 pub mod journal;

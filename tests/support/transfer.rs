@@ -2,6 +2,7 @@
 #![allow(unsafe_code)] // fork(2), in a test process of several threads: the children use nothing but the pool.
 
 use std::os::fd::AsFd;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -32,7 +33,8 @@ pub fn setting(segments: usize, segment_bytes: usize) -> Setting {
     let generation = Generation { instance: format!("test-transfer-{}", std::process::id()), boot };
     let pool = Pool::create(&generation, Shape::new(segments, segment_bytes).unwrap()).unwrap();
     Pool::unlink(&generation).unwrap();
-    Setting { pool, wake: WakeUps::new(WORKERS).unwrap() }
+    let event = || Arc::new(EventFd::new().unwrap());
+    Setting { pool, wake: WakeUps::new((0..WORKERS).map(|_| event()).collect(), event()) }
 }
 
 /// Sleeps until `event` was written, as an event loop does.

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use super::range::Range;
+use super::url::BadUrl;
 use crate::base::vocab::{Cents, MoneyError};
 
 /// A refused setting; each message names the setting, its value and what would be accepted.
@@ -41,15 +42,21 @@ pub enum ConfigError {
     },
     /// GetFile is on, and has nothing to serve.
     #[error(
-        "getfile-port: there is nothing to serve; name a folder with --getfile-root, or a map file with --getfile-map"
+        "getfile-port: there is nothing to serve; name a folder with --getfile-root, a map file with --getfile-map, or where to \
+         fetch from with --getfile-upstream"
     )]
     GetFileWithoutSource,
-    /// GetFile has two things to serve.
-    #[error("getfile-root and getfile-map cannot both be served; leave one of them out")]
+    /// GetFile has several things to serve.
+    #[error("of getfile-root, getfile-map and getfile-upstream only one can be served; leave the others out")]
     GetFileSources,
     /// GetFile has something to serve, and is off.
-    #[error("getfile-root and getfile-map serve nothing without a port; choose one with --getfile-port")]
+    #[error(
+        "getfile-root, getfile-map and getfile-upstream serve nothing without a port; choose one with --getfile-port"
+    )]
     GetFileWithoutPort,
+    /// The upstream cannot be fetched from.
+    #[error("getfile-upstream: {0}")]
+    Upstream(#[from] BadUrl),
     /// The initial balance is not money.
     #[error("initial-balance: {source}; valid are 0.00 and more")]
     NotMoney {

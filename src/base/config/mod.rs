@@ -5,12 +5,14 @@
 mod check;
 mod error;
 mod getfile;
+mod getfile_cache;
 mod http;
 mod options;
 mod range;
 #[cfg(test)]
 mod tests;
 mod upgrade;
+mod url;
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::num::{NonZeroU32, NonZeroU64};
@@ -20,10 +22,12 @@ use std::time::Duration;
 use check::{not_empty, number};
 pub use error::ConfigError;
 pub use getfile::GetFile;
+pub use getfile_cache::GetFileCache;
 pub use http::Http;
-pub use options::{AcceptMode, Durability, Options, Values};
+pub use options::{AcceptMode, CacheChannelKind, Durability, Options, Values};
 pub use range::Range;
 use serde::{Deserialize, Serialize};
+pub use url::{BadUrl, BaseUrl};
 
 use crate::base::limits::{LOGIN_SECONDS, MAX_WORKERS};
 use crate::base::vocab::Cents;

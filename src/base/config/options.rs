@@ -144,6 +144,36 @@ pub struct Values {
     /// Seconds that a GetFile request may take, or a client to fetch the next part of its file [default: 10]
     #[arg(long, value_name = "SECONDS", value_parser = |text: &str| range::GETFILE_TIMEOUT.parse(text))]
     pub getfile_timeout: Option<i64>,
+    /// URL that GetFile's paths are appended to: what it serves is fetched from there (http, https)
+    #[arg(long, value_name = "URL")]
+    pub getfile_upstream: Option<String>,
+    /// Certificates (PEM) of the authorities that may certify the upstream [default: those of browsers]
+    #[arg(long, value_name = "FILE")]
+    pub getfile_upstream_ca: Option<PathBuf>,
+    /// Seconds for each of: connecting to the upstream, its answer, the next part of its content [default: 10]
+    #[arg(long, value_name = "SECONDS", value_parser = |text: &str| range::GETFILE_UPSTREAM_TIMEOUT.parse(text))]
+    pub getfile_upstream_timeout: Option<i64>,
+    /// Mebibytes of what a map or an upstream gives that the cache process keeps; 0 keeps nothing [default: 64]
+    #[arg(long, value_name = "MIB", value_parser = |text: &str| range::GETFILE_CACHE_MB.parse(text))]
+    pub getfile_cache_mb: Option<i64>,
+    /// Mebibytes of the largest object that is kept; what is larger passes through [default: 1024]
+    #[arg(long, value_name = "MIB", value_parser = |text: &str| range::GETFILE_OBJECT_MB.parse(text))]
+    pub getfile_object_mb: Option<i64>,
+    /// Seconds that what is kept is fresh [default: 60]
+    #[arg(long, value_name = "SECONDS", value_parser = |text: &str| range::GETFILE_TTL.parse(text))]
+    pub getfile_ttl: Option<i64>,
+    /// Seconds that it is believed that there is no such object [default: 5]
+    #[arg(long, value_name = "SECONDS", value_parser = |text: &str| range::GETFILE_NEGATIVE_TTL.parse(text))]
+    pub getfile_negative_ttl: Option<i64>,
+    /// How contents come from the cache process to the workers [default: segments]
+    #[arg(long, value_enum, value_name = "CHANNEL")]
+    pub cache_channel: Option<CacheChannelKind>,
+    /// Segments of shared memory for it: transfers at a time [default: 16]
+    #[arg(long, value_name = "COUNT", value_parser = |text: &str| range::CACHE_SEGMENTS.parse(text))]
+    pub cache_segments: Option<i64>,
+    /// Bytes of a segment, its header of 256 included [default: 65536]
+    #[arg(long, value_name = "BYTES", value_parser = |text: &str| range::CACHE_SEGMENT_BYTES.parse(text))]
+    pub cache_segment_bytes: Option<i64>,
     /// Show dashboard, statistics, metrics, health and readiness to all, not to this machine only [default: false]
     #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
     pub status_public: Option<bool>,
@@ -160,6 +190,17 @@ pub enum AcceptMode {
     Shared,
     /// Each worker has a listening socket of its own (SO_REUSEPORT)
     Reuseport,
+}
+
+/// How contents come from the cache process to the workers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CacheChannelKind {
+    /// By segments of shared memory, chunk by chunk
+    #[default]
+    Segments,
+    /// What is kept by a sealed memfd, whose descriptor is passed (SCM_RIGHTS); all else by segments
+    Memfd,
 }
 
 /// What an acknowledged operation survives.
@@ -217,6 +258,16 @@ impl Values {
             getfile_connections: self.getfile_connections.or(weaker.getfile_connections),
             getfile_threads: self.getfile_threads.or(weaker.getfile_threads),
             getfile_timeout: self.getfile_timeout.or(weaker.getfile_timeout),
+            getfile_upstream: self.getfile_upstream.or(weaker.getfile_upstream),
+            getfile_upstream_ca: self.getfile_upstream_ca.or(weaker.getfile_upstream_ca),
+            getfile_upstream_timeout: self.getfile_upstream_timeout.or(weaker.getfile_upstream_timeout),
+            getfile_cache_mb: self.getfile_cache_mb.or(weaker.getfile_cache_mb),
+            getfile_object_mb: self.getfile_object_mb.or(weaker.getfile_object_mb),
+            getfile_ttl: self.getfile_ttl.or(weaker.getfile_ttl),
+            getfile_negative_ttl: self.getfile_negative_ttl.or(weaker.getfile_negative_ttl),
+            cache_channel: self.cache_channel.or(weaker.cache_channel),
+            cache_segments: self.cache_segments.or(weaker.cache_segments),
+            cache_segment_bytes: self.cache_segment_bytes.or(weaker.cache_segment_bytes),
             status_public: self.status_public.or(weaker.status_public),
         }
     }

@@ -1,6 +1,9 @@
 //! The bounds of every numeric setting, each beside the name by which people write it.
 
-use crate::base::limits::{MAX_ACCOUNTS, MAX_CONNECTIONS, MAX_QUEUE_DEPTH, MAX_RECORDS_PER_SEGMENT, MAX_WORKERS};
+use crate::base::limits::{
+    MAX_ACCOUNTS, MAX_CONNECTIONS, MAX_QUEUE_DEPTH, MAX_RECORDS_PER_SEGMENT, MAX_TRANSFER_SEGMENT_BYTES,
+    MAX_TRANSFER_SEGMENTS, MAX_WORKERS, MIN_TRANSFER_SEGMENT_BYTES,
+};
 
 /// The whole numbers that a setting may take, both ends included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +55,26 @@ mod table {
     pub const GETFILE_THREADS: Range = range("getfile-threads", 1, 64, "threads of each worker");
     /// `--getfile-timeout`.
     pub const GETFILE_TIMEOUT: Range = range("getfile-timeout", 1, 3_600, "seconds");
+    /// `--getfile-cache-mb`; the upper end is a tebibyte.
+    pub const GETFILE_CACHE_MB: Range =
+        range("getfile-cache-mb", 0, 1 << 20, "mebibytes of the cache process; 0 means that nothing is kept");
+    /// `--getfile-object-mb`.
+    pub const GETFILE_OBJECT_MB: Range = range("getfile-object-mb", 1, 1 << 20, "mebibytes");
+    /// `--getfile-ttl`; the upper end is a year.
+    pub const GETFILE_TTL: Range = range("getfile-ttl", 0, 31_536_000, "seconds");
+    /// `--getfile-negative-ttl`.
+    pub const GETFILE_NEGATIVE_TTL: Range = range("getfile-negative-ttl", 0, 31_536_000, "seconds");
+    /// `--getfile-upstream-timeout`.
+    pub const GETFILE_UPSTREAM_TIMEOUT: Range = range("getfile-upstream-timeout", 1, 3_600, "seconds");
+    /// `--cache-segments`.
+    pub const CACHE_SEGMENTS: Range = range("cache-segments", 1, MAX_TRANSFER_SEGMENTS as i64, "segments");
+    /// `--cache-segment-bytes`; the least has room for the header and for something in each of its two chunks.
+    pub const CACHE_SEGMENT_BYTES: Range = range(
+        "cache-segment-bytes",
+        MIN_TRANSFER_SEGMENT_BYTES as i64,
+        MAX_TRANSFER_SEGMENT_BYTES as i64,
+        "bytes, its header of 256 included",
+    );
     /// `--http-port`.
     pub const HTTP_PORT: Range = range("http-port", 0, u16::MAX as i64, "as a TCP port; 0 means no HTTP");
     /// `--http-connections`.

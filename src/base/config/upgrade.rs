@@ -1,6 +1,6 @@
 //! Which settings of a running instance a new program takes over, and which may differ.
 
-use super::{GetFile, Http, Settings};
+use super::{GetFile, GetFileCache, Http, Settings};
 
 impl Settings {
     /// The settings with which a program that was started with these goes on where one with `running` was: what shared memory, the
@@ -19,11 +19,20 @@ impl Settings {
             status_public: http.status_public,
             ..running.http.clone()
         };
-        // A service that is open has something to serve.
-        let from = if getfile.root.is_some() || getfile.map.is_some() { getfile } else { &running.getfile };
+        // A service that is open has something to serve; and its cache process is there, or is not.
+        let has_source = getfile.root.is_some() || getfile.map.is_some() || getfile.upstream.is_some();
+        let may_change = has_source && getfile.uses_cache() == running.getfile.uses_cache();
+        let from = if may_change { getfile } else { &running.getfile };
         let getfile = GetFile {
             root: from.root.clone(),
             map: from.map.clone(),
+            upstream: from.upstream.clone(),
+            cache: GetFileCache {
+                channel: running.getfile.cache.channel,
+                segments: running.getfile.cache.segments,
+                segment_bytes: running.getfile.cache.segment_bytes,
+                ..from.cache.clone()
+            },
             threads: getfile.threads,
             timeout: getfile.timeout,
             ..running.getfile.clone()

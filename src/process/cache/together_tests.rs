@@ -8,7 +8,8 @@ use crossbeam_channel::{Receiver, unbounded};
 
 use super::core::{Action, Answer, ContentId, Core, Event, FetchId, Head, OwnerId, Reason, RequestId, Settings};
 use super::upstream::hostile::Hostile;
-use super::upstream::{self, BaseUrl, Said, Transfer, Upstream};
+use super::upstream::{self, Said, Transfer, Upstream};
+use crate::base::config::BaseUrl;
 
 /// The bytes of an object.
 fn bytes_of(path: &str, length: usize) -> Vec<u8> {

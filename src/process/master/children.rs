@@ -15,6 +15,7 @@ use crate::process::journal;
 use crate::process::worker;
 use crate::service::entry::Entry;
 use crate::store::access_log::AccessLog;
+use crate::store::cache_channel::CacheChannel;
 use crate::store::connection::PerService;
 use crate::store::instance::Instance;
 use crate::store::journal::Directory;
@@ -43,6 +44,8 @@ pub struct Common {
     pub journal: Arc<EventFd>,
     /// Where requests are logged; `None` where no service that is on writes to it.
     pub access_log: Option<&'static AccessLog>,
+    /// How the cache process is asked; `None` where no service that is on needs it.
+    pub cache: Option<&'static CacheChannel>,
     /// Where the journal is; `None` where the accounts are in memory only.
     pub directory: Option<Directory>,
     /// The lock of the data directory. Every child keeps it open, so it is held as long as one of them lives.
@@ -158,7 +161,7 @@ impl WorkerSlot {
     /// # Errors
     /// The socketpair, a descriptor or the process cannot be made. Nothing is left of the attempt.
     pub fn start(&mut self, common: &Common) -> Result<(), IpcError> {
-        let Common { instance, settings, services, access_log, .. } = *common;
+        let Common { instance, settings, services, access_log, cache, .. } = *common;
         let (index, users, semaphores) = (self.index, common.users.clone(), self.semaphores.clone());
         let row = &instance.workers()[index];
         self.producer.reset();
@@ -186,6 +189,7 @@ impl WorkerSlot {
                 journal,
                 directory,
                 access_log,
+                cache,
                 listeners,
             })
         });

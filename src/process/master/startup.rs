@@ -107,6 +107,7 @@ pub fn build(
         wakeups,
         journal,
         access_log,
+        cache: None,
         directory,
         data_lock,
     };

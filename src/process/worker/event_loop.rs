@@ -23,6 +23,7 @@ use crate::service::interface::{Now, Patience};
 use crate::service::log_queue::SharedLog;
 use crate::status;
 use crate::store::access_log::AccessLog;
+use crate::store::cache_channel::CacheChannel;
 use crate::store::connection::{PerService, ServiceId};
 use crate::store::instance::Instance;
 use crate::store::instance::control::{WorkerRow, WorkerState};
@@ -64,6 +65,8 @@ pub struct Start {
     pub directory: Option<Directory>,
     /// Where requests are logged; `None` where no service does that.
     pub access_log: Option<&'static AccessLog>,
+    /// How the cache process is asked; `None` where there is none.
+    pub cache: Option<&'static CacheChannel>,
     /// What it accepts from by itself, unless connections are handed to it.
     pub listeners: PerService<Option<OwnedFd>>,
 }
@@ -111,7 +114,7 @@ pub fn run(start: Start) -> i32 {
 impl Worker {
     fn new(start: Start) -> io::Result<Self> {
         let Start { index, instance, settings, services, users, semaphores, lane, wakeup, .. } = start;
-        let Start { journal, directory, access_log, listeners, .. } = start;
+        let Start { journal, directory, access_log, cache, listeners, .. } = start;
         let row = &instance.workers()[index];
         crash_point::arm_from_environment(&index.to_string(), row.life.lives.get());
         // Made after the fork: an inherited epoll would be shared with the master.
@@ -140,6 +143,7 @@ impl Worker {
             directory: directory.clone(),
             journal: journal.clone(),
             access_log: access_log.clone(),
+            cache,
             status_pages: status::pages,
             wake: wake.clone(),
         })?;

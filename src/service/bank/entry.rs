@@ -26,6 +26,7 @@ pub const ENTRY: Entry = Entry {
     check: |_| Ok(()),
     tunables: &[Tunable::new("--max-connections", Saves::Connections, |settings| &mut settings.max_connections)],
     access_log: None,
+    transfers: |_| None,
     open: |context| {
         let slots = context.instance.slots_of(context.service);
         Ok(Host::boxed(BankService::open(context)?, slots))

@@ -5,6 +5,7 @@ use crate::service::entry::{Entry, Listen, NamedPath, Needs, Saves, Tunable};
 use crate::service::getfile::session::{GetFileService, read_map};
 use crate::service::host::Host;
 use crate::store::access_log;
+use crate::store::transfer::Shape;
 
 /// Files, one a connection.
 pub const ENTRY: Entry = Entry {
@@ -38,6 +39,11 @@ pub const ENTRY: Entry = Entry {
         Tunable::new("--getfile-threads", Saves::Threads, |settings| &mut settings.getfile.threads),
     ],
     access_log: Some(access_log::Target::of),
+    transfers: |settings| {
+        let getfile = &settings.getfile;
+        // The ranges of the options are those of shapes.
+        getfile.uses_cache().then(|| Shape::new(getfile.cache.segments, getfile.cache.segment_bytes).ok()).flatten()
+    },
     open: |context| {
         let slots = context.instance.slots_of(context.service);
         Ok(Host::boxed(GetFileService::open(context)?, slots))

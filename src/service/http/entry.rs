@@ -31,6 +31,7 @@ pub const ENTRY: Entry = Entry {
     check: |_| Ok(()),
     tunables: TUNABLES,
     access_log: Some(access_log::Target::of),
+    transfers: |_| None,
     open: |context| {
         let slots = context.instance.slots_of(context.service);
         Ok(Host::boxed(HttpService::open(context)?, slots))

@@ -13,6 +13,7 @@ use crate::ipc::bytes::SharedBytes;
 use crate::ipc::layout::{Counter, Word};
 use crate::ipc::names::Generation;
 use crate::shared_struct;
+use crate::store::cache_channel::CacheRow;
 use crate::store::connection::{PerService, ServiceId};
 use crate::store::instance::control_requests::ControlRequests;
 use crate::store::instance::histogram::{BUCKETS, Histogram};
@@ -22,7 +23,7 @@ use crate::store::ledger::Shape;
 
 shared_struct! {
     /// What concerns all. Writer: the master.
-    pub struct Control, align 64, size 64 + 512 + MAX_SERVICES * 128 + 192 + 8 * (BUCKETS + 8) + 320 + 64; {
+    pub struct Control, align 64, size 64 + 512 + MAX_SERVICES * 128 + 192 + 8 * (BUCKETS + 8) + 384 + 320 + 64; {
         /// The master's process id.
         pub master_pid: Word,
         orders: AtomicU32,
@@ -47,6 +48,8 @@ shared_struct! {
         services: [ServiceRow; MAX_SERVICES],
         /// The journal process.
         pub journal: JournalRow,
+        /// The cache process.
+        pub cache: CacheRow,
         /// What tools ask of the master.
         pub requests: ControlRequests,
         /// Lines of the log that could not be written.

@@ -21,6 +21,7 @@ use crate::ipc::lane::{self, LaneRing, LaneSemaphores};
 use crate::ipc::names::Generation;
 use crate::ipc::segment::{Access, Segment};
 use crate::ipc::{IpcError, filelock, process, segment, semaphore};
+use crate::store::cache_channel::CacheRow;
 use crate::store::connection::ServiceId;
 use crate::store::connection::slot::ConnectionSlot;
 use crate::store::ledger::{Shape, Table};
@@ -28,14 +29,17 @@ pub use control::{Blueprint, ServiceBlueprint};
 use control::{Control, JournalRow, WorkerRow};
 
 /// Version of the layout of the control, lanes and connections segments.
-pub const LAYOUT_VERSION: u32 = 9;
+pub const LAYOUT_VERSION: u32 = 10;
 
 /// The versions of all layouts, in words that two programs can compare.
 #[must_use]
 pub fn layout() -> String {
     let [accounts, ring, keys] = crate::store::ledger::LAYOUT_VERSIONS;
     let log = crate::store::access_log::LAYOUT_VERSION;
-    format!("control {LAYOUT_VERSION} accounts {accounts} ring {ring} keys {keys} access-log {log}")
+    let transfers = crate::store::transfer::LAYOUT_VERSION;
+    format!(
+        "control {LAYOUT_VERSION} accounts {accounts} ring {ring} keys {keys} access-log {log} transfers {transfers}"
+    )
 }
 
 /// The segments' objects, in the order in which they are made.
@@ -216,6 +220,12 @@ impl Instance {
     #[must_use]
     pub fn journal_row(&self) -> &JournalRow {
         &self.control().journal
+    }
+
+    /// What concerns the cache process.
+    #[must_use]
+    pub fn cache_row(&self) -> &CacheRow {
+        &self.control().cache
     }
 
     /// What concerns one worker, for each.

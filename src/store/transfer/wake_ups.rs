@@ -3,32 +3,23 @@
 //! All of them are made before the first fork, so that every process has all: a worker that is started later, in the place of a dead
 //! one, has the eventfd of its number. An eventfd is registered in the event loop of the one who is woken by it.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
 
-use crate::ipc::IpcError;
 use crate::ipc::event::EventFd;
 use crate::store::transfer::tickets::Wake;
 
-/// One eventfd for each worker, and one for the cache process.
+/// One eventfd for each worker, which others wake it by as well, and one for the cache process.
 pub struct WakeUps {
-    workers: Vec<EventFd>,
-    cache: EventFd,
+    workers: Vec<Arc<EventFd>>,
+    cache: Arc<EventFd>,
 }
 
 impl WakeUps {
-    /// For workers with numbers below `workers`.
-    ///
-    /// # Errors
-    /// What `eventfd(2)` gives.
-    pub fn new(workers: usize) -> Result<Self, IpcError> {
-        let workers = (0..workers).map(|_| EventFd::new()).collect::<Result<_, _>>()?;
-        Ok(WakeUps { workers, cache: EventFd::new()? })
-    }
-
-    /// Those that another program of this process has made: of the workers in their order, and of the cache process.
+    /// Those of the workers in the order of their numbers, and of the cache process.
     #[must_use]
-    pub fn adopt(workers: Vec<OwnedFd>, cache: OwnedFd) -> Self {
-        WakeUps { workers: workers.into_iter().map(EventFd::adopt).collect(), cache: EventFd::adopt(cache) }
+    pub fn new(workers: Vec<Arc<EventFd>>, cache: Arc<EventFd>) -> Self {
+        WakeUps { workers, cache }
     }
 
     /// The one that wakes worker `worker`.
@@ -45,7 +36,7 @@ impl WakeUps {
 
     /// All descriptors, for who forks a child that keeps them.
     pub fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        self.workers.iter().chain([&self.cache]).map(AsFd::as_fd)
+        self.workers.iter().chain([&self.cache]).map(|event| event.as_fd())
     }
 }
 

@@ -16,9 +16,7 @@ mod roots;
 mod tests;
 #[cfg(test)]
 mod tls_tests;
-mod url;
 
 pub use failure::Failure;
 pub use pool::{Said, Settings, Transfer, Upstream};
 pub use roots::{BadRoots, Roots};
-pub use url::{BadUrl, BaseUrl};

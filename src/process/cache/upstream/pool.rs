@@ -11,7 +11,7 @@ use ureq::Agent;
 use super::failure::Failure;
 use super::request::{Client, Wanted};
 use super::roots::Roots;
-use super::url::BaseUrl;
+use crate::base::config::BaseUrl;
 use crate::base::limits::{MAX_UPSTREAM_QUEUED, UPSTREAM_CHUNKS};
 use crate::process::cache::core::{Head, Validators};
 

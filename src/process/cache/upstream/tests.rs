@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, bounded, unbounded};
 
 use super::hostile::Hostile;
-use super::{BaseUrl, Failure, Roots, Said, Settings, Transfer, Upstream};
+use super::{Failure, Roots, Said, Settings, Transfer, Upstream};
+use crate::base::config::BaseUrl;
 use crate::base::limits::UPSTREAM_CHUNK_BYTES;
 use crate::process::cache::core::{Head, Validators};
 

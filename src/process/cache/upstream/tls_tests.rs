@@ -11,7 +11,8 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
-use super::{BadRoots, BaseUrl, Failure, Roots, Said, Settings, Transfer, Upstream};
+use super::{BadRoots, Failure, Roots, Said, Settings, Transfer, Upstream};
+use crate::base::config::BaseUrl;
 use crate::process::cache::core::{Head, Validators};
 
 const AUTHORITY: &[u8] = include_bytes!("test_certificates/authority.pem");

@@ -190,6 +190,7 @@ mod tests {
             check: |_| Ok(()),
             tunables: &[],
             access_log: None,
+            transfers: |_| None,
             open: |_| Err(std::io::ErrorKind::Unsupported.into()),
         };
         static THREE: &[Entry] = &[bank::entry::ENTRY, http::entry::ENTRY, THIRD];

@@ -189,6 +189,7 @@ fn take_over(
         wakeups,
         journal,
         access_log,
+        cache: None,
         directory,
         data_lock,
     };

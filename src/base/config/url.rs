@@ -1,6 +1,7 @@
 //! The URL of the upstream, and of what is below it.
 
 use percent_encoding::{AsciiSet, CONTROLS, percent_encode};
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 /// What cannot stand for itself in the path of a URL. Whatever is not ASCII cannot either. A percent sign stands for itself in a path
@@ -37,11 +38,14 @@ pub enum BadUrl {
 }
 
 /// The URL that paths are appended to.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BaseUrl(String);
 
 impl BaseUrl {
     /// Checks a URL.
+    ///
+    /// # Errors
+    /// It is none, or none that paths can be appended to.
     pub fn new(text: &str) -> Result<Self, BadUrl> {
         let url: ureq::http::Uri = text.parse().map_err(|_| BadUrl::Malformed(text.to_owned()))?;
         if !matches!(url.scheme_str(), Some("http" | "https")) {
