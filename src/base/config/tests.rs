@@ -131,6 +131,18 @@ const REFUSED: &[(&str, &str, &str)] = &[
     ("snapshot-every", "-1", "0 to"),
     ("segment-records", "4095", "4096 to 8388608"),
     ("segment-records", "8388609", "4096 to 8388608"),
+    ("getfile-cache-mb", "-1", "0 to 1048576"),
+    ("getfile-object-mb", "0", "1 to 1048576"),
+    ("getfile-ttl", "-1", "0 to 31536000"),
+    ("getfile-negative-ttl", "31536001", "0 to 31536000"),
+    ("getfile-upstream-timeout", "0", "1 to 3600"),
+    ("getfile-upstream", "ftp://h", "http:// or https://"),
+    ("cache-channel", "pipes", "memfd"),
+    ("cache-segments", "0", "1 to 1024"),
+    ("cache-segments", "1025", "1 to 1024"),
+    ("cache-segment-bytes", "256", "its header of 256"),
+    ("cache-segment-bytes", "823", "824 to 67108864"),
+    ("cache-segment-bytes", "67108865", "824 to 67108864"),
 ];
 
 /// Numbers stand bare in TOML; the rest is text.
@@ -163,6 +175,13 @@ fn every_numeric_range_includes_its_ends() {
         range::RATE_LIMIT,
         range::QUEUE_DEPTH,
         range::WORKER_TIMEOUT,
+        range::GETFILE_CACHE_MB,
+        range::GETFILE_OBJECT_MB,
+        range::GETFILE_TTL,
+        range::GETFILE_NEGATIVE_TTL,
+        range::GETFILE_UPSTREAM_TIMEOUT,
+        range::CACHE_SEGMENTS,
+        range::CACHE_SEGMENT_BYTES,
     ] {
         for end in [range.least, range.most] {
             command_line(&[&format!("--{}={end}", range.name)]).unwrap();
@@ -215,6 +234,28 @@ fn without_users_only_loopback_is_served() {
         assert!(refusal.contains("demo") && refusal.contains("--users") && refusal.contains(host), "{refusal}");
         command_line(&["--host", host, "--users", "users"]).unwrap();
     }
+}
+
+#[test]
+fn getfile_has_one_source_and_the_cache_process_where_it_is_of_use() {
+    let port = ["--getfile-port", "7779"];
+    for (words, uses_cache) in [
+        (&["--getfile-root", "d"][..], false),
+        (&["--getfile-map", "m"], true),
+        (&["--getfile-map", "m", "--getfile-cache-mb", "0"], false),
+        (&["--getfile-upstream", "http://h/d/"], true),
+        (&["--getfile-upstream", "http://h", "--getfile-cache-mb", "0"], true),
+    ] {
+        let settings = command_line(&[&port, words].concat()).unwrap();
+        assert_eq!(settings.getfile.uses_cache(), uses_cache, "{words:?}");
+        let refusal = command_line(words).unwrap_err();
+        assert!(refusal.contains("--getfile-port"), "{refusal}");
+        let refusal =
+            command_line(&[&port, words, &["--getfile-root", "e", "--getfile-upstream", "http://i"]].concat());
+        assert!(refusal.is_err(), "{words:?}");
+    }
+    let refusal = command_line(&port).unwrap_err();
+    assert!(["--getfile-root", "--getfile-map", "--getfile-upstream"].iter().all(|name| refusal.contains(name)));
 }
 
 #[test]

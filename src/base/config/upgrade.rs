@@ -107,4 +107,25 @@ mod tests {
         assert_eq!(running.differences(&settings), ["users", "idle-timeout", "worker-timeout", "cache-mb", "log-keep"]);
         assert_eq!(new.differences(&settings), stay);
     }
+
+    #[test]
+    fn getfile_may_get_another_source_where_the_cache_process_stays_what_it_is() {
+        let with = |change: fn(&mut GetFile)| {
+            let mut getfile = GetFile { port: 7779, map: Some("m".into()), ..GetFile::default() };
+            change(&mut getfile);
+            Settings { getfile, ..Settings::default() }
+        };
+        let running = with(|_| {});
+        for (change, differences, stay) in [
+            ((|getfile| getfile.map = Some("n".into())) as fn(&mut GetFile), &["getfile-map"][..], &[][..]),
+            (|getfile| getfile.cache.ttl = Duration::ZERO, &["getfile-ttl"], &[]),
+            (|getfile| getfile.cache.segments = 1, &[], &["cache-segments"]),
+            (|getfile| getfile.cache.bytes = 0, &[], &["getfile-cache-mb"]),
+            (|getfile| (getfile.map, getfile.root) = (None, Some("d".into())), &[], &["getfile-root", "getfile-map"]),
+            (|getfile| getfile.map = None, &[], &["getfile-map"]),
+        ] {
+            let (settings, stays) = with(change).upgraded_from(&running);
+            assert_eq!((&running.differences(&settings)[..], &stays[..]), (differences, stay));
+        }
+    }
 }
