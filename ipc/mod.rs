@@ -21,6 +21,7 @@ pub mod futex;
 pub mod inherit;
 pub mod lane;
 pub mod layout;
+pub mod local_socket;
 pub mod memfd;
 pub mod message_queue;
 #[cfg(feature = "model")]

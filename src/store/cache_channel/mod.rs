@@ -6,6 +6,7 @@
 
 mod answer;
 mod command;
+mod descriptors;
 mod reply;
 mod row;
 
@@ -19,6 +20,7 @@ use crate::ipc::segment::Access;
 use crate::store::transfer::{Pool, Shape, WakeUps};
 pub use answer::{CacheStatus, Detail, Refusal};
 pub use command::{Command, ReplyTo};
+pub use descriptors::{DescriptorReceiver, DescriptorSender};
 pub use reply::{EntryState, ListedEntry, REPLIES, Reply};
 pub use row::CacheRow;
 
