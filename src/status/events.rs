@@ -1,5 +1,6 @@
 //! What happened between two samples, in words.
 
+use super::cache::Cache;
 use super::sample::{JournalNow, Sample, Worker};
 
 /// Every death, restart and change of state between the two, in the order of the processes.
@@ -28,6 +29,7 @@ pub(super) fn between(before: &Sample, after: &Sample) -> Vec<String> {
         }
     }
     events.extend(of_journal(&before.journal.now, &after.journal.now));
+    events.extend(of_cache(before.cache.as_ref(), after.cache.as_ref()));
     events.extend(of_bounds(&before.workers, &after.workers));
     match (before.accept_paused, after.accept_paused) {
         (false, true) => events.push("all lanes are full: the master accepts no more".to_owned()),
@@ -50,6 +52,15 @@ fn of_journal(before: &JournalNow, after: &JournalNow) -> Vec<String> {
         events.push(format!("a snapshot was taken, up to operation {}", after.snapshot_lsn));
     }
     events
+}
+
+fn of_cache(before: Option<&Cache>, after: Option<&Cache>) -> Option<String> {
+    let now = &after?.now;
+    let event = match before.map(|before| &before.now) {
+        None => Some(format!("is new, pid {}", now.pid)),
+        Some(then) => of_process((then.pid, then.lives), (now.pid, now.lives), then.deaths != now.deaths),
+    };
+    event.map(|event| format!("the cache process {event}"))
 }
 
 /// What happened at bounds: it explains why a client was turned away, or why lines are missing.
@@ -93,6 +104,7 @@ fn plural(count: u64, noun: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::status::cache::CacheNow;
     use crate::status::services::ServiceCounts;
 
     #[test]
@@ -109,6 +121,20 @@ mod tests {
             told([worker(6, 7), worker(4, 2)]),
             ["4 silent connections closed to make room", "7 lines of the access log dropped: it cannot be written"]
         );
+    }
+
+    #[test]
+    fn the_cache_process_is_told_of_like_the_others() {
+        let cache = |pid, lives, deaths| Cache {
+            now: CacheNow { pid, lives, deaths, ..CacheNow::default() },
+            ..Cache::default()
+        };
+        let told = |before: Option<&Cache>, after| of_cache(before, Some(&after));
+        assert_eq!(of_cache(None, None), None);
+        assert_eq!(told(None, cache(7, 1, 0)).unwrap(), "the cache process is new, pid 7");
+        let first = cache(7, 1, 0);
+        assert_eq!(told(Some(&first), cache(8, 2, 1)).unwrap(), "the cache process died and is back, pid 7 → 8");
+        assert_eq!(told(Some(&first), first.clone()), None);
     }
 
     #[test]

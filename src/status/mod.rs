@@ -4,6 +4,7 @@
 //! delays nobody. `docs/STATUS.md` describes every field.
 
 pub mod activity;
+pub mod cache;
 mod events;
 pub mod metrics;
 pub mod numbers;

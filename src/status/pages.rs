@@ -14,8 +14,8 @@ const DASHBOARD: &str = include_str!("dashboard.html");
 /// sent the page, and nothing else.
 const DASHBOARD_POLICY: &str = concat!(
     "default-src 'none'; ",
-    "script-src 'sha256-BHGS7NGhQ7NvEX7H6KbkrZy1e44ft5vGGISWB1K6dXw='; ",
-    "style-src 'sha256-9Ar5P+Um79l023BulOROwhBgkj66um1wYodzUfbTS7o='; ",
+    "script-src 'sha256-u1iAMzQHyPJJWJZDWnAZI7lBxmjL16jNeFH2jqBKlR4='; ",
+    "style-src 'sha256-vhWvmGdLb7kjZcP3OJf+VmKfoPUdJW9uqgujWVU0P0s='; ",
     "connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
 );
 

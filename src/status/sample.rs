@@ -3,6 +3,7 @@
 use clap::ValueEnum;
 use serde::Serialize;
 
+use super::cache::Cache;
 use super::numbers::{self, ByCode, ByOpcode, ByStatus, ByWord, milliseconds};
 use super::services::{BANK, Bounds, HTTP, ServiceAddress, ServiceCounts};
 use crate::base::config::AcceptMode;
@@ -32,6 +33,8 @@ pub struct Sample {
     pub workers: Vec<Worker>,
     /// What makes operations durable.
     pub journal: Journal,
+    /// GetFile's cache process; `None` where there is none.
+    pub cache: Option<Cache>,
 }
 
 /// What concerns an instance as a whole.
@@ -262,6 +265,7 @@ impl Sample {
             stopping: instance.control().orders() != Orders::Serve,
             workers: Worker::all(instance, now),
             journal: Journal::of(instance, now),
+            cache: Cache::of(instance, now),
         }
     }
 

@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::activity::Activity;
+use super::cache::CacheView;
 use super::events;
 use super::numbers::{self, ByCode, ByOpcode, ByStatus, ByWord, HTTP_CODES, Percentiles, Rate, ratio};
 use super::sample::{Journal, JournalNow, Sample, Summary, Worker, WorkerNow};
@@ -32,6 +33,8 @@ pub struct View {
     pub workers: Vec<WorkerView>,
     /// The journal.
     pub journal: JournalView,
+    /// GetFile's cache process; `None` where there is none.
+    pub cache: Option<CacheView>,
     /// Processes that died, and the consequences.
     pub crashes: Crashes,
     /// What the accounts did; `None` without a journal, or where it was not looked at.
@@ -163,7 +166,7 @@ pub struct JournalView {
 /// Processes that died since the instance began, and the consequences.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Crashes {
-    /// Processes, the journal's too, that ended and were replaced, also those that were asked to.
+    /// Processes, the journal's and the cache's too, that ended and were replaced, also those that were asked to.
     pub deaths: u64,
     /// Operations that they had begun, and that were finished or dropped.
     pub repairs: u64,
@@ -213,6 +216,7 @@ impl View {
                     .iter()
                     .map(|worker| worker.now.deaths)
                     .chain([after.journal.now.deaths])
+                    .chain(after.cache.as_ref().map(|cache| cache.now.deaths))
                     .map(u64::from)
                     .sum(),
                 repairs: workers.iter().map(|worker| u64::from(worker.now.repairs)).sum(),
@@ -220,6 +224,7 @@ impl View {
             },
             workers,
             journal: span.journal(),
+            cache: span.cache(),
             activity: None,
             events: events::between(before, after),
         }
@@ -357,6 +362,11 @@ impl Span<'_> {
             group_size: (groups > 0).then(|| ratio(records, groups)),
             sync_times: Percentiles::from(&now.sync_times.since(&then.sync_times)),
         }
+    }
+
+    fn cache(&self) -> Option<CacheView> {
+        let before = self.before.cache.as_ref();
+        self.after.cache.as_ref().map(|after| CacheView::between(before, after, self.seconds))
     }
 }
 

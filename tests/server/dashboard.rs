@@ -9,6 +9,9 @@ use std::net::SocketAddr;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 
+use bank_vault::ipc::process::monotonic_ns;
+use bank_vault::ipc::segment::Access;
+use bank_vault::store::instance::Instance;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
@@ -119,6 +122,45 @@ fn numbers_move_under_load_and_a_killed_worker_shows_up() {
     assert_eq!(browser.run(wide), true, "nothing sticks out");
     load.kill().unwrap();
     load.wait().unwrap();
+}
+
+#[test]
+#[ignore = "needs chromedriver"]
+fn the_cache_process_is_shown_where_there_is_one() {
+    let browser = Browser::start(1280, 900);
+    let site = Site::with(
+        &[("index.html", b"page")],
+        &["--workers", "2", "--getfile-port", &server::unused_port().to_string(), "--getfile-root", "src"],
+    );
+    browser.open(&format!("http://{}/_vault/", site.address));
+    await_that("GetFile is shown", || browser.run("return document.getElementById('getfile').hidden") == false);
+    assert_eq!(browser.run("return document.getElementById('cache').hidden"), true);
+    // What a cache process would count.
+    let generation = site.server.stats().generation().clone();
+    let instance = Instance::open(generation, Access::Write).unwrap();
+    let row = instance.cache_row();
+    row.life.begin(monotonic_ns());
+    row.life.pid.set(4711);
+    for (number, value) in
+        [(&row.bytes, 3 << 20), (&row.entries, 12), (&row.fetching, 4), (&row.queued, 5), (&row.waiting, 6)]
+    {
+        number.set(value);
+    }
+    await_that("there is a panel", || browser.run("return document.getElementById('cache').hidden") == false);
+    let shown = ["process", "memory", "kept", "fetching", "waiting"].map(|id| browser.text(&format!("cache-{id}")));
+    assert_eq!(shown, ["pid 4711", "3.0 MiB", "12", "4 · 5 queued", "6"]);
+    await_that("hits are counted", || {
+        row.hits.add(300);
+        row.coalesced.add(100);
+        browser.text("cache-hits") == "75 %" && browser.text("source-hit") != "hit 0/s"
+    });
+    let wide = "return document.documentElement.scrollWidth <= window.innerWidth";
+    assert_eq!(browser.run(wide), true, "nothing sticks out");
+    row.life.pid.set(0);
+    await_that("it is gone", || browser.text("cache-process") == "no process");
+    // The server knows nothing of it.
+    row.life.cancel();
+    drop(site);
 }
 
 #[test]

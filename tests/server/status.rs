@@ -7,6 +7,7 @@ use std::io::Write;
 use std::process::Stdio;
 use std::time::Instant;
 
+use bank_vault::status::cache::Cache;
 use bank_vault::status::numbers::{Percentiles, Rate};
 use bank_vault::status::{Sample, Unready, View, Watcher, metrics, readiness};
 use bank_vault::store::instance::{Instance, stale};
@@ -136,7 +137,8 @@ fn top_agrees_with_what_the_client_has_counted() {
 fn metrics_are_what_prometheus_reads_and_agree_with_the_sample() {
     let (server, instance) = start(&["--workers", "2"]);
     Load::start_with(server.address, &["--connections", "4", "--ops", "250"]).finish();
-    let sample = Sample::take(&instance);
+    // As of a server with a cache process, whose metrics are documented, too.
+    let sample = Sample { cache: Some(Cache::default()), ..Sample::take(&instance) };
     let text = metrics(&sample);
     let families = exposition::parse(&text).unwrap();
     let requests: u64 = sample.workers.iter().map(|worker| worker.requests_total).sum();
@@ -222,9 +224,12 @@ fn without_a_journal_it_is_ready_and_has_no_activity_to_show() {
 fn the_document_tells_of_every_field() {
     let (server, instance) = start(&["--workers", "1"]);
     Load::start_with(server.address, &["--connections", "1", "--ops", "20"]).finish();
-    let mut watcher = Watcher::new(&instance);
     let text = include_str!("../../docs/STATUS.md");
-    for json in [Sample::take(&instance).json(), watcher.look(&instance).json()] {
+    // As of a server with a cache process.
+    let before = Sample { cache: Some(Cache::default()), ..Sample::take(&instance) };
+    let mut view = View::between(&before, &before);
+    view.activity = Watcher::new(&instance).look(&instance).activity;
+    for json in [before.json(), view.json()] {
         let mut fields = BTreeSet::new();
         collect_fields(&serde_json::from_str(&json).unwrap(), &mut fields);
         let untold: Vec<_> = fields.iter().filter(|field| !text.contains(&format!("`{field}`"))).collect();

@@ -21,6 +21,9 @@ pub(super) enum Type {
     Histogram,
 }
 
+/// A metric of which each `T` has one value: its name, type, help and value.
+pub(super) type Of<T, V = u64> = (&'static str, Type, &'static str, fn(&T) -> V);
+
 /// A label and its value.
 pub(super) type Label<'a> = (&'static str, &'a dyn Display);
 
@@ -43,6 +46,14 @@ impl Exposition {
     /// One value of the metric.
     pub(super) fn value(&mut self, labels: &[Label<'_>], value: impl Display) {
         self.line("", labels, value);
+    }
+
+    /// Metrics of which `item` has the only value.
+    pub(super) fn of_one<T>(&mut self, item: &T, metrics: &[Of<T>]) {
+        for (name, kind, help, value) in metrics {
+            self.metric(name, *kind, help);
+            self.value(&[], value(item));
+        }
     }
 
     /// One histogram of the metric, in seconds. The bound of a bucket is the longest time that is counted in it, to the nanosecond,

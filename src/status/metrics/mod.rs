@@ -1,5 +1,6 @@
 //! A sample as metrics for Prometheus.
 
+mod cache;
 mod exposition;
 
 use std::fmt::Display;
@@ -10,10 +11,8 @@ use super::services::{BANK, OfService, ServiceCounts};
 use crate::service::bank::wire::{Opcode, Status};
 use crate::service::getfile::wire::response::Response;
 use crate::store::instance::histogram::Times;
-use exposition::{Exposition, Type, seconds};
-
-/// A metric of which each `T` has one value: its name, type, help and value.
-type Of<T, V = u64> = (&'static str, Type, &'static str, fn(&T) -> V);
+use cache::of_cache;
+use exposition::{Exposition, Of, Type, seconds};
 
 use Type::{Counter, Gauge, Histogram};
 
@@ -134,7 +133,7 @@ pub fn metrics(sample: &Sample) -> String {
     histograms(&mut out, &sample.workers, "vault_http_answer_seconds", web, |w| &w.web.answer_times);
     histograms(&mut out, &sample.workers, "vault_getfile_answer_seconds", web, |w| &w.getfile.answer_times);
     let journal = &sample.journal;
-    of_one(&mut out, journal, OF_JOURNAL);
+    out.of_one(journal, OF_JOURNAL);
     out.metric("vault_journal_state", Gauge, "1 for the state that the journal is in.");
     for state in ["absent", "open", "no space", "failed"] {
         out.value(&[("state", &state)], u64::from(state == journal.now.state));
@@ -144,6 +143,9 @@ pub fn metrics(sample: &Sample) -> String {
     out.value(&[], seconds(journal.now.heartbeat_age_ms.saturating_mul(1_000_000)));
     out.metric("vault_journal_sync_seconds", Histogram, "How long groups took to be written and synced.");
     out.times(&[], &journal.sync_times);
+    if let Some(cache) = &sample.cache {
+        of_cache(&mut out, cache);
+    }
     out.text
 }
 
@@ -155,14 +157,7 @@ fn instance(out: &mut Exposition, sample: &Sample) {
     out.value(&[("instance", &about.name), ("boot", &about.boot), ("accept", &about.accept_mode)], 1);
     out.metric("vault_uptime_seconds", Gauge, "Time since the instance began.");
     out.value(&[], seconds(about.uptime_ms.saturating_mul(1_000_000)));
-    of_one(out, sample, OF_INSTANCE);
-}
-
-fn of_one<T>(out: &mut Exposition, item: &T, metrics: &[Of<T>]) {
-    for (name, kind, help, value) in metrics {
-        out.metric(name, *kind, help);
-        out.value(&[], value(item));
-    }
+    out.of_one(sample, OF_INSTANCE);
 }
 
 fn of_workers<V: Display>(out: &mut Exposition, workers: &[Worker], metrics: &[Of<Worker, V>]) {

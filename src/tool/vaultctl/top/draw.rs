@@ -75,9 +75,9 @@ fn draw(frame: &mut Frame<'_>, shown: &DisplayState) {
     let graph = (high / 6).clamp(2, 10);
     let workers = 1 + u16::try_from(view.workers.len()).unwrap_or(u16::MAX).min((high / 4).max(2));
     let operations = (high / 5).clamp(2, 11);
-    let files = getfile(view);
-    let of_files = u16::from(!files.is_empty());
-    let lines = [1, 1, graph, 1, workers, 2, 2, of_files, 1 + operations, 1].map(Constraint::Length);
+    let [files, kept] = [getfile(view), cache(view)];
+    let [of_files, of_kept] = [&files, &kept].map(|lines| u16::from(!lines.is_empty()));
+    let lines = [1, 1, graph, 1, workers, 2, 2, of_files, of_kept, 1 + operations, 1].map(Constraint::Length);
     let rows = Layout::vertical(lines.into_iter().chain([Constraint::Min(1)])).split(area);
     let text = [
         vec![header(view)],
@@ -88,6 +88,7 @@ fn draw(frame: &mut Frame<'_>, shown: &DisplayState) {
         journal(view),
         web(view),
         files,
+        kept,
         activity(view, area.width),
         vec![crashes(view)],
         events(shown),
@@ -290,6 +291,21 @@ fn getfile(view: &View) -> Vec<Line<'_>> {
         ("p99", time(view.getfile.times.p99_us)),
     ];
     vec![pairs("getfile", values)]
+}
+
+/// A line about the cache process, where there is one.
+fn cache(view: &View) -> Vec<Line<'_>> {
+    let Some(cache) = &view.cache else { return Vec::new() };
+    let now = &cache.now;
+    let values = [
+        ("", format!("{}/s", rate(cache.answers_total.per_s))),
+        ("hits", percent(cache.hit_rate)),
+        ("holds", format!("{} in {}", bytes(now.bytes), whole(now.entries))),
+        ("fetching", whole(now.fetching)),
+        ("waiting", whole(now.waiting)),
+    ];
+    let gone = (now.pid == 0).then(|| ("", "no process".to_owned()));
+    vec![pairs("cache", gone.into_iter().chain(values))]
 }
 
 fn activity(view: &View, columns: u16) -> Vec<Line<'_>> {

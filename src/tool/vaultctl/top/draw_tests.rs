@@ -1,4 +1,5 @@
 use crate::status::activity::Activity;
+use crate::status::cache::{Cache, CacheNow};
 use crate::status::sample::{Journal, JournalNow, Web, Worker, WorkerNow};
 use crate::status::{Sample, ServiceCounts};
 use crate::store::instance::histogram::Histogram;
@@ -108,6 +109,25 @@ fn every_number_is_where_it_should_be_in_every_size() {
         let bars = text.lines().find(|line| line.contains(" 1001 ")).unwrap().matches('█').count();
         assert_eq!(bars, if paper.0 == 80 { 5 } else { 23 }, "three quarters of the columns for it: {text}");
     }
+}
+
+#[test]
+fn the_cache_process_has_a_line_where_there_is_one() {
+    let mut shown = shown();
+    assert!(!draw_text(&shown, (80, 24)).unwrap().contains("fetching"));
+    let now = CacheNow { pid: 77, bytes: 3 << 20, entries: 1200, fetching: 4, waiting: 5, ..CacheNow::default() };
+    let cache = Cache { now, answers_total: 400, answers: [300, 100, 0, 0, 0], ..Cache::default() };
+    let [before, after] = [None, Some(cache)].map(|cache| Sample { cache, ..Sample::default() });
+    let after = Sample { taken_ns: 2_000_000_000, ..after };
+    shown.view.as_mut().unwrap().cache = View::between(&before, &after).cache;
+    for paper in [(80, 24), (140, 50)] {
+        let text = draw_text(&shown, paper).unwrap();
+        let wanted = "cache 200/s hits 75 % holds 3 MiB in 1,200 fetching 4 waiting 5";
+        assert_eq!(line(&text, "cache 200"), wanted);
+        assert!(text.contains("crashes  "), "{text}");
+    }
+    shown.view.as_mut().unwrap().cache.as_mut().unwrap().now.pid = 0;
+    assert!(line(&draw_text(&shown, (80, 24)).unwrap(), "cache no").starts_with("cache no process 200/s hits"));
 }
 
 #[test]
