@@ -23,6 +23,7 @@ mod interrupts;
 mod output;
 mod terminals;
 mod top;
+mod vaultctl_cache;
 mod vaultctl_instance;
 mod vaultctl_journal;
 mod vaultctl_user;

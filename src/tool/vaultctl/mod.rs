@@ -3,6 +3,7 @@
 //! What was asked for goes to the standard output, everything said about it to the standard error.
 
 mod audit;
+mod cache;
 mod clean;
 mod control;
 mod dump;
@@ -50,6 +51,8 @@ enum Command {
     Repair(repair::Repair),
     /// Remove what a killed instance left in shared memory
     Clean(clean::Clean),
+    /// Show what GetFile's cache process keeps and counts, and have it forget
+    Cache(cache::Cache),
     /// Say who may log in
     User(user::User),
     /// Have other workers go on with a worker's connections, and let it go
@@ -73,6 +76,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Journal(journal) => dump::run(&journal),
         Command::Repair(repair) => repair::run(&repair),
         Command::Clean(clean) => clean::run(&clean),
+        Command::Cache(cache) => cache::run(&cache),
         Command::User(user) => user::run(user),
         Command::Drain(drain) => control::run(&drain.args, ControlRequest::Drain { worker: drain.worker }),
         Command::Rebalance(args) => control::run(&args, ControlRequest::Rebalance),
