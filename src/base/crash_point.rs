@@ -2,8 +2,8 @@
 //!
 //! A point costs one load of a process-private byte and a compare that the processor predicts; they are compiled in always,
 //! so that what is tested is what runs. `VAULT_CRASH_POINT=WHO:NAME[#HIT][/stop][,…]` in the master's environment arms the
-//! named point in the first life of WHO, a worker's number or `journal`: when it comes by for the HIT-th time (default 1) it ends itself with SIGKILL,
-//! or, with `/stop`, halts as by SIGSTOP, with whatever it holds.
+//! named point in the first life of WHO, a worker's number, `journal` or `cache`: when it comes by for the HIT-th time (default 1) it ends
+//! itself with SIGKILL, or, with `/stop`, halts as by SIGSTOP, with whatever it holds.
 
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 
@@ -185,8 +185,8 @@ pub fn arm(charge: Charge) {
     ARMED.store(charge.point as u8 + 1, Ordering::Relaxed);
 }
 
-/// Arms what [`VARIABLE`] says for process `who`, a worker's number or `journal`. Only in its first life, else its successor
-/// would die of it too.
+/// Arms what [`VARIABLE`] says for process `who`, a worker's number, `journal` or `cache`. Only in its first life, else
+/// its successor would die of it too.
 pub fn arm_from_environment(who: &str, lives: u32) {
     if lives == 1
         && let Ok(text) = std::env::var(VARIABLE)
@@ -217,7 +217,7 @@ fn parse(entry: &str) -> Option<(&str, Charge)> {
     let (name, hit) = rest.split_once('#').unwrap_or((rest, "1"));
     let point = CrashPoint::ALL.iter().copied().find(|point| point.name() == name)?;
     let number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse::<u32>().ok())?;
-    let known = who == "journal" || number(who).is_some_and(|worker| u16::try_from(worker).is_ok());
+    let known = ["journal", "cache"].contains(&who) || number(who).is_some_and(|worker| u16::try_from(worker).is_ok());
     Some((who, Charge { point, hit: number(hit)?, stop })).filter(|(_, charge)| known && charge.hit > 0)
 }
 
@@ -233,6 +233,7 @@ mod tests {
         assert_eq!(armed_for(text, "1"), charge(CrashPoint::Applied, 3, false));
         assert_eq!(armed_for(text, "2"), charge(CrashPoint::Decided, 1, true));
         assert_eq!(armed_for(text, "3"), Ok(None));
+        assert_eq!(armed_for("cache:transfer.filled#2", "cache"), charge(CrashPoint::TransferFilled, 2, false));
         for bad in [
             "ledger.locked",
             "0:nowhere",
