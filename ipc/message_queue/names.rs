@@ -47,7 +47,8 @@ impl FoundQueue {
     pub fn owner(&self) -> Owner {
         let looked = match message_queue::look_at(&self.name()) {
             Ok(looked) => looked,
-            Err(error) if error.errno() == Some(Errno::ENOENT) => return Owner::Gone,
+            // A kernel without queues has none of that name either.
+            Err(error) if matches!(error.errno(), Some(Errno::ENOENT | Errno::ENOSYS)) => return Owner::Gone,
             Err(error) if error.errno() == Some(Errno::EACCES) => {
                 return Owner::Other("belongs to another user".to_owned());
             }

@@ -14,7 +14,8 @@ use std::sync::Arc;
 
 use crate::ipc::IpcError;
 use crate::ipc::event::EventFd;
-use crate::ipc::message_queue::{self, QueueError, Receiver, Sender};
+use crate::ipc::message_queue::names::queues_of;
+use crate::ipc::message_queue::{self, Attributes, QueueError, Receiver, Sender};
 use crate::ipc::names::Generation;
 use crate::ipc::segment::Access;
 use crate::store::transfer::{Pool, Shape, WakeUps};
@@ -68,25 +69,43 @@ impl CacheChannel {
         Ok(CacheChannel { generation: generation.clone(), pool, wake_ups: WakeUps::new(workers, cache) })
     }
 
-    /// Opens the channel of a running instance, to go on with it in another program of the same process.
+    /// Looks whether both parts of a running instance's channel are there, and opens its pool: before another program of the same
+    /// process goes on with it.
     ///
     /// # Errors
-    /// There is none, or it has another layout.
-    pub fn adopt(
-        generation: &Generation,
-        workers: Vec<Arc<EventFd>>,
-        cache: Arc<EventFd>,
-    ) -> Result<Self, ChannelError> {
-        let pool = Pool::open(generation, Access::Write)?;
-        Ok(CacheChannel { generation: generation.clone(), pool, wake_ups: WakeUps::new(workers, cache) })
+    /// One of them is not there, or has another layout.
+    pub fn find(generation: &Generation) -> Result<Pool, IpcError> {
+        Self::attributes(generation)?;
+        Pool::open(generation, Access::Write)
     }
 
-    /// Removes both names, the queue first: as long as anything is left, the instance's control segment is there to say whose it is.
+    /// The channel of a running instance, in another program of the same process, with the pool that [`CacheChannel::find`] has opened.
+    #[must_use]
+    pub fn adopt(generation: &Generation, pool: Pool, workers: Vec<Arc<EventFd>>, cache: Arc<EventFd>) -> Self {
+        CacheChannel { generation: generation.clone(), pool, wake_ups: WakeUps::new(workers, cache) }
+    }
+
+    /// Removes both names, the queue first, and those of queues of replies that dead tools have left, where they can be found. All this
+    /// before the instance's control segment: as long as anything is left, that is there to say whose it is.
     ///
     /// # Errors
     /// The first that could not be removed.
     pub fn unlink(generation: &Generation) -> Result<(), IpcError> {
-        message_queue::unlink(&generation.name(QUEUE)).and(Pool::unlink(generation))
+        let mut replies = queues_of(&generation.instance, &[], &[]);
+        replies.retain(|queue| queue.generation == *generation && makes_queue(&queue.object));
+        message_queue::unlink(&generation.name(QUEUE))
+            .and(message_queue::names::remove(&replies))
+            .and(Pool::unlink(generation))
+    }
+
+    /// Whether a queue can be made under this name: makes one, and removes it again.
+    ///
+    /// # Errors
+    /// It cannot be made.
+    pub fn try_queue(generation: &Generation) -> Result<(), ChannelError> {
+        let name = generation.name(QUEUE);
+        message_queue::create::<Command>(&name, QUEUE_DEPTH)?;
+        Ok(message_queue::unlink(&name)?)
     }
 
     /// The end of the queue that commands are sent to; each process opens its own.
@@ -105,6 +124,20 @@ impl CacheChannel {
         Receiver::open(&self.generation.name(QUEUE))
     }
 
+    /// How large the queue of a running instance is, and how full.
+    ///
+    /// # Errors
+    /// There is none, or it is of other commands.
+    pub fn attributes(generation: &Generation) -> Result<Attributes, IpcError> {
+        Receiver::<Command>::open(&generation.name(QUEUE))?.attributes()
+    }
+
+    /// The full name of the queue.
+    #[must_use]
+    pub fn queue_name(&self) -> String {
+        self.generation.name(QUEUE)
+    }
+
     /// Whose it is.
     #[must_use]
     pub fn generation(&self) -> &Generation {
@@ -112,8 +145,31 @@ impl CacheChannel {
     }
 }
 
+/// What the objects of queues of replies begin with; the process id follows.
+const REPLY_QUEUE: &str = "cache-reply-";
+
 /// The object of the queue by which a process with this id is replied to.
 #[must_use]
 pub fn reply_queue(reply_to: ReplyTo) -> String {
-    format!("cache-reply-{}", reply_to.0)
+    format!("{REPLY_QUEUE}{}", reply_to.0)
+}
+
+/// Whether a version of this program makes queues with that object.
+#[must_use]
+pub fn makes_queue(object: &str) -> bool {
+    let pid = object.strip_prefix(REPLY_QUEUE);
+    object == QUEUE || pid.is_some_and(|pid| pid.parse::<u32>().is_ok_and(|number| number.to_string() == pid))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn our_queues_are_known_by_their_objects() {
+        assert!([QUEUE, &reply_queue(ReplyTo(0)), &reply_queue(ReplyTo(u32::MAX))].into_iter().all(makes_queue));
+        for other in ["cache-reply-", "cache-reply-+1", "cache-reply-01", "cache-reply-4294967296", "caches", ""] {
+            assert!(!makes_queue(other), "{other}");
+        }
+    }
 }
