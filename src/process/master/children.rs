@@ -11,6 +11,7 @@ use crate::ipc::event::EventFd;
 use crate::ipc::lane::{LaneSemaphores, Producer};
 use crate::ipc::process::{self, Child};
 use crate::ipc::{IpcError, fdpass};
+use crate::process::cache::{self, CacheArguments};
 use crate::process::journal;
 use crate::process::worker;
 use crate::service::entry::Entry;
@@ -172,6 +173,7 @@ impl WorkerSlot {
         let mut keep = vec![theirs.as_raw_fd(), common.data_lock.as_raw_fd()];
         keep.extend([&wakeup, &journal].map(|wakeup| wakeup.as_fd().as_raw_fd()));
         keep.extend(listeners.iter().flatten().map(AsRawFd::as_raw_fd));
+        keep.extend(cache.iter().flat_map(|channel| channel.wake_ups.descriptors()).map(|fd| fd.as_raw_fd()));
         keep.extend(instance.alive().map(AsRawFd::as_raw_fd));
         let turns_before = row.stats.turns.get();
         row.begin_life(process::monotonic_ns());
@@ -235,6 +237,43 @@ impl JournalProcess {
         self.started_ns = process::monotonic_ns();
         row.life.begin(self.started_ns);
         let child = process::spawn("vault-journal", &keep, move || journal::run(arguments));
+        let child = child.inspect_err(|_| row.life.cancel())?;
+        row.life.pid.set(u32::try_from(child.pid()).unwrap_or(0));
+        self.child = Some(child);
+        Ok(())
+    }
+}
+
+/// The cache process and what it is started with.
+pub struct CacheProcess {
+    channel: &'static CacheChannel,
+    /// The process, if there is one.
+    pub child: Option<Child>,
+    /// When it was started, nanoseconds of the monotonic clock.
+    pub started_ns: u64,
+}
+
+impl CacheProcess {
+    /// None yet, for those who ask through `channel`.
+    #[must_use]
+    pub fn new(channel: &'static CacheChannel) -> Self {
+        CacheProcess { channel, child: None, started_ns: 0 }
+    }
+
+    /// Forks a cache process.
+    ///
+    /// # Errors
+    /// It cannot be made. Nothing is left of the attempt.
+    pub fn start(&mut self, common: &Common) -> Result<(), IpcError> {
+        let Common { instance, settings, .. } = *common;
+        let row = instance.cache_row();
+        let arguments = CacheArguments { row, channel: self.channel, settings };
+        let mut keep = arguments.descriptors();
+        keep.push(common.data_lock.as_raw_fd());
+        keep.extend(instance.alive().map(AsRawFd::as_raw_fd));
+        self.started_ns = process::monotonic_ns();
+        row.life.begin(self.started_ns);
+        let child = process::spawn("vault-cache", &keep, move || cache::run(arguments));
         let child = child.inspect_err(|_| row.life.cancel())?;
         row.life.pid.set(u32::try_from(child.pid()).unwrap_or(0));
         self.child = Some(child);

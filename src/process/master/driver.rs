@@ -14,10 +14,12 @@ use crate::base::limits::MAX_WORKERS;
 use crate::base::logging;
 use crate::ipc::IpcError;
 use crate::ipc::process::monotonic_ns;
-use crate::process::master::children::{Accepting, Common, JournalProcess, Listeners, WorkerSlot, duplicate};
+use crate::process::master::children::{
+    Accepting, CacheProcess, Common, JournalProcess, Listeners, WorkerSlot, duplicate,
+};
 use crate::process::master::dispatch::Connections;
 use crate::process::master::error::MasterError;
-use crate::process::master::event_sources::{EventSources, JOURNAL, LISTENER, SIGNALS, WORKERS};
+use crate::process::master::event_sources::{CACHE, EventSources, JOURNAL, LISTENER, SIGNALS, WORKERS};
 use crate::process::master::notify::ServiceManager;
 use crate::process::master::start::ports;
 use crate::process::master::supervisor::{Action, Event, Observation, SlotId, Supervisor, TICK_NS, WorkerSeen};
@@ -39,6 +41,7 @@ pub struct Driver {
     pub(super) first_listeners: Option<Listeners>,
     pub(super) workers: Vec<Option<WorkerSlot>>,
     pub(super) journal: Option<JournalProcess>,
+    pub(super) cache: Option<CacheProcess>,
     pub(super) connections: Connections,
     /// The new program that is being asked whether it fits.
     pub(super) new_program: Option<NewProgram>,
@@ -65,6 +68,7 @@ impl Driver {
             first_listeners: None,
             workers: std::iter::repeat_with(|| None).take(MAX_WORKERS).collect(),
             journal: common.directory.clone().map(JournalProcess::new),
+            cache: common.cache.map(CacheProcess::new),
             connections,
             new_program: None,
             manager: ServiceManager::from_environment(),
@@ -113,6 +117,7 @@ impl Driver {
                     SIGNALS => self.take_signals(now),
                     LISTENER => self.accepting.ready = true,
                     JOURNAL => self.reap(SlotId::Journal, now),
+                    CACHE => self.reap(SlotId::Cache, now),
                     Token(token) if token % 2 == 0 => self.reap(SlotId::Worker((token - WORKERS) / 2), now),
                     Token(token) => self.read_notices((token - WORKERS) / 2),
                 }
@@ -151,6 +156,7 @@ impl Driver {
         Observation {
             workers,
             journal_heartbeat_ns: journal.life.heartbeat_ns.get(),
+            cache_heartbeat_ns: instance.cache_row().life.heartbeat_ns.get(),
             snapshots_done: journal.snapshots_done(),
             snapshot: journal.snapshot().0,
             worker_timeout_ns: u64::try_from(self.common.settings.worker_timeout.as_nanos()).unwrap_or(u64::MAX),
@@ -209,6 +215,7 @@ impl Driver {
         match id {
             SlotId::Worker(index) => self.start_worker(index),
             SlotId::Journal => self.start_journal(),
+            SlotId::Cache => self.start_cache(),
         }
     }
 
@@ -232,6 +239,15 @@ impl Driver {
         self.watch_journal().inspect_err(|_| self.abandon(SlotId::Journal))
     }
 
+    fn start_cache(&mut self) -> Result<(), IpcError> {
+        let Some(cache) = self.cache.as_mut() else { return Ok(()) };
+        cache.start(&self.common)?;
+        self.watch_cache().inspect_err(|_| self.abandon(SlotId::Cache))?;
+        // What they had asked of its predecessor they ask again.
+        self.wake_workers();
+        Ok(())
+    }
+
     /// Watches the process of a worker and its lane.
     pub(super) fn watch_worker(&self, index: usize) -> Result<(), IpcError> {
         let Some(process) = self.workers[index].as_ref().and_then(|slot| slot.process.as_ref()) else { return Ok(()) };
@@ -243,6 +259,12 @@ impl Driver {
     pub(super) fn watch_journal(&self) -> Result<(), IpcError> {
         let child = self.journal.as_ref().and_then(|journal| journal.child.as_ref());
         child.map_or(Ok(()), |child| self.sources.watch(child.as_fd(), JOURNAL))
+    }
+
+    /// Watches the cache process.
+    pub(super) fn watch_cache(&self) -> Result<(), IpcError> {
+        let child = self.cache.as_ref().and_then(|cache| cache.child.as_ref());
+        child.map_or(Ok(()), |child| self.sources.watch(child.as_fd(), CACHE))
     }
 
     /// What a worker that accepts by itself accepts from: with `reuseport` sockets of its own.

@@ -12,6 +12,7 @@ use crate::base::crash_point;
 use crate::base::vocab::Cents;
 use crate::ipc::IpcError;
 use crate::store::access_log::LogError;
+use crate::store::cache_channel::ChannelError;
 use crate::store::journal::{DirectoryError, DiskError, PrincipalsError, RecoveryError};
 use crate::store::users::UsersError;
 
@@ -80,6 +81,9 @@ pub enum MasterError {
     /// The access log cannot be written.
     #[error(transparent)]
     Log(#[from] LogError),
+    /// The cache process could not be asked.
+    #[error(transparent)]
+    Channel(#[from] ChannelError),
     /// A file of the journal cannot be read.
     #[error(transparent)]
     Disk(#[from] DiskError),

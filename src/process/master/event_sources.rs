@@ -16,6 +16,8 @@ pub const SIGNALS: Token = Token(0);
 pub const LISTENER: Token = Token(1);
 /// Of the journal process' pidfd.
 pub const JOURNAL: Token = Token(usize::MAX);
+/// Of the cache process' pidfd.
+pub const CACHE: Token = Token(usize::MAX - 1);
 /// Tokens of the workers' pidfds begin here, in steps of two; those of their lanes lie between.
 pub const WORKERS: usize = 2;
 

@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use nix::sys::signal::Signal;
 
 use crate::ipc::IpcError;
+use crate::ipc::event::EventFd;
 use crate::ipc::process::{self, Child, Ending};
 use crate::process::journal;
 use crate::process::master::dispatch::Recovered;
@@ -13,6 +14,8 @@ use crate::process::master::driver::Driver;
 use crate::process::master::supervisor::{End, Ended, Event, SlotId};
 use crate::store::instance::life::Life;
 use crate::store::ledger::repair::{self, Settled};
+use crate::store::transfer;
+use crate::store::transfer::repair::Repaired;
 
 /// Children of others that are reaped in one turn at most.
 const ADOPTED_PER_TURN: usize = 64;
@@ -22,6 +25,7 @@ impl Driver {
         match id {
             SlotId::Worker(index) => Some(&self.workers.get(index)?.as_ref()?.process.as_ref()?.child),
             SlotId::Journal => self.journal.as_ref()?.child.as_ref(),
+            SlotId::Cache => self.cache.as_ref()?.child.as_ref(),
         }
     }
 
@@ -44,11 +48,13 @@ impl Driver {
         match id {
             SlotId::Worker(index) => &instance.workers()[index].life,
             SlotId::Journal => &instance.journal_row().life,
+            SlotId::Cache => &instance.cache_row().life,
         }
     }
 
-    /// Forgets a process that was reaped; whether its loop never turned.
+    /// Forgets a process that was reaped, and lets go of the segments that it had; whether its loop never turned.
     fn forget(&mut self, id: SlotId) -> bool {
+        self.let_go(id);
         let instance = self.common.instance;
         match id {
             SlotId::Worker(index) => {
@@ -70,6 +76,32 @@ impl Driver {
                 life.pid.set(0);
                 life.heartbeat_ns.get() <= started_ns
             }
+            SlotId::Cache => {
+                let Some(cache) = self.cache.as_mut() else { return false };
+                if let Some(child) = cache.child.take() {
+                    self.sources.unwatch(child.as_fd());
+                }
+                let (life, started_ns) = (&instance.cache_row().life, cache.started_ns);
+                life.pid.set(0);
+                life.heartbeat_ns.get() <= started_ns
+            }
+        }
+    }
+
+    /// Lets go of the segments that a process had which has ended: before its successor, which has the same number, is there.
+    fn let_go(&self, id: SlotId) {
+        let Some(channel) = self.common.cache else { return };
+        let (pool, wake_ups) = (&channel.pool, &channel.wake_ups);
+        let Repaired { freed, left } = match id {
+            SlotId::Worker(index) => {
+                let Ok(number) = u16::try_from(index) else { return };
+                transfer::repair::worker_died(pool, number, wake_ups)
+            }
+            SlotId::Cache => transfer::repair::cache_died(pool, wake_ups),
+            SlotId::Journal => return,
+        };
+        if freed + left > 0 {
+            log::warn!("{id}: of the segments that it had {freed} are free again, {left} are left to the other side");
         }
     }
 
@@ -88,8 +120,9 @@ impl Driver {
         for _ in 0..ADOPTED_PER_TURN {
             let Some(pid) = process::ended_child() else { break };
             let workers = (0..self.workers.len()).map(SlotId::Worker);
-            let own =
-                workers.chain([SlotId::Journal]).find(|&id| self.child(id).is_some_and(|child| child.pid() == pid));
+            let own = workers
+                .chain([SlotId::Journal, SlotId::Cache])
+                .find(|&id| self.child(id).is_some_and(|child| child.pid() == pid));
             match own {
                 Some(id) => self.reap(id, now),
                 None if self.new_program.as_ref().is_some_and(|program| program.pid() == pid) => {
@@ -139,13 +172,17 @@ impl Driver {
     }
 
     pub(super) fn ask_to_leave(&mut self, id: SlotId) {
-        let wakeup = match id {
+        let wakeup: &EventFd = match id {
             SlotId::Worker(index) => {
                 let Some(slot) = self.workers[index].as_mut() else { return };
                 slot.leaving = true;
                 &self.common.wakeups[index]
             }
             SlotId::Journal => &self.common.journal,
+            SlotId::Cache => {
+                let Some(channel) = self.common.cache else { return };
+                channel.wake_ups.of_cache()
+            }
         };
         self.life(id).ask_to_leave();
         wakeup.send();

@@ -25,9 +25,11 @@ use crate::ipc::names::{Generation, SHM_FOLDER};
 use crate::ipc::{net, process};
 use crate::service::entry::Entry;
 use crate::store::access_log::{self, AccessLog};
+use crate::store::cache_channel::CacheChannel;
 use crate::store::connection::{PerService, ServiceId};
 use crate::store::instance::{Blueprint, Instance};
 use crate::store::journal::{Directory, Principals, PrincipalsError};
+use crate::store::transfer::Shape;
 use crate::store::users::Users;
 
 /// Unlinks the instance's names when the master leaves, by whatever way.
@@ -35,7 +37,10 @@ pub struct UnlinkOnDrop(pub &'static Instance);
 
 impl Drop for UnlinkOnDrop {
     fn drop(&mut self) {
-        if let Err(error) = self.0.unlink().and(AccessLog::unlink(self.0.generation())) {
+        let generation = self.0.generation();
+        // The control segment is the last: it says whose the others are.
+        let unlinked = CacheChannel::unlink(generation).and(AccessLog::unlink(generation)).and(self.0.unlink());
+        if let Err(error) = unlinked {
             log::error!("{error}");
         }
     }
@@ -91,12 +96,16 @@ pub fn build(
     }
     instance.control().tune(settings.idle_timeout, settings.rate_limit);
     let wakeups = std::iter::repeat_with(|| EventFd::new().map(Arc::new)).take(MAX_WORKERS);
-    let wakeups = wakeups.collect::<Result<_, _>>()?;
+    let wakeups: Vec<_> = wakeups.collect::<Result<_, _>>()?;
     let journal = Arc::new(EventFd::new()?);
     let access_log = log_target(services, &addresses, settings);
     let access_log = access_log.map(|target| make_access_log(instance, target)).transpose()?;
+    let cache = transfers(services, &addresses, settings);
+    let cache = cache.map(|shape| make_cache_channel(instance, shape, &wakeups)).transpose()?;
     let moves_connections = settings.accept == AcceptMode::Dispatch;
-    let supervisor = Supervisor::new(process::monotonic_ns(), settings.workers, directory.is_some(), moves_connections);
+    let (journaled, cached) = (directory.is_some(), cache.is_some());
+    let now = process::monotonic_ns();
+    let supervisor = Supervisor::new(now, settings.workers, journaled, cached, moves_connections);
     let common = Common {
         instance,
         settings,
@@ -107,7 +116,7 @@ pub fn build(
         wakeups,
         journal,
         access_log,
-        cache: None,
+        cache,
         directory,
         data_lock,
     };
@@ -180,6 +189,22 @@ fn make_access_log(instance: &Instance, target: access_log::Target) -> Result<&'
     Ok(Box::leak(Box::new(log)))
 }
 
+/// The pool of segments for the services that listen; `None` where none of them needs the cache process.
+fn transfers(services: &[Entry], addresses: &PerService<Option<SocketAddr>>, settings: &Settings) -> Option<Shape> {
+    let mut listening = services.iter().zip(addresses).filter(|(_, address)| address.is_some());
+    listening.find_map(|(service, _)| (service.transfers)(settings))
+}
+
+fn make_cache_channel(
+    instance: &Instance,
+    shape: Shape,
+    workers: &[Arc<EventFd>],
+) -> Result<&'static CacheChannel, MasterError> {
+    let cache = Arc::new(EventFd::new()?);
+    let channel = CacheChannel::create(instance.generation(), shape, workers.to_vec(), cache)?;
+    Ok(Box::leak(Box::new(channel)))
+}
+
 fn make_instance(
     services: &[Entry],
     settings: &Settings,
@@ -222,9 +247,10 @@ fn announce(common: &Common, pids: &[i32]) {
     let mode = format!("{:?}", settings.accept).to_lowercase();
     let durability = format!("{:?}", settings.durability).to_lowercase();
     let objects = instance.generation().name("*");
+    let queue = common.cache.map_or_else(String::new, |channel| format!(" queue {}", channel.queue_name()));
     let line = format!(
         "ready: {first} pid {} workers {} accept {mode} accounts {} durability {durability}{others} objects {SHM_FOLDER}{objects} \
-         {SHM_FOLDER}/sem.{}",
+         {SHM_FOLDER}/sem.{}{queue}",
         std::process::id(),
         pids.join(","),
         instance.table().accounts(),

@@ -144,10 +144,12 @@ pub struct Observation {
     pub workers: [WorkerSeen; MAX_WORKERS],
     /// When the journal process last showed that it lives.
     pub journal_heartbeat_ns: u64,
+    /// When the cache process last showed that it lives.
+    pub cache_heartbeat_ns: u64,
     /// Requests for snapshots that are done, or have failed.
     pub snapshots_done: u64,
     /// The operation that the newest snapshot covers.
     pub snapshot: u64,
-    /// Silence after which a worker is killed, nanoseconds.
+    /// Silence after which a worker or the cache process is killed, nanoseconds.
     pub worker_timeout_ns: u64,
 }

@@ -7,18 +7,16 @@ use super::slot::{Slot, SlotId, State, nanoseconds};
 use super::state::{JOURNAL_PATIENCE, Phase, Supervisor};
 
 impl Supervisor {
-    /// Fills every slot whose time has come. A stopping instance starts no worker, but still needs its journal process.
+    /// Fills every slot whose time has come, if it is wanted.
     pub(super) fn start_due(&mut self, now_ns: u64) {
-        let stopping = self.is_stopping();
-        let mut due = Vec::new();
-        for (id, slot) in self.slots_mut() {
-            let wanted = !stopping || id == SlotId::Journal;
-            if wanted && matches!(slot.state, State::Empty { start_at_ns } if now_ns >= start_at_ns) {
+        let is_due = |slot: &Slot| matches!(slot.state, State::Empty { start_at_ns } if now_ns >= start_at_ns);
+        let due: Vec<_> = self.slots_mut().filter(|(_, slot)| is_due(slot)).map(|(id, _)| id).collect();
+        for id in due.into_iter().filter(|&id| self.is_wanted(id, now_ns)).collect::<Vec<_>>() {
+            if let Some(slot) = self.slot_mut(id) {
                 slot.state = State::Starting;
-                due.push(Action::Start(id));
+                self.act(Action::Start(id));
             }
         }
-        self.actions.extend(due);
     }
 
     pub(super) fn started(&mut self, id: SlotId) {
@@ -59,11 +57,12 @@ impl Supervisor {
     pub(super) fn ended(&mut self, now_ns: u64, id: SlotId, end: &End) {
         let stopping = self.is_stopping();
         let Some(slot) = self.slot_mut(id).filter(|slot| slot.is_running()) else { return };
-        let expected = end.how == Ended::Orderly && (slot.leaving || stopping && id != SlotId::Journal);
+        let told_to_stop = stopping && matches!(id, SlotId::Worker(_));
+        let expected = end.how == Ended::Orderly && (slot.leaving || told_to_stop);
         let start_at_ns = slot.backoff.after_end(now_ns, end.failed_early && !expected);
         slot.state = match id {
             SlotId::Worker(_) => State::Unsettled { start_at_ns },
-            SlotId::Journal => State::Empty { start_at_ns },
+            SlotId::Journal | SlotId::Cache => State::Empty { start_at_ns },
         };
         if !expected {
             self.act(Action::CountDeath(id));
@@ -75,6 +74,12 @@ impl Supervisor {
                 self.say(level, format!("worker {index} (pid {pid}) ended: {text}"));
             }
             SlotId::Journal => self.journal_ended(now_ns, expected, end),
+            // One that was asked to leave is replaced by one of another program, or needed no more.
+            SlotId::Cache if expected => {}
+            SlotId::Cache => {
+                let text = format!("the cache process (pid {pid}) ended: {text}; requests wait for its successor");
+                self.say(Level::Warn, text);
+            }
         }
     }
 
@@ -115,7 +120,8 @@ impl Supervisor {
         (slot.leaving, slot.refill) = (false, false);
     }
 
-    /// Kills processes without a heartbeat for too long, and, when an orderly stop has taken too long, the workers that are left.
+    /// Kills processes without a heartbeat for too long, and, when an orderly stop has taken too long, those that are left, but for the
+    /// journal process: what that has not written would be lost.
     pub(super) fn kill_unresponsive(&mut self, now_ns: u64, seen: &Observation) {
         let out_of_time = matches!(self.phase, Phase::Stopping { deadline_ns, .. } if now_ns >= deadline_ns);
         let in_grace = now_ns < self.grace_until_ns;
@@ -124,6 +130,7 @@ impl Supervisor {
             let (heartbeat_ns, patience_ns) = match id {
                 SlotId::Worker(index) => (seen.workers[index].heartbeat_ns, seen.worker_timeout_ns),
                 SlotId::Journal => (seen.journal_heartbeat_ns, seen.worker_timeout_ns.saturating_mul(JOURNAL_PATIENCE)),
+                SlotId::Cache => (seen.cache_heartbeat_ns, seen.worker_timeout_ns),
             };
             let silent_ns = now_ns.saturating_sub(heartbeat_ns);
             let is_late = silent_ns >= patience_ns && !in_grace;
@@ -140,7 +147,7 @@ impl Supervisor {
         self.actions.extend(late);
     }
 
-    pub(super) fn kill_workers(&mut self) {
+    pub(super) fn kill_all_but_journal(&mut self) {
         let mut kills = Vec::new();
         for (id, slot) in self.slots_mut() {
             if id != SlotId::Journal && slot.may_be_killed() {
@@ -173,6 +180,19 @@ impl Supervisor {
         let open = self.journal.as_ref().is_some_and(|slot| slot.is_running() && !slot.leaving);
         if open && self.is_stopping() && self.has_no_workers() {
             self.ask_to_leave(SlotId::Journal, false);
+        }
+    }
+
+    /// When nobody is left who asks it, or the stop has taken too long, a stopping instance needs its cache process no more. One that cannot
+    /// be started is not waited for.
+    pub(super) fn stop_cache(&mut self, now_ns: u64) {
+        if self.is_wanted(SlotId::Cache, now_ns) {
+            return;
+        }
+        match &self.cache {
+            Some(slot) if matches!(slot.state, State::Empty { .. }) => self.cache = None,
+            Some(slot) if slot.is_running() && !slot.leaving => self.ask_to_leave(SlotId::Cache, false),
+            _ => {}
         }
     }
 }

@@ -13,6 +13,8 @@ mod slot;
 mod state;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod world;
 
 pub use event::{Action, End, Ended, Event, Observation, Order, Request, WorkerSeen};
 pub use request::MUST_HAND_OVER;

@@ -129,7 +129,8 @@ impl Supervisor {
         }
     }
 
-    /// Goes on as the program that was executed: the journal process is replaced first, then one worker after the other.
+    /// Goes on as the program that was executed: the journal process and the cache process are replaced first, then one worker after the
+    /// other.
     pub fn resume_upgraded(&mut self, now_ns: u64) {
         let id = self.upgrade.request_id();
         self.observed_ns = now_ns;
@@ -147,6 +148,7 @@ impl Supervisor {
         self.upgrade = Upgrade::Rolling { id, slots };
         self.say(Level::Info, "upgrade: this program goes on with everything; replacing the children".to_owned());
         self.ask_to_leave(SlotId::Journal, true);
+        self.ask_to_leave(SlotId::Cache, true);
     }
 
     /// Goes on as the old program, which was executed again because the new one could not go on.

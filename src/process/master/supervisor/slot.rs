@@ -14,6 +14,8 @@ pub enum SlotId {
     Worker(usize),
     /// Of the journal process.
     Journal,
+    /// Of the cache process.
+    Cache,
 }
 
 impl fmt::Display for SlotId {
@@ -21,6 +23,7 @@ impl fmt::Display for SlotId {
         match self {
             SlotId::Worker(index) => write!(f, "worker {index}"),
             SlotId::Journal => f.write_str("the journal process"),
+            SlotId::Cache => f.write_str("the cache process"),
         }
     }
 }

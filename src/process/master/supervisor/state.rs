@@ -8,12 +8,14 @@ use super::event::{Action, Event, Observation, Order};
 use super::slot::{Slot, SlotId, State};
 use crate::base::limits::{MAX_WORKERS, STOP_DEADLINE_SECONDS};
 
-/// The journal process may be without a heartbeat for so many times as long as a worker: a disk may be slow.
+/// The journal process may be without a heartbeat for so many times as long as others: a disk may be slow.
 pub const JOURNAL_PATIENCE: u64 = 3;
 /// How soon settling is tried again while a living worker repairs one of the accounts.
 const SETTLE_AGAIN_NS: u64 = 1_000_000;
 /// How often the supervisor observes the children, if nothing happens.
 pub const TICK_NS: u64 = 250_000_000;
+/// The order to stop that kills instead of asking.
+const ORDERS_TO_KILL: u32 = 3;
 /// Nanoseconds of a second.
 pub const SECOND_NS: u64 = 1_000_000_000;
 
@@ -91,6 +93,8 @@ pub struct Supervisor {
     pub(super) workers: Vec<Option<Slot>>,
     /// None where the accounts are in memory only, and when the journal is closed.
     pub(super) journal: Option<Slot>,
+    /// None where no service needs a cache process, and when a stopping instance needs it no more.
+    pub(super) cache: Option<Slot>,
     pub(super) phase: Phase,
     pub(super) journal_failed: bool,
     /// Whether connections can be moved from one worker to another (`--accept dispatch`).
@@ -105,13 +109,14 @@ pub struct Supervisor {
 }
 
 impl Supervisor {
-    /// A supervisor that wants `workers` workers, and a journal process if `journal`.
+    /// A supervisor that wants `workers` workers, a journal process if `journal`, and a cache process if `cache`.
     #[must_use]
-    pub fn new(now_ns: u64, workers: usize, journal: bool, moves_connections: bool) -> Self {
+    pub fn new(now_ns: u64, workers: usize, journal: bool, cache: bool, moves_connections: bool) -> Self {
         let slots = (0..MAX_WORKERS).map(|index| (index < workers).then(|| Slot::new(now_ns)));
         Supervisor {
             workers: slots.collect(),
             journal: journal.then(|| Slot::new(now_ns)),
+            cache: cache.then(|| Slot::new(now_ns)),
             phase: Phase::Serving,
             journal_failed: false,
             moves_connections,
@@ -164,6 +169,7 @@ impl Supervisor {
         self.kill_unresponsive(now_ns, seen);
         self.start_due(now_ns);
         self.stop_journal();
+        self.stop_cache(now_ns);
         self.answer_done_request(seen);
         self.upgrade_step(now_ns, seen);
     }
@@ -180,13 +186,13 @@ impl Supervisor {
             // While it stops, empty slots stay empty.
             !self.is_stopping() || matches!(slot.state, State::Unsettled { .. })
         });
-        workers.chain(&self.journal).filter_map(look_at).fold(now_ns + TICK_NS, u64::min)
+        workers.chain(&self.journal).chain(&self.cache).filter_map(look_at).fold(now_ns + TICK_NS, u64::min)
     }
 
     /// Whether all children are gone, as was ordered.
     #[must_use]
     pub fn is_over(&self) -> bool {
-        self.is_stopping() && self.has_no_workers() && self.journal.is_none()
+        self.is_stopping() && self.has_no_workers() && self.journal.is_none() && self.cache.is_none()
     }
 
     /// Whether the instance is on its way out.
@@ -221,14 +227,29 @@ impl Supervisor {
         match id {
             SlotId::Worker(index) => self.workers.get_mut(index)?.as_mut(),
             SlotId::Journal => self.journal.as_mut(),
+            SlotId::Cache => self.cache.as_mut(),
         }
     }
 
-    /// All slots, with their names. The journal process comes first, since workers wait for it.
+    /// Whether the slot is to be filled. A stopping instance starts no worker, but needs its journal process to the end, and its cache
+    /// process as long as there are workers whose clients wait for it.
+    pub(super) fn is_wanted(&self, id: SlotId, now_ns: u64) -> bool {
+        match (self.phase, id) {
+            (Phase::Serving, _) | (Phase::Stopping { .. }, SlotId::Journal) => true,
+            (Phase::Stopping { .. }, SlotId::Worker(_)) => false,
+            (Phase::Stopping { deadline_ns, asked }, SlotId::Cache) => {
+                now_ns < deadline_ns && asked < ORDERS_TO_KILL && !self.has_no_workers()
+            }
+        }
+    }
+
+    /// All slots, with their names. The processes that workers wait for come first.
     pub(super) fn slots_mut(&mut self) -> impl Iterator<Item = (SlotId, &mut Slot)> {
         let workers = self.workers.iter_mut().enumerate();
         let workers = workers.filter_map(|(index, slot)| Some((SlotId::Worker(index), slot.as_mut()?)));
-        self.journal.as_mut().map(|slot| (SlotId::Journal, slot)).into_iter().chain(workers)
+        let journal = self.journal.as_mut().map(|slot| (SlotId::Journal, slot));
+        let cache = self.cache.as_mut().map(|slot| (SlotId::Cache, slot));
+        journal.into_iter().chain(cache).chain(workers)
     }
 
     pub(super) fn act(&mut self, action: Action) {
@@ -251,12 +272,12 @@ impl Supervisor {
             }
             Phase::Stopping { asked, .. } => {
                 *asked += 1;
-                if *asked == 2 {
+                if *asked < ORDERS_TO_KILL {
                     self.say(log::Level::Warn, format!("{signal} again: hurrying"));
                     self.act(Action::TellWorkersToHurry);
                 } else {
                     self.say(log::Level::Warn, format!("{signal} again: killing the workers"));
-                    self.kill_workers();
+                    self.kill_all_but_journal();
                     self.give_up_journal();
                 }
             }
@@ -268,7 +289,7 @@ impl Supervisor {
         self.phase = Phase::Stopping { deadline_ns: now_ns, asked: 2 };
         self.act(Action::CloseListeners);
         self.act(Action::TellWorkersToHurry);
-        self.kill_workers();
+        self.kill_all_but_journal();
         self.refuse_requests();
     }
 

@@ -8,7 +8,8 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 
 use super::hand_over::{
-    HandOver, HandedOverChild, HandedOverListeners, HandedOverProcess, HandedOverWorker, RETURNED, VARIABLE, layout,
+    HandOver, HandedOverCache, HandedOverChild, HandedOverListeners, HandedOverProcess, HandedOverWorker, RETURNED,
+    VARIABLE, layout,
 };
 use crate::ipc::inherit;
 use crate::ipc::process::Child;
@@ -107,6 +108,10 @@ impl Driver {
                 .as_ref()
                 .and_then(|journal| journal.child.as_ref())
                 .map(|child| kept.note_child(child)),
+            cache: common.cache.map(|channel| HandedOverCache {
+                wakeup: kept.note(channel.wake_ups.of_cache().as_fd()),
+                child: self.cache.as_ref().and_then(|cache| cache.child.as_ref()).map(|child| kept.note_child(child)),
+            }),
             connections: self.connections.duplicates().map(|(slot, fd)| (slot, kept.note(fd))).collect(),
             supervisor: self.supervisor.clone(),
         };

@@ -24,7 +24,7 @@ pub const RETURNED: &str = "VAULT_UPGRADE_RETURNED";
 /// The option by which a program is asked whether it fits.
 pub const ASK: &str = "--check-upgrade";
 /// Goes up with every change of [`HandOver`].
-pub const VERSION: u32 = 5;
+pub const VERSION: u32 = 6;
 
 /// What two programs must agree on for an upgrade.
 pub fn layout(services: &[Entry]) -> String {
@@ -53,6 +53,7 @@ pub struct HandOver {
     pub shared_listeners: HandedOverListeners,
     pub workers: Vec<HandedOverWorker>,
     pub journal: Option<HandedOverChild>,
+    pub cache: Option<HandedOverCache>,
     /// Slot and descriptor of each connection.
     pub connections: Vec<(u32, RawFd)>,
     pub supervisor: Supervisor,
@@ -64,6 +65,13 @@ pub type HandedOverListeners = PerService<Option<RawFd>>;
 pub struct HandedOverChild {
     pub pid: i32,
     pub pidfd: RawFd,
+}
+
+/// How the cache process is woken up, and the process, if there is one.
+#[derive(Clone, Copy, Serialize, Deserialize)]
+pub struct HandedOverCache {
+    pub wakeup: RawFd,
+    pub child: Option<HandedOverChild>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -97,6 +105,11 @@ impl HandOver {
             .chain(self.listeners.iter().chain(&self.shared_listeners).flatten().copied())
             .chain(workers)
             .chain(self.journal.iter().map(|child| child.pidfd))
+            .chain(
+                self.cache
+                    .iter()
+                    .flat_map(|cache| cache.child.map(|child| child.pidfd).into_iter().chain([cache.wakeup])),
+            )
             .chain(self.connections.iter().map(|(_, socket)| *socket))
     }
 }

@@ -25,9 +25,11 @@ use crate::process::master::start::{self, Checked, Occasion, ownership};
 use crate::process::master::startup::{self, ReadSettings, UnlinkOnDrop, check_environment, log_target, number_users};
 use crate::service::entry::Entry;
 use crate::store::access_log::AccessLog;
+use crate::store::cache_channel::CacheChannel;
 use crate::store::connection::{PerService, ServiceId};
 use crate::store::instance::Instance;
 use crate::store::journal::{Directory, Principals};
+use crate::store::transfer::Pool;
 use crate::store::users::Users;
 
 /// What the previous program has handed over.
@@ -60,6 +62,8 @@ pub struct Prepared {
     instance: Instance,
     directory: Option<Directory>,
     access_log: Option<AccessLog>,
+    /// Where contents go from the cache process to the workers; `None` where there is none.
+    pool: Option<Pool>,
     addresses: PerService<Option<SocketAddr>>,
     semaphores: VecDeque<LaneSemaphores>,
     sources: EventSources,
@@ -124,10 +128,11 @@ pub fn prepare(
         Ok::<_, MasterError>(log)
     });
     let access_log = access_log.transpose()?;
+    let pool = left.cache.map(|_| CacheChannel::find(instance.generation())).transpose()?;
     let names = left.workers.iter().map(|worker| instance.lane_semaphore_names(worker.index));
     let semaphores = names.map(|names| LaneSemaphores::open(&names)).collect::<Result<_, _>>()?;
     let sources = EventSources::new()?;
-    Ok(Prepared { settings, stay, users, instance, directory, access_log, addresses, semaphores, sources })
+    Ok(Prepared { settings, stay, users, instance, directory, access_log, pool, addresses, semaphores, sources })
 }
 
 /// Goes on with everything. If this program cannot, the one before it is executed again.
@@ -163,18 +168,24 @@ fn take_over(
     services: &'static [Entry],
     read_settings: ReadSettings,
 ) -> Result<(Driver, UnlinkOnDrop), MasterError> {
-    let Prepared { settings, users, instance, directory, access_log, addresses, semaphores, sources, .. } = prepared;
+    let Prepared { settings, users, instance, directory, access_log, pool, addresses, semaphores, sources, .. } =
+        prepared;
     let mut descriptors = Descriptors(&mut inheritance);
     drop(descriptors.take(left.old_program)?);
     let data_lock = File::from(descriptors.take(left.data_lock)?);
     let alive = File::from(descriptors.take(left.alive)?);
     let wakeups = left.wakeups.iter().map(|&fd| Ok(Arc::new(EventFd::adopt(descriptors.take(fd)?))));
-    let wakeups = wakeups.collect::<Result<_, MasterError>>()?;
+    let wakeups: Vec<_> = wakeups.collect::<Result<_, MasterError>>()?;
     let journal = Arc::new(EventFd::adopt(descriptors.take(left.journal_wakeup)?));
     let instance: &'static Instance = Box::leak(Box::new(instance.with_alive(alive)));
     let unlinker = UnlinkOnDrop(instance);
     logging::share(&instance.control().log);
     let access_log = access_log.map(|log| &*Box::leak(Box::new(log)));
+    let mut cache: Option<&'static CacheChannel> = None;
+    if let Some((pool, left)) = pool.zip(left.cache) {
+        let wakeup = Arc::new(EventFd::adopt(descriptors.take(left.wakeup)?));
+        cache = Some(Box::leak(Box::new(CacheChannel::adopt(instance.generation(), pool, wakeups.clone(), wakeup))));
+    }
     let mut duplicates = Vec::new();
     for (slot, socket) in left.connections {
         duplicates.push((slot, descriptors.take(socket)?));
@@ -189,7 +200,7 @@ fn take_over(
         wakeups,
         journal,
         access_log,
-        cache: None,
+        cache,
         directory,
         data_lock,
     };
@@ -199,6 +210,9 @@ fn take_over(
     driver.accept_from(descriptors.take_listeners(left.listeners)?)?;
     if let (Some(journal), Some(child)) = (driver.journal.as_mut(), left.journal) {
         journal.child = Some(descriptors.take_child(child)?);
+    }
+    if let (Some(cache), Some(child)) = (driver.cache.as_mut(), left.cache.and_then(|cache| cache.child)) {
+        cache.child = Some(descriptors.take_child(child)?);
     }
     for (worker, semaphores) in left.workers.into_iter().zip(semaphores) {
         let listeners = descriptors.take_listeners(worker.listeners)?;
@@ -239,7 +253,7 @@ fn start_over(
     let users = users_that_were_known(&left)?;
     let mut descriptors = Descriptors(&mut inheritance);
     let processes = left.workers.iter().filter_map(|worker| Some(worker.process.as_ref()?.child));
-    for child in processes.chain(left.journal) {
+    for child in processes.chain(left.journal).chain(left.cache.and_then(|cache| cache.child)) {
         descriptors.take_child(child)?.end();
     }
     let data_lock = File::from(descriptors.take(left.data_lock)?);
@@ -266,6 +280,11 @@ impl Driver {
         };
         if let (Err(error), Some(child)) =
             (self.watch_journal(), self.journal.as_ref().and_then(|journal| journal.child.as_ref()))
+        {
+            unwatched(&error, child);
+        }
+        if let (Err(error), Some(child)) =
+            (self.watch_cache(), self.cache.as_ref().and_then(|cache| cache.child.as_ref()))
         {
             unwatched(&error, child);
         }

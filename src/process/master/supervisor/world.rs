@@ -1,0 +1,235 @@
+//! A world for the supervisor's tests: children without processes, and a driver without a kernel, in which every action may fail.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::event::*;
+use super::slot::SlotId;
+use super::state::*;
+use crate::base::limits::MAX_WORKERS;
+
+pub(super) const TIMEOUT_NS: u64 = 10 * SECOND_NS;
+pub(super) const WORKERS: usize = 3;
+/// The journal process and the cache process.
+pub(super) const BESIDE_WORKERS: usize = 2;
+pub(super) const ALL: usize = WORKERS + BESIDE_WORKERS;
+
+/// What kinds of action fail at the moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Failing {
+    pub(super) start_worker: bool,
+    pub(super) start_journal: bool,
+    pub(super) start_cache: bool,
+    pub(super) kill: bool,
+    pub(super) settle: bool,
+    pub(super) check: bool,
+    pub(super) execute: bool,
+}
+
+/// A process of the world.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Process {
+    pub(super) asked_to_leave: bool,
+    pub(super) killed: bool,
+    /// It shows no life.
+    pub(super) hangs: bool,
+    pub(super) heartbeat_ns: u64,
+}
+
+/// Children without processes, and a driver without a kernel. It holds each action against what may be done now.
+pub(super) struct World {
+    pub(super) supervisor: Supervisor,
+    pub(super) now_ns: u64,
+    pub(super) processes: BTreeMap<SlotId, Process>,
+    pub(super) unsettled: BTreeSet<usize>,
+    pub(super) lanes: BTreeSet<usize>,
+    pub(super) failing: Failing,
+    /// The new program was asked and has not answered.
+    pub(super) asked: bool,
+    pub(super) answers: BTreeMap<u32, bool>,
+    pub(super) said: Vec<String>,
+    pub(super) listening: bool,
+    pub(super) snapshots_done: u64,
+    pub(super) next_pid: i32,
+    pub(super) executed: usize,
+}
+
+impl World {
+    pub(super) fn new() -> World {
+        let now_ns = 1000 * SECOND_NS;
+        let mut world = World {
+            supervisor: Supervisor::new(now_ns, WORKERS, true, true, true),
+            now_ns,
+            processes: BTreeMap::new(),
+            unsettled: BTreeSet::new(),
+            lanes: BTreeSet::new(),
+            failing: Failing::default(),
+            asked: false,
+            answers: BTreeMap::new(),
+            said: Vec::new(),
+            listening: true,
+            snapshots_done: 0,
+            next_pid: 1,
+            executed: 0,
+        };
+        world.turn();
+        world
+    }
+
+    pub(super) fn observation(&self) -> Observation {
+        let mut workers = [WorkerSeen::default(); MAX_WORKERS];
+        for (index, seen) in workers.iter_mut().enumerate() {
+            if let Some(process) = self.processes.get(&SlotId::Worker(index)) {
+                *seen = WorkerSeen { heartbeat_ns: process.heartbeat_ns, serving: !process.hangs };
+            }
+        }
+        let heartbeat_ns = |id| self.processes.get(&id).map_or(0, |process: &Process| process.heartbeat_ns);
+        Observation {
+            workers,
+            journal_heartbeat_ns: heartbeat_ns(SlotId::Journal),
+            cache_heartbeat_ns: heartbeat_ns(SlotId::Cache),
+            snapshots_done: self.snapshots_done,
+            snapshot: 0,
+            worker_timeout_ns: TIMEOUT_NS,
+        }
+    }
+
+    /// One turn of the driver's loop: whoever was killed or asked to leave does so, then the supervisor has its turn.
+    pub(super) fn turn(&mut self) {
+        let now = self.now_ns;
+        for process in self.processes.values_mut().filter(|process| !process.hangs) {
+            process.heartbeat_ns = now;
+        }
+        let all = (0..MAX_WORKERS).map(SlotId::Worker).chain([SlotId::Journal, SlotId::Cache]);
+        for id in all {
+            match self.processes.get(&id) {
+                Some(process) if process.killed => self.end(id, Ended::Crashed, false),
+                Some(process) if process.asked_to_leave && !process.hangs => self.end(id, Ended::Orderly, false),
+                _ => {}
+            }
+        }
+        self.supervisor.observe(now, &self.observation());
+        while let Some(action) = self.supervisor.next_action() {
+            if let Some(event) = self.perform(action) {
+                self.supervisor.handle(now, event);
+            }
+        }
+        let look = self.supervisor.next_look_ns(now);
+        assert!(look <= now + TICK_NS);
+    }
+
+    /// Turns until `seconds` have passed, each time as late as the supervisor allows.
+    pub(super) fn pass(&mut self, seconds: u64) {
+        let end = self.now_ns + seconds * SECOND_NS;
+        let mut turns = 0;
+        while self.now_ns < end {
+            // At least the microsecond that a turn takes.
+            self.now_ns = self.supervisor.next_look_ns(self.now_ns).max(self.now_ns + 1000);
+            self.turn();
+            turns += 1;
+            assert!(turns < seconds * 1100 + 50, "the loop spins: {:?}", self.supervisor);
+        }
+    }
+
+    pub(super) fn end(&mut self, id: SlotId, how: Ended, failed_early: bool) {
+        if self.processes.remove(&id).is_none() {
+            return;
+        }
+        if let SlotId::Worker(index) = id {
+            self.unsettled.insert(index);
+        }
+        self.next_pid += 1;
+        let end = End { pid: self.next_pid, text: format!("{how:?}"), how, failed_early };
+        self.supervisor.handle(self.now_ns, Event::Ended(id, end));
+    }
+
+    pub(super) fn perform(&mut self, action: Action) -> Option<Event> {
+        let failing = self.failing;
+        match action {
+            Action::Start(id) => {
+                assert!(!self.processes.contains_key(&id), "{id} runs already");
+                if let SlotId::Worker(index) = id {
+                    assert!(!self.unsettled.contains(&index), "{id}: what its predecessor left is not seen to");
+                    assert!(self.listening, "no worker is started by a stopping instance");
+                    self.lanes.insert(index);
+                }
+                let fails = match id {
+                    SlotId::Worker(_) => failing.start_worker,
+                    SlotId::Journal => failing.start_journal,
+                    SlotId::Cache => failing.start_cache,
+                };
+                if fails {
+                    return Some(Event::NotStarted(id, "cannot fork: EAGAIN".to_owned()));
+                }
+                self.processes.insert(id, Process { heartbeat_ns: self.now_ns, ..Process::default() });
+                return Some(Event::Started(id));
+            }
+            Action::Kill(id) => {
+                assert!(self.processes.contains_key(&id), "{id} does not run");
+                if failing.kill {
+                    return Some(Event::NotKilled(id, "EPERM".to_owned()));
+                }
+                self.processes.get_mut(&id)?.killed = true;
+            }
+            Action::AskToLeave(id) => {
+                self.processes.get_mut(&id).unwrap_or_else(|| panic!("{id} does not run")).asked_to_leave = true;
+            }
+            Action::Settle(index) => {
+                assert!(self.unsettled.contains(&index), "there is nothing to settle");
+                if failing.settle {
+                    return None;
+                }
+                self.unsettled.remove(&index);
+                return Some(Event::Settled(index));
+            }
+            Action::CloseLane(index) => {
+                assert!(!self.processes.contains_key(&SlotId::Worker(index)) && !self.unsettled.contains(&index));
+                assert!(self.lanes.remove(&index), "worker {index} has no lane");
+            }
+            Action::TellWorkersToStop | Action::TellWorkersToHurry => {
+                let workers = self.processes.iter_mut().filter(|(name, _)| matches!(name, SlotId::Worker(_)));
+                workers.for_each(|(_, process)| process.asked_to_leave = true);
+            }
+            Action::CloseListeners => self.listening = false,
+            Action::CheckNewProgram => {
+                assert!(!std::mem::replace(&mut self.asked, !failing.check), "it was asked already");
+                return failing.check.then(|| Event::Checked(Err("it does not fit".to_owned())));
+            }
+            Action::AbandonCheck => self.asked = false,
+            Action::Execute => {
+                assert!(self.supervisor.actions.is_empty(), "nothing is done behind it");
+                if failing.execute {
+                    return Some(Event::NotExecuted("ENOEXEC".to_owned()));
+                }
+                // The state goes through the hand-over as it does in an upgrade.
+                let text = serde_json::to_string(&self.supervisor).unwrap();
+                self.supervisor = serde_json::from_str(&text).unwrap();
+                self.supervisor.resume_upgraded(self.now_ns);
+                self.executed += 1;
+            }
+            Action::Answer(id, answer) => {
+                assert!(self.answers.insert(id, answer.is_ok()).is_none(), "request {id} is answered twice");
+            }
+            Action::CountDeath(_) | Action::CountFailedStart(_) => {}
+            Action::Say(_, text) => self.said.push(text),
+        }
+        None
+    }
+
+    pub(super) fn running(&self) -> usize {
+        self.processes.len()
+    }
+
+    pub(super) fn has_said(&self, text: &str) -> usize {
+        self.said.iter().filter(|said| said.contains(text)).count()
+    }
+
+    pub(super) fn ask(&mut self, id: u32, request: Request) {
+        self.supervisor.handle(self.now_ns, Event::Requested { id: Some(id), request });
+        self.turn();
+    }
+
+    pub(super) fn stop(&mut self) {
+        self.supervisor.handle(self.now_ns, Event::Ordered(Order::Stop { signal: "SIGTERM" }));
+        self.turn();
+    }
+}
