@@ -1,13 +1,16 @@
 //! What dead instances left behind, which instances live, and what only looks as if it belonged to one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 
+use crate::ipc::message_queue::names::{self as queues, FoundQueue, Owner};
 use crate::ipc::names::{self, FoundObject, Generation};
 use crate::ipc::segment::{Access, Mark, Segment};
-use crate::ipc::{IpcError, filelock, segment, semaphore};
+use crate::ipc::{IpcError, filelock, message_queue, segment, semaphore};
+use crate::store::cache_channel;
 use crate::store::instance::control::{Control, WorkerRow};
 use crate::store::instance::lock_holders::{self, LockHolder, Waited};
 use crate::store::instance::{Instance, LAYOUT_VERSION, makes_object};
@@ -26,11 +29,51 @@ pub struct RunningInstance {
     pub data: String,
 }
 
+/// A kernel object that bears an instance's name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NamedObject {
+    /// A segment of shared memory or a semaphore.
+    Shared(FoundObject),
+    /// A message queue.
+    Queue(FoundQueue),
+}
+
+impl NamedObject {
+    fn generation(&self) -> &Generation {
+        match self {
+            NamedObject::Shared(object) => &object.generation,
+            NamedObject::Queue(queue) => &queue.generation,
+        }
+    }
+
+    /// Whether it is this user's and of this program's making.
+    fn look_at(&self) -> Looked {
+        match self {
+            NamedObject::Shared(object) => look_at(object),
+            NamedObject::Queue(queue) => match queue.owner() {
+                Owner::ThisUser if cache_channel::makes_queue(&queue.object) => Looked::Ours,
+                Owner::ThisUser => Looked::Foreign("is no queue of this program".to_owned()),
+                Owner::Gone => Looked::Gone,
+                Owner::Other(why) => Looked::Foreign(why),
+            },
+        }
+    }
+}
+
+impl fmt::Display for NamedObject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            NamedObject::Shared(object) => object.fmt(f),
+            NamedObject::Queue(queue) => queue.fmt(f),
+        }
+    }
+}
+
 /// An object that bears an instance's name and is left alone.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Foreign {
     /// The object.
-    pub object: FoundObject,
+    pub object: NamedObject,
     /// Why it is not taken for this user's, in words that follow its name.
     pub why: String,
 }
@@ -41,7 +84,7 @@ pub struct ObjectScan {
     /// Those that run.
     pub living: Vec<RunningInstance>,
     /// Objects of this user whose instance is dead.
-    pub stale: Vec<FoundObject>,
+    pub stale: Vec<NamedObject>,
     /// Objects that are not this user's, or were not made by this program.
     pub foreign: Vec<Foreign>,
 }
@@ -50,11 +93,11 @@ impl ObjectScan {
     /// What is left alone, in lines that say why: one for each reason, however many objects there are.
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
-        let mut reasons: BTreeMap<&str, Vec<&FoundObject>> = BTreeMap::new();
+        let mut reasons: BTreeMap<&str, Vec<&NamedObject>> = BTreeMap::new();
         for Foreign { object, why } in &self.foreign {
             reasons.entry(why).or_default().push(object);
         }
-        let line = |(why, objects): (&str, Vec<&FoundObject>)| match objects.as_slice() {
+        let line = |(why, objects): (&str, Vec<&NamedObject>)| match objects.as_slice() {
             [one] => format!("{one} is left alone: it {why}"),
             [first, others @ ..] => format!("{first} and {} more are left alone: each {why}", others.len()),
             [] => String::new(),
@@ -90,14 +133,14 @@ enum Looked {
 /// The objects cannot be listed, or a lock cannot be asked for.
 pub fn scan(instance: &str) -> Result<ObjectScan, StaleError> {
     let mut scan = ObjectScan::default();
-    let objects = names::objects_of(instance).map_err(StaleError::List)?;
-    for group in objects.chunk_by(|a, b| a.generation == b.generation) {
-        if let Some(living) = living(&group[0].generation)? {
+    let objects = named_objects(instance).map_err(StaleError::List)?;
+    for group in objects.chunk_by(|a, b| a.generation() == b.generation()) {
+        if let Some(living) = living(group[0].generation())? {
             scan.living.push(living);
             continue;
         }
         for object in group {
-            match look_at(object) {
+            match object.look_at() {
                 Looked::Ours => scan.stale.push(object.clone()),
                 Looked::Gone => {}
                 Looked::Foreign(why) => scan.foreign.push(Foreign { object: object.clone(), why }),
@@ -105,6 +148,20 @@ pub fn scan(instance: &str) -> Result<ObjectScan, StaleError> {
         }
     }
     Ok(scan)
+}
+
+/// Everything that bears that name, those of one boot together. Where the kernel does not list its queues, one is found if its instance
+/// has anything in shared memory; it goes before the control segment, so it always has.
+fn named_objects(instance: &str) -> io::Result<Vec<NamedObject>> {
+    let shared = names::objects_of(instance)?;
+    let boots: BTreeSet<u32> = shared.iter().map(|object| object.generation.boot).collect();
+    let boots: Vec<u32> = boots.into_iter().collect();
+    let queues = queues::queues_of(instance, &boots, &[cache_channel::QUEUE]);
+    let shared = shared.into_iter().map(NamedObject::Shared);
+    let mut objects: Vec<NamedObject> = shared.chain(queues.into_iter().map(NamedObject::Queue)).collect();
+    // Stable: within a boot they stay in the order of their names.
+    objects.sort_by(|a, b| a.generation().cmp(b.generation()));
+    Ok(objects)
 }
 
 /// [`scan`] once those instances are gone whose processes were killed and are still dying; it waits for them for a bounded time
@@ -199,13 +256,14 @@ pub fn reclaimable(instance: &str) -> (u64, u64) {
 ///
 /// # Errors
 /// One of them cannot be unlinked.
-pub fn remove(stale: &[FoundObject]) -> Result<(), IpcError> {
-    let (last, first): (Vec<_>, Vec<_>) = stale.iter().partition(|object| object.object == CONTROL);
+pub fn remove(stale: &[NamedObject]) -> Result<(), IpcError> {
+    let is_control = |object: &&NamedObject| matches!(object, NamedObject::Shared(shared) if shared.object == CONTROL);
+    let (last, first): (Vec<_>, Vec<_>) = stale.iter().partition(is_control);
     for object in first.into_iter().chain(last) {
-        if object.semaphore {
-            semaphore::unlink(&object.name())?;
-        } else {
-            segment::unlink(&object.name())?;
+        match object {
+            NamedObject::Shared(object) if object.semaphore => semaphore::unlink(&object.name())?,
+            NamedObject::Shared(object) => segment::unlink(&object.name())?,
+            NamedObject::Queue(queue) => message_queue::unlink(&queue.name())?,
         }
     }
     Ok(())
