@@ -76,6 +76,10 @@ pub struct Needs {
     pub folders: Vec<NamedPath>,
     /// Logs that must be writable.
     pub logs: Vec<NamedPath>,
+    /// Threads without which the cache process can do nothing for it.
+    pub cache_threads: u64,
+    /// Bytes of memory that the cache process may grow to have for it.
+    pub cache_growth: u64,
 }
 
 /// A path, and the option that names it.
@@ -156,12 +160,14 @@ pub enum Saves {
     Workers,
     /// Threads of each worker.
     Threads,
-    /// Memory into which a worker grows.
+    /// Memory into which a worker grows, or the cache process.
     Growth,
     /// Bytes of a segment of the journal.
     Segment,
     /// Bytes of another file.
     File,
+    /// Segments through which contents come from the cache process.
+    Transfers,
 }
 
 /// What a service is opened with, in a worker.

@@ -210,14 +210,7 @@ fn make_instance(
     settings: &Settings,
     directory: Option<&Directory>,
 ) -> Result<Instance, MasterError> {
-    let boot = loop {
-        match getrandom::u32() {
-            Ok(0) => {}
-            Ok(boot) => break boot,
-            Err(error) => return Err(MasterError::Io { step: "read random bytes", source: error.into() }),
-        }
-    };
-    let generation = Generation { instance: settings.instance.clone(), boot };
+    let generation = Generation { instance: settings.instance.clone(), boot: start::new_boot()? };
     Ok(Instance::create(&Blueprint {
         generation,
         ledger: requirements::shape(

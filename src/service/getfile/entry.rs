@@ -1,6 +1,8 @@
 //! GetFile's line in the table of services.
 
-use crate::base::limits::GETFILE_DEFER_SECONDS;
+use crate::base::limits::{
+    CACHE_WINDOW_BYTES, GETFILE_DEFER_SECONDS, MAX_CACHE_PASS_THROUGH, MIN_TRANSFER_SEGMENT_BYTES,
+};
 use crate::service::entry::{Entry, Listen, NamedPath, Needs, Saves, Tunable};
 use crate::service::getfile::session::{GetFileService, read_map};
 use crate::service::host::Host;
@@ -28,6 +30,13 @@ pub const ENTRY: Entry = Entry {
         file: settings.http.log_rotate_bytes + access_log::RING_BYTES as u64,
         folders: NamedPath::of(settings.getfile.root.as_ref(), "--getfile-root"),
         logs: NamedPath::of(settings.http.access_log.as_ref(), "--access-log"),
+        // It fetches on more of them where they can be had.
+        cache_threads: settings.getfile.uses_cache().into(),
+        cache_growth: if settings.getfile.uses_cache() {
+            settings.getfile.cache.bytes + MAX_CACHE_PASS_THROUGH as u64 * CACHE_WINDOW_BYTES
+        } else {
+            0
+        },
         ..Needs::default()
     },
     check: |settings| {
@@ -37,6 +46,18 @@ pub const ENTRY: Entry = Entry {
     tunables: &[
         Tunable::new("--getfile-connections", Saves::Connections, |settings| &mut settings.getfile.connections),
         Tunable::new("--getfile-threads", Saves::Threads, |settings| &mut settings.getfile.threads),
+        Tunable::new("--cache-segments", Saves::Transfers, |settings| &mut settings.getfile.cache.segments),
+        Tunable {
+            least: MIN_TRANSFER_SEGMENT_BYTES as u64,
+            ..Tunable::new("--cache-segment-bytes", Saves::Transfers, |settings| {
+                &mut settings.getfile.cache.segment_bytes
+            })
+        },
+        Tunable {
+            // With nothing kept, a map would be served in another way.
+            least: 1,
+            ..Tunable::mebibytes("--getfile-cache-mb", Saves::Growth, |settings| &mut settings.getfile.cache.bytes)
+        },
     ],
     access_log: Some(access_log::Target::of),
     transfers: |settings| {

@@ -27,6 +27,7 @@ pub const ENTRY: Entry = Entry {
         file: settings.http.log_rotate_bytes + access_log::RING_BYTES as u64,
         folders: NamedPath::of(settings.http.www.as_ref(), "--www"),
         logs: NamedPath::of(settings.http.access_log.as_ref(), "--access-log"),
+        ..Needs::default()
     },
     check: |_| Ok(()),
     tunables: TUNABLES,

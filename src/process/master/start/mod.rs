@@ -10,6 +10,7 @@ pub mod file_systems;
 pub mod ownership;
 pub mod ports;
 mod probe;
+mod queue;
 pub mod requirements;
 pub(super) mod shortage;
 mod tunables;
@@ -73,10 +74,27 @@ pub fn check(services: &'static [Entry], settings: &Settings, occasion: Occasion
     }
     let warnings = Comparison { services, settings, existing }.check(&available)?;
     if fresh {
+        if requirements::transfers(services, settings).is_some() {
+            queue::check(&settings.instance)?;
+        }
         file_systems::check(&settings.data, requirements.disk)?;
         ports::check(services, settings)?;
     }
     Ok(Checked { users, requirements, warnings })
+}
+
+/// A number for a start, which no other start of an instance of the same name has.
+///
+/// # Errors
+/// There are no random numbers.
+pub fn new_boot() -> Result<u32, MasterError> {
+    loop {
+        match getrandom::u32() {
+            Ok(0) => {}
+            Ok(boot) => return Ok(boot),
+            Err(error) => return Err(MasterError::Io { step: "read random bytes", source: error.into() }),
+        }
+    }
 }
 
 /// Who may log in, by these settings.

@@ -10,6 +10,7 @@ use crate::store::access_log::{self, AccessLog};
 use crate::store::instance::{self, ServiceBlueprint};
 use crate::store::journal::segment::bytes_of_segment;
 use crate::store::ledger::Shape;
+use crate::store::transfer::{self, Pool};
 
 /// Places of the journal ring: 8 MiB, some 30 milliseconds of the highest load.
 const RING: u32 = 1 << 16;
@@ -35,12 +36,12 @@ pub struct Existing {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Requirements {
     /// Bytes in the folder of shared memory, by what they are for.
-    pub shared: [(&'static str, u64); 4],
-    /// Segments and semaphores.
+    pub shared: [(&'static str, u64); 5],
+    /// Segments of shared memory and semaphores.
     pub names: u64,
     /// Bytes of private memory of all processes when they start.
     pub private: u64,
-    /// Bytes by which this may grow: caches of files, and memory for hashing passwords.
+    /// Bytes by which this may grow: caches, and memory for hashing passwords.
     pub growth: u64,
     /// Descriptors of the process that has the most.
     pub descriptors: u64,
@@ -61,7 +62,8 @@ impl Requirements {
         let slots = slots(services, settings);
         let logs = writes_access_log(services, settings);
         let own = needs(services, settings);
-        let segments = segments(settings, existing, slots, logs);
+        let transfers = transfers(services, settings);
+        let segments = segments(settings, existing, slots, logs, transfers);
         let total_of = |names: &[&str]| -> u64 {
             let wanted = segments.iter().filter(|(name, _)| names.contains(name));
             wanted.map(|(_, bytes)| bytes.next_multiple_of(PAGE_BYTES)).sum()
@@ -72,6 +74,7 @@ impl Requirements {
             ("connections", total_of(&["connections"])),
             ("keys", total_of(&["keys", "key-index"])),
             ("accounts", total_of(&["accounts"])),
+            ("transfers", total_of(&[transfer::SEGMENT])),
             (
                 "the rest",
                 total_of(&["control", "lanes", "intents", "journal", access_log::SEGMENT]) + semaphores * PAGE_BYTES,
@@ -81,6 +84,8 @@ impl Requirements {
         let workers = settings.workers as u64;
         let journaled = settings.durability != Durability::None;
         let journal_threads = if journaled { JOURNAL_THREADS } else { 0 };
+        let cached = transfers.is_some();
+        let cache_threads = if cached { 1 + own.cache_threads } else { 0 };
         let all_shared: u64 = shared.iter().map(|(_, bytes)| bytes).sum();
         let records = existing.records_per_segment.unwrap_or(settings.segment_records);
         let segment = if journaled { bytes_of_segment(records.max(LEAST_SEGMENT_RECORDS)) } else { 0 };
@@ -88,10 +93,10 @@ impl Requirements {
         Requirements {
             names: segments.len() as u64 + semaphores,
             shared,
-            private: (workers + 1 + u64::from(journaled)) * PROCESS_BYTES,
-            growth: workers * own.growth,
+            private: (workers + 1 + u64::from(journaled) + u64::from(cached)) * PROCESS_BYTES,
+            growth: workers * own.growth + own.cache_growth,
             descriptors: slots as u64 + FILES_BESIDE_CONNECTIONS + own.descriptors,
-            tasks: 1 + journal_threads + workers * worker_threads,
+            tasks: 1 + journal_threads + cache_threads + workers * worker_threads,
             file: largest.max(segment).max(own.file),
             address_space: all_shared + ADDRESS_BYTES_PER_THREAD * (worker_threads + 1),
             disk: if existing.has_segments { 0 } else { segment },
@@ -142,17 +147,33 @@ pub fn needs(services: &[Entry], settings: &Settings) -> Needs {
         threads: all.threads + one.threads,
         growth: all.growth + one.growth,
         descriptors: all.descriptors + one.descriptors,
+        cache_threads: all.cache_threads + one.cache_threads,
+        cache_growth: all.cache_growth + one.cache_growth,
         file: all.file.max(one.file),
         folders: [all.folders, one.folders].concat(),
         logs: [all.logs, one.logs].concat(),
     })
 }
 
+/// The pool of segments for the services that are on; `None` where none of them needs the cache process.
+#[must_use]
+pub fn transfers(services: &[Entry], settings: &Settings) -> Option<transfer::Shape> {
+    let mut on = services.iter().filter(|entry| (entry.listen)(settings).is_some());
+    on.find_map(|entry| (entry.transfers)(settings))
+}
+
 /// Every segment that is made, by its object, with its bytes.
-fn segments(settings: &Settings, existing: Existing, slots: usize, logs: bool) -> Vec<(&'static str, u64)> {
+fn segments(
+    settings: &Settings,
+    existing: Existing,
+    slots: usize,
+    logs: bool,
+    transfers: Option<transfer::Shape>,
+) -> Vec<(&'static str, u64)> {
     let shape = shape(settings, settings.accounts.max(existing.accounts));
     let log = logs.then(|| (access_log::SEGMENT, AccessLog::bytes_for(MAX_WORKERS)));
-    let all = instance::segment_bytes(&shape, slots).into_iter().chain(log);
+    let pool = transfers.map(|shape| (transfer::SEGMENT, Pool::bytes_for(shape)));
+    let all = instance::segment_bytes(&shape, slots).into_iter().chain(log).chain(pool);
     all.map(|(name, bytes)| (name, bytes as u64)).collect()
 }
 
@@ -176,6 +197,22 @@ mod tests {
         assert_eq!(least.disk, 0);
         assert_eq!(all.descriptors - least.descriptors, 512 + 64 + CACHED_FILES);
         assert!(least.shared_bytes() + (8 << 20) < all.shared_bytes(), "neither ring nor log nor HTTP's connections");
+    }
+
+    #[test]
+    fn a_cache_process_counts_where_one_is_needed() {
+        let mut settings = Settings { workers: 2, ..Settings::default() };
+        (settings.getfile.port, settings.getfile.root) = (1, Some("files".into()));
+        let root = Requirements::of(SERVICES, &settings, Existing::default());
+        (settings.getfile.root, settings.getfile.map) = (None, Some("map".into()));
+        let map = Requirements::of(SERVICES, &settings, Existing::default());
+        let pool = Pool::bytes_for((SERVICES[2].transfers)(&settings).unwrap()).next_multiple_of(4096) as u64;
+        assert!(pool > 16 * 65_536, "{pool}");
+        assert_eq!((root.shared[3], map.shared[3]), (("transfers", 0), ("transfers", pool)));
+        assert_eq!(map.shared_bytes() - root.shared_bytes(), pool);
+        assert_eq!((map.names - root.names, map.tasks - root.tasks), (1, 2));
+        assert_eq!(map.private - root.private, PROCESS_BYTES);
+        assert_eq!(map.growth - root.growth, (64 << 20) + (16 << 20));
     }
 
     #[test]

@@ -194,26 +194,38 @@ impl Comparison<'_> {
 
     /// The server starts, but the kernel may kill it later, when its caches are full.
     fn growth_warning(&self, needs: &Requirements, capacity: &Capacity) -> Option<String> {
-        let most = needs.shared_bytes() + needs.private + needs.growth;
-        let less = tunables::that_save(self.services, &[Saves::Growth, Saves::Workers], |_| true);
+        let most_of = |needs: &Requirements| needs.shared_bytes() + needs.private + needs.growth;
+        let most = most_of(needs);
+        let mut less = tunables::that_save(self.services, &[Saves::Growth, Saves::Workers], |_| true);
+        // What is off, or is as little as it can be, cannot be made less.
+        less.retain(|tunable| {
+            let mut least = self.settings.clone();
+            let field = (tunable.field)(&mut least);
+            field.set(field.get().min(tunable.least * tunable.unit));
+            most_of(&Requirements::of(self.services, &least, self.existing)) < most
+        });
         let less: Vec<_> = less.iter().map(|tunable| tunable.option).collect();
+        let less = if less.is_empty() { String::new() } else { format!("; {} make that less", less.join(" and ")) };
         (most > capacity.free).then(|| {
             format!(
-                "{} may become short: the processes can grow to {} altogether, and {}; {} make that less",
+                "{} may become short: the processes can grow to {} altogether, and {}{less}",
                 capacity.what,
                 mebibytes(most),
                 free_of(capacity),
-                less.join(" and ")
             )
         })
     }
 }
 
 /// What saves memory.
-const MEMORY: &[Saves] = &[Saves::Keys, Saves::Connections];
+const MEMORY: &[Saves] = &[Saves::Keys, Saves::Connections, Saves::Transfers];
 
 fn parts(needs: &Requirements) -> String {
-    let parts = needs.shared.iter().map(|(name, bytes)| format!("{name} {}", mebibytes(*bytes)));
+    let parts = needs
+        .shared
+        .iter()
+        .filter(|(_, bytes)| *bytes > 0)
+        .map(|(name, bytes)| format!("{name} {}", mebibytes(*bytes)));
     parts.collect::<Vec<_>>().join(", ")
 }
 
@@ -338,6 +350,21 @@ mod tests {
     }
 
     #[test]
+    fn a_pool_of_segments_can_be_smaller() {
+        let mut settings = default_of_two_workers();
+        (settings.getfile.port, settings.getfile.map) = (1, Some("map".into()));
+        (settings.getfile.cache.segments, settings.getfile.cache.segment_bytes) = (64, 1 << 20);
+        let needs = Requirements::of(SERVICES, &settings, Existing::default());
+        let available = Available { shared: Some(room("/dev/shm", needs.shared_bytes() - 60 * MIB)), ..plenty() };
+        let text = shortage(&settings, &available);
+        assert!(text.contains("transfers 64.0 MiB") && text.contains("--cache-segment"), "{text}");
+        let proposed = as_proposed(&settings, &text);
+        let fits =
+            Comparison { services: SERVICES, settings: &proposed, existing: Existing::default() }.check(&available);
+        assert!(fits.is_ok(), "{text}: {fits:?}");
+    }
+
+    #[test]
     fn names_can_be_short_too() {
         let available = Available { names: Some(room("/dev/shm", 5)), ..plenty() };
         let text = shortage(&default_of_two_workers(), &available);
@@ -377,6 +404,13 @@ mod tests {
         let warnings = Comparison { services: SERVICES, settings: &settings, existing: Existing::default() }
             .check(&available)
             .unwrap();
-        assert!(warnings[0].contains("--cache-mb") && warnings[0].contains("256.0 MiB"), "{warnings:?}");
+        assert!(warnings[0].ends_with("--cache-mb and --workers make that less"), "{warnings:?}");
+        assert!(warnings[0].contains("256.0 MiB"), "{warnings:?}");
+        let mut settings = settings;
+        (settings.getfile.port, settings.getfile.map) = (1, Some("map".into()));
+        let warnings = Comparison { services: SERVICES, settings: &settings, existing: Existing::default() }
+            .check(&available)
+            .unwrap();
+        assert!(warnings[0].contains("--getfile-cache-mb"), "{warnings:?}");
     }
 }
