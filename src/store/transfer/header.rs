@@ -83,6 +83,22 @@ pub enum State {
     Broken = 6,
 }
 
+impl State {
+    /// The word that tools show.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            State::Free => "free",
+            State::Claimed => "claimed",
+            State::Offered => "offered",
+            State::Writing => "writing",
+            State::Written => "written",
+            State::Abandoned => "abandoned",
+            State::Broken => "broken",
+        }
+    }
+}
+
 impl Claim {
     fn word(self) -> u64 {
         u64::from(self.generation) << 32 | u64::from(self.owner) << 16 | self.state as u64

@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use super::cache::CacheReport;
 use super::report::{
     AccessLogReport, ConnectionsReport, HolderReport, InstanceReport, IntentReport, JournalReport, LaneReport,
     LockReport, LocksReport, PlannedBalance, Process, Report, SegmentReport, SemaphoreReport, SlotReport, TotalsReport,
@@ -25,12 +26,14 @@ pub(super) fn gather(instance: &Instance, each_connection: bool) -> Result<Repor
     let now = monotonic_ns();
     let summary = Summary::of(instance, now);
     let log = summary.http_address.as_ref().map(|_| AccessLog::look(instance.generation())).transpose()?;
+    let cache = CacheReport::of(instance, now, process)?;
     Ok(Report {
         instance: InstanceReport { summary, master: process(instance.control().master_pid.get()) },
-        segments: segments(instance, log.as_ref())?,
+        segments: segments(instance, log.as_ref(), cache.as_ref())?,
         lanes: lanes(instance)?,
         workers: Worker::all(instance, now),
         journal: journal(instance, now),
+        cache,
         access_log: log.as_ref().map(access_log),
         intents: intents(instance.table()),
         locks: locks(instance.table()),
@@ -39,8 +42,13 @@ pub(super) fn gather(instance: &Instance, each_connection: bool) -> Result<Repor
     })
 }
 
-fn segments(instance: &Instance, log: Option<&AccessLog>) -> Result<Vec<SegmentReport>, IpcError> {
+fn segments(
+    instance: &Instance,
+    log: Option<&AccessLog>,
+    cache: Option<&CacheReport>,
+) -> Result<Vec<SegmentReport>, IpcError> {
     let names = instance.segment_names().chain(log.map(|log| log.segment().0));
+    let names = names.chain(cache.map(|cache| &*cache.pool.name));
     let described = names.map(|name| {
         let description = segment::describe(name)?;
         Ok(SegmentReport {

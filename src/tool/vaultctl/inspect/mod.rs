@@ -2,6 +2,7 @@
 //!
 //! [`gather`] loads from shared memory, which is mapped read-only, into a [`report`]; [`text`] shows that to people.
 
+mod cache;
 mod gather;
 mod report;
 mod text;

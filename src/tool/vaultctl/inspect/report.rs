@@ -5,6 +5,7 @@
 
 use serde::Serialize;
 
+use super::cache::CacheReport;
 use crate::status::sample::{Journal, Summary, Worker};
 
 /// A running instance.
@@ -15,6 +16,8 @@ pub(super) struct Report {
     pub lanes: Vec<LaneReport>,
     pub workers: Vec<Worker>,
     pub journal: JournalReport,
+    /// `None`: no service needs it.
+    pub cache: Option<CacheReport>,
     /// `None`: there is no HTTP.
     pub access_log: Option<AccessLogReport>,
     pub intents: Vec<IntentReport>,

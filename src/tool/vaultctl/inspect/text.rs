@@ -36,6 +36,7 @@ impl fmt::Display for Report {
             section(f, "answers", &answers)?;
         }
         journal(f, &self.journal)?;
+        self.cache.as_ref().map_or(Ok(()), |cache| cache.fmt(f))?;
         access_log(f, self.access_log.as_ref())?;
         intents(f, &self.intents)?;
         locks(f, &self.locks)?;
@@ -311,9 +312,13 @@ fn totals(f: &mut fmt::Formatter<'_>, totals: &TotalsReport) -> fmt::Result {
 }
 
 fn process(process: &Process) -> String {
-    match &process.name {
-        Some(name) => format!("pid {} ({name})", process.pid),
-        None => format!("pid {} (ended)", process.pid),
+    process.to_string()
+}
+
+impl fmt::Display for Process {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = self.name.as_deref();
+        write!(f, "pid {} ({})", self.pid, name.unwrap_or("ended"))
     }
 }
 
