@@ -33,6 +33,7 @@ mod turmoil;
 #[path = "../support/visitor.rs"]
 mod visitor;
 
+mod cache_process;
 mod control_requests;
 mod damaged_journal;
 mod dashboard;

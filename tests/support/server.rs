@@ -17,7 +17,8 @@ use std::process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use bank_vault::ipc::names;
+use bank_vault::ipc::message_queue::names::{FoundQueue, Owner};
+use bank_vault::ipc::names::{self, FoundObject};
 use bank_vault::store::instance::{Instance, stale};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, kill};
@@ -41,6 +42,8 @@ pub struct Server {
     pub instance: String,
     /// The line that said that the server is ready.
     pub ready: String,
+    /// The message queues of all its lives.
+    queues: Vec<FoundQueue>,
     /// For the standard error, and the data directory unless it is elsewhere.
     directory: TempDir,
     program: PathBuf,
@@ -118,8 +121,8 @@ impl Server {
     fn of(life: Life, program: &Path, directory: TempDir, data: PathBuf, instance: &str, args: &[&str]) -> Server {
         let Life { address, master, workers, ready, process, stdout } = life;
         let (instance, args) = (instance.to_owned(), args.iter().map(ToString::to_string).collect());
-        let program = program.to_owned();
-        Server { address, master, workers, instance, ready, directory, program, data, args, process, stdout }
+        let (program, queues) = (program.to_owned(), queue_of(&ready).into_iter().collect());
+        Server { address, master, workers, instance, ready, queues, directory, program, data, args, process, stdout }
     }
 
     /// Starts again what [`Server::wait`] saw end: the same arguments, on the same data. It listens where it did only if it was
@@ -130,6 +133,7 @@ impl Server {
         let command = master_of(&self.program, &self.instance, &self.data, &args);
         let life = Life::begin(self.directory.path(), command, environment);
         let Life { address, master, workers, ready, process, stdout } = life;
+        self.queues.extend(queue_of(&ready));
         (self.address, self.master, self.workers, self.ready) = (address, master, workers, ready);
         (self.process, self.stdout) = (process, stdout);
     }
@@ -168,6 +172,12 @@ impl Server {
         self.children_now().into_iter().find(|(_, name)| name == "vault-journal").map(|(pid, _)| pid)
     }
 
+    /// The pid of the cache process that lives now.
+    #[must_use]
+    pub fn cache_now(&self) -> Option<u32> {
+        self.children_now().into_iter().find(|(_, name)| name == "vault-cache").map(|(pid, _)| pid)
+    }
+
     /// The master's living children with their names, once each has its own.
     fn children_now(&self) -> Vec<(u32, String)> {
         let mut children = Vec::new();
@@ -182,10 +192,11 @@ impl Server {
         children
     }
 
-    /// The objects in `/dev/shm` that bear the instance's name.
+    /// The objects in `/dev/shm` that bear the instance's name, and the message queues that it has made.
     #[must_use]
     pub fn objects(&self) -> Vec<String> {
-        names::objects_of(&self.instance).unwrap().iter().map(ToString::to_string).collect()
+        let queues = self.queues.iter().filter(|queue| queue.owner() != Owner::Gone).map(ToString::to_string);
+        names::objects_of(&self.instance).unwrap().iter().map(ToString::to_string).chain(queues).collect()
     }
 
     /// Sends the master a signal.
@@ -409,6 +420,13 @@ fn status_of(pid: u32) -> Option<(char, u32)> {
     let (_, rest) = text.rsplit_once(')')?;
     let mut words = rest.split_whitespace();
     Some((words.next()?.chars().next()?, words.next()?.parse().ok()?))
+}
+
+/// The message queue that the line names which said that the server is ready.
+fn queue_of(ready: &str) -> Option<FoundQueue> {
+    let (_, name) = ready.trim_end().split_once(" queue /")?;
+    let FoundObject { generation, object, .. } = FoundObject::parse(name)?;
+    Some(FoundQueue { generation, object })
 }
 
 /// Address, master's pid and workers' pids out of `ready: ADDRESS pid PID workers PID,PID…`.
