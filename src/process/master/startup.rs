@@ -13,7 +13,7 @@ use super::driver::Driver;
 use super::error::MasterError;
 use super::event_sources::EventSources;
 use super::restore;
-use super::start::{self, Checked, Occasion, Requirements, file_systems, ownership, ports, requirements};
+use super::start::{self, Checked, Occasion, Requirements, boot, file_systems, ownership, ports, requirements};
 use super::supervisor::Supervisor;
 use crate::base::config::{AcceptMode, ConfigError, Settings};
 use crate::base::crash_point;
@@ -210,7 +210,7 @@ fn make_instance(
     settings: &Settings,
     directory: Option<&Directory>,
 ) -> Result<Instance, MasterError> {
-    let generation = Generation { instance: settings.instance.clone(), boot: start::new_boot()? };
+    let generation = Generation { instance: settings.instance.clone(), boot: boot::draw()? };
     Ok(Instance::create(&Blueprint {
         generation,
         ledger: requirements::shape(

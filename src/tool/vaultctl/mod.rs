@@ -104,7 +104,7 @@ fn list_crash_points() -> Result<(), Failure> {
     );
     say(&format!(
         "A process dies, as by kill -9, where its master's environment says so:\n\n  {VARIABLE}=WHO:NAME[#HIT][,…] \
-         master …\n\nWORKER is the worker's number, HIT how often it must come by (default 1); it holds for the worker's first \
-         life.\n\n{table}"
+         master …\n\nWHO is a worker's number, `journal` or `cache`, HIT how often it must come by (default 1); it holds for the \
+         first life of WHO.\n\n{table}"
     ))
 }

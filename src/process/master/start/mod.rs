@@ -5,6 +5,7 @@
 //! would fit. The start itself then takes the data directory and the name (`ownership`) and opens the ports: what somebody else took in
 //! between is an error there, in the same words.
 
+pub mod boot;
 mod cgroup;
 pub mod file_systems;
 pub mod ownership;
@@ -81,20 +82,6 @@ pub fn check(services: &'static [Entry], settings: &Settings, occasion: Occasion
         ports::check(services, settings)?;
     }
     Ok(Checked { users, requirements, warnings })
-}
-
-/// A number for a start, which no other start of an instance of the same name has.
-///
-/// # Errors
-/// There are no random numbers.
-pub fn new_boot() -> Result<u32, MasterError> {
-    loop {
-        match getrandom::u32() {
-            Ok(0) => {}
-            Ok(boot) => return Ok(boot),
-            Err(error) => return Err(MasterError::Io { step: "read random bytes", source: error.into() }),
-        }
-    }
 }
 
 /// Who may log in, by these settings.

@@ -2,6 +2,7 @@
 
 use crate::ipc::names::Generation;
 use crate::process::master::error::MasterError;
+use crate::process::master::start::boot;
 use crate::store::cache_channel::CacheChannel;
 use crate::store::instance::stale::{self, NamedObject};
 
@@ -17,6 +18,6 @@ pub fn check(instance: &str) -> Result<(), MasterError> {
     if dead {
         return Ok(());
     }
-    let generation = Generation { instance: instance.to_owned(), boot: super::new_boot()? };
+    let generation = Generation { instance: instance.to_owned(), boot: boot::draw()? };
     Ok(CacheChannel::try_queue(&generation)?)
 }

@@ -25,6 +25,16 @@ pub(super) struct Failing {
     pub(super) execute: bool,
 }
 
+impl Failing {
+    fn start(self, id: SlotId) -> bool {
+        match id {
+            SlotId::Worker(_) => self.start_worker,
+            SlotId::Journal => self.start_journal,
+            SlotId::Cache => self.start_cache,
+        }
+    }
+}
+
 /// A process of the world.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Process {
@@ -152,12 +162,7 @@ impl World {
                     assert!(self.listening, "no worker is started by a stopping instance");
                     self.lanes.insert(index);
                 }
-                let fails = match id {
-                    SlotId::Worker(_) => failing.start_worker,
-                    SlotId::Journal => failing.start_journal,
-                    SlotId::Cache => failing.start_cache,
-                };
-                if fails {
+                if failing.start(id) {
                     return Some(Event::NotStarted(id, "cannot fork: EAGAIN".to_owned()));
                 }
                 self.processes.insert(id, Process { heartbeat_ns: self.now_ns, ..Process::default() });

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::execute::go_back;
-use super::hand_over::{Descriptors, HandOver, RETURNED, VARIABLE, layout, users_that_were_known};
+use super::hand_over::{Descriptors, HandOver, HandedOverChild, RETURNED, VARIABLE, layout, users_that_were_known};
 use crate::base::config::{AcceptMode, ConfigError, Durability, Settings};
 use crate::base::logging;
 use crate::ipc::event::EventFd;
@@ -181,11 +181,12 @@ fn take_over(
     let unlinker = UnlinkOnDrop(instance);
     logging::share(&instance.control().log);
     let access_log = access_log.map(|log| &*Box::leak(Box::new(log)));
-    let mut cache: Option<&'static CacheChannel> = None;
-    if let Some((pool, left)) = pool.zip(left.cache) {
+    let cache = pool.zip(left.cache).map(|(pool, left)| {
         let wakeup = Arc::new(EventFd::adopt(descriptors.take(left.wakeup)?));
-        cache = Some(Box::leak(Box::new(CacheChannel::adopt(instance.generation(), pool, wakeups.clone(), wakeup))));
-    }
+        let channel = CacheChannel::adopt(instance.generation(), pool, wakeups.clone(), wakeup);
+        Ok::<_, MasterError>(&*Box::leak(Box::new(channel)))
+    });
+    let cache = cache.transpose()?;
     let mut duplicates = Vec::new();
     for (slot, socket) in left.connections {
         duplicates.push((slot, descriptors.take(socket)?));
@@ -208,12 +209,7 @@ fn take_over(
     let mut driver = Driver::new(common, left.supervisor, sources, addresses, connections);
     driver.shared_listeners = descriptors.take_listeners(left.shared_listeners)?;
     driver.accept_from(descriptors.take_listeners(left.listeners)?)?;
-    if let (Some(journal), Some(child)) = (driver.journal.as_mut(), left.journal) {
-        journal.child = Some(descriptors.take_child(child)?);
-    }
-    if let (Some(cache), Some(child)) = (driver.cache.as_mut(), left.cache.and_then(|cache| cache.child)) {
-        cache.child = Some(descriptors.take_child(child)?);
-    }
+    driver.take_helpers(&mut descriptors, left.journal, left.cache.and_then(|cache| cache.child))?;
     for (worker, semaphores) in left.workers.into_iter().zip(semaphores) {
         let listeners = descriptors.take_listeners(worker.listeners)?;
         let mut slot = WorkerSlot::adopt(instance, worker.index, listeners, semaphores, worker.owes_retraction);
@@ -272,6 +268,22 @@ fn start_over(
 }
 
 impl Driver {
+    /// Takes the processes over that are no workers.
+    fn take_helpers(
+        &mut self,
+        descriptors: &mut Descriptors<'_>,
+        journal: Option<HandedOverChild>,
+        cache: Option<HandedOverChild>,
+    ) -> Result<(), MasterError> {
+        if let (Some(slot), Some(child)) = (self.journal.as_mut(), journal) {
+            slot.child = Some(descriptors.take_child(child)?);
+        }
+        if let (Some(slot), Some(child)) = (self.cache.as_mut(), cache) {
+            slot.child = Some(descriptors.take_child(child)?);
+        }
+        Ok(())
+    }
+
     /// Watches the children that were left. One that cannot be watched is killed; SIGCHLD tells when it has ended.
     fn watch_adopted(&mut self) {
         let unwatched = |error: &dyn std::fmt::Display, child: &Child| {

@@ -5,7 +5,7 @@ use std::fmt;
 use nix::errno::Errno;
 use serde::Serialize;
 
-use super::report::Process;
+use super::process::Process;
 use crate::ipc::IpcError;
 use crate::ipc::message_queue::Attributes;
 use crate::ipc::segment::Access;
@@ -77,11 +77,7 @@ pub(super) struct TransferReport {
 
 impl CacheReport {
     /// Looks at it, at `now_ns`; `None` where the instance has none.
-    pub(super) fn of(
-        instance: &Instance,
-        now_ns: u64,
-        process: impl Fn(u32) -> Process,
-    ) -> Result<Option<CacheReport>, IpcError> {
+    pub(super) fn of(instance: &Instance, now_ns: u64) -> Result<Option<CacheReport>, IpcError> {
         let generation = instance.generation();
         let pool = match Pool::open(generation, Access::Read) {
             Ok(pool) => pool,
@@ -98,7 +94,7 @@ impl CacheReport {
         };
         Ok(Some(CacheReport {
             state,
-            process: (pid != 0).then(|| process(pid)),
+            process: (pid != 0).then(|| Process::of(pid)),
             pid,
             lives: life.lives.get(),
             deaths: life.deaths.get(),

@@ -3,9 +3,10 @@
 use std::fs;
 
 use super::cache::CacheReport;
+use super::process::Process;
 use super::report::{
     AccessLogReport, ConnectionsReport, HolderReport, InstanceReport, IntentReport, JournalReport, LaneReport,
-    LockReport, LocksReport, PlannedBalance, Process, Report, SegmentReport, SemaphoreReport, SlotReport, TotalsReport,
+    LockReport, LocksReport, PlannedBalance, Report, SegmentReport, SemaphoreReport, SlotReport, TotalsReport,
 };
 use crate::base::limits::{RECEIVE_BYTES, TRANSMIT_BYTES};
 use crate::base::vocab::AccountId;
@@ -26,9 +27,9 @@ pub(super) fn gather(instance: &Instance, each_connection: bool) -> Result<Repor
     let now = monotonic_ns();
     let summary = Summary::of(instance, now);
     let log = summary.http_address.as_ref().map(|_| AccessLog::look(instance.generation())).transpose()?;
-    let cache = CacheReport::of(instance, now, process)?;
+    let cache = CacheReport::of(instance, now)?;
     Ok(Report {
-        instance: InstanceReport { summary, master: process(instance.control().master_pid.get()) },
+        instance: InstanceReport { summary, master: Process::of(instance.control().master_pid.get()) },
         segments: segments(instance, log.as_ref(), cache.as_ref())?,
         lanes: lanes(instance)?,
         workers: Worker::all(instance, now),
@@ -103,7 +104,7 @@ fn semaphore(semaphore: &NamedSemaphore) -> SemaphoreReport {
 fn journal(instance: &Instance, now: u64) -> JournalReport {
     let journal = Journal::of(instance, now);
     JournalReport {
-        process: Some(journal.now.pid).filter(|&pid| pid != 0).map(process),
+        process: Some(journal.now.pid).filter(|&pid| pid != 0).map(Process::of),
         records_per_group: ratio(journal.records, journal.groups),
         journal,
     }
@@ -205,14 +206,9 @@ fn totals(table: &Table) -> TotalsReport {
     }
 }
 
-fn process(pid: u32) -> Process {
-    let name = fs::read_to_string(format!("/proc/{pid}/comm")).ok();
-    Process { pid, name: name.map(|name| name.trim_end().to_owned()) }
-}
-
 /// The holder of a lock, which names a thread: a worker's threads take locks as well.
 fn holder(thread: u32) -> HolderReport {
     let status = fs::read_to_string(format!("/proc/{thread}/status")).unwrap_or_default();
     let group = status.lines().find_map(|line| line.strip_prefix("Tgid:"));
-    HolderReport { thread, process: group.and_then(|group| group.trim().parse().ok()).map(process) }
+    HolderReport { thread, process: group.and_then(|group| group.trim().parse().ok()).map(Process::of) }
 }

@@ -4,6 +4,7 @@
 
 mod cache;
 mod gather;
+mod process;
 mod report;
 mod text;
 

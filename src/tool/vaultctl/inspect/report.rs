@@ -6,6 +6,7 @@
 use serde::Serialize;
 
 use super::cache::CacheReport;
+use super::process::Process;
 use crate::status::sample::{Journal, Summary, Worker};
 
 /// A running instance.
@@ -32,14 +33,6 @@ pub(super) struct InstanceReport {
     #[serde(flatten)]
     pub summary: Summary,
     pub master: Process,
-}
-
-/// A process, as the kernel knows it now.
-#[derive(Debug, Serialize)]
-pub(super) struct Process {
-    pub pid: u32,
-    /// `None`: there is no such process any more.
-    pub name: Option<String>,
 }
 
 #[derive(Debug, Serialize)]

@@ -2,9 +2,10 @@
 
 use std::fmt;
 
+use super::process::Process;
 use super::report::{
     AccessLogReport, ConnectionsReport, HolderReport, InstanceReport, IntentReport, JournalReport, LaneReport,
-    LockReport, LocksReport, PlannedBalance, Process, Report, SegmentReport, TotalsReport,
+    LockReport, LocksReport, PlannedBalance, Report, SegmentReport, TotalsReport,
 };
 use crate::base::vocab::Cents;
 use crate::service::bank::wire::{Opcode, Status};
@@ -53,7 +54,7 @@ fn summary(f: &mut fmt::Formatter<'_>, report: &InstanceReport) -> fmt::Result {
     let Summary { name, boot, address, services, accept_mode, data, uptime_ms, log_lines_dropped, .. } =
         &report.summary;
     writeln!(f, "instance {name}, boot {boot}, up {} s", seconds(*uptime_ms))?;
-    writeln!(f, "  master   {}", process(&report.master))?;
+    writeln!(f, "  master   {}", report.master)?;
     writeln!(f, "  address  {address}, accept {accept_mode}")?;
     for ServiceAddress { name, address } in services.iter().filter(|service| service.address != *address) {
         writeln!(f, "  {name:<8} {address}")?;
@@ -69,7 +70,7 @@ fn access_log(f: &mut fmt::Formatter<'_>, log: Option<&AccessLogReport>) -> fmt:
     let holder = lock.as_ref().map_or_else(
         || "free".to_owned(),
         |lock| match &lock.process {
-            Some(of) => format!("held by thread {} of {}", lock.thread, process(of)),
+            Some(of) => format!("held by thread {} of {}", lock.thread, of),
             None => format!("held by thread {}, which ended meanwhile", lock.thread),
         },
     );
@@ -222,7 +223,7 @@ fn journal(f: &mut fmt::Formatter<'_>, report: &JournalReport) -> fmt::Result {
     if *capacity == 0 {
         writeln!(f, "\njournal: absent, the ledger is in memory only; last operation {last_lsn}")?;
     } else {
-        let holder = holder.as_ref().map_or_else(|| "no process".to_owned(), process);
+        let holder = holder.as_ref().map_or_else(|| "no process".to_owned(), Process::to_string);
         let leaving = if *leaving { ", asked to end" } else { "" };
         let JournalNow { state, lives, heartbeat_age_ms, replies_wait, snapshot_lsn, .. } = now;
         writeln!(f, "\njournal: {state}{leaving}, {holder}, lives {lives}, heartbeat {heartbeat_age_ms} ms ago")?;
@@ -263,7 +264,7 @@ fn locks(f: &mut fmt::Formatter<'_>, locks: &LocksReport) -> fmt::Result {
     let mut table = Table::new(["account", "thread", "<of process"]);
     for lock in held.iter().take(LOCKS_SHOWN) {
         let LockReport { account, holder: HolderReport { thread, process: of } } = lock;
-        let of = of.as_ref().map_or_else(|| "(ended meanwhile)".to_owned(), process);
+        let of = of.as_ref().map_or_else(|| "(ended meanwhile)".to_owned(), Process::to_string);
         table.row([account.to_string(), thread.to_string(), of]);
     }
     write!(f, "{table}")?;
@@ -309,17 +310,6 @@ fn totals(f: &mut fmt::Formatter<'_>, totals: &TotalsReport) -> fmt::Result {
     let [opening, deposited, withdrawn, difference] =
         [totals.opening_cents, totals.deposited_cents, totals.withdrawn_cents, totals.difference_cents].map(Cents);
     writeln!(f, "  opening {opening}, deposited {deposited}, withdrawn {withdrawn}, unexplained {difference}")
-}
-
-fn process(process: &Process) -> String {
-    process.to_string()
-}
-
-impl fmt::Display for Process {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = self.name.as_deref();
-        write!(f, "pid {} ({})", self.pid, name.unwrap_or("ended"))
-    }
 }
 
 fn or_dash(value: Option<impl ToString>) -> String {
