@@ -95,8 +95,8 @@ impl Supervisor {
             let text = format!("the journal process (pid {pid}) ended: {text}; replies wait for its successor");
             return self.say(Level::Warn, text);
         }
-        // Asked to leave while the instance serves, it is replaced by one of another program.
-        if self.is_stopping() {
+        // Asked to leave while there are workers, it is replaced by one of another program.
+        if self.is_stopping() && self.has_no_workers() {
             self.journal = None;
         }
     }

@@ -171,6 +171,24 @@ fn a_stopping_instance_still_needs_its_journal_process() {
 }
 
 #[test]
+fn a_journal_process_that_leaves_for_an_upgrade_has_a_successor_also_when_a_stop_is_ordered_meanwhile() {
+    let mut world = World::new();
+    world.processes.get_mut(&SlotId::Worker(0)).unwrap().hangs = true;
+    world.processes.get_mut(&SlotId::Journal).unwrap().hangs = true;
+    world.ask(1, Request::Upgrade);
+    world.turn();
+    world.supervisor.handle(world.now_ns, Event::Checked(Ok("fits".to_owned())));
+    world.turn();
+    assert!(world.processes[&SlotId::Journal].asked_to_leave);
+    world.stop();
+    world.end(SlotId::Journal, Ended::Orderly, false);
+    world.pass(1);
+    assert!(world.processes.contains_key(&SlotId::Journal), "what worker 0 has queued must become durable");
+    world.pass(12);
+    assert!(world.supervisor.is_over(), "{:?}", world.supervisor);
+}
+
+#[test]
 fn a_stopping_instance_needs_its_cache_process_as_long_as_there_are_workers() {
     let mut world = World::new();
     world.processes.get_mut(&SlotId::Worker(0)).unwrap().hangs = true;
