@@ -78,6 +78,24 @@ impl<'a> Region<'a> {
         usize::try_from(sent).map_err(|_| io::Error::from(Errno::last()))
     }
 
+    /// Sends `head`, and then them; one `sendmsg(2)` call, as [`Region::send`] does. How many bytes of both.
+    ///
+    /// # Errors
+    /// As of [`Region::send`].
+    pub fn send_behind(&self, head: &[u8], socket: BorrowedFd<'_>, more: bool) -> io::Result<usize> {
+        let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL | if more { libc::MSG_MORE } else { 0 };
+        let mut parts = [
+            libc::iovec { iov_base: head.as_ptr().cast_mut().cast(), iov_len: head.len() },
+            libc::iovec { iov_base: self.start().cast(), iov_len: self.len() },
+        ];
+        // SAFETY: a structure of numbers and pointers, of which zero is one, and is none.
+        let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+        (message.msg_iov, message.msg_iovlen) = (parts.as_mut_ptr(), parts.len());
+        // SAFETY: two parts, of memory that outlives the call; the kernel only reads it.
+        let sent = unsafe { libc::sendmsg(socket.as_raw_fd(), &raw const message, flags) };
+        usize::try_from(sent).map_err(|_| io::Error::from(Errno::last()))
+    }
+
     /// What stands at the beginning, as a structure.
     ///
     /// # Panics
@@ -117,6 +135,9 @@ mod tests {
         assert_eq!(region.part(10..13).send(near.as_fd(), false).unwrap(), 3);
         far.read_exact(&mut read).unwrap();
         assert_eq!(&read, b"\x0ax\x0c");
+        assert_eq!(region.part(11..13).send_behind(b"y", near.as_fd(), true).unwrap(), 3);
+        far.read_exact(&mut read).unwrap();
+        assert_eq!(&read, b"yx\x0c");
         let aligned = region.0.as_ptr().align_offset(align_of::<AtomicU64>());
         let word = region.part(aligned..64).view::<AtomicU64>();
         word.store(u64::from_le_bytes(*b"a word, "), Ordering::Relaxed);

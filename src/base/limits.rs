@@ -95,6 +95,13 @@ pub const UPSTREAM_IDLE_SECONDS: u64 = 15;
 /// Bytes of an ETag, and of a Last-Modified, that are remembered; a longer one is ignored.
 pub const MAX_VALIDATOR_BYTES: usize = 1024;
 
+/// Seconds without a heartbeat of the cache process after which requests that have no answer are answered ERROR.
+pub const CACHE_SILENCE_SECONDS: u64 = 2;
+/// Seconds in which a client takes nothing after which its segment is given to another, where one waits for it.
+pub const CACHE_SLOW_CLIENT_SECONDS: u64 = 2;
+/// Times that a request is put to cache processes that then die or cannot finish; then it is answered ERROR.
+pub const MAX_CACHE_ASKS: u32 = 4;
+
 /// Bytes that are still read, and thrown away, of a closing connection. Beyond it the connection is closed, and the kernel
 /// resets it.
 pub const LINGER_BYTES: usize = 1024 * 1024;

@@ -1,7 +1,8 @@
-//! The text of a line: the combined log format, and the duration behind it.
+//! The text of a line: the combined log format, the duration behind it, and where there is a cache process what that has said.
 //!
 //! ```text
 //! ADDRESS - - [21/Nov/2026:17:06:51 +0000] "GET / HTTP/1.1" 200 1234 "REFERER" "AGENT" 0.000123
+//! ADDRESS - - [21/Nov/2026:17:06:51 +0000] "GETFILE GET /a" 200 1234 "-" "-" 0.000123 hit
 //! ```
 //!
 //! A line is printable ASCII. Every other byte of what a client sent, and `"` and `\`, becomes `\xHH`. So no client can
@@ -21,14 +22,17 @@ const LONGEST_REQUEST: usize = 1024;
 const LONGEST_HEADER: usize = 256;
 /// Bytes of a [`Timestamp`].
 const LONGEST_TIMESTAMP: usize = 48;
+/// Bytes of the cache status.
+const LONGEST_CACHE_STATUS: usize = 16;
 /// What a text that was cut ends in.
 const CUT: &[u8] = b"\\...";
 
 const _: () = {
     let address = "ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255%4294967295".len();
     let numbers = "65535".len() + 2 * "18446744073709551615".len() + ".999999".len();
-    let between = " - - [] \"\"   \"\" \"\" \n".len();
-    assert!(address + LONGEST_TIMESTAMP + LONGEST_REQUEST + 2 * LONGEST_HEADER + numbers + between <= LONGEST_LINE);
+    let between = " - - [] \"\"   \"\" \"\"  \n".len();
+    let texts = LONGEST_TIMESTAMP + LONGEST_REQUEST + 2 * LONGEST_HEADER + LONGEST_CACHE_STATUS;
+    assert!(address + texts + numbers + between <= LONGEST_LINE);
 };
 
 /// The time in a line; it is formatted only when the second changes.
@@ -73,6 +77,8 @@ pub struct Entry<'a> {
     pub agent: Option<&'a [u8]>,
     /// From the request's last byte to the response's.
     pub duration: Duration,
+    /// Where the answer comes from, in one word; `None` where no cache process is asked.
+    pub cache_status: Option<&'a str>,
 }
 
 impl Entry<'_> {
@@ -97,6 +103,10 @@ impl Entry<'_> {
         push_number(self.duration.as_secs(), 1, line);
         line.push(b'.');
         push_number(self.duration.subsec_micros().into(), 6, line);
+        if let Some(status) = self.cache_status {
+            line.push(b' ');
+            line.extend_from_slice(&status.as_bytes()[..status.len().min(LONGEST_CACHE_STATUS)]);
+        }
         line.push(b'\n');
     }
 }
@@ -188,6 +198,7 @@ mod tests {
             referer: None,
             agent: Some(b"curl/8.5.0"),
             duration: Duration::from_micros(123),
+            cache_status: None,
         }
     }
 
@@ -200,6 +211,8 @@ mod tests {
         let mapped =
             Entry { address: "::ffff:192.0.2.7".parse().unwrap(), duration: Duration::from_secs(3661), ..plain() };
         assert_eq!(line_of(&mapped), format!("{begin} 3661.000000\n"));
+        let cached = Entry { cache_status: Some("revalidated"), ..plain() };
+        assert_eq!(line_of(&cached), format!("{begin} 0.000123 revalidated\n"));
     }
 
     #[test]

@@ -124,7 +124,17 @@ shared_struct! {
         pub overloaded: Counter,
         /// Times that a line had to wait for room in the access log.
         pub log_waits: Counter,
-        getfile_spare: [Counter; 8],
+        /// Requests that found no free segment at once.
+        pub segment_waits: Counter,
+        /// Requests that found the queue to the cache process full.
+        pub queue_full: Counter,
+        /// Requests that were put to the cache process once more, since it had died or could not finish.
+        pub asked_again: Counter,
+        /// Requests that the cache process did not answer, or whose contents it did not go on with, in time.
+        pub cache_timeouts: Counter,
+        /// Clients that took nothing while others waited for a segment, and were closed.
+        pub slow_closed: Counter,
+        getfile_spare: [Counter; 3],
         /// From when a request was whole to when its answer was sent.
         pub answer_times: Histogram,
     }

@@ -78,10 +78,19 @@ impl<'a> Reader<'a> {
     /// # Errors
     /// `WouldBlock` when the socket takes nothing now, else what it gives.
     pub fn send(&mut self, socket: BorrowedFd<'_>) -> io::Result<usize> {
+        self.send_behind(&[], socket)
+    }
+
+    /// Sends `head`, and from the chunk that is held as [`Reader::send`] does, in one call; how many bytes of both.
+    ///
+    /// # Errors
+    /// As of [`Reader::send`].
+    pub fn send_behind(&mut self, head: &[u8], socket: BorrowedFd<'_>) -> io::Result<usize> {
         let Some(rest) = self.rest() else { return Ok(0) };
         // What is there already goes out in full packets; what is yet to come does not hold it up.
-        let sent = rest.send(socket, self.header.full.value() > 0)?;
-        self.advance(sent);
+        let more = self.header.full.value() > 0;
+        let sent = if head.is_empty() { rest.send(socket, more)? } else { rest.send_behind(head, socket, more)? };
+        self.advance(sent.saturating_sub(head.len()));
         Ok(sent)
     }
 

@@ -128,6 +128,7 @@ impl Asked {
             referer: part(&self.referer),
             agent: part(&self.agent),
             duration: Duration::from_nanos(took_ns),
+            cache_status: None,
         }
     }
 }
