@@ -239,6 +239,7 @@ fn access_log(criterion: &mut Criterion) {
         referer: Some(b"https://bank.example/accounts/4711/statement"),
         agent: Some(b"Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"),
         duration: Duration::from_micros(123),
+        cache_status: None,
     };
     let mut line = Vec::with_capacity(LONGEST_LINE);
     let mut group = criterion.benchmark_group("access log");

@@ -1,7 +1,9 @@
 //! What the server's processes know of a service: the master reads an [`Entry`], and a worker opens the service with a [`Context`].
 
 use std::io;
+use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::base::config::Settings;
@@ -195,4 +197,18 @@ pub struct Context {
     pub status_pages: fn(&'static Instance) -> Box<dyn StatusPages>,
     /// Wakes the event loop, from any thread: there is something for [`crate::service::interface::Service::advance`].
     pub wake: Arc<dyn Fn() + Send + Sync>,
+    /// Has the event loop watch a descriptor of the service's own.
+    pub watcher: Rc<dyn Watcher>,
+}
+
+/// The event loop, for a service that waits for a descriptor other than those of its connections. It does not know what the descriptor is.
+pub trait Watcher {
+    /// From now on the loop takes a turn when `fd` has become writable, and once at first if it is.
+    ///
+    /// # Errors
+    /// What `epoll_ctl(2)` gives.
+    fn watch_writable(&self, fd: BorrowedFd<'_>) -> io::Result<()>;
+
+    /// Undoes [`Watcher::watch_writable`].
+    fn unwatch(&self, fd: BorrowedFd<'_>);
 }

@@ -378,7 +378,8 @@ fn a_map_file_names_what_is_served() {
     let map = b"/a files/a\n/large files/large\n/gone files/none\n/folder files\n/with%20space files/b c";
     let files: [(&str, &[u8]); 4] =
         [("map", map), ("files/a", b"content of a"), ("files/large", &content), ("files/b c", b"spaced")];
-    let files = Files::start(&files, "--getfile-map", "root/map", &["--workers", "1"]);
+    // Without a cache the workers read the files themselves.
+    let files = Files::start(&files, "--getfile-map", "root/map", &["--workers", "1", "--getfile-cache-mb", "0"]);
     for _ in 0..2 {
         assert_eq!(files.get("/a"), ok(b"content of a"));
         assert_eq!(files.get("/large"), ok(&content));

@@ -2,12 +2,13 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use mio::event::Event;
 use mio::unix::SourceFd;
-use mio::{Events, Interest, Poll, Token, Waker};
+use mio::{Events, Interest, Poll, Registry, Token, Waker};
 
 use crate::base::config::Settings;
 use crate::base::crash_point;
@@ -18,7 +19,7 @@ use crate::process::worker::acceptor::Acceptor;
 use crate::process::worker::candidates::Candidates;
 use crate::process::worker::release_notice::ReleaseNotice;
 use crate::process::worker::services::Services;
-use crate::service::entry::{Context, Entry};
+use crate::service::entry::{Context, Entry, Watcher};
 use crate::service::interface::{Now, Patience};
 use crate::service::log_queue::SharedLog;
 use crate::status;
@@ -124,6 +125,7 @@ impl Worker {
             // The eventfd behind it only fails when its counter is full: then it wakes up anyway.
             let _ = waker.wake();
         });
+        let watcher: Rc<dyn Watcher> = Rc::new(LoopWatcher(poll.registry().try_clone()?));
         let slots = instance.control().slots();
         for stats in &row.stats.services {
             stats.connections.set(0);
@@ -146,6 +148,7 @@ impl Worker {
             cache,
             status_pages: status::pages,
             wake: wake.clone(),
+            watcher: watcher.clone(),
         })?;
         let number = u16::try_from(index).map_err(|_| io::ErrorKind::InvalidInput)?;
         let consumer = Consumer::new(instance.lane_ring(index), semaphores);
@@ -235,7 +238,7 @@ impl Worker {
         match event.token() {
             LANE | LISTENER => self.accept_more = true,
             WAKEUP => self.obey(),
-            // What the threads have done is looked for in every turn.
+            // What the threads have done, and what a service watches, is looked for in every turn.
             THREADS => {}
             Token(slot) => {
                 let Ok(slot) = u32::try_from(slot) else { return };
@@ -261,6 +264,19 @@ impl Worker {
     /// The counters of the connections of a service.
     pub fn stats_of(&self, service: ServiceId) -> &'static ServiceStats {
         &self.row.stats.services[service.index()]
+    }
+}
+
+/// What services have of this loop.
+struct LoopWatcher(Registry);
+
+impl Watcher for LoopWatcher {
+    fn watch_writable(&self, fd: BorrowedFd<'_>) -> io::Result<()> {
+        self.0.register(&mut SourceFd(&fd.as_raw_fd()), THREADS, Interest::WRITABLE)
+    }
+
+    fn unwatch(&self, fd: BorrowedFd<'_>) {
+        let _ = self.0.deregister(&mut SourceFd(&fd.as_raw_fd()));
     }
 }
 

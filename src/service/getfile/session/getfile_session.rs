@@ -6,10 +6,13 @@ use std::sync::Arc;
 
 use crate::ipc::net;
 use crate::service::connection_state::{Closing, ConnectionState};
+use crate::service::getfile::session::asked::{Asked, At};
 use crate::service::getfile::session::source::Outcome;
+use crate::service::getfile::session::transfer::Transfer;
 use crate::service::getfile::wire::response::Response;
 use crate::service::outgoing::{Content, Outgoing};
 use crate::service::sessions::Session;
+use crate::store::cache_channel::CacheStatus;
 use crate::store::connection::slot::Framing;
 
 /// A connection of GetFile that this worker serves.
@@ -27,6 +30,8 @@ pub struct GetFileData {
     pub asked_ns: Option<u64>,
     /// How the request begins that is read to its end only because it is too long.
     pub long_line: Vec<u8>,
+    /// Where its answer comes from, as the cache process has said.
+    pub cache_status: Option<CacheStatus>,
 }
 
 /// What a connection is at.
@@ -39,6 +44,10 @@ pub enum Stage {
     AwaitingFile,
     /// A thread has found it.
     Found(Outcome),
+    /// The cache process is asked for it.
+    Asking(Box<Asked>),
+    /// It sends what comes from the cache process. The request stays unread, as in the next.
+    Transferring(Box<Transfer>),
     /// It sends the response. The request stays unread until all of that is sent.
     Sending(Box<Sending>),
     /// It waits for room in the access log, for this line.
@@ -71,6 +80,14 @@ pub enum Reached {
     Answer = 2,
 }
 
+impl GetFileData {
+    /// Whether its request is to be put to the cache process once more when that lives again.
+    #[must_use]
+    pub fn is_resting(&self) -> bool {
+        matches!(&self.stage, Stage::Asking(asked) if matches!(asked.at, At::Rest(_)))
+    }
+}
+
 impl GetFileSession {
     /// A connection that has just been taken over, new or from another worker.
     #[must_use]
@@ -82,7 +99,8 @@ impl GetFileSession {
             state.closing = Closing::AfterSending;
         }
         let stage = if reached == Reached::LongPath as u32 { Stage::SkippingPath } else { Stage::Reading };
-        let data = GetFileData { peer, stage, begun_ns: now_ns, asked_ns: None, long_line: Vec::new() };
+        let data =
+            GetFileData { peer, stage, begun_ns: now_ns, asked_ns: None, long_line: Vec::new(), cache_status: None };
         Session { state, data }
     }
 

@@ -6,14 +6,17 @@ use std::time::Duration;
 use crate::base::limits::{GETFILE_STEPS_PER_TURN, LINGER_BYTES, RECEIVE_BYTES, SENT_BYTES_PER_TURN};
 use crate::ipc::process::monotonic_ns;
 use crate::service::connection_state::{Admission, Closing, Next};
+use crate::service::getfile::session::asker::Asker;
 use crate::service::getfile::session::getfile_session::{GetFileSession, Reached, Sending, Stage};
 use crate::service::getfile::session::source::{Done, Job, Loaders, Outcome, Source, Wanted};
+use crate::service::getfile::session::transfer::Transfer;
 use crate::service::getfile::wire::END;
 use crate::service::getfile::wire::request::{Parsed, parse};
 use crate::service::getfile::wire::response::Response;
 use crate::service::log_queue::LogQueue;
 use crate::service::outgoing::{Moved, Outgoing};
 use crate::store::access_log::Entry;
+use crate::store::cache_channel::CacheStatus;
 use crate::store::instance::stats::{GetFileStats, ServiceStats};
 
 /// Gives sessions their turns.
@@ -21,6 +24,10 @@ pub struct Handler {
     pub loaders: Loaders,
     pub log: LogQueue,
     pub source: Source,
+    /// How the cache process is asked; `None` where there is none.
+    pub asker: Option<Asker>,
+    /// Whether some request waits for a segment, at the last tick.
+    pub is_segment_wanted: bool,
     pub stats: &'static GetFileStats,
     pub service_stats: &'static ServiceStats,
     /// Nanoseconds of the monotonic clock.
@@ -30,7 +37,25 @@ pub struct Handler {
 }
 
 /// The end of a session's turn; without one, its next step follows.
-type Step = Option<Next>;
+pub type Step = Option<Next>;
+
+/// What was sent of a response.
+pub struct Sent {
+    response: Response,
+    head_bytes: usize,
+    /// Bytes, those of the head included.
+    bytes: u64,
+}
+
+impl Sent {
+    fn of_file(sending: &Sending) -> Self {
+        Sent { response: sending.response, head_bytes: sending.head_bytes, bytes: sending.outgoing.sent() }
+    }
+
+    pub fn of_transfer(transfer: &Transfer) -> Self {
+        Sent { response: transfer.response, head_bytes: transfer.head_bytes(), bytes: transfer.sent() }
+    }
+}
 
 impl Handler {
     /// One turn of `session`.
@@ -46,6 +71,8 @@ impl Handler {
                 Stage::SkippingPath => self.skip_path(session),
                 Stage::AwaitingFile => wait_in(session, Stage::AwaitingFile),
                 Stage::Found(outcome) => self.answer(session, outcome),
+                Stage::Asking(asked) => self.look(session, asked),
+                Stage::Transferring(transfer) => self.transfer(session, transfer),
                 Stage::Sending(sending) => self.send(session, sending),
                 Stage::AwaitingLog(line) => self.log_again(session, line),
             };
@@ -98,6 +125,9 @@ impl Handler {
                 return None;
             }
         }
+        if let Wanted::Cached(path) = wanted {
+            return self.ask(session, path);
+        }
         if let Some(outcome) = self.source.find_now(&wanted, self.now_ns) {
             return self.answer(session, outcome);
         }
@@ -134,7 +164,7 @@ impl Handler {
     }
 
     /// Begins to send the response.
-    fn answer(&mut self, session: &mut GetFileSession, outcome: Outcome) -> Step {
+    pub fn answer(&mut self, session: &mut GetFileSession, outcome: Outcome) -> Step {
         session.data.asked_ns.get_or_insert(self.now_ns);
         let (response, content, length) = match outcome {
             Ok((content, length)) => (Response::Ok(length), Some(content), length),
@@ -157,7 +187,7 @@ impl Handler {
                 return wait_in(session, Stage::Sending(sending));
             }
             if sending.outgoing.is_over() {
-                return self.complete(session, &sending);
+                return self.complete(session, Sent::of_file(&sending));
             }
             if budget == 0 {
                 session.data.stage = Stage::Sending(sending);
@@ -186,14 +216,15 @@ impl Handler {
     }
 
     /// Counts and logs a response that is sent, and ends the connection.
-    fn complete(&mut self, session: &mut GetFileSession, sending: &Sending) -> Step {
-        let took_ns = self.count(session, sending);
+    pub fn complete(&mut self, session: &mut GetFileSession, sent: Sent) -> Step {
+        let took_ns = self.count(session, &sent);
         self.stats.answer_times.record(took_ns, 1);
         let unread = session.state.connection.copy_unread(&mut self.unread);
-        let logged = self.log.write(&log_entry(session, sending, unread, took_ns));
+        let has_cache = self.asker.is_some();
+        let logged = self.log.write(&log_entry(session, &sent, unread, took_ns, has_cache));
         let consumed = unread.len();
         session.keep_reached(consumed, Reached::Answer);
-        session.state.connection.advance_past(consumed, sending.outgoing.sent());
+        session.state.connection.advance_past(consumed, sent.bytes);
         match logged {
             Ok(()) => Some(session.state.begin_linger(self.now_ns)),
             Err(line) => {
@@ -212,23 +243,24 @@ impl Handler {
     }
 
     /// Counts a response; how long it took, nanoseconds.
-    fn count(&self, session: &GetFileSession, sending: &Sending) -> u64 {
-        self.stats.answers[sending.response.place()].add(1);
-        self.stats.bytes_out.add(sending.outgoing.sent());
+    fn count(&self, session: &GetFileSession, sent: &Sent) -> u64 {
+        self.stats.answers[sent.response.place()].add(1);
+        self.stats.bytes_out.add(sent.bytes);
         monotonic_ns().saturating_sub(session.data.asked_ns.unwrap_or(self.now_ns))
     }
 
     /// Logs what a connection that is closed right after this leaves unlogged.
     pub fn release(&mut self, session: &mut GetFileSession) {
-        match std::mem::replace(&mut session.data.stage, Stage::Reading) {
-            Stage::Sending(sending) => {
-                let took_ns = self.count(session, &sending);
-                let unread = session.state.connection.copy_unread(&mut self.unread);
-                self.log.write_last(&log_entry(session, &sending, unread, took_ns));
-            }
-            Stage::AwaitingLog(line) => self.log.keep(line),
-            _ => {}
-        }
+        self.cancel(session);
+        let sent = match std::mem::replace(&mut session.data.stage, Stage::Reading) {
+            Stage::Sending(sending) => Sent::of_file(&sending),
+            Stage::Transferring(transfer) => Sent::of_transfer(&transfer),
+            Stage::AwaitingLog(line) => return self.log.keep(line),
+            _ => return,
+        };
+        let took_ns = self.count(session, &sent);
+        let unread = session.state.connection.copy_unread(&mut self.unread);
+        self.log.write_last(&log_entry(session, &sent, unread, took_ns, self.asker.is_some()));
     }
 
     /// The next result of the threads: the session that waits for it, and what it is told.
@@ -250,7 +282,7 @@ pub fn tell(session: &mut GetFileSession, outcome: Option<Outcome>) {
     }
 }
 
-fn wait_in(session: &mut GetFileSession, stage: Stage) -> Step {
+pub fn wait_in(session: &mut GetFileSession, stage: Stage) -> Step {
     session.data.stage = stage;
     Some(Next::Wait)
 }
@@ -260,16 +292,23 @@ fn request_line(unread: &[u8]) -> &[u8] {
     unread.split(|byte| matches!(byte, b'\r' | b'\n')).next().unwrap_or_default()
 }
 
-fn log_entry<'a>(session: &'a GetFileSession, sending: &Sending, unread: &'a [u8], took_ns: u64) -> Entry<'a> {
+fn log_entry<'a>(
+    session: &'a GetFileSession,
+    sent: &Sent,
+    unread: &'a [u8],
+    took_ns: u64,
+    has_cache: bool,
+) -> Entry<'a> {
     let long = &session.data.long_line;
     Entry {
         address: session.data.peer,
         time: "",
         request: if long.is_empty() { request_line(unread) } else { long },
-        status: sending.response.http_status(),
-        bytes: sending.outgoing.sent().saturating_sub(sending.head_bytes as u64),
+        status: sent.response.http_status(),
+        bytes: sent.bytes.saturating_sub(sent.head_bytes as u64),
         referer: None,
         agent: None,
         duration: Duration::from_nanos(took_ns),
+        cache_status: has_cache.then(|| session.data.cache_status.map_or("-", CacheStatus::name)),
     }
 }

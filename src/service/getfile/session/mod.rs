@@ -1,12 +1,19 @@
 //! The side of GetFile in a worker.
 //!
 //! `getfile_service` is what the event loop calls; `handler` gives a session its turn, from the request to the end of its answer, and
-//! `source` finds files in the folder that is served, or by the map file.
+//! `source` finds files in the folder that is served, or by the map file. Where there is a cache process, `asker` puts requests to it instead,
+//! `cached` is the handler's part in that, and `transfer` sends what comes.
 
+mod asked;
+mod asker;
+#[cfg(test)]
+mod asker_tests;
+mod cached;
 mod getfile_service;
 mod getfile_session;
 mod handler;
 mod source;
+mod transfer;
 
 pub use getfile_service::GetFileService;
 pub use source::read_map;

@@ -34,6 +34,8 @@ pub enum Wanted {
     Beneath(Box<[u8]>),
     /// The one that the map names.
     Named(PathBuf),
+    /// What the cache process has for this path.
+    Cached(Box<[u8]>),
 }
 
 /// What is to be done.
@@ -71,6 +73,8 @@ pub fn run(settings: &config::GetFile, job: Job) -> Done {
             }
         }
         Job::Find(session, Wanted::Named(file)) => Done::Looked(session, outcome_of(files::open_file(&file)), None),
+        // No thread is told to: the cache process is asked.
+        Job::Find(session, Wanted::Cached(_)) => Done::Looked(session, Err(Response::Error), None),
         Job::Fetch(session, content, part) => {
             content.fetch(part);
             Done::Fetched(session)
@@ -99,6 +103,8 @@ pub enum Source {
     Root(Option<(OwnedFd, u64)>),
     /// A map file; `None` while it cannot be used.
     Map(Option<FileMap>),
+    /// The cache process.
+    Cache,
 }
 
 impl Source {
@@ -106,6 +112,7 @@ impl Source {
     #[must_use]
     pub fn open(settings: &config::GetFile) -> Self {
         match &settings.map {
+            _ if settings.uses_cache() => Source::Cache,
             None => Source::Root(None),
             Some(path) => match read_map(path) {
                 Ok(map) => Source::Map(Some(map)),
@@ -126,6 +133,7 @@ impl Source {
         match self {
             _ if path.climbs() => Err(Response::FileNotFound),
             Source::Root(_) => Ok(Wanted::Beneath(beneath(path).into())),
+            Source::Cache => Ok(Wanted::Cached(path.as_bytes().into())),
             Source::Map(None) => Err(Response::Error),
             Source::Map(Some(map)) => {
                 map.file(path).map(|file| Wanted::Named(file.into())).ok_or(Response::FileNotFound)
@@ -162,7 +170,7 @@ impl Source {
         match (self, map) {
             (Source::Map(known), Ok(map)) => *known = Some(map),
             (Source::Map(_), Err(why)) => log::error!("{why}; GetFile goes on with what it had"),
-            (Source::Root(_), _) => {}
+            (Source::Root(_) | Source::Cache, _) => {}
         }
     }
 }
