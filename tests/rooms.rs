@@ -163,6 +163,7 @@ const BANS: &[Ban] = &[
             "ipc/",
             "src/store/",
             "src/service/",
+            "src/process/cache/origin/",
             "src/process/cache/upstream/",
             "src/base/logging.rs",
             "crossbeam_channel",
@@ -182,11 +183,11 @@ const BANS: &[Ban] = &[
         why: "the cache's core takes times and events, and returns actions",
     },
     Ban {
-        who: &["src/process/cache/upstream/"],
+        who: &["src/process/cache/origin/", "src/process/cache/upstream/"],
         spared: &[],
         knows: &["ipc/", "src/store/", "src/service/", "nix", "libc", "mio"],
         but: &[],
-        why: "the upstream is HTTP on threads; it knows nothing of who asks",
+        why: "what fetches on threads knows nothing of who asks",
     },
     Ban {
         who: &["src/store/journal/"],

@@ -1,9 +1,11 @@
 //! The cache process, `vault-cache`: what GetFile has in memory, and what it fetches from an upstream.
 //!
-//! [`core`] decides: a state machine without clock, threads, sockets or descriptors. [`upstream`] fetches, on threads.
+//! [`core`] decides: a state machine without clock, threads, sockets or descriptors. [`upstream`] fetches, on threads, in the way that all
+//! [`origin`]s have.
 
 mod arguments;
 pub mod core;
+pub mod origin;
 #[cfg(test)]
 mod together_tests;
 pub mod upstream;

@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, unbounded};
 
 use super::core::{Action, Answer, ContentId, Core, Event, FetchId, Head, OwnerId, Reason, RequestId, Settings};
+use super::origin::{Said, Transfer};
 use super::upstream::hostile::Hostile;
-use super::upstream::{self, Said, Transfer, Upstream};
+use super::upstream::{self, Upstream};
 use crate::base::config::BaseUrl;
 
 /// The bytes of an object.

@@ -10,12 +10,13 @@ use ureq::unversioned::transport::{Connector, RustlsConnector, TcpConnector};
 use ureq::{Agent, Body};
 
 use super::connector::{Excess, HttpOnly, Watch};
-use super::failure::Failure;
+
 use super::roots::Roots;
 use crate::base::limits::{
     MAX_UPSTREAM_HEAD_BYTES, MAX_UPSTREAM_REDIRECTS, MAX_VALIDATOR_BYTES, UPSTREAM_CHUNK_BYTES, UPSTREAM_IDLE_SECONDS,
 };
 use crate::process::cache::core::{Head, Validators};
+use crate::process::cache::origin::Failure;
 
 /// A client of HTTP that keeps one connection.
 #[derive(Debug)]

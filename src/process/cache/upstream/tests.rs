@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, bounded, unbounded};
 
 use super::hostile::Hostile;
-use super::{Failure, Roots, Said, Settings, Transfer, Upstream};
+use super::{Roots, Settings, Upstream};
 use crate::base::config::BaseUrl;
 use crate::base::limits::UPSTREAM_CHUNK_BYTES;
 use crate::process::cache::core::{Head, Validators};
+use crate::process::cache::origin::{Failure, Said, Transfer};
 
 const TIMEOUT: Duration = Duration::from_millis(400);
 

@@ -11,9 +11,10 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
-use super::{BadRoots, Failure, Roots, Said, Settings, Transfer, Upstream};
+use super::{BadRoots, Roots, Settings, Upstream};
 use crate::base::config::BaseUrl;
 use crate::process::cache::core::{Head, Validators};
+use crate::process::cache::origin::{Failure, Said, Transfer};
 
 const AUTHORITY: &[u8] = include_bytes!("test_certificates/authority.pem");
 const SERVER: &[u8] = include_bytes!("test_certificates/server.pem");
