@@ -5,6 +5,7 @@
 
 mod arguments;
 pub mod core;
+pub mod files;
 pub mod origin;
 #[cfg(test)]
 mod together_tests;

@@ -2,5 +2,5 @@
 
 pub mod entry;
 pub mod rules;
-mod session;
+pub mod session;
 pub mod wire;

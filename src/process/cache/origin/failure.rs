@@ -38,4 +38,13 @@ pub enum Failure {
     /// There is no thread for it.
     #[error("no thread is free for it")]
     NoThread,
+    /// A file cannot be read.
+    #[error("the file cannot be read: {0}")]
+    Unreadable(String),
+    /// A file was changed while it was read, so that what has come may be parts of two.
+    #[error("the file was changed while it was read")]
+    Changed,
+    /// There is no map file that can be used.
+    #[error("there is no map of files")]
+    NoMap,
 }
