@@ -163,6 +163,7 @@ const BANS: &[Ban] = &[
             "ipc/",
             "src/store/",
             "src/service/",
+            "src/process/cache/contents/",
             "src/process/cache/files/",
             "src/process/cache/origin/",
             "src/process/cache/upstream/",

@@ -141,6 +141,14 @@ points! {
     TransferWritten = "transfer.written",
     /// Transfer: the worker has given the segment back; who waits for one does not know.
     TransferFreed = "transfer.freed",
+    /// Cache: a command is taken from the queue; nothing was done for it.
+    CacheCommandTaken = "cache.command-taken",
+    /// Cache: the origin has answered; nobody who waits knows.
+    CacheHeadTaken = "cache.head-taken",
+    /// Cache: a chunk of content is kept; no reader has it.
+    CacheChunkKept = "cache.chunk-kept",
+    /// Cache: content has come to its end; it is no entry.
+    CacheWhole = "cache.whole",
 }
 
 /// What is to happen where.
@@ -227,11 +235,12 @@ mod tests {
 
     #[test]
     fn the_variable_names_workers_points_and_hits() {
-        let text = "0:ledger.locked,1:ledger.applied#3,2:ledger.decided/stop";
+        let text = "0:ledger.locked,1:ledger.applied#3,2:ledger.decided/stop,cache:cache.whole";
         let charge = |point, hit, stop| Ok(Some(Charge { point, hit, stop }));
         assert_eq!(armed_for(text, "0"), charge(CrashPoint::Locked, 1, false));
         assert_eq!(armed_for(text, "1"), charge(CrashPoint::Applied, 3, false));
         assert_eq!(armed_for(text, "2"), charge(CrashPoint::Decided, 1, true));
+        assert_eq!(armed_for(text, "cache"), charge(CrashPoint::CacheWhole, 1, false));
         assert_eq!(armed_for(text, "3"), Ok(None));
         assert_eq!(armed_for("cache:transfer.filled#2", "cache"), charge(CrashPoint::TransferFilled, 2, false));
         for bad in [

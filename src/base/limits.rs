@@ -80,6 +80,17 @@ pub const CACHE_STALE_WHILE_REVALIDATE_SECONDS: u64 = 60;
 pub const CACHE_STALE_IF_ERROR_SECONDS: u64 = 3600;
 /// Milliseconds that the upstream is not asked about an entry after that failed.
 pub const CACHE_RETRY_MILLISECONDS: u64 = 1000;
+/// Bytes of a content of unknown length that are held in memory while it comes, and sixteen times as many of all together; what is more
+/// goes to a file without a name.
+pub const CACHE_SPOOL_MEMORY_BYTES: usize = 1024 * 1024;
+/// Bytes that are moved from such a file to memory before others have their turn, when what it holds is kept.
+pub const CACHE_KEPT_BYTES_PER_TURN: usize = 4 * 1024 * 1024;
+/// Commands that the cache process takes from its queue before fetches and readers have their turn.
+pub const CACHE_COMMANDS_PER_TURN: usize = 32;
+/// Chunks of one fetch that the cache process takes before others have their turn.
+pub const CACHE_CHUNKS_PER_TURN: usize = 4;
+/// Bytes that the cache process puts into segments before others have their turn.
+pub const CACHE_FILLED_BYTES_PER_TURN: usize = 4 * 1024 * 1024;
 /// Bytes of content that the upstream's threads hand over at once.
 pub const UPSTREAM_CHUNK_BYTES: usize = 64 * 1024;
 /// Chunks of one fetch that wait for the cache process; then the upstream waits.

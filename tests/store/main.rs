@@ -1,6 +1,10 @@
-//! What processes share and what is kept, without a server: the ledger, the journal, lanes and the access log, each by its own interface. Some
+//! What processes share and what is kept, without a server: the ledger, the journal, lanes, the access log and the cache, each by its own interface. Some
 //! of these tests fork, so whatever waits for the ends of a child's pipes is elsewhere.
 
+#[path = "../support/cache.rs"]
+mod cache_support;
+#[path = "../support/http_origin.rs"]
+mod http_origin;
 #[path = "../support/log_files.rs"]
 mod log_files;
 #[path = "../support/log_life.rs"]
@@ -14,6 +18,8 @@ mod transfer_support;
 
 mod access_log;
 mod access_log_deaths;
+mod cache_deaths;
+mod cache_process;
 mod journal_files;
 mod lane;
 mod ledger_deaths;

@@ -13,6 +13,8 @@ pub struct CacheArguments {
     pub channel: &'static CacheChannel,
     /// The settings.
     pub settings: &'static Settings,
+    /// How often files that the settings name were to be read again.
+    pub reloads: Box<dyn Fn() -> u64>,
 }
 
 impl CacheArguments {

@@ -1,43 +1,23 @@
-//! The cache process, `vault-cache`: what GetFile has in memory, and what it fetches from an upstream.
+//! The cache process, `vault-cache`: what GetFile has in memory, and what it fetches.
 //!
-//! [`core`] decides: a state machine without clock, threads, sockets or descriptors. [`upstream`] fetches, on threads, in the way that all
-//! [`origin`]s have.
+//! [`core`] decides: a state machine without clock, threads, sockets or descriptors. Around it: [`origin`]s fetch, on threads, from an
+//! [`upstream`] or from the [`files`] that a map names; `contents` has the bytes; `transfers` puts them into segments; `shell` carries
+//! out what the core says; and the event loop tells it what happens.
 
 mod arguments;
+mod contents;
 pub mod core;
+mod event_loop;
+mod fetches;
 pub mod files;
 pub mod origin;
+mod replies;
+mod shell;
+mod statistics;
 #[cfg(test)]
 mod together_tests;
+mod transfers;
 pub mod upstream;
 
-use std::os::fd::AsFd;
-
-use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, poll};
-
-use crate::base::crash_point::arm_from_environment;
-use crate::ipc::process::monotonic_ns;
 pub use arguments::CacheArguments;
-
-/// Milliseconds between two heartbeats.
-const HEARTBEAT_MS: u16 = 250;
-
-/// The cache process; its exit code. It answers nobody yet: it shows that it lives until it is to leave.
-#[must_use]
-pub fn run(arguments: CacheArguments) -> i32 {
-    let CacheArguments { row, channel, .. } = arguments;
-    arm_from_environment("cache", row.life.lives.get());
-    let wakeup = channel.wake_ups.of_cache();
-    loop {
-        row.life.heartbeat_ns.set(monotonic_ns());
-        if row.life.is_to_leave() {
-            return 0;
-        }
-        let waited = poll(&mut [PollFd::new(wakeup.as_fd(), PollFlags::POLLIN)], HEARTBEAT_MS);
-        let _ = wakeup.take();
-        if waited.is_err_and(|errno| errno != Errno::EINTR) {
-            return 1;
-        }
-    }
-}
+pub use event_loop::{EXIT_FAILED, run};

@@ -267,7 +267,8 @@ impl CacheProcess {
     pub fn start(&mut self, common: &Common) -> Result<(), IpcError> {
         let Common { instance, settings, .. } = *common;
         let row = instance.cache_row();
-        let arguments = CacheArguments { row, channel: self.channel, settings };
+        let reloads = Box::new(|| instance.control().reloads());
+        let arguments = CacheArguments { row, channel: self.channel, settings, reloads };
         let mut keep = arguments.descriptors();
         keep.push(common.data_lock.as_raw_fd());
         keep.extend(instance.alive().map(AsRawFd::as_raw_fd));

@@ -47,4 +47,7 @@ pub enum Failure {
     /// There is no map file that can be used.
     #[error("there is no map of files")]
     NoMap,
+    /// The origin cannot be used.
+    #[error("there is nothing to fetch it from")]
+    NoOrigin,
 }

@@ -1,0 +1,221 @@
+//! The requests that were picked up: each waits for its answer, or is given its content through its segment.
+
+use std::collections::{HashMap, VecDeque};
+
+use super::contents::{Contents, Part};
+use super::core::{Answer, ContentId, Reason, RequestId, Source};
+use crate::store::cache_channel::{CacheChannel, CacheStatus, Detail, Refusal};
+use crate::store::transfer::shape::CHUNKS;
+use crate::store::transfer::{SegmentId, Writer};
+
+/// What a transfer waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wait {
+    /// The answer.
+    Answer,
+    /// Its turn.
+    Turn,
+    /// A chunk that its worker gives back.
+    Room,
+    /// More of the content.
+    Content,
+}
+
+/// One request.
+struct Transfer {
+    writer: Writer<'static>,
+    waits_for: Wait,
+    /// What it reads; nothing before it is answered.
+    content: ContentId,
+    position: u64,
+}
+
+/// What has become of a transfer whose turn it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Filled {
+    /// Whose.
+    pub request: RequestId,
+    /// Bytes that were put into its segment.
+    pub bytes: usize,
+    /// What it reads.
+    pub content: ContentId,
+    /// Where it is; `None` where it is over.
+    pub position: Option<u64>,
+}
+
+/// All of them, by the numbers of their segments.
+pub struct Transfers {
+    channel: &'static CacheChannel,
+    pid: u32,
+    by_segment: Vec<Option<Transfer>>,
+    ready: VecDeque<SegmentId>,
+    /// Who waits for more of a content; some may be gone.
+    starving: HashMap<ContentId, Vec<SegmentId>>,
+}
+
+/// The number of a request: no other has it as long as the segment is not given back.
+fn request_of(id: SegmentId) -> RequestId {
+    RequestId(u64::from(id.number) | u64::from(id.generation) << 32)
+}
+
+fn status_of(source: Source) -> CacheStatus {
+    match source {
+        Source::Hit => CacheStatus::Hit,
+        Source::Miss => CacheStatus::Miss,
+        Source::Stale => CacheStatus::Stale,
+        Source::Revalidated => CacheStatus::Revalidated,
+        Source::Coalesced => CacheStatus::Coalesced,
+    }
+}
+
+impl Transfers {
+    /// None yet.
+    #[must_use]
+    pub fn new(channel: &'static CacheChannel) -> Self {
+        let by_segment = (0..channel.pool.shape().segments()).map(|_| None).collect();
+        let (ready, starving) = (VecDeque::new(), HashMap::new());
+        Transfers { channel, pid: std::process::id(), by_segment, ready, starving }
+    }
+
+    fn place(&mut self, number: u32) -> Option<&mut Option<Transfer>> {
+        self.by_segment.get_mut(usize::try_from(number).ok()?)
+    }
+
+    fn get(&mut self, id: SegmentId) -> Option<&mut Transfer> {
+        self.place(id.number)?.as_mut().filter(|transfer| transfer.writer.id() == id)
+    }
+
+    #[allow(clippy::cast_possible_truncation, reason = "the two halves of a word")]
+    fn take(&mut self, request: RequestId) -> Option<Transfer> {
+        let place = self.place(request.0 as u32)?;
+        place.take_if(|transfer| request_of(transfer.writer.id()) == request)
+    }
+
+    /// Picks up what a worker offers. `None` where the request comes late.
+    pub fn pick_up(&mut self, id: SegmentId) -> Option<RequestId> {
+        let channel = self.channel;
+        let writer = Writer::pick_up(&channel.pool, id, self.pid, &channel.wake_ups)?;
+        // A segment comes back only when the writer of its last use has let go of it.
+        *self.place(id.number)? =
+            Some(Transfer { writer, waits_for: Wait::Answer, content: ContentId(0), position: 0 });
+        Some(request_of(id))
+    }
+
+    /// Answers a request. Returns whether it is over.
+    pub fn answer(&mut self, request: RequestId, answer: Answer, contents: &Contents) -> bool {
+        let Some(mut transfer) = self.take(request) else { return true };
+        let refusal = match answer {
+            Answer::Found { content, .. } if contents.is_lost(content) => Refusal::Full,
+            Answer::Found { content, length, source } => {
+                let detail = Detail { from: status_of(source), by_descriptor: false };
+                transfer.writer.begin(length, detail.word());
+                if length == 0 {
+                    transfer.writer.finish();
+                    return true;
+                }
+                (transfer.content, transfer.waits_for) = (content, Wait::Turn);
+                self.put_back(transfer);
+                return false;
+            }
+            Answer::NotFound(source) => Refusal::NotFound(status_of(source)),
+            Answer::Error(Reason::Upstream) => Refusal::Upstream,
+            Answer::Error(Reason::Full | Reason::TooLarge) => Refusal::Full,
+        };
+        transfer.writer.fail(refusal.word());
+        true
+    }
+
+    /// Keeps a transfer, in line with the others if it waits for its turn, and otherwise for what it waits for.
+    fn put_back(&mut self, transfer: Transfer) {
+        let id = transfer.writer.id();
+        match transfer.waits_for {
+            Wait::Turn => self.ready.push_back(id),
+            Wait::Content => self.starving.entry(transfer.content).or_default().push(id),
+            Wait::Answer | Wait::Room => {}
+        }
+        if let Some(place) = self.place(id.number) {
+            *place = Some(transfer);
+        }
+    }
+
+    /// Whether it is some transfer's turn.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
+    /// Puts as much into the segment of the first in line as fits, and is there; `None` where it is nobody's turn.
+    pub fn fill(&mut self, contents: &mut Contents) -> Option<Filled> {
+        loop {
+            let id = self.ready.pop_front()?;
+            let is_its_turn = |transfer: &mut Transfer| transfer.writer.id() == id && transfer.waits_for == Wait::Turn;
+            if let Some(transfer) = self.place(id.number).and_then(|place| place.take_if(is_its_turn)) {
+                return Some(self.fill_one(transfer, contents));
+            }
+        }
+    }
+
+    fn fill_one(&mut self, mut transfer: Transfer, contents: &mut Contents) -> Filled {
+        let (request, content) = (request_of(transfer.writer.id()), transfer.content);
+        let over = |bytes| Filled { request, bytes, content, position: None };
+        // Not more than the segment holds, else a fast reader would keep the others waiting.
+        let most = CHUNKS * self.channel.pool.shape().chunk_bytes();
+        let bytes = match contents.part(content, transfer.position, most) {
+            Part::Lost => {
+                transfer.writer.fail(Refusal::Unfinished.word());
+                return over(0);
+            }
+            Part::NotYet if !transfer.writer.is_wanted() => return over(0),
+            Part::NotYet => {
+                transfer.waits_for = Wait::Content;
+                0
+            }
+            Part::Bytes(part) => {
+                let Ok(bytes) = transfer.writer.write(part) else { return over(0) };
+                transfer.waits_for = if bytes < part.len() { Wait::Room } else { Wait::Turn };
+                bytes
+            }
+        };
+        transfer.position += bytes as u64;
+        if transfer.writer.missing() == Some(0) {
+            transfer.writer.finish();
+            return over(bytes);
+        }
+        let position = Some(transfer.position);
+        self.put_back(transfer);
+        Filled { request, bytes, content, position }
+    }
+
+    /// More of a content has come.
+    pub fn content_came(&mut self, content: ContentId) {
+        for id in self.starving.remove(&content).unwrap_or_default() {
+            if let Some(transfer) = self.get(id).filter(|transfer| transfer.waits_for == Wait::Content) {
+                transfer.waits_for = Wait::Turn;
+                self.ready.push_back(id);
+            }
+        }
+    }
+
+    /// No more of a content will come: ends all who read it. Returns them.
+    pub fn cut(&mut self, content: ContentId) -> Vec<RequestId> {
+        self.starving.remove(&content);
+        self.end_all(|transfer| transfer.waits_for != Wait::Answer && transfer.content == content)
+    }
+
+    /// A worker has given chunks back, or has given up. Returns those who want nothing any more.
+    pub fn workers_went_on(&mut self) -> Vec<RequestId> {
+        for transfer in self.by_segment.iter_mut().flatten() {
+            if transfer.waits_for == Wait::Room {
+                transfer.waits_for = Wait::Turn;
+                self.ready.push_back(transfer.writer.id());
+            }
+        }
+        self.end_all(|transfer| !transfer.writer.is_wanted())
+    }
+
+    /// Ends those for which `is_over` holds. Returns them.
+    fn end_all(&mut self, is_over: impl Fn(&Transfer) -> bool) -> Vec<RequestId> {
+        let over = self.by_segment.iter_mut().filter_map(|place| place.take_if(|transfer| is_over(transfer)));
+        over.map(|transfer| request_of(transfer.writer.id())).collect()
+    }
+}
