@@ -17,8 +17,8 @@ use tempfile::TempDir;
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A server that serves a folder by GetFile.
-struct Files {
-    server: Server,
+pub struct Files {
+    pub server: Server,
     address: SocketAddr,
     home: TempDir,
 }
@@ -29,15 +29,21 @@ impl Files {
     }
 
     /// A server whose `option` names `source`, in the folder in whose part `root` these files are.
-    fn start(files: &[(&str, &[u8])], option: &str, source: &str, args: &[&str]) -> Files {
+    pub fn start(files: &[(&str, &[u8])], option: &str, source: &str, args: &[&str]) -> Files {
         let home = tempfile::tempdir().unwrap();
         for (path, bytes) in files {
             let path = home.path().join("root").join(path);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, bytes).unwrap();
         }
-        let (port, source) = (unused_port().to_string(), home.path().join(source));
-        let own = ["--accounts", "10", "--http-port", "0", "--getfile-port", &port, option, source.to_str().unwrap()];
+        let source = home.path().join(source);
+        Files::serving(home, option, source.to_str().unwrap(), args)
+    }
+
+    /// A server whose `option` names `source`.
+    pub fn serving(home: TempDir, option: &str, source: &str, args: &[&str]) -> Files {
+        let port = unused_port().to_string();
+        let own = ["--accounts", "10", "--http-port", "0", "--getfile-port", &port, option, source];
         let server = Server::start_with(&unused_name(), &[&own[..], args].concat(), &[]);
         let address = SocketAddr::new(server.address.ip(), port.parse().unwrap());
         Files { server, address, home }
@@ -47,7 +53,7 @@ impl Files {
         self.home.path().join("root").join(path)
     }
 
-    fn connect(&self) -> TcpStream {
+    pub fn connect(&self) -> TcpStream {
         let stream = TcpStream::connect_timeout(&self.address, PATIENCE).unwrap();
         stream.set_nodelay(true).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -55,7 +61,7 @@ impl Files {
     }
 
     /// What comes when these pieces are sent, each by itself, and nothing after them.
-    fn ask(&self, pieces: &[&[u8]]) -> Vec<u8> {
+    pub fn ask(&self, pieces: &[&[u8]]) -> Vec<u8> {
         let mut stream = self.connect();
         for piece in pieces {
             stream.write_all(piece).unwrap();
@@ -63,7 +69,7 @@ impl Files {
         rest(stream)
     }
 
-    fn get(&self, path: &str) -> Vec<u8> {
+    pub fn get(&self, path: &str) -> Vec<u8> {
         self.ask(&[format!("GETFILE GET {path}\r\n\r\n").as_bytes()])
     }
 
@@ -72,7 +78,7 @@ impl Files {
         self.server.stats().connections().iter().any(|slot: &ConnectionSlot| slot.moved().0 == bytes)
     }
 
-    fn log(&self, lines: usize) -> Vec<String> {
+    pub fn log(&self, lines: usize) -> Vec<String> {
         let path = self.server.data().join("access.log");
         self.server.signal(Signal::SIGUSR1);
         let read = || fs::read_to_string(&path).unwrap_or_default();
@@ -82,17 +88,17 @@ impl Files {
 }
 
 /// All that comes until the orderly end of the connection.
-fn rest(mut stream: TcpStream) -> Vec<u8> {
+pub fn rest(mut stream: TcpStream) -> Vec<u8> {
     let mut bytes = Vec::new();
     stream.read_to_end(&mut bytes).unwrap();
     bytes
 }
 
-fn ok(content: &[u8]) -> Vec<u8> {
+pub fn ok(content: &[u8]) -> Vec<u8> {
     [format!("GETFILE OK {}\r\n\r\n", content.len()).as_bytes(), content].concat()
 }
 
-const NOT_FOUND: &[u8] = b"GETFILE FILE_NOT_FOUND\r\n\r\n";
+pub const NOT_FOUND: &[u8] = b"GETFILE FILE_NOT_FOUND\r\n\r\n";
 const INVALID: &[u8] = b"GETFILE INVALID\r\n\r\n";
 
 /// The rows of the protocol, whole, byte by byte, and in two pieces at every place.

@@ -43,6 +43,7 @@ mod early_replies;
 mod end_to_end;
 mod environment;
 mod getfile;
+mod getfile_cache;
 mod growth;
 mod hostile;
 mod hostile_http;
