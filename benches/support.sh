@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# Functions of benches/system.sh: they start and end servers, measure in turns, and print tables.
+# Functions of benches/system.sh and benches/files.sh: they start and end servers, measure in turns, and print tables.
 
 BIN=target/release
 DEFAULT_MIX="transfer=10,withdraw=20,deposit=30,balance=40"
@@ -12,15 +12,18 @@ REDIS_OPS=$((40000 * SECONDS_EACH))
 # Enough that no account becomes empty.
 OPENING=1000000.00
 
-# SIGTERM, since background commands of bash ignore SIGINT. Servers that remain after ten seconds are killed, by pid.
-finish() {
+# Ends the processes $@. SIGTERM, since background commands of bash ignore SIGINT. Those that remain after ten seconds are killed, by pid.
+end_processes() {
     local pid deadline=$((SECONDS + 10))
-    for pid in "${STARTED[@]}"; do kill -TERM "$pid" 2>/dev/null || true; done
-    for pid in "${STARTED[@]}"; do
+    for pid; do kill -TERM "$pid" 2>/dev/null || true; done
+    for pid; do
         while kill -0 "$pid" 2>/dev/null && [ "$SECONDS" -lt "$deadline" ]; do sleep 0.05; done
         kill -KILL "$pid" 2>/dev/null || true
         wait "$pid" 2>/dev/null || true
     done
+}
+finish() {
+    end_processes "${STARTED[@]}"
     rm -rf "$TMP"
 }
 trap finish EXIT

@@ -7,7 +7,7 @@ NGINX_PORT=""
 # A port without a listener, below the range from which the kernel takes ports for connections.
 free_port() {
     local port
-    for port in 18080 28080 8180 28180 18280; do
+    for port in 18080 28080 8180 28180 18280 18380 28280 28380 8280 8380; do
         if ! (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then
             echo "$port"
             return
