@@ -199,6 +199,16 @@ pub struct GetFile {
     pub overloaded: u64,
     /// Times that a line had to wait for room in the access log.
     pub log_waits: u64,
+    /// Requests that found no free segment at once.
+    pub segment_waits: u64,
+    /// Requests that found the queue to the cache process full.
+    pub queue_full: u64,
+    /// Requests that were put to a cache process again.
+    pub asked_again: u64,
+    /// Requests that the cache process did not answer, or go on with, in time.
+    pub cache_timeouts: u64,
+    /// Connections closed since their client was slow and others waited for a segment.
+    pub slow_closed: u64,
     /// From when a request was whole to when its answer was sent.
     #[serde(serialize_with = "numbers::times")]
     pub answer_times: Times,
@@ -397,6 +407,11 @@ impl GetFile {
             answers,
             overloaded: stats.overloaded.get(),
             log_waits: stats.log_waits.get(),
+            segment_waits: stats.segment_waits.get(),
+            queue_full: stats.queue_full.get(),
+            asked_again: stats.asked_again.get(),
+            cache_timeouts: stats.cache_timeouts.get(),
+            slow_closed: stats.slow_closed.get(),
             answer_times: stats.answer_times.read(),
         }
     }

@@ -69,6 +69,19 @@ const OF_WORKER: &[Of<Worker>] = &[
     ("vault_getfile_log_waits_total", Counter, "Lines that waited for room in the access log.", |w| {
         w.getfile.log_waits
     }),
+    ("vault_getfile_segment_waits_total", Counter, "Requests that found no free segment at once.", |w| {
+        w.getfile.segment_waits
+    }),
+    ("vault_getfile_queue_full_total", Counter, "Requests that found the queue to the cache process full.", |w| {
+        w.getfile.queue_full
+    }),
+    ("vault_getfile_asked_again_total", Counter, "Requests put to a cache process again.", |w| w.getfile.asked_again),
+    ("vault_getfile_cache_timeouts_total", Counter, "Requests that the cache process was too slow for.", |w| {
+        w.getfile.cache_timeouts
+    }),
+    ("vault_getfile_slow_closed_total", Counter, "Slow clients closed while others waited for a segment.", |w| {
+        w.getfile.slow_closed
+    }),
     ("vault_logins_failed_total", Counter, "LOGINs that failed.", |w| w.bounds.logins_failed),
     ("vault_logins_waiting", Gauge, "LOGINs that wait for a thread.", |w| w.bounds.logins_waiting),
     ("vault_logins_refused_total", Counter, "LOGINs refused because too many waited.", |w| w.bounds.logins_refused),
