@@ -320,6 +320,11 @@ fn a_start_without_anything_to_serve_is_refused() {
     let none = home.path().join("none");
     let (code, said) = start(&["--getfile-port", "7000", "--getfile-map", none.to_str().unwrap()]);
     assert!(code == Some(2) && said.contains("--getfile-map") && said.contains("none"), "{code:?} {said}");
+    let upstream = ["--getfile-port", "7000", "--getfile-upstream", "https://localhost", "--getfile-upstream-ca"];
+    for (authorities, why) in [(&map, "no certificate"), (&none, "No such file")] {
+        let (code, said) = start(&[&upstream[..], &[authorities.to_str().unwrap()]].concat());
+        assert!(code == Some(2) && said.contains(why) && said.contains("--getfile-upstream-ca"), "{code:?} {said}");
+    }
     let log = none.join("log");
     let log = [
         "--http-port",

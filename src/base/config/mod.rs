@@ -9,6 +9,7 @@ mod getfile_cache;
 mod http;
 mod options;
 mod range;
+mod roots;
 #[cfg(test)]
 mod tests;
 mod upgrade;
@@ -26,6 +27,7 @@ pub use getfile_cache::GetFileCache;
 pub use http::Http;
 pub use options::{AcceptMode, CacheChannelKind, Durability, Options, Values};
 pub use range::Range;
+pub use roots::{BadRoots, Roots};
 use serde::{Deserialize, Serialize};
 pub use url::{BadUrl, BaseUrl};
 

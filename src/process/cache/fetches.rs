@@ -1,14 +1,13 @@
 //! The fetches under way, and where they come from.
 
 use std::collections::BTreeMap;
-use std::path::Path as FilePath;
 use std::time::{Duration, Instant};
 
 use super::core::{FetchId, Head, Path, Validators};
 use super::files::MappedFiles;
 use super::origin::{Failure, Said, Transfer, Wake};
-use super::upstream::{self, Roots, Upstream};
-use crate::base::config::GetFile;
+use super::upstream::{self, Upstream};
+use crate::base::config::{GetFile, Roots};
 use crate::base::limits::{MAX_CACHE_FETCHES, MAX_CACHE_PASS_THROUGH};
 
 /// Threads that fetch: as many as there may be fetches.
@@ -58,13 +57,6 @@ impl Warnings {
     }
 }
 
-/// The authorities that an upstream may be certified by.
-fn roots(file: Option<&FilePath>) -> Result<Roots, String> {
-    let Some(path) = file else { return Ok(Roots::default()) };
-    let text = std::fs::read(path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
-    Roots::from_pem(&text).map_err(|error| format!("{}: {error}", path.display()))
-}
-
 impl Origin {
     fn new(settings: &GetFile, wake: Wake) -> Self {
         if let Some(map) = &settings.map {
@@ -72,7 +64,7 @@ impl Origin {
         }
         let Some(url) = settings.upstream.clone() else { return Origin::None };
         let timeout: Duration = settings.cache.upstream_timeout;
-        match roots(settings.cache.upstream_ca.as_deref()) {
+        match Roots::read(settings.cache.upstream_ca.as_deref()) {
             Ok(roots) => {
                 let settings = upstream::Settings { url, timeout, roots, threads: THREADS };
                 Origin::Upstream(Box::new(Upstream::new(settings, wake)))

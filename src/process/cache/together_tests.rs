@@ -10,7 +10,7 @@ use super::core::{Action, Answer, ContentId, Core, Event, FetchId, Head, OwnerId
 use super::origin::{Said, Transfer};
 use super::upstream::hostile::Hostile;
 use super::upstream::{self, Upstream};
-use crate::base::config::BaseUrl;
+use crate::base::config::{BaseUrl, Roots};
 
 /// The bytes of an object.
 fn bytes_of(path: &str, length: usize) -> Vec<u8> {
@@ -83,7 +83,7 @@ impl Shell {
         let settings = upstream::Settings {
             url: BaseUrl::new(&format!("http://{}", hostile.address)).unwrap(),
             timeout: Duration::from_secs(20),
-            roots: upstream::Roots::default(),
+            roots: Roots::default(),
             threads: 32,
         };
         let upstream = Upstream::new(settings, Arc::new(move || _ = wake.send(())));

@@ -1,5 +1,6 @@
 //! GetFile's line in the table of services.
 
+use crate::base::config::Roots;
 use crate::base::limits::{
     CACHE_WINDOW_BYTES, GETFILE_DEFER_SECONDS, MAX_CACHE_PASS_THROUGH, MIN_TRANSFER_SEGMENT_BYTES,
 };
@@ -40,8 +41,12 @@ pub const ENTRY: Entry = Entry {
         ..Needs::default()
     },
     check: |settings| {
-        let map = settings.getfile.map.as_deref().map(read_map).transpose();
-        map.map(drop).map_err(|why| format!("{why}; change it, or name another one with --getfile-map"))
+        let getfile = &settings.getfile;
+        let map = getfile.map.as_deref().map(read_map).transpose();
+        map.map_err(|why| format!("{why}; change it, or name another one with --getfile-map"))?;
+        let roots = Roots::read(getfile.cache.upstream_ca.as_deref());
+        roots.map_err(|why| format!("{why}; name a file of certificates (PEM) with --getfile-upstream-ca"))?;
+        Ok(())
     },
     tunables: &[
         Tunable::new("--getfile-connections", Saves::Connections, |settings| &mut settings.getfile.connections),

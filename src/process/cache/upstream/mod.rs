@@ -8,11 +8,9 @@ mod failure;
 pub(super) mod hostile;
 mod pool;
 mod request;
-mod roots;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
 mod tls_tests;
 
 pub use pool::{Settings, Upstream};
-pub use roots::{BadRoots, Roots};

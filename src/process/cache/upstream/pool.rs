@@ -4,8 +4,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::request::{Client, Wanted};
-use super::roots::Roots;
-use crate::base::config::BaseUrl;
+use crate::base::config::{BaseUrl, Roots};
 use crate::process::cache::core::{Head, Validators};
 use crate::process::cache::origin::{Failure, Fetcher, Listener, Said, Threads, Transfer, Wake};
 

@@ -11,7 +11,7 @@ use ureq::{Agent, Body};
 
 use super::connector::{Excess, HttpOnly, Watch};
 
-use super::roots::Roots;
+use crate::base::config::Roots;
 use crate::base::limits::{
     MAX_UPSTREAM_HEAD_BYTES, MAX_UPSTREAM_REDIRECTS, MAX_VALIDATOR_BYTES, UPSTREAM_CHUNK_BYTES, UPSTREAM_IDLE_SECONDS,
 };
@@ -65,7 +65,7 @@ impl Client {
             .max_idle_age(Duration::from_secs(UPSTREAM_IDLE_SECONDS))
             // What is in the environment is not what the operator has told the server.
             .proxy(None)
-            .tls_config(TlsConfig::builder().root_certs(roots.0.clone()).build())
+            .tls_config(TlsConfig::builder().root_certs(roots.certificates()).build())
             .user_agent("bank-vault")
             .accept_encoding("identity")
             .build();

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, bounded, unbounded};
 
 use super::hostile::Hostile;
-use super::{Roots, Settings, Upstream};
-use crate::base::config::BaseUrl;
+use super::{Settings, Upstream};
+use crate::base::config::{BaseUrl, Roots};
 use crate::base::limits::UPSTREAM_CHUNK_BYTES;
 use crate::process::cache::core::{Head, Validators};
 use crate::process::cache::origin::{Failure, Said, Transfer};

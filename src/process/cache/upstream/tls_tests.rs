@@ -11,8 +11,8 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
-use super::{BadRoots, Roots, Settings, Upstream};
-use crate::base::config::BaseUrl;
+use super::{Settings, Upstream};
+use crate::base::config::{BadRoots, BaseUrl, Roots};
 use crate::process::cache::core::{Head, Validators};
 use crate::process::cache::origin::{Failure, Said, Transfer};
 
