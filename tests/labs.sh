@@ -51,6 +51,7 @@ lacks() {
     case $1 in
         ptrace) may_attach || echo "ptrace is not permitted" ;;
         capture) tshark -i lo -a duration:0 -w /dev/null >/dev/null 2>&1 || echo "capturing on lo is not permitted" ;;
+        mqueue) unshare --mount sh -c 'mount -t mqueue none /mnt' 2>/dev/null || echo "mounting the queues' file system is not permitted" ;;
         *) command -v "$1" >/dev/null || echo "$1 is not installed" ;;
     esac
 }

@@ -13,7 +13,7 @@ fi
 BIN=$(cd "$BIN" && pwd)
 INSTANCE=labs-$$
 LAB=$(mktemp -d)
-MASTER= JOURNAL= W0= W1= PORT=
+MASTER= JOURNAL= CACHE= W0= W1= PORT= GETFILE_PORT=
 
 client() { "$BIN/client" --port "$PORT" "$@"; }
 inspect() { "$BIN/vaultctl" inspect --instance "$INSTANCE" "$@"; }
@@ -61,12 +61,15 @@ start() {
 }
 ready_or_gone() { grep -q '^ready: ' "$LAB/out" || ! runs "$MASTER"; }
 # A child bears the master's name until it has taken its own.
-named() { [[ -n $(child vault-journal) ]] || grep -q 'durability none' "$LAB/out"; }
+named() {
+    { [[ -n $(child vault-journal) ]] || grep -q 'durability none' "$LAB/out"; } &&
+        { [[ -n $(child vault-cache) ]] || ! grep -q ' queue /' "$LAB/out"; }
+}
 child() { ps -o pid=,comm= --ppid "$MASTER" | awk -v name="$1" '$2 == name { print $1 }'; }
 # pids: looks again who is who, after a death.
 pids() {
     await shows '^vault-worker-0' ps -o comm= --ppid "$MASTER"
-    W0=$(child vault-worker-0) W1=$(child vault-worker-1) JOURNAL=$(child vault-journal)
+    W0=$(child vault-worker-0) W1=$(child vault-worker-1) JOURNAL=$(child vault-journal) CACHE=$(child vault-cache)
 }
 # Whether a process has a successor under its name: replaced NAME PID
 replaced() { local now; now=$(child "$1"); [[ -n $now && $now != "$2" ]]; }
@@ -99,6 +102,25 @@ broken() {
         MASTER_PROGRAM=target/break-it/debug/master
     fi
 }
+
+# free_port: a TCP port of the loopback interface that nobody has.
+free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
+# origin: an HTTP server that gives what is in $LAB/origin. Sets ORIGIN (process id), ORIGIN_PORT, and GETFILE_PORT, for a server that fetches
+# from it.
+origin() {
+    mkdir -p "$LAB/origin"
+    ORIGIN_PORT=$(free_port)
+    python3 -m http.server --bind 127.0.0.1 --directory "$LAB/origin" "$ORIGIN_PORT" >"$LAB/origin.log" 2>&1 &
+    ORIGIN=$!
+    await shows ":$ORIGIN_PORT " ss -tln
+    GETFILE_PORT=$(free_port)
+}
+# queues COMMAND…: runs it in a mount namespace of its own, in the folder of this instance's message queues.
+queues() {
+    mkdir -p "$LAB/queues"
+    unshare --mount bash -c 'mount -t mqueue none "$0" && cd "$0" && "$@"' "$LAB/queues" "$@"
+}
+getfile() { "$BIN/client" getfile -p "$GETFILE_PORT" "$@"; }
 
 # decoded OPTION…: what tshark makes of what is in $LAB/wire.pcapng so far.
 decoded() { tshark -X lua_script:docs/vault.lua -r "$LAB/wire.pcapng" "$@" 2>/dev/null; }

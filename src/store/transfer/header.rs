@@ -202,6 +202,7 @@ impl TransferHeader {
         for word in self.chunks.iter().chain([&self.filled, &self.taken]) {
             word.store(0, Ordering::Relaxed);
         }
+        self.total.store(0, Ordering::Relaxed);
         self.full.init(0);
         self.empty.init(EMPTY_CHUNKS);
         let may = |claim: Claim| claim.generation == generation && claim.state == State::Claimed;
