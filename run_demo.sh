@@ -111,7 +111,7 @@ inspect() { "$BIN/vaultctl" inspect --instance "$INSTANCE" "$@"; }
 worker_pids() { ps -o pid=,comm= --ppid "$MASTER" | awk '$2 ~ /^vault-worker/ { print $1 }'; }
 process_names() { ps -o comm= --ppid "$MASTER" | sort -V | paste -sd ' '; }
 pid_of() { ps -o pid=,comm= --ppid "$MASTER" | awk -v name="$1" '$2 == name { print $1 }'; }
-objects() { find /dev/shm -maxdepth 1 -name "*vault.$INSTANCE.*" -printf '%f\n' | sort; }
+objects() { find /dev/shm -maxdepth 1 -name "*vault.$INSTANCE[.-]*" -printf '%f\n' | sort; }
 # The number of connections that are served now.
 served() { inspect --json | sed -n 's/^ *"served": \([0-9]*\).*/\1/p'; }
 all_threads_are_served() { local count; count=$(served); ((${count:-0} >= THREADS)); }
@@ -280,6 +280,35 @@ show_getfile() {
     say "400 requests by 8 threads: 300 files, each byte compared, and 100 times FILE_NOT_FOUND"
 }
 
+# A second server, whose GetFile fetches from the first one's HTTP.
+show_cache() {
+    step "cache process: what an HTTP server has, by way of a message queue and of shared memory"
+    local page cache second=$INSTANCE-cache
+    mkdir "$WORK/pages"
+    for page in index.html style.css; do http_get "/$page" | sed '1,/^\r$/d' >"$WORK/pages/$page"; done
+    printf '/%s\n' index.html style.css none >"$WORK/workload"
+    CACHE_PORT=$(free_port)
+    : >"$WORK/second.out"
+    "$BIN/master" --instance "$second" --data "$WORK/cache-data" --port 0 --http-port 0 --workers 2 --accounts 10 --durability none \
+        --getfile-port "$CACHE_PORT" --getfile-upstream "http://127.0.0.1:$HTTP_PORT" >"$WORK/second.out" 2>"$WORK/second.err" &
+    SECOND=$!
+    await "the second server is ready" grep -q '^ready: ' "$WORK/second.out"
+    get_pages || fail "a page is not what HTTP has: $(cat "$WORK/pages.out")"
+    show cat "$WORK/pages.out"
+    show "$BIN/vaultctl" cache stats --instance "$second"
+    fetches=$("$BIN/vaultctl" cache stats --instance "$second" --json | sed -n 's/^ *"fetches": \([0-9]*\).*/\1/p')
+    say "300 requests by 8 threads for 2 pages and one that is not there: $fetches fetches"
+    cache=$(pgrep -P "$SECOND" -x vault-cache)
+    kill -KILL "$cache"
+    get_pages || fail "after kill -9 of the cache process: $(cat "$WORK/pages.out")"
+    await "there is a successor" is_there_after "$cache"
+    say "after kill -9 of the cache process its successor answers the next 300"
+    kill -INT "$SECOND"
+    wait "$SECOND" || fail "the second server ended with exit code $?"
+}
+get_pages() { "$BIN/client" getfile -p "$CACHE_PORT" -w "$WORK/workload" -t 8 -n 300 --check "$WORK/pages" >"$WORK/pages.out"; }
+is_there_after() { local now; now=$(pgrep -P "$SECOND" -x vault-cache); [[ -n $now && $now != "$1" ]]; }
+
 show_stop() {
     step "SIGINT under load"
     start_load --duration 60s
@@ -326,6 +355,7 @@ show_deaths
 show_faults
 show_http
 show_getfile
+show_cache
 mapfile -t last_workers < <(worker_pids)
 show_stop
 show_nothing_left
