@@ -87,6 +87,10 @@ impl Driver {
         control.tune(idle_timeout, rate_limit);
         control.announce_reload();
         self.wake_workers();
+        // It has a map to read again.
+        if let Some(channel) = self.common.cache {
+            channel.wake_ups.of_cache().send();
+        }
         log::info!("SIGHUP: users read again; changed: {}", list(&now));
         if !later.is_empty() {
             log::warn!("SIGHUP: these change with the next start only: {}", list(&later));

@@ -23,6 +23,7 @@ fuzz_target!(|data: &[u8]| {
         referer: some(referer),
         agent: some(agent),
         duration: Duration::from_micros(number),
+        cache_status: (seed % 3 == 0).then_some("revalidated"),
     };
     let mut line = b"the line before\n".to_vec();
     let before = line.len();
