@@ -81,7 +81,7 @@ fn content_that_breaks_off_or_does_not_fit_ends_as_an_error() {
     let settings =
         with(from(&origin), GetFileCache { bytes: 1 << 62, object_bytes: 1 << 61, ..GetFileCache::default() });
     let cache = Cache::start(settings, 2, 824);
-    assert_eq!(cache.get(0, "/short"), Got::Refused(Refusal::Unfinished));
+    assert_eq!(cache.get(0, "/short"), Got::Refused(Refusal::Upstream));
     // The memory for it is allowed by the settings, and not to be had.
     assert_eq!(cache.get(0, "/huge"), Got::Refused(Refusal::Full));
     cache.wait_for_counts([("failed_fetches", 2), ("fetching", 0), ("entries", 0), ("bytes", 0), ("reading", 0)]);

@@ -196,10 +196,17 @@ impl Transfers {
         }
     }
 
-    /// No more of a content will come: ends all who read it. Returns them.
+    /// No more of a content will come: ends all who read it. Returns them. Their workers are told that the upstream is to blame, and
+    /// not to ask again: for a client that has nothing of it yet this is an error like any other.
     pub fn cut(&mut self, content: ContentId) -> Vec<RequestId> {
         self.starving.remove(&content);
-        self.end_all(|transfer| transfer.waits_for != Wait::Answer && transfer.content == content)
+        let reads_it = |transfer: &Transfer| transfer.waits_for != Wait::Answer && transfer.content == content;
+        let over = self.end_all(reads_it).map(|transfer| {
+            let request = request_of(transfer.writer.id());
+            transfer.writer.fail(Refusal::Upstream.word());
+            request
+        });
+        over.collect()
     }
 
     /// A worker has given chunks back, or has given up. Returns those who want nothing any more.
@@ -210,12 +217,11 @@ impl Transfers {
                 self.ready.push_back(transfer.writer.id());
             }
         }
-        self.end_all(|transfer| !transfer.writer.is_wanted())
+        self.end_all(|transfer| !transfer.writer.is_wanted()).map(|transfer| request_of(transfer.writer.id())).collect()
     }
 
     /// Ends those for which `is_over` holds. Returns them.
-    fn end_all(&mut self, is_over: impl Fn(&Transfer) -> bool) -> Vec<RequestId> {
-        let over = self.by_segment.iter_mut().filter_map(|place| place.take_if(|transfer| is_over(transfer)));
-        over.map(|transfer| request_of(transfer.writer.id())).collect()
+    fn end_all(&mut self, is_over: impl Fn(&Transfer) -> bool) -> impl Iterator<Item = Transfer> {
+        self.by_segment.iter_mut().filter_map(move |place| place.take_if(|transfer| is_over(transfer)))
     }
 }
