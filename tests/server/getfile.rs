@@ -42,14 +42,19 @@ impl Files {
 
     /// A server whose `option` names `source`.
     pub fn serving(home: TempDir, option: &str, source: &str, args: &[&str]) -> Files {
+        Files::serving_in(&[], home, option, source, args)
+    }
+
+    /// As [`Files::serving`], with these variables in the environment.
+    pub fn serving_in(environment: &[(&str, &str)], home: TempDir, option: &str, source: &str, args: &[&str]) -> Files {
         let port = unused_port().to_string();
-        let own = ["--accounts", "10", "--http-port", "0", "--getfile-port", &port, option, source];
-        let server = Server::start_with(&unused_name(), &[&own[..], args].concat(), &[]);
+        let own = ["--accounts", "10", "--getfile-port", &port, option, source];
+        let server = Server::start_with(&unused_name(), &[&own[..], args].concat(), environment);
         let address = SocketAddr::new(server.address.ip(), port.parse().unwrap());
         Files { server, address, home }
     }
 
-    fn root(&self, path: &str) -> PathBuf {
+    pub fn root(&self, path: &str) -> PathBuf {
         self.home.path().join("root").join(path)
     }
 

@@ -23,12 +23,12 @@ use server::{await_that, send};
 
 const ERROR: &[u8] = b"GETFILE ERROR\r\n\r\n";
 
-fn content(length: usize) -> Vec<u8> {
+pub fn content(length: usize) -> Vec<u8> {
     (0..length).map(|i| u8::try_from(i * 31 % 251).unwrap()).collect()
 }
 
 /// A server of files named by their lengths, which a map names as `/LENGTH`.
-fn mapped(lengths: &[usize], args: &[&str]) -> Files {
+pub fn mapped(lengths: &[usize], args: &[&str]) -> Files {
     let map = lengths.iter().map(|length| format!("/{length} {length}\n")).collect::<String>();
     let named: Vec<_> = lengths.iter().map(|length| (length.to_string(), content(*length))).collect();
     let files = named.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice()));
@@ -89,28 +89,28 @@ fn proxied(args: &[&str]) -> (Files, Arc<Upstream>) {
 }
 
 /// What all workers have counted.
-fn counted(files: &Files, counter: impl Fn(&GetFileStats) -> u64) -> u64 {
+pub fn counted(files: &Files, counter: impl Fn(&GetFileStats) -> u64) -> u64 {
     files.server.stats().workers().iter().map(|worker| counter(&worker.stats.getfile)).sum()
 }
 
-fn cache_pid(files: &Files) -> u32 {
+pub fn cache_pid(files: &Files) -> u32 {
     files.server.stats().cache_row().life.pid.get()
 }
 
-fn signal_cache(files: &Files, signal: Signal) {
+pub fn signal_cache(files: &Files, signal: Signal) {
     send(cache_pid(files), signal);
 }
 
-fn pool(files: &Files) -> Pool {
+pub fn pool(files: &Files) -> Pool {
     Pool::open(files.server.stats().generation(), Access::Write).unwrap()
 }
 
-fn await_idle(files: &Files) {
+pub fn await_idle(files: &Files) {
     let pool = pool(files);
     await_that("all segments are free", || is_idle(&pool) && pool.tickets().longest_waiting().is_none());
 }
 
-fn begin(files: &Files, path: &str) -> TcpStream {
+pub fn begin(files: &Files, path: &str) -> TcpStream {
     let mut stream = files.connect();
     stream.write_all(format!("GETFILE GET {path}\r\n\r\n").as_bytes()).unwrap();
     stream

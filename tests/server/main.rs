@@ -30,6 +30,8 @@ mod shift;
 mod tools;
 #[path = "../support/turmoil.rs"]
 mod turmoil;
+#[path = "../support/upstream.rs"]
+mod upstream;
 #[path = "../support/visitor.rs"]
 mod visitor;
 
@@ -44,6 +46,10 @@ mod end_to_end;
 mod environment;
 mod getfile;
 mod getfile_cache;
+mod getfile_cache_deaths;
+mod getfile_crowds;
+mod getfile_segments;
+mod getfile_upstreams;
 mod growth;
 mod hostile;
 mod hostile_http;

@@ -24,6 +24,7 @@ mod output;
 mod terminals;
 mod top;
 mod vaultctl_cache;
+mod vaultctl_cache_server;
 mod vaultctl_instance;
 mod vaultctl_journal;
 mod vaultctl_user;

@@ -10,6 +10,8 @@ pub mod core;
 mod event_loop;
 mod fetches;
 pub mod files;
+#[cfg(test)]
+mod hour_tests;
 pub mod origin;
 mod replies;
 mod shell;
