@@ -2,11 +2,11 @@
 
 use crate::getfile::{Files, NOT_FOUND, ok, rest};
 use crate::server;
+use crate::upstream::{Upstream, whole};
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::process::Command;
-use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -36,56 +36,11 @@ pub fn mapped(lengths: &[usize], args: &[&str]) -> Files {
     Files::start(&files, "--getfile-map", "root/map", args)
 }
 
-/// An upstream that holds its answers until it is told to give them: to each path 100,000 bytes.
-#[derive(Default)]
-struct Upstream {
-    is_held: Mutex<bool>,
-    released: Condvar,
-    asked: Mutex<u32>,
-}
-
-impl Upstream {
-    fn start() -> (Arc<Upstream>, SocketAddr) {
-        let upstream = Arc::new(Upstream::default());
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        let of_threads = upstream.clone();
-        thread::spawn(move || {
-            for stream in listener.incoming() {
-                let upstream = of_threads.clone();
-                thread::spawn(move || upstream.serve(&stream.unwrap()));
-            }
-        });
-        (upstream, address)
-    }
-
-    /// One connection; who has gone does not matter.
-    fn serve(&self, mut stream: &TcpStream) {
-        let mut lines = BufReader::new(stream).lines();
-        while let Some(Ok(_request)) = lines.next() {
-            while lines.next().is_some_and(|line| line.is_ok_and(|line| !line.is_empty())) {}
-            *self.asked.lock().unwrap() += 1;
-            drop(self.released.wait_while(self.is_held.lock().unwrap(), |is_held| *is_held).unwrap());
-            let head = "HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n";
-            let _ = stream.write_all(&[head.as_bytes(), &content(100_000)].concat());
-        }
-    }
-
-    fn hold(&self, is_held: bool) {
-        *self.is_held.lock().unwrap() = is_held;
-        self.released.notify_all();
-    }
-
-    fn asked(&self) -> u32 {
-        *self.asked.lock().unwrap()
-    }
-}
-
-/// A server of what an upstream has, which holds its answers.
-fn proxied(args: &[&str]) -> (Files, Arc<Upstream>) {
-    let (upstream, address) = Upstream::start();
+/// A server of what an upstream has, which is 100,000 bytes for each path, and which holds its answers.
+fn proxied(args: &[&str]) -> (Files, Upstream) {
+    let upstream = Upstream::start(|_, stream| stream.write_all(&whole(&content(100_000))));
     upstream.hold(true);
-    (Files::serving(tempfile::tempdir().unwrap(), "--getfile-upstream", &format!("http://{address}/"), args), upstream)
+    (Files::serving(tempfile::tempdir().unwrap(), "--getfile-upstream", &upstream.url(), args), upstream)
 }
 
 /// What all workers have counted.
@@ -155,13 +110,13 @@ fn the_log_says_where_an_answer_came_from() {
 fn requests_without_an_answer_outlive_the_cache_process_and_their_workers() {
     let (files, upstream) = proxied(&["--workers", "2", "--cache-segments", "4", "--worker-timeout", "20"]);
     let streams: Vec<TcpStream> = (0..20).map(|number| begin(&files, &format!("/{}", number % 5))).collect();
-    await_that("some are asked for", || upstream.asked() >= 2);
+    await_that("some are asked for", || upstream.requests() >= 2);
     let before = cache_pid(&files);
     signal_cache(&files, Signal::SIGKILL);
     await_that("there is a successor", || ![0, before].contains(&cache_pid(&files)));
     await_that("it is asked again", || counted(&files, |stats| stats.asked_again.get()) >= 4);
     files.server.workers_now().into_iter().for_each(|worker| send(worker, Signal::SIGKILL));
-    let asked = upstream.asked();
+    let asked = upstream.requests();
     upstream.hold(false);
     for stream in streams {
         assert!(rest(stream) == ok(&content(100_000)), "{asked} were asked for");
@@ -243,7 +198,7 @@ fn a_full_queue_makes_requests_wait_in_order() {
 fn who_waits_when_the_server_stops_or_a_worker_leaves_is_answered() {
     let (files, upstream) = proxied(&["--workers", "2", "--cache-segments", "2"]);
     let streams: Vec<TcpStream> = (0..6).map(|_| begin(&files, "/a")).collect();
-    await_that("it is asked for", || upstream.asked() == 1);
+    await_that("it is asked for", || upstream.requests() == 1);
     let mut vaultctl = Command::new(env!("CARGO_BIN_EXE_vaultctl"));
     let drained = vaultctl.args(["drain", "0", "--instance", &files.server.instance]).output().unwrap();
     assert!(drained.status.success(), "{drained:?}");

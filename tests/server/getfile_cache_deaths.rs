@@ -7,6 +7,7 @@ use crate::upstream::{Got, Upstream, got, object};
 use crate::{bank, crowd, server, turmoil, visitor};
 
 use std::net::SocketAddr;
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
@@ -70,7 +71,7 @@ fn under_load(files: &Files, act: impl FnOnce(&Tally)) -> Tally {
         for client in 0..CLIENTS {
             let (ask, is_over) = (&ask, &is_over);
             scope.spawn(move || {
-                (0..).take_while(|_| !is_over.load(Ordering::Relaxed)).for_each(|round| ask(client, round))
+                (0..).take_while(|_| !is_over.load(Ordering::Relaxed)).for_each(|round| ask(client, round));
             });
         }
         act(&tally);
@@ -169,6 +170,28 @@ fn random_deaths_under_load_mix_no_contents_and_leak_no_segment() {
     println!("{kills} kills: {tally:?}, deaths {:?}", deaths(&files));
     assert!(tally.of(Got::Nothing) == 0 && tally.of(Got::Error) == 0, "{tally:?}");
     assert!(tally.of(Got::Short) <= 3 * u64::from(kills), "{tally:?}");
+    await_idle(&files);
+    assert!(files.server.stop().status.success());
+}
+
+#[test]
+fn an_upgrade_under_load_costs_no_client_an_answer() {
+    let upstream = Upstream::of_objects();
+    let files = proxied_in(&[], &upstream, &[]);
+    let tally = under_load(&files, |tally| {
+        for _ in 0..2 {
+            tally.await_more(50);
+            let before = cache_pid(&files);
+            let mut vaultctl = Command::new(env!("CARGO_BIN_EXE_vaultctl"));
+            let output = vaultctl.args(["upgrade", "--instance", &files.server.instance]).output().unwrap();
+            assert!(output.status.success(), "{output:?} {}", files.server.stderr());
+            await_that("there is a successor", || ![0, before].contains(&cache_pid(&files)));
+        }
+        tally.await_more(50);
+    });
+    // What was on its way through a segment when the cache process left ends short.
+    assert!(tally.of(Got::Nothing) == 0 && tally.of(Got::Error) == 0 && tally.of(Got::Short) <= 2 * 3, "{tally:?}");
+    assert_eq!(deaths(&files), (0, 0));
     await_idle(&files);
     assert!(files.server.stop().status.success());
 }

@@ -1,7 +1,7 @@
 //! Upstreams that fail in every way they can, through the whole server: what the client sees, that nothing of it is kept, and that the next
 //! request is served.
 
-use crate::getfile::{Files, rest};
+use crate::getfile::{Files, ok, rest};
 use crate::getfile_cache::{await_idle, begin};
 use crate::getfile_segments::proxied;
 use crate::upstream::{Got, Upstream, got, object, whole};
@@ -183,4 +183,31 @@ fn an_upstream_that_refuses_costs_nothing_and_is_tried_again() {
     });
     assert_eq!(rest(begin(&files, "/5/a")), b"GETFILE OK 5\r\n\r\nhello");
     upstream.join().unwrap();
+}
+
+/// The bytes that a path of a URL stands for, where it is one.
+fn decoded(path: &str) -> Option<Vec<u8>> {
+    let mut bytes = path.bytes();
+    let mut one = || match bytes.next()? {
+        b'%' => {
+            let digits = [bytes.next()?, bytes.next()?];
+            Some(u8::from_str_radix(std::str::from_utf8(&digits).ok()?, 16).ok())
+        }
+        byte => Some((byte.is_ascii_graphic() && !b"?#\"<>\\^`{|}".contains(&byte)).then_some(byte)),
+    };
+    std::iter::from_fn(&mut one).collect()
+}
+
+#[test]
+fn every_path_goes_to_the_upstream_as_it_is() {
+    // What it gives is the path that it was asked for.
+    let upstream = Upstream::start(|path, stream| stream.write_all(&whole(&decoded(path).ok_or(ErrorKind::Other)?)));
+    let files = proxied(&upstream, &["--workers", "1"]);
+    let longest = |byte: u8| [b"/", &vec![byte; 4095][..]].concat();
+    let paths = [&b"/a%41?b#c;d"[..], b"/\x01\xff\\\"", b"//a/./b/", b"/...", &longest(b'x'), &longest(b'\xff')];
+    for path in paths {
+        let answer = files.ask(&[&[b"GETFILE GET ", path, b"\r\n\r\n"].concat()]);
+        assert!(answer == ok(path), "{}: {}", path.escape_ascii(), answer.escape_ascii());
+    }
+    assert_eq!(files.get("/a/../b"), b"GETFILE FILE_NOT_FOUND\r\n\r\n");
 }

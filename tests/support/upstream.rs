@@ -51,6 +51,11 @@ impl Upstream {
         format!("http://{}", self.address)
     }
 
+    /// How often it was asked for anything.
+    pub fn requests(&self) -> u32 {
+        self.shared.asked.lock().unwrap().values().sum()
+    }
+
     /// How often it was asked for a path.
     pub fn asked(&self, path: &str) -> u32 {
         self.shared.asked.lock().unwrap().get(path).copied().unwrap_or(0)
