@@ -16,8 +16,13 @@
 pub mod ipc;
 
 pub mod base;
+// With the feature `model` there is nothing above what is checked: it has no memory to run on.
+#[cfg(not(feature = "model"))]
 pub mod process;
+#[cfg(not(feature = "model"))]
 pub mod service;
+#[cfg(not(feature = "model"))]
 pub mod status;
 pub mod store;
+#[cfg(not(feature = "model"))]
 pub mod tool;
