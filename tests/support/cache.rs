@@ -90,6 +90,7 @@ fn counter<'a>(row: &'a CacheRow, name: &str) -> &'a Counter {
         "failed_fetches" => &row.failed_fetches,
         "passed_through" => &row.passed_through,
         "bytes_out" => &row.bytes_out,
+        "descriptors_passed" => &row.descriptors_passed,
         "bytes" => &row.bytes,
         "spooled_bytes" => &row.spooled_bytes,
         "entries" => &row.entries,
@@ -149,7 +150,7 @@ impl Cache {
     }
 
     /// Waits until the row says so.
-    pub fn wait_until(&self, what: &str, holds: impl Fn(&CacheRow) -> bool) {
+    pub fn wait_until(&self, what: &str, mut holds: impl FnMut(&CacheRow) -> bool) {
         let began = Instant::now();
         while !holds(self.row) {
             assert!(began.elapsed() < PATIENCE, "{what} does not come to pass");
@@ -231,6 +232,7 @@ impl Cache {
                     assert!(!detail.by_descriptor);
                     return Got::Whole(reader.bytes(), hasher.finalize(), detail.from);
                 }
+                Next::Elsewhere => panic!("this is no worker that takes descriptors"),
                 Next::Failed(word) => return Got::Refused(Refusal::from_word(word)),
                 Next::Broken => return Got::Broken,
             }

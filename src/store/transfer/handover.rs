@@ -11,6 +11,8 @@ use crate::store::transfer::tickets::Wake;
 const BEGUN: u32 = 1;
 /// Bit of `outcome`: there is nothing, or nothing more.
 const FAILED: u32 = 2;
+/// Bit of `outcome`: the contents come by another way, whole, and none of them through the segment.
+const ELSEWHERE: u32 = 4;
 
 /// Which chunk the filling of that number goes to.
 #[allow(clippy::cast_possible_truncation, reason = "below CHUNKS")]
@@ -56,25 +58,39 @@ impl<'a> Filling<'a> {
         Some(Filling { header, generation, worker, sequence: 0, has_chunk: false })
     }
 
-    /// Says how long the contents are.
+    /// Says how long the contents are. The worker is woken by the first chunk of them, since before that it has nothing to send.
     pub(super) fn announce(&mut self, total: u64, detail: u32, wake: &dyn Wake) {
+        self.begin(BEGUN, total, detail);
+        if total == 0 {
+            self.wake_reader(wake);
+        }
+        crash_point(CrashPoint::TransferAnnounced);
+    }
+
+    /// Says how long the contents are, and that they come by another way.
+    pub(super) fn announce_elsewhere(&mut self, total: u64, detail: u32, wake: &dyn Wake) {
+        self.begin(BEGUN | ELSEWHERE, total, detail);
+        self.wake_reader(wake);
+        crash_point(CrashPoint::TransferAnnounced);
+    }
+
+    fn begin(&mut self, bits: u32, total: u64, detail: u32) {
         self.header.total.store(total, Ordering::Relaxed);
         self.header.detail.store(detail, Ordering::Relaxed);
-        self.say(BEGUN, wake);
-        crash_point(CrashPoint::TransferAnnounced);
+        self.say(bits);
     }
 
     /// Says that there is nothing, or nothing more.
     pub(super) fn fail(&mut self, status: u32, wake: &dyn Wake) {
         self.header.status.store(status, Ordering::Relaxed);
-        self.say(FAILED, wake);
+        self.say(FAILED);
+        self.wake_reader(wake);
     }
 
-    fn say(&self, bit: u32, wake: &dyn Wake) {
+    fn say(&self, bits: u32) {
         let said = self.header.outcome.load(Ordering::Relaxed);
         // ANNOUNCE-OUTCOME: release.
-        self.header.outcome.store(said | bit, Ordering::Release);
-        self.wake_reader(wake);
+        self.header.outcome.store(said | bits, Ordering::Release);
     }
 
     /// Where the next bytes go.
@@ -120,6 +136,8 @@ impl<'a> Filling<'a> {
         // FILLED-OR-AWAITED: what is new stands there already.
         fence(Ordering::SeqCst);
         if self.header.reader_waits.load(Ordering::Relaxed) != 0 {
+            // Once is enough: it looks for all there is when it is awake, and says anew that it waits.
+            self.header.reader_waits.store(0, Ordering::Relaxed);
             wake.worker(self.worker);
         }
     }
@@ -141,6 +159,8 @@ pub enum Next {
     Pending,
     /// A chunk, until it is given back. It is known how long the whole is.
     Chunk,
+    /// It is known how long the whole is, and all of it comes by another way.
+    Elsewhere,
     /// All bytes have been taken and given back.
     End,
     /// The writer has said that there is nothing, or nothing more, and why.
@@ -212,8 +232,12 @@ impl<'a> Taking<'a> {
         }
         // The master says so when the writer has ended, so all that it ever handed over is found below.
         let is_dead = self.header.claim().state == State::Broken;
-        if self.read_outcome() & FAILED != 0 {
+        let outcome = self.read_outcome();
+        if outcome & FAILED != 0 {
             return Some(Next::Failed(self.header.status.load(Ordering::Relaxed)));
+        }
+        if outcome & ELSEWHERE != 0 {
+            return Some(Next::Elsewhere);
         }
         if self.begun.is_some_and(|begun| begun.total == self.bytes) {
             return Some(Next::End);
@@ -267,6 +291,7 @@ impl<'a> Taking<'a> {
         // RETURNED-OR-AWAITED: the chunk is back already.
         fence(Ordering::SeqCst);
         if self.header.writer_waits.load(Ordering::Relaxed) != 0 {
+            self.header.writer_waits.store(0, Ordering::Relaxed);
             wake.cache();
         }
     }

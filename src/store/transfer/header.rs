@@ -35,13 +35,13 @@ shared_struct! {
         pub(super) filled: AtomicU64,
         /// Of each chunk the number of its filling (32 bits), and its bytes. Writer: the writer, which has it by `empty`. FILL-CHUNK.
         pub(super) chunks: [AtomicU64; CHUNKS],
-        /// 1 while the writer sleeps for want of an empty chunk. Writers: as of `writer_pid`. RETURNED-OR-AWAITED.
+        /// 1 while the writer sleeps for want of an empty chunk, until it is woken. Writers: as of `writer_pid`; who wakes it. RETURNED-OR-AWAITED.
         pub(super) writer_waits: AtomicU32,
         writer_line: [AtomicU32; 9],
 
         /// Chunks ever given back in this generation. Writer: the worker.
         pub(super) taken: AtomicU64,
-        /// 1 while the worker sleeps for want of a full chunk. Writer: the worker. FILLED-OR-AWAITED.
+        /// 1 while the worker sleeps for want of a full chunk, until it is woken. Writers: the worker; who wakes it. FILLED-OR-AWAITED.
         pub(super) reader_waits: AtomicU32,
         reader_line: [AtomicU32; 13],
 

@@ -132,7 +132,7 @@ fn read(model: &Model, id: SegmentId, worker: u16, most: u64) -> Next {
                 assert_eq!(chunk.get(), (id.generation, taking.bytes()), "each in its turn, and of this use");
                 taking.give_back(model);
             }
-            Next::End | Next::Failed(_) | Next::Broken => break,
+            Next::End | Next::Elsewhere | Next::Failed(_) | Next::Broken => break,
         }
     }
     match model.headers[number].end_reading(id.generation, worker) {
@@ -161,6 +161,44 @@ fn chunks_come_in_order_and_nobody_sleeps_for_ever() {
         .iter()
         .sum();
     assert!(executions > 1000);
+}
+
+/// The writer says that the contents come by another way, and may die at any of its steps.
+fn elsewhere(point: Option<CrashPoint>) {
+    let model = model(1);
+    let id = claim(&model, 0);
+    let its = model.clone();
+    let tells = move || {
+        let mut filling = Filling::pick_up(&its.headers[0], id.generation, 2).unwrap();
+        filling.announce_elsewhere(5, 9, &*its);
+        if its.headers[0].end_writing(id.generation) == LetGo::Freed {
+            pass_on(&*its, &*its);
+        }
+    };
+    let writer = thread::spawn(move || match point {
+        Some(point) => mortal(point as u8, 1, tells),
+        None => {
+            tells();
+            false
+        }
+    });
+    let its = model.clone();
+    let reader = thread::spawn(move || read(&its, id, 0, u64::MAX));
+    if writer.join().unwrap() {
+        repair::cache_died(&*model, &*model);
+    }
+    let last = reader.join().unwrap();
+    // What was said before the death holds.
+    let was_said = point != Some(CrashPoint::TransferPickedUp);
+    assert_eq!(last, if was_said { Next::Elsewhere } else { Next::Broken });
+    assert!(is_idle(&*model), "{:?}", repair::count(&*model));
+}
+
+#[test]
+fn contents_that_come_by_another_way_are_told_even_by_one_who_dies_then() {
+    let points = [None, Some(CrashPoint::TransferPickedUp), Some(CrashPoint::TransferAnnounced)];
+    let executions: usize = points.map(|point| check(3, move || elsewhere(point))).iter().sum();
+    assert!(executions > 30);
 }
 
 #[test]

@@ -36,6 +36,12 @@ impl<'a> Writer<'a> {
         Some(Writer { pool, wake, id, header, chunks, filling, missing: None, has_failed: false })
     }
 
+    /// The number of the worker.
+    #[must_use]
+    pub fn worker(&self) -> u16 {
+        self.header.claim().owner
+    }
+
     /// Says how many bytes the contents have; `detail` goes with it. Once, and before the first of them.
     pub fn begin(&mut self, total: u64, detail: u32) {
         debug_assert!(self.missing.is_none(), "it has begun already");
@@ -98,6 +104,13 @@ impl<'a> Writer<'a> {
     /// Ends the transfer, all of whose bytes are written.
     pub fn finish(self) {
         debug_assert_eq!(self.missing, Some(0), "bytes are missing");
+    }
+
+    /// Ends the transfer by saying how many bytes the contents have, and that they come by another way: instead of [`Writer::begin`].
+    pub fn finish_elsewhere(mut self, total: u64, detail: u32) {
+        debug_assert!(self.missing.is_none(), "it has begun already");
+        self.missing = Some(0);
+        self.filling.announce_elsewhere(total, detail, self.wake);
     }
 
     fn fail_with(&mut self, status: u32) {

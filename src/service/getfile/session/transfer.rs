@@ -58,7 +58,7 @@ impl Transfer {
                 self.awaits_cache_ns = since_ns.or(Some(now_ns));
                 return Step::Nothing;
             }
-            Next::Failed(_) | Next::Broken => return Step::Short,
+            Next::Failed(_) | Next::Elsewhere | Next::Broken => return Step::Short,
             Next::End if head.is_empty() => return Step::Over,
             Next::End => files::send_parts(socket, &[IoSlice::new(head)]),
             Next::Chunk => self.reader.send_behind(head, socket),
