@@ -34,6 +34,14 @@ impl MemoryFile {
         Ok(MemoryFile(File::from(fd)))
     }
 
+    /// Reads what was written, from `offset` on, until `into` is full.
+    ///
+    /// # Errors
+    /// What `pread(2)` gives; `UnexpectedEof` where there is less.
+    pub fn read_exact_at(&self, into: &mut [u8], offset: u64) -> io::Result<()> {
+        self.0.read_exact_at(into, offset)
+    }
+
     /// Ends the writing, for good and for everybody. Seals, too, are fixed.
     ///
     /// # Errors
@@ -120,6 +128,20 @@ impl SealedFile {
     /// What `pread(2)` gives.
     pub fn read_at(&self, into: &mut [u8], offset: u64) -> io::Result<usize> {
         self.file.read_at(into, offset)
+    }
+
+    /// Reads from `offset` on until `into` is full.
+    ///
+    /// # Errors
+    /// What `pread(2)` gives; `UnexpectedEof` where there is less.
+    pub fn read_exact_at(&self, into: &mut [u8], offset: u64) -> io::Result<()> {
+        self.file.read_exact_at(into, offset)
+    }
+
+    /// The open file alone.
+    #[must_use]
+    pub fn into_file(self) -> File {
+        self.file
     }
 
     /// The open file, for `sendfile(2)` with an offset of its own.

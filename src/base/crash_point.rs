@@ -149,6 +149,8 @@ points! {
     CacheChunkKept = "cache.chunk-kept",
     /// Cache: content has come to its end; it is no entry.
     CacheWhole = "cache.whole",
+    /// Cache: the descriptor of a content is passed; its worker is not told that it comes.
+    CacheDescriptorPassed = "cache.descriptor-passed",
 }
 
 /// What is to happen where.

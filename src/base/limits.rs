@@ -85,6 +85,8 @@ pub const CACHE_RETRY_MILLISECONDS: u64 = 1000;
 pub const CACHE_SPOOL_MEMORY_BYTES: usize = 1024 * 1024;
 /// Bytes that are moved from such a file to memory before others have their turn, when what it holds is kept.
 pub const CACHE_KEPT_BYTES_PER_TURN: usize = 4 * 1024 * 1024;
+/// Contents that the cache process holds as a memfd, with `--cache-channel memfd`; others are held as without it, and go through chunks.
+pub const MAX_CACHE_MEMFDS: usize = 1024;
 /// Commands that the cache process takes from its queue before fetches and readers have their turn.
 pub const CACHE_COMMANDS_PER_TURN: usize = 32;
 /// Chunks of one fetch that the cache process takes before others have their turn.

@@ -82,6 +82,8 @@ pub struct Needs {
     pub cache_threads: u64,
     /// Bytes of memory that the cache process may grow to have for it.
     pub cache_growth: u64,
+    /// Descriptors in the cache process.
+    pub cache_descriptors: u64,
 }
 
 /// A path, and the option that names it.

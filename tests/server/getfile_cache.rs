@@ -21,7 +21,7 @@ use nix::sys::signal::Signal;
 use nix::sys::socket::{setsockopt, sockopt};
 use server::{await_that, send};
 
-const ERROR: &[u8] = b"GETFILE ERROR\r\n\r\n";
+pub const ERROR: &[u8] = b"GETFILE ERROR\r\n\r\n";
 
 pub fn content(length: usize) -> Vec<u8> {
     (0..length).map(|i| u8::try_from(i * 31 % 251).unwrap()).collect()

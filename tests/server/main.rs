@@ -48,6 +48,7 @@ mod getfile;
 mod getfile_cache;
 mod getfile_cache_deaths;
 mod getfile_crowds;
+mod getfile_descriptors;
 mod getfile_segments;
 mod getfile_upstreams;
 mod growth;

@@ -4,17 +4,19 @@ use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::Duration;
 
-use bank_vault::base::config::{GetFile, GetFileCache};
+use bank_vault::base::config::{CacheChannelKind, GetFile, GetFileCache};
 use bank_vault::base::limits::CACHE_SPOOL_MEMORY_BYTES;
+use bank_vault::ipc::memfd::SealedFile;
 use bank_vault::ipc::message_queue::Message;
 use bank_vault::store::cache_channel::{
-    CacheStatus, Command, EntryState, ListedEntry, REPLIES, Refusal, Reply, ReplyTo,
+    CacheStatus, Command, DescriptorReceiver, Detail, EntryState, ListedEntry, REPLIES, Refusal, Reply, ReplyTo,
 };
 use bank_vault::store::transfer::repair::is_idle;
 use bank_vault::store::transfer::{Next, Reader, SegmentId};
 
 use crate::cache_support::{Cache, Got, WORKERS, from, of_map};
 use crate::http_origin::{HttpOrigin, object};
+use crate::transfer_support::sleep;
 
 const NO_TIME: Duration = Duration::ZERO;
 
@@ -34,9 +36,14 @@ fn with(getfile: GetFile, cache: GetFileCache) -> GetFile {
 
 #[test]
 fn every_length_comes_whole_through_segments_of_every_size() {
+    use CacheChannelKind::{Memfd, Segments};
     let origin = HttpOrigin::new();
-    for segment_bytes in [824, 1024, 65_536, 1 << 20] {
-        let cache = Cache::start(from(&origin), 2, segment_bytes);
+    // Workers that are not connected get through segments what is held as a memfd.
+    for (channel, segment_bytes) in
+        [(Segments, 824), (Segments, 1024), (Segments, 65_536), (Segments, 1 << 20), (Memfd, 824), (Memfd, 65_536)]
+    {
+        let settings = GetFileCache { channel, ..GetFileCache::default() };
+        let cache = Cache::start(with(from(&origin), settings), 2, segment_bytes);
         let chunk = cache.channel.pool.shape().chunk_bytes();
         let many = if chunk < 1000 { 300 * chunk + 1 } else { 7 * chunk + 3 };
         for (fetches, length) in (1..).zip([0, 1, chunk - 1, chunk, chunk + 1, 2 * chunk, 2 * chunk + 1, many]) {
@@ -45,7 +52,7 @@ fn every_length_comes_whole_through_segments_of_every_size() {
             cache.wait_for_fetches(fetches);
             assert_eq!(cache.get(1, &path), whole(&path, CacheStatus::Hit), "{path} by {segment_bytes}");
         }
-        cache.wait_for_counts([("hits", 8), ("misses", 8), ("entries", 8), ("reading", 0)]);
+        cache.wait_for_counts([("hits", 8), ("misses", 8), ("entries", 8), ("reading", 0), ("descriptors_passed", 0)]);
         assert!(is_idle(&cache.channel.pool));
     }
 }
@@ -398,4 +405,78 @@ fn a_process_that_leaves_ends_what_is_under_way_and_its_successor_counts_on() {
     cache.begin();
     assert_eq!(cache.get(0, "/700"), whole("/700", CacheStatus::Miss), "it has nothing yet");
     cache.wait_for_counts([("misses", 3), ("reading", 0), ("waiting", 0)]);
+}
+
+/// Reads a content that the cache process says comes by descriptor; its bytes.
+fn by_descriptor(cache: &Cache, receiver: &DescriptorReceiver, path: &str) -> (CacheStatus, Vec<u8>) {
+    let mut reader = cache.ask(1, path);
+    while reader.poll() == Next::Pending {
+        sleep(cache.channel.wake_ups.of_worker(1));
+    }
+    assert_eq!(reader.poll(), Next::Elsewhere, "{path}");
+    let begun = reader.begun().unwrap();
+    let (segment, fd) = receiver.receive().unwrap().expect("it is passed before it is told of");
+    assert_eq!(segment, reader.id());
+    let file = SealedFile::receive(fd, begun.total).unwrap();
+    let mut bytes = vec![0; usize::try_from(begun.total).unwrap()];
+    file.read_exact_at(&mut bytes, 0).unwrap();
+    let detail = Detail::from_word(begun.detail).unwrap();
+    assert!(detail.by_descriptor);
+    (detail.from, bytes)
+}
+
+#[test]
+fn what_is_whole_comes_by_descriptor_to_the_worker_that_is_connected() {
+    let origin = HttpOrigin::new();
+    let settings = GetFileCache { channel: CacheChannelKind::Memfd, object_bytes: 3 << 20, ..GetFileCache::default() };
+    let cache = Cache::start(with(from(&origin), settings), 2, 824);
+    let connect = || DescriptorReceiver::connect(cache.channel.generation(), 1, std::process::id());
+    let mut receiver = connect();
+    cache.wait_until("it listens", |_| {
+        receiver = connect();
+        receiver.is_ok()
+    });
+    let receiver = receiver.unwrap();
+    let mut passed = (0, 0);
+    for (fetches, path) in (1..).zip(["/1", "/280", "/281", "/2000000", "/c1", "/c100000", "/c3000000"]) {
+        assert_eq!(cache.get(0, path), whole(path, CacheStatus::Miss), "while it comes, through chunks");
+        cache.wait_for_fetches(fetches);
+        let content = object(path).unwrap();
+        // One of unknown length is moved to memory when it is whole, some of it a turn.
+        cache.wait_until("it is passed", |_| {
+            let before = cache.row.descriptors_passed.get();
+            let mut reader = cache.ask(1, path);
+            while reader.poll() == Next::Pending {
+                sleep(cache.channel.wake_ups.of_worker(1));
+            }
+            drop(reader);
+            let is_passed = receiver.receive().unwrap().is_some();
+            cache.wait_until("it is counted", |row| (row.descriptors_passed.get() > before) == is_passed);
+            is_passed
+        });
+        passed = (cache.row.descriptors_passed.get(), cache.row.bytes_out.get());
+        let hit = by_descriptor(&cache, &receiver, path);
+        assert!(hit == (CacheStatus::Hit, content.clone()), "{path}");
+        cache.wait_for_counts([("descriptors_passed", passed.0 + 1), ("reading", 0)]);
+        cache.wait_for_counts([("bytes_out", passed.1 + content.len() as u64)]);
+        assert_eq!(cache.get(0, path), whole(path, CacheStatus::Hit), "the other worker gets it through chunks");
+        cache.wait_for_counts([("reading", 0)]);
+    }
+    // What has no bytes and what passes through does not come so.
+    for (path, status) in [("/0", CacheStatus::Hit), ("/4000000", CacheStatus::Miss)] {
+        assert_eq!(cache.get(1, path), whole(path, CacheStatus::Miss));
+        assert_eq!(cache.get(1, path), whole(path, status));
+    }
+    assert_eq!(cache.row.descriptors_passed.get(), passed.0 + 1);
+    // What was passed can still be read when it is forgotten.
+    let mut reader = cache.ask(1, "/281");
+    while reader.poll() == Next::Pending {
+        sleep(cache.channel.wake_ups.of_worker(1));
+    }
+    assert_eq!(reader.poll(), Next::Elsewhere);
+    cache.replies_to(|reply_to| Command::Purge { reply_to, path: None });
+    let (_, fd) = receiver.receive().unwrap().unwrap();
+    let mut bytes = [0; 281];
+    SealedFile::receive(fd, 281).unwrap().read_exact_at(&mut bytes, 0).unwrap();
+    assert!(bytes[..] == object("/281").unwrap());
 }

@@ -1,7 +1,8 @@
 //! The cache process' loop: commands come from a queue, chunks back from workers, objects from threads.
 //!
 //! Each turn does a bounded amount of each, so that none holds up the others, and nothing of it waits. The process sleeps in `poll(2)` on
-//! the queue, on the eventfd by which workers and the master wake it, and on one of its own for the threads.
+//! the queue, on the eventfd by which workers and the master wake it, on one of its own for the threads, and on the socket that workers
+//! connect to for descriptors.
 
 use std::os::fd::AsFd;
 use std::sync::Arc;
@@ -14,13 +15,14 @@ use super::arguments::CacheArguments;
 use super::replies;
 use super::shell::Shell;
 use super::statistics::Statistics;
+use crate::base::config::CacheChannelKind;
 use crate::base::crash_point::{CrashPoint, arm_from_environment, crash_point};
 use crate::base::limits::CACHE_COMMANDS_PER_TURN;
 use crate::ipc::IpcError;
 use crate::ipc::event::EventFd;
 use crate::ipc::message_queue::{Received, Receiver};
 use crate::ipc::process::monotonic_ns;
-use crate::store::cache_channel::{CacheChannel, CacheRow, Command, Reply};
+use crate::store::cache_channel::{CacheChannel, CacheRow, Command, DescriptorSender, Reply};
 
 /// The longest sleep, so that the heartbeat comes at least four times a second.
 const LONGEST_SLEEP: Duration = Duration::from_millis(200);
@@ -60,6 +62,7 @@ struct CacheProcess {
 struct Ready {
     commands: bool,
     workers: bool,
+    connections: bool,
 }
 
 impl CacheProcess {
@@ -67,7 +70,13 @@ impl CacheProcess {
         let CacheArguments { row, channel, settings, reloads } = arguments;
         let fetched = Arc::new(EventFd::new()?);
         let wake = fetched.clone();
-        let shell = Shell::new(channel, settings, Arc::new(move || wake.send()));
+        let descriptors = (settings.getfile.cache.channel == CacheChannelKind::Memfd)
+            .then(|| DescriptorSender::listen(channel.generation()));
+        let descriptors = descriptors.and_then(|listening| {
+            let failed = |error| log::error!("{error}; contents go through segments, and not by descriptor");
+            listening.map_err(failed).ok()
+        });
+        let shell = Shell::new(channel, descriptors, settings, Arc::new(move || wake.send()));
         Ok(CacheProcess {
             row,
             channel,
@@ -93,6 +102,9 @@ impl CacheProcess {
             if std::mem::replace(&mut self.reloaded, reloads) != reloads {
                 self.shell.reload();
             }
+            if ready.connections {
+                self.shell.take_in_workers();
+            }
             if ready.workers {
                 self.shell.workers_went_on();
             }
@@ -100,7 +112,8 @@ impl CacheProcess {
                 self.take_commands()?;
             }
             self.is_busy |= self.shell.advance();
-            self.statistics.write(self.shell.core().counters(), self.shell.bytes_out());
+            let (counters, filled) = (self.shell.core().counters(), self.shell.bytes_out());
+            self.statistics.write(counters, filled, self.shell.passed());
         }
         Ok(())
     }
@@ -108,18 +121,23 @@ impl CacheProcess {
     /// Sleeps until there is something to do.
     fn wait(&self) -> Result<Ready, IpcError> {
         let workers = self.channel.wake_ups.of_cache();
-        let mut descriptors = [self.commands.as_fd(), workers.as_fd(), self.fetched.as_fd()]
+        let listener = self.shell.listener();
+        let watched = 3 + usize::from(listener.is_some());
+        // Without a listener the last one stands in its place, and is not watched there.
+        let last = listener.unwrap_or(self.fetched.as_fd());
+        let mut descriptors = [self.commands.as_fd(), workers.as_fd(), self.fetched.as_fd(), last]
             .map(|descriptor| PollFd::new(descriptor, PollFlags::POLLIN));
         let timeout = if self.is_busy { Duration::ZERO } else { LONGEST_SLEEP };
-        match poll(&mut descriptors, PollTimeout::try_from(timeout).unwrap_or(PollTimeout::ZERO)) {
+        match poll(&mut descriptors[..watched], PollTimeout::try_from(timeout).unwrap_or(PollTimeout::ZERO)) {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(errno) => return Err(IpcError::system("wait for", "commands", errno)),
         }
-        let [commands, workers_ready, fetched] = descriptors.map(|descriptor| descriptor.any().unwrap_or(false));
+        let [commands, workers_ready, fetched, connections] =
+            descriptors.map(|descriptor| descriptor.any().unwrap_or(false));
         // They are taken before what they tell of is looked at, so none is missed.
         let workers = workers_ready && workers.take();
         let _ = fetched && self.fetched.take();
-        Ok(Ready { commands, workers })
+        Ok(Ready { commands, workers, connections })
     }
 
     fn take_commands(&mut self) -> Result<(), IpcError> {

@@ -2,17 +2,18 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
+use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
 
 use super::contents::Contents;
 use super::core::{Action, ContentId, Core, Event, FetchId, OwnerId, Path, Settings as CoreSettings};
 use super::fetches::Fetches;
 use super::origin::{Said, Wake};
-use super::transfers::Transfers;
+use super::transfers::{Passed, Transfers};
 use crate::base::config::Settings;
 use crate::base::crash_point::{CrashPoint, crash_point};
 use crate::base::limits::{CACHE_CHUNKS_PER_TURN, CACHE_FILLED_BYTES_PER_TURN};
-use crate::store::cache_channel::CacheChannel;
+use crate::store::cache_channel::{CacheChannel, DescriptorSender};
 use crate::store::transfer::SegmentId;
 
 /// What follows from an action, and is told when all actions before it are carried out.
@@ -45,16 +46,21 @@ pub struct Shell {
 }
 
 impl Shell {
-    /// An empty cache. `wake` is called, on any thread, when a fetch has something to say.
+    /// An empty cache. `wake` is called, on any thread, when a fetch has something to say. Workers get descriptors by `descriptors`.
     #[must_use]
-    pub fn new(channel: &'static CacheChannel, settings: &Settings, wake: Wake) -> Self {
+    pub fn new(
+        channel: &'static CacheChannel,
+        descriptors: Option<DescriptorSender>,
+        settings: &Settings,
+        wake: Wake,
+    ) -> Self {
         let cache = &settings.getfile.cache;
         let nanoseconds = |time: std::time::Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
         let (ttl_ns, negative_ttl_ns) = (nanoseconds(cache.ttl), nanoseconds(cache.negative_ttl));
         Shell {
             core: Core::new(CoreSettings::new(cache.bytes, cache.object_bytes, ttl_ns, negative_ttl_ns)),
-            contents: Contents::new(spool_folders(settings)),
-            transfers: Transfers::new(channel),
+            contents: Contents::new(spool_folders(settings), descriptors.is_some()),
+            transfers: Transfers::new(channel, descriptors),
             fetches: Fetches::new(&settings.getfile, wake),
             origins: HashMap::new(),
             consequences: VecDeque::new(),
@@ -74,6 +80,23 @@ impl Shell {
     #[must_use]
     pub fn bytes_out(&self) -> u64 {
         self.bytes_out
+    }
+
+    /// What was passed by descriptor.
+    #[must_use]
+    pub fn passed(&self) -> Passed {
+        self.transfers.passed()
+    }
+
+    /// What becomes readable when a worker connects, to get descriptors.
+    #[must_use]
+    pub fn listener(&self) -> Option<BorrowedFd<'_>> {
+        self.transfers.listener()
+    }
+
+    /// Workers have connected.
+    pub fn take_in_workers(&mut self) {
+        self.transfers.take_in_workers();
     }
 
     /// A turn begins.

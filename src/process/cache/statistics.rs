@@ -1,6 +1,7 @@
 //! What the cache process shows of itself in shared memory.
 
 use super::core::Counters;
+use super::transfers::Passed;
 use crate::ipc::layout::Counter;
 use crate::store::cache_channel::CacheRow;
 
@@ -44,8 +45,9 @@ pub struct Statistics {
     /// What a predecessor had counted, in the order of [`growing`].
     before: [u64; 14],
     bytes_out_before: u64,
+    passed_before: u64,
     /// What was written last.
-    written: (Counters, u64),
+    written: (Counters, u64, Passed),
 }
 
 impl Statistics {
@@ -55,12 +57,13 @@ impl Statistics {
         let nothing = Counters::default();
         levels(row, &nothing).into_iter().for_each(|(counter, value)| counter.set(value));
         let before = growing(row, &nothing).map(|(counter, _)| counter.get());
-        Statistics { row, before, bytes_out_before: row.bytes_out.get(), written: (nothing, 0) }
+        let (bytes_out_before, passed_before) = (row.bytes_out.get(), row.descriptors_passed.get());
+        Statistics { row, before, bytes_out_before, passed_before, written: (nothing, 0, Passed::default()) }
     }
 
-    /// Writes what has changed.
-    pub fn write(&mut self, counters: Counters, bytes_out: u64) {
-        if (counters, bytes_out) == self.written {
+    /// Writes what has changed; `filled` are bytes that were put into segments.
+    pub fn write(&mut self, counters: Counters, filled: u64, passed: Passed) {
+        if (counters, filled, passed) == self.written {
             return;
         }
         // Who sees that something was counted finds the levels as they are then, or later.
@@ -68,7 +71,8 @@ impl Statistics {
         for ((counter, value), before) in growing(self.row, &counters).into_iter().zip(self.before) {
             counter.set(before.wrapping_add(value));
         }
-        self.row.bytes_out.set(self.bytes_out_before.wrapping_add(bytes_out));
-        self.written = (counters, bytes_out);
+        self.row.bytes_out.set(self.bytes_out_before.wrapping_add(filled).wrapping_add(passed.bytes));
+        self.row.descriptors_passed.set(self.passed_before.wrapping_add(passed.descriptors));
+        self.written = (counters, filled, passed);
     }
 }

@@ -1,10 +1,12 @@
 //! The requests that were picked up: each waits for its answer, or is given its content through its segment.
 
 use std::collections::{HashMap, VecDeque};
+use std::os::fd::{AsFd, BorrowedFd};
 
 use super::contents::{Contents, Part};
 use super::core::{Answer, ContentId, Reason, RequestId, Source};
-use crate::store::cache_channel::{CacheChannel, CacheStatus, Detail, Refusal};
+use crate::base::crash_point::{CrashPoint, crash_point};
+use crate::store::cache_channel::{CacheChannel, CacheStatus, DescriptorSender, Detail, Refusal};
 use crate::store::transfer::shape::CHUNKS;
 use crate::store::transfer::{SegmentId, Writer};
 
@@ -51,6 +53,19 @@ pub struct Transfers {
     ready: VecDeque<SegmentId>,
     /// Who waits for more of a content; some may be gone.
     starving: HashMap<ContentId, Vec<SegmentId>>,
+    /// How descriptors are passed; `None` where all goes through chunks.
+    descriptors: Option<DescriptorSender>,
+    /// What was passed.
+    passed: Passed,
+}
+
+/// What was passed by descriptor.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Passed {
+    /// How many contents.
+    pub descriptors: u64,
+    /// Their bytes.
+    pub bytes: u64,
 }
 
 /// The number of a request: no other has it as long as the segment is not given back.
@@ -69,12 +84,32 @@ fn status_of(source: Source) -> CacheStatus {
 }
 
 impl Transfers {
-    /// None yet.
+    /// None yet. `descriptors` is where workers connect that are to get descriptors.
     #[must_use]
-    pub fn new(channel: &'static CacheChannel) -> Self {
+    pub fn new(channel: &'static CacheChannel, descriptors: Option<DescriptorSender>) -> Self {
         let by_segment = (0..channel.pool.shape().segments()).map(|_| None).collect();
         let (ready, starving) = (VecDeque::new(), HashMap::new());
-        Transfers { channel, pid: std::process::id(), by_segment, ready, starving }
+        let passed = Passed::default();
+        Transfers { channel, pid: std::process::id(), by_segment, ready, starving, descriptors, passed }
+    }
+
+    /// What becomes readable when a worker connects, to get descriptors.
+    #[must_use]
+    pub fn listener(&self) -> Option<BorrowedFd<'_>> {
+        self.descriptors.as_ref().map(DescriptorSender::listener)
+    }
+
+    /// Workers have connected.
+    pub fn take_in_workers(&mut self) {
+        if let Some(descriptors) = &mut self.descriptors {
+            descriptors.take_in();
+        }
+    }
+
+    /// What was passed by descriptor.
+    #[must_use]
+    pub fn passed(&self) -> Passed {
+        self.passed
     }
 
     fn place(&mut self, number: u32) -> Option<&mut Option<Transfer>> {
@@ -107,7 +142,12 @@ impl Transfers {
         let refusal = match answer {
             Answer::Found { content, .. } if contents.is_lost(content) => Refusal::Full,
             Answer::Found { content, length, source } => {
-                let detail = Detail { from: status_of(source), by_descriptor: false };
+                let by_descriptor = self.pass(&transfer.writer, content, length, contents);
+                let detail = Detail { from: status_of(source), by_descriptor };
+                if by_descriptor {
+                    transfer.writer.finish_elsewhere(length, detail.word());
+                    return true;
+                }
                 transfer.writer.begin(length, detail.word());
                 if length == 0 {
                     transfer.writer.finish();
@@ -122,6 +162,21 @@ impl Transfers {
             Answer::Error(Reason::Full | Reason::TooLarge) => Refusal::Full,
         };
         transfer.writer.fail(refusal.word());
+        true
+    }
+
+    /// Passes the descriptor of a content to the worker that asks for it, if it has one; whether that was done. If not, it goes through
+    /// the chunks.
+    fn pass(&mut self, writer: &Writer<'_>, content: ContentId, length: u64, contents: &Contents) -> bool {
+        let Some(descriptors) = &mut self.descriptors else { return false };
+        let Some(file) = contents.sealed(content).filter(|file| file.bytes() == length) else { return false };
+        // Before the worker is told: it is to find it when it looks.
+        if !descriptors.pass(writer.worker(), writer.id(), file.as_fd()) {
+            return false;
+        }
+        crash_point(CrashPoint::CacheDescriptorPassed);
+        self.passed.descriptors += 1;
+        self.passed.bytes += length;
         true
     }
 

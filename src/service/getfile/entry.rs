@@ -1,8 +1,9 @@
 //! GetFile's line in the table of services.
 
-use crate::base::config::Roots;
+use crate::base::config::{CacheChannelKind, Roots, Settings};
 use crate::base::limits::{
-    CACHE_WINDOW_BYTES, GETFILE_DEFER_SECONDS, MAX_CACHE_PASS_THROUGH, MIN_TRANSFER_SEGMENT_BYTES,
+    CACHE_WINDOW_BYTES, GETFILE_DEFER_SECONDS, MAX_CACHE_FETCHES, MAX_CACHE_MEMFDS, MAX_CACHE_PASS_THROUGH,
+    MIN_TRANSFER_SEGMENT_BYTES,
 };
 use crate::service::entry::{Entry, Listen, NamedPath, Needs, Saves, Tunable};
 use crate::service::getfile::session::{GetFileService, read_map};
@@ -23,23 +24,7 @@ pub const ENTRY: Entry = Entry {
         })
     },
     url: str::to_owned,
-    needs: |settings| Needs {
-        // Those that read files, and the one that writes the access log.
-        threads: settings.getfile.threads as u64 + 1,
-        // A file for each connection.
-        descriptors: settings.getfile.connections.into(),
-        file: settings.http.log_rotate_bytes + access_log::RING_BYTES as u64,
-        folders: NamedPath::of(settings.getfile.root.as_ref(), "--getfile-root"),
-        logs: NamedPath::of(settings.http.access_log.as_ref(), "--access-log"),
-        // It fetches on more of them where they can be had.
-        cache_threads: settings.getfile.uses_cache().into(),
-        cache_growth: if settings.getfile.uses_cache() {
-            settings.getfile.cache.bytes + MAX_CACHE_PASS_THROUGH as u64 * CACHE_WINDOW_BYTES
-        } else {
-            0
-        },
-        ..Needs::default()
-    },
+    needs,
     check: |settings| {
         let getfile = &settings.getfile;
         let map = getfile.map.as_deref().map(read_map).transpose();
@@ -75,3 +60,30 @@ pub const ENTRY: Entry = Entry {
         Ok(Host::boxed(GetFileService::open(context)?, slots))
     },
 };
+
+fn needs(settings: &Settings) -> Needs {
+    let (getfile, cache) = (&settings.getfile, &settings.getfile.cache);
+    let uses_cache = getfile.uses_cache();
+    let holds_files = uses_cache && cache.channel == CacheChannelKind::Memfd;
+    let of_cache = |needed: bool, count: u64| if needed { count } else { 0 };
+    Needs {
+        // Those that read files, and the one that writes the access log.
+        threads: getfile.threads as u64 + 1,
+        // A file for each connection.
+        descriptors: getfile.connections.into(),
+        // A content that is held as a memfd is a file.
+        file: (settings.http.log_rotate_bytes + access_log::RING_BYTES as u64)
+            .max(of_cache(holds_files, cache.bytes.min(cache.object_bytes))),
+        folders: NamedPath::of(getfile.root.as_ref(), "--getfile-root"),
+        logs: NamedPath::of(settings.http.access_log.as_ref(), "--access-log"),
+        // It fetches on more of them where they can be had.
+        cache_threads: uses_cache.into(),
+        cache_growth: of_cache(uses_cache, cache.bytes + MAX_CACHE_PASS_THROUGH as u64 * CACHE_WINDOW_BYTES),
+        // One for each content, beside those that fetches have: a connection or a file, and a spool.
+        cache_descriptors: of_cache(
+            holds_files,
+            (MAX_CACHE_MEMFDS + 2 * (MAX_CACHE_FETCHES + MAX_CACHE_PASS_THROUGH)) as u64,
+        ),
+        ..Needs::default()
+    }
+}

@@ -70,8 +70,20 @@ impl DescriptorSender {
     /// Passes a descriptor to worker `worker`, for the request that came by `segment`; whether it was passed. If not, the contents have to go
     /// through the chunks: the worker is not connected, or has too much that it has not taken.
     pub fn pass(&mut self, worker: u16, segment: SegmentId, fd: BorrowedFd<'_>) -> bool {
+        let worker = usize::from(worker);
+        if self.send(worker, segment, fd) {
+            return true;
+        }
+        if self.workers.get(worker).is_none_or(Option::is_some) {
+            return false;
+        }
+        // It may have connected since, or a successor of it.
         self.take_in();
-        let Some(place) = self.workers.get_mut(usize::from(worker)) else { return false };
+        self.send(worker, segment, fd)
+    }
+
+    fn send(&mut self, worker: usize, segment: SegmentId, fd: BorrowedFd<'_>) -> bool {
+        let Some(place) = self.workers.get_mut(worker) else { return false };
         let Some(socket) = place else { return false };
         match fdpass::send(socket.as_fd(), &segment.to_bytes(), Some(fd)) {
             Ok(()) => true,

@@ -1,6 +1,7 @@
 //! The bytes of contents, each where the core has said that they go. A content is read in parts, from where its reader is.
 //!
-//! **Memory** is reserved for the whole content before the first byte comes. **A window** has what its readers still need. **A spool**
+//! **Memory** is reserved for the whole content before the first byte comes; with `--cache-channel memfd` it is a file in memory, whose
+//! descriptor workers get once it is whole. **A window** has what its readers still need. **A spool**
 //! is in memory up to a bound, then in a file without a name: what is written to it goes to the kernel's memory first, a chunk at a
 //! time, and so does what is read, so the process waits for the disk only where the kernel has no memory left for it. Threads would
 //! hide that wait at the price of a second copy of every chunk, for contents whose length is not known, which are few.
@@ -16,14 +17,15 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::base::limits::{CACHE_KEPT_BYTES_PER_TURN, CACHE_WINDOW_BYTES};
+use crate::ipc::memfd::SealedFile;
 use crate::process::cache::core::{ContentId, Place};
-use memory::reserved;
+use memory::{Memory, MemoryFiles};
 use spool::{Budget, Spool};
 use window::Window;
 
 /// Where the bytes of one content are.
 enum Content {
-    Memory(Vec<u8>),
+    Memory(Memory),
     Window(Window),
     Spool(Spool),
     Lost,
@@ -46,15 +48,18 @@ pub struct Contents {
     /// Spools that are being moved to memory.
     moving: VecDeque<ContentId>,
     spools: Budget,
+    files: MemoryFiles,
     /// What was read last from a file.
     buffer: Vec<u8>,
 }
 
 impl Contents {
-    /// None yet. Spools have their files in the first of these folders that takes one.
+    /// None yet. Spools have their files in the first of these folders that takes one; `passes_files` says whether workers are to be
+    /// given files in memory.
     #[must_use]
-    pub fn new(folders: Vec<PathBuf>) -> Self {
-        Contents { by_id: HashMap::new(), moving: VecDeque::new(), spools: Budget::new(folders), buffer: Vec::new() }
+    pub fn new(folders: Vec<PathBuf>, passes_files: bool) -> Self {
+        let (spools, files) = (Budget::new(folders), MemoryFiles::new(passes_files));
+        Contents { by_id: HashMap::new(), moving: VecDeque::new(), spools, files, buffer: Vec::new() }
     }
 
     /// Makes room for a content.
@@ -63,7 +68,7 @@ impl Contents {
     /// There is no memory for it. It is lost then.
     pub fn open(&mut self, id: ContentId, place: Place, length: Option<u64>) -> io::Result<()> {
         let made = match place {
-            Place::Memory => reserved(length.unwrap_or(0)).map(Content::Memory),
+            Place::Memory => Memory::new(length.unwrap_or(0), &self.files).map(Content::Memory),
             Place::Window => Window::new(CACHE_WINDOW_BYTES).map(Content::Window),
             Place::Spool => Ok(Content::Spool(Spool::default())),
         };
@@ -82,10 +87,7 @@ impl Contents {
     pub fn append(&mut self, id: ContentId, bytes: &[u8]) -> io::Result<()> {
         let Some(content) = self.by_id.get_mut(&id) else { return Ok(()) };
         let kept = match content {
-            Content::Memory(memory) => {
-                // It was reserved, so this is no more than a check.
-                memory.try_reserve(bytes.len()).map_err(io::Error::other).map(|()| memory.extend_from_slice(bytes))
-            }
+            Content::Memory(memory) => memory.append(bytes),
             Content::Window(window) => window.append(bytes),
             Content::Spool(spool) => spool.append(bytes, &mut self.spools),
             Content::Lost => Ok(()),
@@ -122,13 +124,9 @@ impl Contents {
         let Some(id) = self.moving.pop_front() else { return Ok(()) };
         let Some(content) = self.by_id.get_mut(&id) else { return Ok(()) };
         let Content::Spool(spool) = content else { return Ok(()) };
-        match spool.advance(CACHE_KEPT_BYTES_PER_TURN) {
-            Ok(false) => self.moving.push_front(id),
-            Ok(true) => {
-                if let Some(bytes) = spool.take_whole(&mut self.spools) {
-                    *content = Content::Memory(bytes);
-                }
-            }
+        match spool.advance(CACHE_KEPT_BYTES_PER_TURN, &mut self.spools, &self.files) {
+            Ok(None) => self.moving.push_front(id),
+            Ok(Some(memory)) => *content = Content::Memory(memory),
             Err(error) if error.kind() == io::ErrorKind::OutOfMemory => {}
             Err(error) => {
                 self.lose(id);
@@ -157,13 +155,25 @@ impl Contents {
         matches!(self.by_id.get(&id), None | Some(Content::Lost))
     }
 
+    /// The file in memory that has all of it, if there is one.
+    #[must_use]
+    pub fn sealed(&self, id: ContentId) -> Option<&SealedFile> {
+        match self.by_id.get(&id) {
+            Some(Content::Memory(memory)) => memory.sealed(),
+            _ => None,
+        }
+    }
+
     /// What there is of it from a place on, up to `most` bytes.
     pub fn part(&mut self, id: ContentId, position: u64, most: usize) -> Part<'_> {
         let bytes = match self.by_id.get_mut(&id) {
-            Some(Content::Memory(memory)) => {
-                let start = usize::try_from(position).unwrap_or(usize::MAX).min(memory.len());
-                &memory[start..]
-            }
+            Some(Content::Memory(memory)) => match memory.read(position, most, &mut self.buffer) {
+                Ok(bytes) => bytes,
+                Err(error) => {
+                    log::error!("GetFile's cache cannot read a memfd: {error}");
+                    return Part::Lost;
+                }
+            },
             Some(Content::Window(window)) => match window.from(position) {
                 Some(bytes) => bytes,
                 None => return Part::Lost,
@@ -190,10 +200,14 @@ impl Contents {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::limits::CACHE_SPOOL_MEMORY_BYTES;
+    use crate::base::limits::{CACHE_SPOOL_MEMORY_BYTES, MAX_CACHE_MEMFDS};
 
     fn contents() -> Contents {
-        Contents::new(vec!["/nowhere".into(), std::env::temp_dir()])
+        contents_as(false)
+    }
+
+    fn contents_as(passes_files: bool) -> Contents {
+        Contents::new(vec!["/nowhere".into(), std::env::temp_dir()], passes_files)
     }
 
     fn bytes(length: usize) -> Vec<u8> {
@@ -212,15 +226,22 @@ mod tests {
 
     #[test]
     fn what_is_appended_is_read_wherever_it_is() {
-        let mut contents = contents();
+        [false, true].into_iter().for_each(appended_is_read);
+    }
+
+    fn appended_is_read(passes_files: bool) {
+        let mut contents = contents_as(passes_files);
         let all = bytes(3 * CACHE_SPOOL_MEMORY_BYTES + 17);
         for (number, place) in (0..).zip([Place::Memory, Place::Spool]) {
             let id = ContentId(number);
             contents.open(id, place, Some(all.len() as u64)).unwrap();
             assert_eq!(contents.part(id, 0, 10), Part::NotYet);
-            for chunk in all.chunks(60_000) {
+            for (chunk, from) in all.chunks(60_000).zip((0..).step_by(60_000)) {
+                assert!(contents.sealed(id).is_none() && contents.part(id, from, 10) == Part::NotYet);
                 contents.append(id, chunk).unwrap();
+                assert!(read(&mut contents, id, from, 25_000) == chunk, "it is read while it comes");
             }
+            assert_eq!(contents.sealed(id).is_some(), passes_files && place == Place::Memory);
             for (from, most) in [(0, 65_536), (1, 1_000_000), (all.len() - 5, 3), (all.len(), 9)] {
                 assert!(read(&mut contents, id, from as u64, most) == all[from..], "{place:?} from {from}");
             }
@@ -230,8 +251,35 @@ mod tests {
     }
 
     #[test]
+    fn files_in_memory_are_bounded_counted_and_whole() {
+        let mut contents = contents_as(true);
+        let ids = || (0..MAX_CACHE_MEMFDS as u64 + 2).map(ContentId);
+        for id in ids() {
+            contents.open(id, Place::Memory, Some(3)).unwrap();
+            contents.append(id, b"abc").unwrap();
+            let sealed = contents.sealed(id);
+            assert_eq!(sealed.map(SealedFile::bytes), (id.0 < MAX_CACHE_MEMFDS as u64).then_some(3));
+            assert_eq!(contents.part(id, 1, 9), Part::Bytes(b"bc"), "beyond the bound it is in memory as well");
+        }
+        assert_eq!(contents.files.count(), MAX_CACHE_MEMFDS);
+        contents.append(ContentId(0), b"d").unwrap_err();
+        assert!(
+            contents.is_lost(ContentId(0)) && contents.files.count() == MAX_CACHE_MEMFDS - 1,
+            "more than the whole"
+        );
+        ids().for_each(|id| contents.release(id));
+        assert_eq!(contents.files.count(), 0);
+        contents.open(ContentId(0), Place::Memory, Some(0)).unwrap();
+        assert!(contents.sealed(ContentId(0)).is_none(), "what is empty is no file");
+    }
+
+    #[test]
     fn a_spool_that_is_kept_is_read_all_the_time() {
-        let mut contents = contents();
+        [false, true].into_iter().for_each(kept_is_read);
+    }
+
+    fn kept_is_read(passes_files: bool) {
+        let mut contents = contents_as(passes_files);
         for (number, length) in (0..).zip([0, 5, 2 * CACHE_KEPT_BYTES_PER_TURN + 3]) {
             let (id, all) = (ContentId(number), bytes(length));
             contents.open(id, Place::Spool, None).unwrap();
@@ -244,6 +292,8 @@ mod tests {
                 turns += 1;
             }
             assert!(read(&mut contents, id, 0, 100_000) == all);
+            let sealed = contents.sealed(id).map(SealedFile::bytes);
+            assert_eq!(sealed, (passes_files && length > 0).then_some(length as u64));
             assert!(
                 matches!(contents.by_id[&id], Content::Memory(_)) && turns == 1 + length / CACHE_KEPT_BYTES_PER_TURN
             );
@@ -298,7 +348,7 @@ mod tests {
 
     #[test]
     fn a_spool_that_no_file_can_be_had_for_is_lost() {
-        let mut contents = Contents::new(vec!["/nowhere".into()]);
+        let mut contents = Contents::new(vec!["/nowhere".into()], false);
         let (id, all) = (ContentId(0), bytes(CACHE_SPOOL_MEMORY_BYTES));
         contents.open(id, Place::Spool, None).unwrap();
         contents.append(id, &all).unwrap();

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
-use super::memory::reserved;
+use super::memory::{Memory, MemoryFiles};
 use crate::base::limits::{CACHE_SPOOL_MEMORY_BYTES, MAX_CACHE_FETCHES};
 
 /// What spools may take together.
@@ -47,8 +47,8 @@ pub struct Spool {
     memory: Vec<u8>,
     file: Option<File>,
     length: u64,
-    /// What was moved to memory of the file.
-    moved: Vec<u8>,
+    /// What was moved to memory of the file; nothing before that has begun.
+    moved: Option<Memory>,
 }
 
 impl Spool {
@@ -96,30 +96,28 @@ impl Spool {
         Ok(buffer)
     }
 
-    /// Moves up to `most` bytes of the file to memory; whether that is all.
+    /// Moves up to `most` bytes of the file to memory. When that is all, gives the memory, and the spool is empty.
     ///
     /// # Errors
     /// `OutOfMemory`, or it cannot be read.
-    pub fn advance(&mut self, most: usize) -> io::Result<bool> {
-        let Some(file) = &self.file else { return Ok(true) };
-        if self.moved.capacity() == 0 {
-            self.moved = reserved(self.length)?;
-        }
-        let position = self.moved.len();
-        let missing = usize::try_from(self.length).unwrap_or(usize::MAX) - position;
-        self.moved.resize(position + missing.min(most), 0);
-        file.read_exact_at(&mut self.moved[position..], position as u64)?;
-        Ok(missing <= most)
-    }
-
-    /// All of it, if it is in memory; the spool is empty then.
-    pub fn take_whole(&mut self, budget: &mut Budget) -> Option<Vec<u8>> {
-        if self.file.is_none() {
+    pub fn advance(&mut self, most: usize, budget: &mut Budget, files: &MemoryFiles) -> io::Result<Option<Memory>> {
+        let Some(file) = &self.file else {
             budget.in_memory -= self.memory.len();
-            return Some(std::mem::take(&mut self.memory));
+            return Memory::of(std::mem::take(&mut self.memory), files).map(Some);
+        };
+        let mut moved = match self.moved.take() {
+            Some(moved) => moved,
+            None => Memory::new(self.length, files)?,
+        };
+        let missing = usize::try_from(moved.length() - moved.there()).unwrap_or(usize::MAX);
+        let mut bytes = vec![0; missing.min(most)];
+        file.read_exact_at(&mut bytes, moved.there())?;
+        moved.append(&bytes)?;
+        if missing <= most {
+            return Ok(Some(moved));
         }
-        let is_whole = self.moved.len() as u64 == self.length;
-        is_whole.then(|| std::mem::take(&mut self.moved))
+        self.moved = Some(moved);
+        Ok(None)
     }
 
     /// It is needed no more.

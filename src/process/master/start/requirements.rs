@@ -95,7 +95,7 @@ impl Requirements {
             shared,
             private: (workers + 1 + u64::from(journaled) + u64::from(cached)) * PROCESS_BYTES,
             growth: workers * own.growth + own.cache_growth,
-            descriptors: slots as u64 + FILES_BESIDE_CONNECTIONS + own.descriptors,
+            descriptors: FILES_BESIDE_CONNECTIONS + (slots as u64 + own.descriptors).max(own.cache_descriptors),
             tasks: 1 + journal_threads + cache_threads + workers * worker_threads,
             file: largest.max(segment).max(own.file),
             address_space: all_shared + ADDRESS_BYTES_PER_THREAD * (worker_threads + 1),
@@ -149,6 +149,7 @@ pub fn needs(services: &[Entry], settings: &Settings) -> Needs {
         descriptors: all.descriptors + one.descriptors,
         cache_threads: all.cache_threads + one.cache_threads,
         cache_growth: all.cache_growth + one.cache_growth,
+        cache_descriptors: all.cache_descriptors + one.cache_descriptors,
         file: all.file.max(one.file),
         folders: [all.folders, one.folders].concat(),
         logs: [all.logs, one.logs].concat(),
@@ -180,6 +181,7 @@ fn segments(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::config::CacheChannelKind;
     use crate::base::limits::CACHED_FILES;
     use crate::service::entry::Listen;
     use crate::service::table::SERVICES;
@@ -213,6 +215,15 @@ mod tests {
         assert_eq!((map.names - root.names, map.tasks - root.tasks), (1, 2));
         assert_eq!(map.private - root.private, PROCESS_BYTES);
         assert_eq!(map.growth - root.growth, (64 << 20) + (16 << 20));
+        assert_eq!(map.descriptors, root.descriptors);
+        // Contents that are held as files count where the cache process has the most descriptors, or the largest file.
+        settings.getfile.cache.channel = CacheChannelKind::Memfd;
+        settings.getfile.cache.bytes = 1 << 40;
+        let memfd = Requirements::of(SERVICES, &settings, Existing::default());
+        assert_eq!((memfd.descriptors, memfd.file), (map.descriptors, 1 << 30));
+        (settings.getfile.connections, settings.max_connections, settings.http.port) = (1, 1, 0);
+        let few = Requirements::of(SERVICES, &settings, Existing::default());
+        assert_eq!(few.descriptors, FILES_BESIDE_CONNECTIONS + 1024 + 64);
     }
 
     #[test]

@@ -9,15 +9,19 @@ use std::collections::VecDeque;
 use std::io;
 use std::os::fd::AsFd;
 use std::rc::Rc;
+use std::sync::Arc;
 
+use crate::base::config::CacheChannelKind;
 use crate::base::limits::{CACHE_SILENCE_SECONDS, MAX_CACHE_ASKS};
 use crate::base::time::{is_over, nanoseconds};
 use crate::ipc::message_queue::{Priority, SendError, Sender};
 use crate::service::connection_state::SessionKey;
 use crate::service::entry::{Context, Watcher};
 use crate::service::getfile::session::asked::{Asked, At};
+use crate::service::getfile::session::descriptors::{Descriptors, content_of};
 use crate::service::getfile::session::transfer::Transfer;
 use crate::service::getfile::wire::response::Response;
+use crate::service::outgoing::Content;
 use crate::store::cache_channel::{CacheChannel, CacheStatus, Command, Detail, Refusal};
 use crate::store::instance::life::Life;
 use crate::store::instance::stats::GetFileStats;
@@ -44,6 +48,8 @@ pub enum Polled {
     Nothing,
     /// Contents, on their way.
     Contents(Box<Transfer>),
+    /// Contents that are whole, their length, and where they come from.
+    Whole(Arc<Content>, u64, CacheStatus),
     /// It is answered with this, and where that comes from.
     Refused(Response, Option<CacheStatus>),
 }
@@ -68,6 +74,8 @@ pub struct Asker {
     open: Vec<(SegmentId, SessionKey)>,
     /// How often a cache process was started, as of the last turn.
     lives: u32,
+    /// The way by which descriptors come; `None` where all comes through chunks.
+    descriptors: Option<Descriptors>,
 }
 
 impl Asker {
@@ -79,7 +87,25 @@ impl Asker {
         let stats = &context.instance.workers()[context.worker].stats.getfile;
         let timeout_ns = nanoseconds(context.settings.getfile.cache.upstream_timeout);
         let life = &context.instance.cache_row().life;
-        Asker::new(channel, life, stats, context.worker, context.watcher.clone(), timeout_ns)
+        let mut asker = Asker::new(channel, life, stats, context.worker, context.watcher.clone(), timeout_ns)?;
+        if context.settings.getfile.cache.channel == CacheChannelKind::Memfd {
+            asker.take_descriptors();
+        }
+        Ok(asker)
+    }
+
+    /// Has contents come by descriptor that can.
+    pub(super) fn take_descriptors(&mut self) {
+        self.descriptors = Some(Descriptors::new(self.channel.generation(), self.worker));
+        self.connect();
+    }
+
+    /// Connects anew to the cache process that there is now.
+    fn connect(&mut self) {
+        if let Some(descriptors) = &mut self.descriptors {
+            let open = &self.open;
+            descriptors.connect(self.life.pid.get(), |id| open.iter().any(|&(its, _)| its == id));
+        }
     }
 
     /// See [`Asker::open`].
@@ -107,6 +133,7 @@ impl Asker {
             unsent: VecDeque::new(),
             open: Vec::new(),
             lives: life.lives.get(),
+            descriptors: None,
         })
     }
 
@@ -126,6 +153,13 @@ impl Asker {
             asked.at = match next {
                 Next::Pending => return Polled::Nothing,
                 Next::Chunk | Next::End => return contents(std::mem::replace(&mut asked.at, At::Begin)),
+                Next::Elsewhere => match self.whole(std::mem::replace(&mut asked.at, At::Begin)) {
+                    Ok(polled) => return polled,
+                    Err(why) => {
+                        log::warn!("a content does not come by its descriptor, and is asked for again: {why}");
+                        At::Rest(now_ns)
+                    }
+                },
                 Next::Failed(word) => match Refusal::from_word(word) {
                     Refusal::NotFound(from) => return Polled::Refused(Response::FileNotFound, Some(from)),
                     Refusal::Upstream | Refusal::Full => return Polled::Refused(Response::Error, None),
@@ -139,6 +173,20 @@ impl Asker {
             }
             self.stats.asked_again.add(1);
         }
+    }
+
+    /// Takes the contents of a request that come by descriptor. Its segment goes back at once.
+    fn whole(&mut self, at: At) -> Result<Polled, String> {
+        let At::Sent(reader, _) = at else { return Err("it was not asked for".to_owned()) };
+        let begun = reader.begun().and_then(|begun| Some((begun.total, Detail::from_word(begun.detail)?)));
+        let Some((length, Detail { from, by_descriptor: true })) = begun else {
+            return Err(format!("{begun:?} is not understood"));
+        };
+        let (id, open) = (reader.id(), &self.open);
+        drop(reader);
+        let descriptors = self.descriptors.as_mut().ok_or("this worker takes no descriptors")?;
+        let fd = descriptors.take(id, |other| open.iter().any(|&(its, _)| its == other)).ok_or("it is not there")?;
+        Ok(Polled::Whole(content_of(fd, length)?, length, from))
     }
 
     /// Draws a ticket for a request, and puts it to the cache process if it is its turn already.
@@ -220,6 +268,7 @@ impl Asker {
         let lives = self.life.lives.get();
         if std::mem::replace(&mut self.lives, lives) != lives {
             self.ask_successor(requests, lives);
+            self.connect();
         }
         self.claim(requests);
         self.send_unsent(requests);
@@ -284,8 +333,16 @@ impl Asker {
         }
     }
 
-    /// Takes the tickets down of sessions that have gone to other workers. At the ticks; those that come first are seen at once.
+    /// Takes the tickets down of sessions that have gone to other workers, and closes descriptors for such ones. At the ticks; tickets
+    /// that come first are seen at once.
     pub fn tidy(&mut self, requests: &mut impl Requests) {
+        if let Some(descriptors) = &mut self.descriptors {
+            let open = &self.open;
+            descriptors.take_all(|id| open.iter().any(|&(its, _)| its == id));
+        }
+        if self.descriptors.as_ref().is_some_and(|descriptors| !descriptors.is_connected()) {
+            self.connect();
+        }
         let claimant = &mut self.claimant;
         self.waiting.retain(|&(ticket, key)| {
             let is_there = requests.asked(key).is_some_and(|asked| asked.has(ticket));

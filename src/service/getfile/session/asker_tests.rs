@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
@@ -10,9 +10,12 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::base::limits::MAX_CACHE_ASKS;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use crate::base::limits::{MAX_CACHE_ASKS, SMALL_GETFILE_BYTES};
 use crate::ipc::event::EventFd;
 use crate::ipc::layout::Shared;
+use crate::ipc::memfd::{MemoryFile, SealedFile};
 use crate::ipc::message_queue::{Received, Receiver};
 use crate::ipc::names::Generation;
 use crate::ipc::segment::{self, Segment};
@@ -22,14 +25,15 @@ use crate::service::getfile::session::asked::{Asked, At};
 use crate::service::getfile::session::asker::{Asker, Polled, Requests};
 use crate::service::getfile::session::transfer::{Step, Transfer};
 use crate::service::getfile::wire::response::Response;
-use crate::store::cache_channel::{CacheChannel, CacheStatus, Command, Detail, QUEUE_DEPTH, Refusal};
+use crate::service::outgoing::Content;
+use crate::store::cache_channel::{CacheChannel, CacheStatus, Command, DescriptorSender, Detail, QUEUE_DEPTH, Refusal};
 use crate::store::instance::life::Life;
 use crate::store::instance::stats::GetFileStats;
 use crate::store::transfer::repair::{self, is_idle};
 use crate::store::transfer::{Reader, SegmentId, Shape, Writer};
 
 const SECOND: u64 = 1_000_000_000;
-const WORKER: usize = 3;
+const WORKER: u16 = 3;
 const NOBODY: [u32; 0] = [];
 
 /// Writes down what it is told.
@@ -96,14 +100,14 @@ fn setting(segments: usize) -> Setting {
     let instance = format!("test-asker-{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
     let generation = Generation { instance, boot: 1 };
     let event = || Arc::new(EventFd::new().unwrap());
-    let workers = std::iter::repeat_with(event).take(WORKER + 1).collect();
+    let workers = std::iter::repeat_with(event).take(usize::from(WORKER) + 1).collect();
     let channel = CacheChannel::create(&generation, Shape::new(segments, 824).unwrap(), workers, event()).unwrap();
     let channel: &'static CacheChannel = Box::leak(Box::new(channel));
     let (life, stats): (&Life, &GetFileStats) = (shared(&generation, "life"), shared(&generation, "stats"));
     life.begin(SECOND);
     life.pid.set(4711);
     let watched = Rc::new(Watched::default());
-    let asker = Asker::new(channel, life, stats, WORKER, watched.clone(), 10 * SECOND);
+    let asker = Asker::new(channel, life, stats, usize::from(WORKER), watched.clone(), 10 * SECOND);
     let queue = channel.receiver();
     CacheChannel::unlink(&generation).unwrap();
     let sessions = Waiting::default();
@@ -176,7 +180,7 @@ impl Setting {
 
     /// Whether the worker was woken.
     fn was_woken(&self) -> bool {
-        self.channel.wake_ups.of_worker(WORKER).take()
+        self.channel.wake_ups.of_worker(WORKER.into()).take()
     }
 }
 
@@ -199,8 +203,8 @@ fn contents_come_with_their_head_in_one_piece_and_the_segment_goes_back() {
     let mut writer = setting.writer(1);
     assert!(!setting.was_woken());
     writer.begin(600, word(CacheStatus::Coalesced));
-    assert!(setting.was_woken());
-    assert_eq!(setting.advance(), NOBODY, "a length alone is no answer");
+    assert!(!setting.was_woken(), "a length alone is no answer");
+    assert_eq!(setting.advance(), NOBODY);
     assert_eq!(writer.write(&[7; 300]), Ok(300));
     assert!(setting.was_woken());
     assert_eq!(setting.advance(), [1]);
@@ -420,4 +424,148 @@ fn a_silent_cache_process_and_a_long_wait_are_late() {
     beat(41 * SECOND);
     assert!(!asker.is_late(&asked, 41 * SECOND - 1) && asker.is_late(&asked, 41 * SECOND), "four times the time-out");
     assert!(!asker.has_stalled(21 * SECOND, 41 * SECOND - 1) && asker.has_stalled(21 * SECOND, 41 * SECOND), "twice");
+}
+
+/// A setting whose worker takes descriptors, and the sender that it is connected to.
+fn passing(segments: usize) -> (Setting, DescriptorSender) {
+    let mut setting = setting(segments);
+    let sender = DescriptorSender::listen(setting.channel.generation()).unwrap();
+    setting.life.pid.set(std::process::id());
+    setting.asker.take_descriptors();
+    (setting, sender)
+}
+
+fn sealed(length: usize) -> SealedFile {
+    let mut file = MemoryFile::create("test").unwrap();
+    file.write_all(&vec![7; length]).unwrap();
+    file.seal().unwrap()
+}
+
+impl Setting {
+    /// Answers the next request, which is that of `slot`, by saying that a descriptor has been passed.
+    fn finish_by_descriptor(&mut self, slot: u32, length: u64) {
+        self.writer(slot).finish_elsewhere(length, Detail { from: CacheStatus::Hit, by_descriptor: true }.word());
+    }
+
+    /// The bytes of the contents that have come whole for `slot`.
+    fn whole(&mut self, slot: u32) -> u64 {
+        let Some(Polled::Whole(content, length, CacheStatus::Hit)) = self.poll(slot, SECOND) else {
+            panic!("it is not there")
+        };
+        match &*content {
+            Content::Bytes(bytes) => assert!(bytes.len() <= SMALL_GETFILE_BYTES && bytes.len() as u64 == length),
+            Content::Open(file) => {
+                assert!(length > SMALL_GETFILE_BYTES as u64 && file.metadata().unwrap().len() == length)
+            }
+        }
+        length
+    }
+}
+
+#[test]
+fn contents_that_come_by_descriptor_are_whole_and_the_segments_are_free_at_once() {
+    let (mut setting, mut sender) = passing(3);
+    let lengths = [1, SMALL_GETFILE_BYTES, SMALL_GETFILE_BYTES + 1];
+    (1..=3).for_each(|slot| setting.ask(slot));
+    let segments: Vec<_> = (1..=3).map(|slot| setting.sessions.asked[&slot].segment().unwrap()).collect();
+    for (segment, length) in segments.iter().zip(lengths) {
+        assert!(sender.pass(WORKER, *segment, sealed(length).as_fd()));
+    }
+    // One of somebody who is not there any more, in front of the last.
+    setting.finish_by_descriptor(1, lengths[0] as u64);
+    assert!(setting.was_woken());
+    assert_eq!(setting.advance(), [1]);
+    setting.finish_by_descriptor(2, lengths[1] as u64);
+    setting.finish_by_descriptor(3, lengths[2] as u64);
+    // They look in another order than descriptors have come.
+    assert_eq!(setting.advance(), [1, 2, 3]);
+    for slot in [3, 1, 2] {
+        assert_eq!(setting.whole(slot), lengths[slot as usize - 1] as u64);
+    }
+    assert!(is_idle(&setting.channel.pool));
+    // What the worker has taken stays when the cache process is gone, and so does what it is yet to take.
+    setting.ask(4);
+    let segment = setting.sessions.asked[&4].segment().unwrap();
+    assert!(sender.pass(WORKER, segment, sealed(9).as_fd()));
+    setting.finish_by_descriptor(4, 9);
+    drop(sender);
+    repair::cache_died(&setting.channel.pool, &setting.channel.wake_ups);
+    setting.life.begin(2 * SECOND);
+    assert_eq!(setting.advance(), [4]);
+    assert_eq!(setting.whole(4), 9);
+    assert_eq!(setting.stats.asked_again.get(), 0);
+}
+
+#[test]
+fn a_descriptor_that_does_not_come_or_is_wrong_has_its_request_put_again() {
+    let (mut setting, mut sender) = passing(2);
+    let unsealed = tempfile::tempfile().unwrap();
+    let (longer, two) = (sealed(6), sealed(5));
+    let wrong: [Option<BorrowedFd<'_>>; 3] = [None, Some(unsealed.as_fd()), Some(longer.as_fd())];
+    for fd in wrong {
+        setting.ask(1);
+        let segment = setting.sessions.asked[&1].segment().unwrap();
+        assert!(fd.is_none_or(|fd| sender.pass(WORKER, segment, fd)));
+        setting.finish_by_descriptor(1, 5);
+        assert_eq!(setting.advance(), [1]);
+        assert!(setting.poll(1, SECOND).is_none());
+        assert!(matches!(setting.sessions.asked[&1].at, At::Rest(SECOND)) && is_idle(&setting.channel.pool));
+        setting.life.heartbeat_ns.set(2 * SECOND);
+        assert!(setting.poll(1, 2 * SECOND).is_none());
+        let segment = setting.sessions.asked[&1].segment().unwrap();
+        assert!(sender.pass(WORKER, segment, two.as_fd()));
+        setting.finish_by_descriptor(1, 5);
+        assert_eq!(setting.advance(), [1]);
+        assert_eq!(setting.whole(1), 5);
+        setting.life.heartbeat_ns.set(SECOND);
+    }
+    assert_eq!(setting.stats.asked_again.get(), 3);
+}
+
+#[test]
+fn descriptors_that_nobody_wants_any_more_are_closed() {
+    let (mut setting, mut sender) = passing(2);
+    setting.ask(1);
+    setting.ask(2);
+    let segments = [1, 2].map(|slot| setting.sessions.asked[&slot].segment().unwrap());
+    // The other end of the pipe tells when its last copy is closed.
+    let (reader, writer) = std::io::pipe().unwrap();
+    assert!(sender.pass(WORKER, segments[0], writer.as_fd()));
+    assert!(sender.pass(WORKER, segments[1], sealed(5).as_fd()));
+    drop(writer);
+    let is_closed = || {
+        let mut polled = [PollFd::new(reader.as_fd(), PollFlags::empty())];
+        poll(&mut polled, PollTimeout::ZERO).unwrap() == 1
+    };
+    setting.writer(1).finish_elsewhere(1, 0);
+    setting.finish_by_descriptor(2, 5);
+    assert_eq!(setting.advance(), [1, 2]);
+    assert_eq!(setting.whole(2), 5);
+    assert!(!is_closed(), "it is kept for the first one");
+    setting.sessions.asked.remove(&1);
+    setting.advance();
+    setting.asker.tidy(&mut setting.sessions);
+    assert!(is_closed());
+}
+
+#[test]
+fn a_worker_connects_when_there_is_a_cache_process_that_listens() {
+    let mut setting = setting(1);
+    setting.asker.take_descriptors();
+    let mut sender = DescriptorSender::listen(setting.channel.generation()).unwrap();
+    let segment = SegmentId { number: 0, generation: 9 };
+    let file = sealed(1);
+    assert!(!sender.pass(WORKER, segment, file.as_fd()));
+    setting.asker.tidy(&mut setting.sessions);
+    assert!(!sender.pass(WORKER, segment, file.as_fd()), "another process is the cache process");
+    setting.life.pid.set(std::process::id());
+    setting.asker.tidy(&mut setting.sessions);
+    assert!(sender.pass(WORKER, segment, file.as_fd()));
+    // Its successor is found in the turn that finds it.
+    drop(sender);
+    let mut sender = DescriptorSender::listen(setting.channel.generation()).unwrap();
+    setting.life.begin(2 * SECOND);
+    setting.life.pid.set(std::process::id());
+    assert_eq!(setting.advance(), NOBODY);
+    assert!(sender.pass(WORKER, segment, file.as_fd()));
 }

@@ -47,6 +47,16 @@ impl Handler {
                 session.state.active_ns = self.now_ns;
                 None
             }
+            Polled::Whole(content, length, from) => {
+                session.data.cache_status = Some(from);
+                session.state.active_ns = self.now_ns;
+                let step = self.answer(session, Ok((content, length)));
+                if let Stage::Sending(sending) = &mut session.data.stage {
+                    // No disk is to be waited for.
+                    sending.outgoing.fetched(&(0..length));
+                }
+                step
+            }
             Polled::Refused(response, from) => {
                 session.data.cache_status = from;
                 self.answer(session, Err(response))
