@@ -93,6 +93,8 @@ pub const CACHE_COMMANDS_PER_TURN: usize = 32;
 pub const CACHE_CHUNKS_PER_TURN: usize = 4;
 /// Bytes that the cache process puts into segments before others have their turn.
 pub const CACHE_FILLED_BYTES_PER_TURN: usize = 4 * 1024 * 1024;
+/// Bytes that the cache process puts into segments before it wakes the workers that they are for.
+pub const CACHE_UNTOLD_BYTES: usize = 128 * 1024;
 /// Bytes of content that the upstream's threads hand over at once.
 pub const UPSTREAM_CHUNK_BYTES: usize = 64 * 1024;
 /// Chunks of one fetch that wait for the cache process; then the upstream waits.

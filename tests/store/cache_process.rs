@@ -465,6 +465,7 @@ fn what_is_whole_comes_by_descriptor_to_the_worker_that_is_connected() {
     // What has no bytes and what passes through does not come so.
     for (path, status) in [("/0", CacheStatus::Hit), ("/4000000", CacheStatus::Miss)] {
         assert_eq!(cache.get(1, path), whole(path, CacheStatus::Miss));
+        cache.wait_until("its fetch ends", |row| row.fetching.get() == 0);
         assert_eq!(cache.get(1, path), whole(path, status));
     }
     assert_eq!(cache.row.descriptors_passed.get(), passed.0 + 1);

@@ -19,6 +19,7 @@ mod statistics;
 #[cfg(test)]
 mod together_tests;
 mod transfers;
+mod turn_wake_ups;
 pub mod upstream;
 
 pub use arguments::CacheArguments;

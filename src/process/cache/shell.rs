@@ -12,7 +12,7 @@ use super::origin::{Said, Wake};
 use super::transfers::{Passed, Transfers};
 use crate::base::config::Settings;
 use crate::base::crash_point::{CrashPoint, crash_point};
-use crate::base::limits::{CACHE_CHUNKS_PER_TURN, CACHE_FILLED_BYTES_PER_TURN};
+use crate::base::limits::{CACHE_CHUNKS_PER_TURN, CACHE_FILLED_BYTES_PER_TURN, CACHE_UNTOLD_BYTES};
 use crate::store::cache_channel::{CacheChannel, DescriptorSender};
 use crate::store::transfer::SegmentId;
 
@@ -148,6 +148,7 @@ impl Shell {
             self.follow();
         }
         self.fill();
+        self.transfers.wake_workers();
         self.is_busy || self.transfers.is_ready() || self.contents.is_moving()
     }
 
@@ -181,11 +182,17 @@ impl Shell {
 
     /// Puts contents into segments.
     fn fill(&mut self) {
-        let mut bytes = 0;
+        let (mut bytes, mut untold) = (0, 0);
         while bytes < CACHE_FILLED_BYTES_PER_TURN
             && let Some(filled) = self.transfers.fill(&mut self.contents)
         {
             bytes += filled.bytes;
+            untold += filled.bytes;
+            if untold >= CACHE_UNTOLD_BYTES {
+                // Else they would begin to send only when this process has nothing more to fill.
+                self.transfers.wake_workers();
+                untold = 0;
+            }
             let request = filled.request;
             match filled.position {
                 None => self.handle(Event::Finished(request), &[]),

@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use super::contents::{Contents, Part};
 use super::core::{Answer, ContentId, Reason, RequestId, Source};
+use super::turn_wake_ups::TurnWakeUps;
 use crate::base::crash_point::{CrashPoint, crash_point};
 use crate::store::cache_channel::{CacheChannel, CacheStatus, DescriptorSender, Detail, Refusal};
 use crate::store::transfer::shape::CHUNKS;
@@ -48,6 +49,8 @@ pub struct Filled {
 /// All of them, by the numbers of their segments.
 pub struct Transfers {
     channel: &'static CacheChannel,
+    /// It lives as long as the process, as the channel does.
+    wake: &'static TurnWakeUps,
     pid: u32,
     by_segment: Vec<Option<Transfer>>,
     ready: VecDeque<SegmentId>,
@@ -90,7 +93,8 @@ impl Transfers {
         let by_segment = (0..channel.pool.shape().segments()).map(|_| None).collect();
         let (ready, starving) = (VecDeque::new(), HashMap::new());
         let passed = Passed::default();
-        Transfers { channel, pid: std::process::id(), by_segment, ready, starving, descriptors, passed }
+        let wake = Box::leak(Box::new(TurnWakeUps::new(&channel.wake_ups)));
+        Transfers { channel, wake, pid: std::process::id(), by_segment, ready, starving, descriptors, passed }
     }
 
     /// What becomes readable when a worker connects, to get descriptors.
@@ -129,7 +133,7 @@ impl Transfers {
     /// Picks up what a worker offers. `None` where the request comes late.
     pub fn pick_up(&mut self, id: SegmentId) -> Option<RequestId> {
         let channel = self.channel;
-        let writer = Writer::pick_up(&channel.pool, id, self.pid, &channel.wake_ups)?;
+        let writer = Writer::pick_up(&channel.pool, id, self.pid, self.wake)?;
         // A segment comes back only when the writer of its last use has let go of it.
         *self.place(id.number)? =
             Some(Transfer { writer, waits_for: Wait::Answer, content: ContentId(0), position: 0 });
@@ -191,6 +195,11 @@ impl Transfers {
         if let Some(place) = self.place(id.number) {
             *place = Some(transfer);
         }
+    }
+
+    /// Wakes the workers that there is something for since the last time.
+    pub fn wake_workers(&self) {
+        self.wake.send();
     }
 
     /// Whether it is some transfer's turn.
@@ -278,5 +287,13 @@ impl Transfers {
     /// Ends those for which `is_over` holds. Returns them.
     fn end_all(&mut self, is_over: impl Fn(&Transfer) -> bool) -> impl Iterator<Item = Transfer> {
         self.by_segment.iter_mut().filter_map(move |place| place.take_if(|transfer| is_over(transfer)))
+    }
+}
+
+impl Drop for Transfers {
+    fn drop(&mut self) {
+        // Those that are not at their end fail, of which their workers are to know.
+        self.by_segment.clear();
+        self.wake.send();
     }
 }

@@ -16,7 +16,11 @@
 //!
 //! **Nobody waits** for a semaphore, since both sides have event loops. Who finds nothing to do says so in a word of the header
 //! (`reader_waits`, `writer_waits`) and looks once more; who hands something over looks at that word afterwards, and wakes the other
-//! by an eventfd ([`Wake`]). Between the write and the look each has a full fence, so one of the two sees the other.
+//! by an eventfd ([`Wake`]). Between the write and the look each has a full fence, so one of the two sees the other. Who wakes the other takes
+//! the word back first: so one who has been woken is not woken again before it has looked, and said anew that it waits.
+//!
+//! **Contents may come by another way**, which the segment then only says ([`Writer::finish_elsewhere`]): it is that of nobody but the worker at
+//! once.
 //!
 //! **Who waits for a free segment** draws a ticket. Each worker shows its oldest; a segment goes to the oldest of all ([`claimant`]). Who
 //! frees one wakes that worker by the same rule. A death leaves a ticket that the master takes down.

@@ -48,7 +48,7 @@ pub fn worker_died(memory: &impl Memory, worker: u16, wake: &dyn Wake) -> Repair
 
 /// The cache process has died: what it was writing is broken, and the workers that wait for it are woken; what it alone still had is free.
 ///
-/// Segments that are offered and not picked up stay as they are, and their workers are woken, too. If the dead process had already taken the
+/// Segments that are offered and not picked up, or are written, stay as they are, and their workers are woken, too. If the dead process had already taken the
 /// request from the queue, nobody knows of it any more: so a worker that sees that there is a successor asks it again for what is not
 /// picked up (`Reader::is_picked_up`). A request that is there twice is picked up once.
 pub fn cache_died(memory: &impl Memory, wake: &dyn Wake) -> Repaired {
@@ -58,7 +58,8 @@ pub fn cache_died(memory: &impl Memory, wake: &dyn Wake) -> Repaired {
         let let_go = header.end_dead_writing();
         repaired.count(let_go);
         let claim = header.claim();
-        if let_go == LetGo::OtherSide || claim.state == State::Offered {
+        // It may have let go of a segment, and not have come to waking its worker.
+        if let_go == LetGo::OtherSide || matches!(claim.state, State::Offered | State::Written) {
             wake.worker(usize::from(claim.owner));
         }
     }

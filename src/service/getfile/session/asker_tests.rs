@@ -389,6 +389,22 @@ fn a_cache_process_that_could_not_finish_is_asked_again_when_it_lives() {
 }
 
 #[test]
+fn what_a_cache_process_had_finished_and_not_told_of_is_found_when_it_dies() {
+    let mut setting = setting(1);
+    setting.ask(1);
+    let mut writer = setting.writer(1);
+    writer.begin(5, word(CacheStatus::Hit));
+    assert_eq!(writer.write(&[7; 5]), Ok(5));
+    writer.finish();
+    assert!(setting.was_woken());
+    // As if it had not been.
+    repair::cache_died(&setting.channel.pool, &setting.channel.wake_ups);
+    assert!(setting.was_woken());
+    assert_eq!(setting.advance(), [1]);
+    assert_eq!(setting.transfer(1).response, Response::Ok(5));
+}
+
+#[test]
 fn contents_that_end_before_their_length_are_short() {
     let mut setting = setting(1);
     let (near, _far) = UnixStream::pair().unwrap();
@@ -455,7 +471,7 @@ impl Setting {
         match &*content {
             Content::Bytes(bytes) => assert!(bytes.len() <= SMALL_GETFILE_BYTES && bytes.len() as u64 == length),
             Content::Open(file) => {
-                assert!(length > SMALL_GETFILE_BYTES as u64 && file.metadata().unwrap().len() == length)
+                assert!(length > SMALL_GETFILE_BYTES as u64 && file.metadata().unwrap().len() == length);
             }
         }
         length
