@@ -151,7 +151,7 @@ impl World {
         let getfile = GetFile { port: 1, upstream: Some(url), cache, ..GetFile::default() };
         let settings = Settings { getfile, data: folder.path().into(), ..Settings::default() };
         let (channel, (wake, woken)) = (channel(), unbounded());
-        let shell = Shell::new(channel, &settings, Arc::new(move || _ = wake.send(())));
+        let shell = Shell::new(channel, None, &settings, Arc::new(move || _ = wake.send(())));
         let claimant = |worker| Claimant::new(&channel.pool, worker, std::process::id(), &channel.wake_ups);
         let mut world = World {
             rng: SmallRng::seed_from_u64(11),
