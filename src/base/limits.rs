@@ -70,9 +70,12 @@ pub const MAX_CACHE_READERS: usize = 65_536;
 pub const MAX_CACHE_NEGATIVE: usize = 4096;
 /// Bytes of one content that passes through the cache process which are held at a time; then the upstream waits for the slowest reader.
 pub const CACHE_WINDOW_BYTES: u64 = 1024 * 1024;
-/// Contents of unknown length and of the greatest size, `--getfile-object-mb`, that there is room for at a time while they come; what
-/// is more is answered ERROR.
+/// Contents of the greatest size, `--getfile-object-mb`, that there is room for in spools: those of unknown length while they come, and
+/// those that memory has no room for while they come or are read, which leave room for one of the others. One more of the former is
+/// answered ERROR, one more of the latter passes through.
 pub const MAX_CACHE_SPOOLED_OBJECTS: u64 = 4;
+/// Seconds that a content stays in its spool when nobody reads it any more, so that who waits for a segment finds it; sixteen at a time.
+pub const CACHE_SPOOL_IDLE_SECONDS: u64 = 2;
 /// Seconds that an entry of the cache which is not fresh is answered with at once, while the upstream is asked about it; but no longer
 /// than it was fresh. Then requests wait for the upstream.
 pub const CACHE_STALE_WHILE_REVALIDATE_SECONDS: u64 = 60;
@@ -80,8 +83,8 @@ pub const CACHE_STALE_WHILE_REVALIDATE_SECONDS: u64 = 60;
 pub const CACHE_STALE_IF_ERROR_SECONDS: u64 = 3600;
 /// Milliseconds that the upstream is not asked about an entry after that failed.
 pub const CACHE_RETRY_MILLISECONDS: u64 = 1000;
-/// Bytes of a content of unknown length that are held in memory while it comes, and sixteen times as many of all together; what is more
-/// goes to a file without a name.
+/// Bytes of a content in a spool that are held in memory, and sixteen times as many of all together; what is more goes to a file without a
+/// name.
 pub const CACHE_SPOOL_MEMORY_BYTES: usize = 1024 * 1024;
 /// Bytes that are moved from such a file to memory before others have their turn, when what it holds is kept.
 pub const CACHE_KEPT_BYTES_PER_TURN: usize = 4 * 1024 * 1024;

@@ -50,6 +50,7 @@ mod getfile_cache_deaths;
 mod getfile_crowds;
 mod getfile_descriptors;
 mod getfile_segments;
+mod getfile_spools;
 mod getfile_upstreams;
 mod growth;
 mod hostile;

@@ -189,10 +189,54 @@ fn what_has_no_length_and_is_not_kept_is_read_out_of_its_spool() {
     let origin = HttpOrigin::new();
     let settings = with(from(&origin), GetFileCache { bytes: 1 << 20, ..GetFileCache::default() });
     let cache = Cache::start(settings, 2, 824);
-    for _ in 0..2 {
-        assert_eq!(cache.get(0, "/c2500000"), whole("/c2500000", CacheStatus::Miss));
+    for from in [CacheStatus::Miss, CacheStatus::Hit] {
+        assert_eq!(cache.get(0, "/c2500000"), whole("/c2500000", from));
     }
-    cache.wait_for_counts([("misses", 2), ("spooled_bytes", 0), ("entries", 0)]);
+    cache.wait_for_counts([("misses", 1), ("hits", 1), ("spooled_bytes", 0), ("entries", 0)]);
+    assert_eq!(cache.get(0, "/c2500000"), whole("/c2500000", CacheStatus::Miss));
+}
+
+#[test]
+fn what_memory_has_no_room_for_is_fetched_once_for_all_who_take_turns() {
+    let origin = HttpOrigin::new();
+    for (bytes, path) in [(1 << 20, "/9000001"), (50_000, "/100000")] {
+        let settings = with(from(&origin), GetFileCache { bytes, ..GetFileCache::default() });
+        let cache = Cache::start(settings, 3, 65_536);
+        let content = object(path).unwrap();
+        thread::scope(|scope| {
+            for worker in 0..WORKERS {
+                let (cache, content) = (&cache, &content);
+                scope.spawn(move || {
+                    for _ in 0..4 {
+                        match cache.get(worker, path) {
+                            Got::Whole(length, crc, _) => {
+                                assert_eq!((length, crc), (content.len() as u64, crc32fast::hash(content)));
+                            }
+                            got => panic!("{got:?}"),
+                        }
+                    }
+                });
+            }
+        });
+        cache.wait_until("all is counted", |row| row.hits.get() + row.coalesced.get() == 4 * 8 - 1);
+        let nothing = [("passed_through", 0), ("reading", 0), ("entries", 0), ("spooled_bytes", 0), ("bytes", 0)];
+        cache.wait_for_counts(nothing);
+        assert_eq!((cache.row.misses.get(), cache.row.fetches.get()), (1, 1));
+        assert!(is_idle(&cache.channel.pool));
+    }
+    assert_eq!(origin.requests(), ["/9000001", "/100000"]);
+}
+
+#[test]
+fn what_no_file_can_be_had_for_passes_through() {
+    let origin = HttpOrigin::new();
+    let cache = GetFileCache { bytes: 1 << 20, object_bytes: 1 << 61, ..GetFileCache::default() };
+    let cache = Cache::start(with(from(&origin), cache), 2, 824);
+    // No disk has room for it; what comes of it comes, which is not all.
+    assert_eq!(cache.get(0, "/huge"), Got::Refused(Refusal::Unfinished));
+    cache.wait_for_counts([("passed_through", 1), ("failed_fetches", 1), ("errors", 0), ("spooled_bytes", 0)]);
+    assert_eq!(cache.get(0, "/2000000"), whole("/2000000", CacheStatus::Miss));
+    cache.wait_for_counts([("passed_through", 1), ("reading", 0)]);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
 
 use super::contents::Contents;
-use super::core::{Action, ContentId, Core, Event, FetchId, OwnerId, Path, Settings as CoreSettings};
+use super::core::{Action, ContentId, Core, Event, FetchId, OwnerId, Path, Place, Settings as CoreSettings};
 use super::fetches::Fetches;
 use super::origin::{Said, Wake};
 use super::transfers::{Passed, Transfers};
@@ -102,6 +102,7 @@ impl Shell {
     /// A turn begins.
     pub fn begin_turn(&mut self, now_ns: u64) {
         self.now_ns = now_ns;
+        self.handle(Event::Tick, &[]);
     }
 
     /// Takes a request up. Returns whether it does not come late.
@@ -195,7 +196,15 @@ impl Shell {
             }
             let request = filled.request;
             match filled.position {
-                None => self.handle(Event::Finished(request), &[]),
+                None => {
+                    if let Some((_, path)) =
+                        self.origins.get(&filled.content).filter(|_| self.contents.is_lost(filled.content))
+                    {
+                        // What cannot be read is given to nobody else.
+                        self.consequences.push_back(Consequence::Lost(path.clone()));
+                    }
+                    self.handle(Event::Finished(request), &[]);
+                }
                 Some(position) if self.contents.is_window(filled.content) => {
                     self.handle(Event::Read { request, position }, &[]);
                 }
@@ -245,8 +254,7 @@ impl Shell {
                     if let Some(path) = self.fetches.path(fetch) {
                         self.origins.insert(content, (fetch, path.clone()));
                     }
-                    let opened = self.contents.open(content, place, length);
-                    self.kept(content, opened);
+                    self.open(content, place, length);
                 }
                 Action::Append(content) => {
                     let appended = self.contents.append(content, chunk);
@@ -267,6 +275,17 @@ impl Shell {
                 }
             }
         }
+    }
+
+    /// Makes room for a content. One of known length for which no file can be had passes through instead.
+    fn open(&mut self, content: ContentId, place: Place, length: Option<u64>) {
+        let mut opened = self.contents.open(content, place, length);
+        if let (Err(error), Place::Spool, Some(length)) = (&opened, place, length) {
+            log::warn!("GetFile's cache has no file for {length} bytes, which pass through it: {error}");
+            opened = self.contents.open(content, Place::Window, Some(length));
+            self.follows(Event::Unspooled(content));
+        }
+        self.kept(content, opened);
     }
 
     fn follows(&mut self, event: Event) {

@@ -4,7 +4,8 @@
 //! descriptor workers get once it is whole. **A window** has what its readers still need. **A spool**
 //! is in memory up to a bound, then in a file without a name: what is written to it goes to the kernel's memory first, a chunk at a
 //! time, and so does what is read, so the process waits for the disk only where the kernel has no memory left for it. Threads would
-//! hide that wait at the price of a second copy of every chunk, for contents whose length is not known, which are few.
+//! hide that wait at the price of a second copy of every chunk, for contents whose length is not known or that memory has no room for,
+//! which are few. Of a file the room on the disk is reserved first, where the length is known.
 //!
 //! What could not be kept is lost: who reads it ends where it is.
 
@@ -65,12 +66,12 @@ impl Contents {
     /// Makes room for a content.
     ///
     /// # Errors
-    /// There is no memory for it. It is lost then.
+    /// There is no memory for it, or no file. It is lost then, unless it is opened elsewhere.
     pub fn open(&mut self, id: ContentId, place: Place, length: Option<u64>) -> io::Result<()> {
         let made = match place {
             Place::Memory => Memory::new(length.unwrap_or(0), &self.files).map(Content::Memory),
             Place::Window => Window::new(CACHE_WINDOW_BYTES).map(Content::Window),
-            Place::Spool => Ok(Content::Spool(Spool::default())),
+            Place::Spool => Spool::new(length, &self.spools).map(Content::Spool),
         };
         let (content, result) = match made {
             Ok(content) => (content, Ok(())),
@@ -166,7 +167,13 @@ impl Contents {
 
     /// What there is of it from a place on, up to `most` bytes.
     pub fn part(&mut self, id: ContentId, position: u64, most: usize) -> Part<'_> {
-        let bytes = match self.by_id.get_mut(&id) {
+        if let Some(Content::Spool(spool)) = self.by_id.get(&id)
+            && let Err(error) = spool.load(position, most, &mut self.buffer)
+        {
+            log::error!("GetFile's cache cannot read what it has put into a file: {error}");
+            self.lose(id);
+        }
+        let bytes = match self.by_id.get(&id) {
             Some(Content::Memory(memory)) => match memory.read(position, most, &mut self.buffer) {
                 Ok(bytes) => bytes,
                 Err(error) => {
@@ -178,13 +185,7 @@ impl Contents {
                 Some(bytes) => bytes,
                 None => return Part::Lost,
             },
-            Some(Content::Spool(spool)) => match spool.read(position, most, &mut self.buffer) {
-                Ok(bytes) => bytes,
-                Err(error) => {
-                    log::error!("GetFile's cache cannot read what it has put into a file: {error}");
-                    return Part::Lost;
-                }
-            },
+            Some(Content::Spool(spool)) => spool.loaded(position, &self.buffer),
             None | Some(Content::Lost) => return Part::Lost,
         };
         if bytes.is_empty() { Part::NotYet } else { Part::Bytes(&bytes[..bytes.len().min(most)]) }
@@ -356,6 +357,39 @@ mod tests {
         assert!(contents.is_lost(id));
         contents.release(id);
         assert_eq!(contents.spools.in_memory(), 0);
+    }
+
+    #[test]
+    fn what_no_file_can_be_had_for_may_be_opened_elsewhere() {
+        let length = CACHE_SPOOL_MEMORY_BYTES as u64 + 1;
+        for (folder, length) in
+            [("/nowhere".into(), length), (std::env::temp_dir(), 1 << 60), (std::env::temp_dir(), u64::MAX)]
+        {
+            let (mut contents, id) = (Contents::new(vec![folder]), ContentId(0));
+            contents.open(id, Place::Spool, Some(length)).unwrap_err();
+            assert!(contents.is_lost(id));
+            contents.open(id, Place::Window, Some(length)).unwrap();
+            contents.append(id, b"x").unwrap();
+            assert_eq!(contents.part(id, 0, 10), Part::Bytes(b"x"));
+        }
+        let mut contents = Contents::new(vec!["/nowhere".into()]);
+        contents.open(ContentId(0), Place::Spool, Some(length - 1)).unwrap();
+        contents.append(ContentId(0), b"x").unwrap();
+        assert_eq!(contents.part(ContentId(0), 0, 10), Part::Bytes(b"x"));
+    }
+
+    #[test]
+    fn a_spool_of_known_length_is_read_while_it_is_written() {
+        let (mut contents, id) = (contents(), ContentId(0));
+        let all = bytes(2 * CACHE_SPOOL_MEMORY_BYTES + 17);
+        contents.open(id, Place::Spool, Some(all.len() as u64)).unwrap();
+        let mut come = 0;
+        for chunk in all.chunks(100_000) {
+            assert_eq!(contents.part(id, come as u64, 10), Part::NotYet, "what is reserved is not there yet");
+            contents.append(id, chunk).unwrap();
+            come += chunk.len();
+            assert!(read(&mut contents, id, 0, 65_536) == all[..come]);
+        }
     }
 
     #[test]

@@ -1,9 +1,13 @@
-//! A content whose length is not known: in memory while it is short, then in a file without a name.
+//! A content whose length is not known, or that memory has no room for: in memory while it is short, then in a file without a name.
 
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
+
+use nix::errno::Errno;
+use nix::fcntl::{FallocateFlags, fallocate};
+use nix::libc;
 
 use super::memory::{Memory, MemoryFiles};
 use crate::base::limits::{CACHE_SPOOL_MEMORY_BYTES, MAX_CACHE_FETCHES};
@@ -52,6 +56,22 @@ pub struct Spool {
 }
 
 impl Spool {
+    /// One with room for a content of this length, if it is known.
+    ///
+    /// # Errors
+    /// No file can be had, or the disk has no room.
+    pub fn new(length: Option<u64>, budget: &Budget) -> io::Result<Self> {
+        let Some(length) = length.filter(|length| *length > CACHE_SPOOL_MEMORY_BYTES as u64) else {
+            return Ok(Spool::default());
+        };
+        let file = budget.file()?;
+        match fallocate(&file, FallocateFlags::empty(), 0, libc::off_t::try_from(length).map_err(io::Error::other)?) {
+            // Some file systems cannot say beforehand.
+            Ok(()) | Err(Errno::EOPNOTSUPP) => Ok(Spool { file: Some(file), ..Spool::default() }),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
     /// Appends bytes.
     ///
     /// # Errors
@@ -81,19 +101,24 @@ impl Spool {
         self.file.as_mut().ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
-    /// What there is from a place on, up to `most` bytes; `buffer` is for what is in a file.
+    /// Reads what there is of its file from a place on, up to `most` bytes.
     ///
     /// # Errors
     /// It cannot be read.
-    pub fn read<'a>(&'a self, position: u64, most: usize, buffer: &'a mut Vec<u8>) -> io::Result<&'a [u8]> {
-        let Some(file) = &self.file else {
-            let start = usize::try_from(position).unwrap_or(usize::MAX).min(self.memory.len());
-            return Ok(&self.memory[start..]);
-        };
+    pub fn load(&self, position: u64, most: usize, buffer: &mut Vec<u8>) -> io::Result<()> {
+        let Some(file) = &self.file else { return Ok(()) };
         let there = usize::try_from(self.length.saturating_sub(position)).unwrap_or(usize::MAX);
         buffer.resize(there.min(most), 0);
-        file.read_exact_at(buffer, position)?;
-        Ok(buffer)
+        file.read_exact_at(buffer, position)
+    }
+
+    /// What there is from a place on; `buffer` is what was loaded.
+    pub fn loaded<'a>(&'a self, position: u64, buffer: &'a [u8]) -> &'a [u8] {
+        if self.file.is_some() {
+            return buffer;
+        }
+        let start = usize::try_from(position).unwrap_or(usize::MAX).min(self.memory.len());
+        &self.memory[start..]
     }
 
     /// Moves up to `most` bytes of the file to memory. When that is all, gives the memory, and the spool is empty.

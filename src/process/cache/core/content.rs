@@ -29,14 +29,14 @@ pub struct Content {
     pub base: u64,
     /// Of a window: where its readers are, and how many at each place.
     positions: BTreeMap<u64, u32>,
-    /// Its place among those that nobody uses.
+    /// Its place among those that nobody uses: in memory or in spools, each by itself.
     idle: Option<u64>,
 }
 
 impl Content {
-    /// Bytes that are in a spool.
+    /// Bytes that it takes of the spools: all that will come, where that is known.
     pub fn spooled(&self) -> u64 {
-        if self.place == Place::Spool { self.here } else { 0 }
+        if self.place == Place::Spool { self.length.unwrap_or(self.here) } else { 0 }
     }
 
     /// Whether who begins to read now can have all of it.
@@ -49,9 +49,11 @@ impl Content {
 #[derive(Debug, Default)]
 pub struct Contents {
     by_id: HashMap<ContentId, Content>,
-    /// Entries that nobody uses, by when that began.
+    /// Entries in memory that nobody uses, by when that began.
     idle: BTreeMap<u64, ContentId>,
     idle_bytes: u64,
+    /// Entries in spools that nobody uses, and since when.
+    idle_spools: BTreeMap<u64, (ContentId, u64)>,
     bytes: u64,
     spooled: u64,
     next_id: u64,
@@ -69,7 +71,7 @@ impl Contents {
         self.bytes - self.idle_bytes
     }
 
-    /// Bytes in spools.
+    /// Bytes that are taken of the spools.
     pub fn spooled(&self) -> u64 {
         self.spooled
     }
@@ -109,6 +111,7 @@ impl Contents {
             positions: BTreeMap::new(),
             idle: None,
         };
+        self.spooled += content.spooled();
         self.by_id.insert(id, content);
         id
     }
@@ -116,19 +119,36 @@ impl Contents {
     /// So many bytes have come.
     pub fn grow(&mut self, id: ContentId, bytes: u64) {
         let Some(content) = self.by_id.get_mut(&id) else { return };
+        let before = content.spooled();
         content.here += bytes;
-        if content.place == Place::Spool {
-            self.spooled += bytes;
+        self.spooled += content.spooled() - before;
+    }
+
+    /// No more bytes come, and there are so many.
+    pub fn end(&mut self, id: ContentId, length: u64) {
+        if let Some(content) = self.by_id.get_mut(&id) {
+            (content.filling, content.length) = (false, Some(length));
         }
     }
 
     /// What was in a spool is now in memory, of which `charge` bytes are reserved for it.
     pub fn move_to_memory(&mut self, id: ContentId, charge: u64) {
+        self.end_idleness(id);
         let Some(content) = self.by_id.get_mut(&id) else { return };
         self.spooled -= content.spooled();
         content.place = Place::Memory;
         content.charge = charge;
         self.bytes += charge;
+    }
+
+    /// What was to go into a spool, and has not begun to come, passes through.
+    pub fn move_to_window(&mut self, id: ContentId) {
+        let Some(content) = self.by_id.get_mut(&id) else { return };
+        self.spooled -= content.spooled();
+        content.place = Place::Window;
+        if content.users > 0 {
+            content.positions.insert(0, content.users);
+        }
     }
 
     /// Somebody uses it from now on; of a window: reads it, from its beginning.
@@ -138,10 +158,16 @@ impl Contents {
         if content.place == Place::Window {
             *content.positions.entry(0).or_default() += 1;
         }
-        if let Some(place) = content.idle.take() {
-            self.idle.remove(&place);
+        self.end_idleness(id);
+    }
+
+    fn end_idleness(&mut self, id: ContentId) {
+        let Some(content) = self.by_id.get_mut(&id) else { return };
+        let Some(place) = content.idle.take() else { return };
+        if self.idle.remove(&place).is_some() {
             self.idle_bytes -= content.charge;
         }
+        self.idle_spools.remove(&place);
     }
 
     /// Somebody uses it no more, whose place was this.
@@ -174,7 +200,7 @@ impl Contents {
     }
 
     /// Whether it is neither needed nor read; then it is gone. An entry that nobody uses is idle from now on.
-    pub fn settle(&mut self, id: ContentId, even_if_read: bool) -> bool {
+    pub fn settle(&mut self, now_ns: u64, id: ContentId, even_if_read: bool) -> bool {
         let Some(content) = self.by_id.get_mut(&id) else { return false };
         if content.users > 0 && !even_if_read {
             return false;
@@ -182,8 +208,12 @@ impl Contents {
         if content.kept {
             if content.idle.is_none() && content.users == 0 {
                 content.idle = Some(self.next_idle);
-                self.idle.insert(self.next_idle, id);
-                self.idle_bytes += content.charge;
+                if content.place == Place::Spool {
+                    self.idle_spools.insert(self.next_idle, (id, now_ns));
+                } else {
+                    self.idle.insert(self.next_idle, id);
+                    self.idle_bytes += content.charge;
+                }
                 self.next_idle += 1;
             }
             return false;
@@ -193,10 +223,7 @@ impl Contents {
         }
         self.bytes -= content.charge;
         self.spooled -= content.spooled();
-        if let Some(place) = content.idle {
-            self.idle.remove(&place);
-            self.idle_bytes -= content.charge;
-        }
+        self.end_idleness(id);
         self.by_id.remove(&id);
         true
     }
@@ -204,6 +231,16 @@ impl Contents {
     /// The entry that has been idle for longest.
     pub fn oldest_idle(&self) -> Option<ContentId> {
         self.idle.first_key_value().map(|(_, id)| *id)
+    }
+
+    /// The entry in a spool that has been idle for longest, and since when.
+    pub fn oldest_idle_spool(&self) -> Option<(ContentId, u64)> {
+        self.idle_spools.first_key_value().map(|(_, idle)| *idle)
+    }
+
+    /// How many such entries there are.
+    pub fn idle_spools(&self) -> usize {
+        self.idle_spools.len()
     }
 }
 

@@ -17,4 +17,10 @@ pub enum Defect {
     CutIsLeaked,
     /// A request that joins a window that has moved is given it all the same.
     LateReader,
+    /// What is whole in a spool, and read, is not given to others.
+    SpoolIsNotShared,
+    /// What is in a spool, and was read, stays there.
+    SpoolIsKept,
+    /// The spools take contents of known length for which they have no room.
+    SpoolIsOverfull,
 }

@@ -83,6 +83,10 @@ pub enum Event {
     Whole(FetchId),
     /// The fetch has failed, and has ended.
     Failed(FetchId),
+    /// There is no room for a content of known length that has just been opened in a [`Place::Spool`]; it is in a [`Place::Window`] now.
+    Unspooled(ContentId),
+    /// Nothing but that time has gone by. Told a few times a second.
+    Tick,
 }
 
 /// Where the bytes of a content go.
@@ -92,7 +96,7 @@ pub enum Place {
     Memory,
     /// Into a window that moves as its readers read: the content is not kept.
     Window,
-    /// Where there is room for an object of any length that may be kept, until its length is known.
+    /// Where there is room for an object that may be kept: until its length is known, or because memory has none for it.
     Spool,
 }
 

@@ -7,11 +7,15 @@
 //! content until it is `Finished`; until then the content is not released.
 //!
 //! **A fetch** is shared by all who ask for its path while it runs. Where its bytes go is decided when its head is known ([`Place`]): into
-//! memory, which is reserved for all of its length first; past the cache, by a window that moves as its readers read; or, where the
-//! length is not known, into a spool, whose readers are answered when it is whole. It becomes an entry only when it is whole.
+//! memory, which is reserved for all of its length first; where memory has no room for what may be kept, or the length is not known, into
+//! a spool; or past the cache, by a window that moves as its readers read. Requests are answered when the length is known: before the
+//! content, or when all of it is in a spool. It becomes an entry only when it is whole.
 //!
 //! **An entry** is fresh for `ttl`. For `stale_while_revalidate` after that, requests get it at once, and one fetch in the background asks
 //! whether it is still right. Later they wait for that fetch, and for `stale_if_error` get the old content if it fails.
+//!
+//! An entry in a spool goes soon after its last reader, into memory if there is room for it by then. So whoever asks while others read shares
+//! what they read, also where requests come one after the other, since they take turns at segments.
 //!
 //! **A path** that is not there is remembered as such for `negative_ttl`.
 //!
@@ -31,6 +35,8 @@ mod room;
 mod settings;
 #[cfg(test)]
 mod simulation;
+#[cfg(test)]
+mod spool_tests;
 mod state;
 #[cfg(test)]
 mod tests;

@@ -34,8 +34,17 @@ struct ContentSeen {
     right_at_ns: u64,
     /// The same, whether it was one or not.
     said_right_at_ns: u64,
+    /// When it was last read, or asked about.
+    used_at_ns: u64,
     whole: bool,
     cut: bool,
+}
+
+impl ContentSeen {
+    /// Bytes that it takes of the spools.
+    fn spooled(&self) -> u64 {
+        if self.place == Place::Spool { self.length.unwrap_or(self.here) } else { 0 }
+    }
 }
 
 enum RequestSeen {
@@ -131,6 +140,9 @@ impl Oracle {
     pub fn before(&mut self, now_ns: u64, event: &Event) -> Verdict {
         self.count += 1;
         self.now_ns = now_ns;
+        for id in self.used() {
+            self.contents.entry(id).and_modify(|content| content.used_at_ns = now_ns);
+        }
         self.event = Some(event.clone());
         match event {
             Event::Requested { request, path, .. } => {
@@ -161,7 +173,13 @@ impl Oracle {
             Event::Whole(fetch) => {
                 for content in self.contents.values_mut().filter(|content| content.fetch == *fetch && !content.cut) {
                     content.whole = content.length.is_none_or(|length| length == content.here);
-                    content.right_at_ns = now_ns;
+                    (content.right_at_ns, content.used_at_ns) = (now_ns, now_ns);
+                }
+            }
+            Event::Unspooled(id) => {
+                if let Some(content) = self.contents.get_mut(id) {
+                    content.place = Place::Window;
+                    self.fetches.entry(content.fetch).and_modify(|fetch| fetch.place = Some(Place::Window));
                 }
             }
             _ => {}
@@ -173,6 +191,17 @@ impl Oracle {
             _ => {}
         }
         Ok(())
+    }
+
+    fn is_read(&self, id: ContentId) -> bool {
+        self.requests.values().any(|seen| matches!(seen, RequestSeen::Reads { content, .. } if *content == id))
+    }
+
+    /// Contents that are read, or that the upstream may be asked about.
+    fn used(&self) -> Vec<ContentId> {
+        let is_asked_about = |path: &Path| self.fetches.values().any(|fetch| fetch.path == *path && !fetch.has_content);
+        let is_used = |(id, content): &(&ContentId, &ContentSeen)| self.is_read(**id) || is_asked_about(&content.path);
+        self.contents.iter().filter(is_used).map(|(id, _)| *id).collect()
     }
 
     /// The upstream is done with a fetch.
@@ -216,8 +245,7 @@ impl Oracle {
             Action::Release(id) => {
                 self.content(*id, action)?;
                 self.contents.remove(id);
-                let reads = |seen: &RequestSeen| matches!(seen, RequestSeen::Reads { content, .. } if content == id);
-                hold(!self.requests.values().any(reads), || format!("{id:?} is released and read"))
+                hold(!self.is_read(*id), || format!("{id:?} is released and read"))
             }
         }
     }
@@ -232,6 +260,13 @@ impl Oracle {
         let can_be_joined =
             |seen: &&FetchSeen| seen.path == *path && seen.begun > purged && seen.place != Some(Place::Window);
         hold(!self.fetches.values().any(|seen| can_be_joined(&seen)), || format!("{path:?} is fetched twice"))?;
+        // Nor is what is whole, fresh, and still read.
+        let is_good = |id: &ContentId, content: &ContentSeen| {
+            let is_fresh = self.now_ns - content.right_at_ns < self.settings.ttl_ns && content.begun > purged;
+            content.path == *path && content.whole && is_fresh && content.place != Place::Window && self.is_read(*id)
+        };
+        let has_it = self.contents.iter().any(|(id, content)| is_good(id, content));
+        hold(!has_it, || format!("{path:?} is fetched although it is read"))?;
         let seen = FetchSeen {
             path: path.clone(),
             begun: self.count,
@@ -246,6 +281,11 @@ impl Oracle {
 
     fn opened(&mut self, id: ContentId, fetch: FetchId, place: Place, length: Option<u64>) -> Verdict {
         let now_ns = self.now_ns;
+        let Settings { object_bytes, spool_bytes, .. } = self.settings;
+        let spooled: u64 = self.contents.values().map(ContentSeen::spooled).sum();
+        let has_room = |length: u64| length <= object_bytes && spooled + length + object_bytes <= spool_bytes;
+        let must_pass_through = place != Place::Window || !length.is_some_and(has_room);
+        hold(must_pass_through, || format!("{id:?} passes through, although there are {spooled} bytes in spools"))?;
         let seen = self.fetches.get_mut(&fetch).ok_or_else(|| format!("{id:?} is of no fetch"))?;
         hold(!seen.has_content, || format!("{fetch:?} has two contents"))?;
         (seen.has_content, seen.place) = (true, Some(place));
@@ -263,6 +303,7 @@ impl Oracle {
             begun: seen.begun,
             right_at_ns: now_ns,
             said_right_at_ns: now_ns,
+            used_at_ns: now_ns,
             whole: false,
             cut: false,
         };
@@ -346,15 +387,21 @@ impl Oracle {
         let reserved =
             |content: &ContentSeen| if content.place == Place::Memory { content.length.unwrap_or(0) } else { 0 };
         let bytes: u64 = self.contents.values().map(reserved).sum();
-        let spooled =
-            self.contents.values().filter(|content| content.place == Place::Spool).map(|content| content.here);
-        let spooled: u64 = spooled.sum();
+        let spooled: u64 = self.contents.values().map(ContentSeen::spooled).sum();
         let counters = core.counters();
         hold(bytes <= settings.cache_bytes && bytes <= counters.bytes, || format!("{bytes} bytes after {event:?}"))?;
         hold(counters.bytes <= settings.cache_bytes, || format!("{} bytes are counted", counters.bytes))?;
         hold(spooled <= settings.spool_bytes && spooled == counters.spooled_bytes, || {
             format!("{spooled} bytes spooled")
         })?;
+        let used: BTreeSet<ContentId> = self.used().into_iter().collect();
+        let is_idle = |(id, content): &(&ContentId, &ContentSeen)| {
+            content.place == Place::Spool && content.whole && !used.contains(*id)
+        };
+        let idle: Vec<_> = self.contents.iter().filter(is_idle).collect();
+        let is_recent = |content: &ContentSeen| self.now_ns - content.used_at_ns < settings.spool_idle_ns;
+        let are_few = idle.len() <= settings.fetches && idle.iter().all(|(_, content)| is_recent(content));
+        hold(are_few, || format!("{} spools that nobody uses after {event:?}", idle.len()))?;
         hold(counters.fetching == self.fetches.len() as u64, || format!("fetches after {event:?}"))?;
         let passing = self.fetches.values().filter(|seen| seen.place == Some(Place::Window)).count();
         let is_within = passing <= settings.pass_through && self.fetches.len() - passing <= settings.fetches;

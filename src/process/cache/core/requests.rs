@@ -1,7 +1,7 @@
 //! Requests: what each is answered with, or what it waits for.
 
 use super::defect::Defect;
-use super::event::{Action, Answer, ContentId, FetchId, OwnerId, Path, Place, Reason, RequestId, Source};
+use super::event::{Action, Answer, ContentId, FetchId, OwnerId, Path, Reason, RequestId, Source};
 use super::fetch::{Fetch, Request, Stage};
 use super::records::Entry;
 use super::state::Core;
@@ -80,10 +80,9 @@ impl Core {
         let found = self.records.get(&path).and_then(|record| record.fetch);
         let Some(fetch) = found else { return self.begin(request, owner, path) };
         let content = self.content_of(fetch).and_then(|id| Some((id, self.contents.get(id)?)));
-        match content {
-            Some((id, content)) if content.place != Place::Spool => {
+        match content.and_then(|(id, content)| Some((id, content, content.length?))) {
+            Some((id, content, length)) => {
                 if content.has_its_beginning() || self.has(Defect::LateReader) {
-                    let length = content.length.unwrap_or(0);
                     self.answer_found(request, id, length, Source::Coalesced);
                 } else {
                     // The window has moved past the beginning: who comes later shares another fetch.
@@ -91,7 +90,7 @@ impl Core {
                     self.begin(request, owner, path);
                 }
             }
-            _ => self.wait(request, fetch, owner),
+            None => self.wait(request, fetch, owner),
         }
     }
 

@@ -4,6 +4,7 @@ use super::defect::Defect;
 use super::event::{Action, ContentId, FetchId, Path, Place};
 use super::fetch::{Fetch, Stage};
 use super::records::Entry;
+use super::settings::Settings;
 use super::state::Core;
 
 impl Core {
@@ -97,6 +98,53 @@ impl Core {
         true
     }
 
+    /// Whether what is whole in a spool is given to others, too, as long as somebody reads it. Where nothing is kept, it is not.
+    pub(super) fn shares_spools(&self) -> bool {
+        self.settings.cache_bytes > 0 && !self.has(Defect::SpoolIsNotShared)
+    }
+
+    /// Whether there is room in the spools for a content of known length, beside one of unknown length that may come. What nobody
+    /// reads there goes for it.
+    pub(super) fn make_room_in_spools(&mut self, length: u64) -> bool {
+        let Settings { cache_bytes, object_bytes, spool_bytes, .. } = self.settings;
+        if length > object_bytes || cache_bytes == 0 {
+            return false;
+        }
+        if self.has(Defect::SpoolIsOverfull) {
+            return true;
+        }
+        while self.contents.spooled().saturating_add(length).saturating_add(object_bytes) > spool_bytes {
+            let Some((id, _)) = self.contents.oldest_idle_spool() else { return false };
+            self.drop_idle_spool(id);
+        }
+        true
+    }
+
+    /// Drops the entries in spools that nobody has read for long enough, and the oldest where there are too many.
+    pub(super) fn drop_idle_spools(&mut self) {
+        if self.has(Defect::SpoolIsKept) {
+            return;
+        }
+        while let Some((id, since_ns)) = self.contents.oldest_idle_spool() {
+            let is_due = self.now_ns >= since_ns.saturating_add(self.settings.spool_idle_ns);
+            if !is_due && self.contents.idle_spools() <= self.settings.fetches {
+                return;
+            }
+            self.drop_idle_spool(id);
+        }
+    }
+
+    /// An entry leaves its spool: for memory, if there is room for it now.
+    fn drop_idle_spool(&mut self, id: ContentId) {
+        let Some(content) = self.contents.get(id) else { return };
+        let (path, length) = (content.path.clone(), content.here);
+        if self.move_to_memory(id, length) {
+            self.settle(id);
+        } else {
+            self.set_entry(&path, None);
+        }
+    }
+
     /// What a fetch brings is newer than the entry, and will not become one.
     pub(super) fn forget_entry(&mut self, id: FetchId) {
         if let Some(fetch) = self.fetches.get(&id).filter(|fetch| fetch.attached) {
@@ -122,7 +170,7 @@ impl Core {
 
     /// Releases a content that nobody needs.
     pub(super) fn settle(&mut self, id: ContentId) {
-        if self.contents.settle(id, self.has(Defect::ReleasedWhileRead)) {
+        if self.contents.settle(self.now_ns, id, self.has(Defect::ReleasedWhileRead)) {
             self.actions.push_back(Action::Release(id));
         }
     }

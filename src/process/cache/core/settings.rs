@@ -1,9 +1,10 @@
 //! The bounds and the times that the cache goes by.
 
 use crate::base::limits::{
-    CACHE_RETRY_MILLISECONDS, CACHE_STALE_IF_ERROR_SECONDS, CACHE_STALE_WHILE_REVALIDATE_SECONDS, CACHE_WINDOW_BYTES,
-    MAX_CACHE_FETCHES, MAX_CACHE_NEGATIVE, MAX_CACHE_PASS_THROUGH, MAX_CACHE_READERS, MAX_CACHE_REVALIDATIONS,
-    MAX_CACHE_SPOOLED_OBJECTS, MAX_CACHE_WAITING, MAX_CACHE_WAITING_PER_PATH, UPSTREAM_CHUNK_BYTES,
+    CACHE_RETRY_MILLISECONDS, CACHE_SPOOL_IDLE_SECONDS, CACHE_STALE_IF_ERROR_SECONDS,
+    CACHE_STALE_WHILE_REVALIDATE_SECONDS, CACHE_WINDOW_BYTES, MAX_CACHE_FETCHES, MAX_CACHE_NEGATIVE,
+    MAX_CACHE_PASS_THROUGH, MAX_CACHE_READERS, MAX_CACHE_REVALIDATIONS, MAX_CACHE_SPOOLED_OBJECTS, MAX_CACHE_WAITING,
+    MAX_CACHE_WAITING_PER_PATH, UPSTREAM_CHUNK_BYTES,
 };
 
 /// The bounds and the times that the cache goes by.
@@ -15,6 +16,8 @@ pub struct Settings {
     pub object_bytes: u64,
     /// Bytes of all spools.
     pub spool_bytes: u64,
+    /// How long an entry in a spool is kept that nobody reads.
+    pub spool_idle_ns: u64,
     /// Bytes of a content that passes through which are held at a time.
     pub window_bytes: u64,
     /// Bytes that an upstream gives at once, at most.
@@ -29,7 +32,7 @@ pub struct Settings {
     pub stale_if_error_ns: u64,
     /// How long the upstream is not asked about an entry after that failed.
     pub retry_ns: u64,
-    /// Fetches at a time, but for those that pass through.
+    /// Fetches at a time, but for those that pass through; and entries in spools that nobody reads.
     pub fetches: usize,
     /// Fetches that pass through at a time.
     pub pass_through: usize,
@@ -54,6 +57,7 @@ impl Settings {
             cache_bytes,
             object_bytes,
             spool_bytes: object_bytes.saturating_mul(MAX_CACHE_SPOOLED_OBJECTS),
+            spool_idle_ns: CACHE_SPOOL_IDLE_SECONDS * SECOND_NS,
             window_bytes: CACHE_WINDOW_BYTES,
             chunk_bytes: UPSTREAM_CHUNK_BYTES as u64,
             ttl_ns,

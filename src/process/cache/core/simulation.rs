@@ -7,7 +7,7 @@ use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
 use super::defect::Defect;
-use super::event::{Event, FetchId, Head, OwnerId, Path, RequestId, Validators};
+use super::event::{Action, ContentId, Event, FetchId, Head, OwnerId, Path, Place, RequestId, Validators};
 use super::oracle::{Oracle, Verdict};
 use super::settings::Settings;
 use super::state::{Core, Counters};
@@ -17,8 +17,8 @@ const PATHS: u64 = 14;
 const SEEDS: u64 = 60;
 
 fn settings() -> Settings {
-    let mut settings = Settings::new(6000, 3000, 400, 200);
-    settings.spool_bytes = 5000;
+    let mut settings = Settings::new(6000, 7000, 400, 200);
+    (settings.spool_bytes, settings.spool_idle_ns) = (16_000, 60);
     (settings.window_bytes, settings.chunk_bytes) = (500, 200);
     (settings.stale_while_revalidate_ns, settings.stale_if_error_ns, settings.retry_ns) = (300, 1500, 100);
     (settings.fetches, settings.pass_through, settings.revalidations) = (3, 2, 2);
@@ -52,6 +52,10 @@ struct World {
     upstream: Vec<Served>,
     serving: BTreeMap<FetchId, Serving>,
     next_request: u64,
+    /// Contents that have just been opened in spools for which there is no file.
+    unspooled: Vec<ContentId>,
+    /// Contents of known length that went into spools.
+    spooled: u64,
     /// How often the upstream does something that it should not, of a thousand steps of a fetch.
     faults: u32,
 }
@@ -64,7 +68,8 @@ impl World {
         let upstream = (0..PATHS).map(|_| served(&mut rng, 0)).collect();
         let faults = [0, 20, 150][usize::try_from(seed % 3).unwrap()];
         let oracle = Oracle::new(settings());
-        World { rng, core, oracle, now_ns: 1000, upstream, serving: BTreeMap::new(), next_request: 0, faults }
+        let (serving, unspooled) = (BTreeMap::new(), Vec::new());
+        World { rng, core, oracle, now_ns: 1000, upstream, serving, next_request: 0, unspooled, spooled: 0, faults }
     }
 
     fn one_in(&mut self, many: u32) -> bool {
@@ -76,13 +81,23 @@ impl World {
         self.oracle.before(self.now_ns, &event)?;
         self.core.handle(self.now_ns, event.clone());
         self.perform()?;
-        self.oracle.after(&event, &self.core)
+        self.oracle.after(&event, &self.core)?;
+        match self.unspooled.pop() {
+            Some(content) => self.handle(Event::Unspooled(content)),
+            None => Ok(()),
+        }
     }
 
     fn perform(&mut self) -> Verdict {
         while let Some(action) = self.core.next_action() {
             self.oracle.performed(&action)?;
-            if let super::Action::Fetch { fetch, path, validators } = action {
+            if let Action::Open { content, place: Place::Spool, length: Some(_), .. } = action {
+                self.spooled += 1;
+                if self.rng.random_range(0..1000) < self.faults {
+                    self.unspooled.push(content);
+                }
+            }
+            if let Action::Fetch { fetch, path, validators } = action {
                 let number: u64 = std::str::from_utf8(&path[1..]).unwrap().parse().unwrap();
                 let served = self.upstream[usize::try_from(number).unwrap()];
                 let asked_with = validators.etag;
@@ -215,6 +230,9 @@ impl World {
 
     /// Something is told of a fetch, or a request, that is over.
     fn late_event(&mut self) -> Verdict {
+        if self.one_in(2) {
+            return self.handle(Event::Tick);
+        }
         let fetch = FetchId(self.rng.random_range(0..self.core.next_fetch.max(1)));
         if self.oracle.is_under_way(fetch) {
             return Ok(());
@@ -251,7 +269,7 @@ fn path(number: u64) -> Path {
 }
 
 fn served(rng: &mut SmallRng, version: u64) -> Served {
-    let longest = [0, 300, 1500, 2800, 9000][rng.random_range(0..5)];
+    let longest = [0, 300, 1500, 4000, 14_000][rng.random_range(0..5)];
     Served {
         version,
         length: rng.random_range(0..=longest),
@@ -260,24 +278,24 @@ fn served(rng: &mut SmallRng, version: u64) -> Served {
     }
 }
 
-/// A whole life.
-fn live(seed: u64, steps: u32, defect: Option<Defect>) -> Result<Counters, String> {
+/// A whole life: what the core has counted, and how many contents of known length went into spools.
+fn live(seed: u64, steps: u32, defect: Option<Defect>) -> Result<(Counters, u64), String> {
     let mut world = World::new(seed, defect);
     for step in 0..steps {
         world.step().map_err(|what| format!("seed {seed}, step {step}: {what}"))?;
     }
     let counters = world.core.counters();
     world.come_to_rest().map_err(|what| format!("seed {seed}, at rest: {what}"))?;
-    Ok(counters)
+    Ok((counters, world.spooled))
 }
 
 #[test]
 fn no_life_breaks_a_promise() {
-    let mut all = [0; 12];
+    let mut all = [0; 13];
     for seed in 0..SEEDS {
         let seen = live(seed, 4000, None).unwrap();
-        let Counters { hits, misses, stale, revalidated, coalesced, not_found, errors, refused, .. } = seen;
-        let Counters { renewed, evicted, purged, passed_through, .. } = seen;
+        let Counters { hits, misses, stale, revalidated, coalesced, not_found, errors, refused, .. } = seen.0;
+        let Counters { renewed, evicted, purged, passed_through, .. } = seen.0;
         let kinds = [
             hits,
             misses,
@@ -291,6 +309,7 @@ fn no_life_breaks_a_promise() {
             evicted,
             purged,
             passed_through,
+            seen.1,
         ];
         all.iter_mut().zip(kinds).for_each(|(sum, count)| *sum += count);
     }
@@ -308,6 +327,9 @@ fn every_defect_is_caught() {
         Defect::PurgedIsKept,
         Defect::CutIsLeaked,
         Defect::LateReader,
+        Defect::SpoolIsNotShared,
+        Defect::SpoolIsKept,
+        Defect::SpoolIsOverfull,
     ] {
         let caught: Vec<String> = (0..6).filter_map(|seed| live(seed, 4000, Some(defect)).err()).collect();
         assert!(!caught.is_empty(), "{defect:?} was not caught");

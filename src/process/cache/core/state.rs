@@ -27,6 +27,8 @@ pub struct Core {
     pub(super) running: usize,
     pub(super) passing: usize,
     pub(super) next_fetch: u64,
+    /// When the last event happened.
+    pub(super) now_ns: u64,
     pub(super) defect: Option<Defect>,
 }
 
@@ -63,7 +65,7 @@ pub struct Counters {
     pub passed_through: u64,
     /// Bytes of memory that are reserved.
     pub bytes: u64,
-    /// Bytes in spools.
+    /// Bytes in spools; all of a content whose length is known, from its beginning on.
     pub spooled_bytes: u64,
     /// Entries that have content.
     pub entries: u64,
@@ -126,6 +128,7 @@ impl Core {
             running: 0,
             passing: 0,
             next_fetch: 0,
+            now_ns: 0,
             defect: None,
         }
     }
@@ -133,6 +136,7 @@ impl Core {
     /// Takes note of what has happened. What is to be done then is told by [`Core::next_action`], in order; of a chunk it is to be done
     /// before the next event.
     pub fn handle(&mut self, now_ns: u64, event: Event) {
+        self.now_ns = now_ns;
         match event {
             Event::Requested { request, owner, path } => self.requested(now_ns, request, owner, path),
             Event::Read { request, position } => self.read(request, position),
@@ -141,7 +145,10 @@ impl Core {
             Event::Chunk(fetch, bytes) => self.chunk(now_ns, fetch, bytes),
             Event::Whole(fetch) => self.whole(now_ns, fetch),
             Event::Failed(fetch) => self.failed(now_ns, fetch),
+            Event::Unspooled(content) => self.unspooled(now_ns, content),
+            Event::Tick => {}
         }
+        self.drop_idle_spools();
         self.start_fetches();
     }
 

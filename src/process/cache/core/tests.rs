@@ -2,13 +2,13 @@
 
 use std::fmt::Write;
 
-use super::event::{Action, Answer, Event, FetchId, Head, OwnerId, Path, RequestId, Source, Validators};
+use super::event::{Action, Answer, ContentId, Event, FetchId, Head, OwnerId, Path, RequestId, Source, Validators};
 use super::settings::Settings;
 use super::state::Core;
 
-fn settings() -> Settings {
+pub fn settings() -> Settings {
     let mut settings = Settings::new(1000, 500, 100, 50);
-    settings.spool_bytes = 600;
+    (settings.spool_bytes, settings.spool_idle_ns) = (900, 30);
     (settings.window_bytes, settings.chunk_bytes) = (200, 100);
     (settings.stale_while_revalidate_ns, settings.stale_if_error_ns, settings.retry_ns) = (100, 500, 20);
     (settings.fetches, settings.pass_through, settings.revalidations) = (2, 1, 1);
@@ -80,13 +80,15 @@ fn perform(core: &mut Core, now_ns: &mut u64, line: &str) {
         "chunk" => Event::Chunk(fetch(), number(2)),
         "whole" => Event::Whole(fetch()),
         "fail" => Event::Failed(fetch()),
+        "nofile" => Event::Unspooled(ContentId(number(1))),
+        "tick" => Event::Tick,
         other => panic!("{other}"),
     };
     core.handle(*now_ns, event);
 }
 
 /// Lines of `event => action; action`.
-fn run_with(settings: Settings, script: &str) -> Core {
+pub fn run_with(settings: Settings, script: &str) -> Core {
     let (mut core, mut now_ns) = (Core::new(settings), 0);
     for line in script.lines().map(str::trim).filter(|line| !line.is_empty()) {
         let (event, expected) = line.split_once("=>").unwrap_or((line, ""));
@@ -97,7 +99,7 @@ fn run_with(settings: Settings, script: &str) -> Core {
     core
 }
 
-fn run(script: &str) -> Core {
+pub fn run(script: &str) -> Core {
     run_with(settings(), script)
 }
 
@@ -331,8 +333,9 @@ fn the_least_recently_used_goes_and_what_is_read_does_not() {
         head 2 400   => release 1; open 2 memory; 2: miss 400 of 2
         ask 8 /0     => 8: hit 398 of 0
         ask 3 /3     => fetch 3 /3
-        head 3 300   => open 3 window; 3: miss 300 of 3
+        head 3 300   => open 3 spool; 3: miss 300 of 3
         done 8
+        purge /3
         done 3       => cancel 3; release 3
         ask 4 /4     => fetch 4 /4
         head 4 300   => release 0; open 4 memory; 4: miss 300 of 4
@@ -367,43 +370,6 @@ fn what_is_too_large_passes_by_a_window() {
     run("ask 1 /big => fetch 0 /big
          head 0 9999 => open 0 window; 1: miss 9999 of 0
          done 1 => cancel 0; release 0");
-}
-
-#[test]
-fn what_has_no_length_is_spooled_and_kept_if_it_fits() {
-    let core = run("
-        ask 1 /a    => fetch 0 /a
-        head 0 ? v1 => open 0 spool
-        chunk 0 100 => append 0
-        ask 2 /a
-        chunk 0 200 => append 0
-        whole 0     => keep 0; 1: miss 300 of 0; 2: coalesced 300 of 0
-        ask 3 /a    => 3: hit 300 of 0
-    ");
-    assert_eq!((core.counters().bytes, core.counters().spooled_bytes), (302, 0));
-    let mut small = settings();
-    small.cache_bytes = 250;
-    let core = run_with(
-        small,
-        "
-        ask 1 /a    => fetch 0 /a
-        head 0 ?    => open 0 spool
-        chunk 0 300 => append 0
-        whole 0     => 1: miss 300 of 0
-        ask 2 /a    => fetch 1 /a
-        head 1 ?    => open 1 spool
-        chunk 1 200 => append 1
-        chunk 1 101 => cancel 1; release 1; 2: error toolarge
-        done 1      => release 0
-        ask 3 /b    => fetch 2 /b
-        head 2 ?    => open 2 spool
-        done 3
-        chunk 2 249 => append 2; cancel 2; release 2
-    ",
-    );
-    assert_eq!((core.contents.len(), core.counters().spooled_bytes), (0, 0));
-    run("ask 1 /a => fetch 0 /a\n head 0 ? => open 0 spool\n fail 0 => release 0; 1: error upstream");
-    run("ask 1 /a => fetch 0 /a\n head 0 ? => open 0 spool\n chunk 0 501 => cancel 0; release 0; 1: error toolarge");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::content::Content;
 use super::defect::Defect;
 use super::event::{Action, Answer, ContentId, FetchId, Head, Place, Reason, RequestId, Source, Validators};
 use super::fetch::{Fetch, Stage};
@@ -90,30 +91,54 @@ impl Core {
         let place = match (length, charge) {
             (None, _) => Place::Spool,
             (Some(_), Some(charge)) if self.make_room(charge) => Place::Memory,
+            (Some(length), _) if self.make_room_in_spools(length) => Place::Spool,
             _ => Place::Window,
         };
         if place == Place::Window && self.passing >= self.settings.pass_through {
             return self.give_up(now_ns, id, Reason::Full);
         }
+        let may_be_kept = place != Place::Window && (length.is_none() || charge.is_some());
         let charge = if place == Place::Memory { charge.unwrap_or(0) } else { 0 };
         let content = self.contents.open(id, path, place, length, charge);
         self.actions.push_back(Action::Open { content, fetch: id, place, length });
         let Some(fetch) = self.fetches.get_mut(&id) else { return };
         fetch.stage = Stage::Streaming(content);
         fetch.validators = validators;
-        if place == Place::Window {
-            fetch.passes_through = true;
-            self.running -= 1;
-            self.passing += 1;
-            self.counted.passed_through += 1;
-        }
         let waiting = if length.is_some() { std::mem::take(&mut fetch.waiting) } else { BTreeSet::new() };
         if place == Place::Window {
+            self.passes_through(id);
+        }
+        if !may_be_kept {
             self.forget_entry(id);
         }
         if let Some(length) = length {
             self.answer_waiting(waiting, content, length);
         }
+        self.cancel_if_unwanted(id);
+    }
+
+    /// A fetch passes through from now on.
+    fn passes_through(&mut self, id: FetchId) {
+        let Some(fetch) = self.fetches.get_mut(&id) else { return };
+        fetch.passes_through = true;
+        self.running -= 1;
+        self.passing += 1;
+        self.counted.passed_through += 1;
+    }
+
+    /// A content has no room in a spool, and passes through.
+    pub(super) fn unspooled(&mut self, now_ns: u64, content_id: ContentId) {
+        let Some(id) = self.fetch_into(content_id) else { return };
+        let is_new = |content: &Content| content.place == Place::Spool && content.length.is_some() && content.here == 0;
+        if !self.contents.get(content_id).is_some_and(is_new) {
+            return;
+        }
+        self.contents.move_to_window(content_id);
+        if self.passing >= self.settings.pass_through {
+            return self.give_up(now_ns, id, Reason::Full);
+        }
+        self.passes_through(id);
+        self.forget_entry(id);
         self.cancel_if_unwanted(id);
     }
 
@@ -131,17 +156,17 @@ impl Core {
         let path = fetch.path.clone();
         let Some(content) = self.contents.get(content_id) else { return };
         let here = content.here.saturating_add(bytes);
-        let is_spooled = content.place == Place::Spool;
+        let is_of_unknown_length = content.place == Place::Spool && content.length.is_none();
         if content.length.is_some_and(|length| here > length) {
             return self.give_up(now_ns, id, Reason::Upstream);
         }
         let spooled = self.contents.spooled().saturating_add(bytes);
-        if is_spooled && (here > self.settings.object_bytes || spooled > self.settings.spool_bytes) {
+        if is_of_unknown_length && (here > self.settings.object_bytes || spooled > self.settings.spool_bytes) {
             return self.give_up(now_ns, id, Reason::TooLarge);
         }
         self.contents.grow(content_id, bytes);
         self.actions.push_back(Action::Append(content_id));
-        if is_spooled {
+        if is_of_unknown_length {
             if self.charge(&path, here).is_none() {
                 self.forget_entry(id);
             }
@@ -161,11 +186,13 @@ impl Core {
         }
         let length = length.unwrap_or(here);
         let Some(fetch) = self.remove_fetch(id) else { return };
-        if let Some(content) = self.contents.get_mut(content_id) {
-            (content.filling, content.length) = (false, Some(length));
-        }
+        self.contents.end(content_id, length);
         if fetch.attached {
-            let is_kept = place == Place::Memory || place == Place::Spool && self.move_to_memory(content_id, length);
+            let is_kept = match place {
+                Place::Memory => true,
+                Place::Window => false,
+                Place::Spool => self.move_to_memory(content_id, length) || self.shares_spools(),
+            };
             let entry = is_kept.then(|| {
                 Entry::Object(Object {
                     content: content_id,
@@ -182,8 +209,8 @@ impl Core {
         self.settle(content_id);
     }
 
-    /// A content from a spool becomes an entry, if it is not too large for that.
-    fn move_to_memory(&mut self, id: ContentId, length: u64) -> bool {
+    /// A content from a spool becomes an entry in memory, if there is room for it.
+    pub(super) fn move_to_memory(&mut self, id: ContentId, length: u64) -> bool {
         let Some(content) = self.contents.get(id) else { return false };
         let Some(charge) = self.charge(&content.path, length).filter(|charge| self.make_room(*charge)) else {
             return false;
@@ -273,7 +300,7 @@ impl Core {
                     let may_be_kept = match content.place {
                         Place::Memory => true,
                         Place::Window => false,
-                        Place::Spool => self.charge(&fetch.path, content.here).is_some(),
+                        Place::Spool => self.charge(&fetch.path, content.length.unwrap_or(content.here)).is_some(),
                     };
                     content.users > 0 || fetch.attached && may_be_kept
                 }),
