@@ -103,17 +103,18 @@ impl Core {
         self.settings.cache_bytes > 0 && !self.has(Defect::SpoolIsNotShared)
     }
 
-    /// Whether there is room in the spools for a content of known length, beside one of unknown length that may come. What nobody
-    /// reads there goes for it.
-    pub(super) fn make_room_in_spools(&mut self, length: u64) -> bool {
-        let Settings { cache_bytes, object_bytes, spool_bytes, .. } = self.settings;
+    /// Whether there is room in the spools for a content of known length, beside one of unknown length that may come.
+    pub(super) fn spools_take(&mut self, length: u64) -> bool {
+        let Settings { cache_bytes, object_bytes, .. } = self.settings;
         if length > object_bytes || cache_bytes == 0 {
             return false;
         }
-        if self.has(Defect::SpoolIsOverfull) {
-            return true;
-        }
-        while self.contents.spooled().saturating_add(length).saturating_add(object_bytes) > spool_bytes {
+        self.make_room_in_spools(length.saturating_add(object_bytes)) || self.has(Defect::SpoolIsOverfull)
+    }
+
+    /// Whether so many bytes more have room in the spools. What nobody reads there goes for them.
+    pub(super) fn make_room_in_spools(&mut self, bytes: u64) -> bool {
+        while self.contents.spooled().saturating_add(bytes) > self.settings.spool_bytes {
             let Some((id, _)) = self.contents.oldest_idle_spool() else { return false };
             self.drop_idle_spool(id);
         }

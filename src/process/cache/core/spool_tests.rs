@@ -227,4 +227,7 @@ fn few_stay_in_spools_that_nobody_reads() {
         script.push_str(&what);
     }
     assert_eq!(run_with(small(), &script).counters().spooled_bytes, 520);
+    // They go for what comes.
+    script.push_str("ask 3 /3 => fetch 3 /3\n head 3 ? => open 3 spool\n chunk 3 380 => append 3\n chunk 3 1 => release 1; append 3");
+    assert_eq!(run_with(small(), &script).counters().spooled_bytes, 641);
 }

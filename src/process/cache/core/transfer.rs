@@ -91,7 +91,7 @@ impl Core {
         let place = match (length, charge) {
             (None, _) => Place::Spool,
             (Some(_), Some(charge)) if self.make_room(charge) => Place::Memory,
-            (Some(length), _) if self.make_room_in_spools(length) => Place::Spool,
+            (Some(length), _) if self.spools_take(length) => Place::Spool,
             _ => Place::Window,
         };
         if place == Place::Window && self.passing >= self.settings.pass_through {
@@ -160,8 +160,7 @@ impl Core {
         if content.length.is_some_and(|length| here > length) {
             return self.give_up(now_ns, id, Reason::Upstream);
         }
-        let spooled = self.contents.spooled().saturating_add(bytes);
-        if is_of_unknown_length && (here > self.settings.object_bytes || spooled > self.settings.spool_bytes) {
+        if is_of_unknown_length && (here > self.settings.object_bytes || !self.make_room_in_spools(bytes)) {
             return self.give_up(now_ns, id, Reason::TooLarge);
         }
         self.contents.grow(content_id, bytes);
