@@ -94,6 +94,20 @@ fn what_memory_has_no_room_for_is_fetched_once_for_all_who_read_it() {
     let counters = core.counters();
     assert_eq!((counters.fetches, counters.passed_through, counters.renewed), (3, 0, 1));
     assert_eq!((counters.bytes, counters.spooled_bytes, counters.entries), (0, 0, 0));
+    // Who has all of it may be done before it is known to be whole.
+    run_with(
+        small(),
+        "
+        ask 1 /a       => fetch 0 /a
+        head 0 400     => open 0 spool; 1: miss 400 of 0
+        chunk 0 400    => append 0
+        done 1
+        ask 2 /a       => 2: coalesced 400 of 0
+        done 2
+        whole 0
+        ask 3 /a       => 3: hit 400 of 0
+        ",
+    );
     // With its last reader goes what is still coming, and at once what was purged.
     run_with(
         small(),

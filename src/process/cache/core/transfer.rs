@@ -299,6 +299,8 @@ impl Core {
                     let may_be_kept = match content.place {
                         Place::Memory => true,
                         Place::Window => false,
+                        // Its readers may have all of it before it is known to be whole; others share it then.
+                        Place::Spool if content.length == Some(content.here) => true,
                         Place::Spool => self.charge(&fetch.path, content.length.unwrap_or(content.here)).is_some(),
                     };
                     content.users > 0 || fetch.attached && may_be_kept
