@@ -94,6 +94,10 @@ fn what_memory_has_no_room_for_is_fetched_once_for_all_who_read_it() {
     let counters = core.counters();
     assert_eq!((counters.fetches, counters.passed_through, counters.renewed), (3, 0, 1));
     assert_eq!((counters.bytes, counters.spooled_bytes, counters.entries), (0, 0, 0));
+}
+
+#[test]
+fn what_nobody_reads_before_it_is_whole_goes_unless_all_of_it_has_come() {
     // Who has all of it may be done before it is known to be whole.
     run_with(
         small(),
