@@ -365,14 +365,14 @@ mod tests {
         for (folder, length) in
             [("/nowhere".into(), length), (std::env::temp_dir(), 1 << 60), (std::env::temp_dir(), u64::MAX)]
         {
-            let (mut contents, id) = (Contents::new(vec![folder]), ContentId(0));
+            let (mut contents, id) = (Contents::new(vec![folder], false), ContentId(0));
             contents.open(id, Place::Spool, Some(length)).unwrap_err();
             assert!(contents.is_lost(id));
             contents.open(id, Place::Window, Some(length)).unwrap();
             contents.append(id, b"x").unwrap();
             assert_eq!(contents.part(id, 0, 10), Part::Bytes(b"x"));
         }
-        let mut contents = Contents::new(vec!["/nowhere".into()]);
+        let mut contents = Contents::new(vec!["/nowhere".into()], false);
         contents.open(ContentId(0), Place::Spool, Some(length - 1)).unwrap();
         contents.append(ContentId(0), b"x").unwrap();
         assert_eq!(contents.part(ContentId(0), 0, 10), Part::Bytes(b"x"));
