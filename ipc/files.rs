@@ -113,13 +113,15 @@ pub fn send_parts(socket: BorrowedFd<'_>, parts: &[IoSlice<'_>]) -> io::Result<u
     Ok(sendmsg::<()>(socket.as_raw_fd(), parts, &[], flags, None)?)
 }
 
-/// Sends a head behind which [`send_file`] follows: the kernel waits with a segment that is not full (MSG_MORE).
+/// As [`send_parts`]; the kernel waits with a segment that is not full for what follows (MSG_MORE). That must come at once, be it more
+/// bytes or the end of the stream: it waits for 200 ms, or until [`net::push`](crate::ipc::net::push).
 ///
 /// # Errors
 /// As of [`send_parts`].
-pub fn send_head(socket: BorrowedFd<'_>, head: &[u8]) -> io::Result<usize> {
+#[inline]
+pub fn send_parts_more(socket: BorrowedFd<'_>, parts: &[IoSlice<'_>]) -> io::Result<usize> {
     let flags = MsgFlags::from_bits_retain(libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL | libc::MSG_MORE);
-    Ok(nix::sys::socket::send(socket.as_raw_fd(), head, flags)?)
+    Ok(sendmsg::<()>(socket.as_raw_fd(), parts, &[], flags, None)?)
 }
 
 /// Sends `count` bytes of `file` from `offset` on, out of the kernel's own copy of it; how many the socket took, 0 at the end of
@@ -218,7 +220,7 @@ mod tests {
         std::fs::write(&path, "0123456789").unwrap();
         let file = File::open(&path).unwrap();
         let (near, mut far) = UnixStream::pair().unwrap();
-        assert_eq!(send_head(near.as_fd(), b"head ").unwrap(), 5);
+        assert_eq!(send_parts_more(near.as_fd(), &[IoSlice::new(b"head ")]).unwrap(), 5);
         assert!(is_in_memory(&file, 0), "it was just written");
         assert_eq!(send_file(near.as_fd(), &file, 3, 4).unwrap(), 4);
         assert_eq!(send_parts(near.as_fd(), &[IoSlice::new(b" and "), IoSlice::new(b"tail")]).unwrap(), 9);

@@ -69,14 +69,27 @@ pub fn share_port(listener: BorrowedFd<'_>) -> Result<(), IpcError> {
 /// # Errors
 /// What `setsockopt(2)` gives.
 pub fn defer_accept(listener: BorrowedFd<'_>, seconds: i32) -> Result<(), IpcError> {
-    let (value, length) = ((&raw const seconds).cast(), size_of::<i32>());
+    set_tcp_option(listener, libc::TCP_DEFER_ACCEPT, seconds)
+        .map_err(|errno| IpcError::system("set TCP_DEFER_ACCEPT for", "a listening socket", errno))
+}
+
+/// Has the kernel wait with a segment that is not full for what follows (TCP_CORK, tcp(7)). That must come at once, be it more bytes or
+/// the end of the stream: it waits for 200 ms, or until [`push`]. Sockets that are not TCP's do not wait.
+pub fn hold_back(socket: BorrowedFd<'_>) {
+    let _ = set_tcp_option(socket, libc::TCP_CORK, 1);
+}
+
+/// Has the kernel send what it waits with, be it for [`hold_back`] or for MSG_MORE.
+pub fn push(socket: BorrowedFd<'_>) {
+    let _ = set_tcp_option(socket, libc::TCP_CORK, 0);
+}
+
+fn set_tcp_option(socket: BorrowedFd<'_>, option: i32, number: i32) -> Result<(), Errno> {
+    let (value, length) = ((&raw const number).cast(), size_of::<i32>());
     let length = libc::socklen_t::try_from(length).unwrap_or(0);
     // SAFETY: `value` is an int of `length` bytes, which lives until the call is over; the kernel only reads it.
-    let set =
-        unsafe { libc::setsockopt(listener.as_raw_fd(), libc::IPPROTO_TCP, libc::TCP_DEFER_ACCEPT, value, length) };
-    Errno::result(set)
-        .map(drop)
-        .map_err(|errno| IpcError::system("set TCP_DEFER_ACCEPT for", "a listening socket", errno))
+    let set = unsafe { libc::setsockopt(socket.as_raw_fd(), libc::IPPROTO_TCP, option, value, length) };
+    Errno::result(set).map(drop)
 }
 
 /// The address that a socket is bound to.
@@ -152,19 +165,11 @@ pub fn moved(socket: BorrowedFd<'_>) -> io::Result<Moved> {
 }
 
 fn look(socket: BorrowedFd<'_>) -> io::Result<Moved> {
-    // SAFETY: a structure of numbers, for which zero is a value.
-    let mut info: libc::tcp_info = unsafe { std::mem::zeroed() };
-    let wanted = size_of::<libc::tcp_info>();
-    let mut length = libc::socklen_t::try_from(wanted).map_err(io::Error::other)?;
-    let place = (&raw mut info).cast::<libc::c_void>();
-    // SAFETY: a place of `length` bytes for the result; the kernel writes no more than that.
-    let read =
-        unsafe { libc::getsockopt(socket.as_raw_fd(), libc::IPPROTO_TCP, libc::TCP_INFO, place, &raw mut length) };
-    Errno::result(read)?;
+    let info = tcp_info(socket)?;
     let mut unread: libc::c_int = 0;
     // SAFETY: a place for the result of this request, which is SIOCINQ for a TCP socket.
     Errno::result(unsafe { libc::ioctl(socket.as_raw_fd(), libc::FIONREAD, &raw mut unread) })?;
-    if info.tcpi_state == STATE_CLOSE || (length as usize) < wanted.min(OLDEST_KERNEL_BYTES) {
+    if info.tcpi_state == STATE_CLOSE {
         return Err(Errno::ENOTCONN.into());
     }
     let fin = u64::from(STATES_WITH_FIN.contains(&info.tcpi_state));
@@ -175,13 +180,30 @@ fn look(socket: BorrowedFd<'_>) -> io::Result<Moved> {
     })
 }
 
+fn tcp_info(socket: BorrowedFd<'_>) -> io::Result<libc::tcp_info> {
+    // SAFETY: a structure of numbers, for which zero is a value.
+    let mut info: libc::tcp_info = unsafe { std::mem::zeroed() };
+    let wanted = size_of::<libc::tcp_info>();
+    let mut length = libc::socklen_t::try_from(wanted).map_err(io::Error::other)?;
+    let place = (&raw mut info).cast::<libc::c_void>();
+    // SAFETY: a place of `length` bytes for the result; the kernel writes no more than that.
+    let read =
+        unsafe { libc::getsockopt(socket.as_raw_fd(), libc::IPPROTO_TCP, libc::TCP_INFO, place, &raw mut length) };
+    Errno::result(read)?;
+    if (length as usize) < wanted.min(OLDEST_KERNEL_BYTES) {
+        return Err(Errno::ENOTCONN.into());
+    }
+    Ok(info)
+}
+
 /// Up to and with `tcpi_bytes_retrans`, which kernels have since 4.19.
 const OLDEST_KERNEL_BYTES: usize = std::mem::offset_of!(libc::tcp_info, tcpi_bytes_retrans) + 8;
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::{Read, Write};
+    use crate::ipc::files;
+    use std::io::{IoSlice, Read, Write};
     use std::net::{Shutdown, TcpListener, TcpStream};
     use std::os::fd::AsFd;
 
@@ -189,6 +211,60 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let near = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         (near, listener.accept().unwrap().0)
+    }
+
+    /// Sends a few bytes that the kernel waits with.
+    fn send_held_back(server: &TcpStream, by_option: bool) {
+        let sent = if by_option {
+            hold_back(server.as_fd());
+            files::send_parts(server.as_fd(), &[IoSlice::new(b"tail")])
+        } else {
+            files::send_parts_more(server.as_fd(), &[IoSlice::new(b"tail")])
+        };
+        assert_eq!(sent.unwrap(), 4);
+    }
+
+    fn segments_out(stream: &TcpStream) -> u32 {
+        tcp_info(stream.as_fd()).unwrap().tcpi_segs_out
+    }
+
+    /// Whether it holds in one of a few tries: the kernel waits for 200 ms only, and this thread may have to wait for longer.
+    fn in_some_try(by_option: bool, holds: impl Fn(&mut TcpStream, &TcpStream, u32) -> bool) -> bool {
+        (0..10).any(|_| {
+            let (mut client, server) = pair();
+            let segments = segments_out(&server);
+            send_held_back(&server, by_option);
+            holds(&mut client, &server, segments)
+        })
+    }
+
+    #[test]
+    fn what_is_held_back_goes_out_in_one_segment_with_the_end_of_the_stream() {
+        for by_option in [true, false] {
+            let is_one = |client: &mut TcpStream, server: &TcpStream, before| {
+                server.shutdown(Shutdown::Write).unwrap();
+                let mut got = Vec::new();
+                client.read_to_end(&mut got).unwrap();
+                assert_eq!(got, b"tail");
+                segments_out(server) == before + 1
+            };
+            assert!(in_some_try(by_option, is_one), "by option: {by_option}");
+        }
+    }
+
+    #[test]
+    fn what_is_held_back_goes_out_when_it_is_pushed() {
+        for by_option in [true, false] {
+            let has_waited = |client: &mut TcpStream, server: &TcpStream, _| {
+                let waiting = || tcp_info(server.as_fd()).unwrap().tcpi_notsent_bytes;
+                let waited = waiting() == 4;
+                push(server.as_fd());
+                assert_eq!(waiting(), 0);
+                client.read_exact(&mut [0; 4]).unwrap();
+                waited
+            };
+            assert!(in_some_try(by_option, has_waited), "by option: {by_option}");
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::os::fd::BorrowedFd;
 use std::os::unix::fs::FileExt;
 
-use crate::ipc::files;
+use crate::ipc::{files, net};
 
 /// How much of a file is asked after at once whether it is in memory, and is read if it is not.
 const WINDOW: u64 = 1 << 20;
@@ -29,6 +29,8 @@ pub struct Outgoing {
     sent: u64,
     /// Up to where the file was in the kernel's memory when it was last asked.
     in_memory_to: Cell<u64>,
+    /// See [`Outgoing::before_end`].
+    is_before_end: bool,
 }
 
 /// What came of sending some.
@@ -64,7 +66,14 @@ impl Outgoing {
     /// `text`, then `range` of the content.
     #[must_use]
     pub fn new(text: Vec<u8>, range: Range<u64>) -> Self {
-        Outgoing { text, text_sent: 0, range, sent: 0, in_memory_to: Cell::new(0) }
+        Outgoing { text, text_sent: 0, range, sent: 0, in_memory_to: Cell::new(0), is_before_end: false }
+    }
+
+    /// The end of the stream is sent right behind it: what does not fill a segment waits for that, and both go out together. Who cannot
+    /// end the stream at once calls [`net::push`].
+    #[must_use]
+    pub fn before_end(self) -> Self {
+        Outgoing { is_before_end: true, ..self }
     }
 
     /// Puts text behind what was sent.
@@ -111,10 +120,17 @@ impl Outgoing {
     pub fn send(&mut self, socket: BorrowedFd<'_>, content: Option<&Content>, budget: u64) -> Moved {
         let text = &self.text[self.text_sent..];
         let range = self.range.start..self.range.end.min(self.range.start + budget);
+        let is_last = self.is_before_end && range.end == self.range.end;
+        let send_parts = if is_last { files::send_parts_more } else { files::send_parts };
         let moved = match content {
-            Some(Content::Open(_)) if !range.is_empty() && !text.is_empty() => files::send_head(socket, text),
+            Some(Content::Open(_)) if !range.is_empty() && !text.is_empty() => {
+                files::send_parts_more(socket, &[IoSlice::new(text)])
+            }
             Some(Content::Open(file)) if !range.is_empty() => match self.in_memory(file, range) {
                 Ok(Range { start, end }) => {
+                    if self.is_before_end && end == self.range.end {
+                        net::hold_back(socket);
+                    }
                     files::send_file(socket, file, start, usize::try_from(end - start).unwrap_or(usize::MAX))
                 }
                 Err(part) => return Moved::Fetch(part),
@@ -122,9 +138,9 @@ impl Outgoing {
             Some(Content::Bytes(bytes)) => {
                 let part = usize::try_from(range.start).ok().zip(usize::try_from(range.end).ok());
                 let body = part.and_then(|(start, end)| bytes.get(start..end)).unwrap_or_default();
-                files::send_parts(socket, &[IoSlice::new(text), IoSlice::new(body)])
+                send_parts(socket, &[IoSlice::new(text), IoSlice::new(body)])
             }
-            _ => files::send_parts(socket, &[IoSlice::new(text)]),
+            _ => send_parts(socket, &[IoSlice::new(text)]),
         };
         match moved {
             Ok(0) => Moved::Broken,

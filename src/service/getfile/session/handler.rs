@@ -4,6 +4,7 @@ use std::os::fd::AsFd;
 use std::time::Duration;
 
 use crate::base::limits::{GETFILE_STEPS_PER_TURN, LINGER_BYTES, RECEIVE_BYTES, SENT_BYTES_PER_TURN};
+use crate::ipc::net;
 use crate::ipc::process::monotonic_ns;
 use crate::service::connection_state::{Admission, Closing, Next};
 use crate::service::getfile::session::asker::Asker;
@@ -173,7 +174,7 @@ impl Handler {
         let mut head = Vec::with_capacity(40);
         response.write_head(&mut head);
         let head_bytes = head.len();
-        let outgoing = Outgoing::new(head, 0..length);
+        let outgoing = Outgoing::new(head, 0..length).before_end();
         session.data.stage =
             Stage::Sending(Box::new(Sending { response, head_bytes, outgoing, content, fetching: false }));
         None
@@ -236,6 +237,8 @@ impl Handler {
 
     fn log_again(&mut self, session: &mut GetFileSession, line: Vec<u8>) -> Step {
         if self.log.write_again(&line).is_err() {
+            // It would wait for the end of the stream, which waits for the log.
+            net::push(session.state.connection.as_fd());
             self.log.join(session.state.key());
             return wait_in(session, Stage::AwaitingLog(line));
         }
