@@ -72,8 +72,14 @@ impl<'a> Reader<'a> {
         Some(self.chunks[held.index].part(self.sent..held.length))
     }
 
+    /// Whether `rest` ends with the last of all bytes.
+    fn is_last(&self, rest: &Region<'_>) -> bool {
+        self.begun().is_some_and(|begun| begun.total == self.bytes() + rest.len() as u64)
+    }
+
     /// Sends from the chunk that is held, straight from the segment, what the socket takes in one call; a chunk that is sent is given
-    /// back. Sends nothing where no chunk is held.
+    /// back. Sends nothing where no chunk is held. The end of the contents waits for the end of the stream, which is to be sent right
+    /// behind it, or for [`net::push`](crate::ipc::net::push).
     ///
     /// # Errors
     /// `WouldBlock` when the socket takes nothing now, else what it gives.
@@ -88,7 +94,7 @@ impl<'a> Reader<'a> {
     pub fn send_behind(&mut self, head: &[u8], socket: BorrowedFd<'_>) -> io::Result<usize> {
         let Some(rest) = self.rest() else { return Ok(0) };
         // What is there already goes out in full packets; what is yet to come does not hold it up.
-        let more = self.header.full.value() > 0;
+        let more = self.header.full.value() > 0 || self.is_last(&rest);
         let sent = if head.is_empty() { rest.send(socket, more)? } else { rest.send_behind(head, socket, more)? };
         self.advance(sent.saturating_sub(head.len()));
         Ok(sent)
