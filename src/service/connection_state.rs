@@ -160,7 +160,8 @@ impl ConnectionState {
 
     /// Throws away what the client of a closing connection sends, within `budget`; its time is checked at the ticks.
     pub fn linger(&mut self, mut budget: Budget) -> Next {
-        let next = self.discard(&mut budget);
+        // Nothing is there to be received unless an event has said so, or the last receive.
+        let next = if self.readable { self.discard(&mut budget) } else { Next::Wait };
         self.closing = Closing::Lingering(budget);
         if self.ended { Next::Close } else { next }
     }
