@@ -8,7 +8,7 @@ use crate::process::master::children::Listeners;
 use crate::process::master::driver::Driver;
 use crate::process::master::event_sources::LISTENER;
 use crate::process::worker::ReleaseNotice;
-use crate::store::connection::ServiceId;
+use crate::store::connection::{PerService, ServiceId};
 
 /// Connections accepted in one turn of the loop.
 const PER_TURN: usize = 64;
@@ -35,12 +35,14 @@ impl Driver {
     /// Hands over the connections that wait, then accepts others and hands them over.
     pub(super) fn accept(&mut self, now: u64) {
         let control = self.common.instance.control();
+        let mut drained = PerService::default();
         for _ in 0..PER_TURN {
             if self.connections.any_waiting() {
                 // Set before the lanes are tried: a worker that makes room afterwards sees it.
                 control.set_accept_paused(true);
                 if self.connections.hand_over_waiting(&mut self.workers).is_err() {
                     self.accepting.ready = false;
+                    self.accepting.is_short = true;
                     return;
                 }
                 control.set_accept_paused(false);
@@ -48,16 +50,21 @@ impl Driver {
             if !self.accepting.ready || now < self.accepting.not_before_ns {
                 return;
             }
-            self.accepting.ready = self.accept_one_each(now);
+            self.accepting.ready = self.accept_one_each(now, &mut drained);
         }
     }
 
-    /// Accepts one connection of each service, so that no service waits for a crowd at another one; whether there may be more.
-    fn accept_one_each(&mut self, now: u64) -> bool {
+    /// Accepts one connection of each service that is not drained yet, so that no service waits for a crowd at another one; whether
+    /// there may be more.
+    fn accept_one_each(&mut self, now: u64, drained: &mut PerService<bool>) -> bool {
         let mut more = false;
         for service in ServiceId::all() {
             let Some(listener) = &self.accepting.listeners[service.index()] else { continue };
+            if drained[service.index()] {
+                continue;
+            }
             if !self.connections.has_slot(service) {
+                self.accepting.is_short = true;
                 continue;
             }
             match net::accept(listener.as_fd()) {
@@ -66,7 +73,7 @@ impl Driver {
                     self.accepting.failures = 0;
                     self.connections.admit(service, socket, &mut self.workers);
                 }
-                Ok(None) => {}
+                Ok(None) => drained[service.index()] = true,
                 Err(error) => {
                     // The connection stays in the backlog, and epoll does not report it again.
                     more = true;
@@ -93,8 +100,8 @@ impl Driver {
                     log::error!("worker {index} releases a connection that it does not have: {notice:?}");
                 }
             }
-            // A slot or a descriptor is free again, a connection is to be handed on, or the lane has room.
-            self.accepting.ready = true;
+            // A slot is free again, or the lane has room. What is to be handed on waits in this process.
+            self.accepting.ready |= std::mem::take(&mut self.accepting.is_short);
         }
     }
 }

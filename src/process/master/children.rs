@@ -73,6 +73,9 @@ pub struct Accepting {
     pub listeners: Listeners,
     /// Whether a connection may be waiting at one of them, or one that waits for a lane may find room.
     pub ready: bool,
+    /// Whether no slot was free for some service, or no lane had room, when connections were last accepted: others may wait that no event
+    /// will tell of.
+    pub is_short: bool,
     /// After a failure, for want of a descriptor or of memory: when to try again, nanoseconds of the monotonic clock.
     pub not_before_ns: u64,
     /// Failures since the last connection that was accepted.

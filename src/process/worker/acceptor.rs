@@ -62,6 +62,8 @@ pub struct Acceptor {
     next_slot: PerService<usize>,
     /// Whether no slot was free when they were last looked through: nothing is accepted before [`Acceptor::look_again`].
     full: PerService<bool>,
+    /// Whether the last connection could not be accepted.
+    has_failed: bool,
 }
 
 impl Acceptor {
@@ -77,12 +79,14 @@ impl Acceptor {
     ) -> Self {
         let next_slot = [usize::from(worker); _];
         let full = PerService::default();
-        Acceptor { worker, slots, consumer, lane, held_back: None, listeners, ranges, next_slot, full }
+        let (held_back, has_failed) = (None, false);
+        Acceptor { worker, slots, consumer, lane, held_back, listeners, ranges, next_slot, full, has_failed }
     }
 
-    /// A slot may be free again.
-    pub fn look_again(&mut self) {
-        self.full = PerService::default();
+    /// A slot or a descriptor may be free again. Returns whether either was short, so that connections may wait that no event will tell of.
+    pub fn look_again(&mut self) -> bool {
+        let was_full = std::mem::take(&mut self.full).contains(&true);
+        std::mem::take(&mut self.has_failed) || was_full
     }
 
     /// The worker's end of the socketpair.
@@ -174,10 +178,11 @@ impl Acceptor {
     /// # Errors
     /// See [`net::accept`].
     pub fn accept(&mut self, mut take: impl FnMut(Arrival)) -> io::Result<More> {
+        let mut drained = PerService::<bool>::default();
         for _ in 0..ACCEPTS_PER_TURN {
             let mut came = false;
             for service in ServiceId::all() {
-                if self.listeners[service.index()].is_none() {
+                if drained[service.index()] || self.listeners[service.index()].is_none() {
                     continue;
                 }
                 // First the slot: what was accepted could not be put back.
@@ -191,9 +196,14 @@ impl Acceptor {
                         let connection = Connection::new(socket, slot, u32::try_from(index).unwrap_or(u32::MAX));
                         take(Arrival::Admitted { connection, generation: claim.generation, waited_ns: 0 });
                     }
-                    nobody => {
+                    Ok(None) => {
                         slot.free();
-                        nobody?;
+                        drained[service.index()] = true;
+                    }
+                    Err(error) => {
+                        slot.free();
+                        self.has_failed = true;
+                        return Err(error);
                     }
                 }
             }

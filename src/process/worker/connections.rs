@@ -9,9 +9,9 @@ use mio::{Interest, Token};
 use crate::base::config::AcceptMode;
 use crate::ipc::fdpass;
 use crate::process::worker::acceptor::{Arrival, More};
-use crate::process::worker::event_loop::{Worker, watch};
+use crate::process::worker::event_loop::{LANE, Worker, watch};
 use crate::process::worker::release_notice::ReleaseNotice;
-use crate::service::connection_state::ConnectionState;
+use crate::service::connection_state::{Closing, ConnectionState};
 use crate::service::interface::{Departure, Origin};
 use crate::store::connection::Connection;
 use crate::store::connection::slot::{Claim, Holder};
@@ -96,6 +96,7 @@ impl Worker {
     }
 
     fn release(&mut self, state: ConnectionState) {
+        let have_both_ended = state.ended && matches!(state.closing, Closing::Lingering(_));
         let ConnectionState { connection, generation, counted_closing, .. } = state;
         let (slot, index) = (connection.slot(), connection.index());
         let stats = self.service_stats(index);
@@ -103,19 +104,23 @@ impl Worker {
             stats.closing.set(stats.closing.get().saturating_sub(1));
         }
         stats.closed.add(1);
-        self.unwatch(&connection);
-        connection.shut_down();
+        let has_duplicate = self.settings.accept == AcceptMode::Dispatch;
+        if has_duplicate {
+            self.unwatch(&connection);
+        }
+        if !have_both_ended {
+            connection.shut_down();
+        }
         drop(connection);
         self.count_one_less(index);
-        if self.settings.accept == AcceptMode::Dispatch {
+        if has_duplicate {
             slot.pass(Claim { holder: Holder::Served(self.number), generation }, Holder::Closed(self.number));
             self.notices.push(ReleaseNotice { slot: index, generation });
         } else {
             slot.free();
-            self.acceptor.look_again();
+            // One more can be accepted now, should slots or descriptors have been short.
+            self.accept_more |= self.acceptor.look_again();
         }
-        // One more can be accepted now, should descriptors have been short.
-        self.accept_more |= self.acceptor.listeners().next().is_some();
     }
 
     /// Gives a connection back, for another worker to go on with, if all there is to know about it stands in its slot; whether it did.
@@ -163,11 +168,21 @@ impl Worker {
             let message: Vec<u8> = self.notices[..count].iter().flat_map(|notice| notice.to_bytes()).collect();
             match fdpass::send(self.acceptor.lane(), &message, None) {
                 Ok(()) => drop(self.notices.drain(..count)),
-                // The lane's socket is watched for writing too: this loop comes by again when there is room.
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                // This loop comes by again when there is room.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return self.watch_lane(true),
                 Err(error) => return Err(error),
             }
         }
-        Ok(())
+        self.watch_lane(false)
+    }
+
+    /// Watches the lane for room, or no more. Not all the time: it would wake this process whenever the master has read a message.
+    fn watch_lane(&mut self, for_room: bool) -> io::Result<()> {
+        if self.awaits_lane == for_room {
+            return Ok(());
+        }
+        self.awaits_lane = for_room;
+        let interest = if for_room { Interest::READABLE.add(Interest::WRITABLE) } else { Interest::READABLE };
+        self.poll.registry().reregister(&mut SourceFd(&self.acceptor.lane().as_raw_fd()), LANE, interest)
     }
 }

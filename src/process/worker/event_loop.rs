@@ -32,7 +32,7 @@ use crate::store::instance::stats::ServiceStats;
 use crate::store::journal::Directory;
 use crate::store::users::Users;
 
-const LANE: Token = Token(usize::MAX);
+pub(super) const LANE: Token = Token(usize::MAX);
 const WAKEUP: Token = Token(usize::MAX - 1);
 const THREADS: Token = Token(usize::MAX - 2);
 const LISTENER: Token = Token(usize::MAX - 3);
@@ -92,6 +92,8 @@ pub(super) struct Worker {
     pub candidates: PerService<Candidates>,
     /// Connections that were closed or given back and the master has not been told of.
     pub notices: Vec<ReleaseNotice>,
+    /// Whether the lane had no room for them.
+    pub awaits_lane: bool,
     pub next_tick_ns: u64,
     /// How often settings and users had been read when this worker last did.
     pub reloads: u64,
@@ -154,7 +156,7 @@ impl Worker {
         let consumer = Consumer::new(instance.lane_ring(index), semaphores);
         let acceptor = Acceptor::new(number, instance.connections(), slots, consumer, lane, listeners);
         watch(&poll, wakeup.as_fd(), WAKEUP, Interest::READABLE)?;
-        watch(&poll, acceptor.lane(), LANE, Interest::READABLE.add(Interest::WRITABLE))?;
+        watch(&poll, acceptor.lane(), LANE, Interest::READABLE)?;
         for listener in acceptor.listeners() {
             watch(&poll, listener, LISTENER, Interest::READABLE)?;
         }
@@ -172,6 +174,7 @@ impl Worker {
             count: 0,
             candidates: PerService::default(),
             notices: Vec::new(),
+            awaits_lane: false,
             next_tick_ns: 0,
             reloads,
             leave_by_ns: None,

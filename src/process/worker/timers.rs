@@ -12,7 +12,7 @@ impl Worker {
         }
         self.share_room();
         // In other modes than dispatch: slots may be free that other workers had.
-        self.acceptor.look_again();
+        let _was_short = self.acceptor.look_again();
         self.accept_more |= self.acceptor.listeners().next().is_some();
         for slot in self.services.slots() {
             match self.services.of(slot).and_then(|host| host.check_time(slot, self.now_ns)) {
