@@ -44,7 +44,7 @@ pub const MAX_RANGES: usize = 16;
 /// Bytes of the path in a request of GetFile; a longer one is answered INVALID.
 pub const MAX_GETFILE_PATH_BYTES: usize = 4096;
 /// Bytes of a file that GetFile reads into memory, to send it together with its head; a larger one is sent from the open file.
-pub const SMALL_GETFILE_BYTES: usize = 64 * 1024;
+pub const SMALL_GETFILE_BYTES: usize = 16 * 1024;
 /// Steps of one connection of GetFile before the others have their turn.
 pub const GETFILE_STEPS_PER_TURN: usize = 8;
 /// Bytes of the smallest segment through which contents come from the cache process, its header included: what the course's tools take.
