@@ -182,7 +182,8 @@ impl Handler {
 
     /// Sends as much of the response as the socket takes.
     fn send(&mut self, session: &mut GetFileSession, mut sending: Box<Sending>) -> Step {
-        let mut budget = SENT_BYTES_PER_TURN;
+        // The budget is for the content: 1 MiB is sent in whole turns, without one more for as many bytes as the head has.
+        let mut budget = SENT_BYTES_PER_TURN + sending.head_bytes as u64;
         loop {
             if sending.fetching {
                 return wait_in(session, Stage::Sending(sending));
