@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use nix::errno::Errno;
@@ -11,6 +12,7 @@ use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, open, openat2};
 use nix::sys::sendfile::sendfile64;
 use nix::sys::socket::{MsgFlags, sendmsg};
 use nix::sys::stat::Mode;
+use nix::sys::statfs::{TMPFS_MAGIC, fstatfs};
 
 use crate::ipc::error::IpcError;
 
@@ -91,16 +93,23 @@ fn how_beneath(also: ResolveFlag) -> OpenHow {
 /// Reads the first bytes of `file` into `into`, as far as they can be had without waiting for the disk; how many.
 ///
 /// # Errors
-/// What the kernel says; `WouldBlock` where not one byte can be had, or the file system cannot tell.
+/// What the kernel says; `WouldBlock` where not one byte can be had, or the file system cannot tell and may have a disk.
 pub fn read_now(file: &File, into: &mut [u8]) -> io::Result<usize> {
     let part = libc::iovec { iov_base: into.as_mut_ptr().cast(), iov_len: into.len() };
     // SAFETY: one part, which is the exclusively borrowed bytes of `into`.
     let read = unsafe { libc::preadv2(file.as_fd().as_raw_fd(), &raw const part, 1, 0, libc::RWF_NOWAIT) };
     match usize::try_from(read) {
         Ok(count) => Ok(count),
-        Err(_) if Errno::last() == Errno::EOPNOTSUPP => Err(io::ErrorKind::WouldBlock.into()),
-        Err(_) => Err(io::Error::last_os_error()),
+        Err(_) if Errno::last() != Errno::EOPNOTSUPP => Err(io::Error::last_os_error()),
+        // tmpfs cannot tell (EOPNOTSUPP), and need not.
+        Err(_) if is_on_tmpfs(file) => file.read_at(into, 0),
+        Err(_) => Err(io::ErrorKind::WouldBlock.into()),
     }
+}
+
+/// Whether a file system has `file` that has no disk.
+fn is_on_tmpfs(file: &File) -> bool {
+    fstatfs(file).is_ok_and(|status| status.filesystem_type() == TMPFS_MAGIC)
 }
 
 /// Sends parts of what lies in memory, one behind the other, in one call that never waits; how much the socket took.
@@ -203,6 +212,16 @@ mod tests {
             let is_good = matches!(error.raw_os_error(), Some(libc::EXDEV | libc::ENOENT));
             assert!(is_good || error.kind() == io::ErrorKind::WouldBlock, "{path}: {error}");
         }
+    }
+
+    #[test]
+    fn what_tmpfs_has_is_read_at_once() {
+        let home = tempfile::tempdir_in("/dev/shm").unwrap();
+        std::fs::write(home.path().join("file"), "0123456789").unwrap();
+        let file = open_file_now(&home.path().join("file")).unwrap();
+        assert!(is_on_tmpfs(&file));
+        let mut bytes = [0; 16];
+        assert_eq!((read_now(&file, &mut bytes).unwrap(), &bytes[..10]), (10, &b"0123456789"[..]));
     }
 
     #[test]
