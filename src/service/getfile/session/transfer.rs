@@ -60,7 +60,8 @@ impl Transfer {
             }
             Next::Failed(_) | Next::Elsewhere | Next::Broken => return Step::Short,
             Next::End if head.is_empty() => return Step::Over,
-            Next::End => files::send_parts(socket, &[IoSlice::new(head)]),
+            // The end of the stream follows at once.
+            Next::End => files::send_parts_more(socket, &[IoSlice::new(head)]),
             Next::Chunk => self.reader.send_behind(head, socket),
         };
         match sent {
