@@ -97,7 +97,8 @@ fn deaths(files: &Files) -> (u32, u32) {
 fn die_at(who: &str, point: CrashPoint, hit: u32) {
     let upstream = Upstream::of_objects();
     let charge = format!("{who}:{}#{hit}", point.name());
-    let files = proxied_in(&[(VARIABLE, &charge)], &upstream, &[]);
+    let channel = if point == CrashPoint::CacheDescriptorPassed { "memfd" } else { "segments" };
+    let files = proxied_in(&[(VARIABLE, &charge)], &upstream, &["--cache-channel", channel]);
     let expected = if who == "cache" { (1, 0) } else { (0, 1) };
     let tally = under_load(&files, |tally| {
         await_that(&format!("it has died at {charge}"), || deaths(&files) == expected);

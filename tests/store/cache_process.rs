@@ -233,7 +233,7 @@ fn what_no_file_can_be_had_for_passes_through() {
     let cache = GetFileCache { bytes: 1 << 20, object_bytes: 1 << 61, ..GetFileCache::default() };
     let cache = Cache::start(with(from(&origin), cache), 2, 824);
     // No disk has room for it; what comes of it comes, which is not all.
-    assert_eq!(cache.get(0, "/huge"), Got::Refused(Refusal::Unfinished));
+    assert_eq!(cache.get(0, "/huge"), Got::Refused(Refusal::Upstream));
     cache.wait_for_counts([("passed_through", 1), ("failed_fetches", 1), ("errors", 0), ("spooled_bytes", 0)]);
     assert_eq!(cache.get(0, "/2000000"), whole("/2000000", CacheStatus::Miss));
     cache.wait_for_counts([("passed_through", 1), ("reading", 0)]);
