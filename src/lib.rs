@@ -7,7 +7,7 @@
 //! - [`store`]: what is shared or kept: ledger, journal, connection slots, access log, the instance's shared memory
 //! - [`service`]: what clients are offered, a folder for each service: bytes, rules, sessions
 //! - [`status`]: what can be seen of all that
-//! - [`process`]: the master, the workers, the journal process
+//! - [`process`]: the master, the workers, the journal process, the cache process
 //! - [`tool`]: the load client and the operator's tool
 //!
 //! `docs/ARCHITECTURE.md` tells how they work together.
