@@ -198,6 +198,10 @@ pub const MAX_ACCESS_LOG_LINE_BYTES: usize = 2048;
 
 /// Workers that one instance can have at a time.
 pub const MAX_WORKERS: usize = 64;
+/// Members that a cluster can have; raft's answer to more machines is not more voters.
+pub const MAX_REPLICAS: u8 = 7;
+/// Bytes of the address of a peer, `HOST:PORT`, as it stands in the settings and in the record of a change of membership.
+pub const MAX_PEER_ADDRESS_BYTES: usize = 46;
 /// Accounts that one instance can have: the ids fit in 32 bits, the table in 64 GiB.
 pub const MAX_ACCOUNTS: u32 = 1 << 30;
 /// Connections that one instance can have at a time.

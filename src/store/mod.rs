@@ -2,6 +2,7 @@
 
 pub mod access_log;
 pub mod cache_channel;
+pub mod cluster;
 pub mod connection;
 pub mod instance;
 pub mod journal;

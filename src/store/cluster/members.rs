@@ -1,0 +1,169 @@
+//! The members of a cluster: what they are called, and how membership changes.
+
+use std::fmt;
+use std::num::NonZeroU64;
+
+use crate::base::limits::MAX_REPLICAS;
+
+/// The number of an instance in its cluster, as it is configured: 1 to [`MAX_REPLICAS`].
+///
+/// It stays the same when an instance loses its data directory. [`NodeId`] does not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ReplicaId(u8);
+
+impl ReplicaId {
+    /// The id of that number; `None` beyond 1 to [`MAX_REPLICAS`].
+    #[must_use]
+    pub fn new(number: u8) -> Option<Self> {
+        (1..=MAX_REPLICAS).contains(&number).then_some(ReplicaId(number))
+    }
+
+    /// Its number.
+    #[must_use]
+    pub fn number(self) -> u8 {
+        self.0
+    }
+}
+
+impl fmt::Display for ReplicaId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// The identity of a data directory in a cluster, drawn at random with it; raft's id of the node.
+///
+/// A node that lost its log has lost its promises, too: were it taken for the node that made them, a log that was acknowledged could be
+/// overwritten. So whoever starts with an empty directory is another node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NodeId(pub NonZeroU64);
+
+impl NodeId {
+    /// The id of that number; `None` for 0, which is nobody's.
+    #[must_use]
+    pub fn new(number: u64) -> Option<Self> {
+        NonZeroU64::new(number).map(NodeId)
+    }
+
+    /// Its number.
+    #[must_use]
+    pub fn number(self) -> u64 {
+        self.0.get()
+    }
+}
+
+impl fmt::Display for NodeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+/// A member, or a node that is to become one.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Member {
+    /// Its number.
+    pub replica: ReplicaId,
+    /// Its identity.
+    pub node: NodeId,
+    /// Where its peers reach it, `HOST:PORT`, at most [`MAX_PEER_ADDRESS_BYTES`](crate::base::limits::MAX_PEER_ADDRESS_BYTES).
+    pub address: String,
+}
+
+/// Who is a member, and how: raft's configuration (Ongaro, "Consensus: bridging theory and practice", chapter 4).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Membership {
+    /// They vote, and are counted for a majority.
+    pub voters: Vec<Member>,
+    /// They get the log and do not vote.
+    pub learners: Vec<Member>,
+}
+
+impl Membership {
+    /// All members, voters first.
+    pub fn all(&self) -> impl Iterator<Item = &Member> {
+        self.voters.iter().chain(&self.learners)
+    }
+
+    /// The member of that identity.
+    #[must_use]
+    pub fn of_node(&self, node: NodeId) -> Option<&Member> {
+        self.all().find(|member| member.node == node)
+    }
+
+    /// The members after `change`. One that would take the last voter away, or names who is not there, changes nothing.
+    #[must_use]
+    pub fn after(&self, change: &Change) -> Membership {
+        let mut next = self.clone();
+        let node = change.member.node;
+        match change.kind {
+            ChangeKind::AddLearner if self.of_node(node).is_none() => next.learners.push(change.member.clone()),
+            ChangeKind::Promote if self.learners.iter().any(|learner| learner.node == node) => {
+                let (promoted, left) = self.learners.iter().cloned().partition(|learner| learner.node == node);
+                next.learners = left;
+                next.voters.extend::<Vec<_>>(promoted);
+            }
+            ChangeKind::Remove if self.voters.iter().any(|voter| voter.node != node) => {
+                next.voters.retain(|voter| voter.node != node);
+                next.learners.retain(|learner| learner.node != node);
+            }
+            ChangeKind::AddLearner | ChangeKind::Promote | ChangeKind::Remove => {}
+        }
+        next
+    }
+}
+
+/// What a change does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChangeKind {
+    /// A new node gets the log.
+    AddLearner,
+    /// A learner becomes a voter.
+    Promote,
+    /// A voter or learner is no member any more.
+    Remove,
+}
+
+/// One change of membership. There is one at a time, and each changes one node, so that any majority before and any majority after have a
+/// node in common.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// What it does.
+    pub kind: ChangeKind,
+    /// To whom.
+    pub member: Member,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn member(number: u8) -> Member {
+        let node = NodeId::new(u64::from(number) * 100).unwrap();
+        Member { replica: ReplicaId::new(number).unwrap(), node, address: format!("127.0.0.1:{number}") }
+    }
+
+    #[test]
+    fn changes_move_members_and_never_take_the_last_voter_away() {
+        let change = |kind, number| Change { kind, member: member(number) };
+        let one = Membership { voters: vec![member(1)], learners: vec![] };
+        assert_eq!(one.after(&change(ChangeKind::Remove, 1)), one);
+        assert_eq!(one.after(&change(ChangeKind::Promote, 2)), one, "it is no learner");
+        assert_eq!(one.after(&change(ChangeKind::AddLearner, 1)), one, "it is there");
+        let learning = one.after(&change(ChangeKind::AddLearner, 2));
+        assert_eq!(learning, Membership { voters: vec![member(1)], learners: vec![member(2)] });
+        let two = learning.after(&change(ChangeKind::Promote, 2));
+        assert_eq!(two, Membership { voters: vec![member(1), member(2)], learners: vec![] });
+        assert_eq!(two.after(&change(ChangeKind::Remove, 1)).voters, [member(2)]);
+        assert_eq!(learning.after(&change(ChangeKind::Remove, 2)), one);
+    }
+
+    #[test]
+    fn ids_have_bounds() {
+        assert_eq!(
+            [0, 1, MAX_REPLICAS, MAX_REPLICAS + 1].map(|n| ReplicaId::new(n).is_some()),
+            [false, true, true, false]
+        );
+        assert!(NodeId::new(0).is_none());
+        assert_eq!(NodeId::new(0xabc).unwrap().to_string(), "0000000000000abc");
+    }
+}
