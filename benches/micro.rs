@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
 use bank_vault::base::limits::MAX_REPLY_BYTES;
-use bank_vault::base::vocab::{AccountId, Cents, Lsn};
+use bank_vault::base::vocab::{AccountId, Cents, Lsn, OnDisk};
 use bank_vault::ipc::fdpass;
 use bank_vault::ipc::lane::{Consumer, LaneRing, LaneSemaphores, Producer, Taken, Ticket, semaphore_names};
 use bank_vault::ipc::names::Generation;
@@ -178,7 +178,7 @@ fn journaled(criterion: &mut Criterion) {
                 number += 1;
                 let asker = Asker { principal: 1, key: keyed.then(|| number.to_le_bytes()) };
                 if number.is_multiple_of(1 << 15) {
-                    table.sequencer().set_durable(table.order().now().lsn, Lsn(u64::MAX));
+                    table.sequencer().set_on_disk_alone(OnDisk(table.order().now().lsn), Lsn(u64::MAX));
                 }
                 let operation = Operation::Transfer { from, to, amount: Cents(1) };
                 teller.carry_out(operation, &asker, |_| Completion::UNATTENDED).is_ok()

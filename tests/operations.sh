@@ -233,7 +233,7 @@ drill_backup() {
     await test -s "$home/data/journal/00000000000000000001.segment"
     for turn in 1 2 3 4 5; do
         ((turn % 2)) || ctl snapshot --instance "$instance" >/dev/null
-        lsn=$(ctl inspect --json --instance "$instance" | python3 -c 'import json, sys; print(json.load(sys.stdin)["journal"]["durable_lsn"])')
+        lsn=$(ctl inspect --json --instance "$instance" | python3 -c 'import json, sys; print(json.load(sys.stdin)["journal"]["committed_lsn"])')
         copy=$home/copy-$turn
         "$PAGES/backup.py" "$home/data" "$copy" || { rm -rf "$copy"; "$PAGES/backup.py" "$home/data" "$copy"; }
         ctl audit --data "$copy" --json >"$home/audit" || fail "audit of copy $turn: $(ctl audit --data "$copy" 2>&1 | tail -3)"

@@ -87,8 +87,8 @@ points! {
     GroupWritten = "journal.group-written",
     /// Journal: the group is synced; shared memory does not say so yet.
     GroupSynced = "journal.group-synced",
-    /// Journal: shared memory says that the group is durable; the workers that wait are not woken yet.
-    DurablePublished = "journal.durable-published",
+    /// Journal: shared memory says that the group is committed; the workers that wait are not woken yet.
+    CommittedPublished = "journal.committed-published",
     /// Access log: a line stands in the worker's ring; the log thread was not called.
     LogAppended = "log.appended",
     /// Access log: the lock is taken; nothing was done under it.

@@ -12,7 +12,7 @@ pub enum Defect {
     Repair = 1,
     /// Transfers lock their accounts in the order of the request, not in the order of numbers
     Order = 2,
-    /// Replies leave before what they show is durable
+    /// Replies leave before what they show is committed
     AckEarly = 3,
     /// A dead worker's claim to a number that was not reached is not withdrawn
     #[cfg_attr(feature = "break-it", value(skip))]

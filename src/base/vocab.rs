@@ -90,6 +90,31 @@ impl fmt::Display for Lsn {
     }
 }
 
+/// How far the journal of this instance is on its own disk: all records up to this one.
+///
+/// It says which places of the ring may be used again. It does not say what may be shown; that is [`Committed`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct OnDisk(pub Lsn);
+
+/// How far operations are committed: none up to this one can be lost any more, so all of them may be shown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Committed(pub Lsn);
+
+impl Committed {
+    /// Of an instance without peers, where what is on its disk is committed.
+    #[must_use]
+    pub fn alone(on_disk: OnDisk) -> Self {
+        Committed(on_disk.0)
+    }
+
+    /// Whether operation `lsn` is committed.
+    #[inline]
+    #[must_use]
+    pub fn includes(self, lsn: Lsn) -> bool {
+        lsn <= self.0
+    }
+}
+
 /// The number that LOGIN hands out; never zero, so zero can stand for "not logged in".
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SessionId(pub u32);

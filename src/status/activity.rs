@@ -1,4 +1,4 @@
-//! The activity of the accounts: a summary of the newest durable records in the journal ring. It names no user.
+//! The activity of the accounts: a summary of the newest committed records in the journal ring. It names no user.
 
 use std::collections::HashMap;
 
@@ -21,7 +21,7 @@ const SHOWN: usize = 10;
 /// The activity of the accounts.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Activity {
-    /// Operations that became durable in the interval.
+    /// Operations that were committed in the interval.
     pub operations: u64,
     /// How many of them, the newest, `kinds` counts: all, unless there were very many.
     pub looked_at: u64,
@@ -79,7 +79,7 @@ pub struct Operation {
 }
 
 impl Activity {
-    /// The operations that became durable after operation `since`, up to operation `until`; `None` without a journal.
+    /// The operations that were committed after operation `since`, up to operation `until`; `None` without a journal.
     pub fn between(instance: &Instance, since: Lsn, until: Lsn) -> Option<Activity> {
         let table = instance.table();
         if !table.sequencer().is_journaled() {

@@ -7,6 +7,7 @@ use super::cache::Cache;
 use super::numbers::{self, ByCode, ByOpcode, ByStatus, ByWord, milliseconds};
 use super::services::{BANK, Bounds, HTTP, ServiceAddress, ServiceCounts};
 use crate::base::config::AcceptMode;
+use crate::base::vocab::{Committed, OnDisk};
 use crate::ipc::layout::Counter;
 use crate::ipc::process::monotonic_ns;
 use crate::store::instance::Instance;
@@ -31,7 +32,7 @@ pub struct Sample {
     pub stopping: bool,
     /// Each worker that there ever was.
     pub workers: Vec<Worker>,
-    /// What makes operations durable.
+    /// What keeps operations on disk.
     pub journal: Journal,
     /// GetFile's cache process; `None` where there is none.
     pub cache: Option<Cache>,
@@ -227,13 +228,17 @@ pub struct JournalNow {
     pub deaths: u32,
     /// Time since its last heartbeat; 0 without a journal.
     pub heartbeat_age_ms: u64,
-    /// Whether replies wait until what they show is durable.
+    /// Whether replies wait until what they show is committed.
     pub replies_wait: bool,
     /// The last operation.
     pub last_lsn: u64,
-    /// The last operation that is on disk for good.
+    /// The last operation that is on this instance's disk.
+    pub on_disk_lsn: u64,
+    /// The last operation that no loss can take back: what may be shown.
+    pub committed_lsn: u64,
+    /// The name that `committed_lsn` had; it goes with the next version.
     pub durable_lsn: u64,
-    /// Records in the ring that are not.
+    /// Records in the ring that are not on disk.
     pub waiting: u64,
     /// Places of the ring; 0 without a journal.
     pub capacity: u64,
@@ -255,7 +260,7 @@ pub struct Journal {
     pub failed_starts: u32,
     /// Whether its process was asked to write what is left, and end.
     pub leaving: bool,
-    /// Groups that were made durable by one sync each.
+    /// Groups that were synced, each by one call.
     pub groups: u64,
     /// Records in them.
     pub records: u64,
@@ -421,8 +426,8 @@ impl Journal {
     /// Reads the state of the journal, at `now_ns`.
     pub fn of(instance: &Instance, now_ns: u64) -> Journal {
         let (row, sequencer) = (instance.journal_row(), instance.table().sequencer());
-        // Durable before the last: neither goes back, so the difference cannot be negative.
-        let durable = sequencer.durable();
+        // Before the last: none goes back, so no difference can be negative.
+        let (OnDisk(on_disk), Committed(committed)) = (sequencer.on_disk(), sequencer.committed());
         let last = instance.table().order().now().lsn;
         let journaled = sequencer.is_journaled();
         let now = JournalNow {
@@ -433,8 +438,10 @@ impl Journal {
             heartbeat_age_ms: if journaled { milliseconds(now_ns, row.life.heartbeat_ns.get()) } else { 0 },
             replies_wait: sequencer.replies_wait(),
             last_lsn: last.0,
-            durable_lsn: durable.0,
-            waiting: if journaled { last.0.saturating_sub(durable.0) } else { 0 },
+            on_disk_lsn: on_disk.0,
+            committed_lsn: committed.0,
+            durable_lsn: committed.0,
+            waiting: if journaled { last.0.saturating_sub(on_disk.0) } else { 0 },
             capacity: sequencer.capacity(),
             snapshot_lsn: row.snapshot().0,
             keys: sequencer.keys().known().min(sequencer.keys().window()),

@@ -190,7 +190,7 @@ impl Watcher {
     pub fn look(&mut self, instance: &Instance) -> View {
         let after = Sample::take(instance);
         let mut view = View::between(&self.before, &after);
-        let [since, until] = [&self.before, &after].map(|sample| Lsn(sample.journal.now.durable_lsn));
+        let [since, until] = [&self.before, &after].map(|sample| Lsn(sample.journal.now.committed_lsn));
         view.activity = Activity::between(instance, since, until);
         self.before = after;
         view

@@ -42,7 +42,7 @@ fn a_dead_workers_reply_is_not_sent_before_it_is_durable() {
         assert!(matches!(other.call(&Request::Ping).unwrap(), Response::Ping { .. }));
         assert!(matches!(Bank::connect(server.address).call(&Request::Ping).unwrap(), Response::Ping { .. }));
         must_be_silent(&bank, what);
-        assert_eq!(running.table().sequencer().durable().0, 0, "{what}");
+        assert_eq!(running.table().sequencer().committed().0.0, 0, "{what}");
         send(server.journal_now().unwrap(), Signal::SIGCONT);
         assert_eq!(bank.read().unwrap(), (2, Response::Deposit { balance: Cents(250) }), "{what}");
     }

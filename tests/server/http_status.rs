@@ -95,7 +95,7 @@ fn who_watches_sees_numbers_move_and_a_worker_die() {
         let after = event(&mut watcher);
         let grown = |path: &str| number(&after, path) - number(&before, path);
         if grown("/bank/requests/total") >= 200.0 && grown("/web/answers/total") >= 200.0 {
-            assert!(number(&after, "/journal/durable_lsn") >= 200.0, "{after}");
+            assert!(number(&after, "/journal/committed_lsn") >= 200.0, "{after}");
             break;
         }
         assert!(start.elapsed() < Duration::from_secs(20), "{after}");

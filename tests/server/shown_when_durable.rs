@@ -183,7 +183,7 @@ fn read_elsewhere(site: &Site, accounts: &mut Vec<String>) {
     accounts.extend(std::iter::repeat_with(|| watcher.line().unwrap()).find(|line| line.starts_with("data: ")));
     let memory: serde_json::Value = serde_json::from_str(&vaultctl(&["inspect", "--json"])).unwrap();
     // It looks at memory, and says how much of that is not durable.
-    let (last, durable) = (&memory["totals"]["lsn"], &memory["totals"]["durable_lsn"]);
+    let (last, durable) = (&memory["totals"]["lsn"], &memory["totals"]["committed_lsn"]);
     assert_eq!((durable.as_u64(), last.as_u64() > durable.as_u64()), (Some(1), true), "{memory}");
     assert!(vaultctl(&["inspect"]).contains("are not durable yet"));
 }
@@ -220,7 +220,7 @@ fn what_shows_an_operation_waits_until_that_is_durable_and_nothing_else_does() {
         let shown = ["25000", "250.00", "25100", "251.00"].iter().find(|amount| text.contains(**amount));
         assert_eq!(shown, None, "{text}");
     }
-    assert_eq!(running.table().sequencer().durable(), Lsn(1), "nothing has become durable meanwhile");
+    assert_eq!(running.table().sequencer().committed().0, Lsn(1), "nothing has become durable meanwhile");
 
     send(journal, Signal::SIGCONT);
     for ((what, _, request, _, wanted, _), bank) in &mut asked {

@@ -50,7 +50,7 @@ fn must_be_consistent(view: &View) {
         assert_eq!(p50_us.is_some(), count > 0, "{times:?}");
     }
     assert!(
-        view.journal.now.durable_lsn <= view.journal.now.last_lsn
+        view.journal.now.committed_lsn <= view.journal.now.last_lsn
             && view.journal.now.waiting <= view.journal.now.capacity
     );
     let activity = view.activity.as_ref().expect("there is a journal");
@@ -80,7 +80,7 @@ fn views_of_a_server_under_load_grow_and_fit_together() {
     must_be_consistent(&last);
     moved += last.activity.unwrap().operations;
     assert!(busy > 0, "work was seen while it was done");
-    assert_eq!(moved, last.journal.now.durable_lsn, "each durable operation is of one interval");
+    assert_eq!(moved, last.journal.now.committed_lsn, "each durable operation is of one interval");
     assert!(
         last.bank.requests.total > brought.count("total_ops"),
         "logging in, and what proves the books, comes in addition"
@@ -127,7 +127,7 @@ fn top_agrees_with_what_the_client_has_counted() {
     assert_eq!(answered, view["bank"]["requests"]["total"].as_u64().unwrap());
     assert_eq!(view["instance"]["name"], *server.instance);
     let text = vaultctl(&once);
-    let durable = view["journal"]["durable_lsn"].as_u64().unwrap();
+    let durable = view["journal"]["committed_lsn"].as_u64().unwrap();
     assert!(text.contains(&format!("{durable}  ")) && text.contains("latency"), "the last operation is in {text}");
     drop(server.stop());
 }

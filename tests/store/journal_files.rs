@@ -41,7 +41,7 @@ fn append(writer: &mut Writer, count: u64) {
     let from = writer.last().0 + 1;
     let mut batch: Vec<RecordBytes> = (from..from + count).map(|lsn| record(lsn).encode()).collect();
     assert!(writer.wait_until_prepared(Lsn(from + count - 1), Duration::from_secs(60)));
-    let synced = writer.durable();
+    let synced = writer.on_disk().0;
     writer.append(&mut batch, synced).unwrap();
 }
 
@@ -76,7 +76,7 @@ fn what_is_written_is_recovered_and_read_across_segments() {
     let mut writer = recover_all(&directory).unwrap().into_writer(0).unwrap();
     for count in [1, 62, 1, 1, 30, 20] {
         append(&mut writer, count);
-        assert_eq!(writer.sync().unwrap(), writer.last());
+        assert_eq!(writer.sync().unwrap().0, writer.last());
     }
     drop(writer);
     let directory = Directory::open(home.path()).unwrap();

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bank_vault::base::crash_point::{self, Charge, CrashPoint};
-use bank_vault::base::vocab::{AccountId, Cents, Lsn};
+use bank_vault::base::vocab::{AccountId, Cents, Lsn, OnDisk};
 use bank_vault::ipc::segment::Segment;
 use bank_vault::store::journal::Verdict;
 use bank_vault::store::ledger::commit::Uncommitted;
@@ -276,7 +276,7 @@ fn without_repair_the_books_do_not_balance() {
 /// Stands in for the journal process.
 fn keep_up(table: &Table) {
     if table.sequencer().is_journaled() {
-        table.sequencer().set_durable(table.order().now().lsn, Lsn(u64::MAX));
+        table.sequencer().set_on_disk_alone(OnDisk(table.order().now().lsn), Lsn(u64::MAX));
     }
 }
 

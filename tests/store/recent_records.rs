@@ -1,8 +1,8 @@
-//! The journal ring as those see it who only look: a record that is durable, or nothing, while its place is written again.
+//! The journal ring as those see it who only look: a record that is committed, or nothing, while its place is written again.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use bank_vault::base::vocab::{AccountId, Cents, Lsn};
+use bank_vault::base::vocab::{AccountId, Cents, Lsn, OnDisk};
 use bank_vault::ipc::segment;
 use bank_vault::store::ledger::teller::Asker;
 use bank_vault::store::ledger::{Completion, Operation, Shape, Table, Teller};
@@ -30,7 +30,7 @@ fn deposit(teller: &mut Teller<'_>) {
 /// Stands in for the journal process.
 fn keep_up(table: &Table) -> Lsn {
     let last = table.order().now().lsn;
-    table.sequencer().set_durable(last, Lsn(u64::MAX));
+    table.sequencer().set_on_disk_alone(OnDisk(last), Lsn(u64::MAX));
     last
 }
 
@@ -43,7 +43,7 @@ fn must_be_whole(table: &Table, lsn: Lsn) -> bool {
 }
 
 #[test]
-fn only_what_is_durable_and_not_written_over_is_there() {
+fn only_what_is_committed_and_not_written_over_is_there() {
     let table = table(u32::try_from(RING).unwrap());
     let mut teller = Teller::new(&table, 0, || ());
     for _ in 0..100 {
@@ -53,7 +53,7 @@ fn only_what_is_durable_and_not_written_over_is_there() {
     deposit(&mut teller);
     assert_eq!(table.order().now().lsn, Lsn(101));
     let there: Vec<u64> = (0..=200).filter(|&lsn| lsn > 0 && must_be_whole(&table, Lsn(lsn))).collect();
-    // Not 101, which is not durable; and the next may be in the place of 38 already.
+    // Not 101, which is not committed; and the next may be in the place of 38 already.
     assert_eq!(there, (102 - RING + 1..=100).collect::<Vec<_>>());
     assert_eq!(table.recent_record(Lsn(0)), None);
 }
@@ -82,9 +82,9 @@ fn no_record_is_half_of_another_while_the_ring_goes_round() {
         let mut read = 0;
         while !over.load(Ordering::Acquire) {
             // The oldest first, whose places are just being written again.
-            let durable = table.sequencer().durable().0;
-            let oldest = durable.saturating_sub(RING).max(1);
-            read += (oldest..=durable).filter(|&lsn| must_be_whole(&table, Lsn(lsn))).count();
+            let committed = table.sequencer().committed().0.0;
+            let oldest = committed.saturating_sub(RING).max(1);
+            read += (oldest..=committed).filter(|&lsn| must_be_whole(&table, Lsn(lsn))).count();
         }
         assert!(read > 0, "something was read meanwhile");
     });

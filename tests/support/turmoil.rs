@@ -54,7 +54,7 @@ impl Turmoil {
 
     /// Operations that are on disk.
     pub fn durable(&self) -> u64 {
-        self.instance.table().sequencer().durable().0
+        self.instance.table().sequencer().committed().0.0
     }
 
     /// Kills a worker or, one time in four, the journal process; `false` if the chosen one is dead already.

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bank::{Bank, deposit, transfer, withdraw};
-use bank_vault::base::vocab::{AccountId, Cents, Lsn};
+use bank_vault::base::vocab::{AccountId, Cents, Committed, Lsn};
 use bank_vault::store::journal::record::{seal, stored_crc, synced_of};
 use bank_vault::store::journal::snapshot::Header;
 use bank_vault::store::journal::{Directory, Kind, Record, RecordBytes, SnapshotWriter, Verdict, Writer};
@@ -106,7 +106,7 @@ impl Books {
         for (balance, lsn) in accounts {
             snapshot.push(Cents(balance), Lsn(lsn)).unwrap();
         }
-        snapshot.finish(Lsn(self.lsn)).unwrap();
+        snapshot.finish(Committed(Lsn(self.lsn))).unwrap();
     }
 }
 
@@ -125,7 +125,7 @@ fn place(lsn: usize, first: usize) -> std::ops::Range<usize> {
 fn append(writer: &mut Writer, record: &Record) {
     assert!(writer.wait_until_prepared(record.lsn, Duration::from_secs(60)));
     let mut batch: [RecordBytes; 1] = [record.encode()];
-    writer.append(&mut batch, writer.durable()).unwrap();
+    writer.append(&mut batch, writer.on_disk().0).unwrap();
     writer.sync().unwrap();
 }
 
@@ -170,7 +170,7 @@ fn a_journal_without_defect_is_found_right_and_counted() {
     let header = Header { lsn: Lsn(cut.0), accounts: ACCOUNTS, deposited: Cents(cut.1[0]), withdrawn: Cents(cut.1[1]) };
     let mut snapshot = SnapshotWriter::begin(&directory, header).unwrap();
     books.accounts.iter().for_each(|&(balance, lsn)| snapshot.push(Cents(balance), Lsn(lsn)).unwrap());
-    snapshot.finish(Lsn(books.lsn)).unwrap();
+    snapshot.finish(Committed(Lsn(books.lsn))).unwrap();
     assert_ne!(at_100, books.accounts);
     let (code, report) = audited(home.path(), &[]);
     assert_eq!(
@@ -419,7 +419,7 @@ fn a_running_server_is_audited_under_load_and_agrees_in_memory() {
     let shown = told(&["inspect", "--json", "--instance", &server.instance]).1;
     let journal = serde_json::from_str::<Value>(&shown).unwrap()["journal"].clone();
     assert_eq!((&journal["state"], &journal["waiting"]), (&"open".into(), &0.into()), "{journal}");
-    assert_eq!((&journal["last_lsn"], &journal["durable_lsn"]), (&report["last_lsn"], &report["last_lsn"]));
+    assert_eq!((&journal["last_lsn"], &journal["committed_lsn"]), (&report["last_lsn"], &report["last_lsn"]));
     assert_eq!((&journal["records"], &journal["process"]["name"]), (&report["last_lsn"], &"vault-journal".into()));
     // Some may be of segments that are removed by now.
     let (keys, keyed) = (journal["keys"].as_u64().unwrap(), report["keyed"].as_u64().unwrap());
@@ -487,5 +487,5 @@ impl<F: Fn()> Drop for OnDrop<F> {
 }
 
 fn server_lsn(server: &Server) -> u64 {
-    bank_vault::store::instance::stale::open_running(&server.instance).unwrap().table().sequencer().durable().0
+    bank_vault::store::instance::stale::open_running(&server.instance).unwrap().table().sequencer().committed().0.0
 }

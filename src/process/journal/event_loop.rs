@@ -9,7 +9,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::base::config::Durability;
 use crate::base::crash_point::{CrashPoint, arm_from_environment, crash_point};
-use crate::base::vocab::Lsn;
+use crate::base::vocab::{Lsn, OnDisk};
 use crate::ipc::event::EventFd;
 use crate::ipc::process::monotonic_ns;
 use crate::process::journal::arguments::JournalArguments;
@@ -70,7 +70,7 @@ struct JournalProcess {
 /// What became of a group of records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum GroupResult {
-    Durable,
+    OnDisk,
     /// The next segment is still being prepared.
     NotPrepared,
     /// The disk is full.
@@ -82,7 +82,7 @@ impl JournalProcess {
         let JournalArguments { instance, settings, directory, wakeup, workers } = arguments;
         let sequencer = instance.table().sequencer();
         arm_from_environment("journal", instance.journal_row().life.lives.get());
-        let writer = Writer::resume(&directory, sequencer.durable())?;
+        let writer = Writer::resume(&directory, sequencer.on_disk().0)?;
         let snapshotter = Snapshotter::start(instance, settings, directory, wakeup.clone())?;
         let flush_interval = (settings.durability == Durability::Async).then_some(settings.flush_interval);
         Ok(JournalProcess {
@@ -106,7 +106,7 @@ impl JournalProcess {
             if self.last_maintenance.is_none_or(|last| last.elapsed() >= MAINTENANCE_INTERVAL) {
                 self.maintain()?;
             }
-            let waiting = self.order.now().lsn.0 - self.writer.durable().0;
+            let waiting = self.order.now().lsn.0 - self.writer.on_disk().0.0;
             if waiting > 0 && (stopping || self.is_due(waiting)) {
                 if self.write_group()? == GroupResult::NoSpace && stopping {
                     let told = if self.sequencer.replies_wait() { "nobody was" } else { "clients were" };
@@ -142,9 +142,9 @@ impl JournalProcess {
         }
     }
 
-    /// Writes what waits, as much as one group takes, makes it durable, and says so.
+    /// Writes what waits, as much as one group takes, syncs it, and says so.
     fn write_group(&mut self) -> Result<GroupResult, JournalProcessError> {
-        let first = self.writer.durable().0 + 1;
+        let first = self.writer.on_disk().0.0 + 1;
         let last = self.order.now().lsn.0.min(first + LARGEST_GROUP - 1).min(self.writer.prepared_to().0);
         if last < first {
             return self.wait_until_prepared();
@@ -153,7 +153,7 @@ impl JournalProcess {
         self.group.extend((first..=last).map(|lsn| self.sequencer.record(Lsn(lsn))));
         crash_point(CrashPoint::GroupTaken);
         let begun_ns = monotonic_ns();
-        match self.writer.append(&mut self.group, self.writer.durable()) {
+        match self.writer.append(&mut self.group, self.writer.on_disk().0) {
             Ok(()) => {}
             Err(WriterError::NoSpace(error)) => {
                 log::warn!("{error}");
@@ -162,21 +162,21 @@ impl JournalProcess {
             Err(error) => return Err(error.into()),
         }
         crash_point(CrashPoint::GroupWritten);
-        let durable = self.writer.sync()?;
+        let on_disk = self.writer.sync()?;
         crash_point(CrashPoint::GroupSynced);
         let took_ns = monotonic_ns() - begun_ns;
-        self.publish(durable);
+        self.publish(on_disk);
         self.instance.journal_row().count_group(last - first + 1, took_ns);
         self.last_flush = Instant::now();
-        Ok(GroupResult::Durable)
+        Ok(GroupResult::OnDisk)
     }
 
-    /// Says how far the journal is durable, and wakes the workers that sleep until then.
-    fn publish(&self, durable: Lsn) {
-        self.sequencer.set_durable(durable, self.writer.prepared_to());
-        crash_point(CrashPoint::DurablePublished);
+    /// Says how far the journal is on disk, and wakes the workers that sleep until then.
+    fn publish(&self, on_disk: OnDisk) {
+        let committed = self.sequencer.set_on_disk_alone(on_disk, self.writer.prepared_to());
+        crash_point(CrashPoint::CommittedPublished);
         for (row, wakeup) in self.instance.workers().iter().zip(&self.workers) {
-            if row.must_be_woken(durable) {
+            if row.must_be_woken(committed) {
                 wakeup.send();
             }
         }
@@ -208,7 +208,7 @@ impl JournalProcess {
     fn maintain(&mut self) -> Result<(), JournalProcessError> {
         self.last_maintenance = Some(Instant::now());
         self.instance.journal_row().life.heartbeat_ns.set(monotonic_ns());
-        let durable = self.writer.durable();
+        let on_disk = self.writer.on_disk();
         match self.writer.prepare_failure() {
             None if self.sequencer.state() == JournalState::NoSpace => {
                 log::info!("there is space on the disk again");
@@ -219,27 +219,27 @@ impl JournalProcess {
                 if self.sequencer.state() == JournalState::Open {
                     log::warn!(
                         "{error}; the room that is left is for {} records",
-                        self.writer.prepared_to().0 - durable.0
+                        self.writer.prepared_to().0 - on_disk.0.0
                     );
                 }
-                if self.writer.prepared_to() <= durable {
+                if self.writer.prepared_to() <= on_disk.0 {
                     self.wait_for_space()?;
                 }
                 self.writer.retry_preparing();
             }
         }
-        self.publish(durable);
-        self.snapshotter.advance(&mut self.writer);
+        self.publish(on_disk);
+        self.snapshotter.advance(&mut self.writer, self.sequencer.committed());
         Ok(())
     }
 
     /// Sleeps until there is a record, or it is time to flush or for the heartbeat.
     fn sleep(&mut self) -> Result<(), JournalProcessError> {
-        let durable = self.writer.durable().0;
+        let on_disk = self.writer.on_disk().0.0;
         let (wake_at, timeout) = match self.flush_interval {
-            None => (durable + 1, LONGEST_SLEEP),
+            None => (on_disk + 1, LONGEST_SLEEP),
             Some(interval) => (
-                durable + self.sequencer.capacity() / 2,
+                on_disk + self.sequencer.capacity() / 2,
                 interval.saturating_sub(self.last_flush.elapsed()).min(LONGEST_SLEEP),
             ),
         };

@@ -2,7 +2,7 @@
 //!
 //! A snapshot begins with a cut, whose number and sums are exact. Then a thread visits the accounts, one lock at a time, while
 //! operations go on. So an account may be newer than the cut; replay applies a record only to an account that is older. The snapshot
-//! is put in place once all that it shows is durable.
+//! is put in place once all that it shows is committed.
 
 use std::sync::Arc;
 use std::thread;
@@ -10,7 +10,7 @@ use std::thread;
 use crossbeam_channel::{Receiver, Sender, unbounded};
 
 use crate::base::config::Settings;
-use crate::base::vocab::{AccountId, Lsn};
+use crate::base::vocab::{AccountId, Committed, Lsn};
 use crate::ipc::event::EventFd;
 use crate::process::journal::error::JournalProcessError;
 use crate::store::instance::Instance;
@@ -25,8 +25,8 @@ const KEPT: usize = 2;
 enum Job {
     /// Write down all accounts.
     Write,
-    /// All that the snapshot shows is durable, up to this record: put it in place.
-    Finish(Box<SnapshotWriter>, Lsn),
+    /// All that the snapshot shows is committed: put it in place.
+    Finish(Box<SnapshotWriter>, Committed),
 }
 
 /// What the thread has done.
@@ -45,7 +45,7 @@ enum Stage {
     Idle,
     /// The thread works on it.
     Underway,
-    /// It waits until all that it shows is durable.
+    /// It waits until all that it shows is committed.
     Written(Box<SnapshotWriter>),
 }
 
@@ -76,7 +76,7 @@ impl Snapshotter {
             for job in to_do {
                 let result = match job {
                     Job::Write => write(instance.table(), &directory).map(JobResult::Written),
-                    Job::Finish(writer, durable) => finish(&directory, *writer, durable),
+                    Job::Finish(writer, committed) => finish(&directory, *writer, committed),
                 };
                 if done.send(result.unwrap_or_else(JobResult::Failed)).is_err() {
                     return;
@@ -100,29 +100,29 @@ impl Snapshotter {
 
     /// Begins, goes on with or finishes a snapshot where that is due; never waits. A failure is logged, and tried again when the next
     /// snapshot is due.
-    pub fn advance(&mut self, writer: &mut Writer) {
+    pub fn advance(&mut self, writer: &mut Writer, committed: Committed) {
         while let Ok(result) = self.results.try_recv() {
-            self.complete(result, writer);
+            self.complete(result, writer, committed);
         }
         match std::mem::replace(&mut self.stage, Stage::Underway) {
-            Stage::Idle if self.is_due(writer.durable()) => {
+            Stage::Idle if self.is_due(committed) => {
                 self.wanted = self.instance.journal_row().snapshots_wanted();
                 let _ = self.jobs.send(Job::Write);
             }
-            Stage::Written(snapshot) if snapshot.newest() <= writer.durable() => {
-                let _ = self.jobs.send(Job::Finish(snapshot, writer.durable()));
+            Stage::Written(snapshot) if committed.includes(snapshot.newest()) => {
+                let _ = self.jobs.send(Job::Finish(snapshot, committed));
             }
             other => self.stage = other,
         }
     }
 
-    fn is_due(&self, durable: Lsn) -> bool {
+    fn is_due(&self, Committed(committed): Committed) -> bool {
         let row = self.instance.journal_row();
-        let since = durable.0.saturating_sub(row.snapshot().0);
+        let since = committed.0.saturating_sub(row.snapshot().0);
         row.snapshots_wanted() > row.snapshots_done() || self.every.is_some_and(|every| since >= every)
     }
 
-    fn complete(&mut self, result: JobResult, writer: &mut Writer) {
+    fn complete(&mut self, result: JobResult, writer: &mut Writer, Committed(committed): Committed) {
         let row = self.instance.journal_row();
         self.stage = Stage::Idle;
         match result {
@@ -133,14 +133,14 @@ impl Snapshotter {
             JobResult::Failed(error) => {
                 log::error!("no snapshot could be taken: {error}; the journal goes on, and so keeps growing");
                 // Not again at once: when as many records more have come.
-                row.set_snapshot(Lsn(row.snapshot().0.max(writer.durable().0)));
+                row.set_snapshot(Lsn(row.snapshot().0.max(committed.0)));
             }
             JobResult::Finished { oldest, newest } => {
                 row.set_snapshot(newest);
                 log::info!("a snapshot of operation {newest} is in place");
                 if let Some(oldest) = oldest.filter(|_| !self.keep_journal) {
                     // The remembered keys are in the journal alone.
-                    let keys_from = writer.durable().0.saturating_sub(self.key_window);
+                    let keys_from = committed.0.saturating_sub(self.key_window);
                     if let Err(error) = writer.remove_before(Lsn(oldest.0.min(keys_from)), 0) {
                         log::error!("old segments stay: {error}");
                     }
@@ -170,8 +170,8 @@ fn write(table: &Table, directory: &Directory) -> Result<Box<SnapshotWriter>, Sn
     Ok(Box::new(writer))
 }
 
-fn finish(directory: &Directory, writer: SnapshotWriter, durable: Lsn) -> Result<JobResult, SnapshotError> {
+fn finish(directory: &Directory, writer: SnapshotWriter, committed: Committed) -> Result<JobResult, SnapshotError> {
     let newest = writer.lsn();
-    writer.finish(durable)?;
+    writer.finish(committed)?;
     Ok(JobResult::Finished { oldest: snapshot::keep_newest(directory, KEPT)?, newest })
 }

@@ -79,7 +79,7 @@ fn check_sums(instance: &Instance) -> Result<(), MasterError> {
     );
     // Only where the disk was full: what was not written is lost.
     let sequencer = instance.table().sequencer();
-    let lost = match lsn.0.saturating_sub(sequencer.durable().0) {
+    let lost = match lsn.0.saturating_sub(sequencer.on_disk().0.0) {
         lost if lost > 0 && sequencer.is_journaled() => {
             format!("; the last {lost} operations are not on disk, and gone")
         }

@@ -121,14 +121,16 @@ const OF_JOURNAL: &[Of<Journal>] = &[
         j.failed_starts.into()
     }),
     ("vault_journal_last_lsn", Gauge, "The last operation.", |j| j.now.last_lsn),
-    ("vault_journal_durable_lsn", Gauge, "The last operation that is on disk.", |j| j.now.durable_lsn),
+    ("vault_journal_on_disk_lsn", Gauge, "The last operation that is on disk.", |j| j.now.on_disk_lsn),
+    ("vault_journal_committed_lsn", Gauge, "The last operation that may be shown.", |j| j.now.committed_lsn),
+    ("vault_journal_durable_lsn", Gauge, "Committed (old name, to go after version 0.1).", |j| j.now.durable_lsn),
     ("vault_journal_snapshot_lsn", Gauge, "The last operation that the newest snapshot covers.", |j| {
         j.now.snapshot_lsn
     }),
-    ("vault_journal_ring_records", Gauge, "Records in the ring that are not durable.", |j| j.now.waiting),
+    ("vault_journal_ring_records", Gauge, "Records in the ring that are not on disk.", |j| j.now.waiting),
     ("vault_journal_ring_capacity_records", Gauge, "Places of the ring; 0 without a journal.", |j| j.now.capacity),
-    ("vault_journal_groups_total", Counter, "Groups that one sync each made durable.", |j| j.groups),
-    ("vault_journal_records_total", Counter, "Records made durable.", |j| j.records),
+    ("vault_journal_groups_total", Counter, "Groups of records, each synced by one call.", |j| j.groups),
+    ("vault_journal_records_total", Counter, "Records written and synced.", |j| j.records),
     ("vault_keys", Gauge, "Idempotency keys that are remembered.", |j| j.now.keys),
     ("vault_keys_capacity", Gauge, "As many as are remembered at most.", |j| j.now.key_window),
 ];

@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::base::limits::MAX_SERVICES;
 use crate::base::logging::LogLosses;
 use crate::base::time::nanoseconds;
-use crate::base::vocab::Lsn;
+use crate::base::vocab::{Committed, Lsn};
 use crate::ipc::bytes::SharedBytes;
 use crate::ipc::layout::{Counter, Word};
 use crate::ipc::names::Generation;
@@ -99,7 +99,7 @@ shared_struct! {
         state: AtomicU32,
         /// How many connections the worker has. Writers: the worker, and the master before and after its life.
         pub connections: Word,
-        /// The operation that the sleeping worker is to be woken for once it is durable; 0 for none. Writers: the worker, and
+        /// The operation that the sleeping worker is to be woken for once it is committed; 0 for none. Writers: the worker, and
         /// the journal process, which clears it when it wakes the worker.
         awaited: AtomicU64,
         /// Connections that the worker is to give back. Writers: the master adds, the worker takes them away.
@@ -353,20 +353,20 @@ impl WorkerRow {
         self.surplus.swap(0, Ordering::AcqRel)
     }
 
-    /// Asks to be woken once operation `lsn` is durable, or for nothing; afterwards the worker must look once more whether it is.
+    /// Asks to be woken once operation `lsn` is committed, or for nothing; afterwards the worker must look once more whether it is.
     #[inline]
-    pub fn await_durable(&self, lsn: Lsn) {
-        // DURABLE-OR-AWAITED: either this worker sees that the operation is durable, or the journal process sees that it waits.
+    pub fn await_committed(&self, lsn: Lsn) {
+        // COMMITTED-OR-AWAITED: either this worker sees that the operation is committed, or who says so sees that it waits.
         self.awaited.store(lsn.0, Ordering::SeqCst);
     }
 
-    /// Whether the worker sleeps until an operation that is durable now, and this caller is the one to wake it.
+    /// Whether the worker sleeps until an operation that is committed now, and this caller is the one to wake it.
     #[must_use]
-    pub fn must_be_woken(&self, durable: Lsn) -> bool {
-        // DURABLE-OR-AWAITED.
+    pub fn must_be_woken(&self, committed: Committed) -> bool {
+        // COMMITTED-OR-AWAITED.
         let awaited = self.awaited.load(Ordering::SeqCst);
         awaited != 0
-            && awaited <= durable.0
+            && committed.includes(Lsn(awaited))
             && self.awaited.compare_exchange(awaited, 0, Ordering::SeqCst, Ordering::SeqCst).is_ok()
     }
 

@@ -36,16 +36,16 @@ fn what_was_synced_survives_every_power_failure() {
                 }
                 // A dead process is not a dead machine: its successor writes again what may not be durable.
                 if dice.below(4) == 0 {
-                    let durable = writer.durable();
+                    let on_disk = writer.on_disk().0;
                     drop(writer);
-                    writer = Writer::resume(&directory_on(&disk), durable).unwrap();
+                    writer = Writer::resume(&directory_on(&disk), on_disk).unwrap();
                     write_again(&mut writer, &written);
                 }
             }
-            synced = writer.durable();
+            synced = writer.on_disk().0;
             if dice.below(4) == 0 {
                 // An orderly stop, and maybe another start, behind which nothing is written before the power fails.
-                synced = writer.sync().unwrap();
+                synced = writer.sync().unwrap().0;
                 writer.close().unwrap();
             }
             // While the next segment may be half prepared.
@@ -68,7 +68,7 @@ fn write_again(writer: &mut Writer, written: &[Record]) {
     let from = usize::try_from(writer.last().0).unwrap();
     let mut batch: Vec<_> = written[from..].iter().map(Record::encode).collect();
     assert!(writer.wait_until_prepared(Lsn(written.len() as u64), std::time::Duration::from_secs(60)));
-    writer.append(&mut batch, writer.durable()).unwrap();
+    writer.append(&mut batch, writer.on_disk().0).unwrap();
 }
 
 /// The cutting of a torn tail is itself cut short.

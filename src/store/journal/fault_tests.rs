@@ -48,9 +48,9 @@ fn a_batch_without_space_can_be_tried_again() {
         disk.fail_call("write 0", call, libc::ENOSPC);
         let refused = writer.append(&mut batch(6, 7), Lsn(5)).unwrap_err();
         assert!(matches!(&refused, WriterError::NoSpace(_)), "{refused}");
-        assert_eq!((writer.last(), writer.durable()), (Lsn(5), Lsn(5)));
+        assert_eq!((writer.last(), writer.on_disk().0), (Lsn(5), Lsn(5)));
         writer.append(&mut batch(6, 7), Lsn(5)).unwrap();
-        assert_eq!(writer.sync().unwrap(), Lsn(12));
+        assert_eq!(writer.sync().unwrap().0, Lsn(12));
         let (recovered, taken) = recover_on(&disk.crash(call));
         assert_eq!(recovered.unwrap().end, Lsn(12));
         check_prefix(&taken, Lsn(12));
@@ -68,7 +68,7 @@ fn any_other_failed_write_and_any_failed_sync_is_final() {
         assert!(matches!(&failed, WriterError::Failed(_)), "{call} {number}: {failed}");
         assert!(matches!(writer.sync(), Err(WriterError::Failed(_))), "although the disk would do it now");
         assert!(matches!(writer.append(&mut batch(6, 1), Lsn(5)), Err(WriterError::Failed(_))));
-        assert_eq!(writer.durable(), Lsn(5));
+        assert_eq!(writer.on_disk().0, Lsn(5));
         drop(writer);
         let (recovered, taken) = recover_on(&disk.crash(number));
         let end = recovered.unwrap().end;
@@ -90,7 +90,7 @@ fn records_that_recovery_would_refuse_are_never_written() {
     let refused = writer.append(&mut batch(6, 2 * PER_SEGMENT), Lsn(5)).unwrap_err();
     assert!(matches!(refused, WriterError::NotPrepared { lsn: Lsn(25), end: Lsn(20) }), "{refused}");
     assert_eq!(disk.take_log().len(), 0);
-    assert_eq!(writer.sync().unwrap(), Lsn(5));
+    assert_eq!(writer.sync().unwrap().0, Lsn(5));
 }
 
 #[test]

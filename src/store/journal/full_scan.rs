@@ -5,7 +5,7 @@ use super::record::Record;
 use super::recovery::{self, Known, RecoveryError, TornTail};
 use super::segment;
 use super::shutdown_mark;
-use crate::base::vocab::Lsn;
+use crate::base::vocab::{Committed, Lsn};
 
 /// A journal that was read from its oldest segment on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,25 +21,26 @@ pub struct FullScan {
 /// Reads every record, from the oldest segment on, and hands it to `each` once it is known to be whole and in its place. Changes
 /// nothing.
 ///
-/// `snapshotted` is the newest record that a snapshot holds. Beside a running server, `durable` is what that says is durable: all
-/// records up to there must exist, and what is behind is not read.
+/// `snapshotted` is the newest record that a snapshot holds. Beside a running server, `committed` is what that says is committed:
+/// all records up to there must exist, and what is behind is not read.
 ///
 /// # Errors
 /// [`RecoveryError::Disk`]; [`RecoveryError::Corrupt`], after all good records before it were handed on.
 pub fn full_scan(
     directory: &Directory,
     snapshotted: Lsn,
-    durable: Option<Lsn>,
+    committed: Option<Committed>,
     each: impl FnMut(&Record),
 ) -> Result<FullScan, RecoveryError> {
     let segments = segment::list(directory)?;
     let closed = shutdown_mark::read(directory)?.unwrap_or_default();
     let oldest = segments.first().copied().unwrap_or(Lsn(1));
-    let last = durable.unwrap_or(Lsn(if segments.is_empty() { snapshotted.0 } else { u64::MAX }));
+    let last =
+        committed.map_or(Lsn(if segments.is_empty() { snapshotted.0 } else { u64::MAX }), |committed| committed.0);
     if last < oldest {
         return Ok(FullScan { oldest, end: Lsn(oldest.0 - 1), torn: None });
     }
-    let scanned = recovery::scan(directory, oldest, Known { snapshotted, closed, durable }, each)?;
+    let scanned = recovery::scan(directory, oldest, Known { snapshotted, closed, committed }, each)?;
     Ok(FullScan { oldest, end: scanned.end, torn: scanned.torn })
 }
 
@@ -53,11 +54,11 @@ mod tests {
     fn scan(
         disk: &crate::store::journal::disk::forgetful::Forgetful,
         snapshotted: u64,
-        durable: Option<u64>,
+        committed: Option<u64>,
     ) -> (Result<FullScan, RecoveryError>, Vec<Record>) {
         let mut records = Vec::new();
         let each = |record: &Record| records.push(record.clone());
-        let scanned = full_scan(&directory_on(disk), Lsn(snapshotted), durable.map(Lsn), each);
+        let scanned = full_scan(&directory_on(disk), Lsn(snapshotted), committed.map(|lsn| Committed(Lsn(lsn))), each);
         (scanned, records)
     }
 
@@ -74,21 +75,21 @@ mod tests {
     }
 
     #[test]
-    fn beside_a_server_nothing_behind_what_is_durable_is_read_and_all_before_must_be_there() {
+    fn beside_a_server_nothing_behind_what_is_committed_is_read_and_all_before_must_be_there() {
         let disk = one_by_one(24);
         let (path, offset) = place(24);
         disk.tamper(&path, |bytes| bytes[offset..].fill(0));
-        for durable in [0, 1, 9, 10, 11, 23] {
-            let (scanned, records) = scan(&disk, 0, Some(durable));
-            assert_eq!(scanned.unwrap(), FullScan { oldest: Lsn(1), end: Lsn(durable), torn: None });
-            assert_eq!(records.len() as u64, durable);
+        for committed in [0, 1, 9, 10, 11, 23] {
+            let (scanned, records) = scan(&disk, 0, Some(committed));
+            assert_eq!(scanned.unwrap(), FullScan { oldest: Lsn(1), end: Lsn(committed), torn: None });
+            assert_eq!(records.len() as u64, committed);
         }
         let (scanned, records) = scan(&disk, 0, None);
         assert_eq!((scanned.unwrap().end, records.len()), (Lsn(23), 23), "by itself it looks whole");
-        for (snapshotted, durable, witness) in
+        for (snapshotted, committed, witness) in
             [(0, Some(24), Witness::Server(Lsn(24))), (24, None, Witness::Snapshot(Lsn(24)))]
         {
-            let (scanned, records) = scan(&disk, snapshotted, durable);
+            let (scanned, records) = scan(&disk, snapshotted, committed);
             let Err(RecoveryError::Corrupt { lsn, damage, .. }) = scanned else { panic!("{scanned:?}") };
             assert_eq!((lsn, damage), (Lsn(24), Damage::Slot { slot: Slot::Zero, witness }));
             assert_eq!(records.len(), 23);

@@ -89,7 +89,7 @@ pub fn recover(
     let Some(start) = start_of(directory, [cut, closed], from_at_most, &recovered.damaged_snapshots)? else {
         return Ok(recovered);
     };
-    let known = Known { snapshotted: newest, closed, durable: None };
+    let known = Known { snapshotted: newest, closed, committed: None };
     let mut beyond = None;
     let scanned = recovery::scan(directory, start, known, |record| {
         if record.lsn > cut {

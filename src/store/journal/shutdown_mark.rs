@@ -19,7 +19,7 @@ use super::disk;
 use super::error::{DiskError, Step};
 use super::text;
 use crate::base::limits::MAX_LSN;
-use crate::base::vocab::Lsn;
+use crate::base::vocab::{Lsn, OnDisk};
 
 const TITLE: &str = "bank-vault closed 1";
 
@@ -37,8 +37,8 @@ pub(super) fn path_of(directory: &Directory) -> PathBuf {
     directory.path().join("closed")
 }
 
-/// Stores durably that all up to record `last` is durable.
-pub(super) fn write(directory: &Directory, last: Lsn) -> Result<(), DiskError> {
+/// Stores durably how far the journal is on disk.
+pub(super) fn write(directory: &Directory, OnDisk(last): OnDisk) -> Result<(), DiskError> {
     let path = path_of(directory);
     let text = text::seal(format!("{TITLE}\nidentity {}\nlast-record {last}\n", hexadecimal(directory.identity())));
     disk::replace(directory.disk(), &path, text.as_bytes()).step("write", &path)

@@ -5,10 +5,10 @@ use super::snapshot::{Header, SnapshotError, SnapshotWriter, keep_newest, newest
 use super::test_support::{ACCOUNTS, Taken, directory_on, one_by_one, record, recover_on};
 use super::*;
 use crate::base::limits::MAX_LSN;
-use crate::base::vocab::{AccountId, Cents, Lsn};
+use crate::base::vocab::{AccountId, Cents, Committed, Lsn};
 
 /// A snapshot of the test journal after record `lsn`; `ahead`: the last account was read so many records later.
-fn take(disk: &Forgetful, lsn: u64, ahead: u64, durable: u64) -> Result<(), SnapshotError> {
+fn take(disk: &Forgetful, lsn: u64, ahead: u64, committed: u64) -> Result<(), SnapshotError> {
     let deposited = Cents(i64::try_from(lsn).unwrap());
     let header = Header { lsn: Lsn(lsn), accounts: ACCOUNTS, deposited, withdrawn: Cents::ZERO };
     let mut writer = SnapshotWriter::begin(&directory_on(disk), header)?;
@@ -18,7 +18,7 @@ fn take(disk: &Forgetful, lsn: u64, ahead: u64, durable: u64) -> Result<(), Snap
         let balance = if last == 0 { Cents(1000) } else { record(last).balances[0] };
         writer.push(balance, Lsn(last))?;
     }
-    writer.finish(Lsn(durable))
+    writer.finish(Committed(Lsn(committed)))
 }
 
 fn snapshot_file(lsn: u64) -> std::path::PathBuf {
@@ -114,7 +114,7 @@ fn a_snapshot_of_right_checksums_that_says_what_cannot_be_is_not_believed() {
         let mut writer = SnapshotWriter::begin(&directory_on(&disk), header).unwrap();
         (1..ACCOUNTS).for_each(|_| writer.push(account.0, account.1).unwrap());
         writer.push(balance, lsn).unwrap();
-        writer.finish(Lsn(u64::MAX)).unwrap();
+        writer.finish(Committed(Lsn(u64::MAX))).unwrap();
         let recovered = recover_on(&disk).0.unwrap();
         let what = format!("{header:?} {balance} {lsn}");
         assert_eq!(recovered.snapshot, if believed { Lsn(8) } else { Lsn(0) }, "{what}");
@@ -138,18 +138,18 @@ fn a_header_names_a_record_that_there_can_be() {
 }
 
 #[test]
-fn a_snapshot_is_finished_only_when_all_that_it_holds_is_durable() {
+fn a_snapshot_is_finished_only_when_all_that_it_holds_is_committed() {
     let disk = one_by_one(9);
     let header = Header { lsn: Lsn(4), accounts: ACCOUNTS, deposited: Cents(4), withdrawn: Cents::ZERO };
-    for (durable, finished) in [(5, false), (6, true)] {
+    for (committed, finished) in [(5, false), (6, true)] {
         let mut writer = SnapshotWriter::begin(&directory_on(&disk), header).unwrap();
         assert_eq!((writer.lsn(), writer.newest()), (Lsn(4), Lsn(4)));
         for (lsn, newest) in [(0, 4), (6, 6), (5, 6), (4, 6)] {
             writer.push(Cents(1000), Lsn(lsn)).unwrap();
             assert_eq!(writer.newest(), Lsn(newest));
         }
-        let wanted = SnapshotError::NotDurable { holds: Lsn(6), durable: Lsn(5) };
-        match writer.finish(Lsn(durable)) {
+        let wanted = SnapshotError::NotCommitted { holds: Lsn(6), committed: Lsn(5) };
+        match writer.finish(Committed(Lsn(committed))) {
             Ok(()) => assert!(finished),
             Err(error) => assert!(!finished && error.to_string() == wanted.to_string(), "{error}"),
         }
@@ -164,7 +164,7 @@ fn a_record_with_which_more_was_deposited_than_there_can_be_is_damage() {
     let header = Header { lsn: Lsn(8), accounts: ACCOUNTS, deposited, withdrawn: Cents::ZERO };
     let mut writer = SnapshotWriter::begin(&directory_on(&disk), header).unwrap();
     (0..ACCOUNTS).for_each(|_| writer.push(Cents(1), Lsn(8)).unwrap());
-    writer.finish(Lsn(8)).unwrap();
+    writer.finish(Committed(Lsn(8))).unwrap();
     let error = recover_on(&disk).0.unwrap_err();
     assert!(matches!(error, RecoveryError::Corrupt { lsn: Lsn(9), damage: recovery::Damage::Totals, .. }), "{error}");
 }
@@ -174,7 +174,7 @@ fn an_unfinished_snapshot_leaves_nothing_and_a_crash_leaves_all_or_nothing() {
     let disk = one_by_one(9);
     let files = disk.files();
     let refused = take(&disk, 8, 3, 10).unwrap_err();
-    assert!(matches!(refused, SnapshotError::NotDurable { holds: Lsn(11), durable: Lsn(10) }), "{refused}");
+    assert!(matches!(refused, SnapshotError::NotCommitted { holds: Lsn(11), committed: Lsn(10) }), "{refused}");
     assert_eq!(disk.files(), files);
     take(&disk, 4, 0, 9).unwrap();
     // create, write the header, the block, the end mark, sync, rename, sync the directory
@@ -225,7 +225,7 @@ fn large_snapshots_have_many_blocks() {
         let header = Header { lsn: Lsn(lsn), accounts, deposited: Cents::ZERO, withdrawn: Cents::ZERO };
         let mut writer = SnapshotWriter::begin(&directory, header).unwrap();
         (0..accounts).for_each(|account| writer.push(Cents(i64::from(account)), Lsn(lsn)).unwrap());
-        writer.finish(Lsn(lsn)).unwrap();
+        writer.finish(Committed(Lsn(lsn))).unwrap();
     }
     assert_eq!(keep_newest(&directory, 2).unwrap(), Some(Lsn(7)));
     assert_eq!(snapshot::list(&directory).unwrap(), [Lsn(7), Lsn(9)]);

@@ -39,7 +39,7 @@ pub fn batch(from: u64, count: u64) -> Vec<RecordBytes> {
 pub fn append(writer: &mut Writer, count: u64) {
     let lsn = writer.last().0 + count;
     assert!(writer.wait_until_prepared(Lsn(lsn), std::time::Duration::from_secs(60)));
-    writer.append(&mut batch(writer.last().0 + 1, count), writer.durable()).unwrap();
+    writer.append(&mut batch(writer.last().0 + 1, count), writer.on_disk().0).unwrap();
 }
 
 #[derive(Default, Debug, PartialEq, Eq)]

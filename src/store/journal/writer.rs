@@ -14,7 +14,7 @@ use super::preparer::Preparer;
 use super::record::{self, Record, RecordBytes, RecordError};
 use super::segment::{self, Segment, State, bytes_of_segment, first_of, offset_of};
 use super::shutdown_mark;
-use crate::base::vocab::Lsn;
+use crate::base::vocab::{Lsn, OnDisk};
 
 /// Why a journal cannot be written.
 #[derive(Debug, thiserror::Error)]
@@ -72,7 +72,7 @@ pub struct Writer {
     /// The last record written, and its checksum.
     last: Lsn,
     chain: u32,
-    durable: Lsn,
+    on_disk: OnDisk,
     /// Written to since the last sync; the last one is the one being written.
     unsynced: Vec<Segment>,
     current: Option<Segment>,
@@ -101,7 +101,7 @@ impl Writer {
             directory: directory.clone(),
             last: after,
             chain,
-            durable: after,
+            on_disk: OnDisk(after),
             unsynced: Vec::new(),
             current: None,
             blocks: Blocks::default(),
@@ -116,7 +116,7 @@ impl Writer {
     }
 
     /// Seals the records of `batch` in place and writes them behind the last one. `synced` is what the caller knows to be
-    /// durable, at most [`Writer::durable`]. They are not durable before [`Writer::sync`].
+    /// durable, at most [`Writer::on_disk`]. They are not durable before [`Writer::sync`].
     ///
     /// # Errors
     /// [`WriterError::OutOfOrder`], [`WriterError::Record`], [`WriterError::NotPrepared`]: nothing was written.
@@ -124,7 +124,7 @@ impl Writer {
     pub fn append(&mut self, batch: &mut [RecordBytes], synced: Lsn) -> Result<(), WriterError> {
         self.check_usable()?;
         self.check_batch(batch)?;
-        debug_assert!(synced <= self.durable, "recovery relies on it");
+        debug_assert!(synced <= self.on_disk.0, "recovery relies on it");
         let mut chain = self.chain;
         for bytes in batch.iter_mut() {
             chain = record::seal(bytes, synced, chain);
@@ -142,13 +142,13 @@ impl Writer {
     ///
     /// # Errors
     /// [`WriterError::Failed`], which is final.
-    pub fn sync(&mut self) -> Result<Lsn, WriterError> {
+    pub fn sync(&mut self) -> Result<OnDisk, WriterError> {
         self.check_usable()?;
         for segment in std::mem::take(&mut self.unsynced) {
             segment.file.sync_data().step("sync", &segment.path).map_err(|failure| self.fail(failure))?;
         }
-        self.durable = self.last;
-        Ok(self.durable)
+        self.on_disk = OnDisk(self.last);
+        Ok(self.on_disk)
     }
 
     /// Ends in order: stores durably up to where the journal is durable, so that later damage up to there can be told from a torn
@@ -158,7 +158,7 @@ impl Writer {
     /// [`WriterError::Failed`] of an earlier call; [`WriterError::Disk`]: the mark of an earlier stop stays, and is still right.
     pub fn close(self) -> Result<(), WriterError> {
         self.check_usable()?;
-        Ok(shutdown_mark::write(&self.directory, self.durable)?)
+        Ok(shutdown_mark::write(&self.directory, self.on_disk)?)
     }
 
     /// The last record that was written.
@@ -167,10 +167,10 @@ impl Writer {
         self.last
     }
 
-    /// The last record that is durable.
+    /// How far the journal is on the disk.
     #[must_use]
-    pub fn durable(&self) -> Lsn {
-        self.durable
+    pub fn on_disk(&self) -> OnDisk {
+        self.on_disk
     }
 
     /// The last record that prepared segments have room for; a batch must end there or before.
@@ -204,7 +204,7 @@ impl Writer {
     /// # Errors
     /// [`WriterError::Disk`]; those removed before are gone.
     pub fn remove_before(&mut self, lsn: Lsn, keep: usize) -> Result<usize, WriterError> {
-        let limit = lsn.min(self.durable).0;
+        let limit = lsn.min(self.on_disk.0).0;
         let mut ended = segment::list(&self.directory)?;
         ended.retain(|first| first.0 + self.directory.records_per_segment() <= limit);
         ended.truncate(ended.len().saturating_sub(keep));

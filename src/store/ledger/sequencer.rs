@@ -7,7 +7,7 @@
 //! Without a journal the ring has no places.
 
 use crate::base::defect::{self, Defect};
-use crate::base::vocab::Lsn;
+use crate::base::vocab::{Committed, Lsn, OnDisk};
 use crate::ipc::IpcError;
 use crate::ipc::cells::{AtomicU32, AtomicU64, Ordering, RobustMutex, Segment, fence, shared_struct};
 use crate::ipc::segment::Access;
@@ -24,15 +24,17 @@ shared_struct! {
     struct RingHeader, align 64, size 192; {
         lock: RobustMutex,
         lock_line: [AtomicU64; 3],
-        /// The last operation that is durable. Writer: the journal process.
-        durable: AtomicU64,
+        /// See [`OnDisk`]. Writer: the journal process.
+        on_disk: AtomicU64,
+        /// See [`Committed`]. Writer: the journal process.
+        committed: AtomicU64,
         /// The last number that may be given out. Writer: the journal process.
         limit: AtomicU64,
         /// See [`JournalState`]. Writer: the journal process.
         state: AtomicU32,
-        /// 1: replies wait until what they show is durable. Writer: the master, before the first worker.
+        /// 1: replies wait until what they show is committed. Writer: the master, before the first worker.
         replies_wait: AtomicU32,
-        journal_line: [AtomicU64; 5],
+        journal_line: [AtomicU64; 4],
         /// While the journal process sleeps, the number that it is to be woken for; its waker clears it.
         wake_at: AtomicU64,
         wake_line: [AtomicU64; 7],
@@ -54,9 +56,9 @@ pub enum JournalState {
     Absent = 0,
     /// It takes records.
     Open = 1,
-    /// The disk is full: what was appended becomes durable, nothing new is taken until there is space.
+    /// The disk is full: what was appended gets to the disk, nothing new is taken until there is space.
     NoSpace = 2,
-    /// The disk failed: nothing more becomes durable.
+    /// The disk failed: nothing more gets to it.
     Failed = 3,
 }
 
@@ -84,7 +86,7 @@ pub struct Shape {
     pub ring: u32,
     /// How many idempotency keys are remembered.
     pub key_window: u32,
-    /// Whether replies wait until what they show is durable.
+    /// Whether replies wait until what they show is committed.
     pub replies_wait: bool,
 }
 
@@ -157,21 +159,28 @@ impl Sequencer {
     #[inline]
     #[must_use]
     pub fn may_be_shown(&self, lsn: Lsn) -> bool {
-        !self.replies_wait() || defect::is(Defect::AckEarly) || lsn <= self.durable()
+        !self.replies_wait() || defect::is(Defect::AckEarly) || self.committed().includes(lsn)
     }
 
-    /// Whether replies wait until what they show is durable.
+    /// Whether replies wait until what they show is committed.
     #[inline]
     #[must_use]
     pub fn replies_wait(&self) -> bool {
         self.header().replies_wait.load(Ordering::Relaxed) != 0
     }
 
-    /// The last operation that is durable.
+    /// How far the journal is on disk.
     #[inline]
     #[must_use]
-    pub fn durable(&self) -> Lsn {
-        Lsn(self.header().durable.load(Ordering::SeqCst))
+    pub fn on_disk(&self) -> OnDisk {
+        OnDisk(Lsn(self.header().on_disk.load(Ordering::Acquire)))
+    }
+
+    /// How far operations may be shown.
+    #[inline]
+    #[must_use]
+    pub fn committed(&self) -> Committed {
+        Committed(Lsn(self.header().committed.load(Ordering::SeqCst)))
     }
 
     /// The last number that may be given out: the ring and the prepared segments have room up to there.
@@ -198,16 +207,29 @@ impl Sequencer {
         self.header().state.store(state as u32, Ordering::Release);
     }
 
-    /// Says that all up to `lsn` is durable, so that its places in the ring may be used again, and that segments are prepared up to
+    /// Says how far the journal is on disk, so that places of the ring may be used again, and that segments are prepared up to
     /// `prepared_to`. Called by the journal process only.
-    pub fn set_durable(&self, lsn: Lsn, prepared_to: Lsn) {
+    pub fn set_on_disk(&self, OnDisk(lsn): OnDisk, prepared_to: Lsn) {
         // RING-PLACE: release; a place is used again only after it was read.
         self.header().limit.store((lsn.0 + self.capacity()).min(prepared_to.0), Ordering::Release);
-        // DURABLE-OR-AWAITED.
-        self.header().durable.store(lsn.0, Ordering::SeqCst);
+        self.header().on_disk.store(lsn.0, Ordering::Release);
     }
 
-    /// Copies the record of operation `lsn`, which was committed and is not yet durable, out of the ring.
+    /// [`Sequencer::set_on_disk`] of an instance without peers, where what is on its disk is committed.
+    pub fn set_on_disk_alone(&self, on_disk: OnDisk, prepared_to: Lsn) -> Committed {
+        let committed = Committed::alone(on_disk);
+        self.set_on_disk(on_disk, prepared_to);
+        self.set_committed(committed);
+        committed
+    }
+
+    /// Says how far operations may be shown. Called by the journal process only.
+    pub fn set_committed(&self, Committed(lsn): Committed) {
+        // COMMITTED-OR-AWAITED.
+        self.header().committed.store(lsn.0, Ordering::SeqCst);
+    }
+
+    /// Copies the record of operation `lsn`, which has its number and is not yet on disk, out of the ring.
     #[must_use]
     pub fn record(&self, lsn: Lsn) -> RecordBytes {
         let mut bytes = [0; RECORD_BYTES];
@@ -248,10 +270,10 @@ impl Sequencer {
             && wake_at.compare_exchange(wanted, u64::MAX, Ordering::SeqCst, Ordering::SeqCst).is_ok()
     }
 
-    /// Goes on after `lsn`, where all is durable; before the first worker. No number is given out before the journal process has said
+    /// Goes on after `lsn`, where all is on disk and committed; before the first worker. No number is given out before the journal process has said
     /// how much room there is: on a full disk an operation would wait for ever instead of being refused.
     pub(super) fn begin_after(&self, lsn: Lsn) {
-        self.set_durable(lsn, lsn);
+        self.set_on_disk_alone(OnDisk(lsn), lsn);
     }
 }
 

@@ -221,12 +221,12 @@ impl Table {
         (!changing && cell.lsn() == before).then_some((balance, before))
     }
 
-    /// The record of operation `lsn`, if that is durable and its place in the ring is not used again yet. For tools that look. The
+    /// The record of operation `lsn`, if that is committed and its place in the ring is not used again yet. For tools that look. The
     /// place may be overwritten while it is read; then the result is `None`.
     #[must_use]
     pub fn recent_record(&self, lsn: Lsn) -> Option<Record> {
         let sequencer = self.sequencer();
-        if !sequencer.is_journaled() || lsn == Lsn(0) || lsn > sequencer.durable() {
+        if !sequencer.is_journaled() || lsn == Lsn(0) || !sequencer.committed().includes(lsn) {
             return None;
         }
         let bytes = sequencer.record(lsn);
@@ -268,7 +268,7 @@ impl Table {
         }
     }
 
-    /// Goes on after operation `lsn`, where all is durable; before the first worker. `opening` is the sum of all opening
+    /// Goes on after operation `lsn`, where all is on disk and committed; before the first worker. `opening` is the sum of all opening
     /// balances, and `deposited` and `withdrawn` are what came in and went out so far.
     pub fn begin_after(&self, lsn: Lsn, opening: Cents, [deposited, withdrawn]: [Cents; 2]) {
         self.header().opening.store(opening.0, Ordering::Relaxed);

@@ -1,4 +1,5 @@
 use super::*;
+use crate::base::vocab::OnDisk;
 use crate::ipc::segment::{Segment as AnySegment, describe};
 use crate::store::journal::record::{Kind, Verdict};
 use crate::store::ledger::commit::Uncommitted;
@@ -118,10 +119,10 @@ fn a_start_goes_on_where_the_journal_ends() {
     assert!(matches!(again, Err(Undone::Uncommitted(Uncommitted::Repeated(known))) if known.lsn == Lsn(5)));
     // Not before the journal process has said how much room there is.
     let sequencer = table.sequencer();
-    assert_eq!((sequencer.durable(), sequencer.limit()), (Lsn(5), Lsn(5)));
+    assert_eq!((sequencer.committed().0, sequencer.limit()), (Lsn(5), Lsn(5)));
     assert_eq!(operate(&mut teller, deposit(A, 1)), Err(Undone::Uncommitted(Uncommitted::Later)));
     sequencer.set_state(JournalState::Open);
-    sequencer.set_durable(Lsn(5), Lsn(100));
+    sequencer.set_on_disk_alone(OnDisk(Lsn(5)), Lsn(100));
     assert_eq!(operate(&mut teller, deposit(A, 1)), Ok(Lsn(6)));
     assert_eq!(Record::decode(&sequencer.record(Lsn(6))).unwrap().previous[0], Lsn(4));
     assert_eq!(table.rows()[0].intent.phase(), Phase::Idle);
@@ -139,12 +140,12 @@ fn no_balance_passes_the_share_of_an_account() {
 }
 
 #[test]
-fn a_record_can_be_seen_in_the_ring_from_when_it_is_durable_until_its_place_may_be_taken() {
+fn a_record_can_be_seen_in_the_ring_from_when_it_is_committed_until_its_place_may_be_taken() {
     let table = table(1, Cents(0), 4);
     let mut teller = Teller::new(&table, 0, || ());
     for lsn in 1..=6 {
         operate(&mut teller, deposit(A, 1)).unwrap();
-        table.sequencer().set_durable(Lsn(lsn - 1), Lsn(100));
+        table.sequencer().set_on_disk_alone(OnDisk(Lsn(lsn - 1)), Lsn(100));
     }
     let seen = |lsn| table.recent_record(Lsn(lsn)).map(|record| (record.lsn.0, record.balances[0].0));
     assert_eq!([0, 1, 2, 3].map(seen), [None; 4], "the next record may be in the place of 3 already");
@@ -155,6 +156,6 @@ fn a_record_can_be_seen_in_the_ring_from_when_it_is_durable_until_its_place_may_
     assert_eq!([1, 2, 3].map(|lsn| started.recent_record(Lsn(lsn))), [None, None, None]);
     let without = test_support::table(1, Cents(0), 0);
     operate(&mut Teller::new(&without, 0, || ()), deposit(A, 1)).unwrap();
-    without.sequencer().set_durable(Lsn(1), Lsn(1));
+    without.sequencer().set_on_disk_alone(OnDisk(Lsn(1)), Lsn(1));
     assert_eq!(without.recent_record(Lsn(1)), None);
 }

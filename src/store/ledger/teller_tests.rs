@@ -1,4 +1,5 @@
 use super::*;
+use crate::base::vocab::OnDisk;
 use crate::store::ledger::sequencer::{JournalState, Shape};
 use crate::store::ledger::test_support::{A, B, ask, deposit, operate, table, table_of, transfer, withdraw};
 use std::sync::mpsc;
@@ -89,7 +90,7 @@ fn a_key_that_is_known_gets_its_first_result_and_shows_it() {
             panic!("it was asked for before")
         };
         assert_eq!((known.lsn, known.balances, known.verdict), (lsn, [Cents(70), Cents(131)], Verdict::Done));
-        assert_eq!(teller.take_seen(), lsn, "what it shows must be durable first");
+        assert_eq!(teller.take_seen(), lsn, "what it shows must be committed first");
         let conflict = ask(&mut teller, transfer(A, B, 31), 1);
         assert_eq!(conflict, Err(Undone::Uncommitted(Uncommitted::Conflict(lsn))));
         assert_eq!(teller.take_seen(), lsn, "that something happened is shown as well");
@@ -125,7 +126,7 @@ fn what_an_answer_shows_is_the_newest_that_it_depends_on() {
 }
 
 #[test]
-fn a_full_ring_takes_nothing_more_until_records_are_durable() {
+fn a_full_ring_takes_nothing_more_until_records_are_committed() {
     let table = table(2, Cents(100), 4);
     let sequencer = table.sequencer();
     let mut teller = Teller::new(&table, 0, || ());
@@ -145,11 +146,11 @@ fn a_full_ring_takes_nothing_more_until_records_are_durable() {
     must_wait(Uncommitted::NoSpace);
     sequencer.set_state(JournalState::Open);
     must_wait(Uncommitted::Later);
-    sequencer.set_durable(Lsn(2), Lsn(5));
+    sequencer.set_on_disk_alone(OnDisk(Lsn(2)), Lsn(5));
     assert_eq!(sequencer.limit(), Lsn(5), "no further than segments are prepared");
     assert_eq!(ask(&mut teller, deposit(A, 1), 1), Ok(Lsn(5)), "its key was not remembered meanwhile");
     assert_eq!(operate(&mut teller, deposit(A, 1)), Err(Undone::Uncommitted(Uncommitted::Later)));
-    sequencer.set_durable(Lsn(2), Lsn(100));
+    sequencer.set_on_disk_alone(OnDisk(Lsn(2)), Lsn(100));
     assert_eq!(operate(&mut teller, deposit(A, 1)), Ok(Lsn(6)), "as many places as the ring has");
     assert_eq!(operate(&mut teller, deposit(A, 1)), Err(Undone::Uncommitted(Uncommitted::Later)));
     // Each in its own place, and 1 and 2 are overwritten.
@@ -214,7 +215,7 @@ fn each_worker_counts_what_came_in_and_went_out_through_it() {
 }
 
 #[test]
-fn replies_wait_only_where_they_are_to_and_until_what_they_show_is_durable() {
+fn replies_wait_only_where_they_are_to_and_until_what_they_show_is_committed() {
     for replies_wait in [false, true] {
         let initial_balance = Cents(100);
         let table = table_of(&Shape { accounts: 2, initial_balance, ring: 8, key_window: 10, replies_wait });
@@ -223,8 +224,8 @@ fn replies_wait_only_where_they_are_to_and_until_what_they_show_is_durable() {
         let mut teller = Teller::new(&table, 0, || ());
         (0..3).for_each(|_| _ = operate(&mut teller, deposit(A, 1)).unwrap());
         assert_eq!([0, 1, 3].map(|lsn| sequencer.may_be_shown(Lsn(lsn))), [true, !replies_wait, !replies_wait]);
-        sequencer.set_durable(Lsn(2), Lsn(100));
-        assert_eq!(sequencer.durable(), Lsn(2));
+        sequencer.set_on_disk_alone(OnDisk(Lsn(2)), Lsn(100));
+        assert_eq!(sequencer.committed().0, Lsn(2));
         assert_eq!([1, 2, 3].map(|lsn| sequencer.may_be_shown(Lsn(lsn))), [true, true, !replies_wait]);
     }
 }

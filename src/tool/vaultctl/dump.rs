@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::failure::Failure;
 use super::source::{JournalArgs, JournalSource};
 use crate::base::calendar::iso_utc;
-use crate::base::vocab::{AccountId, Lsn};
+use crate::base::vocab::{AccountId, Committed, Lsn};
 use crate::store::journal::{ReadError, Reader, Record, Verdict, hexadecimal};
 use crate::tool::output;
 
@@ -19,7 +19,7 @@ pub(super) struct Journal {
 
 #[derive(Debug, clap::Subcommand)]
 enum Action {
-    /// Show records, the oldest first; beside a running server those that are durable
+    /// Show records, the oldest first; beside a running server those that are committed
     Dump(Dump),
 }
 
@@ -88,7 +88,7 @@ pub(super) fn run(journal: &Journal) -> Result<(), Failure> {
     };
     let oldest = reader.oldest().map_err(failed)?.unwrap_or(Lsn(1));
     let first = dump.from.unwrap_or(0).max(oldest.0);
-    let last = dump.to.unwrap_or(u64::MAX).min(source.durable().map_or(u64::MAX, |durable| durable.0));
+    let last = dump.to.unwrap_or(u64::MAX).min(source.committed().map_or(u64::MAX, |Committed(committed)| committed.0));
     let mut out = BufWriter::new(io::stdout().lock());
     let mut text = if dump.json { String::new() } else { HEADING.to_owned() };
     for lsn in (first..=last).map(Lsn) {

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::failure::Failure;
-use crate::base::vocab::Lsn;
+use crate::base::vocab::Committed;
 use crate::ipc::filelock;
 use crate::store::instance::{Instance, stale};
 use crate::store::journal::Directory;
@@ -65,9 +65,9 @@ impl JournalSource {
         Ok(JournalSource { directory, running })
     }
 
-    /// What the server says is durable by now; `None` where none runs, and the files are all there is.
-    pub(super) fn durable(&self) -> Option<Lsn> {
-        self.running.as_ref().map(|running| running.table().sequencer().durable())
+    /// What the server says is committed by now; `None` where none runs, and the files are all there is.
+    pub(super) fn committed(&self) -> Option<Committed> {
+        self.running.as_ref().map(|running| running.table().sequencer().committed())
     }
 }
 

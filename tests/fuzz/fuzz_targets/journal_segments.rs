@@ -57,7 +57,7 @@ fn written() -> BTreeMap<PathBuf, Vec<u8>> {
     for lsns in [1..=20, 21..=32, 33..=RECORDS] {
         while !writer.wait_until_prepared(Lsn(*lsns.end()), std::time::Duration::from_secs(1)) {}
         let mut batch: Vec<_> = lsns.map(|lsn| record(lsn).encode()).collect();
-        let durable = writer.durable();
+        let durable = writer.on_disk().0;
         writer.append(&mut batch, durable).expect("in memory");
         writer.sync().expect("in memory");
     }

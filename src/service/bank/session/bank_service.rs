@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::base::config::Settings;
 use crate::base::limits::{ENOUGH_FOR_A_GROUP, JOB_RESULTS_PER_TURN, PARTIAL_FRAME_SECONDS};
 use crate::base::time::{is_over, nanoseconds};
-use crate::base::vocab::Lsn;
+use crate::base::vocab::{Committed, Lsn};
 use crate::ipc::event::EventFd;
 use crate::ipc::process::monotonic_ns;
 use crate::service::bank::session::bank_session::{BankData, BankSession};
@@ -107,7 +107,7 @@ impl Service for BankService {
     type Data = BankData;
 
     fn set_time(&mut self, now: Now) {
-        self.row.await_durable(Lsn(0));
+        self.row.await_committed(Lsn(0));
         self.handler.executor.set_time(now);
     }
 
@@ -130,7 +130,7 @@ impl Service for BankService {
             self.queue.join(session);
         }
         let sequencer = self.sequencer();
-        let unsynced = self.handler.executor.order.now().lsn.0.saturating_sub(sequencer.durable().0);
+        let unsynced = self.handler.executor.order.now().lsn.0.saturating_sub(sequencer.on_disk().0.0);
         if unsynced >= ENOUGH_FOR_A_GROUP {
             self.wake_journal();
         }
@@ -163,8 +163,8 @@ impl Service for BankService {
 
     fn advance(&mut self, sessions: &mut Sessions<BankData>) {
         if self.queue.first().is_some() {
-            let durable = self.sequencer().durable();
-            while let Some(slot) = self.queue.next(durable) {
+            let committed = self.sequencer().committed();
+            while let Some(slot) = self.queue.next(committed) {
                 if let Some(session) = sessions.at(slot) {
                     session.data.is_queued = false;
                     sessions.schedule(slot);
@@ -178,8 +178,8 @@ impl Service for BankService {
     fn patience(&mut self) -> Patience {
         self.wake_journal();
         let first = self.queue.first().filter(|first| {
-            self.row.await_durable(first.lsn);
-            first.lsn <= self.sequencer().durable()
+            self.row.await_committed(first.lsn);
+            self.sequencer().committed().includes(first.lsn)
         });
         match first {
             Some(first) if first.for_room => Patience::AtMost(ROOM_PATIENCE),
@@ -258,7 +258,7 @@ impl JournalQueue {
     fn join(&mut self, session: &mut BankSession) {
         let Some(lsn) = session.waits_for().filter(|_| !session.data.is_queued) else { return };
         session.data.is_queued = true;
-        // Operations become durable in groups: waiting for the one before, too, costs nothing, and keeps the queue sorted.
+        // Operations are committed in groups: waiting for the one before, too, costs nothing, and keeps the queue sorted.
         let last = self.0.back().map_or(lsn, |waiting| waiting.lsn);
         let for_room = session.data.blocked.is_some() && session.data.held.waits_for().is_none();
         self.0.push_back(Waiting { lsn: lsn.max(last), slot: session.state.connection.index(), for_room });
@@ -269,8 +269,8 @@ impl JournalQueue {
         self.0.front().copied()
     }
 
-    /// Takes the first one out, if all up to `durable` is what it waits for; its slot.
-    fn next(&mut self, durable: Lsn) -> Option<u32> {
-        self.0.pop_front_if(|waiting| waiting.lsn <= durable).map(|waiting| waiting.slot)
+    /// Takes the first one out, if what it waits for is committed; its slot.
+    fn next(&mut self, committed: Committed) -> Option<u32> {
+        self.0.pop_front_if(|waiting| committed.includes(waiting.lsn)).map(|waiting| waiting.slot)
     }
 }

@@ -30,7 +30,7 @@ pub struct Asked {
 pub struct Postponed {
     /// Bytes that its reply may take.
     pub room: usize,
-    /// The operation that had to become durable; 0 where there was no room for the reply.
+    /// The operation that had to be committed; 0 where there was no room for the reply.
     pub lsn: Lsn,
 }
 
@@ -49,7 +49,7 @@ pub struct BankData {
     pub failed_logins: u8,
     /// Replies that are not to be seen yet.
     pub held: HeldReplies,
-    /// Set when a request could not be carried out yet: it is looked at again once this operation is durable.
+    /// Set when a request could not be carried out yet: it is looked at again once this operation is committed.
     pub blocked: Option<Lsn>,
     /// What is known of the next request, when it was looked at already.
     pub postponed: Option<Postponed>,
@@ -116,7 +116,7 @@ impl BankSession {
                 .has_room_for_reply(self.data.postponed.map_or(MAX_REPLY_BYTES, |postponed| postponed.room))
     }
 
-    /// The operation that must become durable before this connection gets on.
+    /// The operation that must be committed before this connection gets on.
     #[inline]
     #[must_use]
     pub fn waits_for(&self) -> Option<Lsn> {

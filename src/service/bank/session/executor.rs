@@ -53,7 +53,7 @@ pub struct Executor {
 pub enum Answered {
     /// It is answered, or a thread works for it.
     Yes,
-    /// It stands where it stood: it can be carried out once an operation is durable, or there is room for the reply.
+    /// It stands where it stood: it can be carried out once an operation is committed, or there is room for the reply.
     NotYet(Postponed),
 }
 
@@ -248,7 +248,7 @@ impl Executor {
             Ok(head) => head,
             Err(refusal) => return self.refuse(session, asked, rules::status_of(refusal)),
         };
-        if self.sequencer.is_journaled() && head > self.sequencer.durable() {
+        if self.sequencer.is_journaled() && !self.sequencer.committed().includes(head) {
             return Answered::NotYet(Postponed { room: MAX_FRAME_BYTES, lsn: head });
         }
         self.hand_in(session, asked, Job::Read(PageRequest { account, head, before, limit }))

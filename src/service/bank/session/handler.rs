@@ -48,7 +48,7 @@ impl Handler {
                 return Next::Close;
             }
             let stopped = self.answer_requests(session);
-            self.hold_what_is_not_durable(session);
+            self.hold_what_is_not_committed(session);
             if session.state.ended && stopped == Stopped::Starved {
                 // Nothing more can come; what is queued is still sent.
                 session.state.closing = Closing::AfterSending;
@@ -135,9 +135,9 @@ impl Handler {
         stopped
     }
 
-    /// Holds the replies of this turn if what they show is not durable yet.
+    /// Holds the replies of this turn if what they show is not committed yet.
     #[inline]
-    fn hold_what_is_not_durable(&mut self, session: &mut BankSession) {
+    fn hold_what_is_not_committed(&mut self, session: &mut BankSession) {
         let seen = self.executor.teller.take_seen();
         let replies = std::mem::take(&mut self.executor.replies);
         if !self.executor.sequencer.may_be_shown(seen) {

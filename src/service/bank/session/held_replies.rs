@@ -1,10 +1,10 @@
-//! Replies that wait until what they show is durable.
+//! Replies that wait until what they show is committed.
 
 use std::collections::VecDeque;
 
 use crate::base::vocab::Lsn;
 
-/// A connection's queued replies, cut into runs of which each may be sent once an operation is durable. Replies leave in the
+/// A connection's queued replies, cut into runs of which each may be sent once an operation is committed. Replies leave in the
 /// order of their requests, so a run also waits for those before it.
 #[derive(Debug, Default)]
 pub struct HeldReplies {
@@ -51,7 +51,7 @@ impl HeldReplies {
         HeldReplies { runs: VecDeque::new(), released }
     }
 
-    /// Holds all that is queued, which ends at `queued`, until operation `lsn` is durable.
+    /// Holds all that is queued, which ends at `queued`, until operation `lsn` is committed.
     pub fn hold(&mut self, queued: u32, lsn: Lsn, replies: Replies) {
         match self.runs.back_mut() {
             Some(run) if run.lsn >= lsn => {
@@ -78,14 +78,14 @@ impl HeldReplies {
         queued
     }
 
-    /// The operation that must become durable before all that is held may be sent.
+    /// The operation that must be committed before all that is held may be sent.
     #[inline]
     #[must_use]
     pub fn last(&self) -> Option<Lsn> {
         self.runs.back().map(|run| run.lsn)
     }
 
-    /// The operation that must become durable before anything more may be sent.
+    /// The operation that must be committed before anything more may be sent.
     #[inline]
     #[must_use]
     pub fn waits_for(&self) -> Option<Lsn> {
@@ -98,7 +98,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn replies_leave_in_order_and_not_before_what_they_show_is_durable() {
+    fn replies_leave_in_order_and_not_before_what_they_show_is_committed() {
         let replies = |count, since_ns| Replies { count, since_ns };
         let gone = std::cell::RefCell::new(Vec::new());
         let mut held = HeldReplies::none(100);

@@ -1,7 +1,7 @@
 //! The bank's side of a worker.
 //!
 //! `bank_service` is what the event loop calls, and has the sessions that wait for the journal; `handler` gives a session its turn,
-//! `executor` answers one request, `held_replies` keeps replies back until what they show is durable. What may block is a job for
+//! `executor` answers one request, `held_replies` keeps replies back until what they show is committed. What may block is a job for
 //! threads (`jobs`).
 
 mod bank_service;

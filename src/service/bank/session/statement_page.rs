@@ -11,7 +11,7 @@ use crate::store::journal::{Directory, ReadError, Reader};
 pub struct PageRequest {
     /// The account.
     pub account: AccountId,
-    /// The account's last record, which is durable; 0 for none.
+    /// The account's last record, which is committed; 0 for none.
     pub head: Lsn,
     /// Only what is older; 0 for no such limit.
     pub before: Lsn,

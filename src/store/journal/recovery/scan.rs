@@ -6,7 +6,7 @@ use super::decision::{End, Slot, decide};
 use super::error::{Damage, RecoveryError, TornTail, Witness};
 use super::slots::{Contents, list_segments, read_slots};
 use super::tail::{BadSlot, read_tail};
-use crate::base::vocab::Lsn;
+use crate::base::vocab::{Committed, Lsn};
 use crate::store::journal::directory::Directory;
 use crate::store::journal::record::{self, Record};
 use crate::store::journal::segment::{Segment, State};
@@ -26,8 +26,8 @@ pub struct Known {
     pub snapshotted: Lsn,
     /// Up to where the mark of an orderly stop says that it had been durable.
     pub closed: Lsn,
-    /// Up to where the running server says that it is durable. What is behind changes, and is not read.
-    pub durable: Option<Lsn>,
+    /// Up to where the running server says that it is committed. What is behind changes, and is not read.
+    pub committed: Option<Committed>,
 }
 
 /// Reads from record `start`, the first of a segment, to the end of the journal, and hands each good record to `each`.
@@ -37,7 +37,7 @@ pub fn scan(
     known: Known,
     mut each: impl FnMut(&Record),
 ) -> Result<Scanned, RecoveryError> {
-    let last = known.durable.unwrap_or(Lsn(u64::MAX));
+    let last = known.committed.map_or(Lsn(u64::MAX), |committed| committed.0);
     let corrupt = |lsn, damage| RecoveryError::corrupt(directory, lsn, damage);
     let segments = list_segments(directory, start, last)?;
     let mut chain = match segments.first() {
@@ -99,7 +99,8 @@ fn conclude(
     known: Known,
 ) -> Result<Scanned, RecoveryError> {
     let tail = read_tail(directory, segments, bad)?;
-    let by_server = known.durable.filter(|&durable| durable >= bad.lsn).map(Witness::Server);
+    let by_server =
+        known.committed.filter(|committed| committed.includes(bad.lsn)).map(|Committed(lsn)| Witness::Server(lsn));
     let by_snapshot = (known.snapshotted >= bad.lsn).then_some(Witness::Snapshot(known.snapshotted));
     let by_stop = (known.closed >= bad.lsn).then_some(Witness::Stop(known.closed));
     let witness = by_server.or(tail.witness.map(Witness::Record)).or(by_snapshot).or(by_stop);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::files::path_of;
 use super::layout::{ACCOUNTS_PER_BLOCK, BLOCK_BYTES, HEADER_BYTES, Header, crc_behind, encode_account, encode_end};
-use crate::base::vocab::{Cents, Lsn};
+use crate::base::vocab::{Cents, Committed, Lsn};
 use crate::store::journal::directory::Directory;
 use crate::store::journal::disk::DiskFile;
 use crate::store::journal::error::{DiskError, Step};
@@ -25,12 +25,12 @@ pub enum SnapshotError {
         pushed: u32,
     },
     /// It holds what may yet be lost; it is not kept.
-    #[error("a snapshot that holds record {holds} cannot be finished while only record {durable} is durable")]
-    NotDurable {
+    #[error("a snapshot that holds record {holds} cannot be finished while only record {committed} is committed")]
+    NotCommitted {
         /// The newest record in it.
         holds: Lsn,
-        /// The last record that is durable.
-        durable: Lsn,
+        /// The last record that is committed.
+        committed: Lsn,
     },
 }
 
@@ -88,22 +88,22 @@ impl SnapshotWriter {
         self.header.lsn
     }
 
-    /// The newest record in it, which must be durable before it can be finished.
+    /// The newest record in it, which must be committed before it can be finished.
     #[must_use]
     pub fn newest(&self) -> Lsn {
         self.newest
     }
 
-    /// Puts it in place, durably. `durable` is the last durable record of the journal.
+    /// Puts it in place, durably. What it holds must all be committed.
     ///
     /// # Errors
     /// Every [`SnapshotError`]; then the snapshot is not kept, or, where only the last sync failed, may yet vanish.
-    pub fn finish(mut self, durable: Lsn) -> Result<(), SnapshotError> {
+    pub fn finish(mut self, committed: Committed) -> Result<(), SnapshotError> {
         if self.pushed != self.header.accounts {
             return Err(self.wrong_count(self.pushed));
         }
-        if self.newest > durable {
-            return Err(SnapshotError::NotDurable { holds: self.newest, durable });
+        if !committed.includes(self.newest) {
+            return Err(SnapshotError::NotCommitted { holds: self.newest, committed: committed.0 });
         }
         if !self.block.is_empty() {
             self.end_block()?;

@@ -26,7 +26,7 @@ const READS: usize = 1000;
 
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "It changes nothing and takes no lock. Beside a running server it audits what that has made durable when the \
+    after_help = "It changes nothing and takes no lock. Beside a running server it audits what that had committed when the \
                         audit begins. Exit codes: 0 all is right; 1 something is not, and the first record that is wrong is \
                         named; 2 the journal cannot be read."
 )]
@@ -83,9 +83,9 @@ fn files(source: &JournalSource) -> Result<[Option<Lsn>; 2], Failure> {
 
 fn examine(source: &JournalSource, key_window: u64, report: &mut AuditReport) -> Result<(), Ended> {
     let directory = &source.directory;
-    // Snapshots first: what they hold was durable before they were there.
+    // Snapshots first: what they hold was committed before they were there.
     let mut snapshots = Snapshots::open(directory)?;
-    let durable = source.durable();
+    let committed = source.committed();
     let key_window = source.running.as_ref().map_or(key_window, |running| running.table().sequencer().keys().window());
     let oldest = segment::list(directory)?.first().copied().unwrap_or(Lsn(1));
     let base = if oldest > Lsn(1) {
@@ -104,7 +104,7 @@ fn examine(source: &JournalSource, key_window: u64, report: &mut AuditReport) ->
     let base = reference.base;
     let ended = snapshots.compare(base, &reference).map_err(|ended| ended.at(base, directory));
     let mut examiner = Examiner { directory, reference, snapshots, ended };
-    let scanned = full_scan(directory, newest, durable, |record| examiner.take(record, report));
+    let scanned = full_scan(directory, newest, committed, |record| examiner.take(record, report));
     let Examiner { reference, snapshots, ended, .. } = examiner;
     report.accounts = directory.openings().accounts();
     (report.opening_cents, report.sum_cents) = (reference.flows.opening.0, reference.sum.0);

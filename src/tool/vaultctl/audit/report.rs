@@ -43,7 +43,7 @@ pub(super) struct AuditReport {
     pub(super) snapshots: u64,
     /// Accounts of these that are newer than what was audited.
     pub(super) snapshot_accounts_skipped: u64,
-    /// Whether a server runs; then only what it had made durable when the audit began is audited.
+    /// Whether a server runs; then only what it had committed when the audit began is audited.
     pub(super) running: bool,
     /// Accounts in the server's memory that agree.
     pub(super) memory_agrees: u64,

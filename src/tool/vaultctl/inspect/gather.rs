@@ -9,7 +9,7 @@ use super::report::{
     LockReport, LocksReport, PlannedBalance, Report, SegmentReport, SemaphoreReport, SlotReport, TotalsReport,
 };
 use crate::base::limits::{RECEIVE_BYTES, TRANSMIT_BYTES};
-use crate::base::vocab::AccountId;
+use crate::base::vocab::{AccountId, Committed};
 use crate::ipc::lane::LaneSemaphores;
 use crate::ipc::process::monotonic_ns;
 use crate::ipc::semaphore::NamedSemaphore;
@@ -185,7 +185,7 @@ fn connection(
 
 fn totals(table: &Table) -> TotalsReport {
     // First, so that it is never too much.
-    let durable = table.sequencer().replies_wait().then(|| table.sequencer().durable());
+    let committed = table.sequencer().replies_wait().then(|| table.sequencer().committed());
     // The sums of balances that change while they are read may be anything.
     let sum = |values: &mut dyn Iterator<Item = i64>| values.fold(0, i64::wrapping_add);
     let held = sum(&mut (0..table.accounts()).filter_map(|id| table.peek(AccountId(id))).map(|balance| balance.0));
@@ -202,7 +202,7 @@ fn totals(table: &Table) -> TotalsReport {
         withdrawn_cents: withdrawn,
         difference_cents: held.wrapping_sub(deposited).wrapping_add(withdrawn).wrapping_sub(opening),
         lsn: lsn.0,
-        durable_lsn: durable.map_or(lsn, |durable| durable.min(lsn)).0,
+        committed_lsn: committed.map_or(lsn, |Committed(committed)| committed.min(lsn)).0,
     }
 }
 

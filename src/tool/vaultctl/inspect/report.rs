@@ -95,7 +95,7 @@ pub(super) struct SemaphoreReport {
     pub value: u32,
 }
 
-/// What makes operations durable, and what is remembered of their keys.
+/// What keeps operations on disk, and what is remembered of their keys.
 #[derive(Debug, Serialize)]
 pub(super) struct JournalReport {
     #[serde(flatten)]
@@ -184,5 +184,5 @@ pub(super) struct TotalsReport {
     pub lsn: u64,
     /// The last operation that is on disk for good, as of a moment before the sums were read; those behind it may yet be lost, and
     /// no client was told of them. Without a journal, and where replies do not wait, the last operation.
-    pub durable_lsn: u64,
+    pub committed_lsn: u64,
 }

@@ -219,7 +219,7 @@ fn counted<const N: usize>(
 fn journal(f: &mut fmt::Formatter<'_>, report: &JournalReport) -> fmt::Result {
     let JournalReport { journal, process: holder, records_per_group } = report;
     let Journal { now, groups, records, leaving, .. } = journal;
-    let JournalNow { keys, key_window, last_lsn, durable_lsn, waiting, capacity, .. } = now;
+    let JournalNow { keys, key_window, last_lsn, on_disk_lsn, committed_lsn, waiting, capacity, .. } = now;
     if *capacity == 0 {
         writeln!(f, "\njournal: absent, the ledger is in memory only; last operation {last_lsn}")?;
     } else {
@@ -228,7 +228,7 @@ fn journal(f: &mut fmt::Formatter<'_>, report: &JournalReport) -> fmt::Result {
         let JournalNow { state, lives, heartbeat_age_ms, replies_wait, snapshot_lsn, .. } = now;
         writeln!(f, "\njournal: {state}{leaving}, {holder}, lives {lives}, heartbeat {heartbeat_age_ms} ms ago")?;
         let wait = if *replies_wait { "replies wait for it" } else { "replies do not wait for it" };
-        writeln!(f, "  last operation {last_lsn}, durable {durable_lsn}: {wait}")?;
+        writeln!(f, "  last operation {last_lsn}, on disk {on_disk_lsn}, committed {committed_lsn}: {wait}")?;
         writeln!(f, "  ring {waiting} of {capacity} records wait")?;
         writeln!(f, "  {records} records in {groups} groups, {records_per_group:.1} a group")?;
         let snapshot = if *snapshot_lsn == 0 { "none".to_owned() } else { snapshot_lsn.to_string() };
@@ -303,9 +303,9 @@ fn totals(f: &mut fmt::Formatter<'_>, totals: &TotalsReport) -> fmt::Result {
         "\ntotals, not a consistent cut: read without locks while money may move (`client totals` takes a cut)"
     )?;
     write!(f, "  {} accounts hold {} after operation {}", totals.accounts, Cents(totals.sum_cents), totals.lsn)?;
-    match totals.lsn - totals.durable_lsn {
+    match totals.lsn - totals.committed_lsn {
         0 => writeln!(f)?,
-        waiting => writeln!(f, "; the last {waiting} are not durable yet, and no client was told of them")?,
+        waiting => writeln!(f, "; the last {waiting} are not committed yet, and no client was told of them")?,
     }
     let [opening, deposited, withdrawn, difference] =
         [totals.opening_cents, totals.deposited_cents, totals.withdrawn_cents, totals.difference_cents].map(Cents);

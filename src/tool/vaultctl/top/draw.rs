@@ -239,7 +239,7 @@ fn journal(view: &View) -> Vec<Line<'_>> {
     let first = [
         ("", now.state.to_owned()),
         ("pid", pid(now.pid)),
-        ("durable", whole(now.durable_lsn)),
+        ("committed", whole(now.committed_lsn)),
         ("behind", whole(now.waiting)),
         ("snapshot", whole(now.snapshot_lsn)),
     ];

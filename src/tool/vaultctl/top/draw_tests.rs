@@ -49,7 +49,7 @@ fn shown() -> DisplayState {
                 pid: 4242,
                 lives: 1,
                 capacity: 1024,
-                durable_lsn: 1_234_567,
+                committed_lsn: 1_234_567,
                 ..JournalNow::default()
             },
             groups: second * 4,
@@ -98,7 +98,7 @@ fn every_number_is_where_it_should_be_in_every_size() {
         let unbarred = |line: String| line.replace('█', "").split_whitespace().collect::<Vec<_>>().join(" ");
         assert!(unbarred(line("0 1001")).starts_with("0 1001 serving 30,300 75 % 6 2 3/128 0 0"), "{text}");
         assert!(unbarred(line("1 2002")).starts_with("1 2002 serving 10,100 25 % 6 2 3/128 1 0"), "{text}");
-        assert!(line("journal").starts_with("journal open pid 4242 durable 1,234,567 behind 0"), "{text}");
+        assert!(line("journal").starts_with("journal open pid 4242 committed 1,234,567 behind 0"), "{text}");
         assert!(line("records").starts_with("records 100/s syncs 4.0/s group 25"), "{text}");
         assert!(line("cache hits").starts_with("cache hits 75 %"), "{text}");
         assert_eq!(line("1234567"), "1234567 23:59:58.123 transfer 12 -> 34 56.78");
