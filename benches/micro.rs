@@ -43,8 +43,14 @@ fn generation() -> Generation {
 /// A table whose names are unlinked already.
 fn table(ring: u32) -> Table {
     let names = ["accounts", "intents", "journal", "keys", "key-index"].map(|object| generation().name(object));
-    let shape =
-        Shape { accounts: ACCOUNTS, initial_balance: BALANCE, ring, key_window: 1_000_000, replies_wait: false };
+    let shape = Shape {
+        accounts: ACCOUNTS,
+        initial_balance: BALANCE,
+        ring,
+        key_window: 1_000_000,
+        replies_wait: false,
+        replicated: false,
+    };
     let table = Table::create(names.each_ref().map(String::as_str), 1, &shape).expect("there is room in /dev/shm");
     names.iter().for_each(|name| segment::unlink(name).expect("it was just made"));
     table

@@ -23,13 +23,17 @@ const A: AccountId = AccountId(3);
 const B: AccountId = AccountId(7);
 const AMOUNT: Cents = Cents(250);
 
-/// Memory that is unlinked as soon as it is mapped: the children have it by fork, and nothing can be left behind.
 fn table(accounts: u32, ring: u32) -> Table {
+    table_of(accounts, ring, false)
+}
+
+/// Memory that is unlinked as soon as it is mapped: the children have it by fork, and nothing can be left behind.
+pub fn table_of(accounts: u32, ring: u32, replicated: bool) -> Table {
     static NUMBER: AtomicU64 = AtomicU64::new(0);
     let unique = format!("/vault-test.{}.{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
     let names = ["a", "i", "j", "k", "x"].map(|object| format!("{unique}.{object}"));
     let initial_balance = Cents(OPENING);
-    let shape = Shape { accounts, initial_balance, ring, key_window: 1_000, replies_wait: false };
+    let shape = Shape { accounts, initial_balance, ring, key_window: 1_000, replies_wait: false, replicated };
     let table = Table::create(names.each_ref().map(String::as_str), 1, &shape).unwrap();
     names.iter().for_each(|name| bank_vault::ipc::segment::unlink(name).unwrap());
     table
@@ -42,12 +46,12 @@ fn progress_word() -> Segment<(), AtomicU64> {
     segment
 }
 
-fn arm(point: CrashPoint) {
+pub fn arm(point: CrashPoint) {
     crash_point::arm(Charge { point, hit: 1, stop: false });
 }
 
 /// Runs `body` in a forked child.
-fn child(body: impl FnOnce()) -> Pid {
+pub fn child(body: impl FnOnce()) -> Pid {
     // SAFETY: the child uses the ledger and then ends by _exit; it takes no lock that another thread of the parent may hold.
     match unsafe { fork() }.unwrap() {
         ForkResult::Parent { child } => child,
@@ -60,7 +64,7 @@ fn child(body: impl FnOnce()) -> Pid {
 }
 
 /// Waits for a child; whether it died of SIGKILL rather than reaching its end.
-fn was_killed(pid: Pid) -> bool {
+pub fn was_killed(pid: Pid) -> bool {
     match waitpid(pid, None).unwrap() {
         WaitStatus::Signaled(_, Signal::SIGKILL, _) => true,
         WaitStatus::Exited(_, 0) => false,

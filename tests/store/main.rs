@@ -18,6 +18,7 @@ mod transfer_support;
 
 mod access_log;
 mod access_log_deaths;
+mod applier_deaths;
 mod cache_deaths;
 mod cache_process;
 mod journal_files;

@@ -15,7 +15,14 @@ fn table(ring: u32) -> Table {
     static NUMBER: AtomicU64 = AtomicU64::new(0);
     let unique = format!("/vault-test.{}.r{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
     let names = ["a", "i", "j", "k", "x"].map(|object| format!("{unique}.{object}"));
-    let shape = Shape { accounts: 2, initial_balance: Cents::ZERO, ring, key_window: 100, replies_wait: false };
+    let shape = Shape {
+        accounts: 2,
+        initial_balance: Cents::ZERO,
+        ring,
+        key_window: 100,
+        replies_wait: false,
+        replicated: false,
+    };
     let table = Table::create(names.each_ref().map(String::as_str), 1, &shape).unwrap();
     names.iter().for_each(|name| segment::unlink(name).unwrap());
     table

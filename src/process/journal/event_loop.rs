@@ -17,6 +17,7 @@ use crate::process::journal::error::JournalProcessError;
 use crate::process::journal::snapshotter::Snapshotter;
 use crate::store::instance::Instance;
 use crate::store::journal::{RecordBytes, Writer, WriterError};
+use crate::store::ledger::Visible;
 use crate::store::ledger::order::Order;
 use crate::store::ledger::sequencer::{JournalState, Sequencer};
 
@@ -174,9 +175,10 @@ impl JournalProcess {
     /// Says how far the journal is on disk, and wakes the workers that sleep until then.
     fn publish(&self, on_disk: OnDisk) {
         let committed = self.sequencer.set_on_disk_alone(on_disk, self.writer.prepared_to());
+        let visible = Visible { committed, rounds: 0 };
         crash_point(CrashPoint::CommittedPublished);
         for (row, wakeup) in self.instance.workers().iter().zip(&self.workers) {
-            if row.must_be_woken(committed) {
+            if row.must_be_woken(visible) {
                 wakeup.send();
             }
         }

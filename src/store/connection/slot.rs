@@ -28,7 +28,9 @@ shared_struct! {
         role: AtomicU64,
         /// The user's number.
         principal: AtomicU32,
-        spare: [AtomicU32; 15],
+        /// How often the gate had been closed when the bank began to serve it; 0 before, and without peers.
+        gate_closings: AtomicU32,
+        spare: [AtomicU32; 14],
         user: SharedBytes<256>,
         pub(super) receive: SharedBytes<RECEIVE_BYTES>,
         pub(super) transmit: SharedBytes<TRANSMIT_BYTES>,
@@ -193,7 +195,7 @@ impl ConnectionSlot {
         }
         let claim = Claim { holder, generation: before.generation.wrapping_add(1) };
         self.claim.compare_exchange(before.to_word(), claim.to_word(), Ordering::AcqRel, Ordering::Acquire).ok()?;
-        for word in [&self.received, &self.sent, &self.session, &self.xor_key] {
+        for word in [&self.received, &self.sent, &self.session, &self.xor_key, &self.gate_closings] {
             word.store(0, Ordering::Relaxed);
         }
         for word in [&self.framing[0], &self.framing[1], &self.role] {
@@ -290,6 +292,18 @@ impl ConnectionSlot {
     #[must_use]
     pub fn user(&self) -> String {
         self.user.load_text()
+    }
+
+    /// How often the gate had been closed when the bank began to serve it; 0 before, and without peers. Replies that are queued here are of
+    /// that time.
+    #[must_use]
+    pub fn gate_closings(&self) -> u32 {
+        self.gate_closings.load(Ordering::Relaxed)
+    }
+
+    /// Says how often the gate has been closed by now.
+    pub fn set_gate_closings(&self, closings: u32) {
+        self.gate_closings.store(closings, Ordering::Relaxed);
     }
 
     /// When the connection was accepted, nanoseconds of the monotonic clock.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::base::limits::MAX_SERVICES;
 use crate::base::logging::LogLosses;
 use crate::base::time::nanoseconds;
-use crate::base::vocab::{Committed, Lsn};
+use crate::base::vocab::Lsn;
 use crate::ipc::bytes::SharedBytes;
 use crate::ipc::layout::{Counter, Word};
 use crate::ipc::names::Generation;
@@ -19,7 +19,7 @@ use crate::store::instance::control_requests::ControlRequests;
 use crate::store::instance::histogram::{BUCKETS, Histogram};
 use crate::store::instance::life::Life;
 use crate::store::instance::stats::WorkerStats;
-use crate::store::ledger::Shape;
+use crate::store::ledger::{Shape, Shows, Visible};
 
 shared_struct! {
     /// What concerns all. Writer: the master.
@@ -99,13 +99,15 @@ shared_struct! {
         state: AtomicU32,
         /// How many connections the worker has. Writers: the worker, and the master before and after its life.
         pub connections: Word,
-        /// The operation that the sleeping worker is to be woken for once it is committed; 0 for none. Writers: the worker, and
-        /// the journal process, which clears it when it wakes the worker.
+        /// One more than the operation that must be committed before the sleeping worker is woken; 0: it waits for none. Writers: the
+        /// worker, and who commits, which clears it when it wakes the worker.
         awaited: AtomicU64,
         /// Connections that the worker is to give back. Writers: the master adds, the worker takes them away.
         surplus: AtomicU32,
         spare_word: AtomicU32,
-        spare_line: [AtomicU64; 5],
+        /// The round of reads that must be confirmed as well. Writer: the worker, before `awaited`.
+        awaited_round: AtomicU64,
+        spare_line: [AtomicU64; 4],
         /// Counters. Writer: the worker.
         pub stats: WorkerStats,
     }
@@ -353,20 +355,23 @@ impl WorkerRow {
         self.surplus.swap(0, Ordering::AcqRel)
     }
 
-    /// Asks to be woken once operation `lsn` is committed, or for nothing; afterwards the worker must look once more whether it is.
+    /// Asks to be woken once what `shows` says may be shown, or for nothing; afterwards the worker must look once more whether it may.
     #[inline]
-    pub fn await_committed(&self, lsn: Lsn) {
-        // COMMITTED-OR-AWAITED: either this worker sees that the operation is committed, or who says so sees that it waits.
-        self.awaited.store(lsn.0, Ordering::SeqCst);
+    pub fn await_visible(&self, shows: Option<Shows>) {
+        if let Some(Shows { round, .. }) = shows {
+            self.awaited_round.store(round, Ordering::Relaxed);
+        }
+        // COMMITTED-OR-AWAITED: either this worker sees that it may be shown, or who says so sees that it waits.
+        self.awaited.store(shows.map_or(0, |shows| shows.lsn.0 + 1), Ordering::SeqCst);
     }
 
-    /// Whether the worker sleeps until an operation that is committed now, and this caller is the one to wake it.
+    /// Whether the worker sleeps until something may be shown that may be now, and this caller is the one to wake it.
     #[must_use]
-    pub fn must_be_woken(&self, committed: Committed) -> bool {
+    pub fn must_be_woken(&self, visible: Visible) -> bool {
         // COMMITTED-OR-AWAITED.
         let awaited = self.awaited.load(Ordering::SeqCst);
-        awaited != 0
-            && committed.includes(Lsn(awaited))
+        let shows = |lsn| Shows { lsn: Lsn(lsn), round: self.awaited_round.load(Ordering::Relaxed) };
+        awaited.checked_sub(1).is_some_and(|lsn| visible.includes(shows(lsn)))
             && self.awaited.compare_exchange(awaited, 0, Ordering::SeqCst, Ordering::SeqCst).is_ok()
     }
 

@@ -13,6 +13,7 @@ use crate::store::journal::record::Record;
 use crate::store::ledger::intent::Intent;
 use crate::store::ledger::keys::{Found, Probe, Remembered};
 use crate::store::ledger::order::Stamp;
+use crate::store::ledger::replication::GateState;
 use crate::store::ledger::sequencer::JournalState;
 use crate::store::ledger::table::Table;
 
@@ -27,6 +28,8 @@ pub enum Uncommitted {
     Later,
     /// The disk is full: try again much later.
     NoSpace,
+    /// The gate is closed: another instance is the primary, or none is.
+    NotPrimary,
 }
 
 impl Uncommitted {
@@ -36,7 +39,7 @@ impl Uncommitted {
         match self {
             Uncommitted::Repeated(first) => first.lsn,
             Uncommitted::Conflict(first) => *first,
-            Uncommitted::Later | Uncommitted::NoSpace => Lsn(0),
+            Uncommitted::Later | Uncommitted::NoSpace | Uncommitted::NotPrimary => Lsn(0),
         }
     }
 }
@@ -75,6 +78,11 @@ impl Table {
         let keys = sequencer.keys();
         let _held = self.lock_sequencer(still_waiting);
         crash_point(CrashPoint::SequencerLocked);
+        match sequencer.gate().state {
+            GateState::Open => {}
+            GateState::Paused => return Err(Uncommitted::Later),
+            GateState::Closed => return Err(Uncommitted::NotPrimary),
+        }
         record.lsn = Lsn(self.order().now().lsn.0 + 1);
         let slot = match probe.map(|probe| keys.find(probe)) {
             Some(Found::Known(known)) if known.is_same_request(record) => return Err(Uncommitted::Repeated(known)),
@@ -92,9 +100,16 @@ impl Table {
         }
         let number = probe.zip(slot).map(|(probe, slot)| keys.write(probe, record, slot));
         crash_point(CrashPoint::RecordWritten);
+        let stamp = self.take_number(intent, record.lsn, number);
+        record.lsn = stamp.lsn;
+        Ok(stamp)
+    }
+
+    /// Takes the next number, `expected` where there is a journal, and makes key `number` known. Holding the sequencer's lock.
+    fn take_number(&self, intent: &Intent, expected: Lsn, number: Option<u64>) -> Stamp {
         intent.set_key_number(number.unwrap_or(0));
-        let stamp = if sequencer.is_journaled() {
-            intent.claim(record.lsn);
+        let stamp = if self.sequencer().is_journaled() {
+            intent.claim(expected);
             crash_point(CrashPoint::Claimed);
             self.order().take_next()
         } else {
@@ -103,12 +118,32 @@ impl Table {
             intent.commit(stamp.lsn);
             stamp
         };
-        record.lsn = stamp.lsn;
         crash_point(CrashPoint::Committed);
         if let Some(number) = number {
-            keys.make_known(number, stamp.lsn);
+            self.sequencer().keys().make_known(number, stamp.lsn);
         }
         crash_point(CrashPoint::KeyKnown);
-        Ok(stamp)
+        stamp
+    }
+
+    /// Commits the operation of `record`, which another instance has decided and which comes next here; its accounts are all locked. Nobody
+    /// else takes numbers meanwhile.
+    pub(super) fn commit_applied(
+        &self,
+        intent: &Intent,
+        record: &Record,
+        probe: Option<&Probe<'_>>,
+        still_waiting: impl FnMut(),
+    ) -> Stamp {
+        let keys = self.sequencer().keys();
+        let _held = self.lock_sequencer(still_waiting);
+        crash_point(CrashPoint::SequencerLocked);
+        // A key that is known already was made known by this very record, or its place is taken as it was where it was decided.
+        let number = probe.and_then(|probe| match keys.find(probe) {
+            Found::Free(slot) => Some(keys.write(probe, record, slot)),
+            Found::Known(_) | Found::BucketFull => None,
+        });
+        crash_point(CrashPoint::RecordWritten);
+        self.take_number(intent, record.lsn, number)
     }
 }

@@ -5,6 +5,7 @@
 //! Before the commit point nothing has changed; after it, any process can finish the work ([`lock`], [`repair`]). The sums over
 //! all accounts are read as one consistent cut while traffic flows ([`cut`]).
 
+pub mod applier;
 pub mod commit;
 pub mod cut;
 pub mod headroom;
@@ -13,6 +14,7 @@ pub mod keys;
 pub mod lock;
 pub mod order;
 pub mod repair;
+pub mod replication;
 pub mod rules;
 pub mod sequencer;
 pub mod table;
@@ -26,7 +28,9 @@ mod test_support;
 /// The versions of the layouts: accounts and intents, journal ring, keys.
 pub const LAYOUT_VERSIONS: [u32; 3] = [table::LAYOUT_VERSION, sequencer::LAYOUT_VERSION, keys::LAYOUT_VERSION];
 
+pub use applier::Applier;
 pub use cut::Totals;
+pub use replication::{Gate, GateState, Shows, Visible};
 pub use rules::{Operation, Outcome, Refusal};
 pub use sequencer::{Sequencer, Shape};
 pub use table::Table;

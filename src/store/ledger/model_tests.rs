@@ -51,7 +51,14 @@ fn check_with(preemptions: usize, body: impl Fn() + Sync + Send + 'static) -> us
 }
 
 fn table(ring: u32) -> Arc<Table> {
-    let shape = Shape { accounts: 2, initial_balance: Cents(OPENING), ring, key_window: 3, replies_wait: true };
+    let shape = Shape {
+        accounts: 2,
+        initial_balance: Cents(OPENING),
+        ring,
+        key_window: 3,
+        replies_wait: true,
+        replicated: false,
+    };
     Arc::new(Table::create(["accounts", "intents", "journal", "keys", "key-index"], 1, &shape).unwrap())
 }
 

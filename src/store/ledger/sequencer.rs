@@ -14,30 +14,57 @@ use crate::ipc::segment::Access;
 use crate::store::journal::record::{RECORD_BYTES, Record, RecordBytes};
 use crate::store::ledger::keys::Keys;
 use crate::store::ledger::order::Order;
+use crate::store::ledger::replication::Shows;
 
 /// Version of the ring's layout.
-pub const LAYOUT_VERSION: u32 = 1;
+pub const LAYOUT_VERSION: u32 = 2;
 const WORDS: usize = RECORD_BYTES / 8;
 
 shared_struct! {
     /// What precedes the records.
-    struct RingHeader, align 64, size 192; {
-        lock: RobustMutex,
-        lock_line: [AtomicU64; 3],
+    pub(super) struct RingHeader, align 64, size 448; {
+        pub(super) lock: RobustMutex,
+        /// See [`GateState`](super::replication::GateState). Writer: the replica process, holding the lock.
+        pub(super) gate: AtomicU64,
+        lock_line: [AtomicU64; 2],
         /// See [`OnDisk`]. Writer: the journal process.
-        on_disk: AtomicU64,
-        /// See [`Committed`]. Writer: the journal process.
-        committed: AtomicU64,
+        pub(super) on_disk: AtomicU64,
         /// The last number that may be given out. Writer: the journal process.
         limit: AtomicU64,
         /// See [`JournalState`]. Writer: the journal process.
         state: AtomicU32,
         /// 1: replies wait until what they show is committed. Writer: the master, before the first worker.
         replies_wait: AtomicU32,
-        journal_line: [AtomicU64; 4],
-        /// While the journal process sleeps, the number that it is to be woken for; its waker clears it.
+        /// The last truncation that was carried out. Writer: the journal process.
+        pub(super) truncated: AtomicU64,
+        /// 1: this instance has peers. Writer: the master, before the first worker.
+        pub(super) replicated: AtomicU32,
+        journal_word: AtomicU32,
+        journal_line: [AtomicU64; 3],
+        /// See [`Committed`]. Writer: the replica process; without peers the journal process.
+        committed: AtomicU64,
+        /// The last round of reads that confirmed that this instance was the primary when it began. Writer: the replica process.
+        pub(super) rounds_confirmed: AtomicU64,
+        commit_line: [AtomicU64; 6],
+        /// With peers, the last record that the journal may write. Writer: the replica process.
+        pub(super) log_end: AtomicU64,
+        /// Truncations that were ordered so far. Writer: the replica process.
+        pub(super) generation: AtomicU64,
+        /// The last record that the last truncation keeps. Writer: the replica process.
+        pub(super) keep: AtomicU64,
+        /// Rounds of reads that were begun. Writer: the replica process.
+        pub(super) rounds_begun: AtomicU64,
+        replica_line: [AtomicU64; 4],
+        /// The last round of reads that anybody waits for. Writers: workers, by atomic maximum.
+        pub(super) rounds_wanted: AtomicU64,
+        wanted_line: [AtomicU64; 7],
+        /// While the process that takes records from the ring sleeps, the number that it is to be woken for; its waker clears it. That
+        /// process is the replica process; without peers the journal process.
         wake_at: AtomicU64,
         wake_line: [AtomicU64; 7],
+        /// With peers, the same of the journal process, for `log_end`.
+        pub(super) journal_wake_at: AtomicU64,
+        journal_wake_line: [AtomicU64; 7],
     }
 }
 
@@ -88,6 +115,8 @@ pub struct Shape {
     pub key_window: u32,
     /// Whether replies wait until what they show is committed.
     pub replies_wait: bool,
+    /// Whether the instance has peers.
+    pub replicated: bool,
 }
 
 /// The ring and the keys.
@@ -105,6 +134,7 @@ impl Sequencer {
             header.replies_wait.store(u32::from(shape.replies_wait), Ordering::Relaxed);
             header.limit.store(u64::from(shape.ring), Ordering::Relaxed);
             header.wake_at.store(u64::MAX, Ordering::Relaxed);
+            header.begin_replication(shape.replicated);
             header.lock.init(ring)
         })?;
         Ok(Sequencer { ring: made, keys: Keys::create([keys, index], boot, shape.key_window)? })
@@ -133,7 +163,7 @@ impl Sequencer {
         &self.keys
     }
 
-    fn header(&self) -> &RingHeader {
+    pub(super) fn header(&self) -> &RingHeader {
         self.ring.root()
     }
 
@@ -155,11 +185,11 @@ impl Sequencer {
         self.capacity() > 0
     }
 
-    /// Whether a reply that shows the result of operation `lsn` may leave.
+    /// Whether a reply that shows this may leave.
     #[inline]
     #[must_use]
-    pub fn may_be_shown(&self, lsn: Lsn) -> bool {
-        !self.replies_wait() || defect::is(Defect::AckEarly) || self.committed().includes(lsn)
+    pub fn may_be_shown(&self, shows: Shows) -> bool {
+        !self.replies_wait() || defect::is(Defect::AckEarly) || self.visible().includes(shows)
     }
 
     /// Whether replies wait until what they show is committed.
@@ -223,7 +253,7 @@ impl Sequencer {
         committed
     }
 
-    /// Says how far operations may be shown. Called by the journal process only.
+    /// Says how far operations may be shown. Called by the replica process, or by the journal process of an instance without peers.
     pub fn set_committed(&self, Committed(lsn): Committed) {
         // COMMITTED-OR-AWAITED.
         self.header().committed.store(lsn.0, Ordering::SeqCst);
@@ -244,30 +274,36 @@ impl Sequencer {
     }
 
     pub(super) fn put(&self, record: &Record) {
-        let bytes = record.encode();
-        for (word, part) in self.place(record.lsn).words.iter().zip(bytes.as_chunks::<8>().0) {
+        self.put_bytes(record.lsn, &record.encode());
+    }
+
+    /// Writes a record into its place in the ring.
+    pub(super) fn put_bytes(&self, lsn: Lsn, bytes: &RecordBytes) {
+        for (word, part) in self.place(lsn).words.iter().zip(bytes.as_chunks::<8>().0) {
             word.store(u64::from_le_bytes(*part), Ordering::Relaxed);
         }
     }
 
-    /// Says that the journal process is about to sleep and is to be woken for operation `lsn`. Afterwards it must check once more
-    /// whether that operation has come.
+    /// Says that the process that takes records from the ring is about to sleep and is to be woken for operation `lsn`. Afterwards it
+    /// must check once more whether that operation has come, or a round of reads is wanted.
     pub fn wake_at(&self, lsn: Lsn) {
         self.header().wake_at.store(lsn.0, Ordering::SeqCst);
         // APPEND-OR-SLEEP: either this process sees the number taken, or its taker sees that this process sleeps.
         fence(Ordering::SeqCst);
     }
 
-    /// Whether the journal process sleeps, is to be woken by now, and the caller, who has just appended, is the one to do it.
+    /// Whether the process that takes records from the ring sleeps, is to be woken by now, and the caller, who has just appended, is the
+    /// one to do it.
     #[inline]
     #[must_use]
     pub fn must_be_woken(&self, order: &Order<'_>) -> bool {
         // APPEND-OR-SLEEP.
         fence(Ordering::SeqCst);
-        let wake_at = &self.header().wake_at;
+        let header = self.header();
+        let wake_at = &header.wake_at;
         let wanted = wake_at.load(Ordering::SeqCst);
-        wanted <= order.now().lsn.0
-            && wake_at.compare_exchange(wanted, u64::MAX, Ordering::SeqCst, Ordering::SeqCst).is_ok()
+        let has_work = wanted <= order.now().lsn.0 || wanted != u64::MAX && self.is_round_due();
+        has_work && wake_at.compare_exchange(wanted, u64::MAX, Ordering::SeqCst, Ordering::SeqCst).is_ok()
     }
 
     /// Goes on after `lsn`, where all is on disk and committed; before the first worker. No number is given out before the journal process has said

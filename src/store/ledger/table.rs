@@ -15,10 +15,12 @@ use crate::store::ledger::order::Order;
 use crate::store::ledger::sequencer::{Sequencer, Shape};
 
 /// Version of the layout of both segments; goes up with every change of a structure in them.
-pub const LAYOUT_VERSION: u32 = 3;
+pub const LAYOUT_VERSION: u32 = 4;
 
-/// Rows: one for each worker that there can be, or as many as a model looks at.
-const ROWS: usize = if cfg!(feature = "model") { 3 } else { MAX_WORKERS };
+/// The row of the process that applies what other instances decide.
+pub const REPLICA_ROW: usize = if cfg!(feature = "model") { 2 } else { MAX_WORKERS };
+/// Rows: one for each worker that there can be and one for the replica process, or as many as a model looks at.
+const ROWS: usize = REPLICA_ROW + 1;
 
 shared_struct! {
     /// What precedes the cells. Writers are named at each field.
@@ -93,7 +95,7 @@ impl Table {
     pub fn bytes_for(shape: &Shape) -> [usize; 5] {
         let accounts = Segment::<TableHeader, AccountCell>::bytes_for(shape.accounts as usize);
         let [ring, keys, index] = Sequencer::bytes_for(shape);
-        [accounts, Segment::<(), LedgerRow>::bytes_for(MAX_WORKERS), ring, keys, index]
+        [accounts, Segment::<(), LedgerRow>::bytes_for(ROWS), ring, keys, index]
     }
 
     fn make([accounts_name, rows_name, sequencer @ ..]: [&str; 5], boot: u32, shape: &Shape) -> Result<Self, IpcError> {
@@ -232,7 +234,9 @@ impl Table {
         let bytes = sequencer.record(lsn);
         // The record that takes this place next is written only after the number before its own was taken.
         fence(Ordering::Acquire);
-        if self.order().now().lsn.0 + 1 >= lsn.0 + sequencer.capacity() {
+        // On an instance that follows, records are written ahead of what is applied.
+        let newest = self.order().now().lsn.max(sequencer.log_end().unwrap_or_default());
+        if newest.0 + 1 >= lsn.0 + sequencer.capacity() {
             return None;
         }
         // After a start the ring is empty, although the numbers go on from those on disk.

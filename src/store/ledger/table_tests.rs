@@ -10,7 +10,7 @@ use crate::store::ledger::test_support::{A, B, ask, deposit, die_after, names, o
 use crate::store::ledger::{Teller, cut, test_support};
 
 fn shape(accounts: u32, ring: u32, key_window: u32) -> Shape {
-    Shape { accounts, initial_balance: Cents(100), ring, key_window, replies_wait: true }
+    Shape { accounts, initial_balance: Cents(100), ring, key_window, replies_wait: true, replicated: false }
 }
 
 /// Whether there is an object of this name.

@@ -65,6 +65,7 @@ pub struct Teller<'a> {
     still_waiting: Box<dyn Fn() + 'a>,
     wall_clock_ns: u64,
     seen: Lsn,
+    has_read: bool,
 }
 
 impl<'a> Teller<'a> {
@@ -72,7 +73,7 @@ impl<'a> Teller<'a> {
     #[must_use]
     pub fn new(table: &'a Table, worker: usize, still_waiting: impl Fn() + 'a) -> Self {
         let row = &table.rows()[worker];
-        Teller { table, row, still_waiting: Box::new(still_waiting), wall_clock_ns: 0, seen: Lsn(0) }
+        Teller { table, row, still_waiting: Box::new(still_waiting), wall_clock_ns: 0, seen: Lsn(0), has_read: false }
     }
 
     /// Sets the time that records bear, nanoseconds since 1970.
@@ -84,6 +85,20 @@ impl<'a> Teller<'a> {
     #[inline]
     pub fn take_seen(&mut self) -> Lsn {
         std::mem::take(&mut self.seen)
+    }
+
+    /// Whether this teller has shown what is so at a moment since the last call: what others do later makes it untrue, unlike the result
+    /// of an operation.
+    #[inline]
+    pub fn take_has_read(&mut self) -> bool {
+        std::mem::take(&mut self.has_read)
+    }
+
+    /// Notes that what is so now is shown: what operation `lsn` and those before it have led to.
+    #[inline]
+    pub fn see_state(&mut self, lsn: Lsn) {
+        self.see(lsn);
+        self.has_read = true;
     }
 
     /// Notes that the result of operation `lsn` is shown.
@@ -99,7 +114,7 @@ impl<'a> Teller<'a> {
         crash_point(CrashPoint::Locked);
         let (balance, lsn) = (cell.balance(), cell.lsn());
         drop(cell);
-        self.see(lsn);
+        self.see_state(lsn);
         Ok(balance)
     }
 
@@ -166,7 +181,7 @@ impl<'a> Teller<'a> {
         let mut record = self.record(operation, asker, Verdict::Done);
         (record.balances, record.previous) = (outcome.balances, previous);
         let stamp = self.commit(&plan, &mut record, probe.as_ref())?;
-        self.apply(stamp, &plan, &first, second.as_ref());
+        self.row.apply(stamp, &plan, &first, second.as_ref());
         self.complete(completion);
         drop(first);
         crash_point(CrashPoint::FirstUnlocked);
@@ -185,6 +200,7 @@ impl<'a> Teller<'a> {
         reply: impl FnOnce(Result<&Outcome, Refusal>) -> Completion<'c>,
     ) -> Result<Lsn, Undone> {
         if asker.key.is_none() {
+            self.has_read = true;
             return Err(Undone::Refused(refusal));
         }
         let completion = reply(Err(refusal));
@@ -294,29 +310,6 @@ impl<'a> Teller<'a> {
             connection: completion.connection,
             progress: completion.next,
         }
-    }
-
-    #[inline]
-    fn apply(&self, stamp: Stamp, plan: &Plan, first: &LockedCell<'_>, second: Option<&LockedCell<'_>>) {
-        let tally = &self.row.tally;
-        tally.enter(stamp.epoch);
-        tally.count_before_change(first, stamp.epoch);
-        if let Some(second) = second {
-            tally.count_before_change(second, stamp.epoch);
-        }
-        first.set_balance(plan.balances[0]);
-        crash_point(CrashPoint::FirstBalanceSet);
-        first.stamp(stamp.lsn);
-        crash_point(CrashPoint::FirstApplied);
-        if let Some(second) = second {
-            second.set_balance(plan.balances[1]);
-            second.stamp(stamp.lsn);
-        }
-        crash_point(CrashPoint::Applied);
-        // CUT: release; a cut that reads the new sums must also see the new epoch.
-        tally.deposited.store(plan.deposited[1].0, Ordering::Release);
-        tally.withdrawn.store(plan.withdrawn[1].0, Ordering::Release);
-        crash_point(CrashPoint::Tallied);
     }
 }
 

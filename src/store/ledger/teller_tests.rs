@@ -1,5 +1,6 @@
 use super::*;
 use crate::base::vocab::OnDisk;
+use crate::store::ledger::replication::Shows;
 use crate::store::ledger::sequencer::{JournalState, Shape};
 use crate::store::ledger::test_support::{A, B, ask, deposit, operate, table, table_of, transfer, withdraw};
 use std::sync::mpsc;
@@ -218,14 +219,21 @@ fn each_worker_counts_what_came_in_and_went_out_through_it() {
 fn replies_wait_only_where_they_are_to_and_until_what_they_show_is_committed() {
     for replies_wait in [false, true] {
         let initial_balance = Cents(100);
-        let table = table_of(&Shape { accounts: 2, initial_balance, ring: 8, key_window: 10, replies_wait });
+        let table =
+            table_of(&Shape { accounts: 2, initial_balance, ring: 8, key_window: 10, replies_wait, replicated: false });
         let sequencer = table.sequencer();
         assert_eq!(sequencer.replies_wait(), replies_wait);
         let mut teller = Teller::new(&table, 0, || ());
         (0..3).for_each(|_| _ = operate(&mut teller, deposit(A, 1)).unwrap());
-        assert_eq!([0, 1, 3].map(|lsn| sequencer.may_be_shown(Lsn(lsn))), [true, !replies_wait, !replies_wait]);
+        assert_eq!(
+            [0, 1, 3].map(|lsn| sequencer.may_be_shown(Shows::operation(Lsn(lsn)))),
+            [true, !replies_wait, !replies_wait]
+        );
         sequencer.set_on_disk_alone(OnDisk(Lsn(2)), Lsn(100));
         assert_eq!(sequencer.committed().0, Lsn(2));
-        assert_eq!([1, 2, 3].map(|lsn| sequencer.may_be_shown(Lsn(lsn))), [true, true, !replies_wait]);
+        assert_eq!(
+            [1, 2, 3].map(|lsn| sequencer.may_be_shown(Shows::operation(Lsn(lsn)))),
+            [true, true, !replies_wait]
+        );
     }
 }

@@ -119,6 +119,7 @@ pub fn shape(settings: &Settings, accounts: u32) -> Shape {
         ring: if settings.durability == Durability::None { 0 } else { RING },
         key_window: settings.key_window,
         replies_wait: settings.durability == Durability::Sync,
+        replicated: false,
     }
 }
 

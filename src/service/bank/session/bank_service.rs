@@ -8,7 +8,6 @@ use std::time::Duration;
 use crate::base::config::Settings;
 use crate::base::limits::{ENOUGH_FOR_A_GROUP, JOB_RESULTS_PER_TURN, PARTIAL_FRAME_SECONDS};
 use crate::base::time::{is_over, nanoseconds};
-use crate::base::vocab::{Committed, Lsn};
 use crate::ipc::event::EventFd;
 use crate::ipc::process::monotonic_ns;
 use crate::service::bank::session::bank_session::{BankData, BankSession};
@@ -23,7 +22,7 @@ use crate::service::sessions::Sessions;
 use crate::store::instance::Instance;
 use crate::store::instance::control::WorkerRow;
 use crate::store::journal::Principals;
-use crate::store::ledger::{Sequencer, Teller};
+use crate::store::ledger::{Sequencer, Shows, Teller, Visible};
 use crate::store::users::Users;
 
 /// How soon operations are tried again for which the journal had no room, unless the journal process says earlier that it has.
@@ -107,12 +106,17 @@ impl Service for BankService {
     type Data = BankData;
 
     fn set_time(&mut self, now: Now) {
-        self.row.await_committed(Lsn(0));
+        self.row.await_visible(None);
         self.handler.executor.set_time(now);
     }
 
     fn begin(&mut self, state: ConnectionState, origin: Origin) -> BankSession {
-        let mut session = BankSession::new(state, self.instance.control().rate_limit());
+        let slot = state.connection.slot();
+        if slot.gate_closings() == 0 {
+            slot.set_gate_closings(self.handler.executor.gate_closings);
+        }
+        let gate_closings = slot.gate_closings();
+        let mut session = BankSession::new(state, self.instance.control().rate_limit(), gate_closings);
         if origin == Origin::Worker {
             self.handler.hold_what_was_left(&mut session);
         }
@@ -162,9 +166,14 @@ impl Service for BankService {
     }
 
     fn advance(&mut self, sessions: &mut Sessions<BankData>) {
+        if self.handler.executor.note_gate() {
+            // Each finds that it is to be closed.
+            let slots: Vec<_> = sessions.iter_mut().map(|session| session.state.connection.index()).collect();
+            slots.into_iter().for_each(|slot| sessions.schedule(slot));
+        }
         if self.queue.first().is_some() {
-            let committed = self.sequencer().committed();
-            while let Some(slot) = self.queue.next(committed) {
+            let visible = self.sequencer().visible();
+            while let Some(slot) = self.queue.next(visible) {
                 if let Some(session) = sessions.at(slot) {
                     session.data.is_queued = false;
                     sessions.schedule(slot);
@@ -178,8 +187,8 @@ impl Service for BankService {
     fn patience(&mut self) -> Patience {
         self.wake_journal();
         let first = self.queue.first().filter(|first| {
-            self.row.await_committed(first.lsn);
-            self.sequencer().committed().includes(first.lsn)
+            self.row.await_visible(Some(first.shows));
+            self.sequencer().visible().includes(first.shows)
         });
         match first {
             Some(first) if first.for_room => Patience::AtMost(ROOM_PATIENCE),
@@ -240,8 +249,8 @@ impl Service for BankService {
 /// A connection that waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Waiting {
-    /// The operation that it waits for.
-    lsn: Lsn,
+    /// What it waits for.
+    shows: Shows,
     /// Its slot.
     slot: u32,
     /// Whether it waits for room in the journal's ring alone, and has no reply that waits.
@@ -256,12 +265,12 @@ impl JournalQueue {
     /// Puts `session` in if it waits and is not there.
     #[inline]
     fn join(&mut self, session: &mut BankSession) {
-        let Some(lsn) = session.waits_for().filter(|_| !session.data.is_queued) else { return };
+        let Some(shows) = session.waits_for().filter(|_| !session.data.is_queued) else { return };
         session.data.is_queued = true;
         // Operations are committed in groups: waiting for the one before, too, costs nothing, and keeps the queue sorted.
-        let last = self.0.back().map_or(lsn, |waiting| waiting.lsn);
+        let shows = self.0.back().map_or(shows, |waiting| waiting.shows.max(shows));
         let for_room = session.data.blocked.is_some() && session.data.held.waits_for().is_none();
-        self.0.push_back(Waiting { lsn: lsn.max(last), slot: session.state.connection.index(), for_room });
+        self.0.push_back(Waiting { shows, slot: session.state.connection.index(), for_room });
     }
 
     /// The first one.
@@ -269,8 +278,8 @@ impl JournalQueue {
         self.0.front().copied()
     }
 
-    /// Takes the first one out, if what it waits for is committed; its slot.
-    fn next(&mut self, committed: Committed) -> Option<u32> {
-        self.0.pop_front_if(|waiting| committed.includes(waiting.lsn)).map(|waiting| waiting.slot)
+    /// Takes the first one out, if what it waits for is visible; its slot.
+    fn next(&mut self, visible: Visible) -> Option<u32> {
+        self.0.pop_front_if(|waiting| visible.includes(waiting.shows)).map(|waiting| waiting.slot)
     }
 }

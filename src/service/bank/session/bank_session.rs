@@ -11,6 +11,7 @@ use crate::service::bank::wire::{Decoder, XorKey};
 use crate::service::connection_state::{Closing, ConnectionState};
 use crate::service::sessions::Session;
 use crate::store::connection::slot::Framing;
+use crate::store::ledger::Shows;
 
 /// What a reply needs of its request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,12 +65,14 @@ pub struct BankData {
     pub partial_since_ns: Option<u64>,
     /// The limit on its requests.
     pub rate_limit: Option<TokenBucket>,
+    /// How often the gate had been closed when it was begun. Once that is more, it is closed, and what it waits for never leaves.
+    pub gate_closings: u32,
 }
 
 impl BankSession {
     /// A connection that has just been taken over, new or from another worker.
     #[must_use]
-    pub fn new(mut state: ConnectionState, limit: Option<NonZeroU32>) -> Self {
+    pub fn new(mut state: ConnectionState, limit: Option<NonZeroU32>, gate_closings: u32) -> Self {
         let framing = state.connection.slot().framing();
         if framing.strikes >= MAX_STRIKES {
             state.closing = Closing::AfterSending;
@@ -87,6 +90,7 @@ impl BankSession {
             asked_ns: None,
             partial_since_ns: None,
             rate_limit: limit.map(|limit| TokenBucket::new(limit, state.active_ns)),
+            gate_closings,
         };
         Session { state, data }
     }
@@ -116,11 +120,11 @@ impl BankSession {
                 .has_room_for_reply(self.data.postponed.map_or(MAX_REPLY_BYTES, |postponed| postponed.room))
     }
 
-    /// The operation that must be committed before this connection gets on.
+    /// What must be visible before this connection gets on.
     #[inline]
     #[must_use]
-    pub fn waits_for(&self) -> Option<Lsn> {
-        self.data.held.waits_for().or(self.data.blocked)
+    pub fn waits_for(&self) -> Option<Shows> {
+        self.data.held.waits_for().or(self.data.blocked.map(Shows::operation))
     }
 
     /// Whether the socket is asked for bytes now. A client that does not fetch its replies is not read from.

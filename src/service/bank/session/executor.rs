@@ -21,7 +21,7 @@ use crate::store::instance::stats::{ServiceStats, WorkerStats};
 use crate::store::ledger::commit::Uncommitted;
 use crate::store::ledger::order::Order;
 use crate::store::ledger::teller::{Asker, Undone};
-use crate::store::ledger::{Completion, Operation, Sequencer, Table, Teller};
+use crate::store::ledger::{Completion, Operation, Sequencer, Shows, Table, Teller};
 
 /// No request has a longer body than the longest LOGIN.
 const LONGEST_BODY: usize = 2 + 2 * MAX_CREDENTIAL_BYTES;
@@ -38,6 +38,8 @@ pub struct Executor {
     pub pools: BlockingPools,
     /// The worker's counters.
     pub stats: &'static WorkerStats,
+    /// How often the gate was closed, when it was last looked at; 0 without peers.
+    pub gate_closings: u32,
     /// Its counters of the bank's connections.
     service_stats: &'static ServiceStats,
     /// The time of this turn of the loop, nanoseconds of the monotonic clock.
@@ -87,6 +89,7 @@ impl Executor {
             stats,
             service_stats,
             now_ns: 0,
+            gate_closings: sequencer.gate().closings,
             replies: Replies::default(),
             reply: [0; MAX_REPLY_BYTES],
         }
@@ -103,6 +106,28 @@ impl Executor {
     fn count(&mut self, session: &mut BankSession, status: Status) {
         self.stats.answers[status.index()].add(1);
         self.replies.add(Replies { count: 1, since_ns: session.data.asked_ns.take().unwrap_or(self.now_ns) });
+    }
+
+    /// Looks at the gate; whether it was closed since.
+    pub fn note_gate(&mut self) -> bool {
+        let closings = self.sequencer.gate().closings;
+        std::mem::replace(&mut self.gate_closings, closings) != closings
+    }
+
+    /// Whether replies that show this may leave. What may be shown is asked first: had the gate been closed before that was said, this sees
+    /// it closed.
+    #[inline]
+    pub fn may_be_shown(&self, shows: Shows) -> bool {
+        self.sequencer.may_be_shown(shows)
+            && (!self.sequencer.is_replicated() || self.sequencer.gate().closings == self.gate_closings)
+    }
+
+    /// What the replies of this turn of a connection show; what was read needs a round of reads that begins now.
+    #[inline]
+    pub fn take_shown(&mut self) -> Shows {
+        let lsn = self.teller.take_seen();
+        let reads = self.teller.take_has_read() && self.sequencer.is_replicated();
+        Shows { lsn, round: if reads { self.sequencer.want_round() } else { 0 } }
     }
 
     /// Notes how long replies took that may leave now.
@@ -300,7 +325,9 @@ impl Executor {
                 self.respond(session, asked, response)
             }
             Undone::Uncommitted(Uncommitted::Conflict(_)) => self.refuse(session, asked, Status::Conflict),
-            Undone::Uncommitted(Uncommitted::NoSpace) => self.refuse(session, asked, Status::Busy),
+            Undone::Uncommitted(Uncommitted::NoSpace | Uncommitted::NotPrimary) => {
+                self.refuse(session, asked, Status::Busy)
+            }
             Undone::Uncommitted(Uncommitted::Later) => {
                 Answered::NotYet(Postponed { room: MAX_REPLY_BYTES, lsn: self.order.now().lsn })
             }
@@ -353,10 +380,11 @@ impl Executor {
             },
             JobResult::Refused => self.refuse(session, asked, Status::Busy),
             JobResult::Summed(totals) => {
-                self.teller.see(totals.map_or(Lsn(0), |totals| totals.lsn));
+                self.teller.see_state(totals.map_or(Lsn(0), |totals| totals.lsn));
                 self.respond(session, asked, rules::totals_response(totals, asked.opcode))
             }
             JobResult::Read(Ok(page)) => {
+                self.teller.see_state(Lsn(0));
                 let mut reply = Vec::with_capacity(MAX_FRAME_BYTES);
                 page.encode(asked.seq, asked.xor, &mut reply);
                 self.count(session, Status::Ok);

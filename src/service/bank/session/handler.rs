@@ -8,6 +8,7 @@ use crate::service::bank::session::held_replies::Replies;
 use crate::service::bank::wire::{LookAhead, Step};
 use crate::service::connection_state::{Closing, Next};
 use crate::store::connection::Sent;
+use crate::store::ledger::Shows;
 
 /// Requests whose memory is fetched into the cache before the first of them is answered. A miss takes about as long as six answers.
 const AHEAD: usize = 6;
@@ -38,6 +39,10 @@ impl Handler {
 
     /// One turn of `session`: receive, answer, send, until there is nothing to do or others should have a turn.
     pub fn turn(&mut self, session: &mut BankSession) -> Next {
+        if session.data.gate_closings != self.executor.gate_closings {
+            // Whether what it waits for has happened, the next primary knows.
+            return Next::Close;
+        }
         if let Closing::Lingering(budget) = session.state.closing {
             return session.state.linger(budget);
         }
@@ -138,10 +143,10 @@ impl Handler {
     /// Holds the replies of this turn if what they show is not committed yet.
     #[inline]
     fn hold_what_is_not_committed(&mut self, session: &mut BankSession) {
-        let seen = self.executor.teller.take_seen();
+        let shows = self.executor.take_shown();
         let replies = std::mem::take(&mut self.executor.replies);
-        if !self.executor.sequencer.may_be_shown(seen) {
-            session.data.held.hold(session.state.connection.queued(), seen, replies);
+        if !self.executor.may_be_shown(shows) {
+            session.data.held.hold(session.state.connection.queued(), shows, replies);
         } else if let Some(last) = session.data.held.last() {
             session.data.held.hold(session.state.connection.queued(), last, replies);
         } else {
@@ -154,7 +159,7 @@ impl Handler {
         if session.state.connection.unsent() > 0 {
             session.data.held.hold(
                 session.state.connection.queued(),
-                self.executor.order.now().lsn,
+                Shows::operation(self.executor.order.now().lsn),
                 Replies::default(),
             );
         }
@@ -164,7 +169,7 @@ impl Handler {
     #[inline]
     fn send(&mut self, session: &mut BankSession) -> bool {
         let (queued, executor) = (session.state.connection.queued(), &self.executor);
-        let may_be_shown = |lsn| executor.sequencer.may_be_shown(lsn);
+        let may_be_shown = |shows| executor.may_be_shown(shows);
         let end = session.data.held.release(queued, may_be_shown, |replies| executor.time(replies));
         let count = match session.state.connection.send(end) {
             Sent::All(count) | Sent::Part(count) => count,

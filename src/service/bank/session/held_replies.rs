@@ -2,13 +2,13 @@
 
 use std::collections::VecDeque;
 
-use crate::base::vocab::Lsn;
+use crate::store::ledger::Shows;
 
-/// A connection's queued replies, cut into runs of which each may be sent once an operation is committed. Replies leave in the
-/// order of their requests, so a run also waits for those before it.
+/// A connection's queued replies, cut into runs of which each may be sent once what it shows is committed, and confirmed if it was read.
+/// Replies leave in the order of their requests, so a run also waits for those before it.
 #[derive(Debug, Default)]
 pub struct HeldReplies {
-    /// Rising in where they end and in what they wait for.
+    /// Rising in where they end and in what they show.
     runs: VecDeque<Run>,
     /// How far the ring may be sent.
     released: u32,
@@ -18,8 +18,8 @@ pub struct HeldReplies {
 struct Run {
     /// Where it ends in the transmit ring.
     end: u32,
-    /// The operation that it waits for.
-    lsn: Lsn,
+    /// What it waits for.
+    shows: Shows,
     replies: Replies,
 }
 
@@ -51,23 +51,26 @@ impl HeldReplies {
         HeldReplies { runs: VecDeque::new(), released }
     }
 
-    /// Holds all that is queued, which ends at `queued`, until operation `lsn` is committed.
-    pub fn hold(&mut self, queued: u32, lsn: Lsn, replies: Replies) {
+    /// Holds all that is queued, which ends at `queued`, until what `shows` says may be shown.
+    pub fn hold(&mut self, queued: u32, shows: Shows, replies: Replies) {
         match self.runs.back_mut() {
-            Some(run) if run.lsn >= lsn => {
+            Some(run) if run.shows.covers(shows) => {
                 run.end = queued;
                 run.replies.add(replies);
             }
-            _ => self.runs.push_back(Run { end: queued, lsn, replies }),
+            last => {
+                let shows = last.map_or(shows, |run| run.shows.max(shows));
+                self.runs.push_back(Run { end: queued, shows, replies });
+            }
         }
     }
 
     /// Releases the runs that `may_be_shown`, or all that is queued if nothing is held any more; up to where the ring may be sent. Each
     /// released run is passed to `released`.
     #[inline]
-    pub fn release(&mut self, queued: u32, may_be_shown: impl Fn(Lsn) -> bool, released: impl Fn(Replies)) -> u32 {
+    pub fn release(&mut self, queued: u32, may_be_shown: impl Fn(Shows) -> bool, released: impl Fn(Replies)) -> u32 {
         while let Some(run) = self.runs.front() {
-            if !may_be_shown(run.lsn) {
+            if !may_be_shown(run.shows) {
                 return self.released;
             }
             self.released = run.end;
@@ -78,24 +81,25 @@ impl HeldReplies {
         queued
     }
 
-    /// The operation that must be committed before all that is held may be sent.
+    /// What must be visible before all that is held may be sent.
     #[inline]
     #[must_use]
-    pub fn last(&self) -> Option<Lsn> {
-        self.runs.back().map(|run| run.lsn)
+    pub fn last(&self) -> Option<Shows> {
+        self.runs.back().map(|run| run.shows)
     }
 
-    /// The operation that must be committed before anything more may be sent.
+    /// What must be visible before anything more may be sent.
     #[inline]
     #[must_use]
-    pub fn waits_for(&self) -> Option<Lsn> {
-        self.runs.front().map(|run| run.lsn)
+    pub fn waits_for(&self) -> Option<Shows> {
+        self.runs.front().map(|run| run.shows)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::vocab::Lsn;
 
     #[test]
     fn replies_leave_in_order_and_not_before_what_they_show_is_committed() {
@@ -104,16 +108,20 @@ mod tests {
         let mut held = HeldReplies::none(100);
         let let_go = |replies| gone.borrow_mut().push(replies);
         assert_eq!(held.release(120, |_| false, let_go), 120, "nothing is held");
-        held.hold(140, Lsn(7), replies(2, 10));
-        held.hold(150, Lsn(5), replies(1, 20));
-        held.hold(160, Lsn(9), replies(4, 30));
-        assert_eq!(held.waits_for(), Some(Lsn(7)));
-        assert_eq!(held.release(160, |lsn| lsn <= Lsn(6), let_go), 120, "the second waits for the first");
-        assert_eq!(held.release(160, |lsn| lsn <= Lsn(8), let_go), 150);
+        let shows = |lsn, round| Shows { lsn: Lsn(lsn), round };
+        held.hold(140, shows(7, 0), replies(2, 10));
+        held.hold(150, shows(5, 0), replies(1, 20));
+        held.hold(160, shows(9, 0), replies(4, 30));
+        assert_eq!(held.waits_for(), Some(shows(7, 0)));
+        assert_eq!(held.release(160, |shows| shows.lsn <= Lsn(6), let_go), 120, "the second waits for the first");
+        assert_eq!(held.release(160, |shows| shows.lsn <= Lsn(8), let_go), 150);
         assert_eq!(*gone.borrow(), [replies(3, 10)]);
-        assert_eq!(held.waits_for(), Some(Lsn(9)));
-        assert_eq!(held.release(160, |lsn| lsn <= Lsn(9), let_go), 160);
-        assert_eq!(*gone.borrow(), [replies(3, 10), replies(4, 30)]);
+        assert_eq!(held.waits_for(), Some(shows(9, 0)));
+        held.hold(170, shows(4, 2), replies(5, 40));
+        assert_eq!(held.last(), Some(shows(9, 2)), "it waits for those before it as well");
+        assert_eq!(held.release(170, |shows| shows.round <= 1, let_go), 160);
+        assert_eq!(held.release(170, |shows| shows.round <= 2, let_go), 170);
+        assert_eq!(*gone.borrow(), [replies(3, 10), replies(4, 30), replies(5, 40)]);
         assert_eq!(held.waits_for(), None);
     }
 }

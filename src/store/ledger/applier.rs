@@ -1,0 +1,147 @@
+//! The applier: carries out what another instance has decided, record by record.
+//!
+//! A record holds absolute balances, so there is nothing to decide, and nothing that could be refused. The way is that of a worker's
+//! operation: locks, intent, commit point, apply. So whoever applies may die at any instruction, and a cut is as exact as elsewhere.
+
+use std::sync::atomic::Ordering;
+
+use crate::base::crash_point::{CrashPoint, crash_point};
+use crate::base::vocab::{AccountId, Cents, Lsn};
+use crate::store::journal::record::Record;
+use crate::store::ledger::intent::{LedgerRow, NO_CONNECTION, Plan};
+use crate::store::ledger::lock::LockedCell;
+use crate::store::ledger::order::Stamp;
+use crate::store::ledger::table::{REPLICA_ROW, Table};
+
+/// Why a record cannot be applied: it is not of this ledger.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ApplyError {
+    /// Another one comes next.
+    #[error("record {found} cannot be applied: the next one is {expected}")]
+    OutOfOrder {
+        /// The next one.
+        expected: Lsn,
+        /// The one that came.
+        found: Lsn,
+    },
+    /// It changes an account that is not there.
+    #[error("record {lsn} cannot be applied: there is no account {account}")]
+    NoAccount {
+        /// The record.
+        lsn: Lsn,
+        /// The account.
+        account: AccountId,
+    },
+}
+
+/// Applies records. It is used by `&mut`: there is one row for it, and so one operation in flight.
+pub struct Applier<'a> {
+    table: &'a Table,
+    row: &'a LedgerRow,
+    still_waiting: Box<dyn Fn() + 'a>,
+}
+
+impl<'a> Applier<'a> {
+    /// The applier of this instance, whose row must be settled. `still_waiting` is called now and then while it waits for a lock.
+    #[must_use]
+    pub fn new(table: &'a Table, still_waiting: impl Fn() + 'a) -> Self {
+        Applier { table, row: &table.rows()[REPLICA_ROW], still_waiting: Box::new(still_waiting) }
+    }
+
+    /// Applies `record`, which is committed and is the next one, wholly or not at all, whenever this process may die.
+    ///
+    /// # Errors
+    /// [`ApplyError`]; nothing has changed.
+    pub fn apply(&mut self, record: &Record) -> Result<(), ApplyError> {
+        let expected = Lsn(self.table.order().now().lsn.0 + 1);
+        if record.lsn != expected {
+            return Err(ApplyError::OutOfOrder { expected, found: record.lsn });
+        }
+        let (first, second) = if record.is_done() { record.accounts } else { (AccountId(u32::MAX), None) };
+        let accounts = [record.is_done().then_some(first), second];
+        let probe = record.key.map(|key| self.table.sequencer().keys().probe(key, record.principal));
+        let [low, high] = self.lock_in_order(record.lsn, accounts)?;
+        crash_point(CrashPoint::Locked);
+        let plan = self.plan(record, accounts);
+        self.row.intent.prepare(&plan);
+        crash_point(CrashPoint::Prepared);
+        let stamp = self.table.commit_applied(&self.row.intent, record, probe.as_ref(), &self.still_waiting);
+        crash_point(CrashPoint::Sequenced);
+        let (first, second) = if second < Some(first) && second.is_some() { (high, low) } else { (low, high) };
+        if let Some(first) = &first {
+            self.row.apply(stamp, &plan, first, second.as_ref());
+        }
+        self.row.intent.clear();
+        crash_point(CrashPoint::IntentCleared);
+        drop(first);
+        crash_point(CrashPoint::FirstUnlocked);
+        drop(second);
+        crash_point(CrashPoint::Unlocked);
+        Ok(())
+    }
+
+    /// Locks in the order of the account numbers, as everybody does.
+    fn lock_in_order(
+        &self,
+        lsn: Lsn,
+        accounts: [Option<AccountId>; 2],
+    ) -> Result<[Option<LockedCell<'a>>; 2], ApplyError> {
+        let lock = |account: Option<AccountId>| {
+            let Some(account) = account else { return Ok(None) };
+            let cell = self.table.lock(account, &self.still_waiting);
+            cell.map(Some).ok_or(ApplyError::NoAccount { lsn, account })
+        };
+        match accounts {
+            [Some(first), Some(second)] if second < first => Ok([lock(Some(second))?, lock(Some(first))?]),
+            [first, second] => Ok([lock(first)?, lock(second)?]),
+        }
+    }
+
+    fn plan(&self, record: &Record, accounts: [Option<AccountId>; 2]) -> Plan {
+        let tally = &self.row.tally;
+        let (deposited, withdrawn) = record.deposited_and_withdrawn();
+        if deposited > Cents::ZERO {
+            // It was room enough where it was decided; this takes it off what workers may take here.
+            let _ = tally.has_room_for(deposited, &self.table.headroom());
+        }
+        let moved = |from: i64, by: Cents| [Cents(from), Cents(from.wrapping_add(by.0))];
+        Plan {
+            accounts,
+            balances: record.balances,
+            deposited: moved(tally.deposited.load(Ordering::Relaxed), deposited),
+            withdrawn: moved(tally.withdrawn.load(Ordering::Relaxed), withdrawn),
+            connection: NO_CONNECTION,
+            progress: 0,
+        }
+    }
+}
+
+impl LedgerRow {
+    /// Carries out what `plan` says, which has happened as `stamp`, on the accounts that it names.
+    #[inline]
+    pub(super) fn apply(&self, stamp: Stamp, plan: &Plan, first: &LockedCell<'_>, second: Option<&LockedCell<'_>>) {
+        let tally = &self.tally;
+        tally.enter(stamp.epoch);
+        tally.count_before_change(first, stamp.epoch);
+        if let Some(second) = second {
+            tally.count_before_change(second, stamp.epoch);
+        }
+        first.set_balance(plan.balances[0]);
+        crash_point(CrashPoint::FirstBalanceSet);
+        first.stamp(stamp.lsn);
+        crash_point(CrashPoint::FirstApplied);
+        if let Some(second) = second {
+            second.set_balance(plan.balances[1]);
+            second.stamp(stamp.lsn);
+        }
+        crash_point(CrashPoint::Applied);
+        // CUT: release; a cut that reads the new sums must also see the new epoch.
+        tally.deposited.store(plan.deposited[1].0, Ordering::Release);
+        tally.withdrawn.store(plan.withdrawn[1].0, Ordering::Release);
+        crash_point(CrashPoint::Tallied);
+    }
+}
+
+#[cfg(all(test, not(feature = "model")))]
+#[path = "applier_tests.rs"]
+mod tests;

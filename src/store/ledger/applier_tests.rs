@@ -1,0 +1,78 @@
+use super::*;
+use crate::base::vocab::OnDisk;
+use crate::store::ledger::commit::Uncommitted;
+use crate::store::ledger::intent::Phase;
+use crate::store::ledger::replication::GateState;
+use crate::store::ledger::teller::Undone;
+use crate::store::ledger::test_support::{A, B, ask, deposit, operate, table_of, transfer, withdraw};
+use crate::store::ledger::{Shape, Teller, cut};
+
+fn table(replicated: bool) -> Table {
+    let shape =
+        Shape { accounts: 3, initial_balance: Cents(100), ring: 64, key_window: 10, replies_wait: true, replicated };
+    let table = table_of(&shape);
+    table.sequencer().set_on_disk(OnDisk(Lsn(0)), Lsn(1000));
+    table
+}
+
+/// The records of an instance that carried out some of everything.
+fn records() -> (Table, Vec<Record>) {
+    let primary = table(false);
+    let mut teller = Teller::new(&primary, 0, || ());
+    operate(&mut teller, deposit(A, 50)).unwrap();
+    ask(&mut teller, transfer(B, A, 30), 1).unwrap();
+    ask(&mut teller, withdraw(B, 1000), 2).unwrap();
+    operate(&mut teller, withdraw(A, 5)).unwrap();
+    ask(&mut teller, transfer(A, B, 170), 3).unwrap();
+    drop(teller);
+    let last = primary.order().now().lsn.0;
+    let records = (1..=last).map(|lsn| Record::decode(&primary.sequencer().record(Lsn(lsn))).unwrap()).collect();
+    (primary, records)
+}
+
+fn state(table: &Table) -> (cut::Totals, [Option<(Cents, Lsn)>; 3]) {
+    (cut::take(table).unwrap(), [A, B, AccountId(2)].map(|account| table.peek_stamped(account)))
+}
+
+#[test]
+fn a_follower_that_has_applied_all_is_equal_and_goes_on_as_primary() {
+    let (primary, records) = records();
+    let follower = table(true);
+    let mut applier = Applier::new(&follower, || ());
+    records.iter().for_each(|record| applier.apply(record).unwrap());
+    assert_eq!(state(&follower), state(&primary));
+    assert_eq!(follower.sequencer().keys().known(), 3);
+    // Not before the gate is open.
+    let mut teller = Teller::new(&follower, 0, || ());
+    assert_eq!(operate(&mut teller, deposit(A, 1)), Err(Undone::Uncommitted(Uncommitted::NotPrimary)));
+    follower.set_gate(GateState::Open);
+    let again = ask(&mut teller, transfer(B, A, 30), 1);
+    assert!(
+        matches!(again, Err(Undone::Uncommitted(Uncommitted::Repeated(known))) if known.lsn == Lsn(2)),
+        "{again:?}"
+    );
+    assert!(matches!(ask(&mut teller, deposit(A, 1), 3), Err(Undone::Uncommitted(Uncommitted::Conflict(Lsn(5))))));
+    assert_eq!(operate(&mut teller, deposit(A, 1)), Ok(Lsn(6)));
+    follower.set_gate(GateState::Paused);
+    assert_eq!(operate(&mut teller, deposit(A, 1)), Err(Undone::Uncommitted(Uncommitted::Later)));
+    assert_eq!(follower.sequencer().gate().closings, 1);
+    follower.set_gate(GateState::Closed);
+    follower.set_gate(GateState::Closed);
+    assert_eq!(follower.sequencer().gate().closings, 2);
+}
+
+#[test]
+fn records_out_of_order_and_of_other_ledgers_change_nothing() {
+    let (_, records) = records();
+    let follower = table(true);
+    let mut applier = Applier::new(&follower, || ());
+    applier.apply(&records[0]).unwrap();
+    let before = state(&follower);
+    for wrong in [&records[0], &records[2]] {
+        let refused = applier.apply(wrong);
+        assert_eq!(refused, Err(ApplyError::OutOfOrder { expected: Lsn(2), found: wrong.lsn }));
+    }
+    let elsewhere = Record { accounts: (AccountId(7), Some(A)), ..records[1].clone() };
+    assert_eq!(applier.apply(&elsewhere), Err(ApplyError::NoAccount { lsn: Lsn(2), account: AccountId(7) }));
+    assert_eq!((state(&follower), follower.rows()[REPLICA_ROW].intent.phase()), (before, Phase::Idle));
+}
