@@ -202,6 +202,16 @@ pub const MAX_WORKERS: usize = 64;
 pub const MAX_REPLICAS: u8 = 7;
 /// Bytes of the address of a peer, `HOST:PORT`, as it stands in the settings and in the record of a change of membership.
 pub const MAX_PEER_ADDRESS_BYTES: usize = 46;
+/// Operations of one entry of raft, so that an entry has its place in one message.
+pub const ENTRY_RECORDS: u64 = 8000;
+/// Records of one message between nodes, 1 MiB, unless its only entry has more.
+pub const MESSAGE_RECORDS: u64 = 8192;
+/// Messages with entries to one peer that it has not answered. When there are more, the next entries wait.
+pub const MESSAGES_IN_FLIGHT: usize = 64;
+/// Records that a leader has proposed and that are not committed. When there are more, what is executed waits in the ring.
+pub const RECORDS_AHEAD: u64 = 1 << 20;
+/// Entries of raft's log that a replica process knows, at 32 bytes each. A peer that needs earlier ones gets a snapshot.
+pub const ENTRIES_KEPT: usize = 1 << 19;
 /// Accounts that one instance can have: the ids fit in 32 bits, the table in 64 GiB.
 pub const MAX_ACCOUNTS: u32 = 1 << 30;
 /// Connections that one instance can have at a time.

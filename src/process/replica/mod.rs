@@ -3,4 +3,5 @@
 //! Several instances are one ledger by raft (Ongaro and Ousterhout, "In search of an understandable consensus algorithm"). A process of
 //! its own does that, so that a slow disk delays no heartbeat, and so that what peers send stays out of the process that owns the disk.
 
+pub mod core;
 pub mod message;
