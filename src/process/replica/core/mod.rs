@@ -31,10 +31,13 @@ mod event;
 mod lead;
 mod log;
 mod logger;
+mod parts;
 mod pending;
 mod reads;
 mod ready;
 mod settings;
+#[cfg(test)]
+mod simulation;
 mod state;
 mod status;
 mod storage;

@@ -3,22 +3,9 @@
 use raft::StateRole;
 
 use super::event::Action;
+use super::parts::Pending;
 use super::state::Core;
 use crate::base::vocab::Lsn;
-use crate::process::replica::message::Message;
-
-/// What raft has asked for in one go, and is to be told when it is on disk.
-pub(super) struct Pending {
-    /// Raft's number for it.
-    pub number: u64,
-    /// What must be on disk for it, with all before it.
-    pub needs: Lsn,
-    /// Whether entries of it, or of what was before it, have been cut since. Then its messages promise what is not there any more, and raft
-    /// is not told of it but with what comes later.
-    pub is_cut: bool,
-    /// What may be sent then.
-    pub messages: Vec<Message>,
-}
 
 impl Core {
     /// The log is cut after this record.

@@ -1,26 +1,9 @@
 //! Rounds of reads: the proof that this node still led after a read was executed.
 
-use std::collections::VecDeque;
-
 use super::convert::context;
 use super::defect::Defect;
 use super::event::Action;
 use super::state::Core;
-
-/// Rounds.
-#[derive(Default)]
-pub(super) struct Reads {
-    /// The last that is wanted.
-    wanted: u64,
-    /// The last that raft was asked for.
-    asked: u64,
-    /// The last that was confirmed.
-    confirmed: u64,
-    /// The last that is tied to an entry.
-    tied: u64,
-    /// Entries that were proposed after a round was wanted, and that confirm it when they are committed.
-    ties: VecDeque<(u64, u64)>,
-}
 
 impl Core {
     pub(super) fn reads_wanted(&mut self, round: u64) {

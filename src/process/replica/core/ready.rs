@@ -6,7 +6,7 @@ use raft::eraftpb::{self, ConfChangeSingle, ConfChangeType, ConfChangeV2};
 use super::convert::{from_raft, number};
 use super::defect::Defect;
 use super::event::{Action, HardState};
-use super::pending::Pending;
+use super::parts::Pending;
 use super::state::Core;
 use super::storage::conf_state;
 use crate::base::vocab::Lsn;
@@ -21,10 +21,7 @@ impl Core {
             self.install();
             return;
         }
-        let early = self.has(Defect::VoteNotSynced);
-        if !early {
-            self.save();
-        }
+        self.save();
         let entries = ready.take_entries();
         if !entries.is_empty() && !self.keep(&entries) {
             return;
@@ -38,9 +35,6 @@ impl Core {
         self.pending.push_back(Pending { number: ready.number(), needs, is_cut: false, messages });
         self.node.advance_append_async(ready);
         self.persisted();
-        if early {
-            self.save();
-        }
         for entry in &committed {
             self.committed(entry.index);
         }
@@ -57,7 +51,7 @@ impl Core {
         let is_promise = (state.term, state.vote) != (self.saved.term, self.saved.vote);
         if state != self.saved {
             self.saved = state;
-            self.actions.push_back(Action::Save { state, sync: is_promise });
+            self.actions.push_back(Action::Save { state, sync: is_promise && !self.has(Defect::VoteNotSynced) });
         }
     }
 

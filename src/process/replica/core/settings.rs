@@ -1,5 +1,6 @@
 //! How a node behaves.
 
+use super::defect::Defect;
 use crate::base::limits;
 use crate::store::cluster::NodeId;
 
@@ -25,6 +26,8 @@ pub struct Settings {
     pub records_ahead: u64,
     /// Entries of the log that are known by index. Peers that need earlier ones get a snapshot.
     pub entries_kept: usize,
+    /// What the tests have put in.
+    pub(super) defect: Option<Defect>,
 }
 
 impl Settings {
@@ -41,6 +44,7 @@ impl Settings {
             messages_in_flight: limits::MESSAGES_IN_FLIGHT,
             records_ahead: limits::RECORDS_AHEAD,
             entries_kept: limits::ENTRIES_KEPT,
+            defect: None,
         }
     }
 }

@@ -12,10 +12,8 @@ use super::defect::Defect;
 use super::event::{Action, Control, Event, HardState};
 use super::log::Log;
 use super::logger::logger;
-use super::pending::Pending;
-use super::reads::Reads;
+use super::parts::{Pending, Reads};
 use super::settings::Settings;
-use super::status::Status;
 use super::storage::{Entries, conf_state};
 use crate::base::vocab::Lsn;
 use crate::process::replica::message::{EntryRange, Message, SnapshotRef};
@@ -38,6 +36,8 @@ pub struct Loaded {
     pub log: Log,
     /// The generation of the log.
     pub generation: u64,
+    /// What this instance has been told is committed, in its shared memory; 0 where it has just started.
+    pub committed: Lsn,
     /// The last record that the books have, executed here or applied.
     pub executed: Lsn,
     /// Whether workers may execute: this node was the primary, and only its replica process died.
@@ -116,7 +116,6 @@ pub struct Core {
     pub(super) handed: u64,
     /// The records before this one are gone.
     pub(super) trimmed: Lsn,
-    pub(super) defect: Option<Defect>,
 }
 
 impl Core {
@@ -126,8 +125,8 @@ impl Core {
     ///
     /// [`LoadError`] says what is wrong with `loaded`.
     pub fn new(settings: Settings, loaded: Loaded) -> Result<Core, LoadError> {
-        let Loaded { state, membership, membership_index, log, generation, executed, gate_is_open } = loaded;
-        let (commit, base, last) = (state.commit.max(log.base()), log.base(), log.last_index());
+        let Loaded { state, membership, membership_index, log, generation, committed, executed, gate_is_open } = loaded;
+        let (commit, base, last) = (state.commit.max(log.index_at(committed)), log.base(), log.last_index());
         if commit > last {
             return Err(LoadError::Committed { commit, base, last });
         }
@@ -168,7 +167,6 @@ impl Core {
             vote_requests: Vec::new(),
             handed: applied,
             trimmed: Lsn(0),
-            defect: None,
         };
         if gate_is_open {
             core.resume();
@@ -311,15 +309,9 @@ impl Core {
         self.due = Some(answer);
     }
 
-    /// How things stand.
-    #[must_use]
-    pub fn status(&self) -> Status {
-        Status::of(self)
-    }
-
     /// Whether the tests have put this defect in.
     pub(super) fn has(&self, defect: Defect) -> bool {
-        cfg!(test) && self.defect == Some(defect)
+        cfg!(test) && self.settings.defect == Some(defect)
     }
 
     /// Asks for votes in the name of the leader that this node was. `campaign()` would ask for preliminary votes, which nobody gives while

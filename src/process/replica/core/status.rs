@@ -52,7 +52,7 @@ pub struct Status {
 }
 
 impl Status {
-    pub(super) fn of(core: &Core) -> Status {
+    fn of(core: &Core) -> Status {
         let raft = &core.node.raft;
         let role = match raft.state {
             StateRole::Leader => Role::Leader,
@@ -80,5 +80,13 @@ impl Status {
             membership: core.members.clone(),
             progress,
         }
+    }
+}
+
+impl Core {
+    /// How things stand.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        Status::of(self)
     }
 }

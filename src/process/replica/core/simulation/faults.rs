@@ -1,0 +1,177 @@
+//! What goes wrong, and what an operator does.
+
+use rand::RngExt;
+use rand::rngs::SmallRng;
+
+use super::instance::Instance;
+use super::network::Network;
+use super::oracle::Verdict;
+use super::world::{World, member};
+use crate::process::replica::core::event::Event;
+use crate::store::cluster::{Change, ChangeKind, Membership, NodeId};
+
+/// How much goes wrong: one in so many moments, or 0 for never.
+#[derive(Clone, Debug)]
+pub struct Faults {
+    dropped: u32,
+    repeated: u32,
+    delay: u64,
+    pub disk: u32,
+    pub late: u64,
+    pub snapshot: u32,
+    pub idle: u32,
+    pub between_actions: u32,
+    crash: u32,
+    cut: u32,
+    heal: u32,
+    transfer: u32,
+    empty: u32,
+    remove: u32,
+}
+
+impl Faults {
+    pub fn new(rng: &mut SmallRng) -> Faults {
+        let mut pick = |from: &[u32]| from[rng.random_range(0..from.len())];
+        Faults {
+            dropped: pick(&[0, 10, 60]),
+            repeated: pick(&[0, 20, 100]),
+            delay: u64::from(pick(&[2, 6, 20])),
+            disk: pick(&[1, 2, 6]),
+            late: u64::from(pick(&[0, 3, 40])),
+            snapshot: pick(&[20, 100, 500]),
+            idle: pick(&[2, 5, 20]),
+            between_actions: pick(&[0, 500, 2000]),
+            crash: pick(&[0, 150, 400]),
+            cut: pick(&[0, 80, 250]),
+            heal: pick(&[30, 100, 200]),
+            transfer: pick(&[0, 100, 400]),
+            empty: pick(&[0, 0, 300]),
+            remove: pick(&[0, 0, 300]),
+        }
+    }
+
+    pub fn set(&self, network: &mut Network) {
+        (network.dropped, network.repeated, network.delay) = (self.dropped, self.repeated, self.delay);
+    }
+}
+
+impl World {
+    fn may(&mut self, many: u32) -> bool {
+        many > 0 && self.one_in(many)
+    }
+
+    /// Nothing goes wrong from now on.
+    pub fn calm(&mut self) {
+        let faults = &mut self.faults;
+        (faults.dropped, faults.repeated, faults.delay, faults.between_actions) = (0, 0, 2, 0);
+        (faults.disk, faults.late, faults.idle) = (1, 0, 5);
+        let faults = self.faults.clone();
+        faults.set(&mut self.network);
+        self.network.heal();
+    }
+
+    /// Something may go wrong.
+    pub fn fault(&mut self) -> Verdict {
+        let faults = self.faults.clone();
+        let i = self.rng.random_range(0..self.instances.len());
+        if self.may(faults.crash) {
+            self.crash_something(i);
+        }
+        if self.may(faults.cut) {
+            self.cut(i);
+        } else if self.may(faults.heal) {
+            self.network.heal();
+        }
+        if self.may(faults.transfer) {
+            let primary = self.primary().unwrap_or(i);
+            self.seen.transferred += 1;
+            let event = if self.one_in(4) { Event::Leave } else { Event::Transfer(self.instances[i].node) };
+            self.drive(primary, event)?;
+        }
+        if self.may(faults.empty) && self.is_whole() {
+            self.empty(i);
+        }
+        if self.may(faults.remove) && self.is_whole() {
+            let instance = &self.instances[i];
+            let change = Change { kind: ChangeKind::Remove, member: member(instance.number, instance.node) };
+            self.change(change)?;
+        }
+        Ok(())
+    }
+
+    /// The replica process dies, or the instance, or the power fails.
+    pub fn crash_something(&mut self, i: usize) {
+        let (now, is_all) = (self.now, self.one_in(2));
+        let instance = &mut self.instances[i];
+        if is_all {
+            let clients: Vec<_> = instance.memory.iter_mut().flat_map(|memory| memory.held.drain(..)).collect();
+            instance.crash(now, &mut self.rng);
+            drop(clients);
+        } else {
+            self.seen.resumed += u64::from(instance.memory.as_ref().is_some_and(|memory| memory.gate));
+            instance.crash_replica(now, &mut self.rng);
+        }
+    }
+
+    /// Links are cut: all of an instance, one way or both, or those between two halves.
+    fn cut(&mut self, i: usize) {
+        let (out, back) = [(true, true), (true, false), (false, true)][self.rng.random_range(0..3)];
+        let other = self.rng.random_range(0..self.instances.len());
+        let only_one = self.one_in(3);
+        for j in (0..self.instances.len()).filter(|j| *j != i && (!only_one || *j == other)) {
+            self.network.cut[i][j] |= out;
+            self.network.cut[j][i] |= back;
+        }
+    }
+
+    /// Everybody is a voter, as far as the primary knows, and nobody else.
+    fn is_whole(&self) -> bool {
+        let Some(members) = self.members().filter(|_| self.instances.len() > 2) else { return false };
+        let is_voter = |instance: &Instance| members.voters.iter().any(|voter| voter.node == instance.node);
+        members.all().count() == self.instances.len() && self.instances.iter().all(is_voter)
+    }
+
+    fn members(&self) -> Option<Membership> {
+        let core = self.instances[self.primary()?].core.as_ref()?;
+        Some(core.status().membership)
+    }
+
+    /// An instance loses its data directory, and is another node from now on.
+    fn empty(&mut self, i: usize) {
+        self.seen.emptied += 1;
+        let node = NodeId::new(self.next_node).unwrap();
+        self.next_node += 1;
+        let mut instance = Instance::new(self.instances[i].number, node, self.founders.clone());
+        instance.starts_at = self.now + self.rng.random_range(1..60);
+        self.instances[i] = instance;
+    }
+
+    fn change(&mut self, change: Change) -> Verdict {
+        match self.primary() {
+            Some(primary) => self.drive(primary, Event::Change(change)),
+            None => Ok(()),
+        }
+    }
+
+    /// The operator makes all instances voters, and removes who is gone.
+    pub fn operate(&mut self) -> Verdict {
+        let Some(members) = self.members() else { return Ok(()) };
+        let mut wanted = Vec::new();
+        for instance in &self.instances {
+            let member = member(instance.number, instance.node);
+            if members.of_node(instance.node).is_none() {
+                wanted.push(Change { kind: ChangeKind::AddLearner, member });
+            } else if members.learners.contains(&member) {
+                wanted.push(Change { kind: ChangeKind::Promote, member });
+            }
+        }
+        let is_gone = |node: NodeId| self.instances.iter().all(|instance| instance.node != node);
+        let gone = members.all().filter(|member| is_gone(member.node));
+        wanted.extend(gone.map(|member| Change { kind: ChangeKind::Remove, member: member.clone() }));
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        let change = wanted.swap_remove(self.rng.random_range(0..wanted.len()));
+        self.change(change)
+    }
+}

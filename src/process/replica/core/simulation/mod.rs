@@ -1,0 +1,129 @@
+//! Thousands of lives of a small cluster in which everything fails that can, held against what was promised.
+//!
+//! A life is determined by its seed. `VAULT_TEST_SEED=N` repeats one, `VAULT_TEST_SEEDS=N` says how many there are to be.
+
+mod clients;
+mod disk;
+mod faults;
+mod instance;
+mod network;
+mod oracle;
+mod records;
+mod world;
+
+use oracle::{Verdict, hold};
+use world::{Seen, TICK, World};
+
+use super::defect::Defect;
+
+/// Moments in which things go wrong.
+const TROUBLE: u64 = 1200;
+/// Ticks within which all is well again.
+const RECOVERY: u64 = 200;
+/// Lives, where nobody says how many.
+const SEEDS: u64 = 400;
+
+impl World {
+    /// Whether everybody has everything, and a client has been served since then.
+    fn is_well(&self, acknowledged: u64) -> bool {
+        let last = self.oracle.log.len() as u64;
+        self.oracle.acknowledged > acknowledged
+            && self.instances.iter().all(|instance| {
+                instance.core.as_ref().is_some_and(|core| core.status().membership.voters.len() == self.instances.len())
+                    && instance
+                        .memory
+                        .as_ref()
+                        .is_some_and(|memory| memory.committed == last && memory.books.upto == last)
+            })
+    }
+
+    fn live(&mut self) -> Verdict {
+        while self.now < TROUBLE {
+            self.step()?;
+            self.fault()?;
+            if self.now.is_multiple_of(40) {
+                self.operate()?;
+            }
+        }
+        self.calm();
+        let acknowledged = self.oracle.acknowledged;
+        while !self.is_well(acknowledged) {
+            self.step()?;
+            if self.now.is_multiple_of(10) {
+                self.operate()?;
+            }
+            hold(self.now < TROUBLE + RECOVERY * TICK, || format!("all is not well again:\n{}", self.told()))?;
+        }
+        for instance in &self.instances {
+            instance.memory.iter().try_for_each(|memory| self.oracle.books(&memory.books))?;
+        }
+        Ok(())
+    }
+
+    /// How the instances are.
+    fn told(&self) -> String {
+        let told = self.instances.iter().map(|instance| {
+            let status = instance.core.as_ref().map(super::state::Core::status);
+            let memory = instance.memory.as_ref().map(|memory| {
+                (
+                    memory.gate,
+                    memory.log_end,
+                    memory.on_disk,
+                    memory.committed,
+                    memory.books.upto,
+                    memory.ring.len(),
+                    memory.cut,
+                )
+            });
+            format!("{}: {status:?}\n  {memory:?}\n", instance.node)
+        });
+        format!("{} committed\n{}", self.oracle.log.len(), told.collect::<String>())
+    }
+}
+
+/// A life.
+fn run(seed: u64, defect: Option<Defect>) -> Result<Seen, String> {
+    let mut world = World::new(seed, defect);
+    world.live().map_err(|error| {
+        let how = "VAULT_TEST_SEED=N cargo nextest run --lib replica::core::simulation";
+        format!("seed {seed}, moment {}: {error}\nto repeat it, with N = {seed}: {how}", world.now)
+    })?;
+    (world.seen.acknowledged, world.seen.read) = (world.oracle.acknowledged, world.oracle.read);
+    Ok(world.seen)
+}
+
+fn variable(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|value| value.parse().unwrap_or_else(|_| panic!("{name}={value} is no number")))
+}
+
+fn sum(seeds: impl Iterator<Item = u64>) -> Result<Seen, String> {
+    let mut sum = Seen::default();
+    for seed in seeds {
+        let seen = run(seed, None)?;
+        sum.elections += seen.elections;
+        sum.resumed += seen.resumed;
+        sum.truncated += seen.truncated;
+        sum.remade += seen.remade;
+        sum.installed += seen.installed;
+        sum.changed += seen.changed;
+        sum.emptied += seen.emptied;
+        sum.transferred += seen.transferred;
+        sum.acknowledged += seen.acknowledged;
+        sum.read += seen.read;
+    }
+    Ok(sum)
+}
+
+#[test]
+fn what_was_promised_holds_whatever_fails() {
+    let seeds = match variable("VAULT_TEST_SEED") {
+        Some(seed) => seed..seed + 1,
+        None => 0..variable("VAULT_TEST_SEEDS").unwrap_or(SEEDS),
+    };
+    let is_one = seeds.end - seeds.start == 1;
+    match sum(seeds) {
+        Ok(seen) => println!("{seen:?}"),
+        Err(error) => panic!("{error}"),
+    }
+    let _ = is_one;
+}

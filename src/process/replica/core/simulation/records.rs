@@ -1,0 +1,82 @@
+//! A small ledger: accounts, transfers with and without keys, and the records that carry them.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use crate::base::vocab::Lsn;
+use crate::process::replica::core::log::Log;
+use crate::process::replica::message::{EntryKind, EntryRange};
+use crate::store::cluster::Change;
+
+pub const ACCOUNTS: usize = 4;
+pub const OPENING: i64 = 50;
+
+/// What a record says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum What {
+    Transfer { op: u64, key: u64, from: usize, to: usize, balances: (i64, i64) },
+    Term(u64),
+    Change(Rc<Change>),
+}
+
+/// A record. Those of operations are not stamped until they are proposed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    pub lsn: u64,
+    pub term: u64,
+    pub index: u64,
+    pub ends: bool,
+    pub what: What,
+}
+
+impl Record {
+    pub fn new(lsn: u64, what: What) -> Record {
+        Record { lsn, term: 0, index: 0, ends: false, what }
+    }
+}
+
+/// The books: balances, and the keys that were used, with their records.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Books {
+    pub balances: [i64; ACCOUNTS],
+    pub keys: Rc<BTreeMap<u64, u64>>,
+    pub upto: u64,
+}
+
+impl Books {
+    pub fn new() -> Books {
+        Books { balances: [OPENING; ACCOUNTS], keys: Rc::default(), upto: 0 }
+    }
+
+    /// Takes a record over by its absolute values.
+    pub fn apply(&mut self, record: &Record) {
+        if let What::Transfer { key, from, to, balances, .. } = record.what {
+            (self.balances[from], self.balances[to]) = balances;
+            if key != 0 {
+                Rc::make_mut(&mut self.keys).insert(key, record.lsn);
+            }
+        }
+        self.upto = record.lsn;
+    }
+}
+
+/// The last entry that is gone: its index, its term and its last record.
+pub type Base = (u64, u64, u64);
+
+/// The log that records make.
+pub fn log_of<'a>(base: Base, records: impl Iterator<Item = &'a Record>) -> Result<Log, String> {
+    let mut log = Log::new(base.0, base.1, Lsn(base.2));
+    let mut first = base.2 + 1;
+    for record in records.filter(|record| record.ends) {
+        let kind = match &record.what {
+            What::Transfer { .. } => EntryKind::Operations,
+            What::Term(_) => EntryKind::Term,
+            What::Change(change) => EntryKind::Change((**change).clone()),
+        };
+        let (index, term) = (record.index, record.term);
+        let entry = EntryRange { index, term, first: Lsn(first), last: Lsn(record.lsn), kind };
+        log.push(entry).map_err(|error| format!("the records make no log: {error}"))?;
+        first = record.lsn + 1;
+    }
+    Ok(log)
+}
