@@ -45,7 +45,7 @@ fn a_follower_that_has_applied_all_is_equal_and_goes_on_as_primary() {
     // Not before the gate is open.
     let mut teller = Teller::new(&follower, 0, || ());
     assert_eq!(operate(&mut teller, deposit(A, 1)), Err(Undone::Uncommitted(Uncommitted::NotPrimary)));
-    follower.set_gate(GateState::Open);
+    assert_eq!(follower.set_gate(GateState::Open), Lsn(5));
     let again = ask(&mut teller, transfer(B, A, 30), 1);
     assert!(
         matches!(again, Err(Undone::Uncommitted(Uncommitted::Repeated(known))) if known.lsn == Lsn(2)),
@@ -53,11 +53,8 @@ fn a_follower_that_has_applied_all_is_equal_and_goes_on_as_primary() {
     );
     assert!(matches!(ask(&mut teller, deposit(A, 1), 3), Err(Undone::Uncommitted(Uncommitted::Conflict(Lsn(5))))));
     assert_eq!(operate(&mut teller, deposit(A, 1)), Ok(Lsn(6)));
-    follower.set_gate(GateState::Paused);
-    assert_eq!(operate(&mut teller, deposit(A, 1)), Err(Undone::Uncommitted(Uncommitted::Later)));
     assert_eq!(follower.sequencer().gate().closings, 1);
-    follower.set_gate(GateState::Closed);
-    follower.set_gate(GateState::Closed);
+    assert_eq!([GateState::Closed; 2].map(|state| follower.set_gate(state)), [Lsn(6); 2]);
     assert_eq!(follower.sequencer().gate().closings, 2);
 }
 
@@ -75,4 +72,28 @@ fn records_out_of_order_and_of_other_ledgers_change_nothing() {
     let elsewhere = Record { accounts: (AccountId(7), Some(A)), ..records[1].clone() };
     assert_eq!(applier.apply(&elsewhere), Err(ApplyError::NoAccount { lsn: Lsn(2), account: AccountId(7) }));
     assert_eq!((state(&follower), follower.rows()[REPLICA_ROW].intent.phase()), (before, Phase::Idle));
+}
+
+#[test]
+fn a_record_of_the_log_itself_takes_the_next_number_or_stands_behind_the_end_of_the_log() {
+    use crate::store::journal::record::RECORD_BYTES;
+    let instance = table(true);
+    instance.set_gate(GateState::Open);
+    operate(&mut Teller::new(&instance, 0, || ()), deposit(A, 1)).unwrap();
+    let marked = |byte| move |lsn: Lsn| [u8::try_from(lsn.0).unwrap() + byte; RECORD_BYTES];
+    assert_eq!((instance.append_control(marked(0x10)), instance.order().now().lsn), (Lsn(2), Lsn(2)));
+    assert_eq!(instance.sequencer().record(Lsn(2)), [0x12; RECORD_BYTES]);
+    instance.set_gate(GateState::Closed);
+    instance.sequencer().set_log_end(Lsn(7));
+    assert_eq!((instance.append_control(marked(0x20)), instance.order().now().lsn), (Lsn(8), Lsn(2)));
+    assert_eq!(instance.sequencer().record(Lsn(8)), [0x28; RECORD_BYTES]);
+}
+
+#[test]
+fn operations_leave_places_of_the_ring_to_the_records_of_the_log_itself() {
+    let instance = table(true);
+    instance.set_gate(GateState::Open);
+    let mut teller = Teller::new(&instance, 0, || ());
+    let taken = (0..64).take_while(|_| operate(&mut teller, deposit(A, 1)).is_ok()).count();
+    assert_eq!((taken, instance.append_control(|_| [0; 128])), (64 - 16, Lsn(49)));
 }

@@ -80,7 +80,6 @@ impl Table {
         crash_point(CrashPoint::SequencerLocked);
         match sequencer.gate().state {
             GateState::Open => {}
-            GateState::Paused => return Err(Uncommitted::Later),
             GateState::Closed => return Err(Uncommitted::NotPrimary),
         }
         record.lsn = Lsn(self.order().now().lsn.0 + 1);
@@ -106,7 +105,7 @@ impl Table {
     }
 
     /// Takes the next number, `expected` where there is a journal, and makes key `number` known. Holding the sequencer's lock.
-    fn take_number(&self, intent: &Intent, expected: Lsn, number: Option<u64>) -> Stamp {
+    pub(super) fn take_number(&self, intent: &Intent, expected: Lsn, number: Option<u64>) -> Stamp {
         intent.set_key_number(number.unwrap_or(0));
         let stamp = if self.sequencer().is_journaled() {
             intent.claim(expected);

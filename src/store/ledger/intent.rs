@@ -185,6 +185,16 @@ impl Intent {
 }
 
 impl Plan {
+    /// No account changes, and nobody waits.
+    pub(super) const NOTHING: Plan = Plan {
+        accounts: [None; 2],
+        balances: [Cents::ZERO; 2],
+        deposited: [Cents::ZERO; 2],
+        withdrawn: [Cents::ZERO; 2],
+        connection: NO_CONNECTION,
+        progress: 0,
+    };
+
     /// The new balance of `account`, where the plan names it.
     #[must_use]
     pub fn balance_of(&self, account: AccountId) -> Option<Cents> {

@@ -2,14 +2,15 @@
 //!
 //! An instance without peers uses none of it: its gate is open, all that has a number may be written, and reads need no round.
 
-use crate::base::vocab::{Committed, Lsn};
+use crate::base::vocab::{Committed, Lsn, OnDisk};
 use crate::ipc::cells::{Ordering, fence};
 use crate::store::journal::record::RecordBytes;
+use crate::store::ledger::intent::Plan;
 use crate::store::ledger::sequencer::{RingHeader, Sequencer};
-use crate::store::ledger::table::Table;
+use crate::store::ledger::table::{REPLICA_ROW, Table};
 
 /// Bits of the gate's word that are its state; the others count how often it was closed.
-const GATE_BITS: u32 = 2;
+const GATE_BITS: u32 = 1;
 
 /// Whether operations may be carried out here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,10 +18,8 @@ const GATE_BITS: u32 = 2;
 pub enum GateState {
     /// They may: this instance is the primary, and everything before is applied.
     Open = 0,
-    /// They wait: leadership is about to be handed over.
-    Paused = 1,
-    /// They may not.
-    Closed = 2,
+    /// They may not: another instance is the primary, or none is, or leadership is being handed over.
+    Closed = 1,
 }
 
 /// The gate, and how often it was closed so far.
@@ -37,11 +36,7 @@ pub struct Gate {
 
 impl Gate {
     fn from_word(word: u64) -> Gate {
-        let state = match word & ((1 << GATE_BITS) - 1) {
-            0 => GateState::Open,
-            1 => GateState::Paused,
-            _ => GateState::Closed,
-        };
+        let state = if word & 1 == 0 { GateState::Open } else { GateState::Closed };
         #[allow(clippy::cast_possible_truncation, reason = "what was put in")]
         let closings = (word >> GATE_BITS) as u32;
         Gate { state, closings }
@@ -159,6 +154,13 @@ impl Sequencer {
         self.header().log_end.store(lsn.0, Ordering::SeqCst);
     }
 
+    /// Goes on behind record `end`, which is on disk, and of which everything up to `applied` is carried out; before the first worker.
+    pub fn begin_log(&self, end: Lsn, applied: Lsn) {
+        self.set_log_end(end);
+        self.set_on_disk(OnDisk(end), end);
+        self.set_committed(Committed(applied));
+    }
+
     /// Stamps the record of operation `lsn` with its entry, or puts a record of another node into its place. Called by the replica process
     /// only, before it moves the log's end there.
     pub fn put_entry_record(&self, lsn: Lsn, bytes: &RecordBytes) {
@@ -231,6 +233,14 @@ impl Sequencer {
         self.header().rounds_confirmed.fetch_max(round, Ordering::SeqCst);
     }
 
+    /// Whether the replica process sleeps, or is about to; then it is to be woken for what it cannot see by the ring.
+    #[must_use]
+    pub fn replica_sleeps(&self) -> bool {
+        // APPEND-OR-SLEEP.
+        fence(Ordering::SeqCst);
+        self.header().wake_at.load(Ordering::SeqCst) != u64::MAX
+    }
+
     /// Says that the journal process is about to sleep until the log ends behind record `end`. Afterwards it must look once more.
     pub fn sleep_at_log_end(&self, end: Lsn) {
         self.header().journal_wake_at.store(end.0 + 1, Ordering::SeqCst);
@@ -259,13 +269,41 @@ impl Sequencer {
 }
 
 impl Table {
-    /// Opens or pauses the gate. Called by the replica process only.
-    pub fn set_gate(&self, state: GateState) {
+    /// Opens or closes the gate; gives the last operation that has a number then. Called by the replica process only.
+    pub fn set_gate(&self, state: GateState) -> Lsn {
         let _held = self.lock_sequencer(|| ());
         let sequencer = self.sequencer();
         let before = sequencer.gate();
         let closings = before.closings + u32::from(state == GateState::Closed && before.state != GateState::Closed);
         // GATE: release.
         sequencer.header().gate.store(Gate { state, closings }.to_word(), Ordering::SeqCst);
+        self.order().now().lsn
+    }
+
+    /// Puts a record that is no operation behind all others, and gives its place, for which `encode` makes it. Called by the replica process
+    /// only, whose row must be settled.
+    ///
+    /// While the gate is open, everything before it is carried out here, and it takes its number like an operation. While it is closed, it
+    /// stands behind the end of the log, and is applied when it is committed.
+    pub fn append_control(&self, encode: impl FnOnce(Lsn) -> RecordBytes) -> Lsn {
+        let _held = self.lock_sequencer(|| ());
+        let sequencer = self.sequencer();
+        let last = self.order().now().lsn;
+        match sequencer.gate().state {
+            GateState::Open => {
+                let lsn = Lsn(last.0 + 1);
+                sequencer.put_bytes(lsn, &encode(lsn));
+                let intent = &self.rows()[REPLICA_ROW].intent;
+                intent.prepare(&Plan::NOTHING);
+                let stamp = self.take_number(intent, lsn, None);
+                intent.clear();
+                stamp.lsn
+            }
+            GateState::Closed => {
+                let lsn = Lsn(last.max(sequencer.log_end().unwrap_or_default()).0 + 1);
+                sequencer.put_bytes(lsn, &encode(lsn));
+                lsn
+            }
+        }
     }
 }

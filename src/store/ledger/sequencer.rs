@@ -18,6 +18,8 @@ use crate::store::ledger::replication::Shows;
 
 /// Version of the ring's layout.
 pub const LAYOUT_VERSION: u32 = 2;
+/// Places of the ring that operations leave to the records of terms and members.
+const CONTROL_RESERVE: u64 = 16;
 const WORDS: usize = RECORD_BYTES / 8;
 
 shared_struct! {
@@ -60,7 +62,7 @@ shared_struct! {
         wanted_line: [AtomicU64; 7],
         /// While the process that takes records from the ring sleeps, the number that it is to be woken for; its waker clears it. That
         /// process is the replica process; without peers the journal process.
-        wake_at: AtomicU64,
+        pub(super) wake_at: AtomicU64,
         wake_line: [AtomicU64; 7],
         /// With peers, the same of the journal process, for `log_end`.
         pub(super) journal_wake_at: AtomicU64,
@@ -240,8 +242,10 @@ impl Sequencer {
     /// Says how far the journal is on disk, so that places of the ring may be used again, and that segments are prepared up to
     /// `prepared_to`. Called by the journal process only.
     pub fn set_on_disk(&self, OnDisk(lsn): OnDisk, prepared_to: Lsn) {
+        // With peers, some places are left for records of the log itself, which cannot wait for room.
+        let reserve = if self.is_replicated() { CONTROL_RESERVE } else { 0 };
         // RING-PLACE: release; a place is used again only after it was read.
-        self.header().limit.store((lsn.0 + self.capacity()).min(prepared_to.0), Ordering::Release);
+        self.header().limit.store((lsn.0 + self.capacity() - reserve).min(prepared_to.0), Ordering::Release);
         self.header().on_disk.store(lsn.0, Ordering::Release);
     }
 
