@@ -100,7 +100,7 @@ const BANS: &[Ban] = &[
             "src/service/bank/session/statement_page.rs",
         ],
         knows: &["src/store/journal/"],
-        but: &["src/store/journal/record.rs"],
+        but: &["src/store/journal/record/"],
         why: "of the journal they know what a record looks like, not its files",
     },
     Ban {
@@ -132,7 +132,7 @@ const BANS: &[Ban] = &[
             "std::os",
         ],
         but: &[
-            "src/store/journal/record.rs",
+            "src/store/journal/record/",
             "src/store/ledger/rules.rs",
             "src/store/ledger/cut.rs",
             "src/store/ledger/keys.rs",

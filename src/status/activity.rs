@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::base::calendar::iso_utc;
 use crate::base::vocab::{AccountId, Lsn};
 use crate::store::instance::Instance;
-use crate::store::journal::record::{Kind, Record};
+use crate::store::journal::record::{Kind, OperationRecord, Record};
 
 /// The most records that are read: half a megabyte, which takes a fraction of a millisecond.
 const LOOKED_AT: u64 = 4096;
@@ -88,11 +88,12 @@ impl Activity {
         let oldest = until.0.saturating_sub(LOOKED_AT).max(since.0.min(until.0.saturating_sub(BUSIEST_OF as u64)));
         // From the newest backwards, until one is overwritten.
         let records = (oldest + 1..=until.0).rev().map_while(|lsn| table.recent_record(Lsn(lsn)));
+        let records = records.filter_map(Record::into_operation);
         Some(Activity::of(records, since, until))
     }
 
     /// Sums up records, the newest first. Those after `since`, up to `until`, belong to the interval.
-    fn of(records: impl Iterator<Item = Record>, since: Lsn, until: Lsn) -> Activity {
+    fn of(records: impl Iterator<Item = OperationRecord>, since: Lsn, until: Lsn) -> Activity {
         let kinds = [Kind::Deposit, Kind::Withdraw, Kind::Transfer];
         let kinds = kinds.map(|kind| OfKind { kind: kind.name(), ..OfKind::default() });
         let mut activity = Activity { operations: until.0.saturating_sub(since.0), kinds, ..Activity::default() };
@@ -126,7 +127,7 @@ impl Activity {
 }
 
 impl Operation {
-    fn of(record: &Record) -> Operation {
+    fn of(record: &OperationRecord) -> Operation {
         let (first, second) = record.accounts;
         Operation {
             lsn: record.lsn.0,
@@ -146,10 +147,9 @@ mod tests {
     use crate::base::vocab::Cents;
     use crate::store::journal::record::Verdict;
 
-    fn transfer(lsn: u64, from: u32, to: u32, verdict: Verdict) -> Record {
-        Record {
+    fn transfer(lsn: u64, from: u32, to: u32, verdict: Verdict) -> OperationRecord {
+        OperationRecord {
             lsn: Lsn(lsn),
-            term: 0,
             time_ns: lsn * 1_000_000,
             kind: Kind::Transfer,
             verdict,

@@ -8,7 +8,8 @@ use bank_vault::base::vocab::{AccountId, Cents, Lsn};
 use bank_vault::store::journal::disk::RealDisk;
 use bank_vault::store::journal::record::seal;
 use bank_vault::store::journal::{
-    Directory, Kind, ReadError, Reader, Record, RecordBytes, Recovered, RecoveryError, Replay, Verdict, Writer, recover,
+    Directory, Kind, OperationRecord, ReadError, Reader, Record, RecordBytes, Recovered, RecoveryError, Replay,
+    Verdict, Writer, recover,
 };
 
 const ACCOUNTS: u32 = 10;
@@ -19,11 +20,10 @@ fn open(home: &Path, records_per_segment: u64) -> Directory {
 }
 
 /// Transfers around a ring of accounts: record n moves a cent from account n to account n + 1.
-fn record(lsn: u64) -> Record {
+fn record(lsn: u64) -> OperationRecord {
     let account = |lsn: u64| AccountId(u32::try_from(lsn % u64::from(ACCOUNTS)).unwrap());
-    Record {
+    OperationRecord {
         lsn: Lsn(lsn),
-        term: 0,
         time_ns: 1_700_000_000_000_000_000 + lsn,
         kind: Kind::Transfer,
         verdict: Verdict::Done,
@@ -57,7 +57,7 @@ impl Replay for Count {
     }
 
     fn record(&mut self, record: &Record) {
-        assert_eq!(record.lsn, Lsn(self.next));
+        assert_eq!(record.lsn(), Lsn(self.next));
         self.next += 1;
     }
 }
@@ -88,7 +88,7 @@ fn what_is_written_is_recovered_and_read_across_segments() {
 
     let mut reader = Reader::open(&directory);
     for lsn in 1..=215 {
-        assert_eq!(reader.get(Lsn(lsn)).unwrap(), Some(record(lsn)), "{lsn}");
+        assert_eq!(reader.get(Lsn(lsn)).unwrap(), Some(record(lsn).into()), "{lsn}");
     }
     for lsn in [0, 216, 10_000] {
         assert_eq!(reader.get(Lsn(lsn)).unwrap(), None, "{lsn}");

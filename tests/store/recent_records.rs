@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bank_vault::base::vocab::{AccountId, Cents, Lsn, OnDisk};
 use bank_vault::ipc::segment;
+use bank_vault::store::journal::Record;
 use bank_vault::store::ledger::teller::Asker;
 use bank_vault::store::ledger::{Completion, Operation, Shape, Table, Teller};
 
@@ -43,7 +44,7 @@ fn keep_up(table: &Table) -> Lsn {
 
 /// Holds that what is read of operation `lsn`, if anything, is its record, whole.
 fn must_be_whole(table: &Table, lsn: Lsn) -> bool {
-    let Some(record) = table.recent_record(lsn) else { return false };
+    let Some(record) = table.recent_record(lsn).and_then(Record::into_operation) else { return false };
     let wanted = (lsn, i64::try_from(lsn.0).unwrap(), Lsn(lsn.0 - 1));
     assert_eq!((record.lsn, record.balances[0].0, record.previous[0]), wanted, "{record:?}");
     true

@@ -6,11 +6,11 @@
 
 #![allow(dead_code, reason = "each test program that includes this file uses another part of it")]
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 
 use bank_vault::base::vocab::{AccountId, Cents, Lsn};
-use bank_vault::store::journal::{Directory, Kind, Record, Replay, TornTail, Verdict, recover};
+use bank_vault::store::journal::{Directory, Kind, OperationRecord, Record, Replay, TornTail, Verdict, recover};
 
 /// An idempotency key.
 pub type Key = [u8; 16];
@@ -79,8 +79,10 @@ fn ack_of(line: &str) -> Option<Ack> {
 pub struct Kept {
     /// What each account opened with, cents.
     pub openings: Vec<i64>,
-    /// All records that are still there; from LSN 1 on, if none were removed.
-    pub records: Vec<Record>,
+    /// All records of operations that are still there; from LSN 1 on, if none were removed.
+    pub records: Vec<OperationRecord>,
+    /// Those in the same order that are not of operations.
+    pub others: BTreeSet<Lsn>,
     /// What the snapshot says that recovery begins from: balance, and the record that it is of.
     pub snapshot: Vec<(i64, Lsn)>,
     /// What recovery would cut.
@@ -93,7 +95,10 @@ impl Replay for Kept {
     }
 
     fn record(&mut self, record: &Record) {
-        self.records.push(record.clone());
+        match record.operation() {
+            Some(operation) => self.records.push(operation.clone()),
+            None => _ = self.others.insert(record.lsn()),
+        }
     }
 }
 
@@ -112,7 +117,7 @@ impl Kept {
     }
 
     /// The record under a key.
-    pub fn under(&self, key: &Key) -> Option<&Record> {
+    pub fn under(&self, key: &Key) -> Option<&OperationRecord> {
         self.records.iter().find(|record| record.key.as_ref() == Some(key))
     }
 }
@@ -150,7 +155,7 @@ pub struct Compared {
 /// Everything that `acks` and `kept` contradict each other, or themselves, in.
 pub fn judge(kept: &Kept, acks: &[Ack]) -> Result<Compared, Vec<Broken>> {
     let mut broken = replay(kept);
-    let mut by_key: HashMap<Key, &Record> = HashMap::new();
+    let mut by_key: HashMap<Key, &OperationRecord> = HashMap::new();
     for record in &kept.records {
         if let Some(first) = record.key.and_then(|key| by_key.insert(key, record)) {
             broken.push(Broken::Twice(first.key.unwrap_or_default(), [first.lsn, record.lsn]));
@@ -187,7 +192,7 @@ pub fn must_be_kept(data: &Path, acks: &[Ack]) -> Compared {
     })
 }
 
-fn is_answer(ack: &Ack, record: &Record) -> bool {
+fn is_answer(ack: &Ack, record: &OperationRecord) -> bool {
     let same_request = (ack.kind, ack.accounts, ack.amount) == (record.kind, record.accounts, record.amount);
     same_request
         && ack.status == u16::from(record.verdict.code())
@@ -198,7 +203,8 @@ fn is_answer(ack: &Ack, record: &Record) -> bool {
 fn replay(kept: &Kept) -> Vec<Broken> {
     let mut broken = Vec::new();
     let mut accounts: Vec<(i64, Lsn)> = kept.openings.iter().map(|&opening| (opening, Lsn(0))).collect();
-    for (expected, record) in (1..).map(Lsn).zip(&kept.records) {
+    let expected = (1..).map(Lsn).filter(|lsn| !kept.others.contains(lsn));
+    for (expected, record) in expected.zip(&kept.records) {
         if record.lsn != expected {
             broken.push(Broken::Gap { expected, found: record.lsn });
             return broken;
@@ -217,13 +223,13 @@ fn replay(kept: &Kept) -> Vec<Broken> {
 }
 
 /// The accounts that a record changed.
-fn named(record: &Record) -> impl Iterator<Item = AccountId> {
+fn named(record: &OperationRecord) -> impl Iterator<Item = AccountId> {
     let (first, second) = record.accounts;
     [Some(first), second].into_iter().flatten().filter(|_| record.is_done())
 }
 
 /// Does what the record says, if it can be done.
-fn step(accounts: &mut [(i64, Lsn)], record: &Record) -> Result<(), &'static str> {
+fn step(accounts: &mut [(i64, Lsn)], record: &OperationRecord) -> Result<(), &'static str> {
     let (first, second) = record.accounts;
     let amount = record.amount.0;
     let of = |account: AccountId| accounts.get(account.0 as usize).copied();

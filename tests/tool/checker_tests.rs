@@ -3,7 +3,7 @@
 use crate::checker;
 
 use bank_vault::base::vocab::{AccountId, Cents, Lsn};
-use bank_vault::store::journal::{Kind, Record, Verdict};
+use bank_vault::store::journal::{Kind, OperationRecord, Verdict};
 use checker::{Ack, Broken, Compared, Kept, acks_of, judge};
 
 const OPENING: i64 = 1_000;
@@ -12,10 +12,9 @@ fn key(number: u8) -> [u8; 16] {
     [number; 16]
 }
 
-fn record(lsn: u64, kind: Kind, accounts: (u32, Option<u32>), amount: i64) -> Record {
-    Record {
+fn record(lsn: u64, kind: Kind, accounts: (u32, Option<u32>), amount: i64) -> OperationRecord {
+    OperationRecord {
         lsn: Lsn(lsn),
-        term: 0,
         time_ns: lsn,
         kind,
         verdict: Verdict::Done,
@@ -30,15 +29,15 @@ fn record(lsn: u64, kind: Kind, accounts: (u32, Option<u32>), amount: i64) -> Re
 
 /// Five operations on three accounts, one after the other, and what the client heard of them.
 fn history() -> (Kept, Vec<Ack>) {
-    let deposit = Record { balances: [Cents(1_100), Cents(0)], ..record(1, Kind::Deposit, (0, None), 100) };
-    let transfer = Record {
+    let deposit = OperationRecord { balances: [Cents(1_100), Cents(0)], ..record(1, Kind::Deposit, (0, None), 100) };
+    let transfer = OperationRecord {
         balances: [Cents(800), Cents(1_300)],
         previous: [Lsn(1), Lsn(0)],
         ..record(2, Kind::Transfer, (0, Some(1)), 300)
     };
-    let refused = Record { verdict: Verdict::Insufficient, ..record(3, Kind::Withdraw, (2, None), 1_001) };
-    let withdrawal = Record { balances: [Cents(0), Cents(0)], ..record(4, Kind::Withdraw, (2, None), 1_000) };
-    let back = Record {
+    let refused = OperationRecord { verdict: Verdict::Insufficient, ..record(3, Kind::Withdraw, (2, None), 1_001) };
+    let withdrawal = OperationRecord { balances: [Cents(0), Cents(0)], ..record(4, Kind::Withdraw, (2, None), 1_000) };
+    let back = OperationRecord {
         balances: [Cents(1_299), Cents(801)],
         previous: [Lsn(2), Lsn(2)],
         ..record(5, Kind::Transfer, (1, Some(0)), 1)
@@ -48,7 +47,7 @@ fn history() -> (Kept, Vec<Ack>) {
     (Kept { openings: vec![OPENING; 3], records, ..Kept::default() }, acks)
 }
 
-fn heard(record: &Record) -> Ack {
+fn heard(record: &OperationRecord) -> Ack {
     Ack {
         key: record.key.unwrap(),
         begin: record.lsn.0 * 10,

@@ -10,9 +10,11 @@ use std::time::Duration;
 
 use bank::{Bank, deposit, transfer, withdraw};
 use bank_vault::base::vocab::{AccountId, Cents, Committed, Lsn};
-use bank_vault::store::journal::record::{seal, stored_crc, synced_of};
+use bank_vault::store::journal::record::{Content, MembershipRecord, Payload, TermRecord, seal, stored_crc, synced_of};
 use bank_vault::store::journal::snapshot::Header;
-use bank_vault::store::journal::{Directory, Kind, Record, RecordBytes, SnapshotWriter, Verdict, Writer};
+use bank_vault::store::journal::{
+    Directory, Kind, OperationRecord, Record, RecordBytes, SnapshotWriter, Verdict, Writer,
+};
 use serde_json::Value;
 use server::{Server, master, unused_name};
 
@@ -55,10 +57,14 @@ impl Books {
         (Cents(*balance), Lsn(std::mem::replace(last, self.lsn)))
     }
 
-    /// Record after record: deposits, withdrawals, transfers, and now and then a refusal; every fourth has a key.
-    fn next(&mut self) -> Record {
-        self.lsn += 1;
-        let lsn = self.lsn;
+    /// OperationRecord after record: deposits, withdrawals, transfers, and now and then a refusal; every fourth has a key.
+    fn next(&mut self) -> OperationRecord {
+        self.next_at(self.lsn + 1)
+    }
+
+    /// [`Books::next`], as record `lsn`.
+    fn next_at(&mut self, lsn: u64) -> OperationRecord {
+        self.lsn = lsn;
         let account = |n: u64| u32::try_from(n % u64::from(ACCOUNTS)).unwrap();
         let (first, second, cents) =
             (account(lsn), account(lsn * 3 + 1 + lsn % 2), i64::try_from(lsn % 7).unwrap() + 1);
@@ -68,9 +74,8 @@ impl Books {
             _ if first == second => Kind::Deposit,
             _ => Kind::Transfer,
         };
-        let mut record = Record {
+        let mut record = OperationRecord {
             lsn: Lsn(lsn),
-            term: 0,
             time_ns: 1_700_000_000_000_000_000 + lsn * 1_000_000,
             kind,
             verdict: if lsn.is_multiple_of(20) { Verdict::Insufficient } else { Verdict::Done },
@@ -122,7 +127,7 @@ fn place(lsn: usize, first: usize) -> std::ops::Range<usize> {
     start..start + 128
 }
 
-fn append(writer: &mut Writer, record: &Record) {
+fn append(writer: &mut Writer, record: &OperationRecord) {
     assert!(writer.wait_until_prepared(record.lsn, Duration::from_secs(60)));
     let mut batch: [RecordBytes; 1] = [record.encode()];
     writer.append(&mut batch, writer.on_disk().0).unwrap();
@@ -130,7 +135,7 @@ fn append(writer: &mut Writer, record: &Record) {
 }
 
 /// A journal of 100 records in which `spoil` had its hand in each.
-fn written(data: &Path, mut spoil: impl FnMut(&mut Record)) -> (Directory, Writer, Books) {
+fn written(data: &Path, mut spoil: impl FnMut(&mut OperationRecord)) -> (Directory, Writer, Books) {
     let (directory, mut writer) = open(data);
     let mut books = Books::new();
     for _ in 0..100 {
@@ -183,7 +188,7 @@ fn a_journal_without_defect_is_found_right_and_counted() {
 
 #[test]
 fn each_defect_is_found_at_its_record() {
-    type Spoil = fn(&mut Record);
+    type Spoil = fn(&mut OperationRecord);
     let cases: [(&str, u64, &str, Spoil); 7] = [
         ("a balance", 50, "by the amounts it held", |r| r.balances[0].0 += i64::from(r.lsn == Lsn(50))),
         ("the other side", 50, "by the amounts it held", |r| r.balances[1].0 += i64::from(r.lsn == Lsn(50))),
@@ -234,7 +239,8 @@ fn a_request_that_was_done_twice_is_found_within_the_window_of_keys() {
     assert_eq!(first.kind, Kind::Withdraw);
     books.lsn += 1;
     let (balance, previous) = books.side(first.accounts.0.0, -first.amount.0);
-    let twice = Record { balances: [balance, Cents::ZERO], previous: [previous, Lsn(0)], lsn: Lsn(104), ..first };
+    let twice =
+        OperationRecord { balances: [balance, Cents::ZERO], previous: [previous, Lsn(0)], lsn: Lsn(104), ..first };
     append(&mut writer, &twice);
     let (code, report) = audited(home.path(), &[]);
     assert_eq!((code, &report["offending_lsn"]), (1, &104.into()), "{report}");
@@ -333,6 +339,96 @@ fn records_are_dumped_as_they_are() {
     let text = dump(&["--from", "8", "--to", "8"]);
     assert_eq!(text.lines().count(), 3, "a heading, and a line for each side of a transfer: {text}");
     assert!(text.contains("transfer") && text.contains("2023-11-14T22:13:20.008Z"), "{text}");
+}
+
+/// A journal as a cluster has it: entry n of term 3 has records 3n−2 to 3n; entry 5 begins term 4, and entry 6 has a change of membership.
+/// `spoil` has its hand in each.
+fn written_by_a_cluster(data: &Path, spoil: impl Fn(&mut Record)) -> Writer {
+    let (_, mut writer) = open(data);
+    let mut books = Books::new();
+    for lsn in 1..=30_u64 {
+        let index = lsn.div_ceil(3);
+        let time_ns = 1_700_000_000_000_000_000 + lsn * 1_000_000;
+        let content = match lsn {
+            15 => Content::Term(TermRecord { lsn: Lsn(lsn), time_ns }),
+            18 => {
+                let payload = Payload::new(b"who").unwrap();
+                Content::Membership(MembershipRecord { lsn: Lsn(lsn), time_ns, payload })
+            }
+            _ => Content::Operation(books.next_at(lsn)),
+        };
+        let mut record = Record { term: if index < 5 { 3 } else { 4 }, index, ends_entry: lsn % 3 == 0, content };
+        spoil(&mut record);
+        assert!(writer.wait_until_prepared(Lsn(lsn), Duration::from_secs(60)));
+        let synced = writer.on_disk().0;
+        writer.append(&mut [record.encode()], synced).unwrap();
+        writer.sync().unwrap();
+    }
+    writer
+}
+
+#[test]
+fn a_journal_of_a_cluster_is_audited_and_dumped_with_its_entries() {
+    let home = tempfile::tempdir().unwrap();
+    let _writer = written_by_a_cluster(home.path(), |_| ());
+    let (code, report) = audited(home.path(), &[]);
+    let figures = [("records", 30), ("replication", 2), ("deposits", report["deposits"].as_u64().unwrap())];
+    assert!(code == 0 && figures.iter().all(|(name, figure)| report[name] == *figure), "{report}");
+    let data = home.path().to_str().unwrap();
+    let (_, json, _) = told(&["journal", "dump", "--json", "--data", data]);
+    let lines: Vec<Value> = json.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    for (lsn, kind, term, index, ends) in [
+        (12, "deposit", 3, 4, true),
+        (14, "transfer", 4, 5, false),
+        (15, "term", 4, 5, true),
+        (18, "members", 4, 6, true),
+    ] {
+        let line = &lines[lsn - 1];
+        let seen = (&line["kind"], &line["term"], &line["index"], &line["ends_entry"]);
+        assert_eq!(seen, (&kind.into(), &term.into(), &index.into(), &ends.into()), "{line}");
+    }
+    let members = serde_json::json!({"lsn": 18, "time_ns": 1_700_000_000_018_000_000_u64, "kind": "members", "payload": "77686f",
+        "term": 4, "index": 6, "ends_entry": true});
+    assert_eq!(lines[17], members);
+    let (_, text, _) = told(&["journal", "dump", "--data", data, "--from", "15", "--to", "18"]);
+    for part in [
+        "term      term 4 begins\n",
+        "entry 5 of term 4, its last record\n",
+        "members   77686f\n",
+        "entry 6 of term 4\n",
+    ] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+}
+
+#[test]
+fn records_that_make_up_no_entries_are_found() {
+    type Spoil = fn(&mut Record);
+    let cases: [(u64, &str, Spoil); 4] = [
+        (20, "it is of entry 8 of term 4, and the record before is of entry 7 of term 4", |r| {
+            r.index += u64::from(r.lsn().0 >= 20);
+        }),
+        (22, "it is of entry 8 of term 2, and the record before ends entry 7 of term 4", |r| {
+            r.term = if r.lsn().0 >= 22 { 2 } else { r.term };
+        }),
+        (9, "it is of entry 3 of term 3, and the record before ends entry 3 of term 3", |r| {
+            r.ends_entry |= r.lsn().0 == 8;
+        }),
+        (28, "it is of no entry, and the record before is of entry 9 of term 4", |r| {
+            if r.lsn().0 == 27 {
+                r.ends_entry = false;
+            } else if r.lsn().0 > 27 {
+                (r.term, r.index, r.ends_entry) = (0, 0, false);
+            }
+        }),
+    ];
+    for (lsn, why, spoil) in cases {
+        let home = tempfile::tempdir().unwrap();
+        let _writer = written_by_a_cluster(home.path(), spoil);
+        let (code, report) = audited(home.path(), &[]);
+        assert_eq!((code, &report["offending_lsn"]), (1, &lsn.into()), "{report}");
+        assert!(report["offence"].as_str().unwrap().contains(why), "{report}");
+    }
 }
 
 #[test]
@@ -446,7 +542,7 @@ fn memory_that_does_not_agree_with_the_journal_is_found() {
     let path = directory.segment_path(Lsn(1));
     let good = fs::read(&path).unwrap();
     let [before, last]: [RecordBytes; 2] = [1, 2].map(|lsn| good[place(lsn, 1)].try_into().unwrap());
-    let mut record = Record::decode(&last).unwrap();
+    let mut record = Record::decode(&last).unwrap().into_operation().unwrap();
     (record.amount.0, record.balances[0].0) = (101, record.balances[0].0 + 1);
     let mut other = record.encode();
     seal(&mut other, synced_of(&last), stored_crc(&before));

@@ -130,13 +130,14 @@ impl Replay for Restoring<'_> {
     }
 
     fn record(&mut self, record: &Record) {
-        if record.lsn >= self.keys_from {
-            self.table.restore_key(record);
+        let Some(operation) = record.operation() else { return };
+        if operation.lsn >= self.keys_from {
+            self.table.restore_key(operation);
         }
-        if record.is_done() {
-            let (first, second) = record.accounts;
-            for (account, balance) in [Some(first), second].into_iter().flatten().zip(record.balances) {
-                self.table.restore(account, balance, record.lsn);
+        if operation.is_done() {
+            let (first, second) = operation.accounts;
+            for (account, balance) in [Some(first), second].into_iter().flatten().zip(operation.balances) {
+                self.table.restore(account, balance, operation.lsn);
             }
         }
     }

@@ -2,14 +2,14 @@
 
 use crate::base::vocab::{AccountId, Cents, Lsn};
 use crate::service::bank::wire::{Entry, Movement};
-use crate::store::journal::record::{Kind, Record};
+use crate::store::journal::record::{Kind, OperationRecord};
 
 const NS_PER_MS: u64 = 1_000_000;
 
 /// What `record` did to `account`: the statement's entry, and the record that had changed the account before (0 for none).
 /// `None` where it did nothing to it: a refused operation is no entry.
 #[must_use]
-pub fn entry_of(record: &Record, account: AccountId) -> Option<(Entry, Lsn)> {
+pub fn entry_of(record: &OperationRecord, account: AccountId) -> Option<(Entry, Lsn)> {
     let (first, second) = record.accounts;
     let (movement, side) = match (record.kind, second) {
         _ if !record.is_done() => return None,
@@ -32,10 +32,9 @@ mod tests {
     const ONE: AccountId = AccountId(1);
     const TWO: AccountId = AccountId(2);
 
-    fn record(kind: Kind, verdict: Verdict) -> Record {
-        Record {
+    fn record(kind: Kind, verdict: Verdict) -> OperationRecord {
+        OperationRecord {
             lsn: Lsn(30),
-            term: 0,
             time_ns: 1_700_000_000_123_456_789,
             kind,
             verdict,

@@ -18,7 +18,7 @@ fn what_was_synced_survives_every_power_failure() {
     for seed in 0..400 {
         let mut dice = Dice(seed);
         let mut disk = Forgetful::default();
-        let mut written: Vec<Record> = Vec::new();
+        let mut written: Vec<OperationRecord> = Vec::new();
         let mut synced = Lsn(0);
         for life in 0..4 {
             let (recovered, taken) = recover_on(&disk);
@@ -56,17 +56,17 @@ fn what_was_synced_survives_every_power_failure() {
 }
 
 /// Appends one to seven records of a life, and notes them.
-fn write_some(writer: &mut Writer, written: &mut Vec<Record>, life: u32, dice: &mut Dice) {
+fn write_some(writer: &mut Writer, written: &mut Vec<OperationRecord>, life: u32, dice: &mut Dice) {
     for _ in 0..=dice.below(7) {
-        written.push(Record { principal: life, ..record(written.len() as u64 + 1) });
+        written.push(OperationRecord { principal: life, ..record(written.len() as u64 + 1) });
     }
     write_again(writer, written);
 }
 
 /// Appends what of `written` the writer has not.
-fn write_again(writer: &mut Writer, written: &[Record]) {
+fn write_again(writer: &mut Writer, written: &[OperationRecord]) {
     let from = usize::try_from(writer.last().0).unwrap();
-    let mut batch: Vec<_> = written[from..].iter().map(Record::encode).collect();
+    let mut batch: Vec<_> = written[from..].iter().map(OperationRecord::encode).collect();
     assert!(writer.wait_until_prepared(Lsn(written.len() as u64), std::time::Duration::from_secs(60)));
     writer.append(&mut batch, writer.on_disk().0).unwrap();
 }

@@ -67,11 +67,11 @@ mod tests {
         let disk = one_by_one(24);
         let (scanned, records) = scan(&disk, 0, None);
         assert_eq!(scanned.unwrap(), FullScan { oldest: Lsn(1), end: Lsn(24), torn: None });
-        assert_eq!(records, (1..=24).map(record).collect::<Vec<_>>());
+        assert_eq!(records, (1..=24).map(|lsn| record(lsn).into()).collect::<Vec<_>>());
         disk.remove(&segment_file(1)).unwrap();
         let (scanned, records) = scan(&disk, 0, None);
         assert_eq!(scanned.unwrap(), FullScan { oldest: Lsn(11), end: Lsn(24), torn: None });
-        assert_eq!(records, (11..=24).map(record).collect::<Vec<_>>());
+        assert_eq!(records, (11..=24).map(|lsn| record(lsn).into()).collect::<Vec<_>>());
     }
 
     #[test]

@@ -30,7 +30,7 @@ pub use ownership::OwnershipError;
 pub use principals::{Principals, PrincipalsError};
 pub use quarantine::KeptTail;
 pub use reader::{ReadError, Reader, Walk};
-pub use record::{Kind, RECORD_BYTES, Record, RecordBytes, RecordError, Verdict};
+pub use record::{Content, Kind, OperationRecord, RECORD_BYTES, Record, RecordBytes, RecordError, Verdict};
 pub use recover::{DiscardRecords, Recovered, Replay, StartError, recover};
 pub use recovery::{RecoveryError, TornTail};
 pub use repair::{Report, repair};

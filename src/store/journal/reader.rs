@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::directory::Directory;
 use super::error::{DiskError, Step};
-use super::record::{self, RECORD_BYTES, Record, RecordBytes, RecordError};
+use super::record::{self, OperationRecord, RECORD_BYTES, Record, RecordBytes, RecordError};
 use super::segment::{self, HeaderError, Segment, State, first_of, offset_of};
 use crate::base::vocab::{AccountId, Lsn};
 
@@ -147,24 +147,26 @@ impl Walk<'_> {
         self.cut_off
     }
 
-    fn step(&mut self) -> Result<Option<Record>, ReadError> {
+    fn step(&mut self) -> Result<Option<OperationRecord>, ReadError> {
         let lsn = self.next;
         let Some(record) = self.reader.get(lsn)? else {
             self.cut_off = lsn != Lsn(0);
             return Ok(None);
         };
-        let previous = match record.accounts {
-            (first, _) if record.is_done() && first == self.account => record.previous[0],
-            (_, Some(second)) if record.is_done() && second == self.account => record.previous[1],
-            _ => return Err(ReadError::NotOfAccount { lsn, account: self.account }),
+        let not_of_account = ReadError::NotOfAccount { lsn, account: self.account };
+        let Some(done) = record.into_operation().filter(OperationRecord::is_done) else { return Err(not_of_account) };
+        let previous = match done.accounts {
+            (first, _) if first == self.account => done.previous[0],
+            (_, Some(second)) if second == self.account => done.previous[1],
+            _ => return Err(not_of_account),
         };
         self.next = previous;
-        Ok(Some(record))
+        Ok(Some(done))
     }
 }
 
 impl Iterator for Walk<'_> {
-    type Item = Result<Record, ReadError>;
+    type Item = Result<OperationRecord, ReadError>;
 
     /// After an error, and where the journal is cut off, nothing more comes.
     fn next(&mut self) -> Option<Self::Item> {
@@ -188,7 +190,7 @@ mod tests {
         let disk = one_by_one(24);
         let mut reader = Reader::open(&directory_on(&disk));
         for lsn in (1..=24).rev().chain(1..=24) {
-            assert_eq!(reader.get(Lsn(lsn)).unwrap(), Some(record(lsn)));
+            assert_eq!(reader.get(Lsn(lsn)).unwrap(), Some(record(lsn).into()));
         }
         for lsn in [0, 25, 30, 31, 1_000_000] {
             assert_eq!(reader.get(Lsn(lsn)).unwrap(), None, "{lsn}");
@@ -253,7 +255,7 @@ mod tests {
         let disk = one_by_one(200);
         let mut reader = Reader::open(&directory_on(&disk));
         for lsn in (1..=200).chain(1..=200) {
-            assert_eq!(reader.get(Lsn(lsn)).unwrap(), Some(record(lsn)));
+            assert_eq!(reader.get(Lsn(lsn)).unwrap(), Some(record(lsn).into()));
         }
         let open: Vec<_> = reader.open.iter().map(|segment| segment.first.0).collect();
         assert_eq!(open, (41..200).step_by(10).collect::<Vec<_>>(), "those that were used last");

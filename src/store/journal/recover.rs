@@ -17,7 +17,7 @@ pub trait Replay {
     /// any record.
     fn snapshot_account(&mut self, account: AccountId, balance: Cents, lsn: Lsn);
 
-    /// The next record. It changes an account only if it was done and is newer than the account.
+    /// The next record. It changes an account only if it is of an operation that was done, and is newer than the account.
     fn record(&mut self, record: &Record);
 }
 
@@ -92,18 +92,19 @@ pub fn recover(
     let known = Known { snapshotted: newest, closed, committed: None };
     let mut beyond = None;
     let scanned = recovery::scan(directory, start, known, |record| {
-        if record.lsn > cut {
-            match recovered.totals.after(record) {
+        let lsn = record.lsn();
+        if let Some(operation) = record.operation().filter(|_| lsn > cut) {
+            match recovered.totals.after(operation) {
                 Some(totals) => recovered.totals = totals,
-                None => _ = beyond.get_or_insert(record.lsn),
+                None => _ = beyond.get_or_insert(lsn),
             }
         }
-        if record.lsn > cut || record.lsn >= from_at_most {
+        if lsn > cut || lsn >= from_at_most {
             recovered.records += 1;
             replay.record(record);
         }
-        if record.lsn.0 % PROGRESS_EVERY == 0 {
-            progress(record.lsn);
+        if lsn.0 % PROGRESS_EVERY == 0 {
+            progress(lsn);
         }
     })?;
     if let Some(lsn) = beyond {

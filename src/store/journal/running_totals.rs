@@ -1,6 +1,6 @@
 //! The running totals of all deposits and withdrawals, which stay within 63 bits together with what the accounts opened with.
 
-use super::record::Record;
+use super::record::OperationRecord;
 use crate::base::vocab::Cents;
 
 /// The totals up to some record. `opening + deposited` fits into 63 bits, and no more than that was withdrawn.
@@ -31,7 +31,7 @@ impl RunningTotals {
 
     /// The totals after `record`; `None` where they are impossible.
     #[must_use]
-    pub fn after(&self, record: &Record) -> Option<Self> {
+    pub fn after(&self, record: &OperationRecord) -> Option<Self> {
         let (came, went) = record.deposited_and_withdrawn();
         Self::new(self.opening, self.deposited.checked_add(came)?, self.withdrawn.checked_add(went)?)
     }
@@ -64,9 +64,8 @@ mod tests {
     #[test]
     fn only_what_came_in_or_went_out_moves_them() {
         let before = RunningTotals::new(Cents(100), Cents(7), Cents(3)).unwrap();
-        let record = |kind, verdict, amount| Record {
+        let record = |kind, verdict, amount| OperationRecord {
             lsn: Lsn(1),
-            term: 0,
             time_ns: 0,
             kind,
             verdict,

@@ -16,10 +16,9 @@ pub fn directory_on(disk: &Forgetful) -> Directory {
         .unwrap()
 }
 
-pub fn record(lsn: u64) -> Record {
-    Record {
+pub fn record(lsn: u64) -> OperationRecord {
+    OperationRecord {
         lsn: Lsn(lsn),
-        term: 0,
         time_ns: 1_700_000_000_000_000_000 + lsn,
         kind: Kind::Deposit,
         verdict: Verdict::Done,
@@ -45,7 +44,9 @@ pub fn append(writer: &mut Writer, count: u64) {
 #[derive(Default, Debug, PartialEq, Eq)]
 pub struct Taken {
     pub accounts: Vec<(u32, i64, u64)>,
-    pub records: Vec<Record>,
+    pub records: Vec<OperationRecord>,
+    /// Those that are not of operations.
+    pub others: Vec<Record>,
 }
 
 impl Replay for Taken {
@@ -54,7 +55,10 @@ impl Replay for Taken {
     }
 
     fn record(&mut self, record: &Record) {
-        self.records.push(record.clone());
+        match record.operation() {
+            Some(operation) => self.records.push(operation.clone()),
+            None => self.others.push(record.clone()),
+        }
     }
 }
 

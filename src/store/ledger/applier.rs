@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 
 use crate::base::crash_point::{CrashPoint, crash_point};
 use crate::base::vocab::{AccountId, Cents, Lsn};
-use crate::store::journal::record::Record;
+use crate::store::journal::record::{OperationRecord, Record};
 use crate::store::ledger::intent::{LedgerRow, NO_CONNECTION, Plan};
 use crate::store::ledger::lock::LockedCell;
 use crate::store::ledger::order::Stamp;
@@ -54,20 +54,29 @@ impl<'a> Applier<'a> {
     /// [`ApplyError`]; nothing has changed.
     pub fn apply(&mut self, record: &Record) -> Result<(), ApplyError> {
         let expected = Lsn(self.table.order().now().lsn.0 + 1);
-        if record.lsn != expected {
-            return Err(ApplyError::OutOfOrder { expected, found: record.lsn });
+        let lsn = record.lsn();
+        if lsn != expected {
+            return Err(ApplyError::OutOfOrder { expected, found: lsn });
         }
-        let (first, second) = if record.is_done() { record.accounts } else { (AccountId(u32::MAX), None) };
-        let accounts = [record.is_done().then_some(first), second];
-        let probe = record.key.map(|key| self.table.sequencer().keys().probe(key, record.principal));
-        let [low, high] = self.lock_in_order(record.lsn, accounts)?;
+        // What the cluster writes beside operations takes a number and changes nothing.
+        let operation = record.operation();
+        let done = operation.filter(|operation| operation.is_done());
+        let second = done.and_then(|done| done.accounts.1);
+        let accounts = [done.map(|done| done.accounts.0), second];
+        let probe = operation.and_then(|operation| {
+            let key = operation.key?;
+            Some((operation, self.table.sequencer().keys().probe(key, operation.principal)))
+        });
+        let [low, high] = self.lock_in_order(lsn, accounts)?;
         crash_point(CrashPoint::Locked);
-        let plan = self.plan(record, accounts);
+        let plan = self.plan(done, accounts);
         self.row.intent.prepare(&plan);
         crash_point(CrashPoint::Prepared);
-        let stamp = self.table.commit_applied(&self.row.intent, record, probe.as_ref(), &self.still_waiting);
+        let keyed = probe.as_ref().map(|(operation, probe)| (*operation, probe));
+        let stamp = self.table.commit_applied(&self.row.intent, lsn, keyed, &self.still_waiting);
         crash_point(CrashPoint::Sequenced);
-        let (first, second) = if second < Some(first) && second.is_some() { (high, low) } else { (low, high) };
+        let swapped = second.is_some() && accounts[1] < accounts[0];
+        let (first, second) = if swapped { (high, low) } else { (low, high) };
         if let Some(first) = &first {
             self.row.apply(stamp, &plan, first, second.as_ref());
         }
@@ -97,9 +106,9 @@ impl<'a> Applier<'a> {
         }
     }
 
-    fn plan(&self, record: &Record, accounts: [Option<AccountId>; 2]) -> Plan {
+    fn plan(&self, done: Option<&OperationRecord>, accounts: [Option<AccountId>; 2]) -> Plan {
         let tally = &self.row.tally;
-        let (deposited, withdrawn) = record.deposited_and_withdrawn();
+        let (deposited, withdrawn) = done.map(OperationRecord::deposited_and_withdrawn).unwrap_or_default();
         if deposited > Cents::ZERO {
             // It was room enough where it was decided; this takes it off what workers may take here.
             let _ = tally.has_room_for(deposited, &self.table.headroom());
@@ -107,7 +116,7 @@ impl<'a> Applier<'a> {
         let moved = |from: i64, by: Cents| [Cents(from), Cents(from.wrapping_add(by.0))];
         Plan {
             accounts,
-            balances: record.balances,
+            balances: done.map(|done| done.balances).unwrap_or_default(),
             deposited: moved(tally.deposited.load(Ordering::Relaxed), deposited),
             withdrawn: moved(tally.withdrawn.load(Ordering::Relaxed), withdrawn),
             connection: NO_CONNECTION,

@@ -1,5 +1,6 @@
 use super::*;
 use crate::base::vocab::OnDisk;
+use crate::store::journal::record::{Content, TermRecord};
 use crate::store::ledger::commit::Uncommitted;
 use crate::store::ledger::intent::Phase;
 use crate::store::ledger::replication::GateState;
@@ -59,6 +60,19 @@ fn a_follower_that_has_applied_all_is_equal_and_goes_on_as_primary() {
 }
 
 #[test]
+fn what_a_cluster_writes_beside_operations_takes_a_number_and_changes_nothing() {
+    let (_, records) = records();
+    let follower = table(true);
+    let mut applier = Applier::new(&follower, || ());
+    applier.apply(&records[0]).unwrap();
+    let (before, accounts) = state(&follower);
+    let content = Content::Term(TermRecord { lsn: Lsn(2), time_ns: 1 });
+    applier.apply(&Record { term: 3, index: 7, ends_entry: true, content }).unwrap();
+    let (totals, accounts_now) = state(&follower);
+    assert_eq!((totals.lsn, totals.sum, accounts_now), (Lsn(2), before.sum, accounts));
+}
+
+#[test]
 fn records_out_of_order_and_of_other_ledgers_change_nothing() {
     let (_, records) = records();
     let follower = table(true);
@@ -67,10 +81,11 @@ fn records_out_of_order_and_of_other_ledgers_change_nothing() {
     let before = state(&follower);
     for wrong in [&records[0], &records[2]] {
         let refused = applier.apply(wrong);
-        assert_eq!(refused, Err(ApplyError::OutOfOrder { expected: Lsn(2), found: wrong.lsn }));
+        assert_eq!(refused, Err(ApplyError::OutOfOrder { expected: Lsn(2), found: wrong.lsn() }));
     }
-    let elsewhere = Record { accounts: (AccountId(7), Some(A)), ..records[1].clone() };
-    assert_eq!(applier.apply(&elsewhere), Err(ApplyError::NoAccount { lsn: Lsn(2), account: AccountId(7) }));
+    let transfer = records[1].operation().unwrap().clone();
+    let elsewhere = OperationRecord { accounts: (AccountId(7), Some(A)), ..transfer };
+    assert_eq!(applier.apply(&elsewhere.into()), Err(ApplyError::NoAccount { lsn: Lsn(2), account: AccountId(7) }));
     assert_eq!((state(&follower), follower.rows()[REPLICA_ROW].intent.phase()), (before, Phase::Idle));
 }
 

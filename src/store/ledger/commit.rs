@@ -9,7 +9,7 @@
 
 use crate::base::crash_point::{CrashPoint, crash_point};
 use crate::base::vocab::Lsn;
-use crate::store::journal::record::Record;
+use crate::store::journal::record::OperationRecord;
 use crate::store::ledger::intent::Intent;
 use crate::store::ledger::keys::{Found, Probe, Remembered};
 use crate::store::ledger::order::Stamp;
@@ -54,7 +54,7 @@ impl Table {
     pub(super) fn commit(
         &self,
         intent: &Intent,
-        record: &mut Record,
+        record: &mut OperationRecord,
         probe: Option<&Probe<'_>>,
         still_waiting: impl FnMut(),
     ) -> Result<Stamp, Uncommitted> {
@@ -70,7 +70,7 @@ impl Table {
     fn commit_locked(
         &self,
         intent: &Intent,
-        record: &mut Record,
+        record: &mut OperationRecord,
         probe: Option<&Probe<'_>>,
         still_waiting: impl FnMut(),
     ) -> Result<Stamp, Uncommitted> {
@@ -125,24 +125,24 @@ impl Table {
         stamp
     }
 
-    /// Commits the operation of `record`, which another instance has decided and which comes next here; its accounts are all locked. Nobody
-    /// else takes numbers meanwhile.
+    /// Commits record `lsn`, which another instance has decided and which comes next here; its accounts are all locked. `keyed` is the
+    /// operation that it is of, and the probe of its key, if it has one. Nobody else takes numbers meanwhile.
     pub(super) fn commit_applied(
         &self,
         intent: &Intent,
-        record: &Record,
-        probe: Option<&Probe<'_>>,
+        lsn: Lsn,
+        keyed: Option<(&OperationRecord, &Probe<'_>)>,
         still_waiting: impl FnMut(),
     ) -> Stamp {
         let keys = self.sequencer().keys();
         let _held = self.lock_sequencer(still_waiting);
         crash_point(CrashPoint::SequencerLocked);
         // A key that is known already was made known by this very record, or its place is taken as it was where it was decided.
-        let number = probe.and_then(|probe| match keys.find(probe) {
-            Found::Free(slot) => Some(keys.write(probe, record, slot)),
+        let number = keyed.and_then(|(operation, probe)| match keys.find(probe) {
+            Found::Free(slot) => Some(keys.write(probe, operation, slot)),
             Found::Known(_) | Found::BucketFull => None,
         });
         crash_point(CrashPoint::RecordWritten);
-        self.take_number(intent, record.lsn, number)
+        self.take_number(intent, lsn, number)
     }
 }

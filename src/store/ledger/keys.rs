@@ -13,7 +13,7 @@ use crate::ipc::IpcError;
 use crate::ipc::cells::{AtomicU32, AtomicU64, Ordering, Segment, expect_to_write, random, shared_struct};
 use crate::ipc::scan::Search;
 use crate::ipc::segment::Access;
-use crate::store::journal::record::{Kind, Record, Verdict};
+use crate::store::journal::record::{Kind, OperationRecord, Verdict};
 
 /// Version of the layout.
 pub const LAYOUT_VERSION: u32 = 1;
@@ -106,12 +106,12 @@ pub(super) enum Found<'a> {
 impl Remembered {
     /// Whether `record`, which has the same key of the same user, asks for the same.
     #[must_use]
-    pub fn is_same_request(&self, record: &Record) -> bool {
+    pub fn is_same_request(&self, record: &OperationRecord) -> bool {
         (self.kind, self.accounts, self.amount) == (record.kind, record.accounts, record.amount)
     }
 
-    fn of(record: &Record) -> Self {
-        let Record { lsn, principal, kind, verdict, accounts, amount, balances, .. } = *record;
+    fn of(record: &OperationRecord) -> Self {
+        let OperationRecord { lsn, principal, kind, verdict, accounts, amount, balances, .. } = *record;
         Remembered { lsn, principal, kind, verdict, accounts, amount, balances }
     }
 
@@ -288,7 +288,7 @@ impl Keys {
 
     /// Writes the key of `record` where it does not count yet; gives its number for [`Keys::make_known`].
     #[inline]
-    pub(super) fn write(&self, probe: &Probe<'_>, record: &Record, slot: &AtomicU32) -> u64 {
+    pub(super) fn write(&self, probe: &Probe<'_>, record: &OperationRecord, slot: &AtomicU32) -> u64 {
         let number = self.header().known.load(Ordering::Relaxed) + 1;
         let [low, high] = probe.halves;
         let [lsn, a, b, c, d, e] = Remembered::of(record).to_words();

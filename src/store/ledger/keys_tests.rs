@@ -9,12 +9,11 @@ fn keys(window: u32) -> Keys {
     keys
 }
 
-fn record(number: u64) -> (Key, Record) {
+fn record(number: u64) -> (Key, OperationRecord) {
     let mut key = [7; KEY_BYTES];
     key[..8].copy_from_slice(&number.to_le_bytes());
-    let record = Record {
+    let record = OperationRecord {
         lsn: Lsn(0),
-        term: 0,
         time_ns: 1,
         kind: Kind::Transfer,
         verdict: Verdict::Done,
@@ -115,12 +114,15 @@ fn all_of_a_request_is_remembered() {
         let Found::Free(slot) = keys.find(&probe) else { panic!("it is not known") };
         keys.make_known(keys.write(&probe, &record, slot), Lsn(9));
         let Found::Known(known) = keys.find(&probe) else { panic!("it is known") };
-        assert_eq!(known, Remembered::of(&Record { lsn: Lsn(9), ..record.clone() }));
+        assert_eq!(known, Remembered::of(&OperationRecord { lsn: Lsn(9), ..record.clone() }));
         assert!(known.is_same_request(&record));
         for other in [
-            Record { kind: if kind == Kind::Deposit { Kind::Withdraw } else { Kind::Deposit }, ..record.clone() },
-            Record { amount: Cents(7), ..record.clone() },
-            Record { accounts: (AccountId(1), second), ..record.clone() },
+            OperationRecord {
+                kind: if kind == Kind::Deposit { Kind::Withdraw } else { Kind::Deposit },
+                ..record.clone()
+            },
+            OperationRecord { amount: Cents(7), ..record.clone() },
+            OperationRecord { accounts: (AccountId(1), second), ..record.clone() },
         ] {
             assert!(!known.is_same_request(&other), "{other:?}");
         }

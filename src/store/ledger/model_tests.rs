@@ -20,7 +20,7 @@ use crate::base::crash_point::CrashPoint;
 use crate::base::defect::{self, Defect};
 use crate::base::vocab::{AccountId, Cents, Lsn};
 use crate::ipc::model::mortal;
-use crate::store::journal::record::Record;
+use crate::store::journal::record::{OperationRecord, Record};
 
 const OPENING: i64 = 1000;
 const A: AccountId = AccountId(0);
@@ -103,9 +103,9 @@ fn balances(table: &Table) -> [i64; 2] {
 }
 
 /// The records of all operations so far, each in its place.
-fn records(table: &Table) -> Vec<Record> {
+fn records(table: &Table) -> Vec<OperationRecord> {
     let last = table.order().now().lsn.0;
-    let read = |lsn| Record::decode(&table.sequencer().record(Lsn(lsn))).unwrap();
+    let read = |lsn| Record::decode(&table.sequencer().record(Lsn(lsn))).unwrap().into_operation().unwrap();
     let records: Vec<_> = (1..=last).map(read).collect();
     assert!((1..).zip(&records).all(|(lsn, record)| record.lsn == Lsn(lsn)), "{records:?}");
     records

@@ -1,6 +1,6 @@
 use super::*;
 use crate::base::vocab::{AccountId, Cents};
-use crate::store::journal::record::{Kind, Record, Verdict};
+use crate::store::journal::record::{Kind, OperationRecord, Verdict};
 use crate::store::ledger::cut;
 use crate::store::ledger::intent::Plan;
 use crate::store::ledger::keys::Found;
@@ -216,9 +216,8 @@ fn the_key_of_an_operation_that_happened_is_made_known_by_the_next_at_the_sequen
         die_after(|| {
             std::mem::forget(table.lock_sequencer(|| ()));
             let Operation::Deposit { account, amount } = deposit(B, 50) else { unreachable!("it is one") };
-            let record = Record {
+            let record = OperationRecord {
                 lsn: Lsn(2),
-                term: 0,
                 time_ns: 0,
                 kind: Kind::Deposit,
                 verdict: Verdict::Done,

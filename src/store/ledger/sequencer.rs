@@ -11,7 +11,7 @@ use crate::base::vocab::{Committed, Lsn, OnDisk};
 use crate::ipc::IpcError;
 use crate::ipc::cells::{AtomicU32, AtomicU64, Ordering, RobustMutex, Segment, fence, shared_struct};
 use crate::ipc::segment::Access;
-use crate::store::journal::record::{RECORD_BYTES, Record, RecordBytes};
+use crate::store::journal::record::{OperationRecord, RECORD_BYTES, RecordBytes};
 use crate::store::ledger::keys::Keys;
 use crate::store::ledger::order::Order;
 use crate::store::ledger::replication::Shows;
@@ -277,7 +277,7 @@ impl Sequencer {
         &self.ring.elements()[usize::try_from((lsn.0 - 1) % self.capacity()).unwrap_or(0)]
     }
 
-    pub(super) fn put(&self, record: &Record) {
+    pub(super) fn put(&self, record: &OperationRecord) {
         self.put_bytes(record.lsn, &record.encode());
     }
 

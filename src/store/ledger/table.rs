@@ -7,7 +7,7 @@ use crate::ipc::cells::{
     AtomicI64, AtomicU32, AtomicU64, Ordering, RobustMutex, Segment, fence, shared_struct, unlink,
 };
 use crate::ipc::segment::Access;
-use crate::store::journal::record::Record;
+use crate::store::journal::record::{OperationRecord, Record};
 use crate::store::ledger::headroom::Headroom;
 use crate::store::ledger::intent::LedgerRow;
 use crate::store::ledger::keys::Found;
@@ -240,7 +240,7 @@ impl Table {
             return None;
         }
         // After a start the ring is empty, although the numbers go on from those on disk.
-        Record::decode(&bytes).ok().filter(|record| record.lsn == lsn)
+        Record::decode(&bytes).ok().filter(|record| record.lsn() == lsn)
     }
 
     /// The accounts that are locked at some moment of the call, with the kernel's thread id of each holder.
@@ -264,7 +264,7 @@ impl Table {
     }
 
     /// Makes the key of `record`, which is in the journal, known again; before the first worker, in the order of the records.
-    pub fn restore_key(&self, record: &Record) {
+    pub fn restore_key(&self, record: &OperationRecord) {
         let keys = self.sequencer.keys();
         let Some(probe) = record.key.map(|key| keys.probe(key, record.principal)) else { return };
         if let Found::Free(slot) = keys.find(&probe) {

@@ -92,9 +92,8 @@ fn a_start_goes_on_where_the_journal_ends() {
     table.restore(B, Cents(149), Lsn(5));
     table.restore(AccountId(3), Cents(1), Lsn(5));
     assert_eq!([A, B].map(|account| table.peek(account)), [Some(Cents(151)), Some(Cents(149))]);
-    let record = Record {
+    let record = OperationRecord {
         lsn: Lsn(5),
-        term: 0,
         time_ns: 0,
         kind: Kind::Deposit,
         verdict: Verdict::Done,
@@ -105,7 +104,7 @@ fn a_start_goes_on_where_the_journal_ends() {
         previous: [Lsn(0); 2],
         key: Some([1; 16]),
     };
-    table.restore_key(&Record { lsn: Lsn(4), key: None, ..record.clone() });
+    table.restore_key(&OperationRecord { lsn: Lsn(4), key: None, ..record.clone() });
     table.restore_key(&record);
     table.restore_key(&record);
     assert_eq!(table.sequencer().keys().known(), 1, "once");
@@ -124,7 +123,7 @@ fn a_start_goes_on_where_the_journal_ends() {
     sequencer.set_state(JournalState::Open);
     sequencer.set_on_disk_alone(OnDisk(Lsn(5)), Lsn(100));
     assert_eq!(operate(&mut teller, deposit(A, 1)), Ok(Lsn(6)));
-    assert_eq!(Record::decode(&sequencer.record(Lsn(6))).unwrap().previous[0], Lsn(4));
+    assert_eq!(Record::decode(&sequencer.record(Lsn(6))).unwrap().operation().unwrap().previous[0], Lsn(4));
     assert_eq!(table.rows()[0].intent.phase(), Phase::Idle);
 }
 
@@ -147,7 +146,12 @@ fn a_record_can_be_seen_in_the_ring_from_when_it_is_committed_until_its_place_ma
         operate(&mut teller, deposit(A, 1)).unwrap();
         table.sequencer().set_on_disk_alone(OnDisk(Lsn(lsn - 1)), Lsn(100));
     }
-    let seen = |lsn| table.recent_record(Lsn(lsn)).map(|record| (record.lsn.0, record.balances[0].0));
+    let seen = |lsn| {
+        table
+            .recent_record(Lsn(lsn))
+            .and_then(Record::into_operation)
+            .map(|record| (record.lsn.0, record.balances[0].0))
+    };
     assert_eq!([0, 1, 2, 3].map(seen), [None; 4], "the next record may be in the place of 3 already");
     assert_eq!([4, 5, 6, 7].map(seen), [Some((4, 4)), Some((5, 5)), None, None]);
     // A start of the server finds an empty ring.

@@ -6,7 +6,7 @@ use crate::base::crash_point::{CrashPoint, crash_point};
 use crate::base::defect::{self, Defect};
 use crate::base::vocab::{AccountId, Cents, Lsn};
 use crate::ipc::cells::expect_to_write;
-use crate::store::journal::record::{Kind, Record, Verdict};
+use crate::store::journal::record::{Kind, OperationRecord, Verdict};
 use crate::store::ledger::commit::Uncommitted;
 use crate::store::ledger::intent::{LedgerRow, NO_CONNECTION, Plan};
 use crate::store::ledger::keys::{Key, Probe};
@@ -219,7 +219,12 @@ impl<'a> Teller<'a> {
     }
 
     #[inline]
-    fn commit(&mut self, plan: &Plan, record: &mut Record, probe: Option<&Probe<'_>>) -> Result<Stamp, Undone> {
+    fn commit(
+        &mut self,
+        plan: &Plan,
+        record: &mut OperationRecord,
+        probe: Option<&Probe<'_>>,
+    ) -> Result<Stamp, Undone> {
         self.row.intent.prepare(plan);
         crash_point(CrashPoint::Prepared);
         match self.table.commit(&self.row.intent, record, probe, &self.still_waiting) {
@@ -250,16 +255,15 @@ impl<'a> Teller<'a> {
     }
 
     #[inline]
-    fn record(&self, operation: Operation, asker: &Asker, verdict: Verdict) -> Record {
+    fn record(&self, operation: Operation, asker: &Asker, verdict: Verdict) -> OperationRecord {
         let kind = match operation {
             Operation::Deposit { .. } => Kind::Deposit,
             Operation::Withdraw { .. } => Kind::Withdraw,
             Operation::Transfer { .. } => Kind::Transfer,
         };
-        Record {
+        OperationRecord {
             // The sequencer sets it.
             lsn: Lsn(0),
-            term: 0,
             time_ns: self.wall_clock_ns,
             kind,
             verdict,

@@ -1,5 +1,6 @@
 use super::*;
 use crate::base::vocab::OnDisk;
+use crate::store::journal::record::Record;
 use crate::store::ledger::replication::Shows;
 use crate::store::ledger::sequencer::{JournalState, Shape};
 use crate::store::ledger::test_support::{A, B, ask, deposit, operate, table, table_of, transfer, withdraw};
@@ -7,8 +8,8 @@ use std::sync::mpsc;
 
 const RING: u32 = 8;
 
-fn record_of(table: &Table, lsn: Lsn) -> Record {
-    Record::decode(&table.sequencer().record(lsn)).unwrap()
+fn record_of(table: &Table, lsn: Lsn) -> OperationRecord {
+    Record::decode(&table.sequencer().record(lsn)).unwrap().into_operation().unwrap()
 }
 
 #[test]
@@ -19,9 +20,8 @@ fn a_record_says_who_did_what_when_and_what_was_before() {
     assert_eq!(operate(&mut teller, deposit(B, 5)), Ok(Lsn(1)));
     assert_eq!(operate(&mut teller, transfer(A, B, 10)), Ok(Lsn(2)));
     assert_eq!(ask(&mut teller, withdraw(B, 20), 9), Ok(Lsn(3)));
-    let first = Record {
+    let first = OperationRecord {
         lsn: Lsn(1),
-        term: 0,
         time_ns: 77,
         kind: Kind::Deposit,
         verdict: Verdict::Done,
@@ -32,7 +32,7 @@ fn a_record_says_who_did_what_when_and_what_was_before() {
         previous: [Lsn(0); 2],
         key: None,
     };
-    let second = Record {
+    let second = OperationRecord {
         lsn: Lsn(2),
         kind: Kind::Transfer,
         accounts: (A, Some(B)),
@@ -41,7 +41,7 @@ fn a_record_says_who_did_what_when_and_what_was_before() {
         previous: [Lsn(0), Lsn(1)],
         ..first
     };
-    let third = Record {
+    let third = OperationRecord {
         lsn: Lsn(3),
         kind: Kind::Withdraw,
         principal: 5,

@@ -8,7 +8,7 @@ use super::failure::Failure;
 use super::source::{JournalArgs, JournalSource};
 use crate::base::calendar::iso_utc;
 use crate::base::vocab::{AccountId, Committed, Lsn};
-use crate::store::journal::{ReadError, Reader, Record, Verdict, hexadecimal};
+use crate::store::journal::{Content, OperationRecord, ReadError, Reader, Record, Verdict, hexadecimal};
 use crate::tool::output;
 
 #[derive(Debug, clap::Args)]
@@ -49,6 +49,26 @@ struct Line {
     lsn: u64,
     time_ns: u64,
     kind: &'static str,
+    #[serde(flatten)]
+    operation: Option<OperationFields>,
+    /// Of a membership: its bytes, as the cluster wrote them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    payload: Option<String>,
+    #[serde(flatten)]
+    entry: Option<EntryFields>,
+}
+
+/// Where a record is in the log of a cluster.
+#[derive(Serialize)]
+struct EntryFields {
+    term: u64,
+    index: u64,
+    ends_entry: bool,
+}
+
+/// What only operations have.
+#[derive(Serialize)]
+struct OperationFields {
     verdict: &'static str,
     principal: u32,
     accounts: Vec<u32>,
@@ -61,12 +81,27 @@ struct Line {
 
 impl Line {
     fn of(record: &Record) -> Self {
+        let entry = EntryFields { term: record.term, index: record.index, ends_entry: record.ends_entry };
+        let payload = match &record.content {
+            Content::Membership(membership) => Some(hexadecimal(membership.payload.bytes())),
+            Content::Operation(_) | Content::Term(_) => None,
+        };
+        Line {
+            lsn: record.lsn().0,
+            time_ns: record.time_ns(),
+            kind: kind_of(record),
+            operation: record.operation().map(OperationFields::of),
+            payload,
+            entry: (record.index > 0).then_some(entry),
+        }
+    }
+}
+
+impl OperationFields {
+    fn of(record: &OperationRecord) -> Self {
         let accounts: Vec<u32> = accounts_of(record).map(|account| account.0).collect();
         let sides = if record.is_done() { accounts.len() } else { 0 };
-        Line {
-            lsn: record.lsn.0,
-            time_ns: record.time_ns,
-            kind: record.kind.name(),
+        OperationFields {
             verdict: verdict(record.verdict),
             principal: record.principal,
             amount_cents: record.amount.0,
@@ -97,7 +132,7 @@ pub(super) fn run(journal: &Journal) -> Result<(), Failure> {
         else {
             break;
         };
-        if dump.account.is_none_or(|account| accounts_of(&record).any(|of| of.0 == account)) {
+        if dump.account.is_none_or(|account| names_account(&record, account)) {
             if dump.json {
                 text += &serde_json::to_string(&Line::of(&record))?;
                 text.push('\n');
@@ -117,8 +152,26 @@ pub(super) fn run(journal: &Journal) -> Result<(), Failure> {
     Ok(())
 }
 
-/// One line for each account; what is the record's as a whole stands in the first.
+/// One line for each account; what is the record's as a whole stands in the first. Of a record of a cluster, a line more says where it is in
+/// the log.
 fn row(text: &mut String, record: &Record) {
+    match &record.content {
+        Content::Operation(operation) => operation_rows(text, operation),
+        Content::Term(_) => raft_row(text, record, &format!("term {} begins", record.term)),
+        Content::Membership(membership) => raft_row(text, record, &hexadecimal(membership.payload.bytes())),
+    }
+    if record.index > 0 {
+        let ends = if record.ends_entry { ", its last record" } else { "" };
+        *text += &format!("{:14}entry {} of term {}{ends}\n", "", record.index, record.term);
+    }
+}
+
+fn raft_row(text: &mut String, record: &Record, what: &str) {
+    let (lsn, time) = (record.lsn().0, iso_utc(record.time_ns() / 1_000_000));
+    *text += &format!("{lsn:>12}  {time}  {:<10}{what}\n", kind_of(record));
+}
+
+fn operation_rows(text: &mut String, record: &OperationRecord) {
     let time = iso_utc(record.time_ns / 1_000_000);
     let (kind, verdict) = (record.kind.name(), verdict(record.verdict));
     let key = record.key.map_or_else(|| "-".to_owned(), |key| hexadecimal(&key));
@@ -140,7 +193,19 @@ fn row(text: &mut String, record: &Record) {
     }
 }
 
-fn accounts_of(record: &Record) -> impl Iterator<Item = AccountId> {
+fn kind_of(record: &Record) -> &'static str {
+    match &record.content {
+        Content::Operation(operation) => operation.kind.name(),
+        Content::Term(_) => "term",
+        Content::Membership(_) => "members",
+    }
+}
+
+fn names_account(record: &Record, account: u32) -> bool {
+    record.operation().is_some_and(|operation| accounts_of(operation).any(|of| of.0 == account))
+}
+
+fn accounts_of(record: &OperationRecord) -> impl Iterator<Item = AccountId> {
     [Some(record.accounts.0), record.accounts.1].into_iter().flatten()
 }
 

@@ -2,7 +2,7 @@
 #![no_main]
 
 use bank_vault::base::vocab::Lsn;
-use bank_vault::store::journal::record::{check, lsn_of, seal};
+use bank_vault::store::journal::record::{check, place_of, seal};
 use bank_vault::store::journal::{RECORD_BYTES, Record};
 use libfuzzer_sys::fuzz_target;
 
@@ -12,8 +12,8 @@ fuzz_target!(|data: &[u8]| {
     let crc = seal(&mut sealed, Lsn(0), 7);
     assert!(check(&sealed, 7) && !check(&sealed, 8), "{crc:x}");
     let Ok(record) = Record::decode(bytes) else { return };
-    assert_eq!(lsn_of(bytes), record.lsn);
-    let _ = (record.deposited_and_withdrawn(), record.is_done());
+    assert_eq!(place_of(bytes), record.place());
+    let _ = (record.time_ns(), record.operation().map(|operation| (operation.deposited_and_withdrawn(), operation.is_done())));
     let written = record.encode();
     assert_eq!(Record::decode(&written), Ok(record));
 });

@@ -7,17 +7,16 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use bank_vault::base::vocab::{AccountId, Cents, Lsn};
-use bank_vault::store::journal::{Directory, Kind, Record, Replay, Verdict, recover};
+use bank_vault::store::journal::{Directory, Kind, OperationRecord, Record, Replay, Verdict, recover};
 use bank_vault_fuzz::MemoryDisk;
 use libfuzzer_sys::fuzz_target;
 
 /// Records of the journal; they fill one segment and a part of the next.
 const RECORDS: u64 = 50;
 
-fn record(lsn: u64) -> Record {
-    Record {
+fn record(lsn: u64) -> OperationRecord {
+    OperationRecord {
         lsn: Lsn(lsn),
-        term: 0,
         time_ns: 1_700_000_000_000_000_000 + lsn,
         kind: Kind::Deposit,
         verdict: Verdict::Done,
@@ -86,6 +85,6 @@ fuzz_target!(|data: &[u8]| {
     let Ok(recovered) = recover(&directory, Lsn(0), &mut believed, |_| ()) else { return };
     assert_eq!(recovered.end.0, believed.0.len() as u64);
     for (lsn, seen) in (1..).zip(&believed.0) {
-        assert_eq!(*seen, record(lsn));
+        assert_eq!(*seen, record(lsn).into());
     }
 });

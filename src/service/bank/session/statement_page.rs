@@ -4,7 +4,7 @@ use crate::base::limits::MAX_SEARCHED_RECORDS;
 use crate::base::vocab::{AccountId, Lsn};
 use crate::service::bank::statement::entry_of;
 use crate::service::bank::wire::{Entry, Next, Statement};
-use crate::store::journal::{Directory, ReadError, Reader};
+use crate::store::journal::{Directory, ReadError, Reader, Record};
 
 /// What a client asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +47,11 @@ impl PageRequest {
         }
     }
 
+    /// What a record of any kind did to the account, as [`entry_of`] has it.
+    fn entry_in(&self, record: &Record) -> Option<(Entry, Lsn)> {
+        entry_of(record.operation()?, self.account)
+    }
+
     fn collect(&self, reader: &mut Reader, start: Lsn) -> Result<Statement, ReadError> {
         let mut walk = reader.walk(self.account, start);
         let mut entries: Vec<Entry> = Vec::new();
@@ -67,7 +72,7 @@ impl PageRequest {
             return Ok(Start::At(self.head));
         }
         // Pages are asked for one after the other, each before the last entry of the one before.
-        if let Some((_, previous)) = reader.get(self.before)?.and_then(|record| entry_of(&record, self.account)) {
+        if let Some((_, previous)) = reader.get(self.before)?.and_then(|record| self.entry_in(&record)) {
             return Ok(Start::At(previous));
         }
         // An account that little happens to is found from its last record on, a busy one from `before` on.
@@ -94,7 +99,7 @@ impl PageRequest {
         let lowest = self.before.0.saturating_sub(MAX_SEARCHED_RECORDS).max(1);
         for lsn in (lowest..self.before.0).rev().map(Lsn) {
             match reader.get(lsn)? {
-                Some(record) if entry_of(&record, self.account).is_some() => return Ok(Start::At(lsn)),
+                Some(record) if self.entry_in(&record).is_some() => return Ok(Start::At(lsn)),
                 Some(_) => {}
                 None => return Ok(Start::Trimmed),
             }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::base::vocab::Cents;
-use crate::store::journal::{Kind, Record, RecordBytes, Verdict, Writer};
+use crate::store::journal::{Kind, OperationRecord, RecordBytes, Verdict, Writer};
 
 const ACCOUNTS: u32 = 4;
 
@@ -19,9 +19,8 @@ fn journal(records: u64, per_segment: u64, of: impl Fn(u64) -> u32) -> (tempfile
         let (last, balance) = &mut accounts[account as usize];
         let previous = [std::mem::replace(last, Lsn(lsn)), Lsn(0)];
         *balance = Cents(balance.0 + 1);
-        let record = Record {
+        let record = OperationRecord {
             lsn: Lsn(lsn),
-            term: 0,
             time_ns: lsn * 1_000_000,
             kind: Kind::Deposit,
             verdict: Verdict::Done,

@@ -82,12 +82,14 @@ fn judge(directory: &Directory, lsn: Lsn, contents: Contents<'_>, chain: u32) ->
         return Err(None);
     }
     let record = Record::decode(bytes).map_err(|wrong| Some(Damage::Senseless(wrong)))?;
-    let (first, second) = record.accounts;
     let accounts = directory.openings().accounts();
-    match [Some(first), second].into_iter().flatten().find(|account| record.is_done() && account.0 >= accounts) {
-        Some(unknown) => Err(Some(Damage::Account(unknown.0))),
-        None => Ok((record, record::stored_crc(bytes))),
+    if let Some(done) = record.operation().filter(|operation| operation.is_done()) {
+        let (first, second) = done.accounts;
+        if let Some(unknown) = [Some(first), second].into_iter().flatten().find(|account| account.0 >= accounts) {
+            return Err(Some(Damage::Account(unknown.0)));
+        }
     }
+    Ok((record, record::stored_crc(bytes)))
 }
 
 /// What the first slot that is no good record means for the journal, which is good up to record `end`.

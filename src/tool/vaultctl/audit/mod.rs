@@ -1,8 +1,9 @@
 //! `vaultctl audit`: proves from the journal alone that the accounts are right; also beside a running server.
 //!
-//! [`reference`] computes the accounts and keys again, from kinds and amounts alone, and compares every record with them. [`snapshots`] and the memory of the running server are compared with the outcome.
+//! [`entries`] checks the log of a cluster. [`reference`] computes the accounts and keys again, from kinds and amounts alone, and compares every record with them. [`snapshots`] and the memory of the running server are compared with the outcome.
 
 mod ended;
+mod entries;
 mod reference;
 mod report;
 mod snapshots;
@@ -15,6 +16,7 @@ use crate::base::vocab::{AccountId, Lsn};
 use crate::store::instance::Instance;
 use crate::store::journal::{Directory, FullScan, Record, full_scan, segment, snapshot};
 use ended::Ended;
+use entries::Entries;
 use reference::{Account, ReferenceLedger};
 use report::AuditReport;
 use snapshots::Snapshots;
@@ -103,7 +105,7 @@ fn examine(source: &JournalSource, key_window: u64, report: &mut AuditReport) ->
     // What must be right before the first record.
     let base = reference.base;
     let ended = snapshots.compare(base, &reference).map_err(|ended| ended.at(base, directory));
-    let mut examiner = Examiner { directory, reference, snapshots, ended };
+    let mut examiner = Examiner { directory, entries: Entries::default(), reference, snapshots, ended };
     let scanned = full_scan(directory, newest, committed, |record| examiner.take(record, report));
     let Examiner { reference, snapshots, ended, .. } = examiner;
     report.accounts = directory.openings().accounts();
@@ -127,6 +129,7 @@ fn examine(source: &JournalSource, key_window: u64, report: &mut AuditReport) ->
 /// Takes record after record until one is wrong.
 struct Examiner<'a> {
     directory: &'a Directory,
+    entries: Entries,
     reference: ReferenceLedger,
     snapshots: Snapshots,
     ended: Result<(), Ended>,
@@ -138,11 +141,13 @@ impl Examiner<'_> {
             return;
         }
         report.count(record);
-        let taken = match self.reference.take(record) {
-            Ok(()) if record.lsn > self.reference.base => self.snapshots.compare(record.lsn, &self.reference),
+        let lsn = record.lsn();
+        let taken = self.entries.take(record.place()).and_then(|()| self.reference.take(record));
+        let taken = match taken {
+            Ok(()) if lsn > self.reference.base => self.snapshots.compare(lsn, &self.reference),
             other => other,
         };
-        self.ended = taken.map_err(|ended| ended.at(record.lsn, self.directory));
+        self.ended = taken.map_err(|ended| ended.at(lsn, self.directory));
     }
 }
 

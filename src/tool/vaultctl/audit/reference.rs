@@ -7,7 +7,7 @@ use super::ended::Ended;
 use crate::base::limits::KEY_BYTES;
 use crate::base::vocab::{AccountId, Cents, Lsn};
 use crate::store::journal::snapshot::Snapshot;
-use crate::store::journal::{Directory, Kind, Record, RunningTotals};
+use crate::store::journal::{Directory, Kind, OperationRecord, Record, RunningTotals};
 
 /// What an account holds by the records so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,26 +62,36 @@ impl ReferenceLedger {
 
     /// Takes in the next record. Its accounts are known to be there, and its amount to be above zero where it was done.
     pub(super) fn take(&mut self, record: &Record) -> Result<(), Ended> {
-        self.keys.take(record)?;
-        if record.lsn <= self.base {
-            return Ok(());
-        }
-        if record.is_done() {
-            let (first, second) = record.accounts;
-            let gains = [record.kind == Kind::Deposit, true];
-            for (side, account) in [Some(first), second].into_iter().enumerate() {
-                let Some(account) = account else { continue };
-                self.take_side(record, side, account, gains[side])?;
+        if let Some(operation) = record.operation() {
+            self.keys.take(operation)?;
+            if operation.is_done() && operation.lsn > self.base {
+                self.take_done(operation)?;
             }
-            self.flows = self
-                .flows
-                .after(record)
-                .ok_or_else(|| Ended::wrong("with it more was deposited, or withdrawn, than there can be"))?;
         }
-        self.check_sum(record.lsn)
+        if record.lsn() > self.base { self.check_sum(record.lsn()) } else { Ok(()) }
     }
 
-    fn take_side(&mut self, record: &Record, side: usize, account: AccountId, gains: bool) -> Result<(), Ended> {
+    fn take_done(&mut self, operation: &OperationRecord) -> Result<(), Ended> {
+        let (first, second) = operation.accounts;
+        let gains = [operation.kind == Kind::Deposit, true];
+        for (side, account) in [Some(first), second].into_iter().enumerate() {
+            let Some(account) = account else { continue };
+            self.take_side(operation, side, account, gains[side])?;
+        }
+        self.flows = self
+            .flows
+            .after(operation)
+            .ok_or_else(|| Ended::wrong("with it more was deposited, or withdrawn, than there can be"))?;
+        Ok(())
+    }
+
+    fn take_side(
+        &mut self,
+        record: &OperationRecord,
+        side: usize,
+        account: AccountId,
+        gains: bool,
+    ) -> Result<(), Ended> {
         let Account { balance, last } = self.accounts[account.0 as usize];
         let (says, amount) = (record.balances[side], record.amount);
         let wrong_balance = |held| {
@@ -140,7 +150,7 @@ impl Keys {
     }
 
     /// Takes in a record; an error if its key should have been known.
-    fn take(&mut self, record: &Record) -> Result<(), Ended> {
+    fn take(&mut self, record: &OperationRecord) -> Result<(), Ended> {
         let Some(key) = record.key else { return Ok(()) };
         while let Some(&(lsn, owned)) = self.ages.front().filter(|(lsn, _)| record.lsn.0 - lsn.0 >= self.window) {
             self.ages.pop_front();

@@ -32,6 +32,9 @@ pub(super) struct AuditReport {
     /// Refusals are kept only of requests with a key.
     pub(super) refusals: u64,
     pub(super) keyed: u64,
+    /// Beginnings of terms and changes of membership, which a cluster has in its journal beside operations.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub(super) replication: u64,
     pub(super) accounts: u32,
     pub(super) opening_cents: i64,
     pub(super) deposited_cents: i64,
@@ -55,19 +58,28 @@ pub(super) struct AuditReport {
     pub(super) seconds: f64,
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
+}
+
 impl AuditReport {
     /// Counts a record.
     pub(super) fn count(&mut self, record: &Record) {
-        let time_ms = record.time_ns / 1_000_000;
+        let time_ms = record.time_ns() / 1_000_000;
         if self.records == 0 {
-            (self.first_lsn, self.first_time_ms) = (record.lsn.0, time_ms);
+            (self.first_lsn, self.first_time_ms) = (record.lsn().0, time_ms);
         }
-        (self.last_lsn, self.last_time_ms) = (record.lsn.0, time_ms);
+        (self.last_lsn, self.last_time_ms) = (record.lsn().0, time_ms);
         self.records += 1;
         self.bytes += RECORD_BYTES as u64;
-        self.keyed += u64::from(record.key.is_some());
-        *match record.kind {
-            _ if !record.is_done() => &mut self.refusals,
+        let Some(operation) = record.operation() else {
+            self.replication += 1;
+            return;
+        };
+        self.keyed += u64::from(operation.key.is_some());
+        *match operation.kind {
+            _ if !operation.is_done() => &mut self.refusals,
             Kind::Deposit => &mut self.deposits,
             Kind::Withdraw => &mut self.withdrawals,
             Kind::Transfer => &mut self.transfers,
@@ -85,6 +97,9 @@ impl fmt::Display for AuditReport {
         writeln!(f, "  records    {records} ({first_lsn} to {last_lsn}), {bytes} bytes, {keyed} with a key")?;
         write!(f, "  kinds      {deposits} deposits, {withdrawals} withdrawals, {transfers} transfers, ")?;
         writeln!(f, "{refusals} refused")?;
+        if self.replication > 0 {
+            writeln!(f, "  cluster    {} beginnings of terms and changes of membership", self.replication)?;
+        }
         if *records > 0 {
             writeln!(f, "  times      {} to {}", iso_utc(self.first_time_ms), iso_utc(self.last_time_ms))?;
         }

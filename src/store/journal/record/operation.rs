@@ -1,44 +1,17 @@
-//! One record: 128 bytes that say what was done or refused, chained to the record before.
-//!
-//! The layout is fixed and little-endian, whatever machine writes it. A record's checksum covers the checksum of the record
-//! before it, and so the whole journal so far: a record that is lost, repeated or in the wrong place breaks the chain. The
-//! chain starts from the identity of the data directory.
+//! The record of an operation: what was asked for, by whom, and what came of it.
 
 use byteorder::{ByteOrder, LittleEndian};
 
-use crate::base::limits::{KEY_BYTES, MAX_LSN};
+use super::error::RecordError;
+use super::layout::{
+    AT_ACCOUNTS, AT_AMOUNT, AT_BALANCES, AT_FLAGS, AT_KEY, AT_KIND, AT_LSN, AT_PREVIOUS, AT_PRINCIPAL, AT_SYNCED,
+    AT_TIME, AT_VERDICT, KEYED, RECORD_BYTES, RecordBytes, lsn_of,
+};
+use crate::base::limits::KEY_BYTES;
 use crate::base::vocab::{AccountId, Cents, Lsn};
 
-/// Bytes of a record.
-pub const RECORD_BYTES: usize = 128;
-/// A record as it is in the file.
-pub type RecordBytes = [u8; RECORD_BYTES];
-
-const AT_LSN: usize = 0; // u64
-const AT_TERM: usize = AT_LSN + 8; // u64
-const AT_TIME: usize = AT_TERM + 8; // u64
-const AT_KIND: usize = AT_TIME + 8; // u8
-const AT_VERDICT: usize = AT_KIND + 1; // u8
-const AT_FLAGS: usize = AT_VERDICT + 1; // u16
-const AT_PRINCIPAL: usize = AT_FLAGS + 2; // u32
-const AT_ACCOUNTS: usize = AT_PRINCIPAL + 4; // 2 × u32
-const AT_AMOUNT: usize = AT_ACCOUNTS + 8; // i64
-const AT_BALANCES: usize = AT_AMOUNT + 8; // 2 × i64
-const AT_PREVIOUS: usize = AT_BALANCES + 16; // 2 × u64
-const AT_KEY: usize = AT_PREVIOUS + 16; // the idempotency key
-const AT_SYNCED: usize = AT_KEY + KEY_BYTES; // u64: the highest LSN that was durable when this was written
-const AT_RESERVED: usize = AT_SYNCED + 8; // 20 bytes, zero in this version
-const AT_CRC: usize = AT_RESERVED + 20; // u32
-
-const _: () = {
-    assert!(AT_CRC + 4 == RECORD_BYTES);
-    assert!(AT_ACCOUNTS == 32 && AT_AMOUNT == 40 && AT_PREVIOUS == 64 && AT_SYNCED == 96, "as documented");
-};
-
 /// The account number that stands for "no second account".
-const NO_ACCOUNT: u32 = u32::MAX;
-/// Flag bit: an idempotency key is there.
-const KEYED: u16 = 1;
+pub(super) const NO_ACCOUNT: u32 = u32::MAX;
 
 /// What was asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -122,11 +95,9 @@ impl Verdict {
 
 /// One operation, as the journal keeps it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Record {
+pub struct OperationRecord {
     /// Its place in the order of all operations; never 0.
     pub lsn: Lsn,
-    /// Who led the replicas when it was written; 0 as long as there are none.
-    pub term: u64,
     /// When it was decided, nanoseconds since 1970.
     pub time_ns: u64,
     /// What was asked for.
@@ -147,45 +118,7 @@ pub struct Record {
     pub key: Option<[u8; KEY_BYTES]>,
 }
 
-/// Why 128 bytes are not a record, although their checksum may be right.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum RecordError {
-    /// The LSN is 0, or beyond all that there can be.
-    #[error("LSN {0} is no place in the journal")]
-    Lsn(Lsn),
-    /// A kind that this version does not know.
-    #[error("unknown kind {0}")]
-    Kind(u8),
-    /// A verdict that this version does not know.
-    #[error("unknown verdict {0}")]
-    Verdict(u8),
-    /// A flag that this version does not know.
-    #[error("unknown flag in {0:#06x}")]
-    Flags(u16),
-    /// A reserved byte is not zero.
-    #[error("a reserved byte is not zero")]
-    Reserved,
-    /// A key without the flag for it.
-    #[error("a key without its flag")]
-    Key,
-    /// A refusal without a key; such are never journaled.
-    #[error("a refusal without a key")]
-    UnkeyedRefusal,
-    /// A second account where there is none, or the first one again.
-    #[error("wrong second account {0}")]
-    Second(u32),
-    /// An amount that cannot have been moved.
-    #[error("amount {0} cannot have been moved")]
-    Amount(Cents),
-    /// A balance below zero, below what the account has just been given, or one of no account.
-    #[error("balance {0} cannot be")]
-    Balance(Cents),
-    /// A link to a record that is not earlier, or of no account.
-    #[error("link to record {0}, which cannot have been before")]
-    Previous(Lsn),
-}
-
-impl Record {
+impl OperationRecord {
     /// Whether it changed the accounts.
     #[inline]
     #[must_use]
@@ -204,7 +137,8 @@ impl Record {
         }
     }
 
-    /// The record's bytes, not yet sealed: `synced` and checksum are zero until [`seal`] fills them in.
+    /// The record's bytes: without an entry until [`stamp`](super::stamp) gives it one, and not yet sealed: `synced` and checksum
+    /// are zero until [`seal`](super::seal) fills them in.
     ///
     /// Balances and links are written as zero where the layout demands that.
     #[inline]
@@ -215,7 +149,6 @@ impl Record {
         debug_assert!(self.is_done() || self.key.is_some(), "a refusal is journaled only when it is keyed");
         let mut bytes = [0; RECORD_BYTES];
         LittleEndian::write_u64(&mut bytes[AT_LSN..], self.lsn.0);
-        LittleEndian::write_u64(&mut bytes[AT_TERM..], self.term);
         LittleEndian::write_u64(&mut bytes[AT_TIME..], self.time_ns);
         bytes[AT_KIND] = self.kind.code();
         bytes[AT_VERDICT] = self.verdict.code();
@@ -238,32 +171,24 @@ impl Record {
         bytes
     }
 
-    /// Reads a record and checks every field of it but the checksum, which is [`check`]'s.
+    /// Reads what is an operation's own, and checks it. What is common to all records, [`Record::decode`](super::Record::decode) has checked.
     #[inline]
-    pub fn decode(bytes: &RecordBytes) -> Result<Record, RecordError> {
+    pub(super) fn decode(bytes: &RecordBytes) -> Result<Self, RecordError> {
         let u64_at = |at: usize| LittleEndian::read_u64(&bytes[at..]);
         let i64_at = |at: usize| LittleEndian::read_i64(&bytes[at..]);
-        let flags = LittleEndian::read_u16(&bytes[AT_FLAGS..]);
-        if flags & !KEYED != 0 {
-            return Err(RecordError::Flags(flags));
-        }
         let kind = Kind::from_code(bytes[AT_KIND])?;
         let mut key = [0; KEY_BYTES];
         key.copy_from_slice(&bytes[AT_KEY..AT_SYNCED]);
-        let keyed = flags & KEYED != 0;
+        let keyed = LittleEndian::read_u16(&bytes[AT_FLAGS..]) & KEYED != 0;
         if !keyed && key != [0; KEY_BYTES] {
             return Err(RecordError::Key);
-        }
-        if bytes[AT_RESERVED..AT_CRC] != [0; AT_CRC - AT_RESERVED] {
-            return Err(RecordError::Reserved);
         }
         let second = LittleEndian::read_u32(&bytes[AT_ACCOUNTS + 4..]);
         if kind != Kind::Transfer && second != NO_ACCOUNT {
             return Err(RecordError::Second(second));
         }
-        let record = Record {
+        let record = OperationRecord {
             lsn: lsn_of(bytes),
-            term: u64_at(AT_TERM),
             time_ns: u64_at(AT_TIME),
             kind,
             verdict: Verdict::from_code(bytes[AT_VERDICT])?,
@@ -285,9 +210,6 @@ impl Record {
     /// Checks the fields against each other.
     #[inline]
     fn check_consistency(&self) -> Result<(), RecordError> {
-        if self.lsn == Lsn(0) || self.lsn.0 > MAX_LSN {
-            return Err(RecordError::Lsn(self.lsn));
-        }
         if !self.is_done() && self.key.is_none() {
             return Err(RecordError::UnkeyedRefusal);
         }
@@ -313,58 +235,3 @@ impl Record {
         Ok(())
     }
 }
-
-/// The LSN that a record's bytes claim.
-#[inline]
-#[must_use]
-pub fn lsn_of(bytes: &RecordBytes) -> Lsn {
-    Lsn(LittleEndian::read_u64(&bytes[AT_LSN..]))
-}
-
-/// The highest LSN that was durable when these bytes were written.
-#[inline]
-#[must_use]
-pub fn synced_of(bytes: &RecordBytes) -> Lsn {
-    Lsn(LittleEndian::read_u64(&bytes[AT_SYNCED..]))
-}
-
-/// The checksum in a record's bytes.
-#[inline]
-#[must_use]
-pub fn stored_crc(bytes: &RecordBytes) -> u32 {
-    LittleEndian::read_u32(&bytes[AT_CRC..])
-}
-
-/// The checksum that a record's bytes should carry behind a record of checksum `chain`: CRC-32 (IEEE) of all 128 bytes, with
-/// `chain` in the place of the checksum itself.
-#[inline]
-#[must_use]
-pub fn computed_crc(bytes: &RecordBytes, chain: u32) -> u32 {
-    // Continuing the predecessor's checksum over 124 bytes would be as strong and take half as long again: the wide steps of the
-    // computation need whole blocks, and begin at 128 bytes.
-    let mut block = *bytes;
-    LittleEndian::write_u32(&mut block[AT_CRC..], chain);
-    crc32fast::hash(&block)
-}
-
-/// Completes a record that will be written behind one of checksum `chain`; gives its own checksum.
-///
-/// `synced` is the highest LSN known to be durable: recovery tells a torn tail from a damaged journal by it.
-#[inline]
-pub fn seal(bytes: &mut RecordBytes, synced: Lsn, chain: u32) -> u32 {
-    LittleEndian::write_u64(&mut bytes[AT_SYNCED..], synced.0);
-    let crc = computed_crc(bytes, chain);
-    LittleEndian::write_u32(&mut bytes[AT_CRC..], crc);
-    crc
-}
-
-/// Whether a record's checksum is right behind a record of checksum `chain`.
-#[inline]
-#[must_use]
-pub fn check(bytes: &RecordBytes, chain: u32) -> bool {
-    stored_crc(bytes) == computed_crc(bytes, chain)
-}
-
-#[cfg(test)]
-#[path = "record_tests.rs"]
-mod tests;

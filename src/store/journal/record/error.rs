@@ -1,0 +1,58 @@
+//! Why bytes are not a record.
+
+use crate::base::vocab::{Cents, Lsn};
+
+/// Why 128 bytes are not a record, although their checksum may be right.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RecordError {
+    /// The LSN is 0, or beyond all that there can be.
+    #[error("LSN {0} is no place in the journal")]
+    Lsn(Lsn),
+    /// A kind that this version does not know.
+    #[error("unknown kind {0}")]
+    Kind(u8),
+    /// A verdict that this version does not know.
+    #[error("unknown verdict {0}")]
+    Verdict(u8),
+    /// A flag that this version does not know.
+    #[error("unknown flag in {0:#06x}")]
+    Flags(u16),
+    /// A byte that means nothing in a record of its kind is not zero.
+    #[error("a reserved byte is not zero")]
+    Reserved,
+    /// A term without an index, an index without a term, or one beyond all that there can be.
+    #[error("term {term} and index {index} are no place in the log of a cluster")]
+    Entry {
+        /// The term.
+        term: u64,
+        /// The index.
+        index: u64,
+    },
+    /// A record that only a cluster has, or the end of an entry, without an entry.
+    #[error("it is no part of an entry of a cluster's log, and its kind or flag says that it is")]
+    NoEntry,
+    /// A beginning of a term, or a membership, that is not the last record of its entry.
+    #[error("the beginning of a term and a membership end their entries, and this one does not")]
+    EntryGoesOn,
+    /// A membership of no bytes, or of more than there is room for.
+    #[error("a membership of {0} bytes")]
+    Payload(u32),
+    /// A key without the flag for it.
+    #[error("a key without its flag")]
+    Key,
+    /// A refusal without a key; such are never journaled.
+    #[error("a refusal without a key")]
+    UnkeyedRefusal,
+    /// A second account where there is none, or the first one again.
+    #[error("wrong second account {0}")]
+    Second(u32),
+    /// An amount that cannot have been moved.
+    #[error("amount {0} cannot have been moved")]
+    Amount(Cents),
+    /// A balance below zero, below what the account has just been given, or one of no account.
+    #[error("balance {0} cannot be")]
+    Balance(Cents),
+    /// A link to a record that is not earlier, or of no account.
+    #[error("link to record {0}, which cannot have been before")]
+    Previous(Lsn),
+}

@@ -1,0 +1,153 @@
+//! One record: 128 bytes that say what was done or refused, chained to the record before.
+//!
+//! The layout is fixed and little-endian, whatever machine writes it. A record's checksum covers the checksum of the record
+//! before it, and so the whole journal so far: a record that is lost, repeated or in the wrong place breaks the chain. The
+//! chain starts from the identity of the data directory.
+
+mod error;
+mod layout;
+mod operation;
+mod replication;
+
+use byteorder::{ByteOrder, LittleEndian};
+
+use crate::base::limits::MAX_LSN;
+use crate::base::vocab::Lsn;
+pub use error::RecordError;
+pub use layout::{
+    Place, RECORD_BYTES, RecordBytes, check, computed_crc, lsn_of, place_of, seal, stamp, stored_crc, synced_of,
+};
+pub use operation::{Kind, OperationRecord, Verdict};
+pub use replication::{MAX_PAYLOAD_BYTES, MembershipRecord, Payload, TermRecord};
+
+use layout::{AT_CODE, AT_CRC, AT_FLAGS, AT_KIND, AT_REFERENCE, ENDS_ENTRY, KEYED};
+
+/// One record, as the journal keeps it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// The raft term of its entry; 0 on an instance without peers.
+    pub term: u64,
+    /// The raft index of its entry; 0 on an instance without peers.
+    pub index: u64,
+    /// Whether it is the last record of its entry; never without peers.
+    pub ends_entry: bool,
+    /// What it says.
+    pub content: Content,
+}
+
+/// What a record says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// An operation was done or refused.
+    Operation(OperationRecord),
+    /// A term of raft has begun.
+    Term(TermRecord),
+    /// The members of the cluster change.
+    Membership(MembershipRecord),
+}
+
+impl From<OperationRecord> for Record {
+    /// Of an instance without peers.
+    fn from(operation: OperationRecord) -> Self {
+        Record { term: 0, index: 0, ends_entry: false, content: Content::Operation(operation) }
+    }
+}
+
+impl Record {
+    /// Its place in the order of all operations; never 0.
+    #[inline]
+    #[must_use]
+    pub fn lsn(&self) -> Lsn {
+        match &self.content {
+            Content::Operation(operation) => operation.lsn,
+            Content::Term(term) => term.lsn,
+            Content::Membership(membership) => membership.lsn,
+        }
+    }
+
+    /// When it was decided, nanoseconds since 1970.
+    #[must_use]
+    pub fn time_ns(&self) -> u64 {
+        match &self.content {
+            Content::Operation(operation) => operation.time_ns,
+            Content::Term(term) => term.time_ns,
+            Content::Membership(membership) => membership.time_ns,
+        }
+    }
+
+    /// Its place, and that of its entry.
+    #[must_use]
+    pub fn place(&self) -> Place {
+        Place { lsn: self.lsn(), term: self.term, index: self.index, ends_entry: self.ends_entry }
+    }
+
+    /// The operation, if it is of one.
+    #[inline]
+    #[must_use]
+    pub fn operation(&self) -> Option<&OperationRecord> {
+        match &self.content {
+            Content::Operation(operation) => Some(operation),
+            Content::Term(_) | Content::Membership(_) => None,
+        }
+    }
+
+    /// The operation, if it is of one.
+    #[must_use]
+    pub fn into_operation(self) -> Option<OperationRecord> {
+        match self.content {
+            Content::Operation(operation) => Some(operation),
+            Content::Term(_) | Content::Membership(_) => None,
+        }
+    }
+
+    /// The record's bytes, not yet sealed: `synced` and checksum are zero until [`seal`] fills them in.
+    #[must_use]
+    pub fn encode(&self) -> RecordBytes {
+        let mut bytes = match &self.content {
+            Content::Operation(operation) => operation.encode(),
+            Content::Term(term) => term.encode(),
+            Content::Membership(membership) => membership.encode(),
+        };
+        if self.index > 0 {
+            stamp(&mut bytes, self.term, self.index, self.ends_entry);
+        }
+        bytes
+    }
+
+    /// Reads a record and checks every field of it but `synced`, and the checksum, which is [`check`]'s.
+    #[inline]
+    pub fn decode(bytes: &RecordBytes) -> Result<Record, RecordError> {
+        let flags = LittleEndian::read_u16(&bytes[AT_FLAGS..]);
+        let Place { lsn, term, index, ends_entry } = place_of(bytes);
+        if flags & !(KEYED | ENDS_ENTRY) != 0 {
+            return Err(RecordError::Flags(flags));
+        }
+        if lsn == Lsn(0) || lsn.0 > MAX_LSN {
+            return Err(RecordError::Lsn(lsn));
+        }
+        if (term == 0) != (index == 0) || index > MAX_LSN {
+            return Err(RecordError::Entry { term, index });
+        }
+        if ends_entry && index == 0 {
+            return Err(RecordError::NoEntry);
+        }
+        // The reference and the code: no kind has a meaning for them yet.
+        if bytes[AT_REFERENCE..AT_CRC] != [0; AT_CRC - AT_REFERENCE] {
+            return Err(RecordError::Reserved);
+        }
+        let content = match bytes[AT_KIND] {
+            replication::TERM | replication::MEMBERSHIP if flags & KEYED != 0 => return Err(RecordError::Flags(flags)),
+            replication::TERM | replication::MEMBERSHIP if index == 0 => return Err(RecordError::NoEntry),
+            replication::TERM | replication::MEMBERSHIP if !ends_entry => return Err(RecordError::EntryGoesOn),
+            replication::TERM => Content::Term(TermRecord::decode(bytes)?),
+            replication::MEMBERSHIP => Content::Membership(MembershipRecord::decode(bytes)?),
+            _ => Content::Operation(OperationRecord::decode(bytes)?),
+        };
+        Ok(Record { term, index, ends_entry, content })
+    }
+}
+
+const _: () = assert!(AT_REFERENCE + 8 == AT_CODE, "both are checked as one");
+
+#[cfg(test)]
+mod tests;
