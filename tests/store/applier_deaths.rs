@@ -73,7 +73,7 @@ fn state(table: &Table) -> (Totals, Vec<(Cents, Lsn)>, u64) {
 fn go_on(table: &Table, records: &[Record]) {
     let mut applier = Applier::new(table, || ());
     let reached = table.order().now().lsn;
-    records.iter().filter(|record| record.lsn > reached).for_each(|record| applier.apply(record).unwrap());
+    records.iter().filter(|record| record.lsn() > reached).for_each(|record| applier.apply(record).unwrap());
 }
 
 #[test]
@@ -85,7 +85,7 @@ fn whoever_comes_after_a_dead_applier_ends_with_the_same_ledger() {
         for record in &records {
             for looked_first in [false, true] {
                 let follower = follower();
-                let before = usize::try_from(record.lsn.0 - 1).unwrap();
+                let before = usize::try_from(record.lsn().0 - 1).unwrap();
                 go_on(&follower, &records[..before]);
                 let died = was_killed(child(|| {
                     arm(point);
@@ -98,7 +98,7 @@ fn whoever_comes_after_a_dead_applier_ends_with_the_same_ledger() {
                 }
                 repair::settle(&follower, REPLICA_ROW).unwrap();
                 go_on(&follower, &records);
-                assert_eq!(state(&follower), wanted, "{} at record {}", point.name(), record.lsn);
+                assert_eq!(state(&follower), wanted, "{} at record {}", point.name(), record.lsn());
             }
         }
     }
