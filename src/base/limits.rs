@@ -212,6 +212,48 @@ pub const MESSAGES_IN_FLIGHT: usize = 64;
 pub const RECORDS_AHEAD: u64 = 1 << 20;
 /// Entries of raft's log that a replica process knows, at 32 bytes each. A peer that needs earlier ones gets a snapshot.
 pub const ENTRIES_KEPT: usize = 1 << 19;
+/// Hex digits of a cluster's secret, at most; a longer one is refused.
+pub const MAX_SECRET_DIGITS: usize = 1024;
+
+/// Bytes of the frame by which a peer greets, its header not included; a longer one is refused.
+pub const MAX_GREETING_BYTES: usize = 256;
+/// Connections of peers that have not proved yet that they belong here. For one more, the oldest one of
+/// the address that has most of them is closed.
+pub const MAX_PEERS_GREETING: usize = 64;
+/// Milliseconds from connecting until a peer must have proved that; then the connection is closed.
+pub const PEER_GREETING_MILLISECONDS: u64 = 2000;
+/// Peers that are connected at a time, twice [`MAX_REPLICAS`], since a node that was replaced may still run; one more is refused.
+pub const MAX_PEERS_CONNECTED: usize = 14;
+/// Milliseconds that a connection is young: of two young ones between the same peers the one is kept that the lower node has made, else
+/// the younger one.
+pub const PEER_YOUNG_MILLISECONDS: u64 = 3000;
+/// Milliseconds until a peer that could not be reached is tried again, doubled with each failure …
+pub const PEER_RETRY_FIRST_MILLISECONDS: u64 = 50;
+/// … and never more than so many.
+pub const PEER_RETRY_LONGEST_MILLISECONDS: u64 = 1000;
+/// Seconds that the kernel waits for a sign of a peer's kernel (TCP_USER_TIMEOUT and keep-alive, tcp(7)); then the connection is closed.
+pub const PEER_SILENCE_SECONDS: u32 = 4;
+/// Connections of peers that are accepted before others have their turn.
+pub const PEER_ACCEPTS_PER_TURN: usize = 32;
+/// Bytes that are read of one peer before others have their turn; 4 KiB of one that has not proved anything.
+pub const PEER_READ_BYTES_PER_TURN: usize = 2 * 1024 * 1024;
+/// Frames that are taken of one peer before others have their turn.
+pub const PEER_FRAMES_PER_TURN: usize = 64;
+/// Bytes that are written to one peer before others have their turn.
+pub const PEER_WRITTEN_BYTES_PER_TURN: usize = 2 * 1024 * 1024;
+/// Messages that wait for one peer; one more is dropped.
+pub const PEER_QUEUE_MESSAGES: usize = 256;
+/// Bytes of those messages, with those of the records that are to be read for them; what would be beyond is dropped.
+pub const PEER_QUEUE_BYTES: usize = 16 * 1024 * 1024;
+/// Records of the entries of one message between peers, and so of one entry. A message with more is sent as several.
+pub const MAX_MESSAGE_RECORDS: u64 = 8192;
+/// Entries of one message between peers. A message with more is sent as several.
+pub const MAX_MESSAGE_ENTRIES: usize = 1024;
+/// Bytes of a message between peers beside its records; a longer one closes the connection.
+pub const MAX_MESSAGE_BYTES: usize = 128 * 1024;
+/// Bytes of a snapshot that one frame carries.
+pub const MAX_SNAPSHOT_CHUNK_BYTES: usize = 256 * 1024;
+
 /// Accounts that one instance can have: the ids fit in 32 bits, the table in 64 GiB.
 pub const MAX_ACCOUNTS: u32 = 1 << 30;
 /// Connections that one instance can have at a time.

@@ -25,6 +25,7 @@ mod terminals;
 mod top;
 mod vaultctl_cache;
 mod vaultctl_cache_server;
+mod vaultctl_cluster;
 mod vaultctl_instance;
 mod vaultctl_journal;
 mod vaultctl_user;

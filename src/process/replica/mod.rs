@@ -5,3 +5,4 @@
 
 pub mod core;
 pub mod message;
+pub mod peers;

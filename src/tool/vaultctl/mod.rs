@@ -5,6 +5,7 @@
 mod audit;
 mod cache;
 mod clean;
+mod cluster;
 mod control;
 mod dump;
 mod failure;
@@ -53,6 +54,8 @@ enum Command {
     Clean(clean::Clean),
     /// Show what GetFile's cache process keeps and counts, and have it forget
     Cache(cache::Cache),
+    /// Make what a cluster of several instances needs
+    Cluster(cluster::Cluster),
     /// Say who may log in
     User(user::User),
     /// Have other workers go on with a worker's connections, and let it go
@@ -77,6 +80,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Repair(repair) => repair::run(&repair),
         Command::Clean(clean) => clean::run(&clean),
         Command::Cache(cache) => cache::run(&cache),
+        Command::Cluster(cluster) => cluster::run(&cluster),
         Command::User(user) => user::run(user),
         Command::Drain(drain) => control::run(&drain.args, ControlRequest::Drain { worker: drain.worker }),
         Command::Rebalance(args) => control::run(&args, ControlRequest::Rebalance),

@@ -1,0 +1,195 @@
+//! What is to be sent to one peer, with its bounds.
+//!
+//! Messages without entries go first, so that a heartbeat never waits behind megabytes of records; raft does not mind the order. A piece of a
+//! snapshot goes last. A frame that has begun is finished.
+
+use std::collections::VecDeque;
+use std::io;
+use std::net::TcpStream;
+
+use super::socket;
+use crate::base::limits::{PEER_QUEUE_BYTES, PEER_QUEUE_MESSAGES};
+use crate::process::replica::message::{EntryRange, Message};
+use crate::process::replica::peers::counters::PeerCounters;
+use crate::process::replica::peers::event::Records;
+use crate::process::replica::peers::refusal::Dropped;
+use crate::process::replica::peers::wire::{encode_message, records_crc, records_of};
+use crate::store::journal::record::RECORD_BYTES;
+
+/// What is to be sent to one peer.
+#[derive(Debug, Default)]
+pub(super) struct Outbox {
+    /// Whole frames.
+    small: VecDeque<Vec<u8>>,
+    /// Frames whose records are still to be read.
+    appends: VecDeque<Append>,
+    /// One frame of a snapshot.
+    snapshot: Option<Vec<u8>>,
+    /// The frame that is being sent.
+    current: Current,
+    /// Bytes that wait in `small` and `appends`, those of records that are still to be read included.
+    bytes: usize,
+    /// The socket took no more the last time.
+    is_blocked: bool,
+}
+
+#[derive(Debug)]
+struct Append {
+    head: Vec<u8>,
+    entries: Vec<EntryRange>,
+    record_bytes: usize,
+}
+
+/// A frame, and how much of it has been sent. The buffer of the records is kept from one frame to the next.
+#[derive(Debug, Default)]
+struct Current {
+    head: Vec<u8>,
+    records: Vec<u8>,
+    sent: usize,
+}
+
+impl Current {
+    fn left(&self) -> [&[u8]; 2] {
+        let in_head = self.sent.min(self.head.len());
+        let in_records = self.sent - in_head;
+        [&self.head[in_head..], &self.records[in_records..]]
+    }
+
+    fn is_done(&self) -> bool {
+        self.sent == self.head.len() + self.records.len()
+    }
+
+    fn begin(&mut self, head: Vec<u8>) {
+        self.head = head;
+        self.records.clear();
+        self.sent = 0;
+    }
+}
+
+impl Outbox {
+    /// Queues a frame without records.
+    pub(super) fn push_frame(&mut self, frame: Vec<u8>) -> Result<(), Dropped> {
+        self.check_room(frame.len())?;
+        self.bytes += frame.len();
+        self.small.push_back(frame);
+        Ok(())
+    }
+
+    /// Queues a message.
+    pub(super) fn push_message(&mut self, message: &Message) -> Result<(), Dropped> {
+        let head = encode_message(message).map_err(|_| Dropped::Unencodable)?;
+        if message.entries.is_empty() {
+            return self.push_frame(head);
+        }
+        let record_bytes = usize::try_from(records_of(message)).map_err(|_| Dropped::Unencodable)? * RECORD_BYTES;
+        self.check_room(head.len() + record_bytes)?;
+        self.bytes += head.len() + record_bytes;
+        self.appends.push_back(Append { head, entries: message.entries.clone(), record_bytes });
+        Ok(())
+    }
+
+    fn check_room(&self, more: usize) -> Result<(), Dropped> {
+        if self.small.len() + self.appends.len() >= PEER_QUEUE_MESSAGES {
+            Err(Dropped::Messages)
+        } else if self.bytes + more > PEER_QUEUE_BYTES {
+            Err(Dropped::Bytes)
+        } else {
+            Ok(())
+        }
+    }
+
+    pub(super) fn has_snapshot_room(&self) -> bool {
+        self.snapshot.is_none()
+    }
+
+    /// Queues a frame of a snapshot, where there is none.
+    pub(super) fn push_snapshot(&mut self, frame: Vec<u8>) -> Result<(), Dropped> {
+        if self.snapshot.is_some() {
+            return Err(Dropped::Messages);
+        }
+        self.snapshot = Some(frame);
+        Ok(())
+    }
+
+    /// Whether there is anything to be sent.
+    pub(super) fn is_empty(&self) -> bool {
+        self.small.is_empty() && self.appends.is_empty() && self.snapshot.is_none() && self.current.is_done()
+    }
+
+    /// Whether the socket is to be waited for.
+    pub(super) fn wants_socket(&self) -> bool {
+        self.is_blocked && !self.is_empty()
+    }
+
+    /// The socket can take something again.
+    pub(super) fn unblock(&mut self) {
+        self.is_blocked = false;
+    }
+
+    /// Messages that were queued and will never be sent.
+    pub(super) fn waiting(&self) -> usize {
+        self.small.len() + self.appends.len()
+    }
+
+    /// Sends until the socket takes no more, nothing is left, or `budget` bytes are sent. Gives whether something is left that the
+    /// socket may take.
+    pub(super) fn write(
+        &mut self,
+        stream: &TcpStream,
+        records: &dyn Records,
+        budget: usize,
+        counters: &mut PeerCounters,
+    ) -> io::Result<bool> {
+        let mut budget = budget;
+        while !self.is_blocked {
+            if self.current.is_done() && !self.begin_next(records, counters) {
+                return Ok(false);
+            }
+            if budget == 0 {
+                return Ok(true);
+            }
+            match socket::send(stream, self.current.left()) {
+                Ok(sent) => {
+                    self.current.sent += sent;
+                    counters.bytes_out += sent as u64;
+                    budget = budget.saturating_sub(sent);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.is_blocked = true,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+            if self.current.is_done() {
+                counters.frames_out += 1;
+            }
+        }
+        Ok(false)
+    }
+
+    /// Makes the next frame the current one; `false` when there is none.
+    fn begin_next(&mut self, records: &dyn Records, counters: &mut PeerCounters) -> bool {
+        if let Some(frame) = self.small.pop_front() {
+            self.bytes -= frame.len();
+            self.current.begin(frame);
+            return true;
+        }
+        while let Some(append) = self.appends.pop_front() {
+            self.bytes -= append.head.len() + append.record_bytes;
+            self.current.begin(append.head);
+            let into = &mut self.current.records;
+            let read = |entry: &EntryRange| records.read(entry.first, entry.last, entry.index, entry.term, into);
+            let all = append.entries.iter().map(read).collect::<Option<()>>();
+            if all.is_some() && self.current.records.len() == append.record_bytes {
+                let crc = records_crc(&self.current.records);
+                self.current.records.extend_from_slice(&crc);
+                return true;
+            }
+            counters.dropped.count(Dropped::Changed);
+            self.current.begin(Vec::new());
+        }
+        if let Some(frame) = self.snapshot.take() {
+            self.current.begin(frame);
+            return true;
+        }
+        false
+    }
+}

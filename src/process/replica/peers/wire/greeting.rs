@@ -1,0 +1,113 @@
+//! The frames by which peers come to know each other: greeting, proof, and which cluster it is.
+
+use super::bytes::{Reader, put_address};
+use super::error::WireError;
+use super::header::{FrameKind, seal};
+use super::members;
+use crate::base::limits::MAX_ACCOUNTS;
+use crate::base::vocab::Cents;
+use crate::process::replica::peers::settings::Identity;
+use crate::store::cluster::{ClusterId, Membership};
+
+/// Bytes of the random number in a greeting.
+pub const NONCE_BYTES: usize = 32;
+/// Bytes of a proof, an HMAC-SHA256.
+pub const PROOF_BYTES: usize = 32;
+
+/// What a node says first.
+///
+/// Body: cluster (16 bytes, zero of a fresh node), node u64, replica u8, accounts u32, opening total i64, key window u64, nonce (32 bytes), and two
+/// addresses, a length in one byte before each: where peers reach it, and where clients do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Greeting {
+    /// Who it is.
+    pub identity: Identity,
+    /// Random, and drawn for this connection: no proof is valid for a second one.
+    pub nonce: [u8; NONCE_BYTES],
+}
+
+impl Greeting {
+    /// Its frame.
+    ///
+    /// # Errors
+    /// An address is too long or not printable, or the books cannot be.
+    pub fn encode(&self) -> Result<Vec<u8>, WireError> {
+        let own = &self.identity;
+        check_books(own)?;
+        let mut body = Vec::with_capacity(192);
+        body.extend_from_slice(&own.cluster.map_or([0; 16], |cluster| *cluster.bytes()));
+        body.extend_from_slice(&own.node.number().to_le_bytes());
+        body.push(own.replica.number());
+        body.extend_from_slice(&own.accounts.to_le_bytes());
+        body.extend_from_slice(&own.opening.0.to_le_bytes());
+        body.extend_from_slice(&own.key_window.to_le_bytes());
+        body.extend_from_slice(&self.nonce);
+        put_address(&mut body, &own.peer_address)?;
+        put_address(&mut body, &own.client_address)?;
+        seal(FrameKind::Greeting, &body, 0)
+    }
+
+    pub(super) fn decode(body: &[u8]) -> Result<Self, WireError> {
+        let mut body = Reader::new(body);
+        let cluster = ClusterId::new(body.array()?);
+        let (node, replica) = (body.node()?, body.replica()?);
+        let (accounts, opening, key_window) = (body.u32()?, Cents(body.i64()?), body.u64()?);
+        let nonce = body.array()?;
+        let (peer_address, client_address) = (body.address()?, body.address()?);
+        body.end()?;
+        let identity = Identity { cluster, node, replica, peer_address, client_address, accounts, opening, key_window };
+        check_books(&identity)?;
+        Ok(Greeting { identity, nonce })
+    }
+}
+
+fn check_books(identity: &Identity) -> Result<(), WireError> {
+    let can_be = (1..=MAX_ACCOUNTS).contains(&identity.accounts) && identity.opening >= Cents::ZERO;
+    if can_be { Ok(()) } else { Err(WireError::Books) }
+}
+
+/// The frame of a proof.
+///
+/// # Errors
+/// None that can be.
+pub(super) fn encode_proof(proof: &[u8; PROOF_BYTES]) -> Result<Vec<u8>, WireError> {
+    seal(FrameKind::Proof, proof, 0)
+}
+
+pub(super) fn decode_proof(body: &[u8]) -> Result<[u8; PROOF_BYTES], WireError> {
+    let mut body = Reader::new(body);
+    let proof = body.array()?;
+    body.end()?;
+    Ok(proof)
+}
+
+/// By which a founder, or a member, tells a fresh node which cluster it is a member of.
+///
+/// Body: cluster (16 bytes, not zero), how many voters u8, how many learners u8, and these: number u8, node u64, address with its length.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// Which cluster.
+    pub cluster: ClusterId,
+    /// Who founded it, or is a member now.
+    pub members: Membership,
+}
+
+impl Found {
+    /// Its frame.
+    ///
+    /// # Errors
+    /// There are no voters, too many members, or one twice.
+    pub fn encode(&self) -> Result<Vec<u8>, WireError> {
+        let mut body = self.cluster.bytes().to_vec();
+        members::put_membership(&mut body, &self.members)?;
+        seal(FrameKind::Found, &body, 0)
+    }
+
+    pub(super) fn decode(body: &[u8]) -> Result<Self, WireError> {
+        let mut body = Reader::new(body);
+        let cluster = ClusterId::new(body.array()?).ok_or(WireError::Cluster)?;
+        let members = members::membership(&mut body)?;
+        body.end()?;
+        Ok(Found { cluster, members })
+    }
+}
