@@ -171,6 +171,7 @@ impl Other {
     pub fn connect(address: SocketAddr, identity: &Identity, secret: Secret) -> Other {
         let stream = TcpStream::connect(address).unwrap();
         stream.set_nonblocking(true).unwrap();
+        stream.set_nodelay(true).unwrap();
         let mut nonce = [0; NONCE_BYTES];
         getrandom::fill(&mut nonce).unwrap();
         let handshake = Handshake::begin(Role::Dialler, identity, nonce).unwrap();
