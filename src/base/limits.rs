@@ -256,6 +256,10 @@ pub const MAX_SNAPSHOT_CHUNK_BYTES: usize = 256 * 1024;
 
 /// Accounts that one instance can have: the ids fit in 32 bits, the table in 64 GiB.
 pub const MAX_ACCOUNTS: u32 = 1 << 30;
+/// Bytes of a line of an account file, its end not counted; a longer one is a bad line.
+pub const MAX_ACCOUNT_LINE_BYTES: u64 = 1024;
+/// Bad lines of an account file that are named, and kept in memory until then; the others are only counted.
+pub const MAX_BAD_LINES: usize = 1000;
 /// Connections that one instance can have at a time.
 pub const MAX_CONNECTIONS: u32 = 65_536;
 /// Tickets that a lane can hold; the socketpair beside it queues about 278 messages before it is full.

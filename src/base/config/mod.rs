@@ -50,6 +50,8 @@ pub struct Settings {
     pub accounts: u32,
     /// Opening balance of every account; not negative, and times `accounts` it fits in 64 bits.
     pub initial_balance: Cents,
+    /// File of the balances with which accounts open that do not open with `initial_balance`.
+    pub opening_balances: Option<PathBuf>,
     /// Instance name: 1 to 32 characters out of a-z, 0-9 and -.
     pub instance: String,
     /// Directory of this instance's files; not empty, relative to the working directory.
@@ -96,6 +98,7 @@ impl Default for Settings {
             workers: cores(),
             accounts: 10_000,
             initial_balance: Cents::ZERO,
+            opening_balances: None,
             instance: "vault".to_owned(),
             data: PathBuf::from("./vault-data"),
             users: None,
@@ -141,6 +144,7 @@ impl Settings {
             workers: number(range::WORKERS, values.workers, default.workers)?,
             accounts: number(range::ACCOUNTS, values.accounts, default.accounts)?,
             initial_balance: values.initial_balance.map_or(Ok(default.initial_balance), |text| parse_balance(&text))?,
+            opening_balances: values.opening_balances.map(|path| not_empty("opening-balances", path)).transpose()?,
             instance: values.instance.map_or(Ok(default.instance), parse_instance)?,
             data: values.data.map_or(Ok(default.data), |path| not_empty("data", path))?,
             users: values.users.map(|path| not_empty("users", path)).transpose()?,
@@ -188,6 +192,7 @@ impl Settings {
             workers,
             accounts,
             initial_balance,
+            opening_balances,
             instance,
             data,
             users,
@@ -213,6 +218,7 @@ impl Settings {
             ("workers", *workers == other.workers),
             ("accounts", *accounts == other.accounts),
             ("initial-balance", *initial_balance == other.initial_balance),
+            ("opening-balances", *opening_balances == other.opening_balances),
             ("instance", *instance == other.instance),
             ("data", *data == other.data),
             ("users", *users == other.users),

@@ -51,6 +51,9 @@ pub struct Values {
     /// Money in every account at the start, such as 1000.00 [default: 0.00]
     #[arg(long, value_name = "MONEY")]
     pub initial_balance: Option<String>,
+    /// File of balances, a line `account, balance` for each account that opens with another one; counts at the first start
+    #[arg(long, value_name = "FILE")]
+    pub opening_balances: Option<PathBuf>,
     /// Name of this instance, a part of the names of its shared memory [default: vault]
     #[arg(long, value_name = "NAME")]
     pub instance: Option<String>,
@@ -227,6 +230,7 @@ impl Values {
             workers: self.workers.or(weaker.workers),
             accounts: self.accounts.or(weaker.accounts),
             initial_balance: self.initial_balance.or(weaker.initial_balance),
+            opening_balances: self.opening_balances.or(weaker.opening_balances),
             instance: self.instance.or(weaker.instance),
             data: self.data.or(weaker.data),
             users: self.users.or(weaker.users),

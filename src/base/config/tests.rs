@@ -200,7 +200,7 @@ fn a_word_for_a_number_is_refused_with_the_range() {
 
 #[test]
 fn an_empty_path_is_refused_by_name() {
-    for name in ["data", "users"] {
+    for name in ["data", "users", "opening-balances"] {
         let refusal = file(&toml_line(name, "")).unwrap_err();
         assert!(refusal.starts_with(name) && refusal.contains("empty"), "{refusal}");
         let refusal = command_line(&[&format!("--{name}=")]).unwrap_err();

@@ -8,32 +8,35 @@
 //! records-per-segment 524288
 //! accounts 10000 opening-cents 0
 //! accounts 12000 opening-cents 5000
+//! openings 17 checksum 5e6f7a8b
 //! crc32 1b2c3d4e
 //! ```
 //!
-//! Each `accounts` line is a step of growth: from the number of the line before up to its own, accounts opened with so much.
+//! Each `accounts` line is a step of growth: from the number of the line before up to its own, accounts opened with so much. An
+//! `openings` line, if there is one, names the file `DATA/openings`: so many accounts of the first step opened with another balance each.
 
-use std::fmt::Write;
+use std::fmt::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::disk::{self, BLOCK_BYTES, Disk, RealDisk};
 use super::error::{DiskError, Step, not_found};
+pub use super::identity::{IDENTITY_BYTES, Identity};
+use super::openings::{self, Difference, Growth, Impossible, OpeningBalances, Openings, Seal};
 use super::ownership::{self, OwnershipError};
 use super::record::RECORD_BYTES;
 use super::text;
 use crate::base::limits::{MAX_ACCOUNTS, MAX_RECORDS_PER_SEGMENT};
-use crate::base::vocab::{AccountId, Cents, Lsn};
+use crate::base::vocab::{Cents, Lsn};
 
 /// The version of all that is under the directory.
 const VERSION: u32 = 1;
 /// What the first line of `format` says before the version.
 const TITLE: &str = "bank-vault data ";
-
-/// Bytes of an identity.
-pub const IDENTITY_BYTES: usize = 16;
-/// A random number that every file of a directory carries, so that files of two directories are never mixed.
-pub type Identity = [u8; IDENTITY_BYTES];
+/// The file that says what the directory is.
+const FORMAT: &str = "format";
+/// The file of the balances that accounts opened with one by one.
+const OPENINGS: &str = "openings";
 
 /// Why a data directory cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -95,67 +98,32 @@ pub enum DirectoryError {
         /// What each is to open with.
         opening: Cents,
     },
+    /// The accounts were opened otherwise than is asked for now.
+    #[error(
+        "{} was not opened with the balances of --opening-balances: {}; they count at the first start only, so leave the option out, \
+         or choose another directory with --data", path.display(), Opened(difference)
+    )]
+    OtherOpenings {
+        /// The data directory.
+        path: PathBuf,
+        /// The first account that differs.
+        difference: Difference,
+    },
     /// The kernel gave no random bytes.
     #[error("cannot draw an identity for a new data directory: {0}")]
     Random(getrandom::Error),
 }
 
-/// One step of growth: the accounts from where the step before ended up to `accounts`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Growth {
-    accounts: u32,
-    opening: Cents,
-}
+/// Says how an account was opened, and how it would have been.
+struct Opened<'a>(&'a Difference);
 
-/// What each account held when it was opened.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Openings(Vec<Growth>);
-
-impl Openings {
-    /// How many accounts there are.
-    #[must_use]
-    pub fn accounts(&self) -> u32 {
-        self.0.last().map_or(0, |growth| growth.accounts)
-    }
-
-    /// What `account` opened with; `None` where there is no such account.
-    #[must_use]
-    pub fn of(&self, account: AccountId) -> Option<Cents> {
-        let step = self.0.partition_point(|growth| growth.accounts <= account.0);
-        self.0.get(step).map(|growth| growth.opening)
-    }
-
-    /// The sum of what the accounts below number `accounts` opened with.
-    #[must_use]
-    pub fn total_of(&self, accounts: u32) -> Cents {
-        let mut total = 0;
-        let mut from = 0;
-        for growth in &self.0 {
-            let to = growth.accounts.min(accounts);
-            // Fits: `grow` has checked it.
-            total += growth.opening.0 * i64::from(to.saturating_sub(from));
-            from = growth.accounts;
+impl fmt::Display for Opened<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Difference { account, opened, listed } = self.0;
+        match opened {
+            Some(opened) => write!(f, "account {account} opened with {opened}, and would have with {listed}"),
+            None => write!(f, "account {account} was not there"),
         }
-        Cents(total)
-    }
-
-    /// The sum of what all accounts opened with.
-    #[must_use]
-    pub fn total(&self) -> Cents {
-        self.total_of(self.accounts())
-    }
-
-    /// Adds a step of growth to `accounts`.
-    fn grow(&mut self, accounts: u32, opening: Cents) -> Result<(), DirectoryError> {
-        let refused = || DirectoryError::Opening { accounts, opening };
-        if accounts <= self.accounts() || accounts > MAX_ACCOUNTS || opening < Cents::ZERO {
-            return Err(refused());
-        }
-        let added = i64::from(accounts - self.accounts());
-        let total = opening.0.checked_mul(added).and_then(|added| self.total().0.checked_add(added));
-        total.ok_or_else(refused)?;
-        self.0.push(Growth { accounts, opening });
-        Ok(())
     }
 }
 
@@ -164,7 +132,9 @@ impl Openings {
 struct Format {
     identity: Identity,
     records_per_segment: u64,
-    openings: Openings,
+    steps: Vec<Growth>,
+    /// The file `openings`, if there is one.
+    listed: Option<Seal>,
 }
 
 impl Format {
@@ -172,8 +142,11 @@ impl Format {
         let mut lines = format!("{TITLE}{VERSION}\nidentity {}\n", hexadecimal(&self.identity));
         // Writing to a String cannot fail.
         _ = writeln!(lines, "records-per-segment {}", self.records_per_segment);
-        for Growth { accounts, opening } in &self.openings.0 {
+        for Growth { accounts, opening } in &self.steps {
             _ = writeln!(lines, "accounts {accounts} opening-cents {}", opening.0);
+        }
+        if let Some(Seal { count, checksum }) = self.listed {
+            _ = writeln!(lines, "openings {count} checksum {checksum:08x}");
         }
         text::seal(lines)
     }
@@ -202,14 +175,36 @@ impl Format {
         }
         let records_per_segment = lines.next()?.strip_prefix("records-per-segment ")?.parse().ok()?;
         let within = (1..=MAX_RECORDS_PER_SEGMENT).contains(&records_per_segment);
-        let mut openings = Openings(Vec::new());
+        let (mut steps, mut listed) = (Vec::new(), None);
         for line in lines {
+            if let Some(seal) = line.strip_prefix("openings ").filter(|_| listed.is_none()) {
+                let (count, checksum) = seal.split_once(" checksum ")?;
+                listed = Some(Seal { count: count.parse().ok()?, checksum: u32::from_str_radix(checksum, 16).ok()? });
+                continue;
+            }
             let (accounts, opening) = line.strip_prefix("accounts ")?.split_once(" opening-cents ")?;
-            openings.grow(accounts.parse().ok()?, Cents(opening.parse().ok()?)).ok()?;
+            steps.push(Growth { accounts: accounts.parse().ok()?, opening: Cents(opening.parse().ok()?) });
         }
-        let format = Format { identity, records_per_segment, openings };
+        let format = Format { identity, records_per_segment, steps, listed };
         // A number written in another way, such as `+1`, was not written by this program.
-        (within && format.openings.accounts() > 0 && format.to_text().starts_with(text)).then_some(format)
+        (within && format.to_text().starts_with(text)).then_some(format)
+    }
+
+    /// What the accounts opened with.
+    fn openings(&self, disk: &dyn Disk, data: &Path) -> Result<Openings, DirectoryError> {
+        let damaged = |path, why| DirectoryError::Damaged { path, why };
+        let impossible = "a line is not as it should be, although its checksum is right";
+        let mut listed = OpeningBalances::default();
+        if let Some(seal) = self.listed {
+            // Before memory is taken for them.
+            if self.steps.first().is_none_or(|step| seal.count > step.accounts) {
+                return Err(damaged(data.join(FORMAT), impossible));
+            }
+            let path = data.join(OPENINGS);
+            listed = openings::read(disk, &path, &self.identity, seal)?.map_err(|why| damaged(path, why))?;
+        }
+        let openings = Openings::of_steps(self.steps.clone(), listed);
+        openings.map_err(|Impossible| damaged(data.join(FORMAT), impossible))
     }
 }
 
@@ -218,6 +213,7 @@ struct Inner {
     disk: Arc<dyn Disk>,
     path: PathBuf,
     format: Format,
+    openings: Openings,
 }
 
 /// An opened data directory, whose journal is not recovered yet. Cheap to clone.
@@ -233,9 +229,7 @@ impl Directory {
         records_per_segment: u64,
     ) -> Result<Self, DirectoryError> {
         check_ownership(data, false)?;
-        // Whole blocks, which writes past the page cache are made of.
-        let records_per_segment = records_per_segment.next_multiple_of((BLOCK_BYTES / RECORD_BYTES) as u64);
-        Self::open_or_create_on(Arc::new(RealDisk), data, accounts, opening, records_per_segment)
+        Self::open_or_create_on(Arc::new(RealDisk), data, accounts, opening, whole_blocks(records_per_segment))
     }
 
     /// [`Directory::open_or_create`] on another disk, and with segments of so many records where it is made anew.
@@ -246,26 +240,70 @@ impl Directory {
         opening: Cents,
         records_per_segment: u64,
     ) -> Result<Self, DirectoryError> {
+        Self::make(disk, data, accounts, opening, None, records_per_segment)
+    }
+
+    /// [`Directory::open_or_create`], where accounts that `listed` has open with what it says. A directory that is there must have been
+    /// opened so.
+    pub fn open_or_create_with(
+        data: &Path,
+        accounts: u32,
+        opening: Cents,
+        listed: &OpeningBalances,
+        records_per_segment: u64,
+    ) -> Result<Self, DirectoryError> {
+        check_ownership(data, false)?;
+        Self::make(Arc::new(RealDisk), data, accounts, opening, Some(listed), whole_blocks(records_per_segment))
+    }
+
+    pub(super) fn make(
+        disk: Arc<dyn Disk>,
+        data: &Path,
+        accounts: u32,
+        opening: Cents,
+        listed: Option<&OpeningBalances>,
+        records_per_segment: u64,
+    ) -> Result<Self, DirectoryError> {
         for folder in [data.to_owned(), data.join("journal"), data.join("snapshot")] {
             disk.create_dir(&folder).step("make the directory", &folder)?;
         }
-        let path = data.join("format");
-        let mut format = match read(&*disk, &path)? {
-            Some(text) => Format::from_text(&path, &text)?,
-            None => Self::new_format(&*disk, data, records_per_segment)?,
+        let path = data.join(FORMAT);
+        let impossible = |Impossible| DirectoryError::Opening { accounts, opening };
+        let Some(text) = read(&*disk, &path)? else {
+            let listed = listed.cloned().unwrap_or_default();
+            let openings = Openings::begin(accounts, opening, listed).map_err(impossible)?;
+            let mut format = Self::new_format(&*disk, data, records_per_segment)?;
+            if !openings.listed().is_empty() {
+                let path = data.join(OPENINGS);
+                format.listed = Some(openings::write(&*disk, &path, &format.identity, openings.listed())?);
+            }
+            return Self::write(disk, data, format, openings);
         };
-        let found = format.openings.accounts();
+        let format = Format::from_text(&path, &text)?;
+        let mut openings = format.openings(&*disk, data)?;
+        if let Some(listed) = listed {
+            check_openings(data, &openings, listed)?;
+        }
+        let found = openings.accounts();
         if accounts < found {
             return Err(DirectoryError::FewerAccounts { path: data.to_owned(), found, wanted: accounts });
         }
-        if accounts > found || found == 0 {
-            format.openings.grow(accounts, opening)?;
-            disk::replace(&*disk, &path, format.to_text().as_bytes()).step("write", &path)?;
-            if let Some(parent) = data.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-                disk.sync_dir(parent).step("sync the directory", parent)?;
-            }
+        if accounts > found {
+            openings.grow(accounts, opening).map_err(impossible)?;
+            return Self::write(disk, data, format, openings);
         }
-        Ok(Directory(Arc::new(Inner { disk, path: data.to_owned(), format })))
+        Ok(Directory(Arc::new(Inner { disk, path: data.to_owned(), format, openings })))
+    }
+
+    /// Writes `format` with the steps of `openings`, durably.
+    fn write(disk: Arc<dyn Disk>, data: &Path, mut format: Format, openings: Openings) -> Result<Self, DirectoryError> {
+        openings.steps().clone_into(&mut format.steps);
+        let path = data.join(FORMAT);
+        disk::replace(&*disk, &path, format.to_text().as_bytes()).step("write", &path)?;
+        if let Some(parent) = data.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+            disk.sync_dir(parent).step("sync the directory", parent)?;
+        }
+        Ok(Directory(Arc::new(Inner { disk, path: data.to_owned(), format, openings })))
     }
 
     /// Opens an existing `data`, to read or to repair it.
@@ -276,10 +314,11 @@ impl Directory {
 
     /// [`Directory::open`] on another disk.
     pub fn open_on(disk: Arc<dyn Disk>, data: &Path) -> Result<Self, DirectoryError> {
-        let path = data.join("format");
+        let path = data.join(FORMAT);
         let text = read(&*disk, &path)?.ok_or_else(not_found).step("read", &path)?;
         let format = Format::from_text(&path, &text)?;
-        Ok(Directory(Arc::new(Inner { disk, path: data.to_owned(), format })))
+        let openings = format.openings(&*disk, data)?;
+        Ok(Directory(Arc::new(Inner { disk, path: data.to_owned(), format, openings })))
     }
 
     fn new_format(disk: &dyn Disk, data: &Path, records_per_segment: u64) -> Result<Format, DirectoryError> {
@@ -287,18 +326,28 @@ impl Directory {
         assert!(within, "a segment has room for a record, and not for more than settings allow");
         for folder in [data.join("journal"), data.join("snapshot")] {
             if !disk.list(&folder).step("list", &folder)?.is_empty() {
-                return Err(DirectoryError::Missing { path: data.join("format"), folder });
+                return Err(DirectoryError::Missing { path: data.join(FORMAT), folder });
             }
+        }
+        // Of a first start that was interrupted.
+        if disk.list(data).step("list", data)?.iter().any(|name| name == OPENINGS) {
+            let path = data.join(OPENINGS);
+            disk.remove(&path).step("remove", &path)?;
         }
         let mut identity = [0; IDENTITY_BYTES];
         getrandom::fill(&mut identity).map_err(DirectoryError::Random)?;
-        Ok(Format { identity, records_per_segment, openings: Openings(Vec::new()) })
+        Ok(Format { identity, records_per_segment, steps: Vec::new(), listed: None })
     }
 
     /// The accounts and what they opened with.
     #[must_use]
     pub fn openings(&self) -> &Openings {
-        &self.0.format.openings
+        &self.0.openings
+    }
+
+    /// Whether a first start with `listed` would have opened the accounts so.
+    pub fn check_openings(&self, listed: &OpeningBalances) -> Result<(), DirectoryError> {
+        check_openings(&self.0.path, &self.0.openings, listed)
     }
 
     /// The directory's random number.
@@ -358,6 +407,18 @@ impl Directory {
     }
 }
 
+fn check_openings(data: &Path, openings: &Openings, listed: &OpeningBalances) -> Result<(), DirectoryError> {
+    match openings.difference(listed) {
+        Some(difference) => Err(DirectoryError::OtherOpenings { path: data.to_owned(), difference }),
+        None => Ok(()),
+    }
+}
+
+/// So many records and a few more: whole blocks, which writes past the page cache are made of.
+fn whole_blocks(records_per_segment: u64) -> u64 {
+    records_per_segment.next_multiple_of((BLOCK_BYTES / RECORD_BYTES) as u64)
+}
+
 /// Refuses a directory that others could have changed.
 fn check_ownership(data: &Path, is_tool: bool) -> Result<(), DirectoryError> {
     ownership::check(data, is_tool)?.map_err(|(path, why)| DirectoryError::Untrusted { path, why })
@@ -380,6 +441,7 @@ mod tests {
     use super::super::disk::forgetful::Forgetful;
     use super::super::segment::RECORDS_PER_SEGMENT;
     use super::*;
+    use crate::base::vocab::AccountId;
 
     fn open(data: &Path, accounts: u32, opening: i64) -> Result<Directory, DirectoryError> {
         Directory::open_or_create(data, accounts, Cents(opening), RECORDS_PER_SEGMENT)

@@ -7,6 +7,8 @@ mod directory;
 pub mod disk;
 mod error;
 mod full_scan;
+mod identity;
+mod openings;
 mod ownership;
 mod preparer;
 mod principals;
@@ -23,15 +25,18 @@ pub mod snapshot;
 mod text;
 mod writer;
 
-pub use directory::{Directory, DirectoryError, Identity, Openings, hexadecimal};
+pub use directory::{Directory, DirectoryError, Identity, hexadecimal};
 pub use error::DiskError;
 pub use full_scan::{FullScan, full_scan};
+pub use openings::{
+    AccountFile, AccountFileError, BadLine, Bounds, Difference, LineError, OpeningBalances, Openings, write_line,
+};
 pub use ownership::OwnershipError;
 pub use principals::{Principals, PrincipalsError};
 pub use quarantine::KeptTail;
 pub use reader::{ReadError, Reader, Walk};
 pub use record::{Content, Kind, OperationRecord, RECORD_BYTES, Record, RecordBytes, RecordError, Verdict};
-pub use recover::{DiscardRecords, Recovered, Replay, StartError, recover};
+pub use recover::{DiscardRecords, Recovered, Replay, StartError, read_balances, recover};
 pub use recovery::{RecoveryError, TornTail};
 pub use repair::{Report, repair};
 pub use running_totals::RunningTotals;

@@ -17,6 +17,8 @@ use super::error::{DiskError, Step, if_found};
 /// Permission bits by which others could change or replace it.
 const WRITABLE_BY_OTHERS: u32 = 0o022;
 const ROOT: u32 = 0;
+/// The files of the data directory itself that are read.
+const FILES: [&str; 4] = ["format", "openings", "closed", "principals"];
 
 /// Why a data directory, or something in it, is not trusted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -111,7 +113,7 @@ pub(super) fn check(data: &Path, is_tool: bool) -> Result<Result<(), (PathBuf, O
         }
         for entry in fs::read_dir(&folder).step("list", &folder)? {
             let path = entry.step("list", &folder)?.path();
-            let is_ours = folder != *data || ["format", "closed", "principals"].iter().any(|name| path.ends_with(name));
+            let is_ours = folder != *data || FILES.iter().any(|name| path.ends_with(name));
             if is_ours && let Some(Err(why)) = judged(&path, Wanted::File)? {
                 return Ok(Err((path, why)));
             }
@@ -216,7 +218,7 @@ mod tests {
         fs::set_permissions(home.path().join("elsewhere"), Permissions::from_mode(0o777)).unwrap();
         assert_eq!(distrust(&data), (data.join("journal"), OwnershipError::Writable { mode: 0o777 }));
         fs::set_permissions(home.path().join("elsewhere"), Permissions::from_mode(0o700)).unwrap();
-        for name in ["format", "closed", "journal/00000000000000000001.segment", "snapshot/x"] {
+        for name in ["format", "openings", "closed", "journal/00000000000000000001.segment", "snapshot/x"] {
             let path = data.join(name);
             let aside = home.path().join("aside");
             if fs::rename(&path, &aside).is_err() {

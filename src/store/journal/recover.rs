@@ -9,7 +9,7 @@ use super::segment::{self, first_of};
 use super::shutdown_mark::{self, DamagedMark};
 use super::snapshot::{self, Damaged, Snapshot};
 use super::writer::{Writer, WriterError};
-use crate::base::vocab::{AccountId, Cents, Lsn};
+use crate::base::vocab::{AccountId, Cents, Committed, Lsn};
 
 /// Receives what recovery reads.
 pub trait Replay {
@@ -62,9 +62,32 @@ pub fn recover(
     directory: &Directory,
     from_at_most: Lsn,
     replay: &mut impl Replay,
+    progress: impl FnMut(Lsn),
+) -> Result<Recovered, RecoveryError> {
+    recover_up_to(directory, || None, from_at_most, replay, progress)
+}
+
+/// Reads the balances as they are after record `committed()`, beside a running server, which says that all up to there is committed; with
+/// `None` as they are at the end. Changes nothing.
+///
+/// `committed` is called once, after the snapshot was chosen: what that holds was committed before it was there, so it is nothing newer.
+pub fn read_balances(
+    directory: &Directory,
+    committed: impl FnOnce() -> Option<Committed>,
+    replay: &mut impl Replay,
+) -> Result<Recovered, RecoveryError> {
+    recover_up_to(directory, committed, Lsn(u64::MAX), replay, |_| ())
+}
+
+fn recover_up_to(
+    directory: &Directory,
+    committed: impl FnOnce() -> Option<Committed>,
+    from_at_most: Lsn,
+    replay: &mut impl Replay,
     mut progress: impl FnMut(Lsn),
 ) -> Result<Recovered, RecoveryError> {
     let found = snapshot::newest_good(directory)?;
+    let committed = committed();
     let opening = directory.openings().total();
     let (cut, newest, totals) = match &found.snapshot {
         None => (Lsn(0), Lsn(0), RunningTotals::new(opening, Cents::ZERO, Cents::ZERO)),
@@ -86,10 +109,14 @@ pub fn recover(
         damaged_mark,
         totals,
     };
+    if committed == Some(Committed(Lsn(0))) {
+        // What the first segment holds is being written.
+        return Ok(recovered);
+    }
     let Some(start) = start_of(directory, [cut, closed], from_at_most, &recovered.damaged_snapshots)? else {
         return Ok(recovered);
     };
-    let known = Known { snapshotted: newest, closed, committed: None };
+    let known = Known { snapshotted: newest, closed, committed };
     let mut beyond = None;
     let scanned = recovery::scan(directory, start, known, |record| {
         let lsn = record.lsn();
@@ -129,9 +156,8 @@ fn feed_accounts(
             return Err(RecoveryError::SnapshotChanged(damaged));
         }
     }
-    let openings = directory.openings();
-    for account in (next..openings.accounts()).map(AccountId) {
-        replay.snapshot_account(account, openings.of(account).unwrap_or_default(), Lsn(0));
+    for (account, balance) in directory.openings().from(next) {
+        replay.snapshot_account(account, balance, Lsn(0));
     }
     Ok(())
 }

@@ -272,6 +272,13 @@ impl Table {
         }
     }
 
+    /// Sets the sum of all opening balances, where accounts were opened with other ones than the table was made with; before the first
+    /// worker, and before anything was deposited.
+    pub fn set_opening(&self, opening: Cents) {
+        self.header().opening.store(opening.0, Ordering::Relaxed);
+        self.headroom().begin(opening, Cents::ZERO);
+    }
+
     /// Goes on after operation `lsn`, where all is on disk and committed; before the first worker. `opening` is the sum of all opening
     /// balances, and `deposited` and `withdrawn` are what came in and went out so far.
     pub fn begin_after(&self, lsn: Lsn, opening: Cents, [deposited, withdrawn]: [Cents; 2]) {

@@ -181,9 +181,17 @@ impl Disk for RealDisk {
 /// # Errors
 /// What the kernel said; the old contents are still there, unless the last step failed.
 pub fn replace(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> io::Result<()> {
+    replace_by(disk, path, |file| file.write_at(bytes, 0))
+}
+
+/// [`replace`], with the contents that `write` writes.
+///
+/// # Errors
+/// As [`replace`], and those of `write`.
+pub fn replace_by(disk: &dyn Disk, path: &Path, write: impl FnOnce(&dyn DiskFile) -> io::Result<()>) -> io::Result<()> {
     let temporary = path.with_extension("tmp");
     let file = disk.create(&temporary)?;
-    file.write_at(bytes, 0)?;
+    write(&*file)?;
     file.sync_all()?;
     disk.rename(&temporary, path)?;
     disk.sync_dir(path.parent().unwrap_or(Path::new(".")))

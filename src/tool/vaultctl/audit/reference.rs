@@ -35,9 +35,8 @@ impl ReferenceLedger {
     /// Begins with the snapshot `base`, or with the accounts' opening.
     pub(super) fn begin(directory: &Directory, base: Option<&Snapshot>, key_window: u64) -> Result<Self, Ended> {
         let openings = directory.openings();
-        let mut accounts: Vec<Account> = (0..openings.accounts())
-            .map(|account| Account { balance: openings.of(AccountId(account)).unwrap_or_default(), last: Lsn(0) })
-            .collect();
+        let mut accounts: Vec<Account> =
+            openings.from(0).map(|(_, balance)| Account { balance, last: Lsn(0) }).collect();
         let mut flows = RunningTotals::new(openings.total(), Cents::ZERO, Cents::ZERO);
         if let Some(snapshot) = base {
             let read = snapshot.accounts(|id, balance, last| accounts[id.0 as usize] = Account { balance, last })?;
