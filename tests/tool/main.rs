@@ -26,6 +26,7 @@ mod top;
 mod vaultctl_cache;
 mod vaultctl_cache_server;
 mod vaultctl_cluster;
+mod vaultctl_export;
 mod vaultctl_instance;
 mod vaultctl_journal;
 mod vaultctl_user;

@@ -8,6 +8,7 @@ mod clean;
 mod cluster;
 mod control;
 mod dump;
+mod export;
 mod failure;
 mod inspect;
 mod password;
@@ -48,6 +49,8 @@ enum Command {
     Audit(audit::Audit),
     /// Show the journal's records
     Journal(dump::Journal),
+    /// Write the balances of all accounts as an account file, at one cut; also beside a running server
+    Export(export::Export),
     /// Cut a damaged journal where it is damaged, when there is no better way
     Repair(repair::Repair),
     /// Remove what a killed instance left in shared memory
@@ -77,6 +80,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Top(top) => top::run(&top),
         Command::Audit(audit) => audit::run(&audit),
         Command::Journal(journal) => dump::run(&journal),
+        Command::Export(export) => export::run(&export),
         Command::Repair(repair) => repair::run(&repair),
         Command::Clean(clean) => clean::run(&clean),
         Command::Cache(cache) => cache::run(&cache),

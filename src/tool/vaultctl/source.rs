@@ -4,10 +4,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::failure::Failure;
-use crate::base::vocab::Committed;
+use crate::base::vocab::{Committed, Lsn};
 use crate::ipc::filelock;
 use crate::store::instance::{Instance, stale};
-use crate::store::journal::Directory;
+use crate::store::journal::{Directory, segment, snapshot};
 
 /// Which instance.
 #[derive(Debug, clap::Args)]
@@ -44,6 +44,9 @@ pub(super) struct JournalArgs {
     instance: Option<String>,
 }
 
+/// How often reading a journal is begun again because the server removed old files under it.
+pub(super) const ATTEMPTS: usize = 5;
+
 /// A data directory to look at.
 pub(super) struct JournalSource {
     pub(super) directory: Directory,
@@ -56,6 +59,12 @@ impl JournalSource {
     pub(super) fn open(which: &JournalArgs) -> Result<JournalSource, Failure> {
         if let Some(name) = &which.instance {
             let running = stale::open_running(name).map_err(Failure::unavailable)?;
+            if !running.table().sequencer().is_journaled() {
+                let why = format!(
+                    "the instance `{name}` has its ledger in memory only (--durability none): it has no journal"
+                );
+                return Err(Failure::unavailable(why));
+            }
             let directory = Directory::open(Path::new(&running.control().data()))?;
             return Ok(JournalSource { directory, running: Some(running) });
         }
@@ -63,6 +72,12 @@ impl JournalSource {
         let directory = Directory::open(data)?;
         let running = server_of(data)?;
         Ok(JournalSource { directory, running })
+    }
+
+    /// The oldest of what a server removes: segments and snapshots that are not needed any more.
+    pub(super) fn oldest_files(&self) -> Result<[Option<Lsn>; 2], Failure> {
+        let (segments, snapshots) = (segment::list(&self.directory)?, snapshot::list(&self.directory)?);
+        Ok([segments.first().copied(), snapshots.first().copied()])
     }
 
     /// What the server says is committed by now; `None` where none runs, and the files are all there is.

@@ -11,18 +11,16 @@ mod snapshots;
 use std::time::Instant;
 
 use super::failure::{Failure, say, say_json};
-use super::source::{JournalArgs, JournalSource};
+use super::source::{ATTEMPTS, JournalArgs, JournalSource};
 use crate::base::vocab::{AccountId, Lsn};
 use crate::store::instance::Instance;
-use crate::store::journal::{Directory, FullScan, Record, full_scan, segment, snapshot};
+use crate::store::journal::{Directory, FullScan, Record, full_scan, segment};
 use ended::Ended;
 use entries::Entries;
 use reference::{Account, ReferenceLedger};
 use report::AuditReport;
 use snapshots::Snapshots;
 
-/// How often an audit is begun again because the server removed old files under it.
-const ATTEMPTS: usize = 5;
 /// How often an account that is being changed is looked at again.
 const READS: usize = 1000;
 
@@ -51,10 +49,10 @@ pub(super) fn run(audit: &Audit) -> Result<(), Failure> {
     let mut ended = Ok(());
     for _ in 0..ATTEMPTS {
         report = AuditReport { running: source.running.is_some(), ..AuditReport::default() };
-        let before = files(&source)?;
+        let before = source.oldest_files()?;
         ended = examine(&source, audit.key_window, &mut report);
         // Beside a server, files that are no longer needed may go while they are read.
-        if ended.is_ok() || source.running.is_none() || files(&source)? == before {
+        if ended.is_ok() || source.running.is_none() || source.oldest_files()? == before {
             break;
         }
     }
@@ -75,12 +73,6 @@ pub(super) fn run(audit: &Audit) -> Result<(), Failure> {
         say(&report.to_string())?;
     }
     ended.map_err(Failure::refused)
-}
-
-/// The oldest of what a server removes.
-fn files(source: &JournalSource) -> Result<[Option<Lsn>; 2], Failure> {
-    let (segments, snapshots) = (segment::list(&source.directory)?, snapshot::list(&source.directory)?);
-    Ok([segments.first().copied(), snapshots.first().copied()])
 }
 
 fn examine(source: &JournalSource, key_window: u64, report: &mut AuditReport) -> Result<(), Ended> {
