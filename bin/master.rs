@@ -23,6 +23,8 @@ fn main() -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
+            // Each of them matters, however slowly they are read; the log may leave lines out.
+            error.details().iter().for_each(|detail| output::print_error("master", detail));
             logging::complain(&format!("master: {error}"));
             ExitCode::from(error.exit_code())
         }

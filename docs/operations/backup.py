@@ -32,6 +32,8 @@ def main(data, destination):
     for folder in ('snapshot', 'journal'):
         os.mkdir(os.path.join(destination, folder))
     shutil.copy(os.path.join(data, 'format'), destination)
+    if os.path.exists(os.path.join(data, 'openings')):  # it is never written again
+        shutil.copy(os.path.join(data, 'openings'), destination)
     for name in sorted(os.listdir(os.path.join(data, 'snapshot')), reverse=True):
         if name.endswith('.snapshot'):
             shutil.copy(os.path.join(data, 'snapshot', name), os.path.join(destination, 'snapshot'))

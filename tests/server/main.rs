@@ -61,6 +61,7 @@ mod http_protocol;
 mod http_rfc;
 mod http_status;
 mod log_pipe;
+mod opening_balances;
 mod principals;
 mod reload;
 mod server_deaths;

@@ -13,7 +13,7 @@ use crate::base::vocab::Cents;
 use crate::ipc::IpcError;
 use crate::store::access_log::LogError;
 use crate::store::cache_channel::ChannelError;
-use crate::store::journal::{DirectoryError, DiskError, PrincipalsError, RecoveryError};
+use crate::store::journal::{AccountFileError, DirectoryError, DiskError, PrincipalsError, RecoveryError};
 use crate::store::users::UsersError;
 
 /// Why the server did not start, or could not go on.
@@ -75,6 +75,9 @@ pub enum MasterError {
     /// The data directory cannot be used.
     #[error(transparent)]
     Directory(#[from] DirectoryError),
+    /// The file of opening balances cannot be used.
+    #[error(transparent)]
+    AccountFile(#[from] AccountFileError),
     /// The journal cannot be read.
     #[error(transparent)]
     Recovery(#[from] RecoveryError),
@@ -114,6 +117,15 @@ pub enum MasterError {
 }
 
 impl MasterError {
+    /// What it is in the single, where there is more to say than its own line does.
+    #[must_use]
+    pub fn details(&self) -> Vec<String> {
+        match self {
+            MasterError::AccountFile(error) => error.details().collect(),
+            _ => Vec::new(),
+        }
+    }
+
     /// The exit code that goes with it: 1 for a check that failed, 2 for an unavailable resource.
     #[must_use]
     pub fn exit_code(&self) -> u8 {

@@ -9,18 +9,18 @@ use crate::base::vocab::{AccountId, Cents, Lsn};
 use crate::process::master::error::MasterError;
 use crate::store::instance::Instance;
 use crate::store::journal::{
-    Directory, DirectoryError, DiscardRecords, Record, Replay, RunningTotals, recover, segment,
+    Directory, DirectoryError, DiscardRecords, OpeningBalances, Record, Replay, RunningTotals, recover, segment,
 };
 use crate::store::ledger::Table;
 
 /// Whoever waits longer for the accounts to be restored is shown the progress.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// The journal's directory; `None` where the accounts are in memory only.
+/// The journal's directory; `None` where the accounts are in memory only. Accounts that `listed` has open with what it says.
 ///
 /// # Errors
 /// It cannot be used, or there is a journal that would be ignored.
-pub fn open_directory(settings: &Settings) -> Result<Option<Directory>, MasterError> {
+pub fn open_directory(settings: &Settings, listed: Option<&OpeningBalances>) -> Result<Option<Directory>, MasterError> {
     if settings.durability == Durability::None {
         return match Directory::open(&settings.data) {
             Ok(_) => Err(MasterError::JournalIgnored(settings.data.clone())),
@@ -36,12 +36,23 @@ pub fn open_directory(settings: &Settings) -> Result<Option<Directory>, MasterEr
         );
     }
     check_growth(settings)?;
-    Ok(Some(Directory::open_or_create(
-        &settings.data,
-        settings.accounts,
-        settings.initial_balance,
-        settings.segment_records,
-    )?))
+    let Settings { data, accounts, initial_balance, segment_records, .. } = settings;
+    Ok(Some(match listed {
+        Some(listed) => Directory::open_or_create_with(data, *accounts, *initial_balance, listed, *segment_records)?,
+        None => Directory::open_or_create(data, *accounts, *initial_balance, *segment_records)?,
+    }))
+}
+
+/// Opens the accounts of a new table with what `listed` says of them, where they are in memory only.
+pub fn open_in_memory(table: &Table, listed: &OpeningBalances) {
+    let mut opening = table.opening();
+    for (account, balance) in listed.from(AccountId(0)) {
+        // The sum fits at the end, but not necessarily on the way.
+        let before = table.peek(account).unwrap_or_default();
+        opening.0 = opening.0.wrapping_sub(before.0).wrapping_add(balance.0);
+        table.restore(account, balance, Lsn(0));
+    }
+    table.set_opening(opening);
 }
 
 /// Whether accounts can be added, which cannot be undone: what they open with, and all that was ever deposited, must be within the

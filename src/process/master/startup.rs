@@ -28,7 +28,7 @@ use crate::store::access_log::{self, AccessLog};
 use crate::store::cache_channel::CacheChannel;
 use crate::store::connection::{PerService, ServiceId};
 use crate::store::instance::{Blueprint, Instance};
-use crate::store::journal::{Directory, Principals, PrincipalsError};
+use crate::store::journal::{Directory, OpeningBalances, Principals, PrincipalsError};
 use crate::store::transfer::Shape;
 use crate::store::users::Users;
 
@@ -55,14 +55,22 @@ pub type ReadSettings = Box<dyn Fn() -> Result<Settings, ConfigError>>;
 /// See [`MasterError`]. Nothing is left behind then either.
 pub fn start(services: &'static [Entry], read_settings: ReadSettings) -> Result<(Driver, UnlinkOnDrop), MasterError> {
     let settings: &'static Settings = Box::leak(Box::new(read_settings()?));
-    let Checked { users, requirements, warnings } = start::check(services, settings, Occasion::Start)?;
+    let Checked { users, listed, requirements, warnings } = start::check(services, settings, Occasion::Start)?;
     warnings.iter().for_each(|warning| log::warn!("{warning}"));
     check_environment(&requirements)?;
     let program = invoked_program().map_err(|source| MasterError::Io { step: "find this program", source })?;
     let data_lock = ownership::lock_data(&settings.data, &settings.instance)?;
     ownership::remove_stale(&settings.instance)?;
     let listeners = ports::open(services, settings)?;
-    build(services, settings, read_settings, users, program, data_lock, listeners)
+    build(services, settings, read_settings, Inputs { users, listed }, program, data_lock, listeners)
+}
+
+/// What a start reads beside the settings and the data directory.
+pub struct Inputs {
+    /// Who may log in.
+    pub users: Users,
+    /// What accounts open with, where a file says so.
+    pub listed: Option<OpeningBalances>,
 }
 
 /// Makes shared memory, restores the accounts, and starts all children of a server that has the locks of its name and its data
@@ -74,7 +82,7 @@ pub fn build(
     services: &'static [Entry],
     settings: &'static Settings,
     read_settings: ReadSettings,
-    users: Users,
+    Inputs { users, listed }: Inputs,
     program: PathBuf,
     data_lock: File,
     listeners: Listeners,
@@ -83,13 +91,15 @@ pub fn build(
     for (address, socket) in addresses.iter_mut().zip(&listeners) {
         *address = socket.as_ref().map(|socket| net::local_address(socket.as_fd())).transpose()?;
     }
-    let directory = restore::open_directory(settings)?;
+    let directory = restore::open_directory(settings, listed.as_ref())?;
     let users = Arc::new(number_users(users, settings)?);
     let instance: &'static Instance = Box::leak(Box::new(make_instance(services, settings, directory.as_ref())?));
     let unlinker = UnlinkOnDrop(instance);
     logging::share(&instance.control().log);
-    if let Some(directory) = &directory {
-        restore::restore(instance, directory, settings.key_window)?;
+    match (&directory, listed) {
+        (Some(directory), _) => restore::restore(instance, directory, settings.key_window)?,
+        (None, Some(listed)) => restore::open_in_memory(instance.table(), &listed),
+        (None, None) => {}
     }
     for (service, address) in ServiceId::all().zip(addresses) {
         instance.control().set_address(service, &address.map_or_else(String::new, |address| address.to_string()));

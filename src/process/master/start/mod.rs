@@ -22,9 +22,10 @@ pub use requirements::Requirements;
 use shortage::Comparison;
 
 use crate::base::config::{Durability, Settings};
+use crate::base::vocab::Cents;
 use crate::process::master::error::MasterError;
 use crate::service::entry::{Entry, Needs};
-use crate::store::journal::{Directory, segment};
+use crate::store::journal::{AccountFile, Bounds, Directory, DirectoryError, OpeningBalances, segment};
 use crate::store::users::{Users, UsersError};
 
 /// What a check is made for.
@@ -41,6 +42,8 @@ pub enum Occasion {
 pub struct Checked {
     /// Who may log in.
     pub users: Users,
+    /// What accounts open with, if a file says so; only for a start.
+    pub listed: Option<OpeningBalances>,
     /// What the server takes.
     pub requirements: Requirements,
     /// What may become short later, in words.
@@ -60,9 +63,12 @@ pub fn check(services: &'static [Entry], settings: &Settings, occasion: Occasion
     for service in services.iter().filter(|service| (service.listen)(settings).is_some()) {
         (service.check)(settings).map_err(|why| MasterError::Service { name: service.name, why })?;
     }
-    let existing = look_into(settings)?;
+    let directory = look_into(settings)?;
+    let existing = directory.as_ref().map_or_else(Existing::default, existing);
     let requirements = Requirements::of(services, settings, existing);
     let fresh = occasion == Occasion::Start;
+    // What runs has opened its accounts, and the file may be gone.
+    let listed = if fresh { read_openings(settings, directory.as_ref())? } else { None };
     if fresh {
         // Who runs already is the better reason than what he has taken.
         file_systems::check(&settings.data, 0)?;
@@ -81,7 +87,7 @@ pub fn check(services: &'static [Entry], settings: &Settings, occasion: Occasion
         file_systems::check(&settings.data, requirements.disk)?;
         ports::check(services, settings)?;
     }
-    Ok(Checked { users, requirements, warnings })
+    Ok(Checked { users, listed, requirements, warnings })
 }
 
 /// Who may log in, by these settings.
@@ -89,16 +95,33 @@ pub(super) fn read_users(settings: &Settings) -> Result<Users, UsersError> {
     settings.users.as_deref().map_or_else(|| Ok(Users::demo()), Users::load)
 }
 
-/// What a data directory that is there says. One that is of no journal, or is not there, says nothing.
-fn look_into(settings: &Settings) -> Result<Existing, MasterError> {
+/// The data directory of a journal that is there.
+fn look_into(settings: &Settings) -> Result<Option<Directory>, DirectoryError> {
     let data = &settings.data;
     if settings.durability == Durability::None || data.join("format").symlink_metadata().is_err() {
-        return Ok(Existing::default());
+        return Ok(None);
     }
-    let directory = Directory::open(data)?;
-    Ok(Existing {
+    Directory::open(data).map(Some)
+}
+
+fn existing(directory: &Directory) -> Existing {
+    Existing {
         accounts: directory.openings().accounts(),
         records_per_segment: Some(directory.records_per_segment()),
-        has_segments: segment::list(&directory).is_ok_and(|segments| !segments.is_empty()),
-    })
+        has_segments: segment::list(directory).is_ok_and(|segments| !segments.is_empty()),
+    }
+}
+
+/// What accounts open with, by the file that the settings name. Where there are accounts already, they must have been opened so.
+fn read_openings(settings: &Settings, directory: Option<&Directory>) -> Result<Option<OpeningBalances>, MasterError> {
+    let Some(path) = &settings.opening_balances else { return Ok(None) };
+    let Some(directory) = directory else {
+        let most = Cents(i64::MAX / i64::from(settings.accounts));
+        return Ok(Some(AccountFile::read(path, Bounds { accounts: settings.accounts, most })?));
+    };
+    // Accounts may have been added since, and each of more accounts can hold less.
+    let accounts = directory.openings().accounts();
+    let listed = AccountFile::read(path, Bounds { accounts, most: Cents(i64::MAX) })?;
+    directory.check_openings(&listed)?;
+    Ok(Some(listed))
 }

@@ -22,7 +22,9 @@ use crate::process::master::driver::Driver;
 use crate::process::master::error::MasterError;
 use crate::process::master::event_sources::EventSources;
 use crate::process::master::start::{self, Checked, Occasion, ownership};
-use crate::process::master::startup::{self, ReadSettings, UnlinkOnDrop, check_environment, log_target, number_users};
+use crate::process::master::startup::{
+    self, Inputs, ReadSettings, UnlinkOnDrop, check_environment, log_target, number_users,
+};
 use crate::service::entry::Entry;
 use crate::store::access_log::AccessLog;
 use crate::store::cache_channel::CacheChannel;
@@ -102,7 +104,7 @@ pub fn prepare(
         (left.settings.clone(), Vec::new(), users_that_were_known(left)?)
     } else {
         let (settings, stay) = read_settings()?.upgraded_from(&left.settings);
-        let Checked { users, requirements, warnings } = start::check(services, &settings, Occasion::Upgrade)?;
+        let Checked { users, requirements, warnings, .. } = start::check(services, &settings, Occasion::Upgrade)?;
         warnings.iter().for_each(|warning| log::warn!("{warning}"));
         check_environment(&requirements)?;
         (settings, stay, users)
@@ -264,7 +266,9 @@ fn start_over(
     drop(rest);
     ownership::remove_stale(&left.instance)?;
     let settings = Box::leak(Box::new(left.settings));
-    startup::build(services, settings, read_settings, users, left.program, data_lock, taken)
+    // The accounts were opened long ago.
+    let inputs = Inputs { users, listed: None };
+    startup::build(services, settings, read_settings, inputs, left.program, data_lock, taken)
 }
 
 impl Driver {
