@@ -38,6 +38,7 @@ const NEIGHBOURS: &[(&str, &[&str])] = &[
             "src/store/access_log/",
             "src/store/cache_channel/",
             "src/store/transfer/",
+            "src/store/cluster/row.rs",
         ],
     ),
     ("src/store/cache_channel/", &["src/store/transfer/", "src/store/instance/life.rs"]),
@@ -136,6 +137,7 @@ const BANS: &[Ban] = &[
             "src/store/ledger/rules.rs",
             "src/store/ledger/cut.rs",
             "src/store/ledger/keys.rs",
+            "src/store/cluster/view.rs",
             // A name of a file is bytes.
             "std::os::unix::ffi",
         ],

@@ -55,6 +55,8 @@ points! {
     SequencerLocked = "ledger.sequencer-locked",
     /// The record stands in the ring, and the key in its table, where neither counts yet.
     RecordWritten = "ledger.record-written",
+    /// The reply shows the operation's number, as some clients ask; the operation has not happened.
+    ReplyNumbered = "ledger.reply-numbered",
     /// The intent claims the next number, which is not taken.
     Claimed = "ledger.claimed",
     /// The commit point is passed; no balance has changed yet.

@@ -7,6 +7,8 @@
 pub const HEADER_BYTES: usize = 18;
 /// Bytes of an idempotency key, which stands between header and body when flag bit 2 is set.
 pub const KEY_BYTES: usize = 16;
+/// Bytes of an LSN on the wire, before the body: of a request with flag bit 3, of a reply with flag bit 4.
+pub const LSN_BYTES: usize = 8;
 /// The longest frame either side may send, header included; a longer length closes the connection.
 pub const MAX_FRAME_BYTES: usize = 4096;
 /// The longest answer to one request but HISTORY: TOTALS, a header and 38 bytes, with room to grow; back-pressure keeps this
@@ -16,6 +18,12 @@ pub const MAX_REPLY_BYTES: usize = 128;
 pub const STATEMENT_ENTRY_BYTES: usize = 8 + 8 + 1 + 8 + 4 + 8;
 /// The entries that one page of a statement can carry: as many as fit a frame beside status, count and `next`.
 pub const MAX_STATEMENT_ENTRIES: usize = (MAX_FRAME_BYTES - HEADER_BYTES - 2 - 2 - 8) / STATEMENT_ENTRY_BYTES;
+/// The longest answer to CLUSTER: header, LSN, status, what the server says of itself, its primary's address, and [`MAX_REPLICAS`]
+/// members with two addresses each. Its request waits until there is room for that.
+pub const MAX_CLUSTER_REPLY_BYTES: usize = 915;
+/// Milliseconds that a request waits until this server has applied the operation that it names as the last one seen; then it is
+/// answered ERR_BEHIND. One request of a connection waits at a time, as with any other wait.
+pub const AFTER_WAIT_MILLISECONDS: u64 = 500;
 /// The longest user name and the longest password of a LOGIN, bytes.
 pub const MAX_CREDENTIAL_BYTES: usize = 255;
 /// Bad frames after which a connection is closed.
@@ -322,7 +330,15 @@ const _: () = {
     assert!(RECEIVE_BYTES >= 2 * MAX_FRAME_BYTES, "a whole frame must fit behind a partly read one");
     assert!(TRANSMIT_BYTES >= 2 * MAX_FRAME_BYTES, "a reply must fit while another is being sent");
     assert!(MAX_FRAME_BYTES >= HEADER_BYTES + 2 + 2 * MAX_CREDENTIAL_BYTES, "the longest LOGIN must be a legal frame");
-    assert!(MAX_REPLY_BYTES >= HEADER_BYTES + 38, "TOTALS must fit");
+    assert!(MAX_REPLY_BYTES >= HEADER_BYTES + LSN_BYTES + 38, "TOTALS must fit");
+    let cluster = 29 + 1 + MAX_PEER_ADDRESS_BYTES + 1 + MAX_REPLICAS as usize * (22 + 2 * (1 + MAX_PEER_ADDRESS_BYTES));
+    assert!(
+        MAX_CLUSTER_REPLY_BYTES == HEADER_BYTES + LSN_BYTES + cluster && MAX_CLUSTER_REPLY_BYTES <= MAX_FRAME_BYTES
+    );
+    assert!(
+        HEADER_BYTES + LSN_BYTES + 2 + 2 + MAX_STATEMENT_ENTRIES * STATEMENT_ENTRY_BYTES + 8 <= MAX_FRAME_BYTES,
+        "a full page must fit behind an LSN"
+    );
     assert!(
         MAX_METHOD_BYTES + MAX_TARGET_BYTES + 4096 <= MAX_HEAD_BYTES,
         "the longest target must leave room for fields"

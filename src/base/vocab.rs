@@ -115,6 +115,53 @@ impl Committed {
     }
 }
 
+/// What a server is in its cluster; the numbers are the wire's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(u8)]
+pub enum ReplicaRole {
+    /// It has no peers, and answers everything.
+    #[default]
+    Alone = 0,
+    /// It applies what the primary does.
+    Follower = 1,
+    /// It knows no primary, and asks to become it.
+    Candidate = 2,
+    /// It answers everything.
+    Primary = 3,
+    /// It applies what the primary does, and has no vote.
+    Learner = 4,
+}
+
+impl ReplicaRole {
+    /// All of them, by their numbers.
+    pub const ALL: [ReplicaRole; 5] =
+        [ReplicaRole::Alone, ReplicaRole::Follower, ReplicaRole::Candidate, ReplicaRole::Primary, ReplicaRole::Learner];
+
+    /// The number on the wire.
+    #[must_use]
+    pub const fn code(self) -> u8 {
+        self as u8
+    }
+
+    /// The role of that number.
+    #[must_use]
+    pub fn of(code: u8) -> Option<ReplicaRole> {
+        ReplicaRole::ALL.get(usize::from(code)).copied()
+    }
+
+    /// The word in the documents.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            ReplicaRole::Alone => "alone",
+            ReplicaRole::Follower => "follower",
+            ReplicaRole::Candidate => "candidate",
+            ReplicaRole::Primary => "primary",
+            ReplicaRole::Learner => "learner",
+        }
+    }
+}
+
 /// The number that LOGIN hands out; never zero, so zero can stand for "not logged in".
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SessionId(pub u32);

@@ -35,6 +35,7 @@ mod upstream;
 #[path = "../support/visitor.rs"]
 mod visitor;
 
+mod as_of;
 mod cache_process;
 mod control_requests;
 mod damaged_journal;

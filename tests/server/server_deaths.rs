@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bank::{Bank, deposit, opening, transfer, withdraw};
 use bank_vault::base::crash_point::{CrashPoint, VARIABLE};
-use bank_vault::base::vocab::Cents;
+use bank_vault::base::vocab::{Cents, Lsn};
 use bank_vault::service::bank::wire::{Request, Response};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -34,14 +34,19 @@ fn die_at(point: CrashPoint, request: &Request<'_>, wanted: [i64; 2], key: Optio
     let armed = format!("{}:{}#{hit}", if of_journal { "journal" } else { "0" }, point.name());
     let server = Server::start_with(&unused_name(), &args, &[(VARIABLE, &armed)]);
     let mut bank = Bank::demo(server.address);
-    let answer = bank.call_with_key(request, key).unwrap_or_else(|error| panic!("{what}: {error}"));
+    // Requests with a key ask for an LSN as well, so that each point has some that do. Only those come by some.
+    let asks_lsn = key.is_some() || point == CrashPoint::ReplyNumbered;
+    let answer = if asks_lsn { bank.call_as_of(request, key, Some(Lsn(0))) } else { bank.call_with_key(request, key) };
+    let answer = answer.unwrap_or_else(|error| panic!("{what}: {error}"));
     assert!(!matches!(answer, Response::Error { .. }), "{what}: {answer:?}");
+    assert_eq!(bank.lsn, asks_lsn.then_some(Lsn(1)), "{what}");
     // The same connection and session go on, and no answer comes twice: each call checks the number it bears.
     assert_eq!([bank.balance(1).0, bank.balance(2).0], wanted, "{what}");
     let totals = bank.totals();
     assert_eq!((opening(&totals), totals.lsn.0), (10 * OPENING, 1), "{what}: done once");
     if key.is_some() {
-        assert_eq!(bank.call_with_key(request, key).unwrap(), answer, "{what}: asked again");
+        assert_eq!(bank.call_as_of(request, key, Some(Lsn(1))).unwrap(), answer, "{what}: asked again");
+        assert_eq!(bank.lsn, Some(Lsn(1)), "{what}: asked again");
         assert_eq!(bank.totals().lsn.0, 1, "{what}: done once");
     }
     for account in 0..10 {

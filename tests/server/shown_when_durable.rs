@@ -105,6 +105,8 @@ fn shows_nothing(status: Status) -> Option<&'static str> {
         Status::Busy => Some("there is no room, of connections, of threads, of the rate, or of the disk"),
         Status::Timeout => Some("the journal cannot be read"),
         Status::Frozen => Some("no account is"),
+        Status::NotPrimary | Status::NoQuorum => Some("this server has no peers"),
+        Status::Behind => Some("it says what this server has not applied"),
         Status::Ok | Status::Auth | Status::NoAccount | Status::Insufficient => None,
         Status::Invalid | Status::Conflict | Status::Forbidden => None,
     }

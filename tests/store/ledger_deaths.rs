@@ -41,7 +41,7 @@ pub fn table_of(accounts: u32, ring: u32, replicated: bool) -> Table {
 
 fn progress_word() -> Segment<(), AtomicU64> {
     let name = format!("/vault-test.{}.w.{:?}", std::process::id(), std::thread::current().id());
-    let segment = Segment::create(&name, 1, 1, 1, |(), _| Ok(())).unwrap();
+    let segment = Segment::create(&name, 1, 1, 2, |(), _| Ok(())).unwrap();
     bank_vault::ipc::segment::unlink(&name).unwrap();
     segment
 }
@@ -104,6 +104,8 @@ struct Way {
     /// Places of the journal ring; 0 for none.
     ring: u32,
     keyed: bool,
+    /// Whether the reply is to show the operation's number.
+    numbered: bool,
 }
 
 const RING: u32 = 64;
@@ -123,12 +125,18 @@ fn one_death(way: Way, operation: Operation, wanted: [i64; 2], point: CrashPoint
     let asker = way.asker(1);
     let worker = child(|| {
         arm(point);
-        let reply = |_: Result<&Outcome, Refusal>| Completion::moving(0, &word.elements()[0], 77);
+        // Where the reply would stand: its number is written there before the operation has happened.
+        let number = |lsn: Lsn| word.elements()[1].store(lsn.0, Ordering::Relaxed);
+        let reply = |_: Result<&Outcome, Refusal>| {
+            let completion = Completion::moving(0, &word.elements()[0], 77);
+            if way.numbered { completion.numbered_by(&number) } else { completion }
+        };
         Teller::new(&table, 0, || ()).carry_out(operation, &asker, reply).unwrap();
     });
     if !was_killed(worker) {
         // The operation does not come by this point: then it has simply been done.
         assert_eq!(balances(&table), wanted, "{what}");
+        assert_eq!(word.elements()[1].load(Ordering::Relaxed), u64::from(way.numbered), "{what}");
         return;
     }
     let happened = point as u8 >= CrashPoint::Committed as u8;
@@ -156,9 +164,11 @@ fn one_death(way: Way, operation: Operation, wanted: [i64; 2], point: CrashPoint
     match settled {
         Settled::Idle => assert!(!in_flight, "{what}"),
         Settled::Dropped => assert!(in_flight && !happened, "{what}"),
-        Settled::Finished { connection, progress, .. } => {
+        Settled::Finished { connection, progress, lsn } => {
             assert!(in_flight && happened, "{what}");
             assert_eq!((connection, progress), (0, 77), "{what}");
+            let shown = word.elements()[1].load(Ordering::Relaxed);
+            assert_eq!(shown, if way.numbered { lsn.0 } else { 0 }, "{what}: the reply shows its number");
         }
     }
     assert_eq!(repair::settle(&table, 0), Ok(Settled::Idle), "{what}: settled once");
@@ -213,22 +223,36 @@ fn deaths_at_every_point(way: Way) {
 
 #[test]
 fn a_death_at_any_point_leaves_all_or_nothing() {
-    deaths_at_every_point(Way { ring: 0, keyed: false });
+    deaths_at_every_point(Way { ring: 0, keyed: false, numbered: false });
 }
 
 #[test]
 fn a_death_at_any_point_leaves_all_or_nothing_in_the_journal() {
-    deaths_at_every_point(Way { ring: RING, keyed: false });
+    deaths_at_every_point(Way { ring: RING, keyed: false, numbered: false });
 }
 
 #[test]
 fn a_death_at_any_point_leaves_a_key_known_or_not() {
-    deaths_at_every_point(Way { ring: 0, keyed: true });
+    deaths_at_every_point(Way { ring: 0, keyed: true, numbered: false });
 }
 
 #[test]
 fn a_death_at_any_point_leaves_a_key_known_or_not_in_the_journal() {
-    deaths_at_every_point(Way { ring: RING, keyed: true });
+    deaths_at_every_point(Way { ring: RING, keyed: true, numbered: false });
+}
+
+#[test]
+fn a_death_at_any_point_leaves_a_reply_that_shows_its_number() {
+    for keyed in [false, true] {
+        deaths_at_every_point(Way { ring: 0, keyed, numbered: true });
+    }
+}
+
+#[test]
+fn a_death_at_any_point_leaves_a_reply_that_shows_its_number_in_the_journal() {
+    for keyed in [false, true] {
+        deaths_at_every_point(Way { ring: RING, keyed, numbered: true });
+    }
 }
 
 /// A refusal with a key is an operation that changes no account: it happens once, too.
@@ -236,7 +260,7 @@ fn a_death_at_any_point_leaves_a_key_known_or_not_in_the_journal() {
 fn a_refusal_with_a_key_is_remembered_whenever_its_worker_dies() {
     let refused = Operation::Withdraw { account: A, amount: Cents(OPENING + 1) };
     for point in CrashPoint::ALL.iter().copied().filter(|point| point.name().starts_with("ledger.")) {
-        for way in [0, RING].map(|ring| Way { ring, keyed: true }) {
+        for way in [0, RING].map(|ring| Way { ring, keyed: true, numbered: false }) {
             let what = format!("{way:?} killed at {}", point.name());
             let table = table(10, way.ring);
             let asker = way.asker(1);

@@ -8,9 +8,9 @@ use std::os::fd::AsFd;
 use std::time::Duration;
 
 use bank_vault::base::limits::{HEADER_BYTES, KEY_BYTES};
-use bank_vault::base::vocab::{AccountId, Cents};
+use bank_vault::base::vocab::{AccountId, Cents, Lsn};
 use bank_vault::service::bank::wire::{
-    Decoder, Flags, Header, Request, Response, Statement, Status, Step, Totals, XorKey,
+    Cluster, Decoder, Envelope, Flags, Header, Request, Response, Statement, Status, Step, Totals, XorKey,
 };
 use nix::poll::{PollFd, PollFlags, poll};
 
@@ -25,6 +25,8 @@ pub struct Bank {
     pub key: Option<XorKey>,
     /// Whether requests are XORed.
     pub xored: bool,
+    /// The LSN that the last reply has carried.
+    pub lsn: Option<Lsn>,
     next_seq: u32,
     unread: Vec<u8>,
 }
@@ -44,7 +46,7 @@ impl Bank {
     pub fn over(stream: TcpStream) -> Bank {
         stream.set_nodelay(true).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        Bank { stream, key: None, xored: false, next_seq: 0, unread: Vec::new() }
+        Bank { stream, key: None, xored: false, lsn: None, next_seq: 0, unread: Vec::new() }
     }
 
     /// Connects and logs in as the demo user.
@@ -93,6 +95,46 @@ impl Bank {
         request.encode(self.next_seq, key.as_ref(), self.key.filter(|_| self.xored), &mut frame);
         self.stream.write_all(&frame)?;
         Ok(self.next_seq)
+    }
+
+    /// Sends a request that asks for an LSN and names the last one seen, if it is given one, and waits for its response; the LSN that this
+    /// carries is in [`Bank::lsn`].
+    pub fn call_as_of(
+        &mut self,
+        request: &Request<'_>,
+        key: Option<[u8; KEY_BYTES]>,
+        after: Option<Lsn>,
+    ) -> io::Result<Response> {
+        let seq = self.send_as_of(request, key, after)?;
+        let (answered, response) = self.read()?;
+        assert_eq!(answered, seq, "{request:?} got {response:?}");
+        Ok(response)
+    }
+
+    /// Sends what [`Bank::call_as_of`] does; gives its sequence number.
+    pub fn send_as_of(
+        &mut self,
+        request: &Request<'_>,
+        key: Option<[u8; KEY_BYTES]>,
+        after: Option<Lsn>,
+    ) -> io::Result<u32> {
+        let mut frame = Vec::new();
+        self.next_seq += 1;
+        let (seq, xor) = (self.next_seq, self.key.filter(|_| self.xored));
+        request.encode_in(&Envelope { seq, key: key.as_ref(), after, asks_lsn: true, xor }, &mut frame);
+        self.stream.write_all(&frame)?;
+        Ok(seq)
+    }
+
+    /// What the server tells of its cluster.
+    pub fn cluster(&mut self) -> Result<Cluster, Status> {
+        let seq = self.send_as_of(&Request::Cluster, None, None).unwrap();
+        let (header, body) = self.read_frame().unwrap();
+        assert_eq!(header.seq, seq);
+        match header.flags.contains(Flags::ERROR) {
+            true => Err(Response::decode(&header, &body).unwrap().status()),
+            false => Ok(Cluster::decode(&body).unwrap()),
+        }
     }
 
     /// Sends `request` over and over and reads no answer, until neither side's buffers have taken a byte for half a second.
@@ -158,7 +200,7 @@ impl Bank {
     /// The same connection for another thread, of which one sends and the other reads.
     pub fn try_clone(&self) -> Bank {
         let stream = self.stream.try_clone().unwrap();
-        Bank { stream, key: self.key, xored: self.xored, next_seq: self.next_seq, unread: Vec::new() }
+        Bank { stream, key: self.key, xored: self.xored, lsn: None, next_seq: self.next_seq, unread: Vec::new() }
     }
 
     fn decode(&mut self) -> Option<(Header, Vec<u8>)> {
@@ -166,7 +208,9 @@ impl Bank {
         let found = match step {
             Step::NeedMore => return None,
             Step::Frame(frame) => {
-                let mut body = frame.body.to_vec();
+                let (lsn, body) = frame.reply();
+                let mut body = body.to_vec();
+                self.lsn = lsn;
                 if frame.header.flags.contains(Flags::XOR) {
                     self.key.unwrap().apply(&mut body);
                 }

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use bank_vault::base::limits::{KEY_BYTES, MAX_STRIKES};
 use bank_vault::base::vocab::SessionId;
 use bank_vault::service::bank::wire::{
-    Decoder, Flags, Frame, Header, Request, Response, Statement, Status, Step, Totals, XorKey,
+    Cluster, Decoder, Flags, Frame, Header, Request, Response, Statement, Status, Step, Totals, XorKey,
 };
 use model_ledger::{Faults, Ledger};
 
@@ -129,6 +129,7 @@ enum After {
 enum Answer {
     Short(Response),
     Page(Statement),
+    Cluster(Cluster),
 }
 
 struct Conversation<'s> {
@@ -189,7 +190,7 @@ impl Conversation<'_> {
                     let flags = Flags::NONE;
                     let length = u32::try_from(bytes.len()).expect("a frame has at most 4096 bytes");
                     let header = Header { length, flags, opcode, seq };
-                    self.answer(&Frame { header, key: None, body: &bytes[18..] }, out);
+                    self.answer(&Frame { header, key: None, after: None, body: &bytes[18..] }, out);
                     continue;
                 }
                 Step::Reject { status, opcode, seq } => (opcode, seq, status),
@@ -251,6 +252,7 @@ impl Conversation<'_> {
                     _ => match answer {
                         Answer::Short(response) => response.encode(header.seq, xor, out),
                         Answer::Page(statement) => statement.encode(header.seq, xor, out),
+                        Answer::Cluster(cluster) => cluster.encode_as_of(header.seq, xor, None, out),
                     },
                 }
             }
@@ -296,6 +298,7 @@ impl Conversation<'_> {
             Request::Withdraw { account, amount } => self.operate(Request::Withdraw { account, amount }, key)?,
             Request::Transfer { from, to, amount } => self.operate(Request::Transfer { from, to, amount }, key)?,
             Request::Totals => Response::Totals(self.totals()),
+            Request::Cluster => return Ok(Answer::Cluster(Cluster::default())),
             Request::History { account, before, limit } => {
                 return self.ledger().statement(account, before, limit).map(Answer::Page);
             }

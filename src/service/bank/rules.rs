@@ -1,9 +1,10 @@
 //! The bank's counter: what a request means for this user, and what an outcome is called on the wire. Pure.
 
 use crate::base::limits::MAX_STATEMENT_ENTRIES;
-use crate::base::vocab::{AccountId, Lsn};
+use crate::base::vocab::{AccountId, Lsn, ReplicaRole};
 use crate::service::bank::session::login::Login;
-use crate::service::bank::wire::{Request, Response, Status};
+use crate::service::bank::wire::{Cluster, ClusterMember, Request, Response, Status};
+use crate::store::cluster::{ClusterView, MemberView, Standing};
 use crate::store::journal::record::Verdict;
 use crate::store::ledger::keys::Remembered;
 use crate::store::ledger::{Operation, Outcome, Refusal, Totals};
@@ -26,6 +27,8 @@ pub enum Task<'a> {
     Operate(Operation),
     /// Sum up all accounts. Slow.
     SumUp,
+    /// Tell of the cluster.
+    TellCluster,
     /// Look up what happened to an account. Slow.
     Statement {
         /// The account.
@@ -63,6 +66,7 @@ pub fn task_of<'a>(request: Request<'a>, login: Option<&Login>) -> Result<Task<'
         ),
         Request::Balance { account } => allow(role.may_read(account), Task::Read(account)),
         Request::Totals => allow(role.may_see_totals(), Task::SumUp),
+        Request::Cluster => Ok(Task::TellCluster),
         Request::History { account, .. } if !role.may_read(account) => Err(Status::Forbidden),
         Request::History { limit: 0, .. } => Err(Status::Invalid),
         Request::History { account, before, limit } => {
@@ -70,6 +74,58 @@ pub fn task_of<'a>(request: Request<'a>, login: Option<&Login>) -> Result<Task<'
         }
         Request::Ping | Request::Login { .. } => unreachable!("answered above, without a session"),
     }
+}
+
+/// Whether an instance of this standing may answer `request`; `names_after` says whether that names the last operation seen. Where there is
+/// no primary, who only reads from followers is answered all the same.
+///
+/// # Errors
+/// The status of the refusal: ERR_NOT_PRIMARY where another is the primary, ERR_NO_QUORUM where none is known.
+#[inline]
+pub fn may_answer(standing: Standing, request: &Request<'_>, names_after: bool) -> Result<(), Status> {
+    match standing.role {
+        ReplicaRole::Alone | ReplicaRole::Primary => return Ok(()),
+        ReplicaRole::Follower | ReplicaRole::Candidate | ReplicaRole::Learner => {}
+    }
+    match request {
+        Request::Ping | Request::Login { .. } | Request::Cluster => Ok(()),
+        Request::Balance { .. } | Request::History { .. } if names_after => Ok(()),
+        _ if standing.primary == 0 => Err(Status::NoQuorum),
+        _ => Err(Status::NotPrimary),
+    }
+}
+
+/// What CLUSTER tells: `replica` is the instance's own number, `address` where its clients reach it, `now_ns` the time of the monotonic clock.
+/// An instance without peers is the only member of its cluster, without a number.
+#[must_use]
+pub fn cluster_response(
+    view: ClusterView,
+    (replica, address): (u8, String),
+    [committed, applied]: [Lsn; 2],
+    now_ns: u64,
+) -> Cluster {
+    let Standing { role, primary } = view.standing;
+    if role == ReplicaRole::Alone {
+        let itself =
+            ClusterMember { match_lsn: committed, client_address: address.clone(), ..ClusterMember::default() };
+        return Cluster { committed, applied, primary_address: address, members: vec![itself], ..Cluster::default() };
+    }
+    let heard_ms = |member: &MemberView| match member.heard_ns {
+        _ if member.replica == replica => 0,
+        0 => u32::MAX,
+        heard_ns => u32::try_from(now_ns.saturating_sub(heard_ns) / 1_000_000).unwrap_or(u32::MAX),
+    };
+    let members = view.members.into_iter().map(|member| ClusterMember {
+        heard_ms: heard_ms(&member),
+        replica: member.replica,
+        node: member.node,
+        role: member.role,
+        match_lsn: member.match_lsn,
+        peer_address: member.peer_address,
+        client_address: member.client_address,
+    });
+    let primary_address = view.primary_address;
+    Cluster { replica, role, term: view.term, committed, applied, primary, primary_address, members: members.collect() }
 }
 
 /// The answer to an operation that was done, or whose refusal stands.
@@ -125,6 +181,7 @@ pub fn totals_response(totals: Option<Totals>, opcode: u16) -> Response {
 mod tests {
     use super::*;
     use crate::base::vocab::Cents;
+    use crate::service::bank::wire::Opcode;
     use crate::store::users::{AccountRange, Known, Role};
 
     fn login(role: Role) -> Login {
@@ -159,6 +216,68 @@ mod tests {
             }
         }
         assert_eq!(task_of(Request::Ping, None), Ok(Task::TellTime));
+    }
+
+    #[test]
+    fn who_answers_what() {
+        let (account, amount) = (AccountId(5), Cents(1));
+        let deposit = Request::Deposit { account, amount };
+        let withdraw = Request::Withdraw { account, amount };
+        let transfer = Request::Transfer { from: account, to: AccountId(6), amount };
+        let balance = Request::Balance { account };
+        let history = Request::History { account, before: Lsn(0), limit: 1 };
+        let login = Request::Login { user: b"u", pass: b"p" };
+        // request, by a follower without AFTER, and with it
+        let table = [
+            (login, true, true),
+            (Request::Ping, true, true),
+            (Request::Cluster, true, true),
+            (balance, false, true),
+            (history, false, true),
+            (Request::Totals, false, false),
+            (deposit, false, false),
+            (withdraw, false, false),
+            (transfer, false, false),
+        ];
+        assert_eq!(table.len(), Opcode::ALL.len());
+        for (request, without, with) in table {
+            for (names_after, by_follower) in [(false, without), (true, with)] {
+                for role in ReplicaRole::ALL {
+                    for (primary, refusal) in [(0, Status::NoQuorum), (2, Status::NotPrimary)] {
+                        let everything = matches!(role, ReplicaRole::Alone | ReplicaRole::Primary);
+                        let wanted = if everything || by_follower { Ok(()) } else { Err(refusal) };
+                        let got = may_answer(Standing { role, primary }, &request, names_after);
+                        assert_eq!(got, wanted, "{request:?}, after {names_after}, {role:?} of {primary}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn an_instance_without_peers_is_its_own_cluster() {
+        let address = "127.0.0.1:7777".to_owned();
+        let lsns = [Lsn(7), Lsn(9)];
+        let cluster = cluster_response(ClusterView::default(), (0, address.clone()), lsns, 5);
+        assert_eq!((cluster.replica, cluster.role, cluster.term, cluster.primary), (0, ReplicaRole::Alone, 0, 0));
+        assert_eq!((cluster.committed, cluster.applied, &cluster.primary_address), (Lsn(7), Lsn(9), &address));
+        let [itself] = &cluster.members[..] else { panic!("{cluster:?}") };
+        assert_eq!((itself.match_lsn, &itself.client_address), (Lsn(7), &address));
+    }
+
+    #[test]
+    fn a_member_that_was_never_heard_is_told_from_one_that_was() {
+        let member = |replica, heard_ns| MemberView { replica, heard_ns, ..MemberView::default() };
+        let view = ClusterView {
+            standing: Standing { role: ReplicaRole::Primary, primary: 1 },
+            term: 3,
+            members: vec![member(1, 0), member(2, 0), member(3, 2_000_000), member(4, 9_000_000)],
+            ..ClusterView::default()
+        };
+        let cluster = cluster_response(view, (1, String::new()), [Lsn(1); 2], 5_000_000);
+        let heard: Vec<_> = cluster.members.iter().map(|member| member.heard_ms).collect();
+        assert_eq!(heard, [0, u32::MAX, 3, 0]);
+        assert_eq!((cluster.replica, cluster.primary, cluster.term), (1, 1, 3));
     }
 
     #[test]

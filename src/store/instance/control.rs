@@ -14,6 +14,7 @@ use crate::ipc::layout::{Counter, Word};
 use crate::ipc::names::Generation;
 use crate::shared_struct;
 use crate::store::cache_channel::CacheRow;
+use crate::store::cluster::ClusterRow;
 use crate::store::connection::{PerService, ServiceId};
 use crate::store::instance::control_requests::ControlRequests;
 use crate::store::instance::histogram::{BUCKETS, Histogram};
@@ -23,7 +24,8 @@ use crate::store::ledger::{Shape, Shows, Visible};
 
 shared_struct! {
     /// What concerns all. Writer: the master.
-    pub struct Control, align 64, size 64 + 512 + MAX_SERVICES * 128 + 192 + 8 * (BUCKETS + 8) + 384 + 320 + 64; {
+    pub struct Control, align 64, size 64 + 512 + MAX_SERVICES * 128 + 192 + 8 * (BUCKETS + 8) + 384 + 320 + 64
+        + size_of::<ClusterRow>(); {
         /// The master's process id.
         pub master_pid: Word,
         orders: AtomicU32,
@@ -54,6 +56,8 @@ shared_struct! {
         pub requests: ControlRequests,
         /// Lines of the log that could not be written.
         pub log: LogLosses,
+        /// The cluster that the instance is a member of.
+        pub cluster: ClusterRow,
     }
 }
 

@@ -7,7 +7,7 @@ use crate::store::connection::PerService;
 use crate::store::instance::histogram::{BUCKETS, Histogram};
 
 /// Places for counters per opcode, in the order of `wire::Opcode::ALL`.
-pub const OPCODES: usize = 8;
+pub const OPCODES: usize = 9;
 /// Places for counters per status code.
 pub const STATUSES: usize = 16;
 /// Places for counters per status code of HTTP, in the order of `http::Status::ALL`.
@@ -43,7 +43,7 @@ shared_struct! {
         pub lane_contended: Counter,
         /// Connections taken over from other workers.
         pub resumed: Counter,
-        spare: [Counter; 6],
+        spare: [Counter; 5],
         /// From when a request of the bank was there to be read to when its reply was free to be sent.
         pub answer_times: Histogram,
         /// What concerns the connections of each service.

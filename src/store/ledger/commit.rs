@@ -46,7 +46,7 @@ impl Uncommitted {
 
 impl Table {
     /// Commits the operation of `intent`, whose accounts are all locked; its number goes into `record`. `probe` is that of the
-    /// record's key.
+    /// record's key. `number` is called with the operation's number before the operation has happened.
     ///
     /// # Errors
     /// [`Uncommitted`]; then the caller must still clear the intent.
@@ -55,23 +55,24 @@ impl Table {
         &self,
         intent: &Intent,
         record: &mut OperationRecord,
-        probe: Option<&Probe<'_>>,
+        (probe, number): (Option<&Probe<'_>>, Option<&dyn Fn(Lsn)>),
         still_waiting: impl FnMut(),
     ) -> Result<Stamp, Uncommitted> {
         if !self.sequencer().is_journaled() && probe.is_none() {
             let stamp = self.order().take_next();
+            show_number(number, stamp.lsn);
             intent.commit(stamp.lsn);
             crash_point(CrashPoint::Committed);
             return Ok(stamp);
         }
-        self.commit_locked(intent, record, probe, still_waiting)
+        self.commit_locked(intent, record, (probe, number), still_waiting)
     }
 
     fn commit_locked(
         &self,
         intent: &Intent,
         record: &mut OperationRecord,
-        probe: Option<&Probe<'_>>,
+        (probe, number): (Option<&Probe<'_>>, Option<&dyn Fn(Lsn)>),
         still_waiting: impl FnMut(),
     ) -> Result<Stamp, Uncommitted> {
         let sequencer = self.sequencer();
@@ -97,28 +98,37 @@ impl Table {
             }
             sequencer.put(record);
         }
-        let number = probe.zip(slot).map(|(probe, slot)| keys.write(probe, record, slot));
+        let key_number = probe.zip(slot).map(|(probe, slot)| keys.write(probe, record, slot));
         crash_point(CrashPoint::RecordWritten);
-        let stamp = self.take_number(intent, record.lsn, number);
+        let stamp = self.take_number(intent, record.lsn, (key_number, number));
         record.lsn = stamp.lsn;
         Ok(stamp)
     }
 
-    /// Takes the next number, `expected` where there is a journal, and makes key `number` known. Holding the sequencer's lock.
-    pub(super) fn take_number(&self, intent: &Intent, expected: Lsn, number: Option<u64>) -> Stamp {
-        intent.set_key_number(number.unwrap_or(0));
+    /// Takes the next number, `expected` where there is a journal, shows it by `number`, and makes key `key_number` known. Holding the
+    /// sequencer's lock.
+    pub(super) fn take_number(
+        &self,
+        intent: &Intent,
+        expected: Lsn,
+        (key_number, number): (Option<u64>, Option<&dyn Fn(Lsn)>),
+    ) -> Stamp {
+        intent.set_key_number(key_number.unwrap_or(0));
         let stamp = if self.sequencer().is_journaled() {
+            // It is this operation's, if it happens: the lock is held.
+            show_number(number, expected);
             intent.claim(expected);
             crash_point(CrashPoint::Claimed);
             self.order().take_next()
         } else {
             // Operations without a key take numbers without the lock, so the number is known only now.
             let stamp = self.order().take_next();
+            show_number(number, stamp.lsn);
             intent.commit(stamp.lsn);
             stamp
         };
         crash_point(CrashPoint::Committed);
-        if let Some(number) = number {
+        if let Some(number) = key_number {
             self.sequencer().keys().make_known(number, stamp.lsn);
         }
         crash_point(CrashPoint::KeyKnown);
@@ -143,6 +153,16 @@ impl Table {
             Found::Known(_) | Found::BucketFull => None,
         });
         crash_point(CrashPoint::RecordWritten);
-        self.take_number(intent, lsn, number)
+        self.take_number(intent, lsn, (number, None))
+    }
+}
+
+/// Puts the operation's number into its reply, which stands where it does not count yet. The operation has not happened: whoever repairs a
+/// death finds a whole reply, or none that counts.
+#[inline]
+fn show_number(number: Option<&dyn Fn(Lsn)>, lsn: Lsn) {
+    if let Some(show) = number {
+        show(lsn);
+        crash_point(CrashPoint::ReplyNumbered);
     }
 }

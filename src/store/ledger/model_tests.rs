@@ -313,7 +313,7 @@ fn a_claim_is_withdrawn_under_a_third() {
     let its = table.clone();
     let second = thread::spawn(move || carry_out(&its, 1, deposit(B, 30), &Asker::ANYBODY).unwrap());
     // Locks the account, and so repairs it.
-    let balance = Teller::new(&table, 2, || ()).balance(A).unwrap();
+    let (balance, _) = Teller::new(&table, 2, || ()).balance(A).unwrap();
     assert_eq!(balance, Cents(OPENING), "it had not happened");
     second.join().unwrap();
     assert_eq!(bury(&table), Settled::Dropped);

@@ -295,7 +295,7 @@ impl Table {
                 sequencer.put_bytes(lsn, &encode(lsn));
                 let intent = &self.rows()[REPLICA_ROW].intent;
                 intent.prepare(&Plan::NOTHING);
-                let stamp = self.take_number(intent, lsn, None);
+                let stamp = self.take_number(intent, lsn, (None, None));
                 intent.clear();
                 stamp.lsn
             }

@@ -21,6 +21,8 @@ pub struct Completion<'a> {
     connection: u32,
     word: Option<&'a AtomicU64>,
     next: u64,
+    /// Puts the operation's number into the reply, where that shows it.
+    number: Option<&'a dyn Fn(Lsn)>,
 }
 
 impl<'a> Completion<'a> {
@@ -28,11 +30,20 @@ impl<'a> Completion<'a> {
     #[inline]
     #[must_use]
     pub fn moving(connection: u32, word: &'a AtomicU64, next: u64) -> Self {
-        Completion { connection, word: Some(word), next }
+        Completion { connection, word: Some(word), next, number: None }
+    }
+
+    /// Has `number` called with the operation's number as soon as that is known, and before the operation has happened: it puts the
+    /// number into the reply. So a repair need not know of replies that show their number.
+    #[inline]
+    #[must_use]
+    pub fn numbered_by(self, number: &'a dyn Fn(Lsn)) -> Self {
+        Completion { number: Some(number), ..self }
     }
 
     /// No connection waits.
-    pub const UNATTENDED: Completion<'static> = Completion { connection: NO_CONNECTION, word: None, next: 0 };
+    pub const UNATTENDED: Completion<'static> =
+        Completion { connection: NO_CONNECTION, word: None, next: 0, number: None };
 }
 
 /// Who asks, and the key by which a repeated request is recognised.
@@ -107,15 +118,15 @@ impl<'a> Teller<'a> {
         self.seen = self.seen.max(lsn);
     }
 
-    /// The balance of `account`.
+    /// The balance of `account`, and the last operation that changed it; 0 for none.
     #[inline]
-    pub fn balance(&mut self, account: AccountId) -> Result<Cents, Refusal> {
+    pub fn balance(&mut self, account: AccountId) -> Result<(Cents, Lsn), Refusal> {
         let cell = self.table.lock(account, &self.still_waiting).ok_or(Refusal::NoAccount)?;
         crash_point(CrashPoint::Locked);
         let (balance, lsn) = (cell.balance(), cell.lsn());
         drop(cell);
         self.see_state(lsn);
-        Ok(balance)
+        Ok((balance, lsn))
     }
 
     /// The last operation that changed `account`; 0 for none.
@@ -180,7 +191,7 @@ impl<'a> Teller<'a> {
         let plan = self.plan(operation, &outcome, completion);
         let mut record = self.record(operation, asker, Verdict::Done);
         (record.balances, record.previous) = (outcome.balances, previous);
-        let stamp = self.commit(&plan, &mut record, probe.as_ref())?;
+        let stamp = self.commit(&plan, &mut record, probe.as_ref(), completion.number)?;
         self.row.apply(stamp, &plan, &first, second.as_ref());
         self.complete(completion);
         drop(first);
@@ -213,7 +224,8 @@ impl<'a> Teller<'a> {
             Refusal::Invalid => Verdict::Invalid,
         };
         let probe = asker.key.map(|key| self.table.sequencer().keys().probe(key, asker.principal));
-        let stamp = self.commit(&plan, &mut self.record(operation, asker, verdict), probe.as_ref())?;
+        // What is refused shows no number.
+        let stamp = self.commit(&plan, &mut self.record(operation, asker, verdict), probe.as_ref(), None)?;
         self.complete(completion);
         Ok(stamp.lsn)
     }
@@ -224,10 +236,11 @@ impl<'a> Teller<'a> {
         plan: &Plan,
         record: &mut OperationRecord,
         probe: Option<&Probe<'_>>,
+        number: Option<&dyn Fn(Lsn)>,
     ) -> Result<Stamp, Undone> {
         self.row.intent.prepare(plan);
         crash_point(CrashPoint::Prepared);
-        match self.table.commit(&self.row.intent, record, probe, &self.still_waiting) {
+        match self.table.commit(&self.row.intent, record, (probe, number), &self.still_waiting) {
             Ok(stamp) => {
                 crash_point(CrashPoint::Sequenced);
                 self.see(stamp.lsn);

@@ -108,8 +108,8 @@ fn what_an_answer_shows_is_the_newest_that_it_depends_on() {
     operate(&mut teller, deposit(A, 1)).unwrap();
     operate(&mut teller, deposit(B, 1)).unwrap();
     assert_eq!((teller.take_seen(), teller.take_seen()), (Lsn(2), Lsn(0)), "since the last call");
-    assert_eq!(teller.balance(B), Ok(Cents(101)));
-    assert_eq!(teller.balance(A), Ok(Cents(101)));
+    assert_eq!(teller.balance(B), Ok((Cents(101), Lsn(2))));
+    assert_eq!(teller.balance(A), Ok((Cents(101), Lsn(1))));
     assert_eq!(teller.take_seen(), Lsn(2));
     assert_eq!((teller.last_change(A), teller.last_change(AccountId(2))), (Ok(Lsn(1)), Ok(Lsn(0))));
     assert_eq!(teller.take_seen(), Lsn(0), "where the caller looks is not shown yet");

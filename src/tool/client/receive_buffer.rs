@@ -4,6 +4,7 @@ use std::io::{self, Read};
 use std::ops::Range;
 
 use crate::base::limits::MAX_FRAME_BYTES;
+use crate::base::vocab::Lsn;
 use crate::service::bank::wire::{Decoder, Flags, Frame, Header, Response, Step, XorKey};
 use crate::tool::client::error::ProtocolError;
 
@@ -17,6 +18,8 @@ pub struct ReceiveBuffer {
     decoder: Decoder,
     /// The key of bodies whose flag says that they are XORed; known after the login.
     pub xor: Option<XorKey>,
+    /// The highest LSN that a reply has carried; a new connection does not forget it.
+    pub seen: Lsn,
 }
 
 impl ReceiveBuffer {
@@ -30,6 +33,7 @@ impl ReceiveBuffer {
             end: 0,
             decoder: Decoder::default(),
             xor: None,
+            seen: Lsn(0),
         }
     }
 
@@ -79,7 +83,13 @@ impl ReceiveBuffer {
         self.start += used;
         match step {
             Step::NeedMore => Ok(None),
-            Step::Frame(Frame { header, body, .. }) => {
+            Step::Frame(frame) => {
+                let Frame { header, mut body, .. } = frame;
+                if header.flags.contains(Flags::LSN) {
+                    let lsn;
+                    (lsn, body) = frame.reply();
+                    self.seen = self.seen.max(lsn.unwrap_or_default());
+                }
                 // The step used the frame up to its end, and the body is the frame's last part.
                 let body = self.start - body.len()..self.start;
                 if header.flags.contains(Flags::XOR) {

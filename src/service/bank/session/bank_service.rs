@@ -10,6 +10,7 @@ use crate::base::limits::{ENOUGH_FOR_A_GROUP, JOB_RESULTS_PER_TURN, PARTIAL_FRAM
 use crate::base::time::{is_over, nanoseconds};
 use crate::ipc::event::EventFd;
 use crate::ipc::process::monotonic_ns;
+use crate::service::bank::session::after_queue::AfterQueue;
 use crate::service::bank::session::bank_session::{BankData, BankSession};
 use crate::service::bank::session::executor::Executor;
 use crate::service::bank::session::handler::Handler;
@@ -28,10 +29,14 @@ use crate::store::users::Users;
 /// How soon operations are tried again for which the journal had no room, unless the journal process says earlier that it has.
 const ROOM_PATIENCE: Duration = Duration::from_millis(1);
 
+/// How soon it is looked again what has been applied where no journal process tells, for those that wait for that.
+const APPLY_PATIENCE: Duration = Duration::from_millis(5);
+
 /// The ledger in one worker, for clients that speak the binary protocol.
 pub struct BankService {
     handler: Handler,
     queue: JournalQueue,
+    after: AfterQueue,
     runner: Arc<JobRunner>,
     instance: &'static Instance,
     settings: &'static Settings,
@@ -54,11 +59,12 @@ impl BankService {
         let pools = BlockingPools::start(&runner, &row.stats.bounds, move || wake())?;
         let teller = Teller::new(instance.table(), worker, move || row.life.heartbeat_ns.set(monotonic_ns()));
         let stats = (&row.stats, &row.stats.services[service.index()]);
-        let handler = Handler::new(Executor::new(instance.table(), teller, pools, stats));
+        let handler = Handler::new(Executor::new((instance, service), teller, pools, stats));
         let queue = JournalQueue::default();
         Ok(BankService {
             handler,
             queue,
+            after: AfterQueue::default(),
             runner,
             instance,
             settings,
@@ -132,6 +138,9 @@ impl Service for BankService {
         let next = self.handler.turn(session);
         if next != Next::Close {
             self.queue.join(session);
+            if let Some(wait) = session.data.after.filter(|_| session.data.is_behind) {
+                self.after.join(session.state.connection.index(), wait);
+            }
         }
         let sequencer = self.sequencer();
         let unsynced = self.handler.executor.order.now().lsn.0.saturating_sub(sequencer.on_disk().0.0);
@@ -180,21 +189,42 @@ impl Service for BankService {
                 }
             }
         }
+        if self.after.first().is_some() {
+            let executor = &self.handler.executor;
+            let (shown, now_ns) = (executor.shown(), executor.now_ns);
+            self.after.take(shown, now_ns, |slot| sessions.schedule(slot));
+        }
         self.deliver_results(sessions);
     }
 
     /// Wakes the journal process for the records of this turn, and tells it what to wake this worker for.
     fn patience(&mut self) -> Patience {
         self.wake_journal();
-        let first = self.queue.first().filter(|first| {
-            self.row.await_visible(Some(first.shows));
-            self.sequencer().visible().includes(first.shows)
-        });
-        match first {
+        let (first, behind) = (self.queue.first(), self.after.first());
+        if let Some(awaited) = first.map(|first| first.shows).into_iter().chain(behind.map(Shows::operation)).min_by_key(|shows| shows.lsn) {
+            self.row.await_visible(Some(awaited));
+        }
+        let executor = &self.handler.executor;
+        let apart = match behind {
+            None => Patience::Unlimited,
+            Some(lsn) if lsn <= executor.shown() => return Patience::None,
+            Some(_) => {
+                let longest = if self.sequencer().is_journaled() { Duration::MAX } else { APPLY_PATIENCE };
+                let until_over = self.after.patience(executor.now_ns).unwrap_or_default();
+                // Not at once: what is over is noticed in whole milliseconds.
+                Patience::AtMost(until_over.clamp(Duration::from_millis(1), longest))
+            }
+        };
+        let first = first.filter(|first| self.sequencer().visible().includes(first.shows));
+        let patience = match first {
             Some(first) if first.for_room => Patience::AtMost(ROOM_PATIENCE),
             Some(_) => Patience::None,
             None if self.more_results || self.handler.executor.pools.has_refused() => Patience::None,
-            None => Patience::Unlimited,
+            None => return apart,
+        };
+        match (patience, apart) {
+            (Patience::AtMost(one), Patience::AtMost(other)) => Patience::AtMost(one.min(other)),
+            (patience, _) => patience,
         }
     }
 
@@ -238,6 +268,9 @@ impl Service for BankService {
     fn end(&mut self, session: &mut BankSession) {
         if session.data.pending.is_some() {
             self.handler.executor.pools.forget(session.state.key());
+        }
+        if let Some(wait) = session.data.after {
+            self.after.leave(session.state.connection.index(), wait);
         }
     }
 

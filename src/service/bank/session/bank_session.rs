@@ -24,6 +24,26 @@ pub struct Asked {
     pub opcode: u16,
     /// The key of its body, and so of the answer's, if it was XORed.
     pub xor: Option<XorKey>,
+    /// Whether the answer is to carry an LSN.
+    pub wants_lsn: bool,
+}
+
+/// A request that the threads work for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pending {
+    /// What its reply needs.
+    pub asked: Asked,
+    /// What its answer is as of, where that was known when the threads got it.
+    pub as_of: Lsn,
+}
+
+/// A request that waits until this instance has applied the operation that it names as the last one seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AfterWait {
+    /// The operation.
+    pub lsn: Lsn,
+    /// When the wait is over, nanoseconds of the monotonic clock.
+    pub until_ns: u64,
 }
 
 /// A request that was looked at and could not be carried out yet.
@@ -54,11 +74,15 @@ pub struct BankData {
     pub blocked: Option<Lsn>,
     /// What is known of the next request, when it was looked at already.
     pub postponed: Option<Postponed>,
+    /// Set when the next request waits for an operation that this instance has not applied. It is kept over every look at it.
+    pub after: Option<AfterWait>,
+    /// Whether it is not to be looked at in this turn any more, for that reason.
+    pub is_behind: bool,
     /// Whether it stands in the queue of those that wait for the journal.
     pub is_queued: bool,
     /// The request that the threads work for. No further one is looked at before it is answered: replies come in the order of the
     /// requests.
-    pub pending: Option<Asked>,
+    pub pending: Option<Pending>,
     /// Since when the next request has been there, when it was looked at already.
     pub asked_ns: Option<u64>,
     /// Since when a begun frame has been waiting for its end.
@@ -82,6 +106,8 @@ impl BankSession {
             held: HeldReplies::none(state.connection.sent()),
             blocked: None,
             postponed: None,
+            after: None,
+            is_behind: false,
             is_queued: false,
             decoder: Decoder::from_bits(framing.decoder),
             strikes: framing.strikes,
@@ -114,6 +140,7 @@ impl BankSession {
         self.state.closing == Closing::No
             && self.data.pending.is_none()
             && self.data.blocked.is_none()
+            && !self.data.is_behind
             && self
                 .state
                 .connection

@@ -1,15 +1,17 @@
 //! The executor: carries out one request of a session and queues its reply.
 
+use std::cell::Cell;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::base::crash_point::{CrashPoint, crash_point};
 use crate::base::limits::{
-    KEY_BYTES, MAX_CREDENTIAL_BYTES, MAX_FAILED_LOGINS, MAX_FRAME_BYTES, MAX_REPLY_BYTES, MAX_STRIKES,
+    AFTER_WAIT_MILLISECONDS, KEY_BYTES, MAX_CLUSTER_REPLY_BYTES, MAX_CREDENTIAL_BYTES, MAX_FAILED_LOGINS,
+    MAX_FRAME_BYTES, MAX_REPLY_BYTES, MAX_STRIKES,
 };
 use crate::base::vocab::{AccountId, Lsn};
 use crate::ipc::process::monotonic_ns;
 use crate::service::bank::rules::{self, Task};
-use crate::service::bank::session::bank_session::{Asked, BankSession, Postponed};
+use crate::service::bank::session::bank_session::{AfterWait, Asked, BankSession, Pending, Postponed};
 use crate::service::bank::session::held_replies::Replies;
 use crate::service::bank::session::jobs::{BlockingPools, Job, JobResult};
 use crate::service::bank::session::login::Login;
@@ -17,11 +19,15 @@ use crate::service::bank::session::statement_page::PageRequest;
 use crate::service::bank::wire::{Flags, Frame, LookAhead, Request, Response, Status, XorKey};
 use crate::service::connection_state::{Admission, Closing};
 use crate::service::interface::Now;
+use crate::store::cluster::ClusterRow;
+use crate::store::connection::ServiceId;
+use crate::store::instance::Instance;
+use crate::store::instance::control::Control;
 use crate::store::instance::stats::{ServiceStats, WorkerStats};
 use crate::store::ledger::commit::Uncommitted;
 use crate::store::ledger::order::Order;
 use crate::store::ledger::teller::{Asker, Undone};
-use crate::store::ledger::{Completion, Operation, Sequencer, Shows, Table, Teller};
+use crate::store::ledger::{Completion, Operation, Sequencer, Shows, Teller};
 
 /// No request has a longer body than the longest LOGIN.
 const LONGEST_BODY: usize = 2 + 2 * MAX_CREDENTIAL_BYTES;
@@ -42,6 +48,12 @@ pub struct Executor {
     pub gate_closings: u32,
     /// Its counters of the bank's connections.
     service_stats: &'static ServiceStats,
+    /// What concerns the instance.
+    control: &'static Control,
+    /// The bank.
+    service: ServiceId,
+    /// What says which requests may be answered here; `None` without peers, where all may.
+    cluster: Option<&'static ClusterRow>,
     /// The time of this turn of the loop, nanoseconds of the monotonic clock.
     pub now_ns: u64,
     /// Replies that were queued in this turn of a connection.
@@ -75,12 +87,14 @@ impl Executor {
     /// An executor; its clock stands at zero.
     #[must_use]
     pub fn new(
-        table: &'static Table,
+        (instance, service): (&'static Instance, ServiceId),
         teller: Teller<'static>,
         pools: BlockingPools,
         (stats, service_stats): (&'static WorkerStats, &'static ServiceStats),
     ) -> Self {
-        let (sequencer, order) = (table.sequencer(), table.order());
+        let (sequencer, order) = (instance.table().sequencer(), instance.table().order());
+        let control = instance.control();
+        let cluster = Some(&control.cluster).filter(|cluster| cluster.has_peers());
         Executor {
             teller,
             sequencer,
@@ -88,6 +102,9 @@ impl Executor {
             pools,
             stats,
             service_stats,
+            control,
+            service,
+            cluster,
             now_ns: 0,
             gate_closings: sequencer.gate().closings,
             replies: Replies::default(),
@@ -152,7 +169,8 @@ impl Executor {
         crash_point(CrashPoint::Decoded);
         let xored = frame.header.flags.contains(Flags::XOR);
         let xor = session.data.login.filter(|_| xored).map(|login| login.xor);
-        let asked = Asked { bytes, seq: frame.header.seq, opcode: frame.header.opcode, xor };
+        let wants_lsn = frame.header.flags.contains(Flags::LSN);
+        let asked = Asked { bytes, seq: frame.header.seq, opcode: frame.header.opcode, xor, wants_lsn };
         match xor {
             None => self.answer_plain(session, asked, frame, frame.body),
             Some(key) => self.answer_xored(session, asked, frame, key),
@@ -177,7 +195,14 @@ impl Executor {
     #[inline]
     fn answer_plain(&mut self, session: &mut BankSession, asked: Asked, frame: &Frame<'_>, body: &[u8]) -> Answered {
         match self.understand(session, frame, body) {
-            Ok(task) => self.perform(session, asked, frame.key.copied(), task),
+            Ok(task) => {
+                if let Some(after) = frame.after
+                    && let Some(answered) = self.wait_for(session, asked, after)
+                {
+                    return answered;
+                }
+                self.perform(session, asked, frame.key.copied(), task)
+            }
             Err(refused) => {
                 if refused.strike {
                     self.strike(session, asked.bytes, 1);
@@ -185,6 +210,30 @@ impl Executor {
                 self.refuse(session, asked, refused.status)
             }
         }
+    }
+
+    /// Has a request wait until the operation that it names as the last one seen can be shown here; `None` once it can. After a while
+    /// it is told that this instance is behind.
+    #[cold]
+    fn wait_for(&mut self, session: &mut BankSession, asked: Asked, lsn: Lsn) -> Option<Answered> {
+        if lsn <= self.shown() {
+            return None;
+        }
+        let until_ns = self.now_ns.saturating_add(AFTER_WAIT_MILLISECONDS * 1_000_000);
+        let wait = *session.data.after.get_or_insert(AfterWait { lsn, until_ns });
+        if wait.until_ns <= self.now_ns {
+            return Some(self.refuse(session, asked, Status::Behind));
+        }
+        session.data.is_behind = true;
+        Some(Answered::NotYet(Postponed { room: MAX_REPLY_BYTES, lsn: Lsn(0) }))
+    }
+
+    /// The last operation whose result may be shown. What is read after this was asked is as of it, or as of a later one: an account stays
+    /// locked from before an operation gets its number until it is applied.
+    #[inline]
+    #[must_use]
+    pub fn shown(&self) -> Lsn {
+        self.sequencer.shown(&self.order)
     }
 
     /// Answers bytes that are no good frame: one strike, or as many as end the connection.
@@ -196,7 +245,7 @@ impl Executor {
         (status, opcode, seq): (Status, u16, u32),
     ) {
         self.strike(session, bytes, strikes);
-        let _answered = self.refuse(session, Asked { bytes, seq, opcode, xor: None }, status);
+        let _answered = self.refuse(session, Asked { bytes, seq, opcode, xor: None, wants_lsn: false }, status);
     }
 
     fn strike(&self, session: &mut BankSession, bytes: usize, strikes: u8) {
@@ -226,7 +275,11 @@ impl Executor {
         let unreadable = Refused { status: Status::BadFrame, strike: true };
         let Ok(request) = Request::of_frame(frame, body) else { return Err(unreadable) };
         self.stats.requests[request.opcode().index()].add(u64::from(first_look));
-        Ok(rules::task_of(request, session.data.login.as_ref())?)
+        let task = rules::task_of(request, session.data.login.as_ref())?;
+        if let Some(cluster) = self.cluster {
+            rules::may_answer(cluster.standing(), &request, frame.after.is_some())?;
+        }
+        Ok(task)
     }
 
     #[inline]
@@ -239,18 +292,25 @@ impl Executor {
     ) -> Answered {
         match task {
             Task::Operate(operation) => self.operate(session, asked, key, operation),
-            Task::Read(account) => match self.teller.balance(account) {
-                Ok(balance) => self.respond(session, asked, Response::Balance { balance }),
-                Err(refusal) => self.refuse(session, asked, rules::status_of(refusal)),
-            },
+            Task::Read(account) => {
+                // Before the account is locked.
+                let shown = if asked.wants_lsn { self.shown() } else { Lsn(0) };
+                match self.teller.balance(account) {
+                    Ok((balance, lsn)) => {
+                        self.respond_as_of(session, asked, Response::Balance { balance }, shown.max(lsn))
+                    }
+                    Err(refusal) => self.refuse(session, asked, rules::status_of(refusal)),
+                }
+            }
             Task::TellTime => {
                 let server_time_ms = wall_clock().as_millis().try_into().unwrap_or(u64::MAX);
-                self.respond(session, asked, Response::Ping { server_time_ms })
+                self.respond_as_of(session, asked, Response::Ping { server_time_ms }, self.shown())
             }
+            Task::TellCluster => self.tell_cluster(session, asked),
             Task::Verify { user, pass } => {
-                self.hand_in(session, asked, Job::Verify { user: user.to_vec(), pass: pass.to_vec() })
+                self.hand_in(session, asked, Lsn(0), Job::Verify { user: user.to_vec(), pass: pass.to_vec() })
             }
-            Task::SumUp => self.hand_in(session, asked, Job::SumUp),
+            Task::SumUp => self.hand_in(session, asked, Lsn(0), Job::SumUp),
             Task::Statement { account, before, limit } => self.look_up(session, asked, account, before, limit),
         }
     }
@@ -269,6 +329,8 @@ impl Executor {
         }
         // Kept over the wait: an account to which more and more happens would have its statement wait for ever.
         let known = session.data.postponed.map(|postponed| postponed.lsn).filter(|&lsn| lsn > Lsn(0));
+        // What has happened to the account since it was looked at is not in the page.
+        let shown = if known.is_none() && asked.wants_lsn { self.shown() } else { Lsn(0) };
         let head = match known.map_or_else(|| self.teller.last_change(account), Ok) {
             Ok(head) => head,
             Err(refusal) => return self.refuse(session, asked, rules::status_of(refusal)),
@@ -276,7 +338,7 @@ impl Executor {
         if self.sequencer.is_journaled() && !self.sequencer.committed().includes(head) {
             return Answered::NotYet(Postponed { room: MAX_FRAME_BYTES, lsn: head });
         }
-        self.hand_in(session, asked, Job::Read(PageRequest { account, head, before, limit }))
+        self.hand_in(session, asked, shown.max(head), Job::Read(PageRequest { account, head, before, limit }))
     }
 
     /// Carries out an operation; its reply is staged before it has happened and becomes valid as a part of it.
@@ -288,6 +350,9 @@ impl Executor {
         key: Option<[u8; KEY_BYTES]>,
         operation: Operation,
     ) -> Answered {
+        if asked.wants_lsn {
+            return self.operate_numbered(session, asked, key, operation);
+        }
         let Executor { teller, reply, .. } = self;
         let connection = &session.state.connection;
         let asker = Asker { principal: session.data.login.map_or(0, |login| login.principal), key };
@@ -310,6 +375,48 @@ impl Executor {
         }
     }
 
+    /// The same for a request whose answer is to show the operation's number: the reply is staged without it, and again with it once it is
+    /// known, which is before the operation has happened. Both are of the same length, so the progress is the same.
+    #[inline(never)]
+    fn operate_numbered(
+        &mut self,
+        session: &mut BankSession,
+        asked: Asked,
+        key: Option<[u8; KEY_BYTES]>,
+        operation: Operation,
+    ) -> Answered {
+        let connection = &session.state.connection;
+        let asker = Asker { principal: session.data.login.map_or(0, |login| login.principal), key };
+        let staged = Cell::new(None);
+        let stage = |response: Response, lsn| {
+            let mut reply = [0; MAX_REPLY_BYTES];
+            let length = response.write_as_of(asked.seq, asked.xor, Some(lsn), &mut reply);
+            let progress = connection.stage(asked.bytes, &reply[..length]);
+            staged.set(Some((progress, response)));
+            progress
+        };
+        let number = |lsn| {
+            if let Some((_, response)) = staged.get() {
+                stage(response, lsn);
+            }
+        };
+        let done = self.teller.carry_out(operation, &asker, |verdict| {
+            let response = rules::response_to(operation, asked.opcode, verdict.copied());
+            let progress = stage(response, Lsn(0));
+            Completion::moving(connection.index(), connection.slot().progress_word(), progress.to_word())
+                .numbered_by(&number)
+        });
+        match (done, staged.get()) {
+            (Ok(_), Some((progress, response))) => {
+                session.state.connection.staged(progress);
+                self.count(session, response.status());
+                Answered::Yes
+            }
+            (Ok(_), None) => unreachable!("an operation that is done has called for its reply"),
+            (Err(undone), _) => self.answer_undone(session, asked, operation, undone),
+        }
+    }
+
     #[cold]
     fn answer_undone(
         &mut self,
@@ -322,7 +429,7 @@ impl Executor {
             Undone::Refused(refusal) => self.refuse(session, asked, rules::status_of(refusal)),
             Undone::Uncommitted(Uncommitted::Repeated(first)) => {
                 let response = rules::response_to(operation, asked.opcode, rules::verdict_of(&first));
-                self.respond(session, asked, response)
+                self.respond_as_of(session, asked, response, first.lsn)
             }
             Undone::Uncommitted(Uncommitted::Conflict(_)) => self.refuse(session, asked, Status::Conflict),
             Undone::Uncommitted(Uncommitted::NoSpace | Uncommitted::NotPrimary) => {
@@ -335,8 +442,8 @@ impl Executor {
     }
 
     /// Has the threads do a job; should there be too much to do for them, that is what they find.
-    fn hand_in(&mut self, session: &mut BankSession, asked: Asked, job: Job) -> Answered {
-        session.data.pending = Some(asked);
+    fn hand_in(&mut self, session: &mut BankSession, asked: Asked, as_of: Lsn, job: Job) -> Answered {
+        session.data.pending = Some(Pending { asked, as_of });
         session.data.asked_ns.get_or_insert(self.now_ns);
         self.pools.submit(session, job);
         Answered::Yes
@@ -360,18 +467,19 @@ impl Executor {
         session.data.strikes = MAX_STRIKES;
         session.keep_framing(0);
         session.state.closing = Closing::AfterSending;
-        let _answered = self.refuse(session, Asked { bytes: 0, seq: 0, opcode: 0, xor: None }, Status::Busy);
+        let _answered =
+            self.refuse(session, Asked { bytes: 0, seq: 0, opcode: 0, xor: None, wants_lsn: false }, Status::Busy);
     }
 
     /// Answers the request that the threads worked for.
     pub fn deliver(&mut self, session: &mut BankSession, result: JobResult) {
-        let Some(asked) = session.data.pending.take() else { return };
+        let Some(Pending { asked, as_of }) = session.data.pending.take() else { return };
         let _answered = match result {
             JobResult::Verified { user, known } => match known.and_then(|known| Login::begin(&user, known)) {
                 Some(login) => {
                     login.keep(session.state.connection.slot(), &user);
                     session.data.login = Some(login);
-                    self.respond(session, asked, Response::Login { session: login.id })
+                    self.respond_as_of(session, asked, Response::Login { session: login.id }, self.shown())
                 }
                 None => {
                     self.count_failure(session);
@@ -380,16 +488,15 @@ impl Executor {
             },
             JobResult::Refused => self.refuse(session, asked, Status::Busy),
             JobResult::Summed(totals) => {
-                self.teller.see_state(totals.map_or(Lsn(0), |totals| totals.lsn));
-                self.respond(session, asked, rules::totals_response(totals, asked.opcode))
+                let lsn = totals.map_or(Lsn(0), |totals| totals.lsn);
+                self.teller.see_state(lsn);
+                self.respond_as_of(session, asked, rules::totals_response(totals, asked.opcode), lsn)
             }
             JobResult::Read(Ok(page)) => {
                 self.teller.see_state(Lsn(0));
                 let mut reply = Vec::with_capacity(MAX_FRAME_BYTES);
-                page.encode(asked.seq, asked.xor, &mut reply);
-                self.count(session, Status::Ok);
-                session.state.connection.advance(asked.bytes, &reply);
-                Answered::Yes
+                page.encode_as_of(asked.seq, asked.xor, asked.wants_lsn.then_some(as_of), &mut reply);
+                self.respond_with(session, asked, &reply)
             }
             JobResult::Read(Err(error)) => {
                 log::error!("a statement cannot be read: {error}");
@@ -398,16 +505,40 @@ impl Executor {
         };
     }
 
-    #[inline]
-    fn refuse(&mut self, session: &mut BankSession, asked: Asked, status: Status) -> Answered {
-        self.respond(session, asked, Response::Error { opcode: asked.opcode, status })
+    /// Tells of the cluster once there is room for that.
+    fn tell_cluster(&mut self, session: &mut BankSession, asked: Asked) -> Answered {
+        if !session.state.connection.has_room_for_reply(MAX_CLUSTER_REPLY_BYTES) {
+            return Answered::NotYet(Postponed { room: MAX_CLUSTER_REPLY_BYTES, lsn: Lsn(0) });
+        }
+        let (shown, applied) = (self.shown(), self.order.now().lsn);
+        let row = &self.control.cluster;
+        let replica = u8::try_from(row.replica.get()).unwrap_or(0);
+        let address = self.control.address(self.service);
+        let cluster = rules::cluster_response(row.view(), (replica, address), [shown, applied], self.now_ns);
+        let mut reply = Vec::with_capacity(MAX_CLUSTER_REPLY_BYTES);
+        cluster.encode_as_of(asked.seq, asked.xor, asked.wants_lsn.then_some(shown), &mut reply);
+        self.respond_with(session, asked, &reply)
     }
 
     #[inline]
-    fn respond(&mut self, session: &mut BankSession, asked: Asked, response: Response) -> Answered {
+    fn refuse(&mut self, session: &mut BankSession, asked: Asked, status: Status) -> Answered {
+        self.respond_as_of(session, asked, Response::Error { opcode: asked.opcode, status }, Lsn(0))
+    }
+
+    /// Queues a reply, with the operation that it is as of where that was asked for.
+    #[inline]
+    fn respond_as_of(&mut self, session: &mut BankSession, asked: Asked, response: Response, lsn: Lsn) -> Answered {
         self.count(session, response.status());
-        let length = response.write(asked.seq, asked.xor, &mut self.reply);
+        let lsn = asked.wants_lsn.then_some(lsn);
+        let length = response.write_as_of(asked.seq, asked.xor, lsn, &mut self.reply);
         session.state.connection.advance(asked.bytes, &self.reply[..length]);
+        Answered::Yes
+    }
+
+    /// Queues a reply that is no error.
+    fn respond_with(&mut self, session: &mut BankSession, asked: Asked, reply: &[u8]) -> Answered {
+        self.count(session, Status::Ok);
+        session.state.connection.advance(asked.bytes, reply);
         Answered::Yes
     }
 }

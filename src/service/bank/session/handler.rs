@@ -47,6 +47,7 @@ impl Handler {
             return session.state.linger(budget);
         }
         session.data.blocked = None;
+        session.data.is_behind = false;
         let reads = if session.data.login.is_some() { READS_PER_TURN } else { READS_PER_TURN_BEFORE_LOGIN };
         for _ in 0..reads {
             if session.takes_bytes() && !self.receive(session) {
@@ -105,7 +106,10 @@ impl Handler {
                         session.keep_framing(bytes);
                     }
                     match self.executor.answer(session, bytes, &frame) {
-                        Answered::Yes => session.data.postponed = None,
+                        Answered::Yes => {
+                            session.data.postponed = None;
+                            session.data.after = None;
+                        }
                         Answered::NotYet(postponed) => {
                             session.data.decoder = before;
                             session.data.blocked = Some(postponed.lsn).filter(|&lsn| lsn > Lsn(0));

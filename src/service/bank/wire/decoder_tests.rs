@@ -3,13 +3,13 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::base::limits::MAX_FRAME_BYTES;
-use crate::base::vocab::{AccountId, Cents};
-use crate::service::bank::wire::{Request, UnknownOpcode};
+use crate::base::vocab::{AccountId, Cents, Lsn};
+use crate::service::bank::wire::{Envelope, Request, UnknownOpcode};
 
 /// A step that owns its bytes, so that it outlives the buffer it was read from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Seen {
-    Frame { opcode: u16, seq: u32, key: Option<[u8; 16]>, body: Vec<u8> },
+    Frame { opcode: u16, seq: u32, key: Option<[u8; 16]>, after: Option<Lsn>, body: Vec<u8> },
     Reject(Status, u16, u32),
     Fatal(Status, u16, u32),
 }
@@ -28,7 +28,8 @@ fn read_in_pieces<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Vec<Seen> {
                 Step::NeedMore => false,
                 Step::Frame(frame) => {
                     let Header { opcode, seq, .. } = frame.header;
-                    seen.push(Seen::Frame { opcode, seq, key: frame.key.copied(), body: frame.body.to_vec() });
+                    let (key, after) = (frame.key.copied(), frame.after);
+                    seen.push(Seen::Frame { opcode, seq, key, after, body: frame.body.to_vec() });
                     true
                 }
                 Step::Reject { status, opcode, seq } => {
@@ -67,6 +68,11 @@ fn any_piece() -> impl Strategy<Value = Vec<u8>> {
         1 => any::<(u32, [u8; 16])>().prop_map(|(seq, key)| {
             let mut out = Vec::new();
             Request::Ping.encode(seq, Some(&key), None, &mut out);
+            out
+        }),
+        1 => any::<(u32, u64, bool)>().prop_map(|(seq, after, asks_lsn)| {
+            let mut out = Vec::new();
+            Request::Ping.encode_in(&Envelope { seq, after: Some(Lsn(after)), asks_lsn, ..Envelope::default() }, &mut out);
             out
         }),
         2 => vec(any::<u8>(), 0..60),
@@ -160,9 +166,11 @@ fn bad_headers_are_refused_by_name_and_the_next_frame_is_found() {
         (forged(30, 0xC0DF, 1, 0), &unreadable),
         (forged(5000, 0xC0DF, 1, 0), &unreadable),
         (forged(30, MAGIC, 2, 0), &unreadable),
-        (forged(30, MAGIC, 1, 8), &readable),
+        (forged(30, MAGIC, 1, 32), &readable),
         (forged(17, MAGIC, 1, 0), &readable),
         (forged(33, MAGIC, 1, 4), &readable),
+        (forged(25, MAGIC, 1, 8), &readable),
+        (forged(41, MAGIC, 1, 12), &readable),
         (forged(0, MAGIC, 1, 0), &readable),
     ] {
         let seen = read_whole(&[frame, deposit(1)].concat());
@@ -203,7 +211,8 @@ fn each_4096_skipped_bytes_are_refused_once() {
 fn what_cannot_begin_a_frame_is_skipped_before_its_header_is_whole() {
     let mut decoder = Decoder::from_bits(1);
     // A length beyond the limit, one below a header, an unknown flag. A last byte of zero stays: a length may begin with it.
-    for (start, skipped) in [(forged(5000, MAGIC, 1, 0), 7), (forged(17, MAGIC, 1, 0), 7), (forged(30, MAGIC, 1, 8), 8)]
+    for (start, skipped) in
+        [(forged(5000, MAGIC, 1, 0), 7), (forged(17, MAGIC, 1, 0), 7), (forged(30, MAGIC, 1, 32), 8)]
     {
         assert_eq!(decoder.step(&start[..=AT_FLAGS]), (skipped, Step::NeedMore), "{start:?}");
     }

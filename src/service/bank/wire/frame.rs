@@ -1,8 +1,9 @@
-//! The frame: an 18-byte header, an optional idempotency key, and the body.
+//! The frame: an 18-byte header, an optional idempotency key, an optional LSN, and the body.
 
 use byteorder::{BigEndian, ByteOrder};
 
-use crate::base::limits::{HEADER_BYTES, KEY_BYTES, MAX_FRAME_BYTES};
+use crate::base::limits::{HEADER_BYTES, KEY_BYTES, LSN_BYTES, MAX_FRAME_BYTES};
+use crate::base::vocab::Lsn;
 
 /// The two bytes that every frame carries at offset 4.
 pub const MAGIC: u16 = 0xC0DE;
@@ -32,7 +33,7 @@ const _: () = {
     assert!(MAX_LENGTH as usize == MAX_FRAME_BYTES);
 };
 
-/// The flag bits of a frame; only the three known ones can be set.
+/// The flag bits of a frame; only the five known ones can be set.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Flags(u8);
 
@@ -45,12 +46,19 @@ impl Flags {
     pub const ERROR: Flags = Flags(2);
     /// An idempotency key of 16 bytes stands between header and body.
     pub const KEYED: Flags = Flags(4);
+    /// Only in requests: the last LSN that the client has seen, 8 bytes, stands before the body, behind the key if there is one.
+    pub const AFTER: Flags = Flags(8);
+    /// In a request: the reply is to carry an LSN. In a reply: it does, in 8 bytes before the body.
+    pub const LSN: Flags = Flags(16);
+    /// What stands between header and body of a request.
+    const EXTRAS: Flags = Flags(Flags::KEYED.0 | Flags::AFTER.0);
+    const KNOWN: u8 = Flags::XOR.0 | Flags::ERROR.0 | Flags::EXTRAS.0 | Flags::LSN.0;
 
     /// The flags of a header byte, or `None` where an unknown bit is set.
     #[inline]
     #[must_use]
     pub const fn from_bits(bits: u8) -> Option<Flags> {
-        if bits & !(Flags::XOR.0 | Flags::ERROR.0 | Flags::KEYED.0) == 0 { Some(Flags(bits)) } else { None }
+        if bits & !Flags::KNOWN == 0 { Some(Flags(bits)) } else { None }
     }
 
     /// The header byte.
@@ -65,6 +73,13 @@ impl Flags {
     #[must_use]
     pub const fn contains(self, other: Flags) -> bool {
         self.0 & other.0 == other.0
+    }
+
+    /// Whether any flag of `other` is set.
+    #[inline]
+    #[must_use]
+    pub const fn has_any(self, other: Flags) -> bool {
+        self.0 & other.0 != 0
     }
 
     /// These flags and those of `other`.
@@ -95,7 +110,10 @@ pub struct Frame<'a> {
     pub header: Header,
     /// The idempotency key, when [`Flags::KEYED`] is set.
     pub key: Option<&'a [u8; KEY_BYTES]>,
-    /// The body as sent: still XORed when [`Flags::XOR`] is set.
+    /// The last LSN that the client has seen, when [`Flags::AFTER`] is set.
+    pub after: Option<Lsn>,
+    /// The body as sent: still XORed when [`Flags::XOR`] is set. In a reply with [`Flags::LSN`] the LSN stands before it; see
+    /// [`Frame::reply`].
     pub body: &'a [u8],
 }
 
@@ -103,22 +121,54 @@ impl<'a> Frame<'a> {
     /// Cuts a frame at its fixed places. `bytes` holds exactly the frame, whose header was judged before.
     #[inline]
     pub(crate) fn cut(header: Header, bytes: &'a [u8]) -> Frame<'a> {
-        let rest = &bytes[HEADER_BYTES..];
-        if header.flags.contains(Flags::KEYED)
-            && let Some((key, body)) = rest.split_first_chunk::<KEY_BYTES>()
-        {
-            return Frame { header, key: Some(key), body };
+        let mut frame = Frame { header, key: None, after: None, body: &bytes[HEADER_BYTES..] };
+        if header.flags.has_any(Flags::EXTRAS) {
+            (frame.key, frame.after, frame.body) = extras(header.flags, frame.body);
         }
-        Frame { header, key: None, body: rest }
+        frame
+    }
+
+    /// The LSN and the body of a reply, the body as sent. `None` for the LSN where it carries none, as no error does; and where it is too
+    /// short for one, which then no body of the reply's length is.
+    #[inline]
+    #[must_use]
+    pub fn reply(&self) -> (Option<Lsn>, &'a [u8]) {
+        let is_numbered = self.header.flags.contains(Flags::LSN) && !self.header.flags.contains(Flags::ERROR);
+        match self.body.split_first_chunk::<LSN_BYTES>() {
+            Some((lsn, body)) if is_numbered => (Some(Lsn(u64::from_be_bytes(*lsn))), body),
+            None if is_numbered => (None, &[]),
+            _ => (None, self.body),
+        }
     }
 }
 
-/// The bytes that a frame with these flags has at least: the header, and the key where there is one.
+/// What stands before the body of a request with these flags, and the body. A frame too short for it has none: the decoder lets no such
+/// frame through.
+#[inline]
+pub(super) fn extras(flags: Flags, mut rest: &[u8]) -> (Option<&[u8; KEY_BYTES]>, Option<Lsn>, &[u8]) {
+    let (mut key, mut after) = (None, None);
+    if flags.contains(Flags::KEYED)
+        && let Some((bytes, body)) = rest.split_first_chunk::<KEY_BYTES>()
+    {
+        (key, rest) = (Some(bytes), body);
+    }
+    if flags.contains(Flags::AFTER)
+        && let Some((bytes, body)) = rest.split_first_chunk::<LSN_BYTES>()
+    {
+        (after, rest) = (Some(Lsn(u64::from_be_bytes(*bytes))), body);
+    }
+    (key, after, rest)
+}
+
+/// The bytes that a frame with these flags has at least: the header, and what stands before the body.
 #[inline]
 pub(crate) const fn least_length(flags: Flags) -> u32 {
-    // 18 and 34: both fit every integer type.
+    let key = if flags.contains(Flags::KEYED) { KEY_BYTES } else { 0 };
+    let after = if flags.contains(Flags::AFTER) { LSN_BYTES } else { 0 };
+    // 18 to 42: fits every integer type.
     #[allow(clippy::cast_possible_truncation)]
-    if flags.contains(Flags::KEYED) { (HEADER_BYTES + KEY_BYTES) as u32 } else { HEADER_BYTES as u32 }
+    let least = (HEADER_BYTES + key + after) as u32;
+    least
 }
 
 /// Frames up to this length are checksummed in one piece from a copy; it covers every reply and every keyed request.

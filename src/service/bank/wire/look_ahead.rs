@@ -2,7 +2,7 @@
 
 use byteorder::{BigEndian, ByteOrder};
 
-use super::frame::{AT_FLAGS, AT_LENGTH, AT_OPCODE, Flags};
+use super::frame::{AT_FLAGS, AT_LENGTH, AT_OPCODE, Flags, extras};
 use super::opcode::Opcode;
 use crate::base::limits::{HEADER_BYTES, KEY_BYTES};
 use crate::base::vocab::AccountId;
@@ -37,17 +37,14 @@ impl<'a> LookAhead<'a> {
     pub fn expected(&mut self) -> Option<Expected> {
         let frame = self.cut()?;
         let flags = Flags::from_bits(frame[AT_FLAGS]).filter(|flags| !flags.contains(Flags::XOR))?;
-        let (key, body) = match frame[HEADER_BYTES..].split_first_chunk::<KEY_BYTES>() {
-            Some((key, body)) if flags.contains(Flags::KEYED) => (Some(*key), body),
-            _ => (None, &frame[HEADER_BYTES..]),
-        };
+        let (key, _, body) = extras(flags, &frame[HEADER_BYTES..]);
         let account = |at: usize| body.get(at..at + 4).map(|bytes| AccountId(BigEndian::read_u32(bytes)));
         let second = match Opcode::try_from(BigEndian::read_u16(&frame[AT_OPCODE..])).ok()? {
             Opcode::Transfer => account(4),
             Opcode::Deposit | Opcode::Withdraw | Opcode::Balance => None,
             _ => return None,
         };
-        Some(Expected { accounts: (account(0)?, second), key })
+        Some(Expected { accounts: (account(0)?, second), key: key.copied() })
     }
 
     /// The next frame by its length; what is left is none once there is no whole one.
@@ -64,8 +61,8 @@ impl<'a> LookAhead<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::vocab::Cents;
-    use crate::service::bank::wire::{Request, XorKey};
+    use crate::base::vocab::{Cents, Lsn};
+    use crate::service::bank::wire::{Envelope, Request, XorKey};
     use proptest::prelude::*;
 
     #[test]
@@ -75,6 +72,9 @@ mod tests {
         let mut bytes = Vec::new();
         Request::Ping.encode(0, None, None, &mut bytes);
         Request::Transfer { from: one, to: two, amount }.encode(1, Some(&key), None, &mut bytes);
+        let envelope = Envelope { seq: 2, key: Some(&key), after: Some(Lsn(9)), asks_lsn: true, xor: None };
+        Request::Deposit { account: one, amount }.encode_in(&envelope, &mut bytes);
+        Request::Balance { account: two }.encode_in(&Envelope { key: None, ..envelope }, &mut bytes);
         Request::Ping.encode(2, None, None, &mut bytes);
         // As long as a key.
         Request::Transfer { from: two, to: one, amount }.encode(2, None, None, &mut bytes);
@@ -84,6 +84,8 @@ mod tests {
         bytes.truncate(bytes.len() - 1);
         let mut ahead = LookAhead::behind_first(&bytes);
         assert_eq!(ahead.expected(), Some(Expected { accounts: (one, Some(two)), key: Some(key) }));
+        assert_eq!(ahead.expected(), Some(Expected { accounts: (one, None), key: Some(key) }));
+        assert_eq!(ahead.expected(), Some(Expected { accounts: (two, None), key: None }));
         assert_eq!(ahead.expected(), None, "PING touches nothing");
         assert_eq!(ahead.expected(), Some(Expected { accounts: (two, Some(one)), key: None }));
         assert_eq!(ahead.expected(), Some(Expected { accounts: (two, None), key: None }));

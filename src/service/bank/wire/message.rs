@@ -5,7 +5,7 @@ use byteorder::{BigEndian, ByteOrder};
 use super::opcode::{Opcode, UnknownOpcode};
 use super::status::{Status, UnknownStatus};
 use crate::base::limits::{HEADER_BYTES, MAX_REPLY_BYTES};
-use crate::base::vocab::{AccountId, Cents};
+use crate::base::vocab::{AccountId, Cents, Lsn};
 
 /// Why a body is not the message that its header announces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -30,9 +30,16 @@ pub enum BodyError {
     /// An idempotency key where there is nothing that could be done twice.
     #[error("{0} moves no money and takes no idempotency key")]
     Key(Opcode),
-    /// A page of a statement where a short reply was to be read; [`Statement`](super::Statement) reads it.
-    #[error("the answer to {0} is a page of a statement")]
+    /// A page of a statement, or what CLUSTER tells, where a short reply was to be read; [`Statement`](super::Statement) and
+    /// [`Cluster`](super::Cluster) read them.
+    #[error("the answer to {0} is longer than a short reply")]
     Page(Opcode),
+    /// A role in the answer to CLUSTER that is none.
+    #[error("{0} is no role of a member")]
+    Role(u8),
+    /// More members in the answer to CLUSTER than a cluster can have, or a longer address than a member can have.
+    #[error("an answer to CLUSTER with {0} members, or an address that is too long or no text")]
+    Members(usize),
     /// An entry of a statement whose kind is unknown, or has a counterparty where it cannot or none where it must.
     #[error("a statement's entry of kind {kind} with the counterparty {counterparty:#x}")]
     Entry {
@@ -71,6 +78,11 @@ impl<'b> Draft<'b> {
     #[inline]
     pub(super) fn put_account(&mut self, account: AccountId) {
         self.put(&account.0.to_be_bytes());
+    }
+
+    #[inline]
+    pub(super) fn put_lsn(&mut self, lsn: Lsn) {
+        self.put(&lsn.0.to_be_bytes());
     }
 
     #[inline]

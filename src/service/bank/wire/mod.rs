@@ -5,6 +5,7 @@
 //! both encode themselves into a buffer. `docs/PROTOCOL.md` describes the same for writers of other clients.
 
 mod cipher;
+mod cluster;
 mod codes;
 mod decoder;
 mod frame;
@@ -17,12 +18,13 @@ mod statement;
 mod status;
 
 pub use cipher::XorKey;
+pub use cluster::{Cluster, ClusterMember};
 pub use decoder::{Decoder, Step};
 pub use frame::{Flags, Frame, Header, MAGIC, VERSION, checksum};
 pub use look_ahead::{Expected, LookAhead};
 pub use message::BodyError;
 pub use opcode::{Opcode, UnknownOpcode};
-pub use request::Request;
+pub use request::{Envelope, Request};
 pub use response::{Response, Totals};
 pub use statement::{Entry, Movement, Next, Statement};
 pub use status::{Status, UnknownStatus};

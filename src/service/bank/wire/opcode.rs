@@ -24,6 +24,8 @@ codes! {
     Ping = 0x00F0 "PING",
     /// Read the sums over all accounts as one consistent cut.
     Totals = 0x00F1 "TOTALS",
+    /// Read who is a member of the cluster, who its primary is, and how far each has got.
+    Cluster = 0x00F2 "CLUSTER",
 }
 
 impl Opcode {
@@ -59,7 +61,7 @@ mod tests {
     #[test]
     fn names_are_those_of_the_document_and_three_opcodes_move_money() {
         let names = Opcode::ALL.map(|opcode| opcode.to_string()).join(" ");
-        assert_eq!(names, "LOGIN DEPOSIT WITHDRAW TRANSFER BALANCE HISTORY PING TOTALS");
+        assert_eq!(names, "LOGIN DEPOSIT WITHDRAW TRANSFER BALANCE HISTORY PING TOTALS CLUSTER");
         let money = Opcode::ALL.into_iter().filter(|opcode| opcode.is_money());
         assert_eq!(money.collect::<Vec<_>>(), [Opcode::Deposit, Opcode::Withdraw, Opcode::Transfer]);
     }

@@ -29,6 +29,33 @@ pub enum Request<'a> {
     Ping,
     /// Read the sums over all accounts.
     Totals,
+    /// Read who is a member of the cluster, who its primary is, and how far each has got.
+    Cluster,
+}
+
+/// What stands around a request's body: its number, and what its flags ask for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Envelope<'a> {
+    /// The requester's own number, which the reply repeats.
+    pub seq: u32,
+    /// The idempotency key.
+    pub key: Option<&'a [u8; KEY_BYTES]>,
+    /// The last LSN that the requester has seen: who answers is to have applied that.
+    pub after: Option<Lsn>,
+    /// Whether the reply is to carry an LSN.
+    pub asks_lsn: bool,
+    /// The body's cipher.
+    pub xor: Option<XorKey>,
+}
+
+impl Envelope<'_> {
+    fn flags(&self) -> Flags {
+        let when = |is_set: bool, flag| if is_set { flag } else { Flags::NONE };
+        when(self.key.is_some(), Flags::KEYED)
+            .with(when(self.after.is_some(), Flags::AFTER))
+            .with(when(self.asks_lsn, Flags::LSN))
+            .with(when(self.xor.is_some(), Flags::XOR))
+    }
 }
 
 impl<'a> Request<'a> {
@@ -67,6 +94,7 @@ impl<'a> Request<'a> {
             },
             (Opcode::Ping, 0) => Request::Ping,
             (Opcode::Totals, 0) => Request::Totals,
+            (Opcode::Cluster, 0) => Request::Cluster,
             (opcode, got) => return Err(BodyError::Length { opcode, got }),
         };
         Ok(request)
@@ -95,21 +123,29 @@ impl<'a> Request<'a> {
             Request::History { .. } => Opcode::History,
             Request::Ping => Opcode::Ping,
             Request::Totals => Opcode::Totals,
+            Request::Cluster => Opcode::Cluster,
         }
     }
 
     /// Appends the whole frame to `out`: with an idempotency key if one is given, the body XORed if a cipher is.
     #[inline]
     pub fn encode(&self, seq: u32, key: Option<&[u8; KEY_BYTES]>, xor: Option<XorKey>, out: &mut Vec<u8>) {
+        self.encode_in(&Envelope { seq, key, xor, ..Envelope::default() }, out);
+    }
+
+    /// Appends the whole frame to `out`, with all that `envelope` says.
+    #[inline]
+    pub fn encode_in(&self, envelope: &Envelope<'_>, out: &mut Vec<u8>) {
         if let Request::Login { user, pass } = self {
-            return encode_login(user, pass, seq, key, xor, out);
+            return encode_login(user, pass, envelope, out);
         }
         let mut room = [0; MAX_REPLY_BYTES];
         let mut draft = Draft::over(&mut room);
-        let mut flags = Flags::NONE;
-        if let Some(key) = key {
-            flags = flags.with(Flags::KEYED);
+        if let Some(key) = envelope.key {
             draft.put(key);
+        }
+        if let Some(after) = envelope.after {
+            draft.put_lsn(after);
         }
         let body_at = draft.length;
         match *self {
@@ -125,36 +161,29 @@ impl<'a> Request<'a> {
             Request::Balance { account } => draft.put_account(account),
             Request::History { account, before, limit } => {
                 draft.put_account(account);
-                draft.put(&before.0.to_be_bytes());
+                draft.put_lsn(before);
                 draft.put(&limit.to_be_bytes());
             }
-            Request::Login { .. } | Request::Ping | Request::Totals => {}
+            Request::Login { .. } | Request::Ping | Request::Totals | Request::Cluster => {}
         }
         let frame = &mut draft.bytes[..draft.length];
-        if let Some(xor) = xor {
-            flags = flags.with(Flags::XOR);
+        if let Some(xor) = envelope.xor {
             xor.apply(&mut frame[body_at..]);
         }
-        seal(frame, flags, self.opcode().code(), seq);
+        seal(frame, envelope.flags(), self.opcode().code(), envelope.seq);
         out.extend_from_slice(frame);
     }
 }
 
 /// LOGIN is the one message too long for a [`Draft`]; it is sent once per connection.
-fn encode_login(
-    user: &[u8],
-    pass: &[u8],
-    seq: u32,
-    key: Option<&[u8; KEY_BYTES]>,
-    xor: Option<XorKey>,
-    out: &mut Vec<u8>,
-) {
+fn encode_login(user: &[u8], pass: &[u8], envelope: &Envelope<'_>, out: &mut Vec<u8>) {
     let start = out.len();
-    let mut flags = Flags::NONE;
     out.extend_from_slice(&[0; HEADER_BYTES]);
-    if let Some(key) = key {
-        flags = flags.with(Flags::KEYED);
+    if let Some(key) = envelope.key {
         out.extend_from_slice(key);
+    }
+    if let Some(after) = envelope.after {
+        out.extend_from_slice(&after.0.to_be_bytes());
     }
     let body_at = out.len();
     for text in [user, pass] {
@@ -162,9 +191,8 @@ fn encode_login(
         out.push(length);
         out.extend_from_slice(&text[..usize::from(length)]);
     }
-    if let Some(xor) = xor {
-        flags = flags.with(Flags::XOR);
+    if let Some(xor) = envelope.xor {
         xor.apply(&mut out[body_at..]);
     }
-    seal(&mut out[start..], flags, Opcode::Login.code(), seq);
+    seal(&mut out[start..], envelope.flags(), Opcode::Login.code(), envelope.seq);
 }

@@ -7,7 +7,7 @@ use super::frame::{Flags, Header, seal};
 use super::message::{BodyError, Draft, cents_at};
 use super::opcode::Opcode;
 use super::status::Status;
-use crate::base::limits::{HEADER_BYTES, MAX_REPLY_BYTES};
+use crate::base::limits::MAX_REPLY_BYTES;
 use crate::base::vocab::{Cents, Lsn, SessionId};
 
 /// The sums over all accounts, as one consistent cut: `sum - deposited + withdrawn` never changes.
@@ -25,7 +25,8 @@ pub struct Totals {
     pub lsn: Lsn,
 }
 
-/// What a server answers; the one answer that is not here is [`Statement`](super::Statement), which is longer.
+/// What a server answers; the answers that are not here are [`Statement`](super::Statement) and [`Cluster`](super::Cluster), which are
+/// longer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs)] // The fields are named by their types.
 pub enum Response {
@@ -77,8 +78,13 @@ impl Response {
     /// Appends the whole frame to `out`, the body XORed if a cipher is given.
     #[inline]
     pub fn encode(&self, seq: u32, xor: Option<XorKey>, out: &mut Vec<u8>) {
+        self.encode_as_of(seq, xor, None, out);
+    }
+
+    /// [`Response::encode`] with the LSN that the reply carries, if any.
+    pub fn encode_as_of(&self, seq: u32, xor: Option<XorKey>, lsn: Option<Lsn>, out: &mut Vec<u8>) {
         let mut frame = [0; MAX_REPLY_BYTES];
-        let length = self.write(seq, xor, &mut frame);
+        let length = self.write_as_of(seq, xor, lsn, &mut frame);
         out.extend_from_slice(&frame[..length]);
     }
 
@@ -86,15 +92,31 @@ impl Response {
     #[inline]
     #[must_use]
     pub fn write(&self, seq: u32, xor: Option<XorKey>, out: &mut [u8; MAX_REPLY_BYTES]) -> usize {
+        self.write_as_of(seq, xor, None, out)
+    }
+
+    /// [`Response::write`] with the LSN that the reply carries, if any; an error carries none.
+    #[inline]
+    #[must_use]
+    pub fn write_as_of(
+        &self,
+        seq: u32,
+        xor: Option<XorKey>,
+        lsn: Option<Lsn>,
+        out: &mut [u8; MAX_REPLY_BYTES],
+    ) -> usize {
         let mut draft = Draft::over(out);
         let mut flags = Flags::NONE;
-        match *self {
-            Response::Error { status, .. } => {
-                flags = Flags::ERROR;
-                draft.put_status(status);
+        match (self, lsn) {
+            (Response::Error { .. }, _) => flags = Flags::ERROR,
+            (_, Some(lsn)) => {
+                flags = Flags::LSN;
+                draft.put_lsn(lsn);
             }
-            _ => draft.put_status(Status::Ok),
+            (_, None) => {}
         }
+        let body_at = draft.length;
+        draft.put_status(self.status());
         match *self {
             Response::Login { session } => draft.put(&session.0.to_be_bytes()),
             Response::Deposit { balance } | Response::Withdraw { balance } | Response::Balance { balance } => {
@@ -118,13 +140,13 @@ impl Response {
         let frame = &mut out[..length];
         if let Some(xor) = xor {
             flags = flags.with(Flags::XOR);
-            xor.apply(&mut frame[HEADER_BYTES..]);
+            xor.apply(&mut frame[body_at..]);
         }
         seal(frame, flags, self.opcode(), seq);
         length
     }
 
-    /// Reads a response from its decrypted body.
+    /// Reads a response from its decrypted body, without the LSN before it ([`Frame::reply`](super::Frame::reply)).
     ///
     /// # Errors
     /// [`BodyError`] when the body is not what the header announces.
@@ -161,7 +183,7 @@ impl Response {
                 withdrawn: cents_at(body, 22),
                 lsn: Lsn(BigEndian::read_u64(&body[30..])),
             }),
-            (Opcode::History, _) => return Err(BodyError::Page(opcode)),
+            (Opcode::History | Opcode::Cluster, _) => return Err(BodyError::Page(opcode)),
             (opcode, got) => return Err(BodyError::Length { opcode, got }),
         };
         Ok(response)

@@ -129,12 +129,26 @@ impl Statement {
     /// # Panics
     /// When there are more than [`MAX_STATEMENT_ENTRIES`] entries: leaving some out would leave a hole in the statement.
     pub fn encode(&self, seq: u32, xor: Option<XorKey>, out: &mut Vec<u8>) {
+        self.encode_as_of(seq, xor, None, out);
+    }
+
+    /// [`Statement::encode`] with the LSN that the reply carries, if any.
+    ///
+    /// # Panics
+    /// As [`Statement::encode`].
+    pub fn encode_as_of(&self, seq: u32, xor: Option<XorKey>, lsn: Option<Lsn>, out: &mut Vec<u8>) {
         assert!(self.entries.len() <= MAX_STATEMENT_ENTRIES, "{} entries do not fit a page", self.entries.len());
         let start = out.len();
         // Bounded by the line above.
         #[allow(clippy::cast_possible_truncation)]
         let count = self.entries.len() as u16;
         out.extend_from_slice(&[0; HEADER_BYTES]);
+        let mut flags = Flags::NONE;
+        if let Some(lsn) = lsn {
+            flags = Flags::LSN;
+            out.extend_from_slice(&lsn.0.to_be_bytes());
+        }
+        let body_at = out.len() - start;
         out.extend_from_slice(&Status::Ok.code().to_be_bytes());
         out.extend_from_slice(&count.to_be_bytes());
         for entry in &self.entries {
@@ -148,10 +162,9 @@ impl Statement {
         }
         out.extend_from_slice(&self.next.code().to_be_bytes());
         let frame = &mut out[start..];
-        let mut flags = Flags::NONE;
         if let Some(xor) = xor {
             flags = flags.with(Flags::XOR);
-            xor.apply(&mut frame[HEADER_BYTES..]);
+            xor.apply(&mut frame[body_at..]);
         }
         seal(frame, flags, Opcode::History.code(), seq);
     }

@@ -6,7 +6,7 @@ codes! {
     /// What came of a request. The numbers are the protocol's own and never change meaning.
     Status, else
     /// A number that is no status of protocol version 1.
-    #[error("{0} is not a status of protocol version 1 (0 to 11)")]
+    #[error("{0} is not a status of protocol version 1 (0 to 14)")]
     UnknownStatus;
     /// The operation was done, and the body carries its result.
     Ok = 0 "OK",
@@ -32,6 +32,12 @@ codes! {
     Forbidden = 10 "ERR_FORBIDDEN",
     /// The account is frozen.
     Frozen = 11 "ERR_FROZEN",
+    /// This server is not the primary of its cluster, and only that answers such a request; CLUSTER tells which one it is.
+    NotPrimary = 12 "ERR_NOT_PRIMARY",
+    /// This server has not applied the operation that the request names as the last one seen.
+    Behind = 13 "ERR_BEHIND",
+    /// The cluster has no primary that this server knows of; nothing was done.
+    NoQuorum = 14 "ERR_NO_QUORUM",
 }
 
 #[cfg(test)]
@@ -46,15 +52,15 @@ mod tests {
                 Err(error) => assert_eq!(error, UnknownStatus(code)),
             }
         }
-        assert_eq!(Status::ALL.last(), Some(&Status::Frozen));
-        assert!(Status::try_from(12).is_err());
+        assert_eq!(Status::ALL.last(), Some(&Status::NoQuorum));
+        assert!(Status::try_from(15).is_err());
     }
 
     #[test]
     fn names_are_those_of_the_document() {
         let names = Status::ALL.map(|status| status.to_string()).join(" ");
         let wanted = "OK ERR_AUTH ERR_BAD_CRC ERR_BAD_FRAME ERR_NO_ACCOUNT ERR_INSUFFICIENT ERR_BUSY ERR_TIMEOUT ERR_INVALID \
-                      ERR_CONFLICT ERR_FORBIDDEN ERR_FROZEN";
+                      ERR_CONFLICT ERR_FORBIDDEN ERR_FROZEN ERR_NOT_PRIMARY ERR_BEHIND ERR_NO_QUORUM";
         assert_eq!(names, wanted);
     }
 }

@@ -136,7 +136,7 @@ impl<'r> LoadThread<'r> {
             }
             Opcode::Balance => Request::Balance { account: sampler.sample(rng) },
             Opcode::Totals => Request::Totals,
-            Opcode::Ping | Opcode::Login | Opcode::History => Request::Ping,
+            Opcode::Ping | Opcode::Login | Opcode::History | Opcode::Cluster => Request::Ping,
         }
     }
 
