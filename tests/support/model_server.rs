@@ -3,11 +3,11 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
 use bank_vault::base::limits::{KEY_BYTES, MAX_STRIKES};
-use bank_vault::base::vocab::SessionId;
+use bank_vault::base::vocab::{Lsn, ReplicaRole, SessionId};
 use bank_vault::service::bank::wire::{
     Cluster, Decoder, Flags, Frame, Header, Request, Response, Statement, Status, Step, Totals, XorKey,
 };
@@ -56,6 +56,7 @@ enum Fate {
 
 struct Shared {
     ledger: Mutex<Ledger>,
+    cluster: Members,
     defect: Defect,
     lots: AtomicU64,
     moved: AtomicU64,
@@ -64,16 +65,36 @@ struct Shared {
     gone: AtomicBool,
 }
 
+/// The servers that have the ledger together, and which of them is the primary.
+#[derive(Default)]
+struct Members {
+    addresses: OnceLock<Vec<SocketAddr>>,
+    /// Its number from 0, modulo theirs.
+    primary: AtomicUsize,
+    /// The primary is another one after so many money operations; 0 for never.
+    moves_every: u64,
+    /// So many requests more find no primary.
+    electing: AtomicU64,
+    /// Whether followers have applied nothing.
+    behind: AtomicBool,
+    /// BALANCEs and HISTORYs that followers have answered.
+    follower_reads: AtomicU64,
+}
+
 /// A running server; its threads end with the process.
 pub struct ModelServer {
     pub address: SocketAddr,
     connections: Arc<AtomicU64>,
+    shared: Option<Arc<Shared>>,
 }
+
+/// Requests that find no primary after one has gone.
+const ELECTION: u64 = 6;
 
 impl ModelServer {
     /// An address where nobody listens.
     pub fn nobody(address: SocketAddr) -> ModelServer {
-        ModelServer { address, connections: Arc::default() }
+        ModelServer { address, connections: Arc::default(), shared: None }
     }
 
     /// How many connections it has taken in so far.
@@ -83,18 +104,30 @@ impl ModelServer {
 
     /// Starts a server on a free port, every account holding `opening` cents.
     pub fn start(accounts: u32, opening: i64, defect: Defect) -> ModelServer {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port on loopback");
-        let address = listener.local_addr().expect("a bound socket has an address");
+        let mut servers = ModelServer::cluster(1, accounts, opening, defect, 0);
+        servers.remove(0)
+    }
+
+    /// Starts servers that have one ledger together. The last one is the primary at first, and the next one after every `moves_every` money
+    /// operations: the last of them gets no answer, the connections of the old primary are closed, and then there is none for a while.
+    pub fn cluster(count: usize, accounts: u32, opening: i64, defect: Defect, moves_every: u64) -> Vec<ModelServer> {
+        let listeners: Vec<TcpListener> =
+            (0..count).map(|_| TcpListener::bind("127.0.0.1:0").expect("a free port on loopback")).collect();
+        let addresses = listeners.iter().map(|listener| listener.local_addr().expect("a bound socket has an address"));
+        let faults = Faults {
+            lose_a_cent: defect == Defect::LoseACent,
+            phantom_ack: defect == Defect::PhantomAck,
+            forget_keys: defect == Defect::FlakyForgetful,
+        };
+        let cluster = Members {
+            addresses: OnceLock::from(addresses.collect::<Vec<_>>()),
+            primary: AtomicUsize::new(count - 1),
+            moves_every,
+            ..Members::default()
+        };
         let shared = Arc::new(Shared {
-            ledger: Mutex::new(Ledger::new(
-                accounts,
-                opening,
-                Faults {
-                    lose_a_cent: defect == Defect::LoseACent,
-                    phantom_ack: defect == Defect::PhantomAck,
-                    forget_keys: defect == Defect::FlakyForgetful,
-                },
-            )),
+            ledger: Mutex::new(Ledger::new(accounts, opening, faults)),
+            cluster,
             defect,
             lots: AtomicU64::new(0),
             moved: AtomicU64::new(0),
@@ -102,20 +135,76 @@ impl ModelServer {
             sessions: AtomicU32::new(1),
             gone: AtomicBool::new(false),
         });
-        let connections = Arc::new(AtomicU64::new(0));
-        let count = Arc::clone(&connections);
-        std::thread::spawn(move || {
-            for stream in listener.incoming().flatten() {
-                if shared.gone.load(Ordering::Relaxed) {
-                    break;
-                }
-                count.fetch_add(1, Ordering::Relaxed);
-                let shared = Arc::clone(&shared);
-                std::thread::spawn(move || Conversation::new(&shared).serve(stream));
-            }
-        });
-        ModelServer { address, connections }
+        listeners.into_iter().enumerate().map(|(number, listener)| listen(listener, &shared, number)).collect()
     }
+
+    fn members(&self) -> &Members {
+        &self.shared.as_ref().expect("it was started").cluster
+    }
+
+    /// Has followers answer that they are behind, or not.
+    pub fn set_behind(&self, behind: bool) {
+        self.members().behind.store(behind, Ordering::SeqCst);
+    }
+
+    /// BALANCEs and HISTORYs that followers have answered.
+    pub fn follower_reads(&self) -> u64 {
+        self.members().follower_reads.load(Ordering::SeqCst)
+    }
+
+    /// How often the primary has been another one.
+    pub fn moves(&self) -> usize {
+        let members = self.members();
+        let servers = members.addresses.get().map_or(1, Vec::len);
+        members.primary.load(Ordering::SeqCst) + 1 - servers
+    }
+}
+
+impl Members {
+    fn fail_over(&self) {
+        self.electing.store(ELECTION, Ordering::SeqCst);
+        self.primary.fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn is_primary(&self, number: usize) -> bool {
+        self.primary.load(Ordering::SeqCst) % self.addresses.get().map_or(1, Vec::len) == number
+    }
+
+    /// Whether nobody is the primary just now; asking brings the end of that nearer.
+    fn is_electing(&self) -> bool {
+        let down = |left: u64| left.checked_sub(1);
+        self.electing.fetch_update(Ordering::SeqCst, Ordering::SeqCst, down).is_ok()
+    }
+
+    fn tell(&self, number: usize) -> Cluster {
+        let is_electing = self.is_electing();
+        let role = match () {
+            () if is_electing => ReplicaRole::Candidate,
+            () if self.is_primary(number) => ReplicaRole::Primary,
+            () => ReplicaRole::Follower,
+        };
+        let addresses = self.addresses.get().map_or(&[][..], Vec::as_slice);
+        let primary = addresses.get(self.primary.load(Ordering::SeqCst) % addresses.len().max(1));
+        let primary = primary.filter(|_| !is_electing).map(SocketAddr::to_string).unwrap_or_default();
+        Cluster { role, primary_address: primary, ..Cluster::default() }
+    }
+}
+
+fn listen(listener: TcpListener, shared: &Arc<Shared>, number: usize) -> ModelServer {
+    let address = listener.local_addr().expect("a bound socket has an address");
+    let connections = Arc::new(AtomicU64::new(0));
+    let (count, kept, shared) = (Arc::clone(&connections), Arc::clone(shared), Arc::clone(shared));
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            if shared.gone.load(Ordering::Relaxed) {
+                break;
+            }
+            count.fetch_add(1, Ordering::Relaxed);
+            let shared = Arc::clone(&shared);
+            std::thread::spawn(move || Conversation::new(&shared, number).serve(stream));
+        }
+    });
+    ModelServer { address, connections, shared: Some(kept) }
 }
 
 /// What the conversation does after a frame.
@@ -134,6 +223,9 @@ enum Answer {
 
 struct Conversation<'s> {
     shared: &'s Shared,
+    /// Which of the servers it is with, and whether that was the primary when it began.
+    number: usize,
+    was_primary: bool,
     xor: Option<XorKey>,
     logged_in: bool,
     strikes: u8,
@@ -141,8 +233,9 @@ struct Conversation<'s> {
 }
 
 impl Conversation<'_> {
-    fn new(shared: &Shared) -> Conversation<'_> {
-        Conversation { shared, xor: None, logged_in: false, strikes: 0, mute: false }
+    fn new(shared: &Shared, number: usize) -> Conversation<'_> {
+        let was_primary = shared.cluster.is_primary(number);
+        Conversation { shared, number, was_primary, xor: None, logged_in: false, strikes: 0, mute: false }
     }
 
     fn serve(&mut self, mut stream: TcpStream) {
@@ -232,6 +325,13 @@ impl Conversation<'_> {
             refuse(Status::BadFrame, out);
             return if self.strike() { After::Close } else { After::GoOn };
         };
+        if self.was_primary && !self.shared.cluster.is_primary(self.number) {
+            return After::Close;
+        }
+        if let Err(status) = self.may_answer(&request, frame) {
+            refuse(status, out);
+            return After::GoOn;
+        }
         let fate = if request.opcode().is_money() { self.draw() } else { Fate::Answer };
         match fate {
             Fate::DropBefore => return After::Close,
@@ -245,20 +345,47 @@ impl Conversation<'_> {
             _ if fate == Fate::DropAfter => return After::Close,
             Ok(answer) => {
                 let moved = if request.opcode().is_money() { self.count(&self.shared.moved) } else { 0 };
+                let moves_every = self.shared.cluster.moves_every;
+                if moved > 0 && moves_every > 0 && moved.is_multiple_of(moves_every) {
+                    self.shared.cluster.fail_over();
+                    return After::Close;
+                }
+                let lsn = header.flags.contains(Flags::LSN).then(|| self.ledger().totals().lsn);
                 match self.shared.defect {
                     Defect::DropAck if moved == 100 => return After::Close,
                     Defect::SwallowAck if moved == 100 => return After::StayMute,
                     _ if self.mute => {}
                     _ => match answer {
-                        Answer::Short(response) => response.encode(header.seq, xor, out),
-                        Answer::Page(statement) => statement.encode(header.seq, xor, out),
-                        Answer::Cluster(cluster) => cluster.encode_as_of(header.seq, xor, None, out),
+                        Answer::Short(response) => response.encode_as_of(header.seq, xor, lsn, out),
+                        Answer::Page(statement) => statement.encode_as_of(header.seq, xor, lsn, out),
+                        Answer::Cluster(cluster) => cluster.encode_as_of(header.seq, xor, lsn, out),
                     },
                 }
             }
             Err(status) => refuse(status, out),
         }
         After::GoOn
+    }
+
+    /// Whether this server may answer: only the primary does, but for what any server tells.
+    fn may_answer(&self, request: &Request<'_>, frame: &Frame<'_>) -> Result<(), Status> {
+        let cluster = &self.shared.cluster;
+        match request {
+            Request::Login { .. } | Request::Ping | Request::Cluster => return Ok(()),
+            Request::Balance { .. } | Request::History { .. } if !cluster.is_primary(self.number) => {
+                if let Some(after) = frame.after {
+                    let is_behind = after > Lsn(0) && cluster.behind.load(Ordering::SeqCst);
+                    cluster.follower_reads.fetch_add(u64::from(!is_behind), Ordering::SeqCst);
+                    return if is_behind { Err(Status::Behind) } else { Ok(()) };
+                }
+            }
+            _ => {}
+        }
+        match () {
+            () if cluster.is_electing() => Err(Status::NoQuorum),
+            () if !cluster.is_primary(self.number) => Err(Status::NotPrimary),
+            () => Ok(()),
+        }
     }
 
     /// Draws the fate of the next money operation; the sequence of lots is the same in every run.
@@ -298,7 +425,7 @@ impl Conversation<'_> {
             Request::Withdraw { account, amount } => self.operate(Request::Withdraw { account, amount }, key)?,
             Request::Transfer { from, to, amount } => self.operate(Request::Transfer { from, to, amount }, key)?,
             Request::Totals => Response::Totals(self.totals()),
-            Request::Cluster => return Ok(Answer::Cluster(Cluster::default())),
+            Request::Cluster => return Ok(Answer::Cluster(self.shared.cluster.tell(self.number))),
             Request::History { account, before, limit } => {
                 return self.ledger().statement(account, before, limit).map(Answer::Page);
             }

@@ -21,6 +21,7 @@ mod getfile_client;
 mod getfile_deaths;
 mod interrupts;
 mod output;
+mod several_servers;
 mod terminals;
 mod top;
 mod vaultctl_cache;

@@ -10,6 +10,8 @@ use rand::rngs::SmallRng;
 /// The first wait, and the longest one.
 const FIRST: Duration = Duration::from_millis(10);
 const LONGEST: Duration = Duration::from_secs(1);
+/// The longest one where there are several servers, one of which may be the primary at any moment.
+const LONGEST_OF_SEVERAL: Duration = Duration::from_millis(200);
 
 /// The time now, nanoseconds of `CLOCK_MONOTONIC`.
 #[inline]
@@ -63,6 +65,8 @@ impl Clock {
 pub struct Backoff {
     /// How long a series may last, nanoseconds.
     limit: u64,
+    /// The longest wait.
+    longest: Duration,
     attempts: u32,
     /// When the series began.
     since: Option<u64>,
@@ -71,7 +75,12 @@ pub struct Backoff {
 impl Backoff {
     /// No series yet; each may last this long.
     pub fn new(limit: Duration) -> Backoff {
-        Backoff { limit: nanoseconds(limit), attempts: 0, since: None }
+        Backoff { limit: nanoseconds(limit), longest: LONGEST, attempts: 0, since: None }
+    }
+
+    /// The same with shorter waits, where there are several servers.
+    pub fn among_several(self) -> Backoff {
+        Backoff { longest: LONGEST_OF_SEVERAL, ..self }
     }
 
     /// The next wait at the time `now` (nanoseconds of any clock that does not go back): from half of the doubled time to
@@ -79,7 +88,7 @@ impl Backoff {
     pub fn next_wait(&mut self, now: u64, rng: &mut SmallRng) -> Option<Duration> {
         let lasted = now.saturating_sub(*self.since.get_or_insert(now));
         let left = self.limit.checked_sub(lasted).filter(|left| *left > 0)?;
-        let whole = FIRST.saturating_mul(1 << self.attempts.min(16)).min(LONGEST);
+        let whole = FIRST.saturating_mul(1 << self.attempts.min(16)).min(self.longest);
         self.attempts += 1;
         Some(rng.random_range(whole / 2..=whole).min(Duration::from_nanos(left)))
     }
@@ -117,6 +126,8 @@ mod tests {
         backoff.reset();
         assert!(backoff.next_wait(0, &mut rng).is_some_and(|wait| wait <= Duration::from_millis(10)));
         assert_eq!(Backoff::new(Duration::ZERO).next_wait(5, &mut rng), None);
+        let mut backoff = Backoff::new(limit).among_several();
+        assert!((0..30).all(|_| backoff.next_wait(0, &mut rng).is_some_and(|wait| wait <= LONGEST_OF_SEVERAL)));
     }
 
     #[test]

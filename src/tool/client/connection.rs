@@ -3,18 +3,26 @@
 use std::io::{self, Write};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::Duration;
 
+use rand::SeedableRng;
+use rand::rngs::SmallRng;
+
 use crate::base::vocab::{AccountId, Lsn, SessionId};
-use crate::service::bank::wire::{Flags, Header, Opcode, Request, Response, Statement, XorKey};
+use crate::service::bank::wire::{Cluster, Envelope, Flags, Header, Opcode, Request, Response, Statement, XorKey};
+use crate::tool::client::clock::{Backoff, monotonic};
 use crate::tool::client::error::{ClientError, ProtocolError};
 use crate::tool::client::interrupt;
 use crate::tool::client::keys::{Key, KeySource};
 use crate::tool::client::options::Target;
 use crate::tool::client::receive_buffer::ReceiveBuffer;
+use crate::tool::client::servers::{Servers, Standing};
 
 /// The least timeout of each of many logins: a server hashes passwords slowly, on purpose, and a hundred may come at a time.
 const MANY_LOGINS_TIMEOUT: Duration = Duration::from_secs(60);
+/// The longest time to connect to one of several servers.
+const MANY_SERVERS_TIMEOUT: Duration = Duration::from_secs(1);
 /// How often a waiting read checks whether the run was interrupted.
 const CHECK_INTERVAL: Duration = Duration::from_millis(100);
 /// Requests in flight in [`Connection::call_all`]; their replies fit the kernel's buffers many times.
@@ -23,8 +31,8 @@ const WINDOW: usize = 256;
 /// A server, and the parameters of connections to it.
 #[derive(Clone, Debug)]
 pub struct Server {
-    /// Where it listens.
-    pub address: SocketAddr,
+    /// Where it listens, or where they do that are one ledger.
+    pub servers: Arc<Servers>,
     /// The user, timeouts and keys, as the command line has them; the timeout is above zero.
     pub target: Target,
     /// How long a LOGIN may take.
@@ -32,15 +40,46 @@ pub struct Server {
 }
 
 impl Server {
-    /// Resolves the server's address.
+    /// Resolves the addresses of the bank's servers.
     pub fn resolve(target: &Target) -> Result<Server, ClientError> {
-        let failed = |source| ClientError::Resolve { host: target.host.clone(), source };
-        let mut addresses = (target.host.as_str(), target.port).to_socket_addrs().map_err(failed)?;
-        let none = || io::Error::new(io::ErrorKind::NotFound, "it has no address");
-        let address = addresses.next().ok_or_else(none).map_err(failed)?;
+        let addresses = match &target.servers[..] {
+            [] => vec![resolve(&target.host, target.port)?],
+            servers => servers.iter().map(|server| resolve_pair(server)).collect::<Result<_, _>>()?,
+        };
+        Ok(Server::at(addresses, target))
+    }
+
+    /// Resolves the address of the one server of GetFile.
+    pub fn resolve_host(target: &Target) -> Result<Server, ClientError> {
+        let host = target.servers.first().unwrap_or(&target.host);
+        Ok(Server::at(vec![resolve(host, target.port)?], target))
+    }
+
+    /// The servers at these addresses, of which there is at least one.
+    pub fn at(addresses: Vec<SocketAddr>, target: &Target) -> Server {
         let timeout = target.timeout.max(Duration::from_millis(1));
         let login_timeout = timeout.max(MANY_LOGINS_TIMEOUT);
-        Ok(Server { address, target: Target { timeout, ..target.clone() }, login_timeout })
+        Server {
+            servers: Arc::new(Servers::new(addresses)),
+            target: Target { timeout, ..target.clone() },
+            login_timeout,
+        }
+    }
+
+    /// The waits between attempts.
+    pub fn backoff(&self) -> Backoff {
+        let backoff = Backoff::new(self.target.retry_for);
+        if self.servers.are_several() { backoff.among_several() } else { backoff }
+    }
+
+    /// The server to connect to: the only one, or the one that is taken for the primary.
+    pub fn address(&self) -> SocketAddr {
+        self.servers.primary()
+    }
+
+    /// All of them as text.
+    pub fn name(&self) -> String {
+        self.servers.given().iter().map(SocketAddr::to_string).collect::<Vec<_>>().join(",")
     }
 
     /// The request that logs in.
@@ -58,23 +97,50 @@ impl Server {
         if self.target.no_keys { Ok(None) } else { KeySource::random().map(Some) }
     }
 
-    /// The error for a connection that could not be made.
-    pub fn connect_error(&self, source: io::Error) -> ClientError {
-        ClientError::Connect { address: self.address.to_string(), source }
+    /// The error for a connection that could not be made; another server is tried next.
+    pub fn connect_error(&self, address: SocketAddr, source: io::Error) -> ClientError {
+        self.servers.suspect(address);
+        ClientError::Connect { address: address.to_string(), source }
+    }
+
+    /// How long making a connection may take. Where there is another server, one that does not answer is not waited for as long as one
+    /// that is alone.
+    pub fn connect_timeout(&self) -> Duration {
+        let timeout = self.target.timeout;
+        if self.servers.are_several() { timeout.min(MANY_SERVERS_TIMEOUT) } else { timeout }
     }
 
     /// Connects, without logging in. Writes fail after the timeout, reads are for [`receive`].
     pub fn connect(&self) -> Result<TcpStream, ClientError> {
+        self.connect_to(self.address())
+    }
+
+    /// The same to one of several.
+    pub fn connect_to(&self, address: SocketAddr) -> Result<TcpStream, ClientError> {
         let timeout = self.target.timeout;
         let prepare = || {
-            let stream = TcpStream::connect_timeout(&self.address, timeout)?;
+            let stream = TcpStream::connect_timeout(&address, self.connect_timeout())?;
             stream.set_nodelay(true)?;
             stream.set_read_timeout(Some(socket_timeout(timeout)))?;
             stream.set_write_timeout(Some(timeout))?;
             Ok(stream)
         };
-        prepare().map_err(|source| self.connect_error(source))
+        prepare().map_err(|source| self.connect_error(address, source))
     }
+}
+
+fn resolve(host: &str, port: u16) -> Result<SocketAddr, ClientError> {
+    let failed = |source| ClientError::Resolve { host: host.to_owned(), source };
+    let none = || io::Error::new(io::ErrorKind::NotFound, "it has no address");
+    (host, port).to_socket_addrs().and_then(|mut found| found.next().ok_or_else(none)).map_err(failed)
+}
+
+/// Resolves `HOST:PORT`.
+fn resolve_pair(server: &str) -> Result<SocketAddr, ClientError> {
+    let pair = server.trim().rsplit_once(':').and_then(|(host, port)| Some((host, port.parse().ok()?)));
+    let malformed = || io::Error::new(io::ErrorKind::InvalidInput, "write it like HOST:PORT");
+    let (host, port) = pair.ok_or_else(|| ClientError::Resolve { host: server.to_owned(), source: malformed() })?;
+    resolve(host.trim_start_matches('[').trim_end_matches(']'), port)
 }
 
 /// The read timeout that a socket needs for [`receive`].
@@ -137,9 +203,25 @@ pub fn check_reply(opcode: Opcode, seq: u32, header: &Header, response: Response
     }
 }
 
+/// What the answer to CLUSTER says that is due with `seq`; `body` is the frame's.
+pub fn cluster_of(header: &Header, body: &[u8], seq: u32) -> Result<Cluster, ClientError> {
+    let is_answer =
+        !header.flags.contains(Flags::ERROR) && (header.opcode, header.seq) == (Opcode::Cluster.code(), seq);
+    if is_answer {
+        return Ok(Cluster::decode(body).map_err(ProtocolError::from)?);
+    }
+    let response = Response::decode(header, body).map_err(ProtocolError::from)?;
+    check_reply(Opcode::Cluster, seq, header, response)?;
+    unreachable!("a good answer to CLUSTER is no short reply, and only such a one passes the check");
+}
+
 /// A connection that is logged in.
 #[derive(Debug)]
 pub struct Connection {
+    /// Whom it is to.
+    pub address: SocketAddr,
+    /// Whether requests ask for LSNs; the highest is in [`Connection::seen`].
+    pub asks_lsn: bool,
     stream: TcpStream,
     received: ReceiveBuffer,
     out: Vec<u8>,
@@ -149,10 +231,42 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// Connects and logs in.
+    /// Finds the primary, connects to it and logs in. Where there are several servers, each is tried, and again after waits that
+    /// `--retry-for` bounds.
+    pub fn find(server: &Server) -> Result<Connection, ClientError> {
+        let mut backoff = server.backoff();
+        let mut rng = SmallRng::seed_from_u64(u64::from(std::process::id()));
+        let mut at_once = server.servers.known().len();
+        loop {
+            match Connection::open(server) {
+                Err(error) if error.is_transient() && server.servers.are_several() && !interrupt::grace_is_over() => {
+                    at_once = at_once.saturating_sub(1);
+                    if at_once == 0 {
+                        let Some(wait) = backoff.next_wait(monotonic(), &mut rng) else { return Err(error) };
+                        // No event tells when there is a primary.
+                        std::thread::sleep(wait);
+                    }
+                }
+                done => return done,
+            }
+        }
+    }
+
+    /// Connects to the server that is taken for the primary, and logs in. Where there are several, it is asked whether it is the primary.
     pub fn open(server: &Server) -> Result<Connection, ClientError> {
+        let mut connection = Connection::open_to(server, server.address())?;
+        if server.servers.are_several() {
+            connection.check_primary(server)?;
+        }
+        Ok(connection)
+    }
+
+    /// Connects to this server, whatever it is in its cluster, and logs in.
+    pub fn open_to(server: &Server, address: SocketAddr) -> Result<Connection, ClientError> {
         let mut connection = Connection {
-            stream: server.connect()?,
+            address,
+            asks_lsn: false,
+            stream: server.connect_to(address)?,
             received: ReceiveBuffer::for_replies(WINDOW),
             out: Vec::new(),
             seq: 0,
@@ -167,6 +281,27 @@ impl Connection {
         Ok(connection)
     }
 
+    /// Asks whether the server is the primary; notes who is.
+    pub fn check_primary(&mut self, server: &Server) -> Result<(), ClientError> {
+        match server.servers.learn(self.address, &self.cluster()?) {
+            Standing::Primary => Ok(()),
+            Standing::Other => Err(ClientError::NotPrimary { address: self.address.to_string() }),
+        }
+    }
+
+    /// Asks for the server's cluster.
+    pub fn cluster(&mut self) -> Result<Cluster, ClientError> {
+        self.encode(&Request::Cluster, None, None);
+        self.flush()?;
+        let (header, body) = self.receive_frame()?;
+        cluster_of(&header, self.received.body(body), self.seq)
+    }
+
+    /// The highest LSN that a reply has carried.
+    pub fn seen(&self) -> Lsn {
+        self.received.seen
+    }
+
     /// The socket and the key, for a driver with its own buffers; no request is in flight.
     pub fn into_parts(self) -> (TcpStream, Option<XorKey>) {
         (self.stream, self.received.xor)
@@ -174,14 +309,29 @@ impl Connection {
 
     /// Sends one request, with an idempotency key if one is given, and waits for its reply. A refusal is an error, too.
     pub fn call(&mut self, request: &Request<'_>, key: Option<&Key>) -> Result<Response, ClientError> {
-        self.encode(request, key);
+        self.call_after(request, key, None)
+    }
+
+    /// The same from a server that has applied operation `after`, if one is given.
+    pub fn call_after(
+        &mut self,
+        request: &Request<'_>,
+        key: Option<&Key>,
+        after: Option<Lsn>,
+    ) -> Result<Response, ClientError> {
+        self.encode(request, key, after);
         self.flush()?;
         self.receive(request.opcode(), self.seq)
     }
 
-    /// Requests a page of a statement: at most `limit` entries before `before` (0: the newest).
-    pub fn statement(&mut self, account: AccountId, before: Lsn, limit: u16) -> Result<Statement, ClientError> {
-        self.encode(&Request::History { account, before, limit }, None);
+    /// Requests a page of a statement: at most `limit` entries before `before` (0: the newest), from a server that has applied operation
+    /// `after`, if one is given.
+    pub fn statement(
+        &mut self,
+        (account, before, limit): (AccountId, Lsn, u16),
+        after: Option<Lsn>,
+    ) -> Result<Statement, ClientError> {
+        self.encode(&Request::History { account, before, limit }, None, after);
         self.flush()?;
         let (header, body) = self.receive_frame()?;
         let body = self.received.body(body);
@@ -208,7 +358,7 @@ impl Connection {
                 .by_ref()
                 .take(WINDOW)
                 .map(|request| {
-                    self.encode(&request, None);
+                    self.encode(&request, None, None);
                     request.opcode()
                 })
                 .collect();
@@ -228,9 +378,10 @@ impl Connection {
         set.map_err(|source| ClientError::Lost { doing: "setting its timeout", source })
     }
 
-    fn encode(&mut self, request: &Request<'_>, key: Option<&Key>) {
+    fn encode(&mut self, request: &Request<'_>, key: Option<&Key>, after: Option<Lsn>) {
         self.seq = self.seq.wrapping_add(1);
-        request.encode(self.seq, key.map(|key| &key.0), self.received.xor, &mut self.out);
+        let (seq, xor, asks_lsn) = (self.seq, self.received.xor, self.asks_lsn);
+        request.encode_in(&Envelope { seq, key: key.map(|key| &key.0), after, asks_lsn, xor }, &mut self.out);
     }
 
     fn flush(&mut self) -> Result<(), ClientError> {

@@ -25,7 +25,7 @@ pub enum Outcome {
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)] // The fields are named by what they hold; `doing` is what the client was doing.
 pub enum ClientError {
-    #[error("cannot find the host `{host}`: {source}; check --host")]
+    #[error("cannot find the host `{host}`: {source}; check --host or --server")]
     Resolve { host: String, source: io::Error },
     #[error(
         "cannot connect to {address}: {source}; is a server running there? start one with `cargo run --bin master`"
@@ -44,6 +44,9 @@ pub enum ClientError {
     Protocol(#[from] ProtocolError),
     #[error("{request} refused: {status}")]
     Refused { request: Opcode, status: Status },
+    /// It was asked, and another server is to be.
+    #[error("{address} is not the primary of its cluster, and none was found; give it longer with --retry-for")]
+    NotPrimary { address: String },
     /// The server had no room for an operation, however often it was sent.
     #[error("the server still had no room after {0:?} of attempts; give it longer with --retry-for")]
     NoRoom(Duration),
@@ -73,7 +76,11 @@ impl ClientError {
     /// Whether a new connection may succeed.
     pub fn is_transient(&self) -> bool {
         match self {
-            ClientError::Connect { .. } | ClientError::Lost { .. } | ClientError::Timeout { .. } => true,
+            ClientError::Connect { .. }
+            | ClientError::Lost { .. }
+            | ClientError::Timeout { .. }
+            | ClientError::NotPrimary { .. } => true,
+            ClientError::Refused { status, .. } => status.is_elsewhere(),
             ClientError::TurnedAway(status) => *status == Status::Busy,
             _ => false,
         }

@@ -17,6 +17,7 @@ mod oneshot;
 pub mod options;
 pub mod receive_buffer;
 mod retrying;
+mod servers;
 mod shell;
 
 use crate::tool::output;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::parser::ValueSource;
-use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 use crate::base::vocab::Cents;
 use crate::tool::client::accounts::{AccountRange, Skew};
@@ -39,6 +39,12 @@ pub struct Target {
     /// The server's port.
     #[arg(long, default_value_t = 7777, global = true)]
     pub port: u16,
+    /// Servers of one ledger, HOST:PORT each, of which the primary is found and followed; instead of --host and --port.
+    #[arg(long = "server", value_name = "HOST:PORT,…", value_delimiter = ',', conflicts_with_all = ["host", "port"], global = true)]
+    pub servers: Vec<String>,
+    /// Where to read balances and histories from: the primary, or any server, which then has applied all that was seen before.
+    #[arg(long, value_name = "WHO", value_enum, default_value_t = ReadFrom::Primary, global = true)]
+    pub read_from: ReadFrom,
     /// The user to log in as.
     #[arg(long, default_value = "demo", value_parser = credential, global = true)]
     pub user: String,
@@ -59,8 +65,18 @@ pub struct Target {
     pub retry_for: Duration,
 }
 
+/// Who answers reads.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum ReadFrom {
+    /// The primary.
+    #[default]
+    Primary,
+    /// Any server of the cluster.
+    Any,
+}
+
 /// Those of these options that GetFile has no use for.
-const FOR_THE_BANK: [&str; 5] = ["user", "pass", "xor", "no_keys", "retry_for"];
+const FOR_THE_BANK: [&str; 6] = ["user", "pass", "xor", "no_keys", "retry_for", "read_from"];
 
 /// The load generator's options.
 #[derive(Args, Clone, Debug)]
@@ -214,7 +230,9 @@ impl Options {
         command.build();
         let hide = |arg: clap::Arg| {
             let is_banks = FOR_THE_BANK.contains(&arg.get_id().as_str());
-            arg.hide(is_banks)
+            // Its own name there is --server.
+            let is_host = arg.get_id() == "host";
+            arg.hide(is_banks || is_host)
         };
         command.mut_subcommand("getfile", |getfile| getfile.mut_args(hide))
     }
@@ -310,13 +328,22 @@ mod tests {
     }
 
     #[test]
+    fn several_servers_are_named_in_one_option() {
+        for line in ["--server a:1,b:2 balance 12 --read-from any", "balance 12 --read-from any --server a:1,b:2"] {
+            let options = parse(line).unwrap();
+            assert_eq!(options.target.servers, ["a:1", "b:2"], "{line}");
+            assert_eq!(options.target.read_from, ReadFrom::Any, "{line}");
+        }
+    }
+
+    #[test]
     fn the_letters_of_getfile_are_read() {
         for line in [
             "getfile -s h -p 9 -w l -t 3 -n 5 -o d",
             "getfile --server h --port 9 --workload l --threads 3 --requests 5 --output d",
         ] {
             let options = parse(line).unwrap();
-            assert_eq!((options.target.host.as_str(), options.target.port), ("h", 9), "{line}");
+            assert_eq!((options.target.servers.as_slice(), options.target.port), (&["h".to_owned()][..], 9), "{line}");
             let Some(Command::Getfile(files)) = options.command else { panic!("{line}") };
             assert_eq!((files.threads, files.requests), (3, Some(5)), "{line}");
             assert_eq!([files.workload.unwrap(), files.output.unwrap()], ["l", "d"].map(PathBuf::from), "{line}");
@@ -343,6 +370,9 @@ mod tests {
             "deposit 1 2 --ack-log x",
             "history 1 --all --limit 5",
             "history 1 --limit 0",
+            "--server a:1 --port 2",
+            "--server a:1 --host b balance 1",
+            "balance 1 --read-from nobody",
             "getfile /a",
             "getfile -p 1",
             "getfile -p 1 /a -w list",

@@ -1,34 +1,44 @@
 //! A connection for one request at a time that reconnects and retries.
 
-use rand::SeedableRng;
 use rand::rngs::SmallRng;
+use rand::{RngExt, SeedableRng};
 
 use crate::base::vocab::{AccountId, Lsn};
 use crate::service::bank::wire::{Request, Response, Statement, Status};
-use crate::tool::client::clock::{Backoff, monotonic};
+use crate::tool::client::clock::monotonic;
 use crate::tool::client::connection::{Connection, Server};
 use crate::tool::client::error::ClientError;
 use crate::tool::client::keys::{Key, KeySource};
+use crate::tool::client::options::ReadFrom;
 
 /// Sends one request at a time. For as long as `--retry-for` it retries on new connections what may be repeated: reads,
-/// and money operations with a key. A money operation without a key is sent once, since it may have been done.
+/// and money operations with a key. A money operation without a key is sent once, since it may have been done. What a server refuses since
+/// it is not the primary was not done, and goes to whoever is.
 #[derive(Debug)]
 pub struct RetryingConnection<'s> {
     server: &'s Server,
+    /// To the primary.
     connection: Option<Connection>,
+    /// To any server, for reads, with `--read-from any`.
+    reader: Option<Connection>,
+    /// The highest LSN that was seen, with `--read-from any`.
+    seen: Lsn,
     keys: Option<KeySource>,
     rng: SmallRng,
 }
 
 impl<'s> RetryingConnection<'s> {
-    /// Connects and logs in.
+    /// Finds the primary, connects and logs in.
     pub fn open(server: &'s Server) -> Result<RetryingConnection<'s>, ClientError> {
-        Ok(RetryingConnection {
-            server,
-            connection: Some(Connection::open(server)?),
-            keys: server.key_source()?,
-            rng: SmallRng::seed_from_u64(u64::from(std::process::id())),
-        })
+        let mut rng = SmallRng::seed_from_u64(u64::from(std::process::id()));
+        let (mut connection, mut reader) = (None, None);
+        if server.target.read_from == ReadFrom::Any {
+            // There may be no primary, and reads need none.
+            reader = Some(open_reader(server, &mut rng)?);
+        } else {
+            connection = Some(Connection::find(server)?);
+        }
+        Ok(RetryingConnection { server, connection, reader, seen: Lsn(0), keys: server.key_source()?, rng })
     }
 
     /// A new key for a request that should carry one.
@@ -41,20 +51,74 @@ impl<'s> RetryingConnection<'s> {
     pub fn call(&mut self, request: &Request<'_>, key: Option<&Key>) -> Result<Response, ClientError> {
         let is_money = request.opcode().is_money();
         if is_money && key.is_none() {
-            // The server may have closed an idle connection long ago; a PING finds that out without risk.
-            self.retry(false, |connection| connection.call(&Request::Ping, None))?;
-            let answer = self.connection()?.call(request, None);
-            return self.keep_or_drop(answer).map_err(|error| match error {
-                ClientError::Refused { .. } => error,
-                error => ClientError::InDoubt(Box::new(error)),
-            });
+            return self.call_once(request);
+        }
+        if matches!(request, Request::Balance { .. })
+            && let Some(answer) = self.read(|connection, after| connection.call_after(request, None, after))
+        {
+            return answer;
         }
         self.retry(is_money, |connection| connection.call(request, key))
     }
 
     /// Requests a page of a statement, see [`Connection::statement`].
     pub fn statement(&mut self, account: AccountId, before: Lsn, limit: u16) -> Result<Statement, ClientError> {
-        self.retry(false, |connection| connection.statement(account, before, limit))
+        let page = (account, before, limit);
+        if let Some(answer) = self.read(|connection, after| connection.statement(page, after)) {
+            return answer;
+        }
+        self.retry(false, |connection| connection.statement(page, None))
+    }
+
+    /// Sends a money operation without a key: once, but for servers that say that they have not done it.
+    fn call_once(&mut self, request: &Request<'_>) -> Result<Response, ClientError> {
+        let mut backoff = self.server.backoff();
+        loop {
+            // The server may have closed an idle connection long ago; a PING finds that out without risk.
+            self.retry(false, |connection| connection.call(&Request::Ping, None))?;
+            let answer = self.connection()?.call(request, None);
+            match self.keep_or_drop(answer) {
+                Err(error @ ClientError::Refused { status, .. }) if status.is_elsewhere() => {
+                    let Some(wait) = backoff.next_wait(monotonic(), &mut self.rng) else { return Err(error) };
+                    // No event tells when there is a primary.
+                    std::thread::sleep(wait);
+                }
+                Err(error @ ClientError::Refused { .. }) => return Err(error),
+                Err(error) => return Err(ClientError::InDoubt(Box::new(error))),
+                Ok(response) => return Ok(response),
+            }
+        }
+    }
+
+    /// With `--read-from any`, reads from any server that has applied what was seen so far: each is asked once. `None` where none of them
+    /// answers: then the primary is asked.
+    fn read<T>(
+        &mut self,
+        mut send: impl FnMut(&mut Connection, Option<Lsn>) -> Result<T, ClientError>,
+    ) -> Option<Result<T, ClientError>> {
+        if self.server.target.read_from != ReadFrom::Any {
+            return None;
+        }
+        // The one that answered last may have closed an idle connection: it has one attempt more.
+        for _ in 0..=self.server.servers.known().len() {
+            let reader = match self.reader.take() {
+                Some(reader) => Ok(reader),
+                None => open_reader(self.server, &mut self.rng),
+            };
+            let mut reader = reader.ok()?;
+            reader.asks_lsn = true;
+            let answer = send(&mut reader, Some(self.seen));
+            self.seen = self.seen.max(reader.seen());
+            match answer {
+                Err(ClientError::Refused { status, .. }) if status == Status::Behind || status.is_elsewhere() => {}
+                Err(error) if error.is_transient() => {}
+                answer => {
+                    self.reader = Some(reader).filter(|_| matches!(answer, Ok(_) | Err(ClientError::Refused { .. })));
+                    return Some(answer);
+                }
+            }
+        }
+        None
     }
 
     fn retry<T>(
@@ -62,7 +126,7 @@ impl<'s> RetryingConnection<'s> {
         is_money: bool,
         mut send: impl FnMut(&mut Connection) -> Result<T, ClientError>,
     ) -> Result<T, ClientError> {
-        let mut backoff = Backoff::new(self.server.target.retry_for);
+        let mut backoff = self.server.backoff();
         // Whether an attempt may have been carried out. From then on ERR_BUSY is no final answer either.
         let mut maybe_done = false;
         loop {
@@ -94,20 +158,51 @@ impl<'s> RetryingConnection<'s> {
     }
 
     fn connection(&mut self) -> Result<&mut Connection, ClientError> {
-        let connection = match self.connection.take() {
+        let mut connection = match self.connection.take() {
             Some(connection) => connection,
             None => Connection::open(self.server)?,
         };
+        // What is written is to be seen by the reads that follow, wherever they go.
+        connection.asks_lsn = self.server.target.read_from == ReadFrom::Any;
         Ok(self.connection.insert(connection))
     }
 
-    /// Drops the connection after an error that leaves its state unknown.
+    /// Drops the connection after an error that leaves its state unknown, and where another server is to be asked.
     fn keep_or_drop<T>(&mut self, answer: Result<T, ClientError>) -> Result<T, ClientError> {
-        if !matches!(answer, Ok(_) | Err(ClientError::Refused { .. })) {
-            self.connection = None;
+        let Some(connection) = &self.connection else { return answer };
+        self.seen = self.seen.max(connection.seen());
+        let address = connection.address;
+        match &answer {
+            Ok(_) => {}
+            Err(ClientError::Refused { status, .. }) if status.is_elsewhere() => {
+                self.server.servers.expect_cluster();
+                self.connection = None;
+            }
+            Err(ClientError::Refused { .. }) => {}
+            Err(error) => {
+                if matches!(error, ClientError::Timeout { .. }) {
+                    // What does not answer may be cut off.
+                    self.server.servers.suspect(address);
+                }
+                self.connection = None;
+            }
         }
         answer
     }
+}
+
+/// Connects to one of the servers, whichever: each is tried once, beginning with one by lot.
+fn open_reader(server: &Server, rng: &mut SmallRng) -> Result<Connection, ClientError> {
+    let known = server.servers.known();
+    let first = rng.random_range(0..known.len());
+    let mut last = None;
+    for turn in 0..known.len() {
+        match Connection::open_to(server, known[(first + turn) % known.len()]) {
+            Err(error) if error.is_transient() => last = Some(error),
+            done => return done,
+        }
+    }
+    Err(last.unwrap_or_else(|| ClientError::closed("connecting")))
 }
 
 #[cfg(test)]
@@ -130,6 +225,8 @@ mod tests {
         let target = Target {
             host: "127.0.0.1".to_owned(),
             port: 0,
+            servers: Vec::new(),
+            read_from: ReadFrom::Primary,
             user: "demo".to_owned(),
             pass: "demo".to_owned(),
             xor: false,
@@ -137,7 +234,7 @@ mod tests {
             no_keys: true,
             retry_for: Duration::ZERO,
         };
-        let server = Server { address: listener.local_addr().unwrap(), target, login_timeout: timeout };
+        let server = Server::at(vec![listener.local_addr().unwrap()], &target);
         let serving = std::thread::spawn(move || {
             let (mut stream, _) = listener.accept().unwrap();
             for reply in replies {

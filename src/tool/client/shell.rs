@@ -115,7 +115,7 @@ fn guard_terminal() -> io::Result<()> {
 pub fn run(server: &Server) -> Result<(), CommandError> {
     let connection = RetryingConnection::open(server)?;
     let mut shell = Shell { connection, input: Input::open().map_err(CommandError::system("read commands"))? };
-    print(&format!("Bank Vault at {}\n{MENU}", server.address))?;
+    print(&format!("Bank Vault at {}\n{MENU}", server.name()))?;
     while let Some(line) = shell.input.line("> ").map_err(CommandError::system("read commands"))? {
         match line.trim() {
             "4" | "quit" | "exit" => return print("Goodbye"),

@@ -40,6 +40,15 @@ codes! {
     NoQuorum = 14 "ERR_NO_QUORUM",
 }
 
+impl Status {
+    /// Whether it says that this server does not answer such a request now, and another may: nothing was done.
+    #[inline]
+    #[must_use]
+    pub const fn is_elsewhere(self) -> bool {
+        matches!(self, Status::NotPrimary | Status::NoQuorum)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -42,7 +42,7 @@ pub fn run(options: &GetFileOptions, target: &Target) -> Result<Outcome, Command
 /// Writes one file to the standard output.
 fn print_file(path: &OsStr, target: &Target) -> Result<Outcome, CommandError> {
     let path = RequestPath::new(path.as_bytes()).ok_or_else(|| CommandError::Unusable(PATH_RULE.to_owned()))?;
-    let server = Server::resolve(target)?;
+    let server = Server::resolve_host(target)?;
     // Not by `Stdout`, which looks for line ends.
     let out = io::stdout().as_fd().try_clone_to_owned().map_err(CommandError::system("open the standard output"))?;
     let mut buffer = vec![0; BUFFER_BYTES];
@@ -72,7 +72,7 @@ fn run_workload(workload: &Path, options: &GetFileOptions, target: &Target) -> R
     let json = options.json.as_deref().map(prepare_file).transpose()?;
     let requests = options.requests.unwrap_or(wanted.len() as u64);
     let threads = options.threads.min(u32::try_from(requests).unwrap_or(u32::MAX));
-    let server = Server::resolve(target)?;
+    let server = Server::resolve_host(target)?;
     raise_descriptor_limit();
     let plan = Plan { server, workload: &wanted, requests, threads, destination: &destination };
     let result = threads::run(&plan)?;

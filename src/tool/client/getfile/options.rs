@@ -9,10 +9,10 @@ use clap::Args;
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "GetFile")]
 pub struct GetFileOptions {
-    /// The server's host name or address.
-    // The client's own --host and --port under other names: the same identifiers, so that the values are in `Target`.
-    #[arg(id = "host", short = 's', long = "server", alias = "host", value_name = "HOST", default_value = "127.0.0.1")]
-    pub server: String,
+    /// The server's host name or address [default: 127.0.0.1].
+    // The client's own --server and --port: the same identifiers, so that the values are in `Target`.
+    #[arg(id = "servers", short = 's', long = "server", value_name = "HOST", conflicts_with = "host")]
+    pub server: Option<String>,
     /// The server's port for GetFile.
     #[arg(short, long)]
     pub port: u16,

@@ -77,7 +77,7 @@ impl RunResult {
         json!({
             "schema": 1,
             "plan": {
-                "server": plan.server.address.to_string(),
+                "server": plan.server.name(),
                 "paths": plan.workload.len(),
                 "requests": plan.requests,
                 "threads": plan.threads,

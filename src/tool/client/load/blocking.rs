@@ -6,7 +6,7 @@
 //! reply.
 
 use std::io;
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::os::fd::AsRawFd;
 use std::time::Duration;
 
@@ -15,7 +15,6 @@ use nix::sys::socket::sockopt::{Linger, ReceiveTimeout, SendTimeout};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrStorage, connect, setsockopt, socket};
 use nix::sys::time::TimeVal;
 
-use crate::service::bank::wire::XorKey;
 use crate::tool::client::clock::nanoseconds;
 use crate::tool::client::connection::{Connection, Server, receive, send, socket_timeout};
 use crate::tool::client::error::ClientError;
@@ -25,7 +24,7 @@ use crate::tool::client::load::thread::{LoadThread, ThreadResult, ThreadSetup};
 
 /// Runs one thread and its connection.
 pub fn run(setup: ThreadSetup<'_>) -> ThreadResult {
-    let (connection, mut thread) = setup.begin(|setup| Connection::open(&setup.plan.server))?;
+    let (connection, mut thread) = setup.begin(|setup| Connection::find(&setup.plan.server))?;
     let failure = drive(connection, &mut thread);
     Some((thread.counters, failure.into_iter().collect()))
 }
@@ -33,6 +32,7 @@ pub fn run(setup: ThreadSetup<'_>) -> ThreadResult {
 /// Drives one connection to its end. Returns why it ended early, if it did.
 fn drive(connection: Connection, thread: &mut LoadThread<'_>) -> Option<ClientError> {
     let mut pipeline = Pipeline::new(thread.setup.plan, thread.setup.number);
+    let mut address = connection.address;
     let (mut stream, mut xor) = connection.into_parts();
     loop {
         pipeline.begin(xor);
@@ -41,9 +41,16 @@ fn drive(connection: Connection, thread: &mut LoadThread<'_>) -> Option<ClientEr
             return None;
         };
         pipeline.lose(&error, thread);
+        if matches!(error, ClientError::Timeout { .. }) {
+            // What does not answer may be cut off.
+            thread.setup.plan.server.servers.suspect(address);
+        }
         let reconnected = if error.is_transient() { reconnect(&mut pipeline, thread, error) } else { Err(error) };
         match reconnected {
-            Ok(Some(parts)) => (stream, xor) = parts,
+            Ok(Some(connection)) => {
+                address = connection.address;
+                (stream, xor) = connection.into_parts();
+            }
             Ok(None) => {
                 pipeline.finish(thread);
                 return None;
@@ -96,7 +103,7 @@ fn reconnect(
     pipeline: &mut Pipeline,
     thread: &mut LoadThread<'_>,
     mut why: ClientError,
-) -> Result<Option<(TcpStream, Option<XorKey>)>, ClientError> {
+) -> Result<Option<Connection>, ClientError> {
     let mut attempts = 0;
     loop {
         let is_done = thread.now() >= thread.deadline() || pipeline.has_sent_all();
@@ -114,7 +121,7 @@ fn reconnect(
         match Connection::open(&thread.setup.plan.server) {
             Ok(connection) => {
                 thread.counters.reconnects += 1;
-                return Ok(Some(connection.into_parts()));
+                return Ok(Some(connection));
             }
             Err(error) if error.is_transient() => why = error,
             Err(error) => return Err(error),
@@ -147,7 +154,9 @@ pub fn run_churn(setup: ThreadSetup<'_>) -> ThreadResult {
 fn exchange_one(pipeline: &mut Pipeline, thread: &mut LoadThread<'_>) -> Result<(), ClientError> {
     let server = &thread.setup.plan.server;
     let timeout = server.target.timeout;
-    let mut stream = open_socket(server).map_err(|errno| server.connect_error(io::Error::from(errno)))?;
+    let address = server.address();
+    let mut stream =
+        open_socket(server, address).map_err(|errno| server.connect_error(address, io::Error::from(errno)))?;
     send(&mut stream, &mut pipeline.out, timeout, "sending a request")?;
     while pipeline.in_flight() > 0 {
         receive(&mut stream, &mut pipeline.received, timeout, "waiting for a reply")?;
@@ -158,15 +167,15 @@ fn exchange_one(pipeline: &mut Pipeline, thread: &mut LoadThread<'_>) -> Result<
 }
 
 /// Connects with few system calls: the generator shares its cores with the server that it measures.
-fn open_socket(server: &Server) -> nix::Result<TcpStream> {
-    let family = if server.address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
+fn open_socket(server: &Server, address: SocketAddr) -> nix::Result<TcpStream> {
+    let family = if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
     let fd = socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
     // Close by a reset. Else each connection would keep its port for a minute (TIME_WAIT), and there are about 28,000 ports.
     setsockopt(&fd, Linger, &nix::libc::linger { l_onoff: 1, l_linger: 0 })?;
     // The send timeout bounds connect(2), too (socket(7)).
-    setsockopt(&fd, SendTimeout, &time_val(server.target.timeout)?)?;
+    setsockopt(&fd, SendTimeout, &time_val(server.connect_timeout())?)?;
     setsockopt(&fd, ReceiveTimeout, &time_val(socket_timeout(server.target.timeout))?)?;
-    connect(fd.as_raw_fd(), &SockaddrStorage::from(server.address))?;
+    connect(fd.as_raw_fd(), &SockaddrStorage::from(address))?;
     Ok(TcpStream::from(fd))
 }
 

@@ -14,11 +14,11 @@ mod threads;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
-use crate::tool::client::clock::{Backoff, monotonic};
+use crate::tool::client::clock::monotonic;
 use crate::tool::client::connection::{Connection, Server};
 use crate::tool::client::error::{ClientError, CommandError, Outcome};
 use crate::tool::client::interrupt;
-use crate::tool::client::options::{LoadOptions, Target};
+use crate::tool::client::options::{LoadOptions, ReadFrom, Target};
 use crate::tool::output::{self, OutputFile};
 use ack_log::AckLog;
 use expected::{ExpectedBalances, Verification};
@@ -27,16 +27,16 @@ use threads::RunResult;
 
 /// Runs the load of the options, and reports the result.
 pub fn run(options: &LoadOptions, target: &Target) -> Result<Outcome, CommandError> {
+    if target.read_from == ReadFrom::Any {
+        let why = "--read-from any is for single requests and the shell: a load is all sent to the primary";
+        return Err(CommandError::Unusable(why.to_owned()));
+    }
     interrupt::watch().map_err(CommandError::system("read signals"))?;
     let server = Server::resolve(target)?;
     let json = options.json.as_deref().map(report::prepare_file).transpose()?;
     let hdr = options.hdr.as_deref().map(report::prepare_file).transpose()?;
     let ack_log = options.ack_log.as_deref().map(AckLog::open).transpose()?;
-    let mut connection = Connection::open(&server)?;
-    let accounts = match options.accounts {
-        Some(range) => range.last.saturating_add(1),
-        None => expected::request_totals(&mut connection)?.accounts,
-    };
+    let (mut connection, accounts) = find_primary(&server, options)?;
     let plan = LoadPlan::new(options, server, accounts)?;
     raise_descriptor_limit();
     let expected = if options.verify { Some(ExpectedBalances::request(&mut connection, plan.accounts)?) } else { None };
@@ -51,6 +51,25 @@ pub fn run(options: &LoadOptions, target: &Target) -> Result<Outcome, CommandErr
     result.interrupted = interrupt::signal();
     write_reports(&plan, &result, [json, hdr], ack_log)?;
     Ok(result.outcome())
+}
+
+/// Connects to the primary; gives the number of accounts as well.
+fn find_primary(server: &Server, options: &LoadOptions) -> Result<(Connection, u32), ClientError> {
+    let find = || {
+        let mut connection = Connection::find(server)?;
+        let accounts = match options.accounts {
+            Some(range) => range.last.saturating_add(1),
+            None => expected::request_totals(&mut connection)?.accounts,
+        };
+        Ok((connection, accounts))
+    };
+    match find() {
+        Err(ClientError::Refused { status, .. }) if status.is_elsewhere() => {
+            server.servers.expect_cluster();
+            find()
+        }
+        done => done,
+    }
 }
 
 /// Writes every report, even if one of them fails.
@@ -76,7 +95,7 @@ fn write_reports(
 
 /// Compares the balances after the run; retries while the server comes back from a crash.
 fn verify(expected: &ExpectedBalances, plan: &LoadPlan) -> Result<Verification, ClientError> {
-    let mut backoff = Backoff::new(plan.server.target.retry_for);
+    let mut backoff = plan.server.backoff();
     let mut rng = plan.rng(u32::MAX);
     loop {
         match Connection::open(&plan.server).and_then(|mut connection| expected.verify(&mut connection)) {

@@ -26,6 +26,8 @@ pub struct Pipeline {
     resend: Vec<Operation>,
     /// What the server had no room for; while this is not empty, nothing is sent.
     deferred: Vec<Operation>,
+    /// Whether some of that was refused since the server is not the primary.
+    is_elsewhere: bool,
     /// Once nothing is in flight, what is deferred waits until this time.
     deferred_until: u64,
     /// The waits before a reconnect, one series until a reply comes.
@@ -48,8 +50,9 @@ impl Pipeline {
             in_flight: VecDeque::with_capacity(plan.depth),
             resend: Vec::new(),
             deferred: Vec::new(),
+            is_elsewhere: false,
             deferred_until: 0,
-            reconnect_backoff: Backoff::new(plan.server.target.retry_for),
+            reconnect_backoff: plan.server.backoff(),
             busy_backoff: Backoff::new(plan.server.target.retry_for),
             remaining: plan.options.ops,
             seq: 0,
@@ -130,12 +133,17 @@ impl Pipeline {
     pub fn receive(&mut self, now: u64, thread: &mut LoadThread<'_>) -> Result<usize, ClientError> {
         let in_flight_before = self.in_flight.len();
         let deferred_before = self.deferred.len();
+        let mut moved = 0;
         while let Some((header, response)) = self.received.next_reply()? {
             let due = self.seq.wrapping_sub(u32::try_from(self.in_flight.len()).unwrap_or(u32::MAX)).wrapping_add(1);
             match self.in_flight.front() {
                 Some(operation) if header.seq == due && header.opcode == operation.request.opcode().code() => {
                     let is_busy = matches!(response, Response::Error { status: Status::Busy, .. });
-                    if is_busy && thread.retries_busy(operation) {
+                    if matches!(response, Response::Error { status, .. } if status.is_elsewhere()) {
+                        self.is_elsewhere = true;
+                        moved += 1;
+                        self.deferred.push(*operation);
+                    } else if is_busy && thread.retries_busy(operation) {
                         self.deferred.push(*operation);
                     } else {
                         if operation.key.is_some() && !is_busy {
@@ -153,7 +161,9 @@ impl Pipeline {
         }
         let replies = in_flight_before - self.in_flight.len();
         if replies > 0 {
-            self.reconnect_backoff.reset();
+            if replies > moved {
+                self.reconnect_backoff.reset();
+            }
             thread.show_progress(replies - (self.deferred.len() - deferred_before), now);
             self.schedule_deferred(now, thread)?;
         }
@@ -165,6 +175,14 @@ impl Pipeline {
     fn schedule_deferred(&mut self, now: u64, thread: &mut LoadThread<'_>) -> Result<(), ClientError> {
         if self.deferred.is_empty() || !self.in_flight.is_empty() {
             return Ok(());
+        }
+        if std::mem::take(&mut self.is_elsewhere) {
+            // Nothing of it was done: all of it is sent to whoever is the primary.
+            self.deferred_until = now;
+            let server = &thread.setup.plan.server;
+            server.servers.expect_cluster();
+            let address = server.address().to_string();
+            return Err(ClientError::NotPrimary { address });
         }
         let wait = self.busy_backoff.next_wait(now, &mut thread.rng);
         let wait = wait.ok_or(ClientError::NoRoom(thread.setup.plan.server.target.retry_for))?;

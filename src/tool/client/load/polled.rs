@@ -1,20 +1,23 @@
 //! One of the connections of an event loop: it connects, logs in, sends and receives, and reconnects, without blocking.
 
 use std::io::{self, Write};
+use std::net::SocketAddr;
 
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 
-use crate::service::bank::wire::{Opcode, Response};
+use crate::service::bank::wire::{Opcode, Request, Response};
 use crate::tool::client::clock::nanoseconds;
-use crate::tool::client::connection::check_reply;
+use crate::tool::client::connection::{check_reply, cluster_of};
 use crate::tool::client::error::ClientError;
 use crate::tool::client::interrupt;
 use crate::tool::client::load::pipeline::Pipeline;
 use crate::tool::client::load::plan::{LoadPlan, Schedule};
 use crate::tool::client::load::thread::LoadThread;
+use crate::tool::client::servers::Standing;
 
 const LOGIN_SEQ: u32 = 1;
+const CLUSTER_SEQ: u32 = 2;
 
 /// The state of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +28,8 @@ enum Stage {
     Connecting,
     /// LOGIN is sent.
     LoggingIn,
+    /// It is logged in, and asks whether the server is the primary.
+    Asking,
     /// Logged in.
     Ready,
     /// Done, or given up.
@@ -45,6 +50,8 @@ pub struct PolledConnection {
     token: Token,
     stage: Stage,
     stream: Option<TcpStream>,
+    /// Whom it is to.
+    address: SocketAddr,
     pub pipeline: Pipeline,
     /// How many bytes of `pipeline.out` were written.
     written: usize,
@@ -60,6 +67,7 @@ impl PolledConnection {
             token,
             stage: Stage::Waiting(0),
             stream: None,
+            address: plan.server.address(),
             pipeline: Pipeline::new(plan, number),
             written: 0,
             last_reply: 0,
@@ -83,13 +91,14 @@ impl PolledConnection {
     }
 
     pub fn connect(&mut self, context: LoopContext<'_>) -> Result<(), ClientError> {
-        let address = context.plan.server.address;
+        let address = context.plan.server.address();
+        self.address = address;
         let begin = || {
             let mut stream = TcpStream::connect(address)?;
             context.registry.register(&mut stream, self.token, Interest::READABLE | Interest::WRITABLE)?;
             Ok(stream)
         };
-        self.stream = Some(begin().map_err(|source| context.plan.server.connect_error(source))?);
+        self.stream = Some(begin().map_err(|source| context.plan.server.connect_error(address, source))?);
         self.stage = Stage::Connecting;
         self.last_reply = context.now;
         Ok(())
@@ -115,13 +124,28 @@ impl PolledConnection {
             self.written = 0;
             self.stage = Stage::Ready;
             self.last_reply = context.now;
+            if context.plan.server.servers.are_several() {
+                Request::Cluster.encode(CLUSTER_SEQ, None, self.pipeline.received.xor, &mut self.pipeline.out);
+                self.stage = Stage::Asking;
+            }
+        }
+        if self.stage == Stage::Asking {
+            self.flush()?;
+            self.read_once("asking for the primary")?;
+            let Some((header, body)) = self.pipeline.received.next_frame()? else { return Ok(false) };
+            let cluster = cluster_of(&header, self.pipeline.received.body(body), CLUSTER_SEQ)?;
+            if context.plan.server.servers.learn(self.address, &cluster) == Standing::Other {
+                return Err(ClientError::NotPrimary { address: self.address.to_string() });
+            }
+            self.stage = Stage::Ready;
+            self.last_reply = context.now;
         }
         Ok(self.stage == Stage::Ready)
     }
 
     fn is_connected(&self, plan: &LoadPlan) -> Result<bool, ClientError> {
         let Some(stream) = &self.stream else { return Ok(false) };
-        let failed = |source| plan.server.connect_error(source);
+        let failed = |source| plan.server.connect_error(self.address, source);
         match stream.take_error().and_then(|error| error.map_or_else(|| stream.peer_addr(), Err)) {
             Ok(_) => stream.set_nodelay(true).map_err(failed).map(|()| true),
             Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(false),
@@ -234,7 +258,8 @@ impl PolledConnection {
         match self.stage {
             Stage::Waiting(until) if context.now >= until => self.connect(context),
             Stage::Ready if self.pipeline.in_flight() > 0 && silent > nanoseconds(timeout) => late(timeout),
-            Stage::Connecting if silent > nanoseconds(timeout) => late(timeout),
+            Stage::Connecting if silent > nanoseconds(context.plan.server.connect_timeout()) => late(timeout),
+            Stage::Asking if silent > nanoseconds(timeout) => late(timeout),
             Stage::LoggingIn if silent > nanoseconds(login) => late(login),
             _ => Ok(()),
         }
@@ -248,6 +273,10 @@ impl PolledConnection {
         thread: &mut LoadThread<'_>,
     ) -> Result<(), ClientError> {
         let was_ready = self.stage == Stage::Ready;
+        if matches!(error, ClientError::Timeout { .. }) {
+            // What does not answer may be cut off.
+            context.plan.server.servers.suspect(self.address);
+        }
         self.close(context.registry);
         self.pipeline.lose(&error, thread);
         if was_ready && self.is_done(context, thread) {

@@ -178,7 +178,7 @@ fn json(plan: &LoadPlan, result: &RunResult) -> Value {
 fn json_plan(plan: &LoadPlan) -> Value {
     let LoadOptions { ops, duration, warmup, rate, mix, .. } = &plan.options;
     json!({
-        "server": plan.server.address.to_string(),
+        "server": plan.server.name(),
         "connections": plan.connections,
         "churn": plan.driver == Driver::Churn,
         "event_loops": match plan.driver {
