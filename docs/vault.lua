@@ -9,20 +9,23 @@
 
 local vault = Proto("vault", "Bank Vault")
 
-local HEADER, KEY, LONGEST, ENTRY = 18, 16, 4096, 37
+local HEADER, KEY, NUMBER, LONGEST, ENTRY, LEAST_CLUSTER = 18, 16, 8, 4096, 37, 31
 local MAGIC, VERSION = 0xC0DE, 1
-local XOR, ERROR, KEYED = 1, 2, 4
+local XOR, ERROR, KEYED, AFTER, LSN = 1, 2, 4, 8, 16
 
 local OPCODES = {
     [0x0001] = "LOGIN", [0x0002] = "DEPOSIT", [0x0003] = "WITHDRAW", [0x0004] = "TRANSFER", [0x0005] = "BALANCE",
-    [0x0006] = "HISTORY", [0x00F0] = "PING", [0x00F1] = "TOTALS",
+    [0x0006] = "HISTORY", [0x00F0] = "PING", [0x00F1] = "TOTALS", [0x00F2] = "CLUSTER",
 }
 local STATUSES = {
     [0] = "OK", "ERR_AUTH", "ERR_BAD_CRC", "ERR_BAD_FRAME", "ERR_NO_ACCOUNT", "ERR_INSUFFICIENT", "ERR_BUSY", "ERR_TIMEOUT",
-    "ERR_INVALID", "ERR_CONFLICT", "ERR_FORBIDDEN", "ERR_FROZEN",
+    "ERR_INVALID", "ERR_CONFLICT", "ERR_FORBIDDEN", "ERR_FROZEN", "ERR_NOT_PRIMARY", "ERR_BEHIND",
+    "ERR_NO_QUORUM",
 }
+local ROLES = { [0] = "alone", "follower", "candidate", "primary", "learner" }
 local KINDS = { "deposit", "withdrawal", "transfer to", "transfer from" }
--- Bytes of a request's body, and of a response's with its status; LOGIN and HISTORY are looked at by themselves.
+-- Bytes of a request's body, and of a response's with its status; LOGIN, HISTORY and CLUSTER are looked at by
+-- themselves. The LSN that a response may carry before its body does not count.
 local LENGTHS = {
     [0x0002] = { 12, 10 }, [0x0003] = { 12, 10 }, [0x0004] = { 16, 18 }, [0x0005] = { 4, 10 }, [0x00F0] = { 0, 10 },
     [0x00F1] = { 0, 38 },
@@ -36,6 +39,21 @@ local f = {
     xor = ProtoField.bool("vault.flags.xor", "XORed body", 8, nil, XOR),
     error = ProtoField.bool("vault.flags.error", "Error response", 8, nil, ERROR),
     keyed = ProtoField.bool("vault.flags.keyed", "Idempotency key", 8, nil, KEYED),
+    after_flag = ProtoField.bool("vault.flags.after", "Last LSN seen", 8, nil, AFTER),
+    lsn_flag = ProtoField.bool("vault.flags.lsn", "LSN asked for, or carried", 8, nil, LSN),
+    after = ProtoField.uint64("vault.after", "Last LSN seen"),
+    as_of = ProtoField.uint64("vault.as_of", "As of LSN"),
+    replica = ProtoField.uint8("vault.replica", "Number in the cluster"),
+    role = ProtoField.uint8("vault.role", "Role", base.DEC, ROLES),
+    term = ProtoField.uint64("vault.term", "Term"),
+    committed = ProtoField.uint64("vault.committed", "Committed LSN"),
+    applied = ProtoField.uint64("vault.applied", "Applied LSN"),
+    primary = ProtoField.uint8("vault.primary", "Primary"),
+    address = ProtoField.string("vault.address", "Address"),
+    members = ProtoField.uint8("vault.members", "Members"),
+    node = ProtoField.uint64("vault.node", "Identity", base.HEX),
+    match = ProtoField.uint64("vault.match", "Match LSN"),
+    heard = ProtoField.uint32("vault.heard", "Last heard, ms ago"),
     opcode = ProtoField.uint16("vault.opcode", "Opcode", base.HEX, OPCODES),
     seq = ProtoField.uint32("vault.seq", "Sequence number"),
     crc = ProtoField.uint32("vault.crc", "CRC-32", base.HEX),
@@ -201,6 +219,38 @@ responses[0x00F1] = function(body, tree)
     return string.format("%d accounts hold %s", body(0, 4):uint(), money(body(4, 8)))
 end
 
+requests[0x00F2] = requests[0x00F0]
+-- Adds an address that begins at `at`; gives where it ends, and its text.
+local function add_address(body, at, tree, label)
+    local length = body(at, 1):uint()
+    local text = length > 0 and body(at + 1, length):string() or ""
+    tree:add(f.address, body(at, 1 + length), text):set_text(label .. ": " .. text)
+    return at + 1 + length, text
+end
+responses[0x00F2] = function(body, tree)
+    tree:add(f.replica, body(0, 1))
+    tree:add(f.role, body(1, 1))
+    tree:add(f.term, body(2, 8))
+    tree:add(f.committed, body(10, 8))
+    tree:add(f.applied, body(18, 8))
+    tree:add(f.primary, body(26, 1))
+    local at, primary = add_address(body, 27, tree, "Primary's address")
+    local count = body(at, 1):uint()
+    tree:add(f.members, body(at, 1))
+    at = at + 1
+    for _ = 1, count do
+        local branch = tree:add(vault, body(at, 22), "Member " .. body(at, 1):uint())
+        branch:add(f.replica, body(at, 1))
+        branch:add(f.node, body(at + 1, 8))
+        branch:add(f.role, body(at + 9, 1))
+        branch:add(f.match, body(at + 10, 8))
+        branch:add(f.heard, body(at + 18, 4))
+        at = add_address(body, at + 22, branch, "For peers")
+        at = add_address(body, at, branch, "For clients")
+    end
+    return string.format("%s, %d members, primary %s", ROLES[body(1, 1):uint()] or "?", count, primary ~= "" and primary or "unknown")
+end
+
 -- Whether a body of this length can only be a request, or only a response: true, false; nil for neither.
 local function is_request(opcode, flags, body)
     local length = body and body:len() or 0
@@ -215,6 +265,9 @@ local function is_request(opcode, flags, body)
     elseif opcode == 0x0006 then
         if length == 14 then return true end
         return (length < 12 or (length - 12) % ENTRY ~= 0) and nil
+    elseif opcode == 0x00F2 then
+        if length == 0 then return true end
+        return length < LEAST_CLUSTER and nil
     end
     local lengths = LENGTHS[opcode]
     if lengths and length == lengths[1] then return true end
@@ -229,6 +282,8 @@ local function header(frame, tree)
     flags:add(f.xor, frame(7, 1))
     flags:add(f.error, frame(7, 1))
     flags:add(f.keyed, frame(7, 1))
+    flags:add(f.after_flag, frame(7, 1))
+    flags:add(f.lsn_flag, frame(7, 1))
     tree:add(f.opcode, frame(8, 2))
     tree:add(f.seq, frame(10, 4))
     local crc = tree:add(f.crc, frame(14, 4))
@@ -279,13 +334,22 @@ local function dissect_frame(tvb, pinfo, root)
     local flags, opcode, seq = frame(7, 1):uint(), frame(8, 2):uint(), frame(10, 4):uint()
     local keyed = bits.band(flags, KEYED) ~= 0 and frame:len() >= HEADER + KEY
     local at = keyed and HEADER + KEY or HEADER
+    local after = bits.band(flags, AFTER) ~= 0 and frame:len() >= at + NUMBER and frame(at, NUMBER) or nil
+    if after then at = at + NUMBER end
     local body = frame:len() > at and frame(at) or nil
-    local asks
+    local asks, as_of
+    -- Of the two only a response has it before its body.
+    if bits.band(flags, LSN) ~= 0 and body and body:len() > NUMBER and is_request(opcode, flags, body) ~= true then
+        as_of, body = body(0, NUMBER), body(NUMBER)
+    end
     if bits.band(flags, XOR) ~= 0 and opcode == 0x0001 then asks = nil else asks = is_request(opcode, flags, body) end
+    if as_of and asks then asks = nil end
     local tree = root:add(vault, frame)
     header(frame, tree)
     if asks ~= nil then tree:add(f.request, frame(8, 2), asks):set_generated() end
     if keyed then tree:add(f.key, frame(HEADER, KEY)) end
+    if after then tree:add(f.after, after) end
+    if as_of then tree:add(f.as_of, as_of) end
     local name = (OPCODES[opcode] or string.format("opcode 0x%04x", opcode)) .. (asks == false and " reply" or "")
     local said = body_of(opcode, flags, body, asks, tree)
     local text = string.format("%s seq %d%s", name, seq, said and ": " .. said or "")
@@ -316,7 +380,7 @@ function vault.dissector(tvb, pinfo, root)
 end
 
 local function looks_like_ours(tvb, pinfo, root)
-    if tvb:len() < HEADER or tvb(4, 2):uint() ~= MAGIC or tvb(6, 1):uint() ~= VERSION or tvb(7, 1):uint() > 7 then return false end
+    if tvb:len() < HEADER or tvb(4, 2):uint() ~= MAGIC or tvb(6, 1):uint() ~= VERSION or tvb(7, 1):uint() > 31 then return false end
     local length = tvb(0, 4):uint()
     if length < HEADER or length > LONGEST then return false end
     pinfo.conversation = vault

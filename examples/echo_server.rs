@@ -82,7 +82,7 @@ fn prepare() -> Vec<Prepared> {
         Opcode::Withdraw => Response::Withdraw { balance },
         Opcode::Transfer => Response::Transfer { from_balance: balance, to_balance: balance },
         Opcode::Balance => Response::Balance { balance },
-        Opcode::History => Response::Error { opcode: opcode.code(), status: Status::BadFrame },
+        Opcode::History | Opcode::Cluster => Response::Error { opcode: opcode.code(), status: Status::BadFrame },
         Opcode::Ping => Response::Ping { server_time_ms: 0 },
         Opcode::Totals => Response::Totals(totals),
     });

@@ -10,7 +10,8 @@
 //!     0..4    length   of the whole frame, these four bytes included
 //!     4..6    magic    0xC0DE
 //!     6       version  1
-//!     7       flags    bit 0 body is XOR-encrypted, bit 1 error response, bit 2 an idempotency key precedes the body
+//!     7       flags    bit 0 body is XOR-encrypted, bit 1 error response, bit 2 an idempotency key precedes the body,
+//!                      bit 3 the last LSN seen does, bit 4 the answer is to carry an LSN (all 0 here)
 //!     8..10   opcode   0x00F0 is PING
 //!     10..14  seq      any number; the answer repeats it
 //!     14..18  crc32    over header and body, computed with zeros in this place

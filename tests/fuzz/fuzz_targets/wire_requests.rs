@@ -2,7 +2,8 @@
 #![no_main]
 
 use bank_vault::base::limits::MAX_CREDENTIAL_BYTES;
-use bank_vault::service::bank::wire::{Decoder, Opcode, Request, Step, XorKey};
+use bank_vault::base::vocab::Lsn;
+use bank_vault::service::bank::wire::{Decoder, Envelope, Opcode, Request, Step, XorKey};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
@@ -17,10 +18,12 @@ fuzz_target!(|data: &[u8]| {
     let key = (flags & 1 == 1 && opcode.is_money()).then_some(&key);
     let xor = (flags & 2 == 2).then(|| XorKey::from_bits(u32::from(flags) << 13));
     let mut frame = Vec::new();
-    request.encode(u32::from(flags), key, xor, &mut frame);
+    let after = (flags & 4 == 4).then(|| Lsn(u64::from(flags) << 40));
+    let envelope = Envelope { seq: u32::from(flags), key, after, asks_lsn: flags & 8 == 8, xor };
+    request.encode_in(&envelope, &mut frame);
     let (used, step) = Decoder::default().step(&frame);
     let Step::Frame(read) = step else { panic!("{step:?}") };
-    assert_eq!((used, read.key, read.header.seq), (frame.len(), key, u32::from(flags)));
+    assert_eq!((used, read.key, read.after, read.header.seq), (frame.len(), key, after, u32::from(flags)));
     let mut decrypted = read.body.to_vec();
     if let Some(xor) = xor {
         xor.apply(&mut decrypted);
