@@ -1,9 +1,11 @@
 //! What is known of the cluster in shared memory: what workers need to answer requests, and what tools show.
 
+use std::sync::atomic::{AtomicU64, Ordering, fence};
+
 use crate::base::limits::MAX_REPLICAS;
 use crate::base::vocab::{Lsn, ReplicaRole};
 use crate::ipc::bytes::SharedBytes;
-use crate::ipc::cells::{AtomicU64, Ordering, fence};
+
 use crate::ipc::layout::{Counter, Word};
 use crate::shared_struct;
 use crate::store::cluster::view::{ClusterView, MemberView, Standing};
