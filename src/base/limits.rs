@@ -251,10 +251,12 @@ pub const PEER_FRAMES_PER_TURN: usize = 64;
 pub const PEER_WRITTEN_BYTES_PER_TURN: usize = 2 * 1024 * 1024;
 /// Messages that wait for one peer; one more is dropped.
 pub const PEER_QUEUE_MESSAGES: usize = 256;
-/// Bytes of those messages, with those of the records that are to be read for them; what would be beyond is dropped.
-pub const PEER_QUEUE_BYTES: usize = 16 * 1024 * 1024;
-/// Records of the entries of one message between peers, and so of one entry. A message with more is sent as several.
-pub const MAX_MESSAGE_RECORDS: u64 = 8192;
+/// Bytes that those messages take, without the records that are to be read for them when the socket can take them; what would be beyond is
+/// dropped.
+pub const PEER_QUEUE_BYTES: usize = 4 * 1024 * 1024;
+/// Records of one entry of raft, and so of one message between peers at most: as many as the ring has places. Only the first entry of a term
+/// that goes on after its replica process died can have more than [`ENTRY_RECORDS`].
+pub const MAX_ENTRY_RECORDS: u64 = 65_536;
 /// Entries of one message between peers. A message with more is sent as several.
 pub const MAX_MESSAGE_ENTRIES: usize = 1024;
 /// Bytes of a message between peers beside its records; a longer one closes the connection.

@@ -32,7 +32,7 @@ fuzz_target!(|data: &[u8]| {
     let bytes = if mend % 2 == 0 { mended(data) } else { data.to_vec() };
     let Some(header) = bytes.first_chunk().and_then(|head| Header::decode(head).ok()) else { return };
     let length = header.frame_bytes();
-    assert!(length <= HEADER_BYTES + 256 * 1024 + 8 + 8192 * 128 + 4);
+    assert!(length <= HEADER_BYTES + 256 * 1024 + 8 + 65_536 * 128 + 4);
     match Frame::decode(&header, &bytes) {
         Ok(frame) => {
             assert_eq!(frame.kind(), header.kind);

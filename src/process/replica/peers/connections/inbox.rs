@@ -2,6 +2,9 @@
 
 use crate::process::replica::peers::wire::{Frame, FrameKind, HEADER_BYTES, Header, WireError};
 
+/// Bytes of a buffer that is kept for the next frame. Few frames have more, since few entries do.
+pub(super) const KEPT_BUFFER_BYTES: usize = 2 * 1024 * 1024;
+
 /// What has been read of a connection and not been taken. It holds one frame at most, and what one read has brought behind it.
 #[derive(Debug, Default)]
 pub(super) struct Inbox {
@@ -25,6 +28,9 @@ impl Inbox {
         if self.taken > 0 {
             self.bytes.drain(..self.taken);
             self.taken = 0;
+            if self.bytes.capacity() > KEPT_BUFFER_BYTES {
+                self.bytes.shrink_to(KEPT_BUFFER_BYTES);
+            }
         }
         self.bytes.extend_from_slice(bytes);
     }

@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::net::TcpStream;
 
+use super::inbox::KEPT_BUFFER_BYTES;
 use super::socket;
 use crate::base::limits::{PEER_QUEUE_BYTES, PEER_QUEUE_MESSAGES};
 use crate::process::replica::message::{EntryRange, Message};
@@ -27,7 +28,7 @@ pub(super) struct Outbox {
     snapshot: Option<Vec<u8>>,
     /// The frame that is being sent.
     current: Current,
-    /// Bytes that wait in `small` and `appends`, those of records that are still to be read included.
+    /// Bytes that `small` and `appends` take.
     bytes: usize,
     /// The socket took no more the last time.
     is_blocked: bool,
@@ -38,6 +39,13 @@ struct Append {
     head: Vec<u8>,
     entries: Vec<EntryRange>,
     record_bytes: usize,
+}
+
+impl Append {
+    /// Bytes that it takes while it waits.
+    fn held(&self) -> usize {
+        self.head.len() + self.entries.len() * size_of::<EntryRange>()
+    }
 }
 
 /// A frame, and how much of it has been sent. The buffer of the records is kept from one frame to the next.
@@ -62,6 +70,7 @@ impl Current {
     fn begin(&mut self, head: Vec<u8>) {
         self.head = head;
         self.records.clear();
+        self.records.shrink_to(KEPT_BUFFER_BYTES);
         self.sent = 0;
     }
 }
@@ -82,9 +91,10 @@ impl Outbox {
             return self.push_frame(head);
         }
         let record_bytes = usize::try_from(records_of(message)).map_err(|_| Dropped::Unencodable)? * RECORD_BYTES;
-        self.check_room(head.len() + record_bytes)?;
-        self.bytes += head.len() + record_bytes;
-        self.appends.push_back(Append { head, entries: message.entries.clone(), record_bytes });
+        let append = Append { head, entries: message.entries.clone(), record_bytes };
+        self.check_room(append.held())?;
+        self.bytes += append.held();
+        self.appends.push_back(append);
         Ok(())
     }
 
@@ -173,7 +183,7 @@ impl Outbox {
             return true;
         }
         while let Some(append) = self.appends.pop_front() {
-            self.bytes -= append.head.len() + append.record_bytes;
+            self.bytes -= append.held();
             self.current.begin(append.head);
             let into = &mut self.current.records;
             let read = |entry: &EntryRange| records.read(entry.first, entry.last, entry.index, entry.term, into);

@@ -2,23 +2,23 @@
 
 use std::borrow::Cow;
 
-use crate::base::limits::{MAX_MESSAGE_ENTRIES, MAX_MESSAGE_RECORDS};
+use crate::base::limits::{MAX_MESSAGE_ENTRIES, MESSAGE_RECORDS};
 use crate::process::replica::message::{EntryRange, Message};
 
 /// The messages that together say what `message` says, each with so many entries and records as a frame can have.
 ///
 /// Each is a message of its own to raft: the entries before the first of its own are those of the message before. An entry that has too
-/// many records by itself stays as it is, and cannot be encoded.
+/// many records for that has a message of its own.
 pub(super) fn split(message: &Message) -> Vec<Cow<'_, Message>> {
     let mut lengths = Vec::new();
-    let (mut entries, mut records) = (0, 0);
+    let (mut entries, mut records) = (0, 0_u64);
     for entry in &message.entries {
         let more = records_of(entry);
-        if entries > 0 && (entries == MAX_MESSAGE_ENTRIES || records + more > MAX_MESSAGE_RECORDS) {
+        if entries > 0 && (entries == MAX_MESSAGE_ENTRIES || records.saturating_add(more) > MESSAGE_RECORDS) {
             lengths.push(entries);
             (entries, records) = (0, 0);
         }
-        (entries, records) = (entries + 1, records + more);
+        (entries, records) = (entries + 1, records.saturating_add(more));
     }
     if lengths.is_empty() {
         return vec![Cow::Borrowed(message)];
@@ -38,7 +38,7 @@ pub(super) fn split(message: &Message) -> Vec<Cow<'_, Message>> {
 }
 
 fn records_of(entry: &EntryRange) -> u64 {
-    (entry.last.0.saturating_sub(entry.first.0)).saturating_add(1).min(MAX_MESSAGE_RECORDS + 1)
+    (entry.last.0.saturating_sub(entry.first.0)).saturating_add(1)
 }
 
 fn without_entries(message: &Message) -> Message {
@@ -64,6 +64,7 @@ fn without_entries(message: &Message) -> Message {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::limits::MAX_ENTRY_RECORDS;
     use crate::base::vocab::Lsn;
     use crate::process::replica::message::EntryKind;
     use crate::process::replica::peers::wire::{encode_message, samples};
@@ -90,9 +91,10 @@ mod tests {
         for (records, count) in [
             (vec![], 1),
             (vec![1; 5], 1),
-            (vec![MAX_MESSAGE_RECORDS], 1),
+            (vec![MESSAGE_RECORDS], 1),
             (vec![8000, 8000, 8000], 3),
-            (vec![MAX_MESSAGE_RECORDS, 1, MAX_MESSAGE_RECORDS - 1, 1], 3),
+            (vec![MESSAGE_RECORDS, 1, MESSAGE_RECORDS - 1, 1], 3),
+            (vec![1, MAX_ENTRY_RECORDS, 1], 3),
             (vec![1; MAX_MESSAGE_ENTRIES], 1),
             (vec![1; 2 * MAX_MESSAGE_ENTRIES + 1], 3),
         ] {
@@ -110,8 +112,7 @@ mod tests {
             }
             assert_eq!(parts.len(), count, "{} entries", records.len());
         }
-        assert_eq!(split(&append(&[MAX_MESSAGE_RECORDS + 1])).len(), 1);
-        assert!(encode_message(&append(&[MAX_MESSAGE_RECORDS + 1])).is_err());
+        assert!(encode_message(&append(&[MAX_ENTRY_RECORDS + 1])).is_err());
         let kept = split(&samples::message(7)).remove(0).into_owned();
         assert_eq!(kept, samples::message(7));
     }

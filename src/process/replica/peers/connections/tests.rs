@@ -4,9 +4,10 @@ use std::net::TcpListener;
 use std::time::Duration;
 
 use super::test_support::{Clock, Node, Other, heartbeat, secret, turn, until};
-use crate::base::limits::{MAX_PEERS_CONNECTED, MAX_SNAPSHOT_CHUNK_BYTES, PEER_QUEUE_BYTES, PEER_QUEUE_MESSAGES};
+use crate::base::limits::{MAX_PEERS_CONNECTED, MAX_SNAPSHOT_CHUNK_BYTES, PEER_QUEUE_MESSAGES};
 use crate::base::vocab::Lsn;
 use crate::process::replica::message::{EntryKind, EntryRange, Message, MessageKind};
+use crate::process::replica::peers::counters::Drops;
 use crate::process::replica::peers::event::PeerEvent;
 use crate::process::replica::peers::refusal::{Closed, Dropped, Refusal};
 use crate::process::replica::peers::settings::Identity;
@@ -185,49 +186,48 @@ fn a_message_whose_entries_have_changed_is_dropped_and_the_next_is_sent() {
 /// A peer that reads nothing costs what the socket takes, one message's records, and the heads of those that wait.
 #[test]
 fn memory_is_bounded_however_little_a_peer_reads() {
+    const MESSAGES: u64 = 500;
     let clock = Clock::new();
     let mut one = Node::new(1);
     let other = Other::join(&mut one, &clock, &samples::identity(2), secret());
     let mut sent = Vec::new();
-    for context in 0..100 {
-        sent.push(one.peers.send(&append(1, 2, context, 1, 8_000)));
+    for context in 0..MESSAGES {
+        sent.push(one.peers.send(&append(1, 2, context, 1, 800)));
         one.peers.flush(clock.now_ns(), &one.log);
         turn(&mut [&mut one], &clock);
     }
-    let dropped = sent.iter().filter(|sent| matches!(sent, Err(Dropped::Bytes))).count();
-    assert_eq!(one.peers.counters().dropped.bytes, dropped as u64);
-    let queued = PEER_QUEUE_BYTES / (8_000 * 128);
+    let dropped = sent.iter().filter(|sent| matches!(sent, Err(Dropped::Messages))).count();
+    assert_eq!(one.peers.counters().dropped, Drops { messages: dropped as u64, ..Drops::default() });
     assert!(dropped > 50, "{dropped} were dropped");
     // Only those that have gone to the socket were read, and the one that goes now.
     let read = usize::try_from(one.log.reads.get()).unwrap();
-    assert!(read <= 100 - dropped - queued + 1, "{read} read, {dropped} dropped, {queued} wait");
-    for context in 0..=PEER_QUEUE_MESSAGES as u64 {
-        let _ = one.peers.send(&heartbeat(1, 2, 1000 + context));
-    }
-    assert!(one.peers.counters().dropped.messages > 0);
+    let all = usize::try_from(MESSAGES).unwrap();
+    assert_eq!(read, all - dropped - PEER_QUEUE_MESSAGES, "{dropped} dropped");
 
-    // When it reads again, it gets what waited, whole, heartbeats first.
-    let (mut appends, mut heartbeats) = (Vec::new(), 0);
+    // When it reads again, it gets what waited, whole and in order.
+    let mut appends = Vec::new();
     until(&mut [&mut one], &clock, |_| {
         while let Some(frame) = other.frame() {
             match frame {
-                Frame::Message(message, records) if message.entries.is_empty() => {
-                    heartbeats += 1;
-                    assert!(records.is_empty());
-                }
                 Frame::Message(message, records) => {
-                    assert_eq!(records.len(), 8_000);
+                    assert_eq!(records.len(), 800);
                     appends.push(message.context);
                 }
                 Frame::Proof(_) => {}
                 other => panic!("{other:?}"),
             }
         }
-        appends.len() == 100 - dropped
+        appends.len() == all - dropped
     });
-    assert!(appends.is_sorted() && heartbeats > 0, "{appends:?}");
-    let counters = one.peers.counters();
-    assert_eq!(counters.frames_out, 2 + appends.len() as u64 + heartbeats);
+    assert!(appends.is_sorted(), "{appends:?}");
+    assert_eq!(one.peers.counters().frames_out, 2 + appends.len() as u64);
+
+    // Messages of many entries are large without their records.
+    let entry = |index: u64| EntryRange { index, ..append(1, 2, 0, index, index).entries.remove(0) };
+    let long = Message { entries: (5..1005).map(entry).collect(), ..append(1, 2, 0, 1, 1) };
+    let refused = (1..).find_map(|count| one.peers.send(&long).err().map(|why| (count, why)));
+    assert!(matches!(refused, Some((count, Dropped::Bytes)) if count > 10), "{refused:?}");
+    assert_eq!(one.peers.counters().dropped.bytes, 1);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use byteorder::{ByteOrder, LittleEndian};
 
 use super::error::WireError;
 use super::greeting::PROOF_BYTES;
-use crate::base::limits::{MAX_GREETING_BYTES, MAX_MESSAGE_BYTES, MAX_MESSAGE_RECORDS, MAX_SNAPSHOT_CHUNK_BYTES};
+use crate::base::limits::{MAX_ENTRY_RECORDS, MAX_GREETING_BYTES, MAX_MESSAGE_BYTES, MAX_SNAPSHOT_CHUNK_BYTES};
 use crate::store::journal::record::RECORD_BYTES;
 
 /// The version of the protocol between peers.
@@ -81,7 +81,7 @@ impl FrameKind {
 
     /// Records that a frame of this kind has at most.
     fn most_records(self) -> u64 {
-        if self == FrameKind::Message { MAX_MESSAGE_RECORDS } else { 0 }
+        if self == FrameKind::Message { MAX_ENTRY_RECORDS } else { 0 }
     }
 }
 

@@ -4,7 +4,7 @@ use super::error::WireError;
 use super::header::{FrameKind, HEADER_BYTES, Header};
 use super::samples::{self, append, forge, frames, membership};
 use super::{Frame, SnapshotFrame, encode_message};
-use crate::base::limits::{MAX_LSN, MAX_MESSAGE_ENTRIES, MAX_MESSAGE_RECORDS, MAX_SNAPSHOT_CHUNK_BYTES};
+use crate::base::limits::{MAX_ENTRY_RECORDS, MAX_LSN, MAX_MESSAGE_ENTRIES, MAX_SNAPSHOT_CHUNK_BYTES};
 use crate::base::vocab::{Cents, Lsn};
 use crate::process::replica::message::{EntryKind, EntryRange, Message, MessageKind};
 use crate::store::cluster::{Change, ChangeKind, Membership};
@@ -48,8 +48,8 @@ fn a_header_is_checked_before_anything_is_held_for_it() {
         WireError::Length { kind: FrameKind::Message, length: 0xFFFF_FFFF, most: 131_072 }
     );
     assert_eq!(
-        with(&|header| header[12..16].copy_from_slice(&8193_u32.to_le_bytes())),
-        WireError::Records { kind: FrameKind::Message, count: 8193, most: MAX_MESSAGE_RECORDS }
+        with(&|header| header[12..16].copy_from_slice(&65_537_u32.to_le_bytes())),
+        WireError::Records { kind: FrameKind::Message, count: 65_537, most: MAX_ENTRY_RECORDS }
     );
     for (kind, most) in [(1, 256), (2, 32), (3, 1024), (5, 1024), (6, 8 + 262_144), (7, 1024), (8, 1024)] {
         let refused = with(&|header| {
@@ -259,7 +259,7 @@ fn what_could_not_be_read_is_not_written() {
     assert_eq!(with(vec![entry(5, 2, 1)]), WireError::Backwards { index: 5 });
     assert_eq!(with(vec![entry(5, 0, 1)]), WireError::Lsn(0));
     assert_eq!(with(vec![entry(5, 1, MAX_LSN + 1)]), WireError::Lsn(MAX_LSN + 1));
-    assert!(matches!(with(vec![entry(5, 1, 8193)]), WireError::Records { count: 8193, .. }));
+    assert!(matches!(with(vec![entry(5, 1, 65_537)]), WireError::Records { count: 65_537, .. }));
     let many: Vec<_> = (5..).zip(1..).take(1025).map(|(index, lsn)| entry(index, lsn, lsn)).collect();
     assert_eq!(with(many), WireError::Entries(1025));
     let change = Change { kind: ChangeKind::Promote, member: samples::member(1) };
