@@ -23,6 +23,7 @@ pub mod segment;
 mod shutdown_mark;
 pub mod snapshot;
 mod text;
+mod truncation;
 mod writer;
 
 pub use directory::{Directory, DirectoryError, Identity, hexadecimal};
@@ -36,12 +37,13 @@ pub use principals::{Principals, PrincipalsError};
 pub use quarantine::KeptTail;
 pub use reader::{ReadError, Reader, Walk};
 pub use record::{Content, Kind, OperationRecord, RECORD_BYTES, Record, RecordBytes, RecordError, Verdict};
-pub use recover::{DiscardRecords, Recovered, Replay, StartError, read_balances, recover};
+pub use recover::{DiscardRecords, Recovered, Replay, StartError, read_balances, recover, recover_up_to};
 pub use recovery::{RecoveryError, TornTail};
 pub use repair::{Report, repair};
 pub use running_totals::RunningTotals;
 pub use shutdown_mark::DamagedMark;
 pub use snapshot::{SnapshotError, SnapshotWriter};
+pub use truncation::{TruncationError, finish_truncation};
 pub use writer::{Writer, WriterError};
 
 #[cfg(test)]
@@ -54,3 +56,5 @@ mod shutdown_mark_tests;
 mod snapshot_tests;
 #[cfg(test)]
 mod test_support;
+#[cfg(test)]
+mod truncation_tests;

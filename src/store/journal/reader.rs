@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use super::directory::Directory;
 use super::error::{DiskError, Step};
-use super::record::{self, OperationRecord, RECORD_BYTES, Record, RecordBytes, RecordError};
-use super::segment::{self, HeaderError, Segment, State, first_of, offset_of};
+use super::record::{self, OperationRecord, Place, RECORD_BYTES, Record, RecordBytes, RecordError};
+use super::segment::{self, CHUNK_BYTES, HeaderError, Segment, State, first_of, offset_of};
 use crate::base::vocab::{AccountId, Lsn};
 
 /// Segments that are kept open.
@@ -75,6 +75,83 @@ impl Reader {
 
     /// Record `lsn`; `None` where it is not written yet, or was removed with its segment.
     pub fn get(&mut self, lsn: Lsn) -> Result<Option<Record>, ReadError> {
+        let Some(bytes) = self.get_bytes(lsn)? else { return Ok(None) };
+        let per_segment = self.directory.records_per_segment();
+        let path = self.directory.segment_path(first_of(lsn, per_segment));
+        let damaged = |why: RecordError| {
+            let offset = offset_of(lsn, per_segment);
+            ReadError::Damaged { lsn, path, offset, why: why.into() }
+        };
+        Record::decode(&bytes).map(Some).map_err(damaged)
+    }
+
+    /// The place of record `lsn`, with the term and index of its entry; `None` as of [`Reader::get`].
+    pub fn place(&mut self, lsn: Lsn) -> Result<Option<Place>, ReadError> {
+        Ok(self.get_bytes(lsn)?.as_ref().map(record::place_of))
+    }
+
+    /// The bytes of records `first` to `last`, in order, each whole and in its place; fewer where the journal ends before, or where they
+    /// were removed. Each takes [`RECORD_BYTES`] of memory, so the caller asks for no more than it has room for.
+    ///
+    /// Of records that are truncated meanwhile, what comes may be damaged: ask only for what stays.
+    pub fn records(&mut self, first: Lsn, last: Lsn) -> Result<Vec<RecordBytes>, ReadError> {
+        let mut records: Vec<RecordBytes> = Vec::new();
+        let per_segment = self.directory.records_per_segment();
+        let mut next = first;
+        while next <= last {
+            // By itself the first of each piece, for the checksum that it continues from.
+            let Some(bytes) = self.get_bytes(next)? else { break };
+            records.push(bytes);
+            let begin = first_of(next, per_segment);
+            let end = last.0.min(begin.0 + per_segment - 1).min(next.0 + (CHUNK_BYTES / RECORD_BYTES) as u64);
+            let more = usize::try_from(end - next.0).unwrap_or(0);
+            let Some(segment) = self.segment(begin)? else { break };
+            let mut buffer = vec![[0; RECORD_BYTES]; more];
+            let offset = offset_of(next, per_segment) + RECORD_BYTES as u64;
+            segment.file.read_at(buffer.as_flattened_mut(), offset).step("read", &segment.path)?;
+            let mut chain = record::stored_crc(&bytes);
+            for (lsn, bytes) in (next.0 + 1..).map(Lsn).zip(&buffer) {
+                if *bytes == [0; RECORD_BYTES] {
+                    return Ok(records);
+                }
+                if record::lsn_of(bytes) != lsn || !record::check(bytes, chain) {
+                    let (path, offset) = (segment.path.clone(), offset_of(lsn, per_segment));
+                    return Err(ReadError::Damaged { lsn, path, offset, why: Why::Checksum });
+                }
+                chain = record::stored_crc(bytes);
+                records.push(*bytes);
+            }
+            next = Lsn(end + 1);
+        }
+        Ok(records)
+    }
+
+    /// The places of records `first` to `last`, as [`Reader::records`] has them.
+    pub fn places(&mut self, first: Lsn, last: Lsn) -> Result<Vec<Place>, ReadError> {
+        Ok(self.records(first, last)?.iter().map(record::place_of).collect())
+    }
+
+    /// The place of the last record of raft entry `index`, looked for in the records up to `last`; `None` where there is no such entry
+    /// among those that are kept. Reads a few dozen records.
+    pub fn end_of_entry(&mut self, index: u64, last: Lsn) -> Result<Option<Place>, ReadError> {
+        let Some(oldest) = self.oldest()?.filter(|_| index > 0) else { return Ok(None) };
+        // All before `low` are of entries up to `index`, all from `high` on of later ones.
+        let (mut low, mut high) = (oldest.0, last.0 + 1);
+        let mut found = None;
+        while low < high {
+            let middle = Lsn(low + (high - low) / 2);
+            match self.place(middle)? {
+                Some(place) if place.index <= index => {
+                    (low, found) = (middle.0 + 1, Some(place));
+                }
+                // Not written, or of a later entry.
+                _ => high = middle.0,
+            }
+        }
+        Ok(found.filter(|place| place.index == index && place.ends_entry))
+    }
+
+    fn get_bytes(&mut self, lsn: Lsn) -> Result<Option<RecordBytes>, ReadError> {
         if lsn == Lsn(0) {
             return Ok(None);
         }
@@ -101,7 +178,7 @@ impl Reader {
         if filled < RECORD_BYTES || record::lsn_of(&bytes) != lsn || !record::check(&bytes, chain) {
             return Err(damaged(Why::Checksum));
         }
-        Record::decode(&bytes).map(Some).map_err(|why| damaged(why.into()))
+        Ok(Some(bytes))
     }
 
     /// The records that changed `account`, newest first, from record `from` on, which must be one of them (0 for none).

@@ -37,17 +37,19 @@ pub struct Recovered {
     directory: Directory,
     /// The last record; 0 for none.
     pub end: Lsn,
+    /// The last record that was handed on, or that the snapshot has: [`Recovered::end`], unless only what is committed was wanted.
+    pub replayed_to: Lsn,
     /// The record after which the snapshot was taken; 0 for none.
     pub snapshot: Lsn,
     /// Records that were handed on.
     pub records: u64,
-    /// What a power failure left of a batch that was never acknowledged; see [`Recovered::truncate_torn_tail`].
+    /// What a power failure left of a batch that was never acknowledged, or of a raft entry that is not whole; see [`Recovered::truncate_torn_tail`].
     pub torn: Option<TornTail>,
     /// Snapshots that could not be used.
     pub damaged_snapshots: Vec<Damaged>,
     /// The mark of the last orderly stop, if it could not be used.
     pub damaged_mark: Option<DamagedMark>,
-    /// All deposits and withdrawals, up to the end.
+    /// All deposits and withdrawals, up to [`Recovered::replayed_to`].
     pub totals: RunningTotals,
 }
 
@@ -64,7 +66,20 @@ pub fn recover(
     replay: &mut impl Replay,
     progress: impl FnMut(Lsn),
 ) -> Result<Recovered, RecoveryError> {
-    recover_up_to(directory, || None, from_at_most, replay, progress)
+    read(directory, || None, Lsn(u64::MAX), from_at_most, replay, progress)
+}
+
+/// [`recover`] of a member of a cluster: hands on no record behind `committed`, although the journal is read to its end. What is behind is
+/// whole and may be truncated yet. `committed` may be an older state: what a snapshot or an orderly stop shows to be committed counts as
+/// well. A truncation that was ordered must be [finished](super::finish_truncation) before.
+pub fn recover_up_to(
+    directory: &Directory,
+    from_at_most: Lsn,
+    committed: Committed,
+    replay: &mut impl Replay,
+    progress: impl FnMut(Lsn),
+) -> Result<Recovered, RecoveryError> {
+    read(directory, || None, committed.0, from_at_most, replay, progress)
 }
 
 /// Reads the balances as they are after record `committed()`, beside a running server, which says that all up to there is committed; with
@@ -76,18 +91,21 @@ pub fn read_balances(
     committed: impl FnOnce() -> Option<Committed>,
     replay: &mut impl Replay,
 ) -> Result<Recovered, RecoveryError> {
-    recover_up_to(directory, committed, Lsn(u64::MAX), replay, |_| ())
+    read(directory, committed, Lsn(u64::MAX), Lsn(u64::MAX), replay, |_| ())
 }
 
-fn recover_up_to(
+/// Reads snapshot and records; where a server runs, up to what that says in `running`; hands on those up to `agreed`, or what else shows to
+/// be committed.
+fn read(
     directory: &Directory,
-    committed: impl FnOnce() -> Option<Committed>,
+    running: impl FnOnce() -> Option<Committed>,
+    agreed: Lsn,
     from_at_most: Lsn,
     replay: &mut impl Replay,
     mut progress: impl FnMut(Lsn),
 ) -> Result<Recovered, RecoveryError> {
     let found = snapshot::newest_good(directory)?;
-    let committed = committed();
+    let committed = running();
     let opening = directory.openings().total();
     let (cut, newest, totals) = match &found.snapshot {
         None => (Lsn(0), Lsn(0), RunningTotals::new(opening, Cents::ZERO, Cents::ZERO)),
@@ -102,6 +120,7 @@ fn recover_up_to(
     let mut recovered = Recovered {
         directory: directory.clone(),
         end: Lsn(0),
+        replayed_to: cut,
         snapshot: cut,
         records: 0,
         torn: None,
@@ -117,9 +136,14 @@ fn recover_up_to(
         return Ok(recovered);
     };
     let known = Known { snapshotted: newest, closed, committed };
+    let agreed = agreed.max(newest);
     let mut beyond = None;
     let scanned = recovery::scan(directory, start, known, |record| {
         let lsn = record.lsn();
+        if lsn > agreed {
+            return;
+        }
+        recovered.replayed_to = recovered.replayed_to.max(lsn);
         if let Some(operation) = record.operation().filter(|_| lsn > cut) {
             match recovered.totals.after(operation) {
                 Some(totals) => recovered.totals = totals,

@@ -12,9 +12,11 @@ use super::disk::{BLOCK_BYTES, Blocks};
 use super::error::{DiskError, Step, not_found};
 use super::preparer::Preparer;
 use super::record::{self, Record, RecordBytes, RecordError};
+use super::recovery::{self, RecoveryError};
 use super::segment::{self, Segment, State, bytes_of_segment, first_of, offset_of};
 use super::shutdown_mark;
-use crate::base::vocab::{Lsn, OnDisk};
+use super::truncation::{self, TruncationError};
+use crate::base::vocab::{Committed, Lsn, OnDisk};
 
 /// Why a journal cannot be written.
 #[derive(Debug, thiserror::Error)]
@@ -60,6 +62,17 @@ pub enum WriterError {
     /// There was no space for the batch, or for part of it; the same batch can be tried again.
     #[error("no space for the batch: {0}")]
     NoSpace(DiskError),
+    /// It cannot be truncated; nothing was changed.
+    #[error(transparent)]
+    Truncation(TruncationError),
+    /// It is to be truncated behind a record that was never written; nothing was changed.
+    #[error("the journal is to be cut behind record {keep}, and it ends with record {last}")]
+    BeyondEnd {
+        /// The record that is to stay.
+        keep: Lsn,
+        /// The last record.
+        last: Lsn,
+    },
     /// A write or sync failed, now or earlier: it is unknown what is on the disk. Every later call ends like this.
     #[error("the journal can no longer be written: {0}; look after the disk, then restart, to recover")]
     Failed(Arc<DiskError>),
@@ -159,6 +172,40 @@ impl Writer {
     pub fn close(self) -> Result<(), WriterError> {
         self.check_usable()?;
         Ok(shutdown_mark::write(&self.directory, self.on_disk)?)
+    }
+
+    /// [`Writer::close`] of a member of a cluster, whose last records may not be committed, and be truncated yet: stores how far the journal
+    /// is both on disk and committed.
+    ///
+    /// # Errors
+    /// Those of [`Writer::close`].
+    pub fn close_committed(self, Committed(committed): Committed) -> Result<(), WriterError> {
+        self.check_usable()?;
+        Ok(shutdown_mark::write(&self.directory, OnDisk(self.on_disk.0.min(committed)))?)
+    }
+
+    /// Cuts everything behind record `keep`, durably, which is not below what is committed; writing goes on behind it. Whoever orders it has
+    /// made the intent durable, so that a start [finishes](super::finish_truncation) what is interrupted here.
+    ///
+    /// # Errors
+    /// [`WriterError::BeyondEnd`], [`WriterError::NotThere`], [`WriterError::Truncation`]: nothing was changed. [`WriterError::Failed`]: final.
+    pub fn truncate_after(&mut self, keep: Lsn) -> Result<OnDisk, WriterError> {
+        self.check_usable()?;
+        if keep > self.last {
+            return Err(WriterError::BeyondEnd { keep, last: self.last });
+        }
+        truncation::check(&self.directory, keep).map_err(WriterError::Truncation)?;
+        let chain = if keep == Lsn(0) { self.directory.first_chain() } else { crc_of(&self.directory, keep)? };
+        // What stays may not be durable yet.
+        self.sync()?;
+        match recovery::cut_behind(&self.directory, keep) {
+            Err(RecoveryError::Disk(failure)) => return Err(self.fail(failure)),
+            Err(other) => return Err(WriterError::Truncation(other.into())),
+            Ok(()) => {}
+        }
+        (self.last, self.chain, self.on_disk) = (keep, chain, OnDisk(keep));
+        (self.current, self.partial) = (None, PartialBlock::default());
+        Ok(self.on_disk)
     }
 
     /// The last record that was written.

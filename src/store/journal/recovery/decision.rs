@@ -26,10 +26,13 @@ pub enum End {
     Corrupt,
 }
 
-/// The table. `witness`: something later shows that the slot had been durable; `leftovers`: something later is not zero.
+/// The table. `witness`: something later shows that the slot had been durable; `leftovers`: something later is not zero; `open_entry`: the
+/// last good record is of a raft entry and does not end it.
+///
+/// An entry is reported as persisted as a whole, so one that is not whole was not: it goes, as what is left of a batch does.
 #[must_use]
-pub fn decide(slot: Slot, witness: bool, leftovers: bool) -> End {
-    match (slot, witness, leftovers) {
+pub fn decide(slot: Slot, witness: bool, leftovers: bool, open_entry: bool) -> End {
+    match (slot, witness, leftovers || open_entry) {
         (_, true, _) | (Slot::Senseless, ..) => End::Corrupt,
         (Slot::Absent | Slot::Zero, false, false) => End::Clean,
         (Slot::Absent | Slot::Zero, false, true) | (Slot::Damaged | Slot::Short, false, _) => End::Torn,
@@ -45,17 +48,19 @@ mod tests {
         use End::{Clean, Corrupt, Torn};
         use Slot::{Absent, Damaged, Senseless, Short, Zero};
         let wanted = [
-            // (slot, [no witness: nothing behind, leftovers behind; a witness: either])
-            (Absent, [Clean, Torn, Corrupt, Corrupt]),
-            (Zero, [Clean, Torn, Corrupt, Corrupt]),
-            (Damaged, [Torn, Torn, Corrupt, Corrupt]),
-            (Short, [Torn, Torn, Corrupt, Corrupt]),
-            (Senseless, [Corrupt, Corrupt, Corrupt, Corrupt]),
+            // (slot, [no witness: nothing behind, leftovers behind; a witness: either], the same behind an entry that is not whole)
+            (Absent, [Clean, Torn, Corrupt, Corrupt], [Torn, Torn, Corrupt, Corrupt]),
+            (Zero, [Clean, Torn, Corrupt, Corrupt], [Torn, Torn, Corrupt, Corrupt]),
+            (Damaged, [Torn, Torn, Corrupt, Corrupt], [Torn, Torn, Corrupt, Corrupt]),
+            (Short, [Torn, Torn, Corrupt, Corrupt], [Torn, Torn, Corrupt, Corrupt]),
+            (Senseless, [Corrupt, Corrupt, Corrupt, Corrupt], [Corrupt, Corrupt, Corrupt, Corrupt]),
         ];
-        for (slot, ends) in wanted {
-            let inputs = [(false, false), (false, true), (true, false), (true, true)];
-            let found = inputs.map(|(witness, leftovers)| decide(slot, witness, leftovers));
-            assert_eq!(found, ends, "{slot:?}");
+        for (slot, behind_a_whole_entry, behind_an_open_one) in wanted {
+            for (open_entry, ends) in [(false, behind_a_whole_entry), (true, behind_an_open_one)] {
+                let inputs = [(false, false), (false, true), (true, false), (true, true)];
+                let found = inputs.map(|(witness, leftovers)| decide(slot, witness, leftovers, open_entry));
+                assert_eq!(found, ends, "{slot:?}, open entry: {open_entry}");
+            }
         }
     }
 }

@@ -26,4 +26,4 @@ mod truncate;
 pub use decision::{End, Slot, decide};
 pub use error::{Damage, RecoveryError, TornTail, Witness};
 pub(super) use scan::{Known, scan};
-pub(super) use truncate::{end_of_contents, truncate, wipe};
+pub(super) use truncate::{cut_behind, end_of_contents, truncate, wipe};

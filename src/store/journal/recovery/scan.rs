@@ -14,7 +14,7 @@ use crate::store::journal::segment::{Segment, State};
 /// A journal that was read to its end.
 #[derive(Debug)]
 pub struct Scanned {
-    /// The last good record.
+    /// The last good record, and where there are raft entries, the last of a whole one.
     pub end: Lsn,
     pub torn: Option<TornTail>,
 }
@@ -30,7 +30,8 @@ pub struct Known {
     pub committed: Option<Committed>,
 }
 
-/// Reads from record `start`, the first of a segment, to the end of the journal, and hands each good record to `each`.
+/// Reads from record `start`, the first of a segment, to the end of the journal, and hands each good record to `each`; those of a raft
+/// entry not before its last one is read. Of an entry that is not whole none is handed on, and the journal ends before it.
 pub fn scan(
     directory: &Directory,
     start: Lsn,
@@ -47,6 +48,7 @@ pub fn scan(
         None => return Err(corrupt(start, Damage::Missing)),
     };
     let mut end = Lsn(start.0 - 1);
+    let mut entry = OpenEntry::default();
     for &(first, state) in &segments {
         let Some(segment) = Segment::open(directory, first)? else {
             return Err(corrupt(first, Damage::Missing));
@@ -58,7 +60,7 @@ pub fn scan(
             }
             match judge(directory, lsn, contents.filter(|_| begun), chain) {
                 Ok((record, crc)) => {
-                    each(&record);
+                    entry.take(record, &mut each);
                     (end, chain) = (lsn, crc);
                     ControlFlow::Continue(())
                 }
@@ -66,13 +68,44 @@ pub fn scan(
             }
         })?;
         match read {
-            ControlFlow::Break(Some(bad)) => return conclude(directory, &segments, &bad, end, known),
-            ControlFlow::Break(None) => return Ok(Scanned { end, torn: None }),
+            ControlFlow::Break(Some(bad)) => return conclude(directory, &segments, &bad, end, &entry, known),
+            ControlFlow::Break(None) => {
+                // What is behind was not looked at: `last` is committed, and so is the entry that it is of.
+                entry.hand_on(&mut each);
+                return Ok(Scanned { end, torn: None });
+            }
             ControlFlow::Continue(()) => {}
         }
     }
     let absent = BadSlot { lsn: Lsn(end.0 + 1), slot: Slot::Absent, damage: None, contents: None, chain };
-    conclude(directory, &segments, &absent, end, known)
+    conclude(directory, &segments, &absent, end, &entry, known)
+}
+
+/// The records of a raft entry whose last one is not read yet.
+#[derive(Debug, Default)]
+struct OpenEntry(Vec<Record>);
+
+impl OpenEntry {
+    /// Takes in the next record, and hands it on with those before it if it is of no entry, or ends one.
+    fn take(&mut self, record: Record, each: &mut impl FnMut(&Record)) {
+        if record.index == 0 && self.0.is_empty() {
+            return each(&record);
+        }
+        let ends = record.ends_entry;
+        self.0.push(record);
+        if ends {
+            self.hand_on(each);
+        }
+    }
+
+    fn hand_on(&mut self, each: &mut impl FnMut(&Record)) {
+        self.0.drain(..).for_each(|record| each(&record));
+    }
+
+    /// Its first record, if there is one that does not end.
+    fn first(&self) -> Option<Lsn> {
+        self.0.first().map(Record::lsn)
+    }
 }
 
 /// The record in a slot and its checksum; or that there is none, and if its checksum is right, why.
@@ -98,19 +131,22 @@ fn conclude(
     segments: &[(Lsn, State)],
     bad: &BadSlot,
     end: Lsn,
+    entry: &OpenEntry,
     known: Known,
 ) -> Result<Scanned, RecoveryError> {
+    // Where the journal would end: something that shows that any of the entry was committed shows that all of it had been there.
+    let cut = entry.first().unwrap_or(bad.lsn);
     let tail = read_tail(directory, segments, bad)?;
     let by_server =
-        known.committed.filter(|committed| committed.includes(bad.lsn)).map(|Committed(lsn)| Witness::Server(lsn));
-    let by_snapshot = (known.snapshotted >= bad.lsn).then_some(Witness::Snapshot(known.snapshotted));
-    let by_stop = (known.closed >= bad.lsn).then_some(Witness::Stop(known.closed));
+        known.committed.filter(|committed| committed.includes(cut)).map(|Committed(lsn)| Witness::Server(lsn));
+    let by_snapshot = (known.snapshotted >= cut).then_some(Witness::Snapshot(known.snapshotted));
+    let by_stop = (known.closed >= cut).then_some(Witness::Stop(known.closed));
     let witness = by_server.or(tail.witness.map(Witness::Record)).or(by_snapshot).or(by_stop);
-    let torn = match decide(bad.slot, witness.is_some(), tail.leftovers > 0) {
+    let torn = match decide(bad.slot, witness.is_some(), tail.leftovers > 0, entry.first().is_some()) {
         End::Clean => None,
         End::Torn => {
-            let slots = tail.slots + u64::from(bad.slot == Slot::Damaged);
-            Some(TornTail { from: bad.lsn, slots, missing_bytes: tail.missing_bytes })
+            let slots = tail.slots + u64::from(bad.slot == Slot::Damaged) + entry.0.len() as u64;
+            Some(TornTail { from: cut, slots, missing_bytes: tail.missing_bytes })
         }
         End::Corrupt => {
             let damage = match (&bad.damage, witness) {
@@ -121,5 +157,6 @@ fn conclude(
             return Err(RecoveryError::corrupt(directory, bad.lsn, damage));
         }
     };
+    let end = if torn.is_some() { Lsn(cut.0 - 1) } else { end };
     Ok(Scanned { end, torn })
 }

@@ -22,6 +22,20 @@ pub fn truncate(directory: &Directory, from: Lsn, now: u64) -> Result<KeptTail, 
     let per_segment = directory.records_per_segment();
     let segments = list_segments(directory, first_of(from, per_segment), Lsn(u64::MAX))?;
     let kept = keep(directory, &segments, from, now)?;
+    wipe_all(directory, segments, from)?;
+    Ok(kept)
+}
+
+/// Overwrites everything behind record `keep` with zeros, and keeps no copy. From the newest segment on, each durable before the next, so
+/// that an interruption leaves no segment behind one that is cut; done again it comes to the same end.
+pub fn cut_behind(directory: &Directory, keep: Lsn) -> Result<(), RecoveryError> {
+    let from = Lsn(keep.0 + 1);
+    let segments = list_segments(directory, first_of(from, directory.records_per_segment()), Lsn(u64::MAX))?;
+    Ok(wipe_all(directory, segments, from)?)
+}
+
+fn wipe_all(directory: &Directory, segments: Vec<(Lsn, State)>, from: Lsn) -> Result<(), DiskError> {
+    let per_segment = directory.records_per_segment();
     // The later segments first: what is truncated must not be reachable from records that are written in place of the first one.
     for (first, state) in segments.into_iter().rev() {
         let Some(segment) = Segment::open(directory, first)? else { continue };
@@ -31,7 +45,7 @@ pub fn truncate(directory: &Directory, from: Lsn, now: u64) -> Result<KeptTail, 
         }
         wipe(&segment, offset_of(start, per_segment), bytes_of_segment(per_segment))?;
     }
-    Ok(kept)
+    Ok(())
 }
 
 /// Copies what is not zero from record `from` on into files, durably, up to the largest size that is kept.
