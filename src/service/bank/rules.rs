@@ -90,9 +90,15 @@ pub fn may_answer(standing: Standing, request: &Request<'_>, names_after: bool) 
     match request {
         Request::Ping | Request::Login { .. } | Request::Cluster => Ok(()),
         Request::Balance { .. } | Request::History { .. } if names_after => Ok(()),
-        _ if standing.primary == 0 => Err(Status::NoQuorum),
-        _ => Err(Status::NotPrimary),
+        _ => Err(not_primary(standing)),
     }
+}
+
+/// The refusal of what only a primary does, by an instance of this standing, which is none: ERR_NOT_PRIMARY where another is the primary,
+/// ERR_NO_QUORUM where none is known.
+#[must_use]
+pub fn not_primary(standing: Standing) -> Status {
+    if standing.primary == 0 { Status::NoQuorum } else { Status::NotPrimary }
 }
 
 /// What CLUSTER tells: `replica` is the instance's own number, `address` where its clients reach it, `now_ns` the time of the monotonic clock.

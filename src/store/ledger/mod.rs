@@ -19,6 +19,7 @@ pub mod rules;
 pub mod sequencer;
 pub mod table;
 pub mod teller;
+pub mod visibility;
 
 #[cfg(all(test, feature = "model"))]
 mod model_tests;
@@ -30,8 +31,9 @@ pub const LAYOUT_VERSIONS: [u32; 3] = [table::LAYOUT_VERSION, sequencer::LAYOUT_
 
 pub use applier::Applier;
 pub use cut::Totals;
-pub use replication::{Gate, GateState, Shows, Visible};
+pub use replication::{Gate, GateState};
 pub use rules::{Operation, Outcome, Refusal};
 pub use sequencer::{Sequencer, Shape};
 pub use table::Table;
 pub use teller::{Completion, Teller};
+pub use visibility::{Shows, Visible};

@@ -14,7 +14,7 @@ use crate::ipc::segment::Access;
 use crate::store::journal::record::{OperationRecord, RECORD_BYTES, RecordBytes};
 use crate::store::ledger::keys::Keys;
 use crate::store::ledger::order::Order;
-use crate::store::ledger::replication::Shows;
+use crate::store::ledger::visibility::Shows;
 
 /// Version of the ring's layout.
 pub const LAYOUT_VERSION: u32 = 2;

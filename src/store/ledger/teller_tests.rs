@@ -1,9 +1,9 @@
 use super::*;
 use crate::base::vocab::OnDisk;
 use crate::store::journal::record::Record;
-use crate::store::ledger::replication::Shows;
 use crate::store::ledger::sequencer::{JournalState, Shape};
 use crate::store::ledger::test_support::{A, B, ask, deposit, operate, table, table_of, transfer, withdraw};
+use crate::store::ledger::visibility::Shows;
 use std::sync::mpsc;
 
 const RING: u32 = 8;

@@ -201,7 +201,9 @@ impl Service for BankService {
     fn patience(&mut self) -> Patience {
         self.wake_journal();
         let (first, behind) = (self.queue.first(), self.after.first());
-        if let Some(awaited) = first.map(|first| first.shows).into_iter().chain(behind.map(Shows::operation)).min_by_key(|shows| shows.lsn) {
+        if let Some(awaited) =
+            first.map(|first| first.shows).into_iter().chain(behind.map(Shows::operation)).min_by_key(|shows| shows.lsn)
+        {
             self.row.await_visible(Some(awaited));
         }
         let executor = &self.handler.executor;

@@ -8,7 +8,7 @@ use crate::base::limits::{
     AFTER_WAIT_MILLISECONDS, KEY_BYTES, MAX_CLUSTER_REPLY_BYTES, MAX_CREDENTIAL_BYTES, MAX_FAILED_LOGINS,
     MAX_FRAME_BYTES, MAX_REPLY_BYTES, MAX_STRIKES,
 };
-use crate::base::vocab::{AccountId, Lsn};
+use crate::base::vocab::{AccountId, Lsn, ReplicaRole};
 use crate::ipc::process::monotonic_ns;
 use crate::service::bank::rules::{self, Task};
 use crate::service::bank::session::bank_session::{AfterWait, Asked, BankSession, Pending, Postponed};
@@ -143,7 +143,9 @@ impl Executor {
     #[inline]
     pub fn take_shown(&mut self) -> Shows {
         let lsn = self.teller.take_seen();
-        let reads = self.teller.take_has_read() && self.sequencer.is_replicated();
+        // An instance that follows answers as of what it has, and says so.
+        let is_primary = || self.cluster.is_some_and(|cluster| cluster.standing().role == ReplicaRole::Primary);
+        let reads = self.teller.take_has_read() && is_primary();
         Shows { lsn, round: if reads { self.sequencer.want_round() } else { 0 } }
     }
 
@@ -432,8 +434,10 @@ impl Executor {
                 self.respond_as_of(session, asked, response, first.lsn)
             }
             Undone::Uncommitted(Uncommitted::Conflict(_)) => self.refuse(session, asked, Status::Conflict),
-            Undone::Uncommitted(Uncommitted::NoSpace | Uncommitted::NotPrimary) => {
-                self.refuse(session, asked, Status::Busy)
+            Undone::Uncommitted(Uncommitted::NoSpace) => self.refuse(session, asked, Status::Busy),
+            Undone::Uncommitted(Uncommitted::NotPrimary) => {
+                let standing = self.cluster.map(ClusterRow::standing).unwrap_or_default();
+                self.refuse(session, asked, rules::not_primary(standing))
             }
             Undone::Uncommitted(Uncommitted::Later) => {
                 Answered::NotYet(Postponed { room: MAX_REPLY_BYTES, lsn: self.order.now().lsn })
