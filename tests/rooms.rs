@@ -29,6 +29,7 @@ const FLOORS: &[&[&str]] = &[
 const NEIGHBOURS: &[(&str, &[&str])] = &[
     ("src/base/config/", &["src/base/vocab.rs", "src/base/limits.rs", "src/base/defect.rs"]),
     ("src/base/logging.rs", &["src/base/limits.rs"]),
+    ("src/base/vocab.rs", &["src/base/limits.rs"]),
     ("src/store/ledger/", &["src/store/journal/"]),
     (
         "src/store/instance/",

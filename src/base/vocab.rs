@@ -5,6 +5,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::base::limits::MAX_REPLICAS;
+
 /// An account number; valid ones are `0 .. accounts` of the running instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct AccountId(pub u32);
@@ -165,6 +167,52 @@ impl ReplicaRole {
 /// The number that LOGIN hands out; never zero, so zero can stand for "not logged in".
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SessionId(pub u32);
+
+/// The number of an instance in its cluster, as it is configured: 1 to [`MAX_REPLICAS`].
+///
+/// It stays the same when an instance loses its data directory. Its identity (`NodeId`) does not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(try_from = "u8", into = "u8")]
+pub struct ReplicaId(u8);
+
+impl ReplicaId {
+    /// The id of that number; `None` beyond 1 to [`MAX_REPLICAS`].
+    #[must_use]
+    pub fn new(number: u8) -> Option<Self> {
+        (1..=MAX_REPLICAS).contains(&number).then_some(ReplicaId(number))
+    }
+
+    /// Its number.
+    #[must_use]
+    pub fn number(self) -> u8 {
+        self.0
+    }
+}
+
+impl fmt::Display for ReplicaId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// A number that is none of an instance in a cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not a whole number from 1 to {MAX_REPLICAS}")]
+pub struct NoReplicaId(u8);
+
+impl TryFrom<u8> for ReplicaId {
+    type Error = NoReplicaId;
+
+    fn try_from(number: u8) -> Result<Self, NoReplicaId> {
+        ReplicaId::new(number).ok_or(NoReplicaId(number))
+    }
+}
+
+impl From<ReplicaId> for u8 {
+    fn from(replica: ReplicaId) -> u8 {
+        replica.0
+    }
+}
 
 #[cfg(test)]
 mod tests {

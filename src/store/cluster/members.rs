@@ -3,33 +3,7 @@
 use std::fmt;
 use std::num::NonZeroU64;
 
-use crate::base::limits::MAX_REPLICAS;
-
-/// The number of an instance in its cluster, as it is configured: 1 to [`MAX_REPLICAS`].
-///
-/// It stays the same when an instance loses its data directory. [`NodeId`] does not.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ReplicaId(u8);
-
-impl ReplicaId {
-    /// The id of that number; `None` beyond 1 to [`MAX_REPLICAS`].
-    #[must_use]
-    pub fn new(number: u8) -> Option<Self> {
-        (1..=MAX_REPLICAS).contains(&number).then_some(ReplicaId(number))
-    }
-
-    /// Its number.
-    #[must_use]
-    pub fn number(self) -> u8 {
-        self.0
-    }
-}
-
-impl fmt::Display for ReplicaId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
+pub use crate::base::vocab::ReplicaId;
 
 /// The identity of a data directory in a cluster, drawn at random with it; raft's id of the node.
 ///
@@ -136,6 +110,7 @@ pub struct Change {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::limits::MAX_REPLICAS;
 
     fn member(number: u8) -> Member {
         let node = NodeId::new(u64::from(number) * 100).unwrap();
