@@ -52,7 +52,10 @@ const NEIGHBOURS: &[(&str, &[&str])] = &[
         "src/service/table.rs",
         &["src/service/bank/entry.rs", "src/service/getfile/entry.rs", "src/service/http/entry.rs"],
     ),
-    ("src/process/master/", &["src/process/worker/", "src/process/journal/", "src/process/cache/"]),
+    (
+        "src/process/master/",
+        &["src/process/worker/", "src/process/journal/", "src/process/cache/", "src/process/replica/"],
+    ),
     ("src/tool/client/", TOOLS_SHARE),
     ("src/tool/vaultctl/", TOOLS_SHARE),
     ("src/status/", &["src/status/"]),
@@ -458,7 +461,7 @@ fn a_seeded_breach_is_seen() {
     let edge = |from: &str, to: &str| Edge { from: from.to_owned(), to: to.to_owned(), line: 1, path: String::new() };
     for (from, to) in [
         ("ipc/net.rs", "src/base/vocab.rs"),
-        ("src/base/vocab.rs", "src/base/limits.rs"),
+        ("src/base/vocab.rs", "src/base/logging.rs"),
         ("src/service/http/session/desk.rs", "src/service/bank/wire/frame.rs"),
         ("src/process/worker/mod.rs", "src/process/master/mod.rs"),
         ("src/process/worker/mod.rs", "src/store/journal/writer.rs"),

@@ -3,9 +3,10 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 
+use super::peers::BadPeers;
 use super::range::Range;
 use super::url::BadUrl;
-use crate::base::vocab::{Cents, MoneyError};
+use crate::base::vocab::{Cents, MoneyError, ReplicaId};
 
 /// A refused setting; each message names the setting, its value and what would be accepted.
 #[derive(Debug, thiserror::Error)]
@@ -103,5 +104,35 @@ pub enum ConfigError {
     DemoBeyondLoopback {
         /// The refused address.
         host: IpAddr,
+    },
+    /// The list of peers is none.
+    #[error("peers: {0}; write them like 1=10.0.0.1:7900,2=10.0.0.2:7900,3=10.0.0.3:7900")]
+    Peers(#[source] BadPeers),
+    /// Of the settings of a cluster some are missing.
+    #[error(
+        "{named}: without {missing} there is no cluster; name all of replica-id, peers and cluster-secret, or none of them"
+    )]
+    ClusterIncomplete {
+        /// Those that are named.
+        named: String,
+        /// Those that are not.
+        missing: String,
+    },
+    /// This instance is none of the peers.
+    #[error(
+        "replica-id: `{replica}` is not among the peers; add this instance to peers, at the address where the others reach it"
+    )]
+    NotAmongPeers {
+        /// Its id.
+        replica: ReplicaId,
+    },
+    /// What is not on disk cannot be answered for.
+    #[error(
+        "durability: `{durability}` is refused with peers: an instance tells the others what is on its disk, and they count on it; \
+         valid with peers is sync"
+    )]
+    ClusterDurability {
+        /// The durability that was asked for.
+        durability: &'static str,
     },
 }

@@ -3,11 +3,13 @@
 //! This room knows nothing of sockets or processes: it turns text into values of which every one is usable.
 
 mod check;
+mod cluster;
 mod error;
 mod getfile;
 mod getfile_cache;
 mod http;
 mod options;
+mod peers;
 mod range;
 mod roots;
 #[cfg(test)]
@@ -21,11 +23,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use check::{not_empty, number};
+pub use cluster::ClusterSettings;
 pub use error::ConfigError;
 pub use getfile::GetFile;
 pub use getfile_cache::GetFileCache;
 pub use http::Http;
 pub use options::{AcceptMode, CacheChannelKind, Durability, Options, Values};
+pub use peers::BadPeers;
 pub use range::Range;
 pub use roots::{BadRoots, Roots};
 use serde::{Deserialize, Serialize};
@@ -88,6 +92,8 @@ pub struct Settings {
     pub http: Http,
     /// The GetFile service.
     pub getfile: GetFile,
+    /// The cluster that it is a member of; `None` for an instance by itself.
+    pub cluster: Option<ClusterSettings>,
 }
 
 impl Default for Settings {
@@ -117,6 +123,7 @@ impl Default for Settings {
             keep_journal: false,
             http: Http::default(),
             getfile: GetFile::default(),
+            cluster: None,
         }
     }
 }
@@ -138,6 +145,7 @@ impl Settings {
         let default = Settings::default();
         let http = Http::resolve(&mut values)?;
         let getfile = GetFile::resolve(&mut values)?;
+        let cluster = ClusterSettings::resolve(&mut values)?;
         let settings = Settings {
             host: values.host.map_or(Ok(default.host), parse_host)?,
             port: number(range::PORT, values.port, default.port)?,
@@ -178,6 +186,7 @@ impl Settings {
             keep_journal: values.keep_journal.unwrap_or(default.keep_journal),
             http,
             getfile,
+            cluster,
         };
         settings.check_together()
     }
@@ -211,6 +220,7 @@ impl Settings {
             keep_journal,
             http,
             getfile,
+            cluster,
         } = self;
         let table = [
             ("host", *host == other.host),
@@ -237,7 +247,8 @@ impl Settings {
             ("keep-journal", *keep_journal == other.keep_journal),
         ];
         let services = http.compare(&other.http).into_iter().chain(getfile.compare(&other.getfile));
-        table.into_iter().chain(services).filter(|(_, same)| !same).map(|(name, _)| name).collect()
+        let cluster = ClusterSettings::compare(cluster.as_ref(), other.cluster.as_ref());
+        table.into_iter().chain(services).chain(cluster).filter(|(_, same)| !same).map(|(name, _)| name).collect()
     }
 
     /// The rules that relate two settings to each other.
@@ -250,6 +261,9 @@ impl Settings {
         // Canonical, because ::ffff:127.0.0.1 is as local as 127.0.0.1.
         if self.users.is_none() && !self.host.to_canonical().is_loopback() {
             return Err(ConfigError::DemoBeyondLoopback { host: self.host });
+        }
+        if self.cluster.is_some() {
+            ClusterSettings::check_durability(self.durability)?;
         }
         Ok(self)
     }

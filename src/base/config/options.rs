@@ -180,6 +180,15 @@ pub struct Values {
     /// Show dashboard, statistics, metrics, health and readiness to all, not to this machine only [default: false]
     #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
     pub status_public: Option<bool>,
+    /// Which of the instances in --peers this one is, 1 to 7
+    #[arg(long, value_name = "ID", value_parser = |text: &str| range::REPLICA_ID.parse(text))]
+    pub replica_id: Option<i64>,
+    /// All instances that are one ledger, this one included, with the address of each for the others: 1=HOST:PORT,2=HOST:PORT
+    #[arg(long, value_name = "LIST")]
+    pub peers: Option<String>,
+    /// File of the secret by which these instances know each other
+    #[arg(long, value_name = "FILE")]
+    pub cluster_secret: Option<PathBuf>,
 }
 
 /// How an accepted connection reaches a worker.
@@ -273,6 +282,9 @@ impl Values {
             cache_segments: self.cache_segments.or(weaker.cache_segments),
             cache_segment_bytes: self.cache_segment_bytes.or(weaker.cache_segment_bytes),
             status_public: self.status_public.or(weaker.status_public),
+            replica_id: self.replica_id.or(weaker.replica_id),
+            peers: self.peers.or(weaker.peers),
+            cluster_secret: self.cluster_secret.or(weaker.cluster_secret),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The bounds of every numeric setting, each beside the name by which people write it.
 
 use crate::base::limits::{
-    MAX_ACCOUNTS, MAX_CONNECTIONS, MAX_QUEUE_DEPTH, MAX_RECORDS_PER_SEGMENT, MAX_TRANSFER_SEGMENT_BYTES,
+    MAX_ACCOUNTS, MAX_CONNECTIONS, MAX_QUEUE_DEPTH, MAX_RECORDS_PER_SEGMENT, MAX_REPLICAS, MAX_TRANSFER_SEGMENT_BYTES,
     MAX_TRANSFER_SEGMENTS, MAX_WORKERS, MIN_TRANSFER_SEGMENT_BYTES,
 };
 
@@ -91,6 +91,8 @@ mod table {
     pub const LOG_KEEP: Range = range("log-keep", 1, 1_000, "files");
     /// `--segment-records`; from half a mebibyte to a gibibyte.
     pub const SEGMENT_RECORDS: Range = range("segment-records", 4_096, MAX_RECORDS_PER_SEGMENT as i64, "records");
+    /// `--replica-id`.
+    pub const REPLICA_ID: Range = range("replica-id", 1, MAX_REPLICAS as i64, "as the id of one of the peers");
 }
 pub use table::*;
 

@@ -143,6 +143,10 @@ const REFUSED: &[(&str, &str, &str)] = &[
     ("cache-segment-bytes", "256", "its header of 256"),
     ("cache-segment-bytes", "823", "824 to 67108864"),
     ("cache-segment-bytes", "67108865", "824 to 67108864"),
+    ("replica-id", "0", "1 to 7"),
+    ("replica-id", "8", "1 to 7"),
+    ("peers", "1=h", "HOST:PORT"),
+    ("peers", "8=h:1", "1 to 7"),
 ];
 
 /// Numbers stand bare in TOML; the rest is text.
@@ -200,7 +204,7 @@ fn a_word_for_a_number_is_refused_with_the_range() {
 
 #[test]
 fn an_empty_path_is_refused_by_name() {
-    for name in ["data", "users", "opening-balances"] {
+    for name in ["data", "users", "opening-balances", "cluster-secret"] {
         let refusal = file(&toml_line(name, "")).unwrap_err();
         assert!(refusal.starts_with(name) && refusal.contains("empty"), "{refusal}");
         let refusal = command_line(&[&format!("--{name}=")]).unwrap_err();
@@ -256,6 +260,59 @@ fn getfile_has_one_source_and_the_cache_process_where_it_is_of_use() {
     }
     let refusal = command_line(&port).unwrap_err();
     assert!(["--getfile-root", "--getfile-map", "--getfile-upstream"].iter().all(|name| refusal.contains(name)));
+}
+
+const CLUSTER: [&str; 6] =
+    ["--replica-id", "2", "--peers", "3=[::1]:7900,1=one:7900,2=10.0.0.2:7900", "--cluster-secret", "secret"];
+
+#[test]
+fn a_cluster_is_named_as_a_whole_or_not_at_all() {
+    let settings = command_line(&CLUSTER).unwrap();
+    let cluster = settings.cluster.clone().unwrap();
+    let peers: Vec<_> = cluster.peers.iter().map(|(replica, address)| (replica.number(), &address[..])).collect();
+    assert_eq!(peers, [(1, "one:7900"), (2, "10.0.0.2:7900"), (3, "[::1]:7900")]);
+    assert_eq!((cluster.replica.number(), cluster.own_address()), (2, "10.0.0.2:7900"));
+    assert_eq!(cluster.secret, Path::new("secret"));
+    let by_file = "replica-id = 2\npeers = \"3=[::1]:7900,1=one:7900,2=10.0.0.2:7900\"\ncluster-secret = \"secret\"\n";
+    assert_eq!(file(by_file).unwrap(), settings);
+    let text = serde_json::to_string(&settings).unwrap();
+    assert_eq!(serde_json::from_str::<Settings>(&text).unwrap(), settings, "an upgrade hands it over");
+    for named in [[true, false, false], [false, true, false], [false, false, true], [true, true, false]] {
+        let words: Vec<_> =
+            CLUSTER.chunks(2).zip(named).filter(|(_, named)| *named).flat_map(|(pair, _)| pair).collect();
+        let refusal = command_line(&words.into_iter().copied().collect::<Vec<_>>()).unwrap_err();
+        for (pair, named) in CLUSTER.chunks(2).zip(named) {
+            let (before, after) = refusal.split_once("without").unwrap();
+            let name = &pair[0][2..];
+            assert!(if named { before } else { after }.contains(name), "{named:?}: {refusal}");
+        }
+    }
+}
+
+#[test]
+fn a_cluster_has_this_instance_among_its_peers_and_all_on_disk() {
+    let with = |words: &[&'static str]| command_line(&[&CLUSTER[2..], words].concat());
+    let refusal = with(&["--replica-id", "4"]).unwrap_err();
+    assert!(refusal.contains("`4` is not among the peers"), "{refusal}");
+    for durability in ["async", "none"] {
+        let refusal = with(&["--replica-id", "1", "--durability", durability]).unwrap_err();
+        assert!(refusal.contains(durability) && refusal.contains("peers") && refusal.contains("sync"), "{refusal}");
+        assert_eq!(refusal.lines().count(), 1);
+    }
+    for mode in ["dispatch", "shared", "reuseport"] {
+        with(&["--replica-id", "1", "--durability", "sync", "--accept", mode]).unwrap();
+    }
+}
+
+#[test]
+fn another_cluster_is_a_difference_and_an_upgrade_keeps_the_one_that_runs() {
+    let alone = Settings::default();
+    let member = command_line(&CLUSTER).unwrap();
+    let other = command_line(&[&["--replica-id", "1"][..], &CLUSTER[2..]].concat()).unwrap();
+    assert_eq!(alone.differences(&member), ["replica-id", "peers", "cluster-secret"]);
+    assert_eq!(member.differences(&other), ["replica-id"]);
+    let (kept, stay) = other.upgraded_from(&member);
+    assert_eq!((kept, stay), (member, vec!["replica-id"]));
 }
 
 #[test]

@@ -41,6 +41,11 @@ pub enum MasterError {
         /// Why not, and which option changes that.
         why: String,
     },
+    /// This program cannot replicate.
+    #[error(
+        "--peers: replication is not yet available in this program; leave --replica-id, --peers and --cluster-secret out"
+    )]
+    ReplicationUnavailable,
     /// Something that it needs is short.
     #[error(transparent)]
     Shortage(#[from] Shortage),

@@ -6,3 +6,6 @@
 pub mod core;
 pub mod message;
 pub mod peers;
+
+/// Whether this program can replicate. While it cannot, a start with peers is refused: nothing of it may be reachable that only half works.
+pub const IS_AVAILABLE: bool = false;
