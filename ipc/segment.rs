@@ -9,7 +9,7 @@ use std::mem::ManuallyDrop;
 use std::num::NonZeroUsize;
 use std::os::fd::{AsFd, AsRawFd};
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
@@ -158,6 +158,30 @@ impl<Root: Shared, Element: Shared> Segment<Root, Element> {
         // PUBLISH-SEGMENT: release; a process that sees the magic sees everything written before it.
         header.magic.store(MAGIC, Ordering::Release);
         Ok(segment)
+    }
+
+    /// Fills the segment anew, as [`Segment::create`] fills a new one: all behind its header becomes zero, then `prepare` has its turn. Only
+    /// where no other process or thread has part in it: whoever did is dead, and so are the holders of locks in it. Who only looks sees
+    /// zeros for a while.
+    ///
+    /// # Errors
+    /// `prepare` fails; what the segment holds means nothing then, and this may be tried again.
+    pub fn refill(&self, prepare: impl FnOnce(&Root, &[Element]) -> Result<(), IpcError>) -> Result<(), IpcError> {
+        let (begin, end) = (size_of::<Header>(), self.bytes());
+        let words = (end - begin) / size_of::<u64>();
+        // SAFETY: behind the header, inside the mapping, which has `end` bytes.
+        let first = unsafe { self.base.add(begin) };
+        // SAFETY: so many whole words follow; the mapping is page-aligned and the header has whole words, so they are aligned. It lives as
+        // long as this value, and all that is Shared may be written behind references to it.
+        let words = unsafe { std::slice::from_raw_parts(first.cast::<AtomicU64>().as_ptr(), words) };
+        words.iter().for_each(|word| word.store(0, Ordering::Relaxed));
+        for place in begin + words.len() * size_of::<u64>()..end {
+            // SAFETY: inside the mapping.
+            let byte = unsafe { self.base.add(place) };
+            // SAFETY: as above; a byte is always aligned.
+            unsafe { byte.cast::<AtomicU8>().as_ref() }.store(0, Ordering::Relaxed);
+        }
+        prepare(self.root(), self.elements())
     }
 
     /// Maps an existing segment. One that is mapped for reading only must not be written to, which would be a fault: only call
@@ -350,6 +374,26 @@ mod tests {
             std::io::Write::write_all(&mut file, text).unwrap();
             assert_eq!(mark(&file).unwrap(), expected, "{text:?}");
         }
+    }
+
+    #[test]
+    fn a_segment_that_is_filled_anew_is_as_a_new_one() {
+        let name = format!("/vault-test.{}.refilled", std::process::id());
+        let bytes = || std::fs::read(format!("/dev/shm{name}")).unwrap();
+        let prepare = |root: &AtomicU64, elements: &[AtomicU8]| {
+            root.store(7, Ordering::Relaxed);
+            elements[4].store(9, Ordering::Relaxed);
+            Ok(())
+        };
+        // Five bytes are no whole word.
+        let segment = Segment::<AtomicU64, AtomicU8>::create(&name, 1, 1, 5, prepare).unwrap();
+        let fresh = bytes();
+        segment.root().store(u64::MAX, Ordering::Relaxed);
+        segment.elements().iter().for_each(|byte| byte.store(0xff, Ordering::Relaxed));
+        assert_ne!(bytes(), fresh);
+        segment.refill(prepare).unwrap();
+        assert_eq!(bytes(), fresh);
+        unlink(&name).unwrap();
     }
 
     #[test]

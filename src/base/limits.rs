@@ -297,6 +297,9 @@ pub const MAX_DEATHS_BY_ONE_REQUEST: u32 = 8;
 pub const PARTIAL_FRAME_SECONDS: u64 = 10;
 /// Seconds that a start waits for the dying processes of a killed server to give back its locks; then it is refused.
 pub const DYING_SECONDS: u64 = 10;
+/// Seconds that an orderly stop or an upgrade waits until leadership of the cluster is another instance's. Then it goes on without, and the
+/// others elect a primary.
+pub const HAND_OVER_SECONDS: u64 = 3;
 /// Seconds that an orderly stop may take before the remaining workers are killed.
 pub const STOP_DEADLINE_SECONDS: u64 = 10;
 

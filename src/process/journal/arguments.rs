@@ -20,6 +20,8 @@ pub struct JournalArguments {
     pub wakeup: Arc<EventFd>,
     /// How it wakes the workers up, by their numbers.
     pub workers: Vec<Arc<EventFd>>,
+    /// How it wakes the replica process up; `None` where there is none.
+    pub replica: Option<Arc<EventFd>>,
 }
 
 impl JournalArguments {
@@ -27,6 +29,7 @@ impl JournalArguments {
     #[must_use]
     pub fn descriptors(&self) -> Vec<i32> {
         let own = [self.wakeup.as_fd().as_raw_fd()];
-        own.into_iter().chain(self.workers.iter().map(|wakeup| wakeup.as_fd().as_raw_fd())).collect()
+        let others = self.workers.iter().chain(&self.replica).map(|wakeup| wakeup.as_fd().as_raw_fd());
+        own.into_iter().chain(others).collect()
     }
 }

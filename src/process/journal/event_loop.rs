@@ -80,7 +80,7 @@ enum GroupResult {
 
 impl JournalProcess {
     fn new(arguments: JournalArguments) -> Result<Self, JournalProcessError> {
-        let JournalArguments { instance, settings, directory, wakeup, workers } = arguments;
+        let JournalArguments { instance, settings, directory, wakeup, workers, .. } = arguments;
         let sequencer = instance.table().sequencer();
         arm_from_environment("journal", instance.journal_row().life.lives.get());
         let writer = Writer::resume(&directory, sequencer.on_disk().0)?;

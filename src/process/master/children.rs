@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::base::config::{ConfigError, Settings};
+use crate::base::config::{ClusterSettings, ConfigError, Settings};
 use crate::base::limits::ACCEPT_BACKOFF_MS;
 use crate::ipc::event::EventFd;
 use crate::ipc::lane::{LaneSemaphores, Producer};
@@ -13,6 +13,7 @@ use crate::ipc::process::{self, Child};
 use crate::ipc::{IpcError, fdpass};
 use crate::process::cache::{self, CacheArguments};
 use crate::process::journal;
+use crate::process::replica::{self, ReplicaArguments};
 use crate::process::worker;
 use crate::service::entry::Entry;
 use crate::store::access_log::AccessLog;
@@ -24,6 +25,14 @@ use crate::store::users::Users;
 
 /// A listening socket for each service that is on.
 pub type Listeners = PerService<Option<OwnedFd>>;
+
+/// What the replica process is reached by; made once, so that it outlives each of these processes.
+pub struct ReplicaChannel {
+    /// How it is woken up.
+    pub wakeup: Arc<EventFd>,
+    /// Where peers connect to.
+    pub listener: Arc<OwnedFd>,
+}
 
 /// What the master has, and gives to its children.
 pub struct Common {
@@ -47,6 +56,8 @@ pub struct Common {
     pub access_log: Option<&'static AccessLog>,
     /// How the cache process is asked; `None` where no service that is on needs it.
     pub cache: Option<&'static CacheChannel>,
+    /// How the replica process is reached; `None` where no peers are configured.
+    pub replica: Option<ReplicaChannel>,
     /// Where the journal is; `None` where the accounts are in memory only.
     pub directory: Option<Directory>,
     /// The lock of the data directory. Every child keeps it open, so it is held as long as one of them lives.
@@ -174,7 +185,8 @@ impl WorkerSlot {
             (common.wakeups[index].clone(), common.journal.clone(), common.directory.clone());
         let listeners = duplicate(&self.listeners)?;
         let mut keep = vec![theirs.as_raw_fd(), common.data_lock.as_raw_fd()];
-        keep.extend([&wakeup, &journal].map(|wakeup| wakeup.as_fd().as_raw_fd()));
+        let replica = common.replica.as_ref().map(|channel| channel.wakeup.clone());
+        keep.extend([&wakeup, &journal].into_iter().chain(&replica).map(|wakeup| wakeup.as_fd().as_raw_fd()));
         keep.extend(listeners.iter().flatten().map(AsRawFd::as_raw_fd));
         keep.extend(cache.iter().flat_map(|channel| channel.wake_ups.descriptors()).map(|fd| fd.as_raw_fd()));
         keep.extend(instance.alive().map(AsRawFd::as_raw_fd));
@@ -192,6 +204,7 @@ impl WorkerSlot {
                 lane,
                 wakeup,
                 journal,
+                replica,
                 directory,
                 access_log,
                 cache,
@@ -233,7 +246,8 @@ impl JournalProcess {
         let Common { instance, settings, .. } = *common;
         let row = instance.journal_row();
         let (directory, wakeup, workers) = (self.directory.clone(), common.journal.clone(), common.wakeups.clone());
-        let arguments = journal::JournalArguments { instance, settings, directory, wakeup, workers };
+        let replica = common.replica.as_ref().map(|channel| channel.wakeup.clone());
+        let arguments = journal::JournalArguments { instance, settings, directory, wakeup, workers, replica };
         let mut keep = arguments.descriptors();
         keep.push(common.data_lock.as_raw_fd());
         keep.extend(instance.alive().map(AsRawFd::as_raw_fd));
@@ -278,6 +292,53 @@ impl CacheProcess {
         self.started_ns = process::monotonic_ns();
         row.life.begin(self.started_ns);
         let child = process::spawn("vault-cache", &keep, move || cache::run(arguments));
+        let child = child.inspect_err(|_| row.life.cancel())?;
+        row.life.pid.set(u32::try_from(child.pid()).unwrap_or(0));
+        self.child = Some(child);
+        Ok(())
+    }
+}
+
+/// The replica process and what it is started with.
+pub struct ReplicaProcess {
+    cluster: &'static ClusterSettings,
+    directory: Directory,
+    /// The process, if there is one.
+    pub child: Option<Child>,
+    /// When it was started, nanoseconds of the monotonic clock.
+    pub started_ns: u64,
+}
+
+impl ReplicaProcess {
+    /// None yet, for a member of `cluster` whose journal is in `directory`.
+    #[must_use]
+    pub fn new(cluster: &'static ClusterSettings, directory: Directory) -> Self {
+        ReplicaProcess { cluster, directory, child: None, started_ns: 0 }
+    }
+
+    /// Forks a replica process.
+    ///
+    /// # Errors
+    /// It cannot be made. Nothing is left of the attempt.
+    pub fn start(&mut self, common: &Common, channel: &ReplicaChannel) -> Result<(), IpcError> {
+        let Common { instance, settings, .. } = *common;
+        let row = instance.replica_row();
+        let arguments = ReplicaArguments {
+            instance,
+            settings,
+            cluster: self.cluster,
+            directory: self.directory.clone(),
+            listener: channel.listener.clone(),
+            wakeup: channel.wakeup.clone(),
+            journal: common.journal.clone(),
+            workers: common.wakeups.clone(),
+        };
+        let mut keep = arguments.descriptors();
+        keep.push(common.data_lock.as_raw_fd());
+        keep.extend(instance.alive().map(AsRawFd::as_raw_fd));
+        self.started_ns = process::monotonic_ns();
+        row.life.begin(self.started_ns);
+        let child = process::spawn("vault-replica", &keep, move || replica::run(arguments));
         let child = child.inspect_err(|_| row.life.cancel())?;
         row.life.pid.set(u32::try_from(child.pid()).unwrap_or(0));
         self.child = Some(child);

@@ -246,6 +246,15 @@ impl Connections {
         }
     }
 
+    /// Closes all connections; how many these were. No worker is there meanwhile.
+    pub fn close_all(&mut self) -> usize {
+        self.waiting.clear();
+        let taken = (0..self.slots.len()).filter(|&index| self.slots[index].claim().holder.worker().is_some());
+        let taken: Vec<_> = taken.collect();
+        taken.iter().for_each(|&index| self.free_whoever_claimed(index));
+        taken.len()
+    }
+
     /// Queues the connections of a dead worker, whose operation is settled, for other workers; while the server stops, closes them.
     pub fn recover(&mut self, worker: usize, is_stopping: bool) -> Recovered {
         let mut recovered = Recovered::default();

@@ -15,11 +15,11 @@ use crate::base::logging;
 use crate::ipc::IpcError;
 use crate::ipc::process::monotonic_ns;
 use crate::process::master::children::{
-    Accepting, CacheProcess, Common, JournalProcess, Listeners, WorkerSlot, duplicate,
+    Accepting, CacheProcess, Common, JournalProcess, Listeners, ReplicaProcess, WorkerSlot, duplicate,
 };
 use crate::process::master::dispatch::Connections;
 use crate::process::master::error::MasterError;
-use crate::process::master::event_sources::{CACHE, EventSources, JOURNAL, LISTENER, SIGNALS, WORKERS};
+use crate::process::master::event_sources::{CACHE, EventSources, JOURNAL, LISTENER, REPLICA, SIGNALS, WORKERS};
 use crate::process::master::notify::ServiceManager;
 use crate::process::master::start::ports;
 use crate::process::master::supervisor::{Action, Event, Observation, SlotId, Supervisor, TICK_NS, WorkerSeen};
@@ -42,6 +42,9 @@ pub struct Driver {
     pub(super) workers: Vec<Option<WorkerSlot>>,
     pub(super) journal: Option<JournalProcess>,
     pub(super) cache: Option<CacheProcess>,
+    pub(super) replica: Option<ReplicaProcess>,
+    /// Why the instance ends although nobody has told it to.
+    pub(super) failure: Option<MasterError>,
     pub(super) connections: Connections,
     /// The new program that is being asked whether it fits.
     pub(super) new_program: Option<NewProgram>,
@@ -69,6 +72,13 @@ impl Driver {
             workers: std::iter::repeat_with(|| None).take(MAX_WORKERS).collect(),
             journal: common.directory.clone().map(JournalProcess::new),
             cache: common.cache.map(CacheProcess::new),
+            replica: common
+                .settings
+                .cluster
+                .as_ref()
+                .zip(common.directory.clone())
+                .map(|(cluster, directory)| ReplicaProcess::new(cluster, directory)),
+            failure: None,
             connections,
             new_program: None,
             manager: ServiceManager::from_environment(),
@@ -118,6 +128,7 @@ impl Driver {
                     LISTENER => self.accepting.ready = true,
                     JOURNAL => self.reap(SlotId::Journal, now),
                     CACHE => self.reap(SlotId::Cache, now),
+                    REPLICA => self.reap(SlotId::Replica, now),
                     Token(token) if token % 2 == 0 => self.reap(SlotId::Worker((token - WORKERS) / 2), now),
                     Token(token) => self.read_notices((token - WORKERS) / 2),
                 }
@@ -133,7 +144,11 @@ impl Driver {
             self.accept(now);
             self.manager.turn(now);
         }
-        if self.supervisor.journal_failed() { Err(MasterError::JournalFailed) } else { Ok(()) }
+        match self.failure.take() {
+            Some(failure) => Err(failure),
+            None if self.supervisor.journal_failed() => Err(MasterError::JournalFailed),
+            None => Ok(()),
+        }
     }
 
     /// How long the loop may wait.
@@ -157,6 +172,8 @@ impl Driver {
             workers,
             journal_heartbeat_ns: journal.life.heartbeat_ns.get(),
             cache_heartbeat_ns: instance.cache_row().life.heartbeat_ns.get(),
+            replica_heartbeat_ns: instance.replica_row().life.heartbeat_ns.get(),
+            hand_overs_done: instance.replica_row().hand_overs_done(),
             snapshots_done: journal.snapshots_done(),
             snapshot: journal.snapshot().0,
             worker_timeout_ns: u64::try_from(self.common.settings.worker_timeout.as_nanos()).unwrap_or(u64::MAX),
@@ -190,6 +207,11 @@ impl Driver {
             Action::CloseLane(index) => self.close_lane(index),
             Action::CountDeath(id) => self.life(id).deaths.add(1),
             Action::CountFailedStart(id) => self.life(id).failed_starts.add(1),
+            Action::HandOverLeadership(number) => {
+                self.common.instance.replica_row().want_hand_over(number);
+                self.common.replica.iter().for_each(|channel| channel.wakeup.send());
+            }
+            Action::Remake => return Some(self.remake()),
             Action::TellWorkersToStop => {
                 self.manager.stopping();
                 self.order(Orders::Stop);
@@ -216,6 +238,7 @@ impl Driver {
             SlotId::Worker(index) => self.start_worker(index),
             SlotId::Journal => self.start_journal(),
             SlotId::Cache => self.start_cache(),
+            SlotId::Replica => self.start_replica(),
         }
     }
 
@@ -248,6 +271,12 @@ impl Driver {
         Ok(())
     }
 
+    fn start_replica(&mut self) -> Result<(), IpcError> {
+        let (Some(replica), Some(channel)) = (self.replica.as_mut(), &self.common.replica) else { return Ok(()) };
+        replica.start(&self.common, channel)?;
+        self.watch_replica().inspect_err(|_| self.abandon(SlotId::Replica))
+    }
+
     /// Watches the process of a worker and its lane.
     pub(super) fn watch_worker(&self, index: usize) -> Result<(), IpcError> {
         let Some(process) = self.workers[index].as_ref().and_then(|slot| slot.process.as_ref()) else { return Ok(()) };
@@ -265,6 +294,12 @@ impl Driver {
     pub(super) fn watch_cache(&self) -> Result<(), IpcError> {
         let child = self.cache.as_ref().and_then(|cache| cache.child.as_ref());
         child.map_or(Ok(()), |child| self.sources.watch(child.as_fd(), CACHE))
+    }
+
+    /// Watches the replica process.
+    pub(super) fn watch_replica(&self) -> Result<(), IpcError> {
+        let child = self.replica.as_ref().and_then(|replica| replica.child.as_ref());
+        child.map_or(Ok(()), |child| self.sources.watch(child.as_fd(), REPLICA))
     }
 
     /// What a worker that accepts by itself accepts from: with `reuseport` sockets of its own.

@@ -13,6 +13,7 @@ use crate::base::vocab::Cents;
 use crate::ipc::IpcError;
 use crate::store::access_log::LogError;
 use crate::store::cache_channel::ChannelError;
+use crate::store::cluster::SecretError;
 use crate::store::journal::{AccountFileError, DirectoryError, DiskError, PrincipalsError, RecoveryError};
 use crate::store::users::UsersError;
 
@@ -46,6 +47,9 @@ pub enum MasterError {
         "--peers: replication is not yet available in this program; leave --replica-id, --peers and --cluster-secret out"
     )]
     ReplicationUnavailable,
+    /// The file of the cluster's secret cannot be used.
+    #[error("--cluster-secret: {0}")]
+    Secret(#[from] SecretError),
     /// Something that it needs is short.
     #[error(transparent)]
     Shortage(#[from] Shortage),

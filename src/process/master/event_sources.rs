@@ -18,6 +18,8 @@ pub const LISTENER: Token = Token(1);
 pub const JOURNAL: Token = Token(usize::MAX);
 /// Of the cache process' pidfd.
 pub const CACHE: Token = Token(usize::MAX - 1);
+/// Of the replica process' pidfd.
+pub const REPLICA: Token = Token(usize::MAX - 2);
 /// Tokens of the workers' pidfds begin here, in steps of two; those of their lanes lie between.
 pub const WORKERS: usize = 2;
 

@@ -12,6 +12,7 @@ mod error;
 mod event_sources;
 mod notify;
 mod reap;
+mod remake;
 mod restore;
 mod signals;
 pub mod start;
@@ -54,6 +55,10 @@ pub fn run(
         Some(left) => upgrade::resume(left, services, read_settings)?,
     };
     driver.run()?;
+    if unlinker.0.replica_row().is_remaking() {
+        logging::announce("stopped: while the books were being remade; the next start reads them from the journal");
+        return Ok(());
+    }
     if let Some(Err(error)) = driver.common.access_log.map(AccessLog::drain) {
         log::error!("{error}");
     }

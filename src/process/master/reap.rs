@@ -11,7 +11,9 @@ use crate::ipc::process::{self, Child, Ending};
 use crate::process::journal;
 use crate::process::master::dispatch::Recovered;
 use crate::process::master::driver::Driver;
+use crate::process::master::event_sources::EventSources;
 use crate::process::master::supervisor::{End, Ended, Event, SlotId};
+use crate::process::replica;
 use crate::store::instance::life::Life;
 use crate::store::ledger::repair::{self, Settled};
 use crate::store::transfer;
@@ -26,6 +28,7 @@ impl Driver {
             SlotId::Worker(index) => Some(&self.workers.get(index)?.as_ref()?.process.as_ref()?.child),
             SlotId::Journal => self.journal.as_ref()?.child.as_ref(),
             SlotId::Cache => self.cache.as_ref()?.child.as_ref(),
+            SlotId::Replica => self.replica.as_ref()?.child.as_ref(),
         }
     }
 
@@ -37,6 +40,7 @@ impl Driver {
         let how = match (id, code) {
             (_, Some(0)) => Ended::Orderly,
             (SlotId::Journal, Some(journal::EXIT_FAILED)) => Ended::JournalFailed,
+            (SlotId::Replica, Some(replica::EXIT_REMAKE)) => Ended::BooksStale,
             _ => Ended::Crashed,
         };
         self.supervisor.handle(now, Event::Ended(id, End { pid, text, how, failed_early }));
@@ -49,13 +53,14 @@ impl Driver {
             SlotId::Worker(index) => &instance.workers()[index].life,
             SlotId::Journal => &instance.journal_row().life,
             SlotId::Cache => &instance.cache_row().life,
+            SlotId::Replica => &instance.replica_row().life,
         }
     }
 
     /// Forgets a process that was reaped, and lets go of the segments that it had; whether its loop never turned.
     fn forget(&mut self, id: SlotId) -> bool {
         self.let_go(id);
-        let instance = self.common.instance;
+        let (instance, life) = (self.common.instance, self.life(id));
         match id {
             SlotId::Worker(index) => {
                 let row = &instance.workers()[index];
@@ -69,23 +74,26 @@ impl Driver {
             }
             SlotId::Journal => {
                 let Some(journal) = self.journal.as_mut() else { return false };
-                if let Some(child) = journal.child.take() {
-                    self.sources.unwatch(child.as_fd());
-                }
-                let (life, started_ns) = (&instance.journal_row().life, journal.started_ns);
-                life.pid.set(0);
-                life.heartbeat_ns.get() <= started_ns
+                Self::forget_child(&self.sources, &mut journal.child, life, journal.started_ns)
             }
             SlotId::Cache => {
                 let Some(cache) = self.cache.as_mut() else { return false };
-                if let Some(child) = cache.child.take() {
-                    self.sources.unwatch(child.as_fd());
-                }
-                let (life, started_ns) = (&instance.cache_row().life, cache.started_ns);
-                life.pid.set(0);
-                life.heartbeat_ns.get() <= started_ns
+                Self::forget_child(&self.sources, &mut cache.child, life, cache.started_ns)
+            }
+            SlotId::Replica => {
+                let Some(replica) = self.replica.as_mut() else { return false };
+                Self::forget_child(&self.sources, &mut replica.child, life, replica.started_ns)
             }
         }
+    }
+
+    /// Forgets a process that is no worker; whether its loop never turned.
+    fn forget_child(sources: &EventSources, child: &mut Option<Child>, life: &Life, started_ns: u64) -> bool {
+        if let Some(child) = child.take() {
+            sources.unwatch(child.as_fd());
+        }
+        life.pid.set(0);
+        life.heartbeat_ns.get() <= started_ns
     }
 
     /// Lets go of the segments that a process had which has ended: before its successor, which has the same number, is there.
@@ -98,7 +106,7 @@ impl Driver {
                 transfer::repair::worker_died(pool, number, wake_ups)
             }
             SlotId::Cache => transfer::repair::cache_died(pool, wake_ups),
-            SlotId::Journal => return,
+            SlotId::Journal | SlotId::Replica => return,
         };
         if freed + left > 0 {
             log::warn!("{id}: of the segments that it had {freed} are free again, {left} are left to the other side");
@@ -121,7 +129,7 @@ impl Driver {
             let Some(pid) = process::ended_child() else { break };
             let workers = (0..self.workers.len()).map(SlotId::Worker);
             let own = workers
-                .chain([SlotId::Journal, SlotId::Cache])
+                .chain([SlotId::Journal, SlotId::Cache, SlotId::Replica])
                 .find(|&id| self.child(id).is_some_and(|child| child.pid() == pid));
             match own {
                 Some(id) => self.reap(id, now),
@@ -182,6 +190,10 @@ impl Driver {
             SlotId::Cache => {
                 let Some(channel) = self.common.cache else { return };
                 channel.wake_ups.of_cache()
+            }
+            SlotId::Replica => {
+                let Some(channel) = &self.common.replica else { return };
+                &channel.wakeup
             }
         };
         self.life(id).ask_to_leave();

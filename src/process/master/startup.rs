@@ -2,19 +2,19 @@
 
 use std::fs::{self, File};
 use std::net::SocketAddr;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::children::{Common, Listeners};
+use super::children::{Common, Listeners, ReplicaChannel};
 use super::dispatch::Connections;
 use super::driver::Driver;
 use super::error::MasterError;
 use super::event_sources::EventSources;
 use super::restore;
 use super::start::{self, Checked, Occasion, Requirements, boot, file_systems, ownership, ports, requirements};
-use super::supervisor::Supervisor;
+use super::supervisor::{SlotId, Supervisor};
 use crate::base::config::{AcceptMode, ConfigError, Settings};
 use crate::base::crash_point;
 use crate::base::defect;
@@ -62,7 +62,9 @@ pub fn start(services: &'static [Entry], read_settings: ReadSettings) -> Result<
     let data_lock = ownership::lock_data(&settings.data, &settings.instance)?;
     ownership::remove_stale(&settings.instance)?;
     let listeners = ports::open(services, settings)?;
-    build(services, settings, read_settings, Inputs { users, listed }, program, data_lock, listeners)
+    let peers = ports::open_peers(services, settings)?;
+    let inputs = Inputs { users, listed };
+    build(services, settings, read_settings, inputs, program, Taken { data_lock, listeners, peers })
 }
 
 /// What a start reads beside the settings and the data directory.
@@ -71,6 +73,16 @@ pub struct Inputs {
     pub users: Users,
     /// What accounts open with, where a file says so.
     pub listed: Option<OpeningBalances>,
+}
+
+/// What a server has to itself.
+pub struct Taken {
+    /// The lock of its data directory.
+    pub data_lock: File,
+    /// A listening socket for each service.
+    pub listeners: Listeners,
+    /// One for peers, where there are any.
+    pub peers: Option<OwnedFd>,
 }
 
 /// Makes shared memory, restores the accounts, and starts all children of a server that has the locks of its name and its data
@@ -84,9 +96,9 @@ pub fn build(
     read_settings: ReadSettings,
     Inputs { users, listed }: Inputs,
     program: PathBuf,
-    data_lock: File,
-    listeners: Listeners,
+    taken: Taken,
 ) -> Result<(Driver, UnlinkOnDrop), MasterError> {
+    let Taken { data_lock, listeners, peers } = taken;
     let mut addresses = PerService::default();
     for (address, socket) in addresses.iter_mut().zip(&listeners) {
         *address = socket.as_ref().map(|socket| net::local_address(socket.as_fd())).transpose()?;
@@ -113,9 +125,18 @@ pub fn build(
     let cache = transfers(services, &addresses, settings);
     let cache = cache.map(|shape| make_cache_channel(instance, shape, &wakeups)).transpose()?;
     let moves_connections = settings.accept == AcceptMode::Dispatch;
-    let (journaled, cached) = (directory.is_some(), cache.is_some());
+    let replica = peers.map(|listener| {
+        Ok::<_, MasterError>(ReplicaChannel { wakeup: Arc::new(EventFd::new()?), listener: Arc::new(listener) })
+    });
+    let replica = replica.transpose()?;
+    let others = [
+        (SlotId::Replica, replica.is_some()),
+        (SlotId::Journal, directory.is_some()),
+        (SlotId::Cache, cache.is_some()),
+    ];
+    let others: Vec<_> = others.into_iter().filter(|(_, wanted)| *wanted).map(|(id, _)| id).collect();
     let now = process::monotonic_ns();
-    let supervisor = Supervisor::new(now, settings.workers, journaled, cached, moves_connections);
+    let supervisor = Supervisor::new(now, settings.workers, &others, moves_connections);
     let common = Common {
         instance,
         settings,
@@ -127,6 +148,7 @@ pub fn build(
         journal,
         access_log,
         cache,
+        replica,
         directory,
         data_lock,
     };

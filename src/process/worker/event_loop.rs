@@ -62,6 +62,8 @@ pub struct Start {
     pub wakeup: Arc<EventFd>,
     /// How it wakes the journal process.
     pub journal: Arc<EventFd>,
+    /// How it wakes the replica process; `None` where there is none.
+    pub replica: Option<Arc<EventFd>>,
     /// Where the journal's files are; `None` where the ledger is in memory only.
     pub directory: Option<Directory>,
     /// Where requests are logged; `None` where no service does that.

@@ -24,7 +24,7 @@ use crate::store::ledger::{Shape, Shows, Visible};
 
 shared_struct! {
     /// What concerns all. Writer: the master.
-    pub struct Control, align 64, size 64 + 512 + MAX_SERVICES * 128 + 192 + 8 * (BUCKETS + 8) + 384 + 320 + 64
+    pub struct Control, align 64, size 64 + 512 + MAX_SERVICES * 128 + 192 + 8 * (BUCKETS + 8) + 384 + 192 + 320 + 64
         + size_of::<ClusterRow>(); {
         /// The master's process id.
         pub master_pid: Word,
@@ -52,6 +52,8 @@ shared_struct! {
         pub journal: JournalRow,
         /// The cache process.
         pub cache: CacheRow,
+        /// The replica process.
+        pub replica: ReplicaRow,
         /// What tools ask of the master.
         pub requests: ControlRequests,
         /// Lines of the log that could not be written.
@@ -92,6 +94,24 @@ shared_struct! {
         /// How long groups took to be written and synced. Writer: the process.
         pub sync_times: Histogram,
         spare_words: [AtomicU64; 7],
+    }
+}
+
+shared_struct! {
+    /// What concerns the replica process as a child of the master.
+    pub struct ReplicaRow, align 64, size 128 + 64; {
+        /// The process and its state.
+        pub life: Life,
+        /// How often leadership was to be handed over. Writer: the master.
+        hand_overs_wanted: AtomicU64,
+        /// How many of these are done. Writer: the process.
+        hand_overs_done: AtomicU64,
+        /// How often the books were remade. Writer: the master.
+        pub remakes: Counter,
+        /// 1 while they are being remade: what stands in the tables then means nothing. Writer: the master.
+        remaking: AtomicU32,
+        replica_word: AtomicU32,
+        replica_line: [AtomicU64; 4],
     }
 }
 
@@ -328,6 +348,44 @@ impl JournalRow {
     /// Says which operation the newest snapshot covers.
     pub fn set_snapshot(&self, lsn: Lsn) {
         self.snapshot.store(lsn.0, Ordering::Release);
+    }
+}
+
+impl ReplicaRow {
+    /// Asks for leadership to be handed over, for the `number`th time; wake the process up afterwards.
+    pub fn want_hand_over(&self, number: u64) {
+        self.hand_overs_wanted.store(number, Ordering::Release);
+    }
+
+    /// The hand-over that is asked for and not done; `None` where there is none. The process that finds one hands leadership over, does not
+    /// campaign by itself until then, and says so by [`ReplicaRow::set_handed_over`], also where another instance has leadership
+    /// already, and where there is none that could take it.
+    #[must_use]
+    pub fn hand_over_wanted(&self) -> Option<u64> {
+        let wanted = self.hand_overs_wanted.load(Ordering::Acquire);
+        (wanted > self.hand_overs_done()).then_some(wanted)
+    }
+
+    /// Says that the hand-over of that number is done.
+    pub fn set_handed_over(&self, number: u64) {
+        self.hand_overs_done.store(number, Ordering::Release);
+    }
+
+    /// How many hand-overs are done.
+    #[must_use]
+    pub fn hand_overs_done(&self) -> u64 {
+        self.hand_overs_done.load(Ordering::Acquire)
+    }
+
+    /// Says whether the books are being remade.
+    pub fn set_remaking(&self, remaking: bool) {
+        self.remaking.store(u32::from(remaking), Ordering::SeqCst);
+    }
+
+    /// Whether the books are being remade, so that what stands in the tables means nothing.
+    #[must_use]
+    pub fn is_remaking(&self) -> bool {
+        self.remaking.load(Ordering::SeqCst) != 0
     }
 }
 

@@ -26,7 +26,7 @@ use crate::store::connection::ServiceId;
 use crate::store::connection::slot::ConnectionSlot;
 use crate::store::ledger::{Shape, Table};
 pub use control::{Blueprint, ServiceBlueprint};
-use control::{Control, JournalRow, WorkerRow};
+use control::{Control, JournalRow, ReplicaRow, WorkerRow};
 
 /// Version of the layout of the control, lanes and connections segments.
 pub const LAYOUT_VERSION: u32 = 11;
@@ -226,6 +226,12 @@ impl Instance {
     #[must_use]
     pub fn cache_row(&self) -> &CacheRow {
         &self.control().cache
+    }
+
+    /// What concerns the replica process as a child of the master.
+    #[must_use]
+    pub fn replica_row(&self) -> &ReplicaRow {
+        &self.control().replica
     }
 
     /// What concerns one worker, for each.

@@ -160,18 +160,29 @@ impl Keys {
     /// A table that remembers `window` keys.
     pub(super) fn create([places, index]: [&str; 2], boot: u32, window: u32) -> Result<Self, IpcError> {
         let count = Self::places(window.into());
-        let places = Segment::create(places, LAYOUT_VERSION, boot, count, |header: &KeysHeader, _| {
-            for seed in &header.seeds {
-                let random = random().map_err(|_| IpcError::system("seed", places, nix::errno::Errno::EIO))?;
-                seed.store(random, Ordering::Relaxed);
-            }
-            header.window.store(window.into(), Ordering::Relaxed);
-            let bits = window.next_power_of_two().ilog2() + SPARE_BITS;
-            header.number_bits.store(bits.min(u32::BITS - 1).into(), Ordering::Relaxed);
-            Ok(())
-        })?;
+        let places =
+            Segment::create(places, LAYOUT_VERSION, boot, count, |header, _| Self::prepare(places, window, header))?;
         let index = Segment::create(index, LAYOUT_VERSION, boot, Self::buckets(window), |(), _| Ok(()))?;
         Ok(Keys { places, index })
+    }
+
+    /// Fills the header, which is zero.
+    fn prepare(name: &str, window: u32, header: &KeysHeader) -> Result<(), IpcError> {
+        for seed in &header.seeds {
+            let random = random().map_err(|_| IpcError::system("seed", name, nix::errno::Errno::EIO))?;
+            seed.store(random, Ordering::Relaxed);
+        }
+        header.window.store(window.into(), Ordering::Relaxed);
+        let bits = window.next_power_of_two().ilog2() + SPARE_BITS;
+        header.number_bits.store(bits.min(u32::BITS - 1).into(), Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Forgets all keys, in place, and draws new seeds; see [`Table::reset`](super::Table::reset).
+    #[cfg(not(feature = "model"))]
+    pub(super) fn reset(&self, window: u32) -> Result<(), IpcError> {
+        self.places.refill(|header, _| Self::prepare(self.places.name(), window, header))?;
+        self.index.refill(|(), _| Ok(()))
     }
 
     fn buckets(window: u32) -> usize {

@@ -130,16 +130,26 @@ pub struct Sequencer {
 impl Sequencer {
     pub(super) fn create([ring, keys, index]: [&str; 3], boot: u32, shape: &Shape) -> Result<Self, IpcError> {
         let places = shape.ring as usize;
-        let made = Segment::create(ring, LAYOUT_VERSION, boot, places, |header: &RingHeader, _| {
-            let state = if shape.ring == 0 { JournalState::Absent } else { JournalState::Open };
-            header.state.store(state as u32, Ordering::Relaxed);
-            header.replies_wait.store(u32::from(shape.replies_wait), Ordering::Relaxed);
-            header.limit.store(u64::from(shape.ring), Ordering::Relaxed);
-            header.wake_at.store(u64::MAX, Ordering::Relaxed);
-            header.begin_replication(shape.replicated);
-            header.lock.init(ring)
-        })?;
+        let made = Segment::create(ring, LAYOUT_VERSION, boot, places, |header, _| Self::prepare(ring, shape, header))?;
         Ok(Sequencer { ring: made, keys: Keys::create([keys, index], boot, shape.key_window)? })
+    }
+
+    /// Fills the header, which is zero.
+    fn prepare(name: &str, shape: &Shape, header: &RingHeader) -> Result<(), IpcError> {
+        let state = if shape.ring == 0 { JournalState::Absent } else { JournalState::Open };
+        header.state.store(state as u32, Ordering::Relaxed);
+        header.replies_wait.store(u32::from(shape.replies_wait), Ordering::Relaxed);
+        header.limit.store(u64::from(shape.ring), Ordering::Relaxed);
+        header.wake_at.store(u64::MAX, Ordering::Relaxed);
+        header.begin_replication(shape.replicated);
+        header.lock.init(name)
+    }
+
+    /// Makes it what [`Sequencer::create`] makes, in place; see [`Table::reset`](super::Table::reset).
+    #[cfg(not(feature = "model"))]
+    pub(super) fn reset(&self, shape: &Shape) -> Result<(), IpcError> {
+        self.ring.refill(|header, _| Self::prepare(self.ring.name(), shape, header))?;
+        self.keys.reset(shape.key_window)
     }
 
     /// Bytes of the three segments.

@@ -99,23 +99,40 @@ impl Table {
     }
 
     fn make([accounts_name, rows_name, sequencer @ ..]: [&str; 5], boot: u32, shape: &Shape) -> Result<Self, IpcError> {
-        let (accounts, initial) = (shape.accounts, shape.initial_balance);
-        let count = accounts as usize;
-        let cells = Segment::create(accounts_name, LAYOUT_VERSION, boot, count, |header: &TableHeader, cells| {
-            header.accounts.store(accounts, Ordering::Relaxed);
-            // The settings ensure that this fits, unless accounts exist that opened with other balances; see `begin_after`.
-            let opening = Cents(initial.0.saturating_mul(accounts.into()));
-            header.opening.store(opening.0, Ordering::Relaxed);
-            Headroom(&header.headroom).begin(opening, Cents::ZERO);
-            header.cap.store(i64::MAX / i64::from(accounts), Ordering::Relaxed);
-            header.cut_lock.init(accounts_name)?;
-            cells.iter().try_for_each(|cell: &AccountCell| {
-                cell.balance.store(initial.0, Ordering::Relaxed);
-                cell.lock.init(accounts_name)
-            })
+        let count = shape.accounts as usize;
+        let cells = Segment::create(accounts_name, LAYOUT_VERSION, boot, count, |header, cells| {
+            Self::prepare(accounts_name, shape, header, cells)
         })?;
         let rows = Segment::create(rows_name, LAYOUT_VERSION, boot, ROWS, |(), _| Ok(()))?;
         Ok(Table { accounts: cells, rows, sequencer: Sequencer::create(sequencer, boot, shape)? })
+    }
+
+    /// Fills what is zero.
+    fn prepare(name: &str, shape: &Shape, header: &TableHeader, cells: &[AccountCell]) -> Result<(), IpcError> {
+        let (accounts, initial) = (shape.accounts, shape.initial_balance);
+        header.accounts.store(accounts, Ordering::Relaxed);
+        // The settings ensure that this fits, unless accounts exist that opened with other balances; see `begin_after`.
+        let opening = Cents(initial.0.saturating_mul(accounts.into()));
+        header.opening.store(opening.0, Ordering::Relaxed);
+        Headroom(&header.headroom).begin(opening, Cents::ZERO);
+        header.cap.store(i64::MAX / i64::from(accounts), Ordering::Relaxed);
+        header.cut_lock.init(name)?;
+        cells.iter().try_for_each(|cell| {
+            cell.balance.store(initial.0, Ordering::Relaxed);
+            cell.lock.init(name)
+        })
+    }
+
+    /// Makes the table what [`Table::create`] makes, in place: nothing is left of accounts, intents, records and keys, nor of locks. Only
+    /// while no other process or thread has part in it; whoever did is dead. `shape` is what the table was made for.
+    ///
+    /// # Errors
+    /// A lock cannot be initialised, or there are no random numbers. What the table holds means nothing then, and this may be tried again.
+    #[cfg(not(feature = "model"))]
+    pub fn reset(&self, shape: &Shape) -> Result<(), IpcError> {
+        self.accounts.refill(|header, cells| Self::prepare(self.accounts.name(), shape, header, cells))?;
+        self.rows.refill(|(), _| Ok(()))?;
+        self.sequencer.reset(shape)
     }
 
     /// Maps an existing table; mapped for reading only, balances and intents can be looked at, nothing can be locked.

@@ -82,6 +82,83 @@ fn who_looks_sees_a_balance_with_its_operation_or_nothing() {
     assert_eq!((stamped(1), table.orphaned().count(), table.inherited()), (b, 0, 1));
 }
 
+/// What the file of a segment holds.
+fn bytes_of(name: &str) -> Vec<u8> {
+    std::fs::read(format!("/dev/shm{name}")).unwrap()
+}
+
+/// Restores what a journal of five operations says.
+fn restore_five(table: &Table) {
+    let balances = [Cents(149), Cents(0)];
+    let record = Record {
+        lsn: Lsn(5),
+        term: 0,
+        time_ns: 0,
+        kind: Kind::Deposit,
+        verdict: Verdict::Done,
+        principal: 5,
+        accounts: (B, None),
+        amount: Cents(50),
+        balances,
+        previous: [Lsn(0); 2],
+        key: Some([1; 16]),
+    };
+    (0..3).for_each(|account| table.restore(AccountId(account), Cents(100), Lsn(0)));
+    table.restore(B, Cents(149), Lsn(5));
+    table.restore_key(&record);
+    table.begin_after(Lsn(5), Cents(300), [Cents(50), Cents(1)]);
+}
+
+#[test]
+fn a_table_that_was_reset_is_restored_to_what_a_new_one_is() {
+    let shape = shape(3, 8, 10);
+    let names = [names(), names()];
+    let [old, fresh] =
+        names.each_ref().map(|names| Table::create(names.each_ref().map(String::as_str), 1, &shape).unwrap());
+    // Operations and keys, one that was begun, and locks whose holders are dead: an account's, the cut's, the sequencer's.
+    let mut teller = Teller::new(&old, 7, || ());
+    for key in 1..=6 {
+        ask(&mut teller, deposit(A, 5), key).unwrap();
+    }
+    operate(&mut teller, transfer(A, B, 7)).unwrap();
+    cut::take(&old).unwrap();
+    let sequencer = old.sequencer();
+    sequencer.set_on_disk_alone(OnDisk(Lsn(3)), Lsn(100));
+    sequencer.set_state(JournalState::Failed);
+    sequencer.wake_at(Lsn(4));
+    old.rows()[9].tally.withdrawn.store(77, Ordering::Relaxed);
+    old.rows()[9].intent.claim(Lsn(8));
+    die_after(|| {
+        std::mem::forget(old.lock(B, || ()));
+        std::mem::forget(old.cut_lock().try_lock());
+        std::mem::forget(sequencer.lock().try_lock());
+    });
+    assert_eq!(old.orphaned().count(), 1);
+
+    old.reset(&shape).unwrap();
+    restore_five(&old);
+    restore_five(&fresh);
+    let [accounts, intents, ring, keys, index] =
+        [0, 1, 2, 3, 4].map(|which| [&names[0][which], &names[1][which]].map(|name| bytes_of(name)));
+    for (what, [old, fresh]) in [("accounts", accounts), ("intents", intents), ("ring", ring)] {
+        assert!(old == fresh, "{what} differ from a new table's");
+    }
+    // All but the seeds, behind the segment's header, and where the number of the one key stands in the index.
+    let without_seeds = keys.map(|bytes| [&bytes[..64], &bytes[80..]].concat());
+    assert!(without_seeds[0] == without_seeds[1], "keys differ from a new table's");
+    assert!(index.iter().all(|bytes| bytes[64..].iter().any(|&byte| byte != 0)));
+    for table in [&old, &fresh] {
+        assert_eq!((table.orphaned().count(), table.inherited(), table.sequencer().keys().known()), (0, 0, 1));
+        table.sequencer().set_on_disk_alone(OnDisk(Lsn(5)), Lsn(100));
+        let mut teller = Teller::new(table, 0, || ());
+        let again = ask(&mut teller, deposit(B, 50), 1);
+        assert!(matches!(again, Err(Undone::Uncommitted(Uncommitted::Repeated(known))) if known.lsn == Lsn(5)));
+        assert_eq!(ask(&mut teller, deposit(A, 5), 2), Ok(Lsn(6)), "a key that the journal does not know");
+        assert_eq!(cut::take(table).unwrap().sum, Cents(354));
+    }
+    names.iter().flatten().for_each(|name| unlink(name).unwrap());
+}
+
 #[test]
 fn a_start_goes_on_where_the_journal_ends() {
     let table = table(3, Cents(100), 8);

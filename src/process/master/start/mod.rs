@@ -26,6 +26,7 @@ use crate::base::vocab::Cents;
 use crate::process::master::error::MasterError;
 use crate::process::replica;
 use crate::service::entry::{Entry, Needs};
+use crate::store::cluster::Secret;
 use crate::store::journal::{AccountFile, Bounds, Directory, DirectoryError, OpeningBalances, segment};
 use crate::store::users::{Users, UsersError};
 
@@ -67,6 +68,9 @@ pub fn check(services: &'static [Entry], settings: &Settings, occasion: Occasion
     for service in services.iter().filter(|service| (service.listen)(settings).is_some()) {
         (service.check)(settings).map_err(|why| MasterError::Service { name: service.name, why })?;
     }
+    if let Some(cluster) = &settings.cluster {
+        Secret::load(&cluster.secret)?;
+    }
     let directory = look_into(settings)?;
     let existing = directory.as_ref().map_or_else(Existing::default, existing);
     let requirements = Requirements::of(services, settings, existing);
@@ -90,6 +94,7 @@ pub fn check(services: &'static [Entry], settings: &Settings, occasion: Occasion
         }
         file_systems::check(&settings.data, requirements.disk)?;
         ports::check(services, settings)?;
+        ports::check_peers(services, settings)?;
     }
     Ok(Checked { users, listed, requirements, warnings })
 }

@@ -8,7 +8,8 @@
 //! What the kernel does not offer is to keep others out later: a program of the same user that sets SO_REUSEPORT by itself can
 //! join while the server runs. No Bank Vault does.
 
-use std::net::SocketAddr;
+use std::io;
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::os::fd::{AsFd, OwnedFd};
 
 use nix::errno::Errno;
@@ -43,8 +44,16 @@ pub enum PortError {
         option: &'static str,
     },
     /// No such address.
-    #[error("{0} is no address of this machine: choose another with --host")]
-    NotHere(SocketAddr),
+    #[error("{0} is no address of this machine: choose another with {1}")]
+    NotHere(SocketAddr, &'static str),
+    /// The name of this instance among its peers leads to no address.
+    #[error("--peers: {address}, where this instance is to listen, has no address: {source}; name one of this machine")]
+    Unresolved {
+        /// As it stands in the settings.
+        address: String,
+        /// Why not.
+        source: io::Error,
+    },
     /// The kernel refuses it for another reason.
     #[error(transparent)]
     Ipc(#[from] IpcError),
@@ -120,10 +129,9 @@ fn each<T>(
 /// No two services may be told the same port. One whose port nobody has named makes way instead.
 fn check_twice<'a>(all: impl Iterator<Item = &'a Listen>) -> Result<(), PortError> {
     let named: Vec<_> = all.filter(|listen| !listen.optional && listen.port != 0).collect();
-    let option = |listen: &Listen| listen.option.split(' ').next().unwrap_or_default();
     for (place, one) in named.iter().enumerate() {
         if let Some(other) = named[place + 1..].iter().find(|other| other.port == one.port) {
-            return Err(PortError::Twice(option(one), option(other), one.port));
+            return Err(PortError::Twice(option_of(one), option_of(other), one.port));
         }
     }
     Ok(())
@@ -133,14 +141,94 @@ fn explained(error: IpcError, address: SocketAddr, option: &'static str) -> Port
     match error.errno() {
         Some(Errno::EADDRINUSE) => PortError::InUse { address, option },
         Some(Errno::EACCES) => PortError::Forbidden { address, option },
-        Some(Errno::EADDRNOTAVAIL) => PortError::NotHere(address),
+        Some(Errno::EADDRNOTAVAIL) => PortError::NotHere(address, if option == "--peers" { option } else { "--host" }),
         _ => PortError::Ipc(error),
     }
+}
+
+/// The socket on which this instance listens for its peers; `None` where there are none.
+///
+/// # Errors
+/// See [`PortError`].
+pub fn open_peers(services: &[Entry], settings: &Settings) -> Result<Option<OwnedFd>, PortError> {
+    of_peers(services, settings, |address| net::listener(address, false))
+}
+
+/// Whether [`open_peers`] would succeed now. Nobody is listened to meanwhile.
+///
+/// # Errors
+/// As of [`open_peers`].
+pub fn check_peers(services: &[Entry], settings: &Settings) -> Result<(), PortError> {
+    of_peers(services, settings, net::try_address).map(drop)
+}
+
+/// What is opened at this instance's own address, the first of those to which its name leads that is this machine's and free.
+fn of_peers<T>(
+    services: &[Entry],
+    settings: &Settings,
+    open: impl Fn(SocketAddr) -> Result<T, IpcError>,
+) -> Result<Option<T>, PortError> {
+    let Some(cluster) = &settings.cluster else { return Ok(None) };
+    let own = cluster.own_address();
+    let unresolved = |source| PortError::Unresolved { address: own.to_owned(), source };
+    let mut refusal = None;
+    for address in own.to_socket_addrs().map_err(unresolved)? {
+        check_beside_services(services, settings, address)?;
+        match open(address) {
+            Ok(opened) => return Ok(Some(opened)),
+            Err(error) => refusal = refusal.or(Some(explained(error, address, "--peers"))),
+        }
+    }
+    Err(refusal.unwrap_or_else(|| unresolved(io::ErrorKind::NotFound.into())))
+}
+
+/// No service may be told the port of this instance among its peers, at the same address.
+fn check_beside_services(services: &[Entry], settings: &Settings, peers: SocketAddr) -> Result<(), PortError> {
+    let same_host = peers.ip() == settings.host || peers.ip().is_unspecified() || settings.host.is_unspecified();
+    let all = services.iter().filter_map(|entry| (entry.listen)(settings));
+    let mut named = all.filter(|listen| same_host && !listen.optional && listen.port == peers.port());
+    match named.next() {
+        Some(listen) => Err(PortError::Twice(option_of(&listen), "the port of this instance in --peers", listen.port)),
+        None => Ok(()),
+    }
+}
+
+/// The option that says which port, without what 0 is to it.
+fn option_of(listen: &Listen) -> &'static str {
+    listen.option.split(' ').next().unwrap_or_default()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::config::ClusterSettings;
+    use crate::base::vocab::ReplicaId;
+    use crate::service::table::SERVICES;
+
+    #[test]
+    fn peers_are_listened_for_at_the_own_address_which_no_service_has() {
+        let settings = |own: &str, port: u16| {
+            let replica = ReplicaId::new(2).unwrap();
+            let peers = vec![(ReplicaId::new(1).unwrap(), "nowhere:1".to_owned()), (replica, own.to_owned())];
+            let cluster = Some(ClusterSettings { replica, peers, secret: "secret".into() });
+            Settings { port, cluster, ..Settings::default() }
+        };
+        let taken = net::listener("127.0.0.1:0".parse().unwrap(), false).unwrap();
+        let address = net::local_address(taken.as_fd()).unwrap();
+        let own = settings(&address.to_string(), 1);
+        for refusal in [check_peers(SERVICES, &own).unwrap_err(), open_peers(SERVICES, &own).map(drop).unwrap_err()] {
+            let said = refusal.to_string();
+            assert!(said.contains(&format!("{address} is in use")) && said.contains("--peers"), "{said}");
+        }
+        let said = check_peers(SERVICES, &settings(&address.to_string(), address.port())).unwrap_err().to_string();
+        assert!(said.starts_with("--port and the port of this instance in --peers are both"), "{said}");
+        drop(taken);
+        let socket = open_peers(SERVICES, &own).unwrap().unwrap();
+        assert_eq!(net::local_address(socket.as_fd()).unwrap(), address);
+        let said = check_peers(SERVICES, &settings("192.0.2.1:7900", 1)).unwrap_err().to_string();
+        assert!(said.contains("no address of this machine") && said.contains("--peers"), "{said}");
+        assert!(open_peers(SERVICES, &Settings::default()).unwrap().is_none());
+    }
 
     #[test]
     fn a_port_that_is_named_for_two_services_is_refused() {

@@ -3,7 +3,7 @@
 
 use crate::base::config::{Durability, Settings};
 use crate::base::limits::{
-    ADDRESS_BYTES_PER_THREAD, FILES_BESIDE_CONNECTIONS, MAX_WORKERS, PROCESS_BYTES, RESERVED_CONNECTIONS,
+    ADDRESS_BYTES_PER_THREAD, FILES_BESIDE_CONNECTIONS, MAX_REPLICAS, MAX_WORKERS, PROCESS_BYTES, RESERVED_CONNECTIONS,
 };
 use crate::service::entry::{Entry, Needs};
 use crate::store::access_log::{self, AccessLog};
@@ -18,6 +18,13 @@ const RING: u32 = 1 << 16;
 const PAGE_BYTES: u64 = 4096;
 /// Threads of the journal process at most: its loop, the one that prepares segments, the one that takes snapshots.
 const JOURNAL_THREADS: u64 = 3;
+/// Threads of the replica process: its loop, and one that syncs what raft must remember.
+const REPLICA_THREADS: u64 = 2;
+/// Bytes by which the replica process may grow, however far a peer is behind.
+const REPLICA_GROWTH_BYTES: u64 = 60 << 20;
+/// Descriptors of the replica process: two connections to each peer while one takes the place of the other, as many that have not greeted
+/// yet, and of segments and snapshots that are read for them two each; the listener, `DATA/raft`, and some for itself.
+const REPLICA_DESCRIPTORS: u64 = 6 * MAX_REPLICAS as u64 + 16;
 /// Records that a journal segment is written for anyway; see `--segment-records`.
 pub(super) const LEAST_SEGMENT_RECORDS: u64 = 4096;
 
@@ -84,6 +91,8 @@ impl Requirements {
         let workers = settings.workers as u64;
         let journaled = settings.durability != Durability::None;
         let journal_threads = if journaled { JOURNAL_THREADS } else { 0 };
+        let replicated = settings.cluster.is_some();
+        let replica_threads = if replicated { REPLICA_THREADS } else { 0 };
         let cached = transfers.is_some();
         let cache_threads = if cached { 1 + own.cache_threads } else { 0 };
         let all_shared: u64 = shared.iter().map(|(_, bytes)| bytes).sum();
@@ -93,10 +102,15 @@ impl Requirements {
         Requirements {
             names: segments.len() as u64 + semaphores,
             shared,
-            private: (workers + 1 + u64::from(journaled) + u64::from(cached)) * PROCESS_BYTES,
-            growth: workers * own.growth + own.cache_growth,
-            descriptors: FILES_BESIDE_CONNECTIONS + (slots as u64 + own.descriptors).max(own.cache_descriptors),
-            tasks: 1 + journal_threads + cache_threads + workers * worker_threads,
+            private: (workers + 1 + u64::from(journaled) + u64::from(cached) + u64::from(replicated)) * PROCESS_BYTES,
+            growth: workers * own.growth + own.cache_growth + if replicated { REPLICA_GROWTH_BYTES } else { 0 },
+            descriptors: FILES_BESIDE_CONNECTIONS
+                + (slots as u64 + own.descriptors).max(own.cache_descriptors).max(if replicated {
+                    REPLICA_DESCRIPTORS
+                } else {
+                    0
+                }),
+            tasks: 1 + journal_threads + cache_threads + replica_threads + workers * worker_threads,
             file: largest.max(segment).max(own.file),
             address_space: all_shared + ADDRESS_BYTES_PER_THREAD * (worker_threads + 1),
             disk: if existing.has_segments { 0 } else { segment },
@@ -119,7 +133,7 @@ pub fn shape(settings: &Settings, accounts: u32) -> Shape {
         ring: if settings.durability == Durability::None { 0 } else { RING },
         key_window: settings.key_window,
         replies_wait: settings.durability == Durability::Sync,
-        replicated: false,
+        replicated: settings.cluster.is_some(),
     }
 }
 
@@ -182,8 +196,9 @@ fn segments(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::config::CacheChannelKind;
+    use crate::base::config::{CacheChannelKind, ClusterSettings};
     use crate::base::limits::CACHED_FILES;
+    use crate::base::vocab::ReplicaId;
     use crate::service::entry::Listen;
     use crate::service::table::SERVICES;
     use crate::service::{bank, http};
@@ -225,6 +240,20 @@ mod tests {
         (settings.getfile.connections, settings.max_connections, settings.http.port) = (1, 1, 0);
         let few = Requirements::of(SERVICES, &settings, Existing::default());
         assert_eq!(few.descriptors, FILES_BESIDE_CONNECTIONS + 1024 + 64);
+    }
+
+    #[test]
+    fn a_replica_process_counts_where_there_are_peers() {
+        let alone = Settings { workers: 2, ..Settings::default() };
+        let replica = ReplicaId::new(1).unwrap();
+        let peers = vec![(replica, "127.0.0.1:7900".to_owned())];
+        let member =
+            Settings { cluster: Some(ClusterSettings { replica, peers, secret: "secret".into() }), ..alone.clone() };
+        let [alone, member] =
+            [alone, member].map(|settings| Requirements::of(SERVICES, &settings, Existing::default()));
+        assert_eq!((member.tasks - alone.tasks, member.private - alone.private), (2, PROCESS_BYTES));
+        assert_eq!(member.growth - alone.growth, 60 << 20);
+        assert_eq!((member.descriptors, member.shared), (alone.descriptors, alone.shared));
     }
 
     #[test]

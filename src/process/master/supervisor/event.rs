@@ -17,6 +17,15 @@ pub enum Event {
     Ended(SlotId, End),
     /// What a dead worker left is settled, as [`Action::Settle`] asks.
     Settled(usize),
+    /// The books are remade, as [`Action::Remake`] asks, and nothing is left of what dead workers had.
+    Remade,
+    /// They are not.
+    NotRemade {
+        /// Why.
+        why: String,
+        /// Whether it may succeed later.
+        has_prospect: bool,
+    },
     /// A signal orders something.
     Ordered(Order),
     /// A request has come.
@@ -54,6 +63,8 @@ pub enum Ended {
     Crashed,
     /// The journal process: it cannot write to the disk any more, and a successor could do no better.
     JournalFailed,
+    /// The replica process: the books hold what the cluster has not committed, and are to be remade.
+    BooksStale,
 }
 
 /// What a signal orders.
@@ -110,6 +121,11 @@ pub enum Action {
     CountDeath(SlotId),
     /// Count a start that failed.
     CountFailedStart(SlotId),
+    /// Have the replica process hand leadership over. So many times this was asked now; [`Observation::hand_overs_done`] reaches that.
+    HandOverLeadership(u64),
+    /// Fill the tables of the books again, which nobody has any more, and close the connections that dead workers had. Reports
+    /// [`Event::Remade`] or [`Event::NotRemade`].
+    Remake,
     /// Tell the workers to answer nothing new and to send what is queued.
     TellWorkersToStop,
     /// Tell the workers to leave now.
@@ -146,10 +162,14 @@ pub struct Observation {
     pub journal_heartbeat_ns: u64,
     /// When the cache process last showed that it lives.
     pub cache_heartbeat_ns: u64,
+    /// When the replica process last showed that it lives.
+    pub replica_heartbeat_ns: u64,
+    /// Of the times that leadership was to be handed over, how many are done: another instance has it, or none could be found that takes it.
+    pub hand_overs_done: u64,
     /// Requests for snapshots that are done, or have failed.
     pub snapshots_done: u64,
     /// The operation that the newest snapshot covers.
     pub snapshot: u64,
-    /// Silence after which a worker or the cache process is killed, nanoseconds.
+    /// Silence after which a worker, the cache process or the replica process is killed, nanoseconds.
     pub worker_timeout_ns: u64,
 }

@@ -55,14 +55,25 @@ impl Supervisor {
     }
 
     pub(super) fn ended(&mut self, now_ns: u64, id: SlotId, end: &End) {
-        let stopping = self.is_stopping();
+        let (stopping, remaking) = (self.is_stopping(), self.is_remaking());
         let Some(slot) = self.slot_mut(id).filter(|slot| slot.is_running()) else { return };
         let told_to_stop = stopping && matches!(id, SlotId::Worker(_));
-        let expected = end.how == Ended::Orderly && (slot.leaving || told_to_stop);
-        let start_at_ns = slot.backoff.after_end(now_ns, end.failed_early && !expected);
+        // It is nobody's failure, and no reason to wait.
+        let ended_to_remake = remaking && Self::has_books(id) && !slot.may_be_killed();
+        let expected = match end.how {
+            Ended::Orderly => slot.leaving || told_to_stop,
+            Ended::BooksStale => true,
+            Ended::Crashed | Ended::JournalFailed => ended_to_remake,
+        };
+        let start_at_ns = if ended_to_remake {
+            now_ns
+        } else {
+            let is_failure = !expected || end.how == Ended::BooksStale;
+            slot.backoff.after_end(now_ns, end.failed_early && is_failure)
+        };
         slot.state = match id {
             SlotId::Worker(_) => State::Unsettled { start_at_ns },
-            SlotId::Journal | SlotId::Cache => State::Empty { start_at_ns },
+            SlotId::Journal | SlotId::Cache | SlotId::Replica => State::Empty { start_at_ns },
         };
         if !expected {
             self.act(Action::CountDeath(id));
@@ -78,6 +89,12 @@ impl Supervisor {
             SlotId::Cache if expected => {}
             SlotId::Cache => {
                 let text = format!("the cache process (pid {pid}) ended: {text}; requests wait for its successor");
+                self.say(Level::Warn, text);
+            }
+            SlotId::Replica if end.how == Ended::BooksStale => self.begin_remake(now_ns),
+            SlotId::Replica if expected => {}
+            SlotId::Replica => {
+                let text = format!("the replica process (pid {pid}) ended: {text}; replies wait for its successor");
                 self.say(Level::Warn, text);
             }
         }
@@ -103,6 +120,10 @@ impl Supervisor {
 
     /// Has what dead workers left settled: their operations first, then their connections.
     pub(super) fn settle_dead_workers(&mut self) {
+        if self.is_remaking() {
+            // What they had begun goes with the books, and their connections with it.
+            return;
+        }
         let unsettled = |slot: &Option<Slot>| matches!(slot, Some(Slot { state: State::Unsettled { .. }, .. }));
         let dead = self.workers.iter().enumerate().filter(|(_, slot)| unsettled(slot));
         let actions: Vec<_> = dead.map(|(index, _)| Action::Settle(index)).collect();
@@ -131,6 +152,7 @@ impl Supervisor {
                 SlotId::Worker(index) => (seen.workers[index].heartbeat_ns, seen.worker_timeout_ns),
                 SlotId::Journal => (seen.journal_heartbeat_ns, seen.worker_timeout_ns.saturating_mul(JOURNAL_PATIENCE)),
                 SlotId::Cache => (seen.cache_heartbeat_ns, seen.worker_timeout_ns),
+                SlotId::Replica => (seen.replica_heartbeat_ns, seen.worker_timeout_ns),
             };
             let silent_ns = now_ns.saturating_sub(heartbeat_ns);
             let is_late = silent_ns >= patience_ns && !in_grace;
@@ -175,24 +197,34 @@ impl Supervisor {
         }
     }
 
-    /// When the last worker of a stopping instance is gone, nothing more comes to be journaled.
+    /// When the last worker of a stopping instance is gone, and its replica process, nothing more comes to be journaled.
     pub(super) fn stop_journal(&mut self) {
         let open = self.journal.as_ref().is_some_and(|slot| slot.is_running() && !slot.leaving);
-        if open && self.is_stopping() && self.has_no_workers() {
+        if open && self.is_stopping() && self.has_no_workers() && self.replica.is_none() {
             self.ask_to_leave(SlotId::Journal, false);
         }
     }
 
-    /// When nobody is left who asks it, or the stop has taken too long, a stopping instance needs its cache process no more. One that cannot
-    /// be started is not waited for.
-    pub(super) fn stop_cache(&mut self, now_ns: u64) {
-        if self.is_wanted(SlotId::Cache, now_ns) {
+    /// When no workers are left, or the stop has taken too long, a stopping instance needs its cache process and its replica process no more.
+    /// One that cannot be started is not waited for.
+    pub(super) fn stop_unneeded(&mut self, id: SlotId, now_ns: u64) {
+        if !self.is_stopping() || self.is_wanted(id, now_ns) {
             return;
         }
-        match &self.cache {
-            Some(slot) if matches!(slot.state, State::Empty { .. }) => self.cache = None,
-            Some(slot) if slot.is_running() && !slot.leaving => self.ask_to_leave(SlotId::Cache, false),
+        match self.slot_mut(id) {
+            Some(slot) if matches!(slot.state, State::Empty { .. }) => self.remove(id),
+            Some(slot) if slot.is_running() && !slot.leaving => self.ask_to_leave(id, false),
             _ => {}
+        }
+    }
+
+    /// There is to be no such process any more.
+    fn remove(&mut self, id: SlotId) {
+        match id {
+            SlotId::Worker(index) => self.workers[index] = None,
+            SlotId::Journal => self.journal = None,
+            SlotId::Cache => self.cache = None,
+            SlotId::Replica => self.replica = None,
         }
     }
 }

@@ -7,7 +7,11 @@
 //! The state is part of what an upgrade hands over, so a request under way goes on with the new program.
 
 mod event;
+mod hand_over;
 mod lifecycle;
+mod remake;
+#[cfg(test)]
+mod replica_tests;
 mod request;
 mod slot;
 mod state;

@@ -7,7 +7,7 @@ use log::Level;
 
 use super::event::{Action, Observation, Request};
 use super::slot::{Slot, SlotId, State};
-use super::state::{PendingRequest, SECOND_NS, Supervisor, Until, Upgrade};
+use super::state::{PendingRequest, REMAKING, SECOND_NS, Supervisor, Until, Upgrade};
 use crate::base::limits::UPGRADE_ANSWER_SECONDS;
 
 /// New workers in a row that end before they do anything, after which no further old one is replaced.
@@ -80,6 +80,9 @@ impl Supervisor {
         if self.upgrade != Upgrade::No {
             return self.refuse_upgrade(id, "the server is being upgraded already");
         }
+        if self.is_remaking() {
+            return self.refuse_upgrade(id, REMAKING);
+        }
         let deadline_ns = now_ns + UPGRADE_ANSWER_SECONDS * SECOND_NS;
         self.upgrade = Upgrade::Checking { id, deadline_ns };
         self.act(Action::CheckNewProgram);
@@ -119,7 +122,7 @@ impl Supervisor {
                 self.act(Action::AbandonCheck);
                 self.refuse_upgrade(id, why);
             }
-            Upgrade::Rolling { id, slots } => {
+            Upgrade::HandingOver { id, slots } | Upgrade::Rolling { id, slots } => {
                 let text = format!("upgrade: this program goes on, {} workers of the old one stay: {why}", slots.len());
                 self.say(Level::Warn, text.clone());
                 if let Some(id) = id {
@@ -129,8 +132,8 @@ impl Supervisor {
         }
     }
 
-    /// Goes on as the program that was executed: the journal process and the cache process are replaced first, then one worker after the
-    /// other.
+    /// Goes on as the program that was executed: leadership is handed over first, where it is a cluster's; then the replica process, the
+    /// journal process and the cache process are replaced, then one worker after the other.
     pub fn resume_upgraded(&mut self, now_ns: u64) {
         let id = self.upgrade.request_id();
         self.observed_ns = now_ns;
@@ -145,10 +148,21 @@ impl Supervisor {
                 slots.push_back(index);
             }
         }
-        self.upgrade = Upgrade::Rolling { id, slots };
+        self.upgrade = Upgrade::HandingOver { id, slots };
         self.say(Level::Info, "upgrade: this program goes on with everything; replacing the children".to_owned());
-        self.ask_to_leave(SlotId::Journal, true);
-        self.ask_to_leave(SlotId::Cache, true);
+        self.begin_hand_over(now_ns);
+    }
+
+    /// Replaces the processes that are no workers; the workers follow.
+    pub(super) fn begin_rolling(&mut self) {
+        match std::mem::replace(&mut self.upgrade, Upgrade::No) {
+            Upgrade::HandingOver { id, slots } => self.upgrade = Upgrade::Rolling { id, slots },
+            other => {
+                self.upgrade = other;
+                return;
+            }
+        }
+        [SlotId::Replica, SlotId::Journal, SlotId::Cache].into_iter().for_each(|id| self.ask_to_leave(id, true));
     }
 
     /// Goes on as the old program, which was executed again because the new one could not go on.
@@ -160,7 +174,7 @@ impl Supervisor {
     /// Takes the next step, if it is time.
     pub(super) fn upgrade_step(&mut self, now_ns: u64, seen: &Observation) {
         match &self.upgrade {
-            Upgrade::No => {}
+            Upgrade::No | Upgrade::HandingOver { .. } => {}
             Upgrade::Checking { deadline_ns, .. } if now_ns < *deadline_ns => {}
             Upgrade::Checking { .. } => {
                 self.give_up_upgrade(&format!("the new program has not answered within {UPGRADE_ANSWER_SECONDS} s"));

@@ -16,6 +16,8 @@ pub enum SlotId {
     Journal,
     /// Of the cache process.
     Cache,
+    /// Of the replica process.
+    Replica,
 }
 
 impl fmt::Display for SlotId {
@@ -24,6 +26,7 @@ impl fmt::Display for SlotId {
             SlotId::Worker(index) => write!(f, "worker {index}"),
             SlotId::Journal => f.write_str("the journal process"),
             SlotId::Cache => f.write_str("the cache process"),
+            SlotId::Replica => f.write_str("the replica process"),
         }
     }
 }
@@ -75,10 +78,10 @@ impl Slot {
         Slot { state, leaving: false, refill: false, filled_before: false, backoff: Backoff::default() }
     }
 
-    /// Whether its process runs and was not asked to leave.
+    /// Whether its process runs, and was neither killed nor asked to leave.
     #[must_use]
     pub fn serves(&self) -> bool {
-        self.is_running() && !self.leaving
+        self.may_be_killed() && !self.leaving
     }
 
     /// Whether a process runs here.

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use serde::{Deserialize, Serialize};
 
 use super::event::{Action, Event, Observation, Order};
-use super::slot::{Slot, SlotId, State};
+use super::slot::{Backoff, Slot, SlotId, State};
 use crate::base::limits::{MAX_WORKERS, STOP_DEADLINE_SECONDS};
 
 /// The journal process may be without a heartbeat for so many times as long as others: a disk may be slow.
@@ -16,6 +16,8 @@ const SETTLE_AGAIN_NS: u64 = 1_000_000;
 pub const TICK_NS: u64 = 250_000_000;
 /// The order to stop that kills instead of asking.
 const ORDERS_TO_KILL: u32 = 3;
+/// Why an upgrade is not begun, or given up, while the books are remade.
+pub const REMAKING: &str = "the books are being remade; ask again when they are";
 /// Nanoseconds of a second.
 pub const SECOND_NS: u64 = 1_000_000_000;
 
@@ -68,6 +70,13 @@ pub enum Upgrade {
         /// When not to wait for the answer any more.
         deadline_ns: u64,
     },
+    /// This is the new program. Leadership is handed over first.
+    HandingOver {
+        /// The request that asked for the upgrade.
+        id: Option<u32>,
+        /// The workers that are to be replaced.
+        slots: VecDeque<usize>,
+    },
     /// This is the new program. It replaces the workers in `slots`, the one under way first.
     Rolling {
         /// The request that asked for the upgrade.
@@ -82,9 +91,32 @@ impl Upgrade {
     pub fn request_id(&self) -> Option<u32> {
         match self {
             Upgrade::No => None,
-            Upgrade::Checking { id, .. } | Upgrade::Rolling { id, .. } => *id,
+            Upgrade::Checking { id, .. } | Upgrade::HandingOver { id, .. } | Upgrade::Rolling { id, .. } => *id,
         }
     }
+}
+
+/// Leadership is being handed over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HandingOver {
+    /// Which of all times this is.
+    pub number: u64,
+    /// When not to wait any more, nanoseconds of the monotonic clock.
+    pub deadline_ns: u64,
+}
+
+/// Whether the books are to be remade, and how far that is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Remake {
+    /// They are as they should be.
+    No,
+    /// They are to be remade when the processes that have them are gone, and not before this time.
+    Wanted {
+        /// Nanoseconds of the monotonic clock.
+        not_before_ns: u64,
+    },
+    /// That was asked of the driver, which has not reported yet.
+    Asked,
 }
 
 /// The state machine.
@@ -95,12 +127,19 @@ pub struct Supervisor {
     pub(super) journal: Option<Slot>,
     /// None where no service needs a cache process, and when a stopping instance needs it no more.
     pub(super) cache: Option<Slot>,
+    /// None where no peers are configured, and when a stopping instance needs it no more.
+    pub(super) replica: Option<Slot>,
     pub(super) phase: Phase,
     pub(super) journal_failed: bool,
     /// Whether connections can be moved from one worker to another (`--accept dispatch`).
     pub(super) moves_connections: bool,
     pub(super) request: Option<PendingRequest>,
     pub(super) upgrade: Upgrade,
+    pub(super) handing_over: Option<HandingOver>,
+    /// How often leadership was to be handed over.
+    pub(super) hand_overs: u64,
+    pub(super) remake: Remake,
+    pub(super) remake_backoff: Backoff,
     pub(super) observed_ns: u64,
     /// No process counts as late before: set after the master itself was stopped for a while.
     pub(super) grace_until_ns: u64,
@@ -109,19 +148,25 @@ pub struct Supervisor {
 }
 
 impl Supervisor {
-    /// A supervisor that wants `workers` workers, a journal process if `journal`, and a cache process if `cache`.
+    /// A supervisor that wants `workers` workers, and of the other processes those that `others` names.
     #[must_use]
-    pub fn new(now_ns: u64, workers: usize, journal: bool, cache: bool, moves_connections: bool) -> Self {
+    pub fn new(now_ns: u64, workers: usize, others: &[SlotId], moves_connections: bool) -> Self {
         let slots = (0..MAX_WORKERS).map(|index| (index < workers).then(|| Slot::new(now_ns)));
+        let other = |id| others.contains(&id).then(|| Slot::new(now_ns));
         Supervisor {
             workers: slots.collect(),
-            journal: journal.then(|| Slot::new(now_ns)),
-            cache: cache.then(|| Slot::new(now_ns)),
+            journal: other(SlotId::Journal),
+            cache: other(SlotId::Cache),
+            replica: other(SlotId::Replica),
             phase: Phase::Serving,
             journal_failed: false,
             moves_connections,
             request: None,
             upgrade: Upgrade::No,
+            handing_over: None,
+            hand_overs: 0,
+            remake: Remake::No,
+            remake_backoff: Backoff::default(),
             observed_ns: now_ns,
             grace_until_ns: 0,
             actions: VecDeque::new(),
@@ -149,6 +194,8 @@ impl Supervisor {
                 // Now, so that it gets its share of the connections that its predecessor had.
                 self.start_due(now_ns);
             }
+            Event::Remade => self.remade(now_ns),
+            Event::NotRemade { why, has_prospect } => self.not_remade(now_ns, &why, has_prospect),
             Event::Ordered(Order::Stop { signal }) => self.stop(now_ns, signal),
             Event::Ordered(Order::AddWorker) => self.add_worker(now_ns),
             Event::Ordered(Order::RemoveWorker { connections }) => self.remove_worker(&connections),
@@ -165,11 +212,14 @@ impl Supervisor {
             self.grace_until_ns = now_ns + seen.worker_timeout_ns;
         }
         self.observed_ns = now_ns;
+        self.remake_step(now_ns);
         self.settle_dead_workers();
         self.kill_unresponsive(now_ns, seen);
         self.start_due(now_ns);
+        self.hand_over_step(now_ns, seen);
+        self.stop_unneeded(SlotId::Cache, now_ns);
+        self.stop_unneeded(SlotId::Replica, now_ns);
         self.stop_journal();
-        self.stop_cache(now_ns);
         self.answer_done_request(seen);
         self.upgrade_step(now_ns, seen);
     }
@@ -182,17 +232,25 @@ impl Supervisor {
             State::Unsettled { .. } => Some(now_ns + SETTLE_AGAIN_NS),
             State::Starting | State::Running { .. } => None,
         };
+        let cache = self.cache.iter().filter_map(look_at);
+        if self.is_remaking() {
+            // Nothing else is started or settled until the books are remade.
+            let remake_ns = self.next_remake_ns().filter(|_| self.are_books_free());
+            return cache.chain(remake_ns).fold(now_ns + TICK_NS, u64::min);
+        }
         let workers = self.workers.iter().flatten().filter(|slot| {
             // While it stops, empty slots stay empty.
             !self.is_stopping() || matches!(slot.state, State::Unsettled { .. })
         });
-        workers.chain(&self.journal).chain(&self.cache).filter_map(look_at).fold(now_ns + TICK_NS, u64::min)
+        let others = workers.chain(&self.journal).chain(&self.replica).filter_map(look_at);
+        cache.chain(others).fold(now_ns + TICK_NS, u64::min)
     }
 
     /// Whether all children are gone, as was ordered.
     #[must_use]
     pub fn is_over(&self) -> bool {
-        self.is_stopping() && self.has_no_workers() && self.journal.is_none() && self.cache.is_none()
+        let others = [&self.journal, &self.cache, &self.replica];
+        self.is_stopping() && self.has_no_workers() && others.iter().all(|slot| slot.is_none())
     }
 
     /// Whether the instance is on its way out.
@@ -228,17 +286,22 @@ impl Supervisor {
             SlotId::Worker(index) => self.workers.get_mut(index)?.as_mut(),
             SlotId::Journal => self.journal.as_mut(),
             SlotId::Cache => self.cache.as_mut(),
+            SlotId::Replica => self.replica.as_mut(),
         }
     }
 
     /// Whether the slot is to be filled. A stopping instance starts no worker, but needs its journal process to the end, and its cache
-    /// process as long as there are workers whose clients wait for it.
+    /// process and its replica process as long as there are workers whose clients wait for them.
     pub(super) fn is_wanted(&self, id: SlotId, now_ns: u64) -> bool {
+        if self.is_remaking() && Self::has_books(id) {
+            return false;
+        }
         match (self.phase, id) {
             (Phase::Serving, _) | (Phase::Stopping { .. }, SlotId::Journal) => true,
             (Phase::Stopping { .. }, SlotId::Worker(_)) => false,
-            (Phase::Stopping { deadline_ns, asked }, SlotId::Cache) => {
-                now_ns < deadline_ns && asked < ORDERS_TO_KILL && !self.has_no_workers()
+            (Phase::Stopping { deadline_ns, asked }, SlotId::Cache | SlotId::Replica) => {
+                let is_in_use = !self.has_no_workers() || id == SlotId::Replica && self.handing_over.is_some();
+                now_ns < deadline_ns && asked < ORDERS_TO_KILL && is_in_use
             }
         }
     }
@@ -249,7 +312,8 @@ impl Supervisor {
         let workers = workers.filter_map(|(index, slot)| Some((SlotId::Worker(index), slot.as_mut()?)));
         let journal = self.journal.as_mut().map(|slot| (SlotId::Journal, slot));
         let cache = self.cache.as_mut().map(|slot| (SlotId::Cache, slot));
-        journal.into_iter().chain(cache).chain(workers)
+        let replica = self.replica.as_mut().map(|slot| (SlotId::Replica, slot));
+        replica.into_iter().chain(journal).chain(cache).chain(workers)
     }
 
     pub(super) fn act(&mut self, action: Action) {
@@ -267,13 +331,14 @@ impl Supervisor {
                 self.phase = Phase::Stopping { deadline_ns: now_ns + STOP_DEADLINE_SECONDS * SECOND_NS, asked: 1 };
                 self.say(log::Level::Info, format!("{signal}: stopping; once more to hurry"));
                 self.act(Action::CloseListeners);
-                self.act(Action::TellWorkersToStop);
+                self.begin_hand_over(now_ns);
                 self.refuse_requests();
             }
             Phase::Stopping { asked, .. } => {
                 *asked += 1;
                 if *asked < ORDERS_TO_KILL {
                     self.say(log::Level::Warn, format!("{signal} again: hurrying"));
+                    self.handing_over = None;
                     self.act(Action::TellWorkersToHurry);
                 } else {
                     self.say(log::Level::Warn, format!("{signal} again: killing the workers"));
@@ -287,6 +352,7 @@ impl Supervisor {
     /// Ends at once, without a signal: the promises to clients cannot be kept any more.
     pub(super) fn stop_at_once(&mut self, now_ns: u64) {
         self.phase = Phase::Stopping { deadline_ns: now_ns, asked: 2 };
+        self.handing_over = None;
         self.act(Action::CloseListeners);
         self.act(Action::TellWorkersToHurry);
         self.kill_all_but_journal();

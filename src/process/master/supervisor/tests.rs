@@ -23,8 +23,18 @@ fn states() -> Vec<(&'static str, Reach)> {
         ("the cache process has died", |world| world.end(SlotId::Cache, Ended::Crashed, false)),
         ("the cache process failed early", |world| world.end(SlotId::Cache, Ended::Crashed, true)),
         ("the cache process has left unasked", |world| world.end(SlotId::Cache, Ended::Orderly, false)),
+        ("the replica process has died", |world| world.end(SlotId::Replica, Ended::Crashed, false)),
+        ("the replica process failed early", |world| world.end(SlotId::Replica, Ended::Crashed, true)),
+        ("the replica process has left unasked", |world| world.end(SlotId::Replica, Ended::Orderly, false)),
+        ("the replica process hangs", |world| {
+            if let Some(process) = world.processes.get_mut(&SlotId::Replica) {
+                process.hangs = true;
+            }
+            world.pass(11);
+        }),
         ("everybody has died", |world| {
             (0..WORKERS).for_each(|i| world.end(SlotId::Worker(i), Ended::Crashed, false));
+            world.end(SlotId::Replica, Ended::Crashed, false);
             world.end(SlotId::Journal, Ended::Crashed, false);
             world.end(SlotId::Cache, Ended::Crashed, false);
         }),
@@ -59,6 +69,25 @@ fn states() -> Vec<(&'static str, Reach)> {
     ]
 }
 
+/// Those in which the books are to be remade.
+fn stale_states() -> Vec<(&'static str, Reach)> {
+    vec![
+        ("the books are stale", |world| world.end(SlotId::Replica, Ended::BooksStale, false)),
+        ("the books are stale while a worker is dead", |world| {
+            world.end(SlotId::Worker(1), Ended::Crashed, false);
+            world.end(SlotId::Replica, Ended::BooksStale, true);
+        }),
+        ("the books are stale while a worker is drained", |world| {
+            world.ask(1, Request::Drain { worker: 1, connections: 5 });
+            world.end(SlotId::Replica, Ended::BooksStale, false);
+        }),
+        ("the books are stale while a new program is asked", |world| {
+            world.ask(1, Request::Upgrade);
+            world.end(SlotId::Replica, Ended::BooksStale, false);
+        }),
+    ]
+}
+
 /// Each action that may fail, alone and all together.
 fn failures() -> Vec<Failing> {
     let none = Failing::default();
@@ -70,7 +99,13 @@ fn failures() -> Vec<Failing> {
         Failing { settle: true, ..none },
         Failing { check: true, ..none },
         Failing { execute: true, ..none },
+        Failing { start_replica: true, ..none },
+        Failing { hand_over: true, ..none },
+        Failing { remake: true, ..none },
         Failing {
+            start_replica: true,
+            hand_over: true,
+            remake: true,
             start_worker: true,
             start_journal: true,
             start_cache: true,
@@ -85,7 +120,7 @@ fn failures() -> Vec<Failing> {
 /// Whatever fails, whenever: nobody is ended for it, it is tried again, and when it succeeds all are there.
 #[test]
 fn every_failing_action_in_every_state_is_survived() {
-    for (state, reach) in states() {
+    for (state, reach) in states().into_iter().chain(stale_states()) {
         for failing in failures() {
             let mut world = World::new();
             assert_eq!(world.running(), ALL);
@@ -117,7 +152,7 @@ fn every_failing_action_in_every_state_is_survived() {
 
 #[test]
 fn a_stop_ends_also_while_actions_fail_as_soon_as_they_succeed() {
-    for (state, reach) in states() {
+    for (state, reach) in states().into_iter().chain(stale_states()) {
         for failing in failures() {
             let mut world = World::new();
             world.failing = failing;
@@ -178,7 +213,8 @@ fn a_journal_process_that_leaves_for_an_upgrade_has_a_successor_also_when_a_stop
     world.ask(1, Request::Upgrade);
     world.turn();
     world.supervisor.handle(world.now_ns, Event::Checked(Ok("fits".to_owned())));
-    world.turn();
+    // Leadership is handed over in the first turn.
+    (0..3).for_each(|_| world.turn());
     assert!(world.processes[&SlotId::Journal].asked_to_leave);
     world.stop();
     world.end(SlotId::Journal, Ended::Orderly, false);
@@ -201,7 +237,7 @@ fn a_stopping_instance_needs_its_cache_process_as_long_as_there_are_workers() {
     // What it left is settled in the first turn.
     (0..2).for_each(|_| world.turn());
     assert!(world.processes[&SlotId::Cache].asked_to_leave, "now nobody does");
-    world.pass(1);
+    world.pass(2);
     assert!(world.supervisor.is_over(), "{:?}", world.supervisor);
 }
 
@@ -227,7 +263,7 @@ fn a_cache_process_that_cannot_be_started_holds_no_stop_up() {
     world.pass(5);
     assert_eq!(world.running(), ALL - 1, "everybody else is there");
     world.stop();
-    world.pass(1);
+    world.pass(2);
     assert!(world.supervisor.is_over(), "{:?}", world.supervisor);
 }
 
@@ -237,7 +273,10 @@ fn the_third_order_to_stop_kills_the_cache_process_too() {
     for id in [SlotId::Worker(0), SlotId::Cache] {
         world.processes.get_mut(&id).unwrap().hangs = true;
     }
-    (0..3).for_each(|_| world.stop());
+    for _ in 0..3 {
+        world.stop();
+        world.turn();
+    }
     world.pass(1);
     assert!(world.supervisor.is_over(), "{:?}", world.supervisor);
 }
@@ -301,7 +340,7 @@ fn an_upgrade_replaces_one_after_the_other() {
     for _ in 0..1000 {
         world.now_ns += 1_000_000;
         world.turn();
-        assert!(world.running() >= ALL - 3, "one worker at a time, beside the journal and the cache process");
+        assert!(world.running() >= ALL - 4, "one worker at a time, beside those that are no workers");
     }
     assert_eq!((world.executed, world.answers.get(&1)), (1, Some(&true)));
     assert!(
@@ -310,7 +349,9 @@ fn an_upgrade_replaces_one_after_the_other() {
             .workers
             .iter()
             .flatten()
-            .chain([&world.supervisor.journal, &world.supervisor.cache].into_iter().flatten())
+            .chain(&world.supervisor.journal)
+            .chain(&world.supervisor.cache)
+            .chain(&world.supervisor.replica)
             .all(|slot| { slot.state == State::Running { killed: false, of_old_program: false } })
     );
 }
@@ -371,6 +412,10 @@ enum Blow {
     Kill(usize),
     KillJournal,
     KillCache,
+    KillReplica,
+    StillbornReplica,
+    HangReplica,
+    StaleBooks,
     StillbornCache,
     HangCache,
     Stillborn(usize),
@@ -385,7 +430,7 @@ enum Blow {
 }
 
 fn blow() -> impl Strategy<Value = Blow> {
-    let failing = proptest::array::uniform7(any::<bool>()).prop_map(|[a, b, c, d, e, f, g]| Failing {
+    let failing = proptest::array::uniform10(any::<bool>()).prop_map(|[a, b, c, d, e, f, g, h, i, j]| Failing {
         start_worker: a,
         start_journal: b,
         kill: c,
@@ -393,11 +438,18 @@ fn blow() -> impl Strategy<Value = Blow> {
         check: e,
         execute: f,
         start_cache: g,
+        start_replica: h,
+        hand_over: i,
+        remake: j,
     });
     prop_oneof![
         (0..6usize).prop_map(Blow::Kill),
         Just(Blow::KillJournal),
         Just(Blow::KillCache),
+        Just(Blow::KillReplica),
+        Just(Blow::StillbornReplica),
+        Just(Blow::HangReplica),
+        Just(Blow::StaleBooks),
         Just(Blow::StillbornCache),
         Just(Blow::HangCache),
         (0..6usize).prop_map(Blow::Stillborn),
@@ -425,6 +477,12 @@ proptest! {
                 Blow::Kill(index) => world.end(SlotId::Worker(index), Ended::Crashed, false),
                 Blow::KillJournal => world.end(SlotId::Journal, Ended::Crashed, false),
                 Blow::KillCache => world.end(SlotId::Cache, Ended::Crashed, false),
+                Blow::KillReplica => world.end(SlotId::Replica, Ended::Crashed, false),
+                Blow::StillbornReplica => world.end(SlotId::Replica, Ended::Crashed, true),
+                Blow::StaleBooks => world.end(SlotId::Replica, Ended::BooksStale, false),
+                Blow::HangReplica => if let Some(process) = world.processes.get_mut(&SlotId::Replica) {
+                    process.hangs = true;
+                },
                 Blow::StillbornCache => world.end(SlotId::Cache, Ended::Crashed, true),
                 Blow::HangCache => if let Some(process) = world.processes.get_mut(&SlotId::Cache) {
                     process.hangs = true;

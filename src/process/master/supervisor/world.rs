@@ -5,12 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::event::*;
 use super::slot::SlotId;
 use super::state::*;
-use crate::base::limits::MAX_WORKERS;
+use crate::base::limits::{HAND_OVER_SECONDS, MAX_WORKERS};
 
 pub(super) const TIMEOUT_NS: u64 = 10 * SECOND_NS;
 pub(super) const WORKERS: usize = 3;
-/// The journal process and the cache process.
-pub(super) const BESIDE_WORKERS: usize = 2;
+/// The journal process, the cache process and the replica process.
+pub(super) const BESIDE_WORKERS: usize = OTHERS.len();
+pub(super) const OTHERS: [SlotId; 3] = [SlotId::Journal, SlotId::Cache, SlotId::Replica];
 pub(super) const ALL: usize = WORKERS + BESIDE_WORKERS;
 
 /// What kinds of action fail at the moment.
@@ -19,6 +20,10 @@ pub(super) struct Failing {
     pub(super) start_worker: bool,
     pub(super) start_journal: bool,
     pub(super) start_cache: bool,
+    pub(super) start_replica: bool,
+    /// It asks in vain for leadership to be taken.
+    pub(super) hand_over: bool,
+    pub(super) remake: bool,
     pub(super) kill: bool,
     pub(super) settle: bool,
     pub(super) check: bool,
@@ -31,6 +36,7 @@ impl Failing {
             SlotId::Worker(_) => self.start_worker,
             SlotId::Journal => self.start_journal,
             SlotId::Cache => self.start_cache,
+            SlotId::Replica => self.start_replica,
         }
     }
 }
@@ -61,13 +67,35 @@ pub(super) struct World {
     pub(super) snapshots_done: u64,
     pub(super) next_pid: i32,
     pub(super) executed: usize,
+    pub(super) hand_overs_wanted: u64,
+    pub(super) hand_overs_done: u64,
+    /// When the last one was asked for.
+    pub(super) hand_over_at_ns: u64,
+    /// One has died since.
+    pub(super) replica_has_died: bool,
+    /// The books are to be remade, and whoever has them must not go on with them.
+    pub(super) stale: bool,
+    pub(super) remakes: usize,
+    /// The journal is damaged, so that they cannot be remade.
+    pub(super) damaged: bool,
+    /// One that no signal ends.
+    pub(super) undying: Option<SlotId>,
+    /// The deaths that were counted.
+    pub(super) deaths: Vec<SlotId>,
+    /// The workers were told to stop.
+    pub(super) told_to_stop: bool,
 }
 
 impl World {
     pub(super) fn new() -> World {
+        Self::with(&OTHERS)
+    }
+
+    /// One that has these processes beside its workers.
+    pub(super) fn with(others: &[SlotId]) -> World {
         let now_ns = 1000 * SECOND_NS;
         let mut world = World {
-            supervisor: Supervisor::new(now_ns, WORKERS, true, true, true),
+            supervisor: Supervisor::new(now_ns, WORKERS, others, true),
             now_ns,
             processes: BTreeMap::new(),
             unsettled: BTreeSet::new(),
@@ -80,6 +108,16 @@ impl World {
             snapshots_done: 0,
             next_pid: 1,
             executed: 0,
+            hand_overs_wanted: 0,
+            hand_overs_done: 0,
+            hand_over_at_ns: 0,
+            replica_has_died: false,
+            stale: false,
+            remakes: 0,
+            damaged: false,
+            undying: None,
+            deaths: Vec::new(),
+            told_to_stop: false,
         };
         world.turn();
         world
@@ -97,6 +135,8 @@ impl World {
             workers,
             journal_heartbeat_ns: heartbeat_ns(SlotId::Journal),
             cache_heartbeat_ns: heartbeat_ns(SlotId::Cache),
+            replica_heartbeat_ns: heartbeat_ns(SlotId::Replica),
+            hand_overs_done: self.hand_overs_done,
             snapshots_done: self.snapshots_done,
             snapshot: 0,
             worker_timeout_ns: TIMEOUT_NS,
@@ -109,10 +149,13 @@ impl World {
         for process in self.processes.values_mut().filter(|process| !process.hangs) {
             process.heartbeat_ns = now;
         }
-        let all = (0..MAX_WORKERS).map(SlotId::Worker).chain([SlotId::Journal, SlotId::Cache]);
+        let all = (0..MAX_WORKERS).map(SlotId::Worker).chain(OTHERS);
+        if self.processes.get(&SlotId::Replica).is_some_and(|process| !process.hangs) && !self.failing.hand_over {
+            self.hand_overs_done = self.hand_overs_wanted;
+        }
         for id in all {
             match self.processes.get(&id) {
-                Some(process) if process.killed => self.end(id, Ended::Crashed, false),
+                Some(process) if process.killed && self.undying != Some(id) => self.end(id, Ended::Crashed, false),
                 Some(process) if process.asked_to_leave && !process.hangs => self.end(id, Ended::Orderly, false),
                 _ => {}
             }
@@ -147,6 +190,8 @@ impl World {
         if let SlotId::Worker(index) = id {
             self.unsettled.insert(index);
         }
+        self.replica_has_died |= id == SlotId::Replica;
+        self.stale |= how == Ended::BooksStale;
         self.next_pid += 1;
         let end = End { pid: self.next_pid, text: format!("{how:?}"), how, failed_early };
         self.supervisor.handle(self.now_ns, Event::Ended(id, end));
@@ -155,19 +200,7 @@ impl World {
     pub(super) fn perform(&mut self, action: Action) -> Option<Event> {
         let failing = self.failing;
         match action {
-            Action::Start(id) => {
-                assert!(!self.processes.contains_key(&id), "{id} runs already");
-                if let SlotId::Worker(index) = id {
-                    assert!(!self.unsettled.contains(&index), "{id}: what its predecessor left is not seen to");
-                    assert!(self.listening, "no worker is started by a stopping instance");
-                    self.lanes.insert(index);
-                }
-                if failing.start(id) {
-                    return Some(Event::NotStarted(id, "cannot fork: EAGAIN".to_owned()));
-                }
-                self.processes.insert(id, Process { heartbeat_ns: self.now_ns, ..Process::default() });
-                return Some(Event::Started(id));
-            }
+            Action::Start(id) => return Some(self.start(id)),
             Action::Kill(id) => {
                 assert!(self.processes.contains_key(&id), "{id} does not run");
                 if failing.kill {
@@ -176,10 +209,12 @@ impl World {
                 self.processes.get_mut(&id)?.killed = true;
             }
             Action::AskToLeave(id) => {
+                self.check_order(id);
                 self.processes.get_mut(&id).unwrap_or_else(|| panic!("{id} does not run")).asked_to_leave = true;
             }
             Action::Settle(index) => {
                 assert!(self.unsettled.contains(&index), "there is nothing to settle");
+                assert!(!self.stale || !self.listening, "what it had begun must not be finished");
                 if failing.settle {
                     return None;
                 }
@@ -190,7 +225,17 @@ impl World {
                 assert!(!self.processes.contains_key(&SlotId::Worker(index)) && !self.unsettled.contains(&index));
                 assert!(self.lanes.remove(&index), "worker {index} has no lane");
             }
+            Action::HandOverLeadership(number) => {
+                assert_eq!(number, self.hand_overs_wanted + 1, "each has a number of its own");
+                assert!(self.processes.contains_key(&SlotId::Replica), "there is nobody who could");
+                (self.hand_overs_wanted, self.hand_over_at_ns) = (number, self.now_ns);
+                self.replica_has_died = false;
+            }
+            Action::Remake => return Some(self.remake()),
             Action::TellWorkersToStop | Action::TellWorkersToHurry => {
+                assert!(action == Action::TellWorkersToHurry || self.has_handed_over(), "leadership goes first");
+                assert!(!self.listening);
+                self.told_to_stop = true;
                 let workers = self.processes.iter_mut().filter(|(name, _)| matches!(name, SlotId::Worker(_)));
                 workers.for_each(|(_, process)| process.asked_to_leave = true);
             }
@@ -214,10 +259,70 @@ impl World {
             Action::Answer(id, answer) => {
                 assert!(self.answers.insert(id, answer.is_ok()).is_none(), "request {id} is answered twice");
             }
-            Action::CountDeath(_) | Action::CountFailedStart(_) => {}
+            Action::CountDeath(id) => self.deaths.push(id),
+            Action::CountFailedStart(_) => {}
             Action::Say(_, text) => self.said.push(text),
         }
         None
+    }
+
+    fn start(&mut self, id: SlotId) -> Event {
+        assert!(!self.processes.contains_key(&id), "{id} runs already");
+        assert!(!self.stale || id == SlotId::Cache, "{id} gets books that are to be remade");
+        if let SlotId::Worker(index) = id {
+            assert!(!self.unsettled.contains(&index), "{id}: what its predecessor left is not seen to");
+            assert!(self.listening, "no worker is started by a stopping instance");
+            self.lanes.insert(index);
+        }
+        if self.failing.start(id) {
+            return Event::NotStarted(id, "cannot fork: EAGAIN".to_owned());
+        }
+        self.processes.insert(id, Process { heartbeat_ns: self.now_ns, ..Process::default() });
+        Event::Started(id)
+    }
+
+    /// Whether nobody need wait for leadership to be handed over any more.
+    fn has_handed_over(&self) -> bool {
+        let patience_ns = HAND_OVER_SECONDS * SECOND_NS;
+        self.hand_overs_done == self.hand_overs_wanted
+            || self.now_ns >= self.hand_over_at_ns + patience_ns
+            || self.replica_has_died
+            // One that is to be killed, and lives on only since that fails, is not asked.
+            || self.failing.kill
+            || self.processes.get(&SlotId::Replica).is_none_or(|process| process.killed)
+    }
+
+    /// Whether a process may be asked to leave now, by what others need of it.
+    fn check_order(&self, id: SlotId) {
+        let workers = self.processes.keys().filter(|id| matches!(id, SlotId::Worker(_))).count();
+        let (stopping, out_of_time) = match self.supervisor.phase {
+            Phase::Serving => (false, false),
+            Phase::Stopping { deadline_ns, asked } => (true, self.now_ns >= deadline_ns || asked >= 3),
+        };
+        match id {
+            SlotId::Replica => {
+                let in_a_hurry = matches!(self.supervisor.phase, Phase::Stopping { asked, .. } if asked > 1);
+                assert!(self.has_handed_over() || out_of_time || in_a_hurry, "leadership goes first");
+                assert!(!stopping || workers == 0 || out_of_time, "workers wait for what is committed");
+            }
+            SlotId::Journal if stopping => {
+                assert!(workers == 0 && !self.processes.contains_key(&SlotId::Replica), "somebody still needs it");
+            }
+            SlotId::Journal => assert!(self.has_handed_over(), "leadership goes first"),
+            SlotId::Cache | SlotId::Worker(_) => {}
+        }
+    }
+
+    fn remake(&mut self) -> Event {
+        assert!(self.stale && self.processes.keys().all(|&id| id == SlotId::Cache), "{:?}", self.processes);
+        if self.failing.remake || self.damaged {
+            let why = if self.damaged { "record 7 is damaged" } else { "cannot open: EMFILE" };
+            return Event::NotRemade { why: why.to_owned(), has_prospect: !self.damaged };
+        }
+        // The driver leaves nothing of what dead workers had.
+        self.unsettled.clear();
+        (self.stale, self.remakes) = (false, self.remakes + 1);
+        Event::Remade
     }
 
     pub(super) fn running(&self) -> usize {

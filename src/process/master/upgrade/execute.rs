@@ -8,8 +8,8 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 
 use super::hand_over::{
-    HandOver, HandedOverCache, HandedOverChild, HandedOverListeners, HandedOverProcess, HandedOverWorker, RETURNED,
-    VARIABLE, layout,
+    HandOver, HandedOverCache, HandedOverChild, HandedOverListeners, HandedOverProcess, HandedOverReplica,
+    HandedOverWorker, RETURNED, VARIABLE, layout,
 };
 use crate::ipc::inherit;
 use crate::ipc::process::Child;
@@ -111,6 +111,15 @@ impl Driver {
             cache: common.cache.map(|channel| HandedOverCache {
                 wakeup: kept.note(channel.wake_ups.of_cache().as_fd()),
                 child: self.cache.as_ref().and_then(|cache| cache.child.as_ref()).map(|child| kept.note_child(child)),
+            }),
+            replica: common.replica.as_ref().map(|channel| HandedOverReplica {
+                wakeup: kept.note(channel.wakeup.as_fd()),
+                listener: kept.note(channel.listener.as_fd()),
+                child: self
+                    .replica
+                    .as_ref()
+                    .and_then(|replica| replica.child.as_ref())
+                    .map(|child| kept.note_child(child)),
             }),
             connections: self.connections.duplicates().map(|(slot, fd)| (slot, kept.note(fd))).collect(),
             supervisor: self.supervisor.clone(),

@@ -24,7 +24,7 @@ pub const RETURNED: &str = "VAULT_UPGRADE_RETURNED";
 /// The option by which a program is asked whether it fits.
 pub const ASK: &str = "--check-upgrade";
 /// Goes up with every change of [`HandOver`].
-pub const VERSION: u32 = 6;
+pub const VERSION: u32 = 7;
 
 /// What two programs must agree on for an upgrade.
 pub fn layout(services: &[Entry]) -> String {
@@ -54,6 +54,7 @@ pub struct HandOver {
     pub workers: Vec<HandedOverWorker>,
     pub journal: Option<HandedOverChild>,
     pub cache: Option<HandedOverCache>,
+    pub replica: Option<HandedOverReplica>,
     /// Slot and descriptor of each connection.
     pub connections: Vec<(u32, RawFd)>,
     pub supervisor: Supervisor,
@@ -71,6 +72,14 @@ pub struct HandedOverChild {
 #[derive(Clone, Copy, Serialize, Deserialize)]
 pub struct HandedOverCache {
     pub wakeup: RawFd,
+    pub child: Option<HandedOverChild>,
+}
+
+/// How the replica process is woken up, where peers connect to, and the process, if there is one.
+#[derive(Clone, Copy, Serialize, Deserialize)]
+pub struct HandedOverReplica {
+    pub wakeup: RawFd,
+    pub listener: RawFd,
     pub child: Option<HandedOverChild>,
 }
 
@@ -110,6 +119,10 @@ impl HandOver {
                     .iter()
                     .flat_map(|cache| cache.child.map(|child| child.pidfd).into_iter().chain([cache.wakeup])),
             )
+            .chain(self.replica.iter().flat_map(|replica| {
+                let own = [replica.wakeup, replica.listener];
+                replica.child.map(|child| child.pidfd).into_iter().chain(own)
+            }))
             .chain(self.connections.iter().map(|(_, socket)| *socket))
     }
 }

@@ -7,7 +7,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::execute::go_back;
-use super::hand_over::{Descriptors, HandOver, HandedOverChild, RETURNED, VARIABLE, layout, users_that_were_known};
+use super::hand_over::{
+    Descriptors, HandOver, HandedOverCache, HandedOverChild, HandedOverReplica, RETURNED, VARIABLE, layout,
+    users_that_were_known,
+};
 use crate::base::config::{AcceptMode, ConfigError, Durability, Settings};
 use crate::base::logging;
 use crate::ipc::event::EventFd;
@@ -16,14 +19,14 @@ use crate::ipc::lane::LaneSemaphores;
 use crate::ipc::names::Generation;
 use crate::ipc::process::{Child, monotonic_ns};
 use crate::ipc::segment::Access;
-use crate::process::master::children::{Common, WorkerProcess, WorkerSlot};
+use crate::process::master::children::{Common, ReplicaChannel, WorkerProcess, WorkerSlot};
 use crate::process::master::dispatch::Connections;
 use crate::process::master::driver::Driver;
 use crate::process::master::error::MasterError;
 use crate::process::master::event_sources::EventSources;
 use crate::process::master::start::{self, Checked, Occasion, ownership};
 use crate::process::master::startup::{
-    self, Inputs, ReadSettings, UnlinkOnDrop, check_environment, log_target, number_users,
+    self, Inputs, ReadSettings, Taken, UnlinkOnDrop, check_environment, log_target, number_users,
 };
 use crate::service::entry::Entry;
 use crate::store::access_log::AccessLog;
@@ -183,12 +186,9 @@ fn take_over(
     let unlinker = UnlinkOnDrop(instance);
     logging::share(&instance.control().log);
     let access_log = access_log.map(|log| &*Box::leak(Box::new(log)));
-    let cache = pool.zip(left.cache).map(|(pool, left)| {
-        let wakeup = Arc::new(EventFd::adopt(descriptors.take(left.wakeup)?));
-        let channel = CacheChannel::adopt(instance.generation(), pool, wakeups.clone(), wakeup);
-        Ok::<_, MasterError>(&*Box::leak(Box::new(channel)))
-    });
+    let cache = pool.zip(left.cache).map(|(pool, left)| take_cache(&mut descriptors, left, instance, pool, &wakeups));
     let cache = cache.transpose()?;
+    let replica = left.replica.map(|left| take_replica(&mut descriptors, left)).transpose()?;
     let mut duplicates = Vec::new();
     for (slot, socket) in left.connections {
         duplicates.push((slot, descriptors.take(socket)?));
@@ -204,6 +204,7 @@ fn take_over(
         journal,
         access_log,
         cache,
+        replica,
         directory,
         data_lock,
     };
@@ -211,7 +212,9 @@ fn take_over(
     let mut driver = Driver::new(common, left.supervisor, sources, addresses, connections);
     driver.shared_listeners = descriptors.take_listeners(left.shared_listeners)?;
     driver.accept_from(descriptors.take_listeners(left.listeners)?)?;
-    driver.take_helpers(&mut descriptors, left.journal, left.cache.and_then(|cache| cache.child))?;
+    let cache = left.cache.and_then(|cache| cache.child);
+    let replica = left.replica.and_then(|replica| replica.child);
+    driver.take_helpers(&mut descriptors, left.journal, cache, replica)?;
     for (worker, semaphores) in left.workers.into_iter().zip(semaphores) {
         let listeners = descriptors.take_listeners(worker.listeners)?;
         let mut slot = WorkerSlot::adopt(instance, worker.index, listeners, semaphores, worker.owes_retraction);
@@ -230,6 +233,24 @@ fn take_over(
         None => driver.supervisor.resume_upgraded(monotonic_ns()),
     }
     Ok((driver, unlinker))
+}
+
+/// The channel of the cache process.
+fn take_cache(
+    descriptors: &mut Descriptors<'_>,
+    left: HandedOverCache,
+    instance: &Instance,
+    pool: Pool,
+    workers: &[Arc<EventFd>],
+) -> Result<&'static CacheChannel, MasterError> {
+    let wakeup = Arc::new(EventFd::adopt(descriptors.take(left.wakeup)?));
+    Ok(Box::leak(Box::new(CacheChannel::adopt(instance.generation(), pool, workers.to_vec(), wakeup))))
+}
+
+/// What the replica process is reached by.
+fn take_replica(descriptors: &mut Descriptors<'_>, left: HandedOverReplica) -> Result<ReplicaChannel, MasterError> {
+    let wakeup = Arc::new(EventFd::adopt(descriptors.take(left.wakeup)?));
+    Ok(ReplicaChannel { wakeup, listener: Arc::new(descriptors.take(left.listener)?) })
 }
 
 /// The last resort: neither the new program nor the old one can go on with what is in shared memory; `why` is what keeps the old one. All
@@ -251,7 +272,8 @@ fn start_over(
     let users = users_that_were_known(&left)?;
     let mut descriptors = Descriptors(&mut inheritance);
     let processes = left.workers.iter().filter_map(|worker| Some(worker.process.as_ref()?.child));
-    for child in processes.chain(left.journal).chain(left.cache.and_then(|cache| cache.child)) {
+    let replica = left.replica.and_then(|replica| replica.child);
+    for child in processes.chain(left.journal).chain(left.cache.and_then(|cache| cache.child)).chain(replica) {
         descriptors.take_child(child)?.end();
     }
     let data_lock = File::from(descriptors.take(left.data_lock)?);
@@ -260,7 +282,8 @@ fn start_over(
         (AcceptMode::Reuseport, Some(worker)) => worker.listeners,
         (AcceptMode::Shared | AcceptMode::Reuseport, _) => left.shared_listeners,
     };
-    let taken = descriptors.take_listeners(listeners)?;
+    let listeners = descriptors.take_listeners(listeners)?;
+    let peers = left.replica.map(|replica| descriptors.take(replica.listener)).transpose()?;
     // The rest goes: connections, lanes, and the lock by which the old memory counts as alive.
     let rest: Vec<_> = left.descriptors().filter_map(|number| descriptors.take(number).ok()).collect();
     drop(rest);
@@ -268,7 +291,7 @@ fn start_over(
     let settings = Box::leak(Box::new(left.settings));
     // The accounts were opened long ago.
     let inputs = Inputs { users, listed: None };
-    startup::build(services, settings, read_settings, inputs, left.program, data_lock, taken)
+    startup::build(services, settings, read_settings, inputs, left.program, Taken { data_lock, listeners, peers })
 }
 
 impl Driver {
@@ -278,11 +301,15 @@ impl Driver {
         descriptors: &mut Descriptors<'_>,
         journal: Option<HandedOverChild>,
         cache: Option<HandedOverChild>,
+        replica: Option<HandedOverChild>,
     ) -> Result<(), MasterError> {
         if let (Some(slot), Some(child)) = (self.journal.as_mut(), journal) {
             slot.child = Some(descriptors.take_child(child)?);
         }
         if let (Some(slot), Some(child)) = (self.cache.as_mut(), cache) {
+            slot.child = Some(descriptors.take_child(child)?);
+        }
+        if let (Some(slot), Some(child)) = (self.replica.as_mut(), replica) {
             slot.child = Some(descriptors.take_child(child)?);
         }
         Ok(())
@@ -301,6 +328,11 @@ impl Driver {
         }
         if let (Err(error), Some(child)) =
             (self.watch_cache(), self.cache.as_ref().and_then(|cache| cache.child.as_ref()))
+        {
+            unwatched(&error, child);
+        }
+        if let (Err(error), Some(child)) =
+            (self.watch_replica(), self.replica.as_ref().and_then(|replica| replica.child.as_ref()))
         {
             unwatched(&error, child);
         }
