@@ -31,6 +31,7 @@ const NEIGHBOURS: &[(&str, &[&str])] = &[
     ("src/base/logging.rs", &["src/base/limits.rs"]),
     ("src/base/vocab.rs", &["src/base/limits.rs"]),
     ("src/store/ledger/", &["src/store/journal/"]),
+    ("src/store/cluster/", &["src/store/journal/"]),
     (
         "src/store/instance/",
         &[

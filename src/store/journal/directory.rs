@@ -392,7 +392,9 @@ impl Directory {
         self.journal().join(format!("{:020}.segment", first.0))
     }
 
-    pub(super) fn disk(&self) -> &dyn Disk {
+    /// The disk that it is on.
+    #[must_use]
+    pub fn disk(&self) -> &dyn Disk {
         &*self.0.disk
     }
 
