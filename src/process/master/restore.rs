@@ -37,10 +37,14 @@ pub fn open_directory(settings: &Settings, listed: Option<&OpeningBalances>) -> 
     }
     check_growth(settings)?;
     let Settings { data, accounts, initial_balance, segment_records, .. } = settings;
-    Ok(Some(match listed {
+    let directory = match listed {
         Some(listed) => Directory::open_or_create_with(data, *accounts, *initial_balance, listed, *segment_records)?,
         None => Directory::open_or_create(data, *accounts, *initial_balance, *segment_records)?,
-    }))
+    };
+    if let Some(version) = directory.upgraded_from() {
+        log::info!("{} was of format version {version} and was upgraded; older programs refuse it now", data.display());
+    }
+    Ok(Some(directory))
 }
 
 /// Opens the accounts of a new table with what `listed` says of them, where they are in memory only.

@@ -3,7 +3,7 @@
 //! `format` is text that a person can read, one statement a line, with the checksum of all lines above as its last:
 //!
 //! ```text
-//! bank-vault data 1
+//! bank-vault data 2
 //! identity 6f0c…
 //! records-per-segment 524288
 //! accounts 10000 opening-cents 0
@@ -29,8 +29,11 @@ use super::text;
 use crate::base::limits::{MAX_ACCOUNTS, MAX_RECORDS_PER_SEGMENT};
 use crate::base::vocab::{Cents, Lsn};
 
-/// The version of all that is under the directory.
-const VERSION: u32 = 1;
+/// The version of all that is under the directory. Version 2 has more in what was reserved in records, and `openings`: whatever version 1
+/// wrote is valid in it, so a start rewrites `format` and nothing else.
+const VERSION: u32 = 2;
+/// The oldest version that this program can read, and upgrade.
+const OLDEST_VERSION: u32 = 1;
 /// What the first line of `format` says before the version.
 const TITLE: &str = "bank-vault data ";
 /// The file that says what the directory is.
@@ -130,6 +133,7 @@ impl fmt::Display for Opened<'_> {
 /// The contents of the file `format`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Format {
+    version: u32,
     identity: Identity,
     records_per_segment: u64,
     steps: Vec<Growth>,
@@ -139,7 +143,7 @@ struct Format {
 
 impl Format {
     fn to_text(&self) -> String {
-        let mut lines = format!("{TITLE}{VERSION}\nidentity {}\n", hexadecimal(&self.identity));
+        let mut lines = format!("{TITLE}{}\nidentity {}\n", self.version, hexadecimal(&self.identity));
         // Writing to a String cannot fail.
         _ = writeln!(lines, "records-per-segment {}", self.records_per_segment);
         for Growth { accounts, opening } in &self.steps {
@@ -156,14 +160,15 @@ impl Format {
         let (title, _) = text.split_once('\n').ok_or_else(|| damaged("it has no whole line"))?;
         let version = title.strip_prefix(TITLE).ok_or_else(|| damaged("it does not say what it is"))?;
         // Before the checksum: another version may end otherwise.
-        if version != VERSION.to_string() {
+        let Some(version) = (OLDEST_VERSION..=VERSION).find(|known| version == known.to_string()) else {
             return Err(DirectoryError::Version { path: path.to_owned(), found: version.to_owned() });
-        }
+        };
         let lines = text::unseal(text).map_err(damaged)?;
-        Self::from_lines(lines).ok_or_else(|| damaged("a line is not as it should be, although its checksum is right"))
+        Self::from_lines(version, lines)
+            .ok_or_else(|| damaged("a line is not as it should be, although its checksum is right"))
     }
 
-    fn from_lines(text: &str) -> Option<Self> {
+    fn from_lines(version: u32, text: &str) -> Option<Self> {
         let mut lines = text.lines().skip(1);
         let digits = lines.next()?.strip_prefix("identity ")?;
         let mut identity = [0; IDENTITY_BYTES];
@@ -185,7 +190,10 @@ impl Format {
             let (accounts, opening) = line.strip_prefix("accounts ")?.split_once(" opening-cents ")?;
             steps.push(Growth { accounts: accounts.parse().ok()?, opening: Cents(opening.parse().ok()?) });
         }
-        let format = Format { identity, records_per_segment, steps, listed };
+        if version == 1 && listed.is_some() {
+            return None;
+        }
+        let format = Format { version, identity, records_per_segment, steps, listed };
         // A number written in another way, such as `+1`, was not written by this program.
         (within && format.to_text().starts_with(text)).then_some(format)
     }
@@ -214,6 +222,7 @@ struct Inner {
     path: PathBuf,
     format: Format,
     openings: Openings,
+    upgraded_from: Option<u32>,
 }
 
 /// An opened data directory, whose journal is not recovered yet. Cheap to clone.
@@ -290,20 +299,24 @@ impl Directory {
         }
         if accounts > found {
             openings.grow(accounts, opening).map_err(impossible)?;
+        }
+        if accounts > found || format.version < VERSION {
             return Self::write(disk, data, format, openings);
         }
-        Ok(Directory(Arc::new(Inner { disk, path: data.to_owned(), format, openings })))
+        Ok(Directory(Arc::new(Inner { disk, path: data.to_owned(), format, openings, upgraded_from: None })))
     }
 
     /// Writes `format` with the steps of `openings`, durably.
     fn write(disk: Arc<dyn Disk>, data: &Path, mut format: Format, openings: Openings) -> Result<Self, DirectoryError> {
         openings.steps().clone_into(&mut format.steps);
+        let upgraded_from = (format.version < VERSION).then_some(format.version);
+        format.version = VERSION;
         let path = data.join(FORMAT);
         disk::replace(&*disk, &path, format.to_text().as_bytes()).step("write", &path)?;
         if let Some(parent) = data.parent().filter(|parent| !parent.as_os_str().is_empty()) {
             disk.sync_dir(parent).step("sync the directory", parent)?;
         }
-        Ok(Directory(Arc::new(Inner { disk, path: data.to_owned(), format, openings })))
+        Ok(Directory(Arc::new(Inner { disk, path: data.to_owned(), format, openings, upgraded_from })))
     }
 
     /// Opens an existing `data`, to read or to repair it.
@@ -318,7 +331,7 @@ impl Directory {
         let text = read(&*disk, &path)?.ok_or_else(not_found).step("read", &path)?;
         let format = Format::from_text(&path, &text)?;
         let openings = format.openings(&*disk, data)?;
-        Ok(Directory(Arc::new(Inner { disk, path: data.to_owned(), format, openings })))
+        Ok(Directory(Arc::new(Inner { disk, path: data.to_owned(), format, openings, upgraded_from: None })))
     }
 
     fn new_format(disk: &dyn Disk, data: &Path, records_per_segment: u64) -> Result<Format, DirectoryError> {
@@ -336,7 +349,7 @@ impl Directory {
         }
         let mut identity = [0; IDENTITY_BYTES];
         getrandom::fill(&mut identity).map_err(DirectoryError::Random)?;
-        Ok(Format { identity, records_per_segment, steps: Vec::new(), listed: None })
+        Ok(Format { version: VERSION, identity, records_per_segment, steps: Vec::new(), listed: None })
     }
 
     /// The accounts and what they opened with.
@@ -348,6 +361,12 @@ impl Directory {
     /// Whether a first start with `listed` would have opened the accounts so.
     pub fn check_openings(&self, listed: &OpeningBalances) -> Result<(), DirectoryError> {
         check_openings(&self.0.path, &self.0.openings, listed)
+    }
+
+    /// The version that it was of before it was opened, if that made it one of this program's version.
+    #[must_use]
+    pub fn upgraded_from(&self) -> Option<u32> {
+        self.0.upgraded_from
     }
 
     /// The directory's random number.
@@ -484,6 +503,51 @@ mod tests {
         assert_eq!((open(3), open(3), open(4)), (written.clone(), vec![], written));
     }
 
+    /// What version 1 would have written.
+    fn as_version_1(bytes: &[u8]) -> Vec<u8> {
+        let text = String::from_utf8(bytes.to_vec()).unwrap();
+        text::seal(text::unseal(&text).unwrap().replace("data 2", "data 1")).into_bytes()
+    }
+
+    #[test]
+    fn a_directory_of_version_1_is_upgraded_once_by_a_start_and_read_by_tools_as_it_is() {
+        let disk = Forgetful::default();
+        let (data, path) = (Path::new("/home/data"), Path::new("/home/data/format"));
+        let open = |disk: &Forgetful| Directory::open_or_create_on(Arc::new(disk.clone()), data, 3, Cents(1), 8);
+        let made = open(&disk).unwrap();
+        disk.tamper(path, |bytes| *bytes = as_version_1(bytes));
+        disk.take_log();
+        let read = Directory::open_on(Arc::new(disk.clone()), data).unwrap();
+        assert_eq!((read.identity(), read.openings(), disk.take_log().len()), (made.identity(), made.openings(), 0));
+        // Whenever the power fails: of one version or the other, whole.
+        let mut found = [0, 0];
+        for (seed, call) in (0..60).zip((1..=6).cycle()) {
+            let disk = disk.crash(seed);
+            disk.fail_call("", call, libc::EIO);
+            let whole = open(&disk).is_ok();
+            let after = disk.crash(seed);
+            let upgraded_from = open(&after).unwrap().upgraded_from();
+            assert!(!whole || upgraded_from.is_none());
+            found[usize::from(upgraded_from.is_none())] += 1;
+        }
+        assert!(found[0] > 0 && found[1] > 0, "{found:?}");
+        assert_eq!(open(&disk).unwrap().upgraded_from(), Some(1));
+        assert_eq!(disk.take_log()[3], "rename format");
+        let upgraded = open(&disk).unwrap();
+        assert_eq!((upgraded.upgraded_from(), upgraded.identity(), disk.take_log().len()), (None, made.identity(), 0));
+    }
+
+    #[test]
+    fn a_start_that_is_refused_upgrades_nothing() {
+        let home = tempfile::tempdir().unwrap();
+        open(home.path(), 10, 0).unwrap();
+        let path = home.path().join("format");
+        let version_1 = as_version_1(&std::fs::read(&path).unwrap());
+        std::fs::write(&path, &version_1).unwrap();
+        assert!(matches!(open(home.path(), 9, 0), Err(DirectoryError::FewerAccounts { .. })));
+        assert_eq!(std::fs::read(&path).unwrap(), version_1);
+    }
+
     #[test]
     fn fewer_accounts_are_refused_with_both_numbers() {
         let home = tempfile::tempdir().unwrap();
@@ -516,8 +580,8 @@ mod tests {
             std::fs::write(&path, &text[..place]).unwrap();
             assert!(open(home.path(), 10, 500).is_err(), "cut at {place}");
         }
-        std::fs::write(&path, String::from_utf8(text).unwrap().replace("data 1", "data 2")).unwrap();
-        assert!(matches!(open(home.path(), 10, 500), Err(DirectoryError::Version { found, .. }) if found == "2"));
+        std::fs::write(&path, String::from_utf8(text).unwrap().replace("data 2", "data 3")).unwrap();
+        assert!(matches!(open(home.path(), 10, 500), Err(DirectoryError::Version { found, .. }) if found == "3"));
     }
 
     #[test]

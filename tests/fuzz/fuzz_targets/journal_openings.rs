@@ -21,7 +21,7 @@ fuzz_target!(|data: &[u8]| {
     for contents in [framed, data.to_vec()] {
         let (openings, crc) = seal(contents);
         let lines = format!(
-            "bank-vault data 1\nidentity {}\nrecords-per-segment 32\naccounts {ACCOUNTS} opening-cents 100\nopenings {count} checksum {crc:08x}\n",
+            "bank-vault data 2\nidentity {}\nrecords-per-segment 32\naccounts {ACCOUNTS} opening-cents 100\nopenings {count} checksum {crc:08x}\n",
             "11".repeat(16)
         );
         let format = format!("{lines}crc32 {:08x}\n", crc32fast::hash(lines.as_bytes()));
