@@ -423,8 +423,9 @@ impl WorkerRow {
         if let Some(Shows { round, .. }) = shows {
             self.awaited_round.store(round, Ordering::Relaxed);
         }
+        // Saturating: a client may wait for any number.
         // COMMITTED-OR-AWAITED: either this worker sees that it may be shown, or who says so sees that it waits.
-        self.awaited.store(shows.map_or(0, |shows| shows.lsn.0 + 1), Ordering::SeqCst);
+        self.awaited.store(shows.map_or(0, |shows| shows.lsn.0.saturating_add(1)), Ordering::SeqCst);
     }
 
     /// Whether the worker sleeps until something may be shown that may be now, and this caller is the one to wake it.
