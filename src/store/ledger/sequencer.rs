@@ -225,11 +225,13 @@ impl Sequencer {
         Committed(Lsn(self.header().committed.load(Ordering::SeqCst)))
     }
 
-    /// The last operation whose result may be shown: all up to it may. `order` is this ledger's.
+    /// The last operation that is applied here and whose result may be shown: all up to it may. `order` is this ledger's. A follower applies
+    /// what is committed already.
     #[inline]
     #[must_use]
     pub fn shown(&self, order: &Order<'_>) -> Lsn {
-        if self.replies_wait() { self.committed().0 } else { order.now().lsn }
+        let applied = order.now().lsn;
+        if self.replies_wait() { self.committed().0.min(applied) } else { applied }
     }
 
     /// The last number that may be given out: the ring and the prepared segments have room up to there.

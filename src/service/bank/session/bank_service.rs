@@ -29,7 +29,7 @@ use crate::store::users::Users;
 /// How soon operations are tried again for which the journal had no room, unless the journal process says earlier that it has.
 const ROOM_PATIENCE: Duration = Duration::from_millis(1);
 
-/// How soon it is looked again what has been applied where no journal process tells, for those that wait for that.
+/// How soon it is looked again what has been applied where nobody tells, for those that wait for that.
 const APPLY_PATIENCE: Duration = Duration::from_millis(5);
 
 /// The ledger in one worker, for clients that speak the binary protocol.
@@ -210,8 +210,10 @@ impl Service for BankService {
         let apart = match behind {
             None => Patience::Unlimited,
             Some(lsn) if lsn <= executor.shown() => return Patience::None,
-            Some(_) => {
-                let longest = if self.sequencer().is_journaled() { Duration::MAX } else { APPLY_PATIENCE };
+            Some(lsn) => {
+                // What is committed and not applied is about to be, and nobody tells.
+                let is_told = self.sequencer().is_journaled() && !self.sequencer().committed().includes(lsn);
+                let longest = if is_told { Duration::MAX } else { APPLY_PATIENCE };
                 let until_over = self.after.patience(executor.now_ns).unwrap_or_default();
                 // Not at once: what is over is noticed in whole milliseconds.
                 Patience::AtMost(until_over.clamp(Duration::from_millis(1), longest))
