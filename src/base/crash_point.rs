@@ -91,6 +91,10 @@ points! {
     GroupSynced = "journal.group-synced",
     /// Journal: shared memory says that the group is committed; the workers that wait are not woken yet.
     CommittedPublished = "journal.committed-published",
+    /// Journal: the log is to be cut, and shared memory says how far it will be on disk; nothing is cut.
+    TruncationBegun = "journal.truncation-begun",
+    /// Journal: the log is cut and synced; shared memory does not say so.
+    TruncationSynced = "journal.truncation-synced",
     /// Access log: a line stands in the worker's ring; the log thread was not called.
     LogAppended = "log.appended",
     /// Access log: the lock is taken; nothing was done under it.

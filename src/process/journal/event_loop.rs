@@ -19,6 +19,7 @@ use crate::store::instance::Instance;
 use crate::store::journal::{RecordBytes, Writer, WriterError};
 use crate::store::ledger::Visible;
 use crate::store::ledger::order::Order;
+use crate::store::ledger::replication::Truncation;
 use crate::store::ledger::sequencer::{JournalState, Sequencer};
 
 /// Records written at once: 2 MiB, far more than makes a write efficient and far less than the ring.
@@ -59,6 +60,8 @@ struct JournalProcess {
     order: Order<'static>,
     wakeup: Arc<EventFd>,
     workers: Vec<Arc<EventFd>>,
+    /// How the replica process is woken up; `None` without peers.
+    replica: Option<Arc<EventFd>>,
     writer: Writer,
     snapshotter: Snapshotter,
     group: Vec<RecordBytes>,
@@ -80,7 +83,7 @@ enum GroupResult {
 
 impl JournalProcess {
     fn new(arguments: JournalArguments) -> Result<Self, JournalProcessError> {
-        let JournalArguments { instance, settings, directory, wakeup, workers, .. } = arguments;
+        let JournalArguments { instance, settings, directory, wakeup, workers, replica } = arguments;
         let sequencer = instance.table().sequencer();
         arm_from_environment("journal", instance.journal_row().life.lives.get());
         let writer = Writer::resume(&directory, sequencer.on_disk().0)?;
@@ -92,6 +95,7 @@ impl JournalProcess {
             order: instance.table().order(),
             wakeup,
             workers,
+            replica,
             writer,
             snapshotter,
             group: Vec::new(),
@@ -104,10 +108,11 @@ impl JournalProcess {
     fn serve(mut self) -> Result<(), JournalProcessError> {
         loop {
             let stopping = self.instance.journal_row().life.is_to_leave();
+            self.truncate_if_ordered()?;
             if self.last_maintenance.is_none_or(|last| last.elapsed() >= MAINTENANCE_INTERVAL) {
                 self.maintain()?;
             }
-            let waiting = self.order.now().lsn.0 - self.writer.on_disk().0.0;
+            let waiting = self.end().0.saturating_sub(self.writer.on_disk().0.0);
             if waiting > 0 && (stopping || self.is_due(waiting)) {
                 if self.write_group()? == GroupResult::NoSpace && stopping {
                     let told = if self.sequencer.replies_wait() { "nobody was" } else { "clients were" };
@@ -123,9 +128,39 @@ impl JournalProcess {
         }
     }
 
+    /// The last record that may be written: the last that has a number, or, with peers, the end of the log.
+    fn end(&self) -> Lsn {
+        self.sequencer.log_end().unwrap_or_else(|| self.order.now().lsn)
+    }
+
+    /// Cuts the end of the log where the replica process has ordered that. How far the journal is on disk is said before: should this
+    /// process die, its successor looks for no record that is gone.
+    fn truncate_if_ordered(&mut self) -> Result<(), JournalProcessError> {
+        let Truncation { generation, keep } = self.sequencer.truncation();
+        if generation == self.sequencer.truncated() {
+            return Ok(());
+        }
+        let kept = self.writer.on_disk().0.min(keep);
+        self.sequencer.set_on_disk(OnDisk(kept), self.writer.prepared_to());
+        crash_point(CrashPoint::TruncationBegun);
+        self.writer.truncate_after(kept)?;
+        crash_point(CrashPoint::TruncationSynced);
+        self.sequencer.set_truncated(generation);
+        self.wake_replica();
+        Ok(())
+    }
+
+    fn wake_replica(&self) {
+        if let Some(replica) = &self.replica {
+            replica.send();
+        }
+    }
+
     /// Ends in order.
     fn close(self) -> Result<(), JournalProcessError> {
-        match self.writer.close() {
+        // What is not committed may be cut by a later start, so it is not said to have been there.
+        let committed = self.sequencer.committed();
+        match self.writer.close_committed(committed) {
             Err(WriterError::Disk(error)) => {
                 // All is durable; but damage to its end could not be told from a torn tail.
                 log::warn!("that the journal was closed in order cannot be noted: {error}");
@@ -146,7 +181,7 @@ impl JournalProcess {
     /// Writes what waits, as much as one group takes, syncs it, and says so.
     fn write_group(&mut self) -> Result<GroupResult, JournalProcessError> {
         let first = self.writer.on_disk().0.0 + 1;
-        let last = self.order.now().lsn.0.min(first + LARGEST_GROUP - 1).min(self.writer.prepared_to().0);
+        let last = self.end().0.min(first + LARGEST_GROUP - 1).min(self.writer.prepared_to().0);
         if last < first {
             return self.wait_until_prepared();
         }
@@ -174,6 +209,14 @@ impl JournalProcess {
 
     /// Says how far the journal is on disk, and wakes the workers that sleep until then.
     fn publish(&self, on_disk: OnDisk) {
+        if self.sequencer.is_replicated() {
+            self.sequencer.set_on_disk(on_disk, self.writer.prepared_to());
+            crash_point(CrashPoint::CommittedPublished);
+            if self.sequencer.replica_sleeps() {
+                self.wake_replica();
+            }
+            return;
+        }
         let committed = self.sequencer.set_on_disk_alone(on_disk, self.writer.prepared_to());
         let visible = Visible { committed, rounds: 0 };
         crash_point(CrashPoint::CommittedPublished);
@@ -238,6 +281,14 @@ impl JournalProcess {
     /// Sleeps until there is a record, or it is time to flush or for the heartbeat.
     fn sleep(&mut self) -> Result<(), JournalProcessError> {
         let on_disk = self.writer.on_disk().0.0;
+        if self.sequencer.is_replicated() {
+            self.sequencer.sleep_at_log_end(Lsn(on_disk));
+            if self.end().0 <= on_disk && self.sequencer.truncation().generation == self.sequencer.truncated() {
+                self.poll(LONGEST_SLEEP)?;
+            }
+            self.sequencer.wake_from_log_end();
+            return Ok(());
+        }
         let (wake_at, timeout) = match self.flush_interval {
             None => (on_disk + 1, LONGEST_SLEEP),
             Some(interval) => (

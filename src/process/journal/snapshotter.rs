@@ -90,7 +90,8 @@ impl Snapshotter {
             instance,
             every: settings.snapshot_every.map(Into::into),
             key_window: settings.key_window.into(),
-            keep_journal: settings.keep_journal,
+            // A peer that is behind gets the log.
+            keep_journal: settings.keep_journal || settings.cluster.is_some(),
             jobs,
             results,
             stage: Stage::Idle,

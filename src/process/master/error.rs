@@ -13,8 +13,10 @@ use crate::base::vocab::Cents;
 use crate::ipc::IpcError;
 use crate::store::access_log::LogError;
 use crate::store::cache_channel::ChannelError;
-use crate::store::cluster::SecretError;
-use crate::store::journal::{AccountFileError, DirectoryError, DiskError, PrincipalsError, RecoveryError};
+use crate::store::cluster::{SecretError, StateFileError};
+use crate::store::journal::{
+    AccountFileError, DirectoryError, DiskError, PrincipalsError, RecoveryError, TruncationError,
+};
 use crate::store::users::UsersError;
 
 /// Why the server did not start, or could not go on.
@@ -47,6 +49,18 @@ pub enum MasterError {
         "--peers: replication is not yet available in this program; leave --replica-id, --peers and --cluster-secret out"
     )]
     ReplicationUnavailable,
+    /// The data directory is that of a member of a cluster.
+    #[error(
+        "{} belongs to a member of a cluster, and what it holds may be behind the others: start with --replica-id, --peers and \
+         --cluster-secret", .0.display()
+    )]
+    MemberAlone(PathBuf),
+    /// DATA/raft cannot be used.
+    #[error(transparent)]
+    State(#[from] StateFileError),
+    /// A truncation of the log that was ordered cannot be finished.
+    #[error(transparent)]
+    Truncation(#[from] TruncationError),
     /// The file of the cluster's secret cannot be used.
     #[error("--cluster-secret: {0}")]
     Secret(#[from] SecretError),

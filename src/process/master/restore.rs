@@ -5,11 +5,13 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::base::config::{Durability, Settings};
-use crate::base::vocab::{AccountId, Cents, Lsn};
+use crate::base::vocab::{AccountId, Cents, Committed, Lsn};
 use crate::process::master::error::MasterError;
+use crate::store::cluster::read_state;
 use crate::store::instance::Instance;
 use crate::store::journal::{
-    Directory, DirectoryError, DiscardRecords, OpeningBalances, Record, Replay, RunningTotals, recover, segment,
+    Directory, DirectoryError, DiscardRecords, OpeningBalances, Record, Replay, RunningTotals, finish_truncation,
+    recover, recover_up_to, segment,
 };
 use crate::store::ledger::Table;
 
@@ -90,8 +92,9 @@ pub fn restore(instance: &Instance, directory: &Directory, key_window: u32) -> R
     let last = segment::list(directory)?.last().map_or(0, |first| first.0);
     let reach = directory.records_per_segment() + u64::from(key_window);
     let keys_from = Lsn(last.saturating_sub(reach).max(1));
+    let committed = committed(directory, table.sequencer().is_replicated())?;
     let bar = progress_bar();
-    let mut recovered = recover(directory, keys_from, &mut Restoring { table, keys_from }, |lsn| {
+    let mut recovered = recover_up_to(directory, keys_from, committed, &mut Restoring { table, keys_from }, |lsn| {
         if began.elapsed() >= PATIENCE {
             bar.set_position(lsn.0);
         }
@@ -110,13 +113,17 @@ pub fn restore(instance: &Instance, directory: &Directory, key_window: u32) -> R
         log::warn!("{damaged}");
     }
     let (end, snapshot, records) = (recovered.end, recovered.snapshot, recovered.records);
+    let applied = end.min(committed.0.max(recovered.replayed_to));
     let flows = [recovered.totals.deposited, recovered.totals.withdrawn];
     if let Some(torn) = recovered.torn {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         let kept = recovered.truncate_torn_tail(now)?.unwrap_or_default();
         log::warn!("{torn}; it was cut, and {kept}");
     }
-    table.begin_after(end, directory.openings().total(), flows);
+    table.begin_after(applied, directory.openings().total(), flows);
+    if table.sequencer().is_replicated() {
+        table.sequencer().begin_log(end, applied);
+    }
     instance.journal_row().set_snapshot(snapshot);
     if end > Lsn(0) {
         log::info!(
@@ -125,6 +132,24 @@ pub fn restore(instance: &Instance, directory: &Directory, key_window: u32) -> R
         );
     }
     Ok(())
+}
+
+/// How far the journal is committed. Of a member of a cluster, what is behind waits for its peers, and is not applied here; a truncation of
+/// it that was ordered is finished first. Elsewhere all of it is.
+fn committed(directory: &Directory, is_replicated: bool) -> Result<Committed, MasterError> {
+    match read_state(directory)? {
+        Some(state) if state.cluster.is_some() => {
+            if !is_replicated {
+                return Err(MasterError::MemberAlone(directory.path().to_owned()));
+            }
+            if let Some(keep) = state.keep {
+                finish_truncation(directory, keep)?;
+                log::info!("the log was cut behind record {keep}, as the cluster had ordered");
+            }
+            Ok(Committed(state.commit.lsn))
+        }
+        _ => Ok(Committed(Lsn(u64::MAX))),
+    }
 }
 
 fn progress_bar() -> ProgressBar {

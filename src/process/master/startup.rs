@@ -108,6 +108,9 @@ pub fn build(
     let instance: &'static Instance = Box::leak(Box::new(make_instance(services, settings, directory.as_ref())?));
     let unlinker = UnlinkOnDrop(instance);
     logging::share(&instance.control().log);
+    if let Some(cluster) = &settings.cluster {
+        instance.control().cluster.begin(cluster.replica.number());
+    }
     match (&directory, listed) {
         (Some(directory), _) => restore::restore(instance, directory, settings.key_window)?,
         (None, Some(listed)) => restore::open_in_memory(instance.table(), &listed),

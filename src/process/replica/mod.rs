@@ -5,23 +5,25 @@
 
 mod arguments;
 pub mod core;
+mod error;
+mod event_loop;
+mod founding;
+mod loading;
 pub mod message;
+mod node;
 pub mod peers;
+mod publish;
+mod records;
+mod shell;
 
 pub use arguments::ReplicaArguments;
+pub use event_loop::run;
 
 /// Whether this program can replicate. While it cannot, a start with peers is refused: nothing of it may be reachable that only half works.
-pub const IS_AVAILABLE: bool = false;
+pub const IS_AVAILABLE: bool = true;
 
 /// The exit code of a replica process that cannot go on; its successor may.
 pub const EXIT_FAILED: i32 = 1;
 /// The exit code of a replica process that has found the books to hold operations which the cluster has not committed, and which are to be
 /// cut from the log: the books are to be remade before its successor starts.
 pub const EXIT_REMAKE: i32 = 3;
-
-/// Replicates until told to leave; gives the process' exit code.
-#[must_use]
-pub fn run(_: ReplicaArguments) -> i32 {
-    log::error!("the replica process cannot go on: replication is not built in");
-    EXIT_FAILED
-}

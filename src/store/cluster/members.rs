@@ -3,6 +3,7 @@
 use std::fmt;
 use std::num::NonZeroU64;
 
+use crate::base::limits::MAX_PEER_ADDRESS_BYTES;
 pub use crate::base::vocab::ReplicaId;
 
 /// The identity of a data directory in a cluster, drawn at random with it; raft's id of the node.
@@ -107,6 +108,46 @@ pub struct Change {
     pub member: Member,
 }
 
+/// Bytes of a change before the address: kind, replica, node, length of the address.
+const CHANGE_HEAD_BYTES: usize = 1 + 1 + 8 + 1;
+
+impl Change {
+    /// The change as the log keeps it: kind u8, replica u8, node u64 little-endian, bytes of the address u8, the address.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let Member { replica, node, address } = &self.member;
+        let kind = match self.kind {
+            ChangeKind::AddLearner => 1,
+            ChangeKind::Promote => 2,
+            ChangeKind::Remove => 3,
+        };
+        let length = address.len().min(MAX_PEER_ADDRESS_BYTES);
+        let mut bytes = Vec::with_capacity(CHANGE_HEAD_BYTES + length);
+        bytes.extend([kind, replica.number()]);
+        bytes.extend(node.number().to_le_bytes());
+        bytes.push(u8::try_from(length).unwrap_or(u8::MAX));
+        bytes.extend(&address.as_bytes()[..length]);
+        bytes
+    }
+
+    /// Reads a change; `None` where these bytes are none.
+    #[must_use]
+    pub fn from_bytes(bytes: &[u8]) -> Option<Change> {
+        let (head, address) = bytes.split_at_checked(CHANGE_HEAD_BYTES)?;
+        let kind = match head[0] {
+            1 => ChangeKind::AddLearner,
+            2 => ChangeKind::Promote,
+            3 => ChangeKind::Remove,
+            _ => return None,
+        };
+        let node = u64::from_le_bytes(*head[2..].first_chunk()?);
+        let whole =
+            usize::from(head[CHANGE_HEAD_BYTES - 1]) == address.len() && address.len() <= MAX_PEER_ADDRESS_BYTES;
+        let address = String::from_utf8(address.to_vec()).ok().filter(|_| whole)?;
+        Some(Change { kind, member: Member { replica: ReplicaId::new(head[1])?, node: NodeId::new(node)?, address } })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -130,6 +171,23 @@ mod tests {
         assert_eq!(two, Membership { voters: vec![member(1), member(2)], learners: vec![] });
         assert_eq!(two.after(&change(ChangeKind::Remove, 1)).voters, [member(2)]);
         assert_eq!(learning.after(&change(ChangeKind::Remove, 2)), one);
+    }
+
+    #[test]
+    fn a_change_is_read_as_it_was_written_and_nothing_else_is_one() {
+        for kind in [ChangeKind::AddLearner, ChangeKind::Promote, ChangeKind::Remove] {
+            let mut change = Change { kind, member: member(7) };
+            change.member.address = "x".repeat(MAX_PEER_ADDRESS_BYTES);
+            let bytes = change.to_bytes();
+            assert!(bytes.len() <= 64, "it fits into a record");
+            assert_eq!(Change::from_bytes(&bytes), Some(change));
+            (0..bytes.len()).for_each(|end| assert_eq!(Change::from_bytes(&bytes[..end]), None));
+            for (place, wrong) in [(0, 0), (0, 4), (1, 0), (1, 8), (10, 45), (11, 0xff)] {
+                let mut bytes = bytes.clone();
+                bytes[place] = wrong;
+                assert_eq!(Change::from_bytes(&bytes), None, "{place}");
+            }
+        }
     }
 
     #[test]

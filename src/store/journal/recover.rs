@@ -136,7 +136,7 @@ fn read(
         return Ok(recovered);
     };
     let known = Known { snapshotted: newest, closed, committed };
-    let agreed = agreed.max(newest);
+    let agreed = agreed.max(newest).max(closed);
     let mut beyond = None;
     let scanned = recovery::scan(directory, start, known, |record| {
         let lsn = record.lsn();

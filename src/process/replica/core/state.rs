@@ -296,6 +296,12 @@ impl Core {
         self.node.raft.set_randomized_election_timeout(self.timeout.0);
     }
 
+    /// The last record of an entry of the log; `None` where that entry is not known.
+    #[must_use]
+    pub fn last_of(&self, index: u64) -> Option<Lsn> {
+        self.log().last_of(index)
+    }
+
     pub(super) fn log(&self) -> &Log {
         &self.node.raft.raft_log.store.log
     }

@@ -121,6 +121,13 @@ pub fn seal(bytes: &mut RecordBytes, synced: Lsn, chain: u32) -> u32 {
     crc
 }
 
+/// Takes off what each node seals for itself: the record is as it was when it was stamped.
+#[inline]
+pub fn unseal(bytes: &mut RecordBytes) {
+    bytes[AT_SYNCED..AT_INDEX].fill(0);
+    bytes[AT_CRC..].fill(0);
+}
+
 /// Whether a record's checksum is right behind a record of checksum `chain`.
 #[inline]
 #[must_use]

@@ -15,7 +15,7 @@ use crate::base::limits::MAX_LSN;
 use crate::base::vocab::Lsn;
 pub use error::RecordError;
 pub use layout::{
-    Place, RECORD_BYTES, RecordBytes, check, computed_crc, lsn_of, place_of, seal, stamp, stored_crc, synced_of,
+    Place, RECORD_BYTES, RecordBytes, check, computed_crc, lsn_of, place_of, seal, stamp, stored_crc, synced_of, unseal,
 };
 pub use operation::{Kind, OperationRecord, Verdict};
 pub use replication::{MAX_PAYLOAD_BYTES, MembershipRecord, Payload, TermRecord};
@@ -138,7 +138,6 @@ impl Record {
         let content = match bytes[AT_KIND] {
             replication::TERM | replication::MEMBERSHIP if flags & KEYED != 0 => return Err(RecordError::Flags(flags)),
             replication::TERM | replication::MEMBERSHIP if index == 0 => return Err(RecordError::NoEntry),
-            replication::TERM | replication::MEMBERSHIP if !ends_entry => return Err(RecordError::EntryGoesOn),
             replication::TERM => Content::Term(TermRecord::decode(bytes)?),
             replication::MEMBERSHIP => Content::Membership(MembershipRecord::decode(bytes)?),
             _ => Content::Operation(OperationRecord::decode(bytes)?),

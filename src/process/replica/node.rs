@@ -1,0 +1,380 @@
+//! A node of a cluster: its peers, and what it is. Outside until it is a member; then it has a core.
+
+use std::collections::BTreeMap;
+use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+use std::num::NonZeroU64;
+
+use crate::base::vocab::Lsn;
+use crate::process::replica::arguments::ReplicaArguments;
+use crate::process::replica::core::{Core, Event, Settings as CoreSettings};
+use crate::process::replica::error::ReplicaError;
+use crate::process::replica::event_loop::Seen;
+use crate::process::replica::founding::{Greetings, is_made_member, new_cluster};
+use crate::process::replica::loading::{load_log, loaded, wait_for_journal};
+use crate::process::replica::peers::{
+    ConfiguredPeer, Found, Founding, Identity, PeerEvent, PeerSettings, Peers, Ready,
+};
+use crate::process::replica::publish::view;
+use crate::process::replica::records::LogRecords;
+use crate::process::replica::shell::{Outcome, Shell, Told};
+use crate::store::cluster::{ClusterId, Commit, Membership, NodeId, ReplicaId, Secret, State, StateFile};
+use crate::store::connection::ServiceId;
+use crate::store::journal::Reader;
+use crate::store::ledger::table::REPLICA_ROW;
+use crate::store::ledger::{Applier, GateState, repair};
+
+/// What a node is.
+pub enum Stage {
+    /// No member of any cluster yet.
+    Outside(StateFile),
+    /// A member.
+    Member(Box<Shell>),
+    /// While one becomes the other.
+    Between,
+}
+
+/// A node.
+pub struct Node {
+    pub(super) arguments: ReplicaArguments,
+    pub(super) peers: Peers,
+    own: Identity,
+    greetings: Greetings,
+    /// How often each peer was refused since it was connected last; without a number, those who connected here.
+    refused: BTreeMap<Option<ReplicaId>, u64>,
+    stage: Stage,
+}
+
+impl Node {
+    /// The node of this instance, as DATA/raft has it; a new one where there is none.
+    ///
+    /// # Errors
+    /// See [`ReplicaError`].
+    pub fn open(arguments: ReplicaArguments) -> Result<Node, ReplicaError> {
+        let replica = arguments.cluster.replica;
+        let file = match StateFile::open(&arguments.directory)? {
+            Some(file) => file,
+            None => StateFile::create(&arguments.directory, State::fresh(new_node()?, replica))?,
+        };
+        let own = identity(&arguments, file.state());
+        let secret = Secret::load(&arguments.cluster.secret)?;
+        let settings = PeerSettings { own: own.clone(), peers: resolved(&arguments) };
+        let io = |step| move |source| ReplicaError::Io { step, source };
+        let listener =
+            TcpListener::from(arguments.listener.try_clone().map_err(io("use the socket that peers connect to"))?);
+        let peers = Peers::new(settings, secret, listener).map_err(io("use the socket that peers connect to"))?;
+        let stage = Stage::Outside(file);
+        let mut node = Node { arguments, peers, own, greetings: Greetings::default(), refused: BTreeMap::new(), stage };
+        node.join_if_member()?;
+        // A cluster of one waits for nobody.
+        node.found_if_due()?;
+        Ok(node)
+    }
+
+    /// Makes a member of a node whose DATA/raft names its cluster.
+    fn join_if_member(&mut self) -> Result<(), ReplicaError> {
+        let file = match std::mem::replace(&mut self.stage, Stage::Between) {
+            Stage::Outside(file) if file.state().cluster.is_some() => file,
+            other => {
+                self.stage = other;
+                return Ok(());
+            }
+        };
+        let state = file.state();
+        self.own.cluster = state.cluster;
+        if let Some(cluster) = state.cluster {
+            self.peers.set_cluster(cluster);
+        }
+        self.peers.set_members(state.membership.clone());
+        let mut shell = Box::new(self.shell(file)?);
+        shell.act(&mut self.peers)?;
+        self.stage = Stage::Member(shell);
+        Ok(())
+    }
+
+    fn shell(&self, mut file: StateFile) -> Result<Shell, ReplicaError> {
+        let ReplicaArguments { instance, directory, wakeup, journal, workers, .. } = &self.arguments;
+        let (table, row) = (instance.table(), instance.replica_row());
+        let sequencer = table.sequencer();
+        let beat = || row.life.heartbeat_ns.set(crate::ipc::process::monotonic_ns());
+        wait_for_journal(sequencer, wakeup, journal, || {
+            beat();
+            !row.life.is_to_leave()
+        })?;
+        if file.state().keep.is_some() {
+            // The journal process has carried it out, or a start has.
+            let state = State { keep: None, ..file.state().clone() };
+            file.save(&state, true)?;
+        }
+        while repair::settle(table, REPLICA_ROW).is_err() {
+            // A worker is repairing one of the accounts: a matter of microseconds.
+            std::thread::yield_now();
+        }
+        let mut segments = Reader::open(directory);
+        let log = load_log(&mut segments, sequencer.log_end().unwrap_or_default())?;
+        let settings = CoreSettings::new(file.state().node, random()?);
+        let core = Core::new(settings, loaded(table, file.state(), log))?;
+        Ok(Shell {
+            instance,
+            table,
+            sequencer,
+            core,
+            file,
+            committed: sequencer.committed().0,
+            records: LogRecords::new(table, segments),
+            applier: Applier::new(table, beat),
+            journal: journal.clone(),
+            workers: workers.clone(),
+            arrived: Vec::new(),
+            gate_is_open: sequencer.gate().state == GateState::Open,
+            truncation: None,
+            told: Told::default(),
+            outcome: Outcome::GoOn,
+        })
+    }
+
+    /// Takes what peers have sent.
+    pub fn hear_peers(&mut self, now_ns: u64, ready: &[Ready]) -> Result<(), ReplicaError> {
+        let events: Vec<_> = match &self.stage {
+            Stage::Member(shell) => self.peers.turn(now_ns, ready, &shell.records).collect(),
+            _ => self.peers.turn(now_ns, ready, &NoRecords).collect(),
+        };
+        for event in events {
+            self.hear(event)?;
+        }
+        Ok(())
+    }
+
+    fn hear(&mut self, event: PeerEvent) -> Result<(), ReplicaError> {
+        match event {
+            PeerEvent::Connected(accepted) => {
+                let node = accepted.peer.node;
+                log::info!("replica {} is connected, node {node}", accepted.peer.replica);
+                self.greetings.note(&accepted);
+                self.refused.remove(&Some(accepted.peer.replica));
+                self.tell_if_member(node, accepted.is_fresh());
+                self.found_if_due()
+            }
+            PeerEvent::Disconnected { node, replica, why } => {
+                log::info!("replica {replica}, node {node}, is gone: {why}");
+                self.greetings.forget(replica, node);
+                self.tell(Event::Unreachable(node))
+            }
+            PeerEvent::Message { message, records } => match &mut self.stage {
+                Stage::Member(shell) => shell.take_message(message, records, &mut self.peers),
+                _ => Ok(()),
+            },
+            PeerEvent::Found { from, found } => {
+                if is_made_member(&self.own, from, &found) {
+                    self.become_member(found.cluster, found.members)?;
+                }
+                Ok(())
+            }
+            PeerEvent::Snapshot { from, .. } => {
+                log::warn!("node {from} sends a snapshot, which this version cannot take over");
+                Ok(())
+            }
+            PeerEvent::Refused { replica, address, why } => {
+                let refused = self.refused.entry(replica).or_insert(0);
+                *refused += 1;
+                if !refused.is_power_of_two() {
+                    // A peer that is down is refused once or twice a second, and that is no news.
+                    return Ok(());
+                }
+                let who = replica.map_or_else(|| "a peer".to_owned(), |replica| format!("replica {replica}"));
+                log::warn!("{who} at {address} is refused, for the {refused}. time: {why}");
+                Ok(())
+            }
+        }
+    }
+
+    /// Tells a fresh node that it is a member, if it is.
+    fn tell_if_member(&mut self, node: NodeId, is_fresh: bool) {
+        let Stage::Member(shell) = &self.stage else { return };
+        let members = shell.core.status().membership;
+        if let Some(cluster) = self.own.cluster.filter(|_| is_fresh && members.of_node(node).is_some()) {
+            // Dropped only where the connection is gone again; it will be made anew.
+            let _dropped = self.peers.send_found(node, &Found { cluster, members });
+        }
+    }
+
+    /// Founds a cluster, if that is for this node to do.
+    fn found_if_due(&mut self) -> Result<(), ReplicaError> {
+        let configured = self.arguments.cluster.peers.iter().map(|(replica, _)| *replica);
+        if let Founding::Found(members) = self.greetings.decide(&self.own, configured) {
+            let cluster = new_cluster().map_err(|source| ReplicaError::Io { step: "name a new cluster", source })?;
+            log::info!("this instance founds cluster {cluster}, of {} members", members.voters.len());
+            let others: Vec<_> =
+                members.all().map(|member| member.node).filter(|node| *node != self.own.node).collect();
+            let found = Found { cluster, members: members.clone() };
+            self.become_member(cluster, members)?;
+            for node in others {
+                let _dropped = self.peers.send_found(node, &found);
+            }
+        }
+        Ok(())
+    }
+
+    /// Notes durably of which cluster this node is a member, and becomes one.
+    fn become_member(&mut self, cluster: ClusterId, members: Membership) -> Result<(), ReplicaError> {
+        if let Stage::Outside(file) = &mut self.stage {
+            // What this instance had before it had peers is the beginning of the log.
+            let lsn = self.arguments.instance.table().order().now().lsn;
+            let commit = Commit { index: 0, lsn };
+            let state = State { cluster: Some(cluster), membership: members, commit, ..file.state().clone() };
+            file.save(&state, true)?;
+        }
+        self.join_if_member()
+    }
+
+    /// Tells the core of an event, if there is one.
+    pub fn tell(&mut self, event: Event) -> Result<(), ReplicaError> {
+        match &mut self.stage {
+            Stage::Member(shell) => shell.handle(event, &mut self.peers),
+            _ => Ok(()),
+        }
+    }
+
+    /// Hands leadership over, as far as there is any.
+    pub fn hand_over(&mut self) -> Result<(), ReplicaError> {
+        match &self.stage {
+            Stage::Member(_) => self.tell(Event::Leave),
+            Stage::Outside(_) | Stage::Between => {
+                let row = self.arguments.instance.replica_row();
+                row.hand_over_wanted().into_iter().for_each(|number| row.set_handed_over(number));
+                Ok(())
+            }
+        }
+    }
+
+    /// What is to become of this process.
+    pub fn outcome(&self) -> Outcome {
+        match &self.stage {
+            Stage::Member(shell) => shell.outcome,
+            _ => Outcome::GoOn,
+        }
+    }
+
+    /// Looks at the instance's memory, and tells the core what has changed; whether there is more to do at once.
+    pub fn observe(&mut self) -> Result<bool, ReplicaError> {
+        let seen = self.seen();
+        let Stage::Member(shell) = &mut self.stage else { return Ok(false) };
+        let peers = &mut self.peers;
+        if let Some(generation) = shell.note_truncated()? {
+            shell.handle(Event::Truncated { generation }, peers)?;
+        }
+        if shell.told.on_disk != Some((seen.truncated, seen.on_disk)) {
+            shell.told.on_disk = Some((seen.truncated, seen.on_disk));
+            shell.handle(Event::OnDisk { generation: seen.truncated, upto: seen.on_disk.0 }, peers)?;
+        }
+        if shell.gate_is_open && seen.executed > shell.told.executed {
+            shell.told.executed = seen.executed;
+            shell.handle(Event::Executed(seen.executed), peers)?;
+        }
+        if shell.sequencer.is_round_due() {
+            let round = shell.sequencer.begin_round();
+            shell.handle(Event::ReadsWanted(round), peers)?;
+        }
+        let is_behind = shell.apply_committed()?;
+        let applied = shell.table.order().now().lsn;
+        if !shell.gate_is_open && applied > shell.told.applied {
+            shell.told.applied = applied;
+            shell.handle(Event::Applied(applied), peers)?;
+        }
+        Ok(is_behind)
+    }
+
+    /// The instance's memory as it is now.
+    #[must_use]
+    pub fn seen(&self) -> Seen {
+        let table = self.arguments.instance.table();
+        let sequencer = table.sequencer();
+        loop {
+            // Both of one generation: a truncation lowers the one before it raises the other.
+            let truncated = sequencer.truncated();
+            let on_disk = sequencer.on_disk();
+            if sequencer.truncated() == truncated {
+                return Seen { executed: table.order().now().lsn, on_disk, truncated };
+            }
+        }
+    }
+
+    /// Whether something has changed since, or a round of reads is wanted.
+    #[must_use]
+    pub fn has_work(&self, seen: &Seen) -> bool {
+        matches!(self.stage, Stage::Member(_))
+            && (self.seen() != *seen || self.arguments.instance.table().sequencer().is_round_due())
+    }
+
+    /// Publishes how things stand, for workers, clients and tools.
+    pub fn publish(&self, now_ns: u64) {
+        let row = &self.arguments.instance.control().cluster;
+        if let Stage::Member(shell) = &self.stage {
+            row.publish(&view(&self.own, &self.greetings, &shell.core.status(), shell.gate_is_open, now_ns));
+        }
+    }
+
+    /// Writes to peers what can be written now.
+    pub fn flush(&mut self, now_ns: u64) {
+        match &self.stage {
+            Stage::Member(shell) => self.peers.flush(now_ns, &shell.records),
+            _ => self.peers.flush(now_ns, &NoRecords),
+        }
+    }
+}
+
+/// The log of a node that is no member.
+struct NoRecords;
+
+impl crate::process::replica::peers::Records for NoRecords {
+    fn read(&self, _: Lsn, _: Lsn, _: u64, _: u64, _: &mut Vec<u8>) -> Option<()> {
+        None
+    }
+}
+
+fn random() -> Result<u64, ReplicaError> {
+    getrandom::u64().map_err(|error| ReplicaError::Io { step: "draw a random number", source: error.into() })
+}
+
+/// A new node's identity.
+fn new_node() -> Result<NodeId, ReplicaError> {
+    loop {
+        if let Some(number) = NonZeroU64::new(random()?) {
+            return Ok(NodeId(number));
+        }
+    }
+}
+
+/// What this instance says of itself.
+fn identity(arguments: &ReplicaArguments, state: &State) -> Identity {
+    let ReplicaArguments { instance, cluster, settings, .. } = arguments;
+    let table = instance.table();
+    let own = cluster.peers.iter().find(|(replica, _)| *replica == cluster.replica);
+    Identity {
+        cluster: state.cluster,
+        node: state.node,
+        replica: cluster.replica,
+        peer_address: own.map(|(_, address)| address.clone()).unwrap_or_default(),
+        client_address: instance.control().address(ServiceId::FIRST),
+        accounts: table.accounts(),
+        opening: table.opening(),
+        key_window: settings.key_window.into(),
+    }
+}
+
+/// The configured peers with their addresses. Names are resolved here, before the loop begins.
+fn resolved(arguments: &ReplicaArguments) -> Vec<ConfiguredPeer> {
+    let others = arguments.cluster.peers.iter().filter(|(replica, _)| *replica != arguments.cluster.replica);
+    let peers = others.map(|(replica, address)| {
+        let addresses: Vec<SocketAddr> = match address.to_socket_addrs() {
+            Ok(addresses) => addresses.collect(),
+            Err(error) => {
+                log::warn!(
+                    "replica {replica} at {address} cannot be reached from here: {error}; it may connect itself"
+                );
+                Vec::new()
+            }
+        };
+        ConfiguredPeer { replica: *replica, addresses }
+    });
+    peers.collect()
+}

@@ -1,0 +1,62 @@
+//! What tools, workers and clients see of the cluster: the row in the control segment.
+
+use crate::base::vocab::Lsn;
+use crate::base::vocab::ReplicaRole;
+use crate::process::replica::core::{Role, Status};
+use crate::process::replica::founding::Greetings;
+use crate::process::replica::peers::Identity;
+use crate::store::cluster::{ClusterView, Member, MemberView, NodeId, Standing};
+
+/// The row's contents for a member.
+#[must_use]
+pub fn view(own: &Identity, greetings: &Greetings, status: &Status, gate_is_open: bool, heard_ns: u64) -> ClusterView {
+    let Status { role, term, leader, membership, .. } = status;
+    let is_learner = |node: NodeId| membership.learners.iter().any(|learner| learner.node == node);
+    let client_address = |node: NodeId| {
+        if node == own.node {
+            own.client_address.clone()
+        } else {
+            greetings.client_address(node).unwrap_or_default().to_owned()
+        }
+    };
+    let own_role = match role {
+        Role::Leader if gate_is_open => ReplicaRole::Primary,
+        Role::Leader | Role::Candidate => ReplicaRole::Candidate,
+        Role::Follower if is_learner(own.node) => ReplicaRole::Learner,
+        Role::Follower => ReplicaRole::Follower,
+    };
+    // Only who may execute is named: a leader whose gate is closed would refuse.
+    let primary = if *role == Role::Leader { leader.filter(|_| gate_is_open) } else { *leader };
+    let member = |member: &Member| {
+        let node = member.node;
+        let progress = status.progress.iter().find(|progress| progress.node == node);
+        let role = match () {
+            () if node == own.node => own_role,
+            () if is_learner(node) => ReplicaRole::Learner,
+            () if Some(node) == primary => ReplicaRole::Primary,
+            () => ReplicaRole::Follower,
+        };
+        let is_heard = node == own.node || greetings.client_address(node).is_some();
+        MemberView {
+            replica: member.replica.number(),
+            node: node.number(),
+            role,
+            match_lsn: if node == own.node {
+                status.last
+            } else {
+                progress.map_or(Lsn(0), |progress| progress.matched)
+            },
+            heard_ns: if is_heard { heard_ns } else { 0 },
+            peer_address: member.address.clone(),
+            client_address: client_address(node),
+        }
+    };
+    let number_of = |node: NodeId| membership.of_node(node).map_or(0, |member| member.replica.number());
+    ClusterView {
+        standing: Standing { role: own_role, primary: primary.map_or(0, number_of) },
+        node: own.node.number(),
+        term: *term,
+        primary_address: primary.map(client_address).unwrap_or_default(),
+        members: membership.all().map(member).collect(),
+    }
+}

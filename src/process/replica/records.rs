@@ -1,0 +1,82 @@
+//! The records of the log, from the ring as long as they are there, else from the segments.
+
+use std::cell::RefCell;
+
+use crate::base::vocab::Lsn;
+use crate::ipc::cells::{Ordering, fence};
+use crate::process::replica::peers::Records;
+use crate::store::journal::record::{RecordBytes, lsn_of, place_of, unseal};
+use crate::store::journal::{ReadError, Reader};
+use crate::store::ledger::Table;
+
+/// The records of the log.
+pub struct LogRecords {
+    table: &'static Table,
+    segments: RefCell<Reader>,
+}
+
+impl LogRecords {
+    /// Those of this instance.
+    #[must_use]
+    pub fn new(table: &'static Table, segments: Reader) -> Self {
+        LogRecords { table, segments: RefCell::new(segments) }
+    }
+
+    /// The record in the place of `lsn` in the ring, if it is still, or already, that record.
+    #[must_use]
+    pub fn in_ring(&self, lsn: Lsn) -> Option<RecordBytes> {
+        let sequencer = self.table.sequencer();
+        let bytes = sequencer.record(lsn);
+        // A place is written again only after the number before that record's was taken, or the end of the log has moved there.
+        fence(Ordering::Acquire);
+        let newest = self.table.order().now().lsn.max(sequencer.log_end().unwrap_or_default());
+        (newest.0 + 1 < lsn.0 + sequencer.capacity() && lsn_of(&bytes) == lsn).then_some(bytes)
+    }
+
+    /// Appends records `first` to `last` to `into`; `false` where one of them is not there.
+    ///
+    /// # Errors
+    /// A segment cannot be read.
+    pub fn read_all(&self, first: Lsn, last: Lsn, into: &mut Vec<RecordBytes>) -> Result<bool, ReadError> {
+        let mut lsn = first;
+        while lsn <= last {
+            if let Some(bytes) = self.in_ring(lsn) {
+                into.push(bytes);
+                lsn = Lsn(lsn.0 + 1);
+                continue;
+            }
+            // What has left the ring is on disk. Of what follows, the last may not be there yet.
+            let end = last.min(self.table.sequencer().on_disk().0);
+            let records = if lsn > end { Vec::new() } else { self.segments.borrow_mut().records(lsn, end)? };
+            if records.is_empty() {
+                return Ok(false);
+            }
+            lsn = Lsn(lsn.0 + records.len() as u64);
+            into.extend(records);
+        }
+        Ok(true)
+    }
+}
+
+impl Records for LogRecords {
+    fn read(&self, first: Lsn, last: Lsn, index: u64, term: u64, into: &mut Vec<u8>) -> Option<()> {
+        let mut records = Vec::with_capacity(usize::try_from(last.0 - first.0 + 1).unwrap_or(0));
+        match self.read_all(first, last, &mut records) {
+            Ok(true) => {}
+            Ok(false) => return None,
+            Err(error) => {
+                log::error!("records {first} to {last} cannot be sent: {error}");
+                return None;
+            }
+        }
+        for mut bytes in records {
+            let place = place_of(&bytes);
+            if (place.index, place.term) != (index, term) {
+                return None;
+            }
+            unseal(&mut bytes);
+            into.extend_from_slice(&bytes);
+        }
+        Some(())
+    }
+}

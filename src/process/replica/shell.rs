@@ -1,0 +1,286 @@
+//! What surrounds the core: it turns what happened in memory, on disk and on sockets into events, and carries out actions.
+
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use crate::base::vocab::{Committed, Lsn, OnDisk};
+use crate::ipc::event::EventFd;
+use crate::process::replica::core::{Action, Control, Core, Event};
+use crate::process::replica::error::ReplicaError;
+use crate::process::replica::message::{EntryRange, Message};
+use crate::process::replica::peers::Peers;
+use crate::process::replica::records::LogRecords;
+use crate::store::cluster::{Commit, State, StateFile};
+use crate::store::instance::Instance;
+use crate::store::journal::record::{MembershipRecord, Payload, RecordBytes, TermRecord, lsn_of, stamp};
+use crate::store::ledger::{Applier, GateState, Sequencer, Table};
+
+/// Records that are applied before the core is asked again.
+const APPLIED_PER_TURN: u64 = 2048;
+
+/// What the loop does next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It goes on.
+    GoOn,
+    /// The books are to be remade by whoever started this process.
+    Remake,
+}
+
+/// The core of a member, and what it acts on.
+pub struct Shell {
+    pub(super) instance: &'static Instance,
+    pub(super) table: &'static Table,
+    pub(super) sequencer: &'static Sequencer,
+    pub(super) core: Core,
+    pub(super) file: StateFile,
+    pub(super) records: LogRecords,
+    pub(super) applier: Applier<'static>,
+    pub(super) journal: Arc<EventFd>,
+    pub(super) workers: Vec<Arc<EventFd>>,
+    /// The records of the last message with entries, until the core is done with it.
+    pub(super) arrived: Vec<RecordBytes>,
+    /// What is committed, and to be applied while the gate is closed.
+    pub(super) committed: Lsn,
+    pub(super) gate_is_open: bool,
+    /// The truncation that is being carried out, and the last record that it keeps.
+    pub(super) truncation: Option<u64>,
+    /// What was told to the core last.
+    pub(super) told: Told,
+    pub(super) outcome: Outcome,
+}
+
+/// What the core was told last, so that it is told of changes only.
+#[derive(Debug, Default)]
+pub struct Told {
+    pub on_disk: Option<(u64, OnDisk)>,
+    pub executed: Lsn,
+    pub applied: Lsn,
+}
+
+impl Shell {
+    /// Tells the core of an event, and carries out what follows from it.
+    pub fn handle(&mut self, event: Event, peers: &mut Peers) -> Result<(), ReplicaError> {
+        if self.core.has_ended() {
+            return Ok(());
+        }
+        self.core.handle(event);
+        self.act(peers)
+    }
+
+    /// Carries out all actions that there are.
+    pub fn act(&mut self, peers: &mut Peers) -> Result<(), ReplicaError> {
+        while let Some(action) = self.core.next_action() {
+            if let Some(answer) = self.perform(action, peers)? {
+                self.core.handle(answer);
+            }
+        }
+        if self.core.is_done_with_message() {
+            self.arrived.clear();
+        }
+        Ok(())
+    }
+
+    /// Carries out one action; the answer, where it has one.
+    fn perform(&mut self, action: Action, peers: &mut Peers) -> Result<Option<Event>, ReplicaError> {
+        match action {
+            Action::Save { state, sync } => {
+                let lsn = self.core.last_of(state.commit).unwrap_or_default();
+                self.save(sync, |kept| {
+                    (kept.term, kept.vote) = (state.term, state.vote);
+                    kept.commit = kept.commit.max(Commit { index: state.commit, lsn });
+                })?;
+            }
+            Action::SaveMembership { membership, index } => {
+                peers.set_members(membership.clone());
+                self.save(true, |kept| (kept.membership, kept.membership_index) = (membership, index))?;
+            }
+            Action::Truncate { after, generation } => self.truncate(after, generation)?,
+            Action::AppendControl(control) => return Ok(Some(Event::Appended { lsn: self.append_control(&control) })),
+            Action::Append(entries) => self.append(&entries)?,
+            Action::Send(message) => self.send(&message, peers),
+            Action::Commit(lsn) => self.commit(lsn),
+            Action::OpenGate { term } => {
+                log::info!("this instance is the primary in term {term}");
+                self.table.set_gate(GateState::Open);
+                self.gate_is_open = true;
+            }
+            Action::CloseGate => {
+                let executed = self.table.set_gate(GateState::Closed);
+                self.gate_is_open = false;
+                // So that they close their clients.
+                self.workers.iter().for_each(|worker| worker.send());
+                return Ok(Some(Event::GateClosed { executed }));
+            }
+            Action::Remake { keep } => {
+                log::warn!(
+                    "operations after record {keep} were carried out here and are not of the log: the books are made again"
+                );
+                self.save(true, |kept| kept.keep = Some(keep))?;
+                self.outcome = Outcome::Remake;
+            }
+            Action::Install(snapshot) => {
+                log::error!("a snapshot of entry {} cannot be taken over by this version", snapshot.index);
+            }
+            Action::ConfirmReads(round) => {
+                self.sequencer.confirm_round(round);
+                self.wake_workers();
+            }
+            Action::Leader { node, term } => match node {
+                Some(node) => log::info!("node {node} leads in term {term}"),
+                None => log::info!("nobody leads in term {term}, as far as is known here"),
+            },
+            Action::ChangeRefused { change, why } => {
+                log::warn!("{:?} of replica {} is refused: {why}", change.kind, change.member.replica);
+            }
+            Action::TransferFailed(node) => log::warn!("leadership could not be handed over to node {node}"),
+            Action::Malformed { from, what } => {
+                log::error!("node {from} has said what cannot be: {what}; its connection is closed");
+                peers.disconnect(from);
+            }
+            Action::Left => self.handed_over(),
+        }
+        Ok(None)
+    }
+
+    /// Writes DATA/raft, changed.
+    fn save(&mut self, sync: bool, change: impl FnOnce(&mut State)) -> Result<(), ReplicaError> {
+        let mut state = self.file.state().clone();
+        change(&mut state);
+        Ok(self.file.save(&state, sync)?)
+    }
+
+    fn truncate(&mut self, after: Lsn, generation: u64) -> Result<(), ReplicaError> {
+        self.save(true, |kept| kept.keep = Some(after))?;
+        let ordered = self.sequencer.order_truncation(after);
+        debug_assert_eq!(ordered, generation, "both count from the same beginning");
+        self.truncation = Some(generation);
+        self.journal.send();
+        Ok(())
+    }
+
+    /// Says that leadership is handed over, as far as it could be.
+    pub fn handed_over(&self) {
+        let row = self.instance.replica_row();
+        if let Some(number) = row.hand_over_wanted() {
+            row.set_handed_over(number);
+        }
+    }
+
+    /// Whether the truncation that is under way has been carried out; then the intent is cleared.
+    pub fn note_truncated(&mut self) -> Result<Option<u64>, ReplicaError> {
+        let Some(generation) = self.truncation.filter(|&generation| self.sequencer.truncated() == generation) else {
+            return Ok(None);
+        };
+        self.truncation = None;
+        self.save(true, |kept| kept.keep = None)?;
+        Ok(Some(generation))
+    }
+
+    fn append_control(&self, control: &Control) -> Lsn {
+        let time_ns = wall_clock_ns();
+        self.table.append_control(|lsn| match control {
+            Control::Term(_) => TermRecord { lsn, time_ns }.encode(),
+            Control::Change(change) => {
+                // A change has its bounds, and they are those of a payload.
+                let payload = Payload::new(&change.to_bytes()).unwrap_or_else(|| unreachable!("a change fits"));
+                MembershipRecord { lsn, time_ns, payload }.encode()
+            }
+        })
+    }
+
+    /// Puts the records of these entries where the journal process finds them, stamped, and moves the end of the log.
+    fn append(&mut self, entries: &[EntryRange]) -> Result<(), ReplicaError> {
+        let Some(end) = entries.last().map(|entry| entry.last) else { return Ok(()) };
+        let arrived = self.arrived.first().map(lsn_of);
+        for entry in entries {
+            for lsn in (entry.first.0..=entry.last.0).map(Lsn) {
+                let at = arrived.and_then(|first| usize::try_from(lsn.0.checked_sub(first.0)?).ok());
+                let mut bytes = match at.and_then(|at| self.arrived.get(at)) {
+                    Some(bytes) => *bytes,
+                    None => self.sequencer.record(lsn),
+                };
+                if lsn_of(&bytes) != lsn {
+                    return Err(ReplicaError::Missing(lsn));
+                }
+                stamp(&mut bytes, entry.term, entry.index, lsn == entry.last);
+                self.sequencer.put_entry_record(lsn, &bytes);
+            }
+        }
+        self.sequencer.set_log_end(end);
+        if self.sequencer.must_wake_journal() {
+            self.journal.send();
+        }
+        Ok(())
+    }
+
+    fn send(&mut self, message: &Message, peers: &mut Peers) {
+        // A message that is dropped is said again, or the peer is asked how far it is: raft expects both. The peer's end is told when its
+        // connection ends.
+        let _dropped = peers.send(message);
+    }
+
+    /// Says that all up to `lsn` may be shown.
+    fn commit(&mut self, lsn: Lsn) {
+        self.committed = lsn;
+        self.sequencer.set_committed(Committed(lsn));
+        self.wake_workers();
+    }
+
+    /// Wakes the workers that wait for what may be shown now.
+    pub(super) fn wake_workers(&self) {
+        let visible = self.sequencer.visible();
+        for (row, worker) in self.instance.workers().iter().zip(&self.workers) {
+            if row.must_be_woken(visible) {
+                worker.send();
+            }
+        }
+    }
+
+    /// Applies what is committed while the gate is closed, as much as one turn takes; whether there is more.
+    pub fn apply_committed(&mut self) -> Result<bool, ReplicaError> {
+        let applied = self.table.order().now().lsn;
+        if self.gate_is_open || applied >= self.committed {
+            return Ok(false);
+        }
+        let last = Lsn(self.committed.0.min(applied.0 + APPLIED_PER_TURN));
+        let mut batch = Vec::with_capacity(usize::try_from(last.0 - applied.0).unwrap_or(0));
+        if !self.records.read_all(Lsn(applied.0 + 1), last, &mut batch)? {
+            return Err(ReplicaError::Missing(Lsn(applied.0 + 1)));
+        }
+        for bytes in &batch {
+            let lsn = lsn_of(bytes);
+            let record =
+                crate::store::journal::Record::decode(bytes).map_err(|source| ReplicaError::Record { lsn, source })?;
+            self.applier.apply(&record)?;
+        }
+        // Those that wait until a record is applied here.
+        self.wake_workers();
+        Ok(last < self.committed)
+    }
+
+    /// Takes a peer's message: the records of its entries are kept until the core is done with it. One for whose records there is no room in
+    /// the ring is dropped; it will be said again.
+    pub fn take_message(
+        &mut self,
+        message: Message,
+        records: Vec<RecordBytes>,
+        peers: &mut Peers,
+    ) -> Result<(), ReplicaError> {
+        let room = self.sequencer.on_disk().0.0 + self.sequencer.capacity();
+        let fits = message.entries.last().is_none_or(|entry| entry.last.0 <= room);
+        if !fits || !self.core.is_done_with_message() && !records.is_empty() {
+            return Ok(());
+        }
+        if !records.is_empty() {
+            self.arrived = records;
+        }
+        self.handle(Event::Message(message), peers)
+    }
+}
+
+/// Nanoseconds since 1970.
+fn wall_clock_ns() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(now.as_nanos()).unwrap_or(u64::MAX)
+}
