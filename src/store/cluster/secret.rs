@@ -49,7 +49,7 @@ impl Secret {
             return Err(TextError::Digit { column: column + 1 });
         }
         let range = MIN_SECRET_DIGITS..=MAX_SECRET_DIGITS;
-        if !range.contains(&line.len()) || line.len() % 2 != 0 {
+        if !range.contains(&line.len()) || !line.len().is_multiple_of(2) {
             return Err(TextError::Length(line.len()));
         }
         let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok()).unwrap_or(0);

@@ -1,6 +1,6 @@
 //! What can be wrong with a frame.
 
-use super::header::FrameKind;
+use super::kind::FrameKind;
 use crate::base::limits::{MAX_LSN, MAX_PEER_ADDRESS_BYTES, MAX_REPLICAS};
 
 /// Why bytes are no frame, or a message cannot be one. Nothing of such a frame is used.

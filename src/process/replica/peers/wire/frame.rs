@@ -1,8 +1,9 @@
 //! A frame of any kind.
 
 use super::error::WireError;
-use super::greeting::{self, Found, Greeting, PROOF_BYTES};
-use super::header::{FrameKind, Header};
+use super::greeting::{self, Found, Greeting};
+use super::header::Header;
+use super::kind::{FrameKind, PROOF_BYTES};
 use super::message;
 use super::snapshot::SnapshotFrame;
 use crate::process::replica::message::Message;

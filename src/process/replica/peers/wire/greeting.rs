@@ -2,7 +2,8 @@
 
 use super::bytes::{Reader, put_address};
 use super::error::WireError;
-use super::header::{FrameKind, seal};
+use super::header::seal;
+use super::kind::{FrameKind, PROOF_BYTES};
 use super::members;
 use crate::base::limits::MAX_ACCOUNTS;
 use crate::base::vocab::Cents;
@@ -11,8 +12,6 @@ use crate::store::cluster::{ClusterId, Membership};
 
 /// Bytes of the random number in a greeting.
 pub const NONCE_BYTES: usize = 32;
-/// Bytes of a proof, an HMAC-SHA256.
-pub const PROOF_BYTES: usize = 32;
 
 /// What a node says first.
 ///

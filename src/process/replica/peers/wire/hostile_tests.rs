@@ -1,7 +1,8 @@
 //! Frames that somebody who can compute checksums has made: each fault has its own name.
 
 use super::error::WireError;
-use super::header::{FrameKind, HEADER_BYTES, Header};
+use super::header::{HEADER_BYTES, Header};
+use super::kind::FrameKind;
 use super::samples::{self, append, forge, frames, membership};
 use super::{Frame, SnapshotFrame, encode_message};
 use crate::base::limits::{MAX_ENTRY_RECORDS, MAX_LSN, MAX_MESSAGE_ENTRIES, MAX_SNAPSHOT_CHUNK_BYTES};

@@ -7,7 +7,8 @@
 
 use super::bytes::{Reader, check_lsn};
 use super::error::WireError;
-use super::header::{FrameKind, seal};
+use super::header::seal;
+use super::kind::FrameKind;
 use super::{members, snapshot};
 use crate::base::limits::MAX_MESSAGE_ENTRIES;
 use crate::process::replica::message::{EntryKind, EntryRange, Message, MessageKind};

@@ -24,14 +24,16 @@ mod error;
 mod frame;
 mod greeting;
 mod header;
+mod kind;
 mod members;
 mod message;
 mod snapshot;
 
 pub use error::WireError;
 pub use frame::Frame;
-pub use greeting::{Found, Greeting, NONCE_BYTES, PROOF_BYTES};
-pub use header::{FrameKind, HEADER_BYTES, Header, PROTOCOL_VERSION, records_crc};
+pub use greeting::{Found, Greeting, NONCE_BYTES};
+pub use header::{HEADER_BYTES, Header, PROTOCOL_VERSION, records_crc};
+pub use kind::{FrameKind, PROOF_BYTES};
 pub use message::{encode as encode_message, records_of};
 pub use snapshot::{SnapshotFrame, SnapshotRefusal};
 

@@ -2,7 +2,8 @@
 
 use super::bytes::{Reader, check_lsn};
 use super::error::WireError;
-use super::header::{FrameKind, seal};
+use super::header::seal;
+use super::kind::FrameKind;
 use super::members;
 use crate::base::limits::MAX_SNAPSHOT_CHUNK_BYTES;
 use crate::process::replica::message::SnapshotRef;
