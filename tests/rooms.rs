@@ -220,7 +220,7 @@ const BANS: &[Ban] = &[
             "std::thread",
             "std::time",
         ],
-        but: &["src/store/cluster/", "src/store/journal/record.rs"],
+        but: &["src/store/cluster/", "src/store/journal/record/"],
         why: "what peers say is bytes to messages and back, and who is a peer is decided from that alone",
     },
     Ban {
