@@ -45,6 +45,7 @@ mod durability;
 mod early_replies;
 mod end_to_end;
 mod environment;
+mod format_upgrade;
 mod getfile;
 mod getfile_cache;
 mod getfile_cache_deaths;
