@@ -72,6 +72,12 @@ impl Core {
             self.ask_for_term(term);
             return true;
         }
+        let votes = self.members.voters.iter().any(|voter| voter.node == self.settings.node);
+        if leads && !votes {
+            // It was removed by the leader before, and raft would let it go on without proposing anything.
+            self.node.raft.become_follower(term, raft::INVALID_ID);
+            return true;
+        }
         if leads {
             return false;
         }

@@ -189,6 +189,9 @@ impl Core {
         let applied = self.log().index_at(self.executed).min(persisted);
         if applied > raft.raft_log.applied {
             self.node.advance_apply_to(applied);
+        }
+        let applied = self.node.raft.raft_log.applied;
+        if self.node.store().snapshot.as_ref().is_none_or(|(index, _)| *index != applied) {
             let members = (applied >= self.members_at).then(|| (applied, conf_state(&self.members)));
             self.node.mut_store().snapshot = members;
         }

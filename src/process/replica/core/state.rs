@@ -131,6 +131,9 @@ impl Core {
             return Err(LoadError::Committed { commit, base, last });
         }
         let applied = log.index_at(executed).min(commit).max(base);
+        // A change that is not in the membership yet is to be handed out once more.
+        let mut changes = (membership_index.max(base) + 1..=applied).filter(|index| log.change_of(*index).is_some());
+        let applied = changes.next().map_or(applied, |index| index - 1);
         let end = log.last();
         let config = config(&settings, applied);
         let mut hard_state = raft::eraftpb::HardState::default();
@@ -208,6 +211,13 @@ impl Core {
         self.held.is_none()
     }
 
+    /// The last record that the journal may forget, if its snapshots say so, too: what is before it is committed, on disk, in the books, and
+    /// the changes of membership there are saved. While there is no replica process, nothing is to be forgotten.
+    #[must_use]
+    pub fn may_trim_to(&self) -> Lsn {
+        self.log().last_of(self.node.raft.raft_log.applied).unwrap_or_default()
+    }
+
     /// Whether the core has asked for [`Action::Remake`] or [`Action::Install`].
     #[must_use]
     pub fn has_ended(&self) -> bool {
@@ -277,10 +287,12 @@ impl Core {
             if self.propose() || self.hand_over() || self.open_gate() {
                 continue;
             }
+            let was_refused = self.may_propose();
             self.tell();
             self.apply();
             self.compact();
-            if !self.node.has_ready() && !self.may_propose() {
+            // What has been committed makes room for more.
+            if !self.node.has_ready() && (was_refused || !self.may_propose()) {
                 break;
             }
         }

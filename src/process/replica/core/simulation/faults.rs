@@ -6,6 +6,7 @@ use rand::rngs::SmallRng;
 use super::instance::Instance;
 use super::network::Network;
 use super::oracle::Verdict;
+use super::records::{Record, What};
 use super::world::{World, member};
 use crate::process::replica::core::event::Event;
 use crate::store::cluster::{Change, ChangeKind, Membership, NodeId};
@@ -88,10 +89,11 @@ impl World {
             let event = if self.one_in(4) { Event::Leave } else { Event::Transfer(self.instances[i].node) };
             self.drive(primary, event)?;
         }
-        if self.may(faults.empty) && self.is_whole() {
+        let can_spare_one = self.instances.len() > 2;
+        if can_spare_one && self.may(faults.empty) && self.is_whole() {
             self.empty(i);
         }
-        if self.may(faults.remove) && self.is_whole() {
+        if can_spare_one && self.may(faults.remove) && self.is_whole() {
             let instance = &self.instances[i];
             let change = Change { kind: ChangeKind::Remove, member: member(instance.number, instance.node) };
             self.change(change)?;
@@ -124,11 +126,25 @@ impl World {
         }
     }
 
-    /// Everybody is a voter, as far as the primary knows, and nobody else.
-    fn is_whole(&self) -> bool {
-        let Some(members) = self.members().filter(|_| self.instances.len() > 2) else { return false };
-        let is_voter = |instance: &Instance| members.voters.iter().any(|voter| voter.node == instance.node);
-        members.all().count() == self.instances.len() && self.instances.iter().all(is_voter)
+    /// Everybody votes and knows it, nobody else is a member, and no change of that is under way.
+    ///
+    /// A change counts for a node when the node knows that it is committed. If the only one that knows is lost for ever, the others may
+    /// need its vote: the instant between is too early to lose a disk.
+    pub fn is_whole(&self) -> bool {
+        let members = &self.oracle.members;
+        let is_voter = |instance: &Instance| {
+            let votes = members.voters.iter().any(|voter| voter.node == instance.node);
+            votes && instance.disk.file.members == *members
+        };
+        let is_open =
+            |record: &Record| record.lsn > self.oracle.log.len() as u64 && matches!(record.what, What::Change(_));
+        let has_open = |instance: &Instance| {
+            let ring = instance.memory.iter().flat_map(|memory| &memory.ring);
+            ring.chain(instance.disk.cells.iter().flatten()).chain(&instance.frame).any(is_open)
+        };
+        members.all().count() == self.instances.len()
+            && self.instances.iter().all(|instance| is_voter(instance) && !has_open(instance))
+            && !self.network.records().any(is_open)
     }
 
     fn members(&self) -> Option<Membership> {

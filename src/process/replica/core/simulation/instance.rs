@@ -251,7 +251,8 @@ impl Instance {
         if memory.cut.is_some() || has_defect {
             return None;
         }
-        let upto = self.disk.snapshot.upto.saturating_sub(rng.random_range(0..30));
+        let limit = self.core.as_ref().map_or(0, |core| core.may_trim_to().0);
+        let upto = self.disk.snapshot.upto.saturating_sub(rng.random_range(0..30)).min(limit);
         let base: Base = memory
             .ring
             .iter()

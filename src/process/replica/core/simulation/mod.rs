@@ -3,6 +3,7 @@
 //! A life is determined by its seed. `VAULT_TEST_SEED=N` repeats one, `VAULT_TEST_SEEDS=N` says how many there are to be.
 
 mod clients;
+mod defects;
 mod disk;
 mod faults;
 mod instance;
@@ -11,6 +12,7 @@ mod oracle;
 mod records;
 mod world;
 
+use instance::{Instance, Memory};
 use oracle::{Verdict, hold};
 use world::{Seen, TICK, World};
 
@@ -20,21 +22,26 @@ use super::defect::Defect;
 const TROUBLE: u64 = 1200;
 /// Ticks within which all is well again.
 const RECOVERY: u64 = 200;
+/// Ticks within which all have the same when nothing is added.
+const CATCHING_UP: u64 = 120;
 /// Lives, where nobody says how many.
 const SEEDS: u64 = 400;
 
 impl World {
-    /// Whether everybody has everything, and a client has been served since then.
-    fn is_well(&self, acknowledged: u64) -> bool {
+    /// Whether everybody votes, and clients have been served since then.
+    fn serves(&self, acknowledged: u64) -> bool {
+        self.oracle.acknowledged > acknowledged && self.is_whole()
+    }
+
+    /// Whether everybody has everything.
+    fn is_equal(&self) -> bool {
         let last = self.oracle.log.len() as u64;
-        self.oracle.acknowledged > acknowledged
-            && self.instances.iter().all(|instance| {
-                instance.core.as_ref().is_some_and(|core| core.status().membership.voters.len() == self.instances.len())
-                    && instance
-                        .memory
-                        .as_ref()
-                        .is_some_and(|memory| memory.committed == last && memory.books.upto == last)
-            })
+        let has_all = |memory: &Memory| {
+            let all = [memory.committed, memory.books.upto, memory.on_disk, memory.log_end];
+            memory.held.is_empty() && all.iter().all(|lsn| *lsn == last)
+        };
+        let has_all = |instance: &Instance| instance.core.is_some() && instance.memory.as_ref().is_some_and(has_all);
+        self.instances.iter().all(has_all)
     }
 
     fn live(&mut self) -> Verdict {
@@ -47,12 +54,22 @@ impl World {
         }
         self.calm();
         let acknowledged = self.oracle.acknowledged;
-        while !self.is_well(acknowledged) {
+        while !self.serves(acknowledged) {
             self.step()?;
             if self.now.is_multiple_of(10) {
                 self.operate()?;
             }
-            hold(self.now < TROUBLE + RECOVERY * TICK, || format!("all is not well again:\n{}", self.told()))?;
+            hold(self.now < TROUBLE + RECOVERY * TICK, || format!("clients are not served again:\n{}", self.told()))?;
+        }
+        self.faults.idle = u32::MAX;
+        let end = self.now + CATCHING_UP * TICK;
+        while !self.is_equal() || !self.is_whole() {
+            self.step()?;
+            // A change that an earlier primary has begun may be committed only now.
+            if self.now.is_multiple_of(10) {
+                self.operate()?;
+            }
+            hold(self.now < end, || format!("not all have everything:\n{}", self.told()))?;
         }
         for instance in &self.instances {
             instance.memory.iter().try_for_each(|memory| self.oracle.books(&memory.books))?;
@@ -99,6 +116,7 @@ fn variable(name: &str) -> Option<u64> {
 fn sum(seeds: impl Iterator<Item = u64>) -> Result<Seen, String> {
     let mut sum = Seen::default();
     for seed in seeds {
+        eprintln!("SEED {seed}");
         let seen = run(seed, None)?;
         sum.elections += seen.elections;
         sum.resumed += seen.resumed;
@@ -125,5 +143,5 @@ fn what_was_promised_holds_whatever_fails() {
         Ok(seen) => println!("{seen:?}"),
         Err(error) => panic!("{error}"),
     }
-    let _ = is_one;
+    assert!(!is_one || SEEDS > 1);
 }

@@ -68,4 +68,9 @@ impl Network {
     pub fn arriving(&mut self, now: u64) -> Vec<Packet> {
         std::mem::take(&mut self.slots[usize::try_from(now).unwrap() % LONGEST])
     }
+
+    /// All that is on its way.
+    pub fn records(&self) -> impl Iterator<Item = &Record> {
+        self.slots.iter().flatten().flat_map(|packet| &packet.records)
+    }
 }

@@ -6,7 +6,7 @@ use std::hash::DefaultHasher;
 
 use super::records::{ACCOUNTS, Books, OPENING, Record, What};
 use crate::process::replica::message::EntryRange;
-use crate::store::cluster::NodeId;
+use crate::store::cluster::{Membership, NodeId};
 
 /// Nothing, or what is wrong.
 pub type Verdict = Result<(), String>;
@@ -24,6 +24,8 @@ pub struct Oracle {
     /// Entries by index and term: the term before, the first record, and all records.
     entries: Map<(u64, u64), (u64, u64, Vec<Record>)>,
     primaries: Map<u64, NodeId>,
+    /// The members, by what is committed.
+    pub members: Membership,
     /// The last record that any client has seen the effect of.
     pub completed: u64,
     pub acknowledged: u64,
@@ -35,7 +37,7 @@ pub fn hold(good: bool, what: impl FnOnce() -> String) -> Verdict {
 }
 
 impl Oracle {
-    pub fn new() -> Oracle {
+    pub fn new(members: Membership) -> Oracle {
         Oracle {
             log: Vec::new(),
             states: vec![[OPENING; ACCOUNTS]],
@@ -43,6 +45,7 @@ impl Oracle {
             ops: Set::default(),
             entries: Map::default(),
             primaries: Map::default(),
+            members,
             completed: 0,
             acknowledged: 0,
             read: 0,
@@ -86,6 +89,12 @@ impl Oracle {
             (state[from], state[to]) = balances;
             let good = sum == balances.0 + balances.1 && balances.0 >= 0;
             hold(good, || format!("{record:?} does not follow from the books before it: {state:?}"))?;
+        }
+        if let What::Change(change) = &record.what
+            && record.ends
+            && self.log.last().is_none_or(|before| before.ends)
+        {
+            self.members = self.members.after(change);
         }
         self.log.push(record.clone());
         self.states.push(state);

@@ -10,7 +10,7 @@ use super::faults::Faults;
 use super::instance::{Cut, Instance, Stage};
 use super::network::{Network, Packet};
 use super::oracle::{Oracle, Verdict, hold};
-use super::records::{Record, What};
+use super::records::What;
 use crate::base::vocab::Lsn;
 use crate::process::replica::core::defect::Defect;
 use crate::process::replica::core::event::{Action, Control, Event};
@@ -20,6 +20,8 @@ use crate::store::cluster::{Member, Membership, NodeId, ReplicaId};
 
 /// Moments of a tick.
 pub const TICK: u64 = 6;
+
+thread_local! { pub static TRACE: std::cell::Cell<u64> = std::cell::Cell::new(std::env::var("VAULT_TEST_TRACE").map_or(u64::MAX, |v| v.parse().unwrap())); }
 
 pub struct World {
     pub rng: SmallRng,
@@ -74,7 +76,7 @@ impl World {
             now: 0,
             instances,
             network,
-            oracle: Oracle::new(),
+            oracle: Oracle::new(founders.clone()),
             clients: (0..4).map(|_| Client::default()).collect(),
             faults,
             founders,
@@ -124,10 +126,12 @@ impl World {
             }
             instance.start().map_err(|error| format!("instance {i} cannot start: {error}"))?;
             instance.replica_at = now;
+            // What DATA/raft says is committed may never have been told.
+            let upto = instance.memory.as_ref().map_or(0, |memory| memory.books.upto);
+            let records = instance.records(instance.first(), upto).unwrap_or_default();
+            self.oracle.committed(records.iter()).map_err(|error| format!("instance {i} starts: {error}"))?;
             let books = instance.memory.as_ref().map(|memory| memory.books.clone());
-            if !self.has(Defect::UncommittedSnapshot) {
-                books.map_or(Ok(()), |books| self.oracle.books(&books))?;
-            }
+            books.map_or(Ok(()), |books| self.oracle.books(&books))?;
         }
         if self.instances[i].core.is_none() && self.instances[i].replica_at <= now {
             let settings = self.settings();
@@ -221,6 +225,9 @@ impl World {
     /// An event for the core of an instance, if its replica process lives, and all that follows.
     pub fn drive(&mut self, i: usize, event: Event) -> Verdict {
         let Some(core) = &mut self.instances[i].core else { return Ok(()) };
+        if TRACE.with(std::cell::Cell::get) <= self.now {
+            eprintln!("T {} {i} {event:?}", self.now);
+        }
         core.handle(event);
         self.perform_all(i)
     }
@@ -232,6 +239,9 @@ impl World {
                 return Ok(());
             }
             let told = format!("instance {i}");
+            if TRACE.with(std::cell::Cell::get) <= self.now {
+                eprintln!("T {}    {i} -> {action:?}", self.now);
+            }
             self.perform(i, action).map_err(|error| format!("{told}: {error}"))?;
         }
         Ok(())
@@ -376,10 +386,5 @@ impl World {
         let term = |instance: &Instance| instance.core.as_ref().map_or(0, |core| core.status().term);
         let primaries = (0..self.instances.len()).filter(|i| has_gate(&self.instances[*i]));
         primaries.max_by_key(|i| term(&self.instances[*i]))
-    }
-
-    /// Records that are in the ring of an instance.
-    pub fn ring(&self, i: usize) -> &[Record] {
-        self.instances[i].memory.as_ref().map_or(&[], |memory| &memory.ring)
     }
 }
