@@ -69,11 +69,13 @@ impl World {
     }
 
     fn call(&mut self, c: usize) -> Verdict {
-        let anywhere = self.rng.random_range(0..self.instances.len());
-        let i = if self.one_in(4) { anywhere } else { self.primary().unwrap_or(anywhere) };
-        if !self.instances[i].memory.as_ref().is_some_and(|memory| memory.gate) {
+        // There may be one that is primary no more, and does not know it.
+        let has_gate = |i: &usize| self.instances[*i].memory.as_ref().is_some_and(|memory| memory.gate);
+        let primaries: Vec<usize> = (0..self.instances.len()).filter(has_gate).collect();
+        if primaries.is_empty() {
             return Ok(());
         }
+        let i = primaries[self.rng.random_range(0..primaries.len())];
         let mut call = match self.clients[c].repeats.take() {
             Some(call) => call,
             None => self.new_call(),

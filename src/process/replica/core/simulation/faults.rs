@@ -79,7 +79,8 @@ impl World {
             self.crash_something(i);
         }
         if self.may(faults.cut) {
-            self.cut(i);
+            let primary = self.primary().filter(|_| self.now.is_multiple_of(2));
+            self.cut(primary.unwrap_or(i));
         } else if self.may(faults.heal) {
             self.network.heal();
         }

@@ -116,7 +116,6 @@ fn variable(name: &str) -> Option<u64> {
 fn sum(seeds: impl Iterator<Item = u64>) -> Result<Seen, String> {
     let mut sum = Seen::default();
     for seed in seeds {
-        eprintln!("SEED {seed}");
         let seen = run(seed, None)?;
         sum.elections += seen.elections;
         sum.resumed += seen.resumed;

@@ -21,8 +21,6 @@ use crate::store::cluster::{Member, Membership, NodeId, ReplicaId};
 /// Moments of a tick.
 pub const TICK: u64 = 6;
 
-thread_local! { pub static TRACE: std::cell::Cell<u64> = std::cell::Cell::new(std::env::var("VAULT_TEST_TRACE").map_or(u64::MAX, |v| v.parse().unwrap())); }
-
 pub struct World {
     pub rng: SmallRng,
     pub now: u64,
@@ -203,11 +201,16 @@ impl World {
         if let Some((to, ok)) = packet.outcome {
             return self.drive(packet.from, Event::SnapshotSent { to, ok });
         }
-        let Some(to) = self.instances.iter().position(|instance| instance.node == packet.message.to) else {
+        let is_snapshot = packet.message.kind == MessageKind::Snapshot;
+        let to = self.instances.iter().position(|instance| instance.node == packet.message.to);
+        let there = to.and_then(|to| Some((to, self.instances[to].core.as_ref()?)));
+        let Some((to, core)) = there else {
+            if is_snapshot {
+                let outcome = Packet { outcome: Some((packet.message.to, false)), books: None, ..packet };
+                self.network.tell(self.now, outcome);
+            }
             return Ok(());
         };
-        let is_snapshot = packet.message.kind == MessageKind::Snapshot;
-        let Some(core) = &self.instances[to].core else { return Ok(()) };
         if is_snapshot {
             let is_wanted = core.wants_snapshot(&packet.message);
             let outcome = Packet { outcome: Some((packet.message.to, is_wanted)), books: None, ..packet.clone() };
@@ -225,9 +228,6 @@ impl World {
     /// An event for the core of an instance, if its replica process lives, and all that follows.
     pub fn drive(&mut self, i: usize, event: Event) -> Verdict {
         let Some(core) = &mut self.instances[i].core else { return Ok(()) };
-        if TRACE.with(std::cell::Cell::get) <= self.now {
-            eprintln!("T {} {i} {event:?}", self.now);
-        }
         core.handle(event);
         self.perform_all(i)
     }
@@ -239,9 +239,6 @@ impl World {
                 return Ok(());
             }
             let told = format!("instance {i}");
-            if TRACE.with(std::cell::Cell::get) <= self.now {
-                eprintln!("T {}    {i} -> {action:?}", self.now);
-            }
             self.perform(i, action).map_err(|error| format!("{told}: {error}"))?;
         }
         Ok(())
