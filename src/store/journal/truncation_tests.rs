@@ -50,7 +50,7 @@ impl Replay for All {
 
 fn all_of(disk: &Forgetful, committed: u64) -> (Recovered, Vec<Record>) {
     let mut all = All::default();
-    let recovered = recover_up_to(&directory_on(disk), Lsn(0), Lsn(committed), &mut all, |_| ());
+    let recovered = recover_up_to(&directory_on(disk), Lsn(0), Committed(Lsn(committed)), &mut all, |_| ());
     (recovered.unwrap(), all.0)
 }
 
@@ -233,7 +233,7 @@ fn a_snapshot_of_what_is_to_be_cut_keeps_it_from_being_cut() {
     finish_truncation(&directory, Lsn(17)).unwrap();
     // The commit that is known is older than the snapshot, which holds accounts of record 17.
     let mut taken = Taken::default();
-    let recovered = recover_up_to(&directory, Lsn(u64::MAX), Lsn(3), &mut taken, |_| ()).unwrap();
+    let recovered = recover_up_to(&directory, Lsn(u64::MAX), Committed(Lsn(3)), &mut taken, |_| ()).unwrap();
     assert_eq!((recovered.end, recovered.replayed_to), (Lsn(17), Lsn(17)));
 }
 

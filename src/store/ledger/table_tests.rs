@@ -90,9 +90,8 @@ fn bytes_of(name: &str) -> Vec<u8> {
 /// Restores what a journal of five operations says.
 fn restore_five(table: &Table) {
     let balances = [Cents(149), Cents(0)];
-    let record = Record {
+    let record = OperationRecord {
         lsn: Lsn(5),
-        term: 0,
         time_ns: 0,
         kind: Kind::Deposit,
         verdict: Verdict::Done,
