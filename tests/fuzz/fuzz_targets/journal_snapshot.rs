@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use bank_vault::base::vocab::{Cents, Lsn};
+use bank_vault::base::vocab::{Cents, Committed, Lsn};
 use bank_vault::store::journal::disk::Disk;
 use bank_vault::store::journal::{Directory, snapshot};
 use bank_vault_fuzz::MemoryDisk;
@@ -30,7 +30,7 @@ fuzz_target!(|data: &[u8]| {
             writer.push(Cents(word().cast_signed()), Lsn(word() % 1000))?;
         }
         let newest = writer.newest();
-        writer.finish(newest)
+        writer.finish(Committed(newest))
     });
     if written.is_err() {
         return;
