@@ -41,6 +41,8 @@ mod simulation;
 mod state;
 mod status;
 mod storage;
+#[cfg(test)]
+mod tests;
 
 pub use event::{Action, Control, Event, HardState, Refusal};
 pub use log::{Log, LogError};

@@ -57,6 +57,14 @@ pub enum LoadError {
         /// The last.
         last: u64,
     },
+    /// The log has entries of a later term than DATA/raft knows, which was synced before any of them came.
+    #[error("the log has entries of term {log}, and this node knows term {known} only: it has lost what it promised")]
+    Term {
+        /// The term of the last entry.
+        log: u64,
+        /// What DATA/raft says.
+        known: u64,
+    },
     /// The settings or the members are impossible.
     #[error("raft cannot start: {0}")]
     Raft(String),
@@ -129,6 +137,9 @@ impl Core {
         let (commit, base, last) = (state.commit.max(log.index_at(committed)), log.base(), log.last_index());
         if commit > last {
             return Err(LoadError::Committed { commit, base, last });
+        }
+        if log.last_term() > state.term {
+            return Err(LoadError::Term { log: log.last_term(), known: state.term });
         }
         let applied = log.index_at(executed).min(commit).max(base);
         // A change that is not in the membership yet is to be handed out once more.

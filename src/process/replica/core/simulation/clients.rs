@@ -3,7 +3,7 @@
 use rand::RngExt;
 
 use super::instance::Held;
-use super::oracle::Verdict;
+use super::oracle::{Verdict, hold};
 use super::records::{ACCOUNTS, What};
 use super::world::World;
 use crate::process::replica::core::defect::Defect;
@@ -82,7 +82,7 @@ impl World {
         };
         call.id = self.next_op;
         self.next_op += 1;
-        call.gives_up_at = self.now + self.rng.random_range(20..200);
+        call.gives_up_at = self.now + self.rng.random_range(10..80);
         self.clients[c].call = Some(call);
         self.execute(i, c, call);
         Ok(())
@@ -104,7 +104,8 @@ impl World {
             (transfer, _) => {
                 memory.wanted += 1;
                 let account = transfer.map_or(call.account, |(from, ..)| from);
-                let (balance, as_of) = (memory.books.balances[account], memory.books.upto);
+                let (balance, as_of) =
+                    (memory.books.balances[account], memory.books.changed[account].max(memory.committed));
                 Held::Shown { account, balance, as_of, round: memory.wanted }
             }
         };
@@ -152,7 +153,10 @@ impl World {
             };
             self.clients[c].call = None;
             match held {
-                Held::Done { lsn } => self.oracle.acknowledge(call.op, call.key, call.begun_after, lsn),
+                Held::Done { lsn } => {
+                    self.is_kept(lsn)?;
+                    self.oracle.acknowledge(call.op, call.key, call.begun_after, lsn)
+                }
                 Held::Shown { account, balance, as_of, .. } => {
                     self.oracle.show(account, balance, call.begun_after, as_of)
                 }
@@ -160,5 +164,13 @@ impl World {
             .map_err(|error| format!("instance {i} answers: {error}"))?;
         }
         Ok(())
+    }
+
+    /// What is acknowledged is on the disks of a majority.
+    fn is_kept(&self, lsn: u64) -> Verdict {
+        let Some(record) = self.oracle.log.get(usize::try_from(lsn - 1).unwrap()) else { return Ok(()) };
+        let many = self.instances.iter().filter(|instance| instance.disk.keeps(record)).count();
+        let is_majority = many * 2 > self.instances.len() || !self.faults.leave_members();
+        hold(is_majority, || format!("{record:?} is acknowledged, and on {many} disks"))
     }
 }

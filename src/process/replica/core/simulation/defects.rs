@@ -1,11 +1,17 @@
 //! That what holds is held, and would be missed: each defect that is put in is found.
 
+use std::panic::catch_unwind;
+
 use super::run;
 use crate::process::replica::core::defect::Defect;
 
 /// The first life of so many in which a defect shows.
 fn first_found(defect: Defect, lives: u64) -> Option<(u64, String)> {
-    (0..lives).find_map(|seed| run(seed, Some(defect)).err().map(|error| (seed, error)))
+    let fails = |seed| match catch_unwind(|| run(seed, Some(defect))) {
+        Ok(result) => result.err(),
+        Err(_) => Some("a panic".to_owned()),
+    };
+    (0..lives).find_map(|seed| fails(seed).map(|error| (seed, error)))
 }
 
 fn is_found(defect: Defect, lives: u64) {

@@ -93,6 +93,12 @@ impl Disk {
         });
     }
 
+    /// Whether a record would be there after a loss of power.
+    pub fn keeps(&self, record: &Record) -> bool {
+        let place = record.lsn.checked_sub(self.base.2 + 1).map(|place| usize::try_from(place).unwrap());
+        place.is_none_or(|place| place < self.synced && self.cells[place].as_ref() == Some(record))
+    }
+
     /// The power fails.
     pub fn crash(&mut self, rng: &mut SmallRng) {
         if rng.random() {

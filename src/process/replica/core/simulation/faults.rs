@@ -51,6 +51,11 @@ impl Faults {
         }
     }
 
+    /// Whether the members are always the same.
+    pub fn leave_members(&self) -> bool {
+        self.empty == 0 && self.remove == 0
+    }
+
     pub fn set(&self, network: &mut Network) {
         (network.dropped, network.repeated, network.delay) = (self.dropped, self.repeated, self.delay);
     }
@@ -77,6 +82,14 @@ impl World {
         let i = self.rng.random_range(0..self.instances.len());
         if self.may(faults.crash) {
             self.crash_something(i);
+        }
+        // A cut is as long as it takes to fail in it.
+        let is_cutting = |instance: &Instance| instance.memory.as_ref().is_some_and(|memory| memory.cut.is_some());
+        if let Some(cutting) = self.instances.iter().position(is_cutting)
+            && faults.crash > 0
+            && self.one_in(8)
+        {
+            self.crash_something(cutting);
         }
         if self.may(faults.cut) {
             let primary = self.primary().filter(|_| self.now.is_multiple_of(2));
@@ -116,14 +129,21 @@ impl World {
         }
     }
 
-    /// Links are cut: all of an instance, one way or both, or those between two halves.
+    /// Links are cut: all of an instance or one, one way or both, or those between two parts.
     fn cut(&mut self, i: usize) {
-        let (out, back) = [(true, true), (true, false), (false, true)][self.rng.random_range(0..3)];
-        let other = self.rng.random_range(0..self.instances.len());
-        let only_one = self.one_in(3);
-        for j in (0..self.instances.len()).filter(|j| *j != i && (!only_one || *j == other)) {
-            self.network.cut[i][j] |= out;
-            self.network.cut[j][i] |= back;
+        let many = self.instances.len();
+        let (out, back) = [(true, true), (true, true), (true, false), (false, true)][self.rng.random_range(0..4)];
+        let other = self.rng.random_range(0..many);
+        let with_other = self.rng.random_range(0..4);
+        for j in (0..many).filter(|j| *j != i && (with_other > 0 || *j == other)) {
+            // A part of two: the other one stays with this one.
+            let (inside, outside) = if with_other == 1 && j == other { continue } else { (i, j) };
+            for inside in [inside, other].into_iter().take(if with_other == 1 { 2 } else { 1 }) {
+                if inside != outside {
+                    self.network.cut[inside][outside] |= out;
+                    self.network.cut[outside][inside] |= back;
+                }
+            }
         }
     }
 

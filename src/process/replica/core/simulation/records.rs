@@ -40,18 +40,21 @@ impl Record {
 pub struct Books {
     pub balances: [i64; ACCOUNTS],
     pub keys: Rc<BTreeMap<u64, u64>>,
+    /// The record that changed an account last.
+    pub changed: [u64; ACCOUNTS],
     pub upto: u64,
 }
 
 impl Books {
     pub fn new() -> Books {
-        Books { balances: [OPENING; ACCOUNTS], keys: Rc::default(), upto: 0 }
+        Books { balances: [OPENING; ACCOUNTS], keys: Rc::default(), changed: [0; ACCOUNTS], upto: 0 }
     }
 
     /// Takes a record over by its absolute values.
     pub fn apply(&mut self, record: &Record) {
         if let What::Transfer { key, from, to, balances, .. } = record.what {
             (self.balances[from], self.balances[to]) = balances;
+            (self.changed[from], self.changed[to]) = (record.lsn, record.lsn);
             if key != 0 {
                 Rc::make_mut(&mut self.keys).insert(key, record.lsn);
             }

@@ -1,0 +1,176 @@
+//! What the simulation would not show by itself: a step at a time.
+
+use super::event::{Action, Control, Event, HardState};
+use super::log::Log;
+use super::settings::Settings;
+use super::state::{Core, LoadError, Loaded};
+use super::status::Role;
+use crate::base::vocab::Lsn;
+use crate::process::replica::message::{EntryKind, EntryRange, Message, MessageKind};
+use crate::store::cluster::{Member, Membership, NodeId, ReplicaId};
+
+fn node(number: u64) -> NodeId {
+    NodeId::new(number).unwrap()
+}
+
+fn members(many: u8) -> Membership {
+    let member = |number: u8| Member {
+        replica: ReplicaId::new(number).unwrap(),
+        node: node(u64::from(number)),
+        address: format!("127.0.0.1:{number}"),
+    };
+    Membership { voters: (1..=many).map(member).collect(), learners: Vec::new() }
+}
+
+fn operations(index: u64, term: u64, first: u64, last: u64) -> EntryRange {
+    EntryRange { index, term, first: Lsn(first), last: Lsn(last), kind: EntryKind::Operations }
+}
+
+/// A node of `many` with two entries of term 3, of ten records.
+fn loaded(many: u8, gate_is_open: bool) -> Loaded {
+    let mut log = Log::new(0, 0, Lsn(0));
+    log.push(EntryRange { kind: EntryKind::Term, ..operations(1, 3, 1, 1) }).unwrap();
+    log.push(operations(2, 3, 2, 10)).unwrap();
+    Loaded {
+        state: HardState { term: 3, vote: Some(node(1)), commit: 1 },
+        membership: members(many),
+        membership_index: 0,
+        log,
+        generation: 7,
+        committed: Lsn(1),
+        executed: Lsn(if gate_is_open { 14 } else { 1 }),
+        gate_is_open,
+    }
+}
+
+fn core(many: u8, gate_is_open: bool) -> Core {
+    Core::new(Settings::new(node(1), 1), loaded(many, gate_is_open)).unwrap()
+}
+
+fn actions(core: &mut Core) -> Vec<Action> {
+    std::iter::from_fn(|| core.next_action()).collect()
+}
+
+fn sent(actions: &[Action], kind: MessageKind) -> Vec<Message> {
+    let sent = actions.iter().filter_map(|action| match action {
+        Action::Send(message) if message.kind == kind => Some(message.clone()),
+        _ => None,
+    });
+    sent.collect()
+}
+
+fn reply(to: &Message, kind: MessageKind) -> Message {
+    let entry = to.entries.last().map_or(to.index, |entry| entry.index);
+    Message { kind, from: to.to, to: to.from, index: entry, log_term: 0, context: 0, entries: Vec::new(), ..to.clone() }
+}
+
+#[test]
+fn a_primary_whose_replica_process_died_leads_again_at_once_and_loses_nothing() {
+    let mut core = core(3, true);
+    let first = actions(&mut core);
+    let state = HardState { term: 4, vote: Some(node(1)), commit: 1 };
+    assert!(first.contains(&Action::Save { state, sync: true }), "{first:?}");
+    assert!(!first.contains(&Action::CloseGate), "{first:?}");
+    let votes = sent(&first, MessageKind::RequestVote);
+    assert!(votes.len() == 2 && votes.iter().all(|vote| vote.context == Message::CAMPAIGN_TRANSFER), "{first:?}");
+    // Until somebody answers they are asked again, since the connections are new, too.
+    core.handle(Event::Tick);
+    assert_eq!(sent(&actions(&mut core), MessageKind::RequestVote), votes);
+    core.handle(Event::Message(reply(&votes[0], MessageKind::RequestVoteResponse)));
+    assert_eq!(actions(&mut core), [Action::AppendControl(Control::Term(4))]);
+    // Meanwhile a worker has executed one more.
+    core.handle(Event::Appended { lsn: Lsn(16) });
+    let entry = EntryRange { kind: EntryKind::Term, ..operations(3, 4, 11, 16) };
+    let next = actions(&mut core);
+    assert!(next.contains(&Action::Append(vec![entry])), "{next:?}");
+    let appends = sent(&next, MessageKind::Append);
+    assert_eq!((appends.len(), core.status().role, core.status().term), (2, Role::Leader, 4));
+    core.handle(Event::OnDisk { generation: 7, upto: Lsn(16) });
+    core.handle(Event::Message(Message { index: 3, ..reply(&appends[0], MessageKind::AppendResponse) }));
+    let last = actions(&mut core);
+    assert!(last.contains(&Action::Commit(Lsn(16))), "{last:?}");
+    assert!(!last.iter().any(|action| matches!(action, Action::CloseGate | Action::OpenGate { .. })), "{last:?}");
+}
+
+#[test]
+fn a_primary_that_is_not_elected_again_closes_its_gate_and_remakes_its_books() {
+    let mut core = core(3, true);
+    let votes = sent(&actions(&mut core), MessageKind::RequestVote);
+    let refused = Message { reject: true, term: 5, ..reply(&votes[0], MessageKind::RequestVoteResponse) };
+    core.handle(Event::Message(refused));
+    assert_eq!(actions(&mut core).first(), Some(&Action::CloseGate));
+    core.handle(Event::GateClosed { executed: Lsn(15) });
+    assert_eq!(actions(&mut core).last(), Some(&Action::Remake { keep: Lsn(10) }));
+    core.handle(Event::Tick);
+    assert!(core.has_ended() && actions(&mut core).is_empty());
+}
+
+fn append(term: u64, index: u64, log_term: u64, entries: Vec<EntryRange>) -> Message {
+    let heartbeat = Message {
+        kind: MessageKind::Append,
+        from: node(2),
+        to: node(1),
+        term,
+        log_term,
+        index,
+        commit: 0,
+        commit_term: 0,
+        reject: false,
+        reject_hint: 0,
+        request_snapshot: 0,
+        priority: 0,
+        context: 0,
+        entries: Vec::new(),
+        snapshot: None,
+    };
+    Message { entries, ..heartbeat }
+}
+
+#[test]
+fn nothing_is_appended_or_acknowledged_until_a_cut_is_done() {
+    let mut core = core(3, false);
+    actions(&mut core);
+    let entry = operations(2, 5, 2, 4);
+    core.handle(Event::Message(append(5, 1, 3, vec![entry.clone()])));
+    let cut = actions(&mut core);
+    assert!(cut.contains(&Action::Truncate { after: Lsn(1), generation: 8 }), "{cut:?}");
+    assert!(!core.is_done_with_message() && !cut.iter().any(|action| matches!(action, Action::Append(_))));
+    core.handle(Event::OnDisk { generation: 7, upto: Lsn(10) });
+    assert_eq!(actions(&mut core), []);
+    core.handle(Event::Truncated { generation: 8 });
+    assert_eq!(actions(&mut core), [Action::Append(vec![entry])]);
+    core.handle(Event::OnDisk { generation: 7, upto: Lsn(4) });
+    assert_eq!(actions(&mut core), [], "a report from before the cut");
+    core.handle(Event::OnDisk { generation: 8, upto: Lsn(4) });
+    let acknowledged = sent(&actions(&mut core), MessageKind::AppendResponse);
+    assert!(acknowledged.len() == 1 && acknowledged[0].index == 2 && !acknowledged[0].reject);
+}
+
+#[test]
+fn what_cannot_be_is_refused_and_does_nothing() {
+    let gap = vec![operations(3, 5, 12, 13)];
+    let other = vec![operations(2, 3, 2, 9)];
+    let committed = vec![operations(1, 5, 1, 1)];
+    let heartbeat = Message { kind: MessageKind::Heartbeat, commit: 3, ..append(5, 0, 0, Vec::new()) };
+    let stranger = Message { to: node(9), ..append(5, 2, 3, Vec::new()) };
+    let term = Message { term: 0, ..append(5, 2, 3, Vec::new()) };
+    let messages =
+        [append(5, 2, 3, gap), append(5, 1, 3, other), append(5, 0, 0, committed), heartbeat, stranger, term];
+    for message in messages {
+        let mut core = core(3, false);
+        actions(&mut core);
+        core.handle(Event::Message(message.clone()));
+        let done = actions(&mut core);
+        assert!(matches!(done[..], [Action::Malformed { .. }]), "{message:?}: {done:?}");
+    }
+}
+
+#[test]
+fn a_node_that_has_lost_what_it_promised_does_not_start() {
+    let mut lost = loaded(3, false);
+    lost.state.commit = 3;
+    assert!(matches!(Core::new(Settings::new(node(1), 1), lost), Err(LoadError::Committed { commit: 3, .. })));
+    let mut lost = loaded(3, false);
+    lost.state.term = 2;
+    assert!(matches!(Core::new(Settings::new(node(1), 1), lost), Err(LoadError::Term { log: 3, known: 2 })));
+}
