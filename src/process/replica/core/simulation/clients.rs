@@ -62,7 +62,7 @@ impl World {
         self.next_op += 1;
         let from = self.rng.random_range(0..ACCOUNTS);
         let to = (from + self.rng.random_range(1..ACCOUNTS)) % ACCOUNTS;
-        let (is_read, is_keyed) = (self.one_in(3), self.one_in(2));
+        let (is_read, is_keyed) = (self.rng.random_range(0..10) < self.faults.reads, self.one_in(2));
         let transfer = (!is_read).then(|| (from, to, self.rng.random_range(1..40)));
         let key = if is_keyed && !is_read { op } else { 0 };
         Call { id: 0, op, key, transfer, account: from, begun_after: self.oracle.completed, gives_up_at: 0 }

@@ -2,63 +2,62 @@
 
 use std::panic::catch_unwind;
 
+use super::faults::Faults;
 use super::run;
 use crate::process::replica::core::defect::Defect;
 
-/// The first life of so many in which a defect shows.
-fn first_found(defect: Defect, lives: u64) -> Option<(u64, String)> {
-    let fails = |seed| match catch_unwind(|| run(seed, Some(defect))) {
+/// Whether a defect shows in one of so many lives, and nothing does in the same life without it.
+fn is_found(defect: Defect, shape: fn(&mut Faults)) {
+    let fails = |seed| match catch_unwind(|| run(seed, shape, Some(defect))) {
         Ok(result) => result.err(),
         Err(_) => Some("a panic".to_owned()),
     };
-    (0..lives).find_map(|seed| fails(seed).map(|error| (seed, error)))
-}
-
-fn is_found(defect: Defect, lives: u64) {
-    // The test that nothing is found without it runs over these lives, and more.
-    let found = first_found(defect, lives);
+    let found = (0..LIVES).find_map(|seed| fails(seed).map(|error| (seed, error)));
     println!("{defect:?}: {found:?}");
-    assert!(found.is_some(), "{defect:?} is not found in {lives} lives");
+    let (seed, _) = found.unwrap_or_else(|| panic!("{defect:?} is not found in {LIVES} lives"));
+    for seed in 0..=seed {
+        run(seed, shape, None).unwrap_or_else(|error| panic!("without {defect:?}: {error}"));
+    }
 }
 
 #[test]
 fn a_vote_that_is_not_synced_is_found() {
-    is_found(Defect::VoteNotSynced, LIVES);
+    is_found(Defect::VoteNotSynced, |_| ());
 }
 
 #[test]
 fn an_acknowledgement_before_a_quorum_has_it_is_found() {
-    is_found(Defect::AcknowledgedBeforeQuorum, LIVES);
+    is_found(Defect::AcknowledgedBeforeQuorum, |_| ());
 }
 
 #[test]
 fn a_read_that_is_not_confirmed_is_found() {
-    is_found(Defect::ReadNotConfirmed, LIVES);
+    is_found(Defect::ReadNotConfirmed, Faults::cuts_only);
 }
 
 #[test]
 fn a_truncation_without_intent_is_found() {
-    is_found(Defect::TruncationWithoutIntent, LIVES);
+    is_found(Defect::TruncationWithoutIntent, Faults::truncations);
 }
 
 #[test]
 fn a_gate_that_opens_early_is_found() {
-    is_found(Defect::GateOpenedEarly, LIVES);
+    is_found(Defect::GateOpenedEarly, |_| ());
 }
 
 #[test]
 fn a_late_report_of_persistence_that_counts_is_found() {
-    is_found(Defect::LateReportCounts, LIVES);
+    is_found(Defect::LateReportCounts, Faults::truncations);
 }
 
 #[test]
 fn a_worker_that_goes_on_after_the_gate_was_closed_is_found() {
-    is_found(Defect::StaleWorker, LIVES);
+    is_found(Defect::StaleWorker, |_| ());
 }
 
 #[test]
 fn a_snapshot_with_what_is_not_committed_is_found() {
-    is_found(Defect::UncommittedSnapshot, LIVES);
+    is_found(Defect::UncommittedSnapshot, |_| ());
 }
 
 /// Lives in which a defect is to be found.

@@ -21,6 +21,8 @@ pub struct Faults {
     pub late: u64,
     pub snapshot: u32,
     pub idle: u32,
+    /// Reads, of ten calls.
+    pub reads: u32,
     pub between_actions: u32,
     crash: u32,
     cut: u32,
@@ -41,6 +43,7 @@ impl Faults {
             late: u64::from(pick(&[0, 3, 40])),
             snapshot: pick(&[20, 100, 500]),
             idle: pick(&[2, 5, 20]),
+            reads: pick(&[3, 9]),
             between_actions: pick(&[0, 500, 2000]),
             crash: pick(&[0, 150, 400]),
             cut: pick(&[0, 80, 250]),
@@ -49,6 +52,19 @@ impl Faults {
             empty: pick(&[0, 0, 300]),
             remove: pick(&[0, 0, 300]),
         }
+    }
+
+    /// Links are cut for long, and nothing else fails.
+    pub fn cuts_only(&mut self) {
+        (self.crash, self.between_actions, self.transfer, self.empty, self.remove) = (0, 0, 0, 0, 0);
+        (self.cut, self.heal, self.reads, self.idle) = (60, 200, 9, 2);
+        (self.dropped, self.delay, self.disk, self.late) = (0, 2, 1, 0);
+    }
+
+    /// Primaries that are cut off and crash, with slow disks, so that logs are truncated.
+    pub fn truncations(&mut self) {
+        (self.crash, self.cut, self.heal, self.transfer, self.empty, self.remove) = (80, 60, 60, 0, 0, 0);
+        (self.reads, self.idle, self.disk, self.late) = (3, 2, 4, 40);
     }
 
     /// Whether the members are always the same.

@@ -8,7 +8,7 @@ use crate::process::replica::core::log::Log;
 use crate::process::replica::message::{EntryKind, EntryRange};
 use crate::store::cluster::Change;
 
-pub const ACCOUNTS: usize = 4;
+pub const ACCOUNTS: usize = 8;
 pub const OPENING: i64 = 50;
 
 /// What a record says.

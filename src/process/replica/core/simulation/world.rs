@@ -58,7 +58,7 @@ pub fn member(number: u8, node: NodeId) -> Member {
 }
 
 impl World {
-    pub fn new(seed: u64, defect: Option<Defect>) -> World {
+    pub fn new(seed: u64, shape: fn(&mut Faults), defect: Option<Defect>) -> World {
         let mut rng = SmallRng::seed_from_u64(seed);
         let many = [3, 3, 5, 3, 5, 3, 3, 1][usize::try_from(seed % 8).unwrap()];
         let nodes: Vec<NodeId> = (0..many).map(|_| NodeId::new(rng.random_range(1..1 << 40)).unwrap()).collect();
@@ -66,7 +66,8 @@ impl World {
         let voters = numbered().map(|(number, node)| member(number, node)).collect();
         let founders = Membership { voters, learners: Vec::new() };
         let instances = numbered().map(|(number, node)| Instance::new(number, node, founders.clone())).collect();
-        let faults = Faults::new(&mut rng);
+        let mut faults = Faults::new(&mut rng);
+        shape(&mut faults);
         let mut network = Network::new(many);
         faults.set(&mut network);
         World {
