@@ -2,6 +2,7 @@
 
 /// Which.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(not(test), expect(dead_code, reason = "some are those of the simulated shell"))]
 pub enum Defect {
     /// A vote leaves before it is on disk.
     VoteNotSynced,

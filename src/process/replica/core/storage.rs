@@ -4,7 +4,7 @@ use raft::eraftpb::{ConfState, Entry, EntryType, HardState, Snapshot};
 use raft::{GetEntriesContext, RaftState, Storage, StorageError};
 
 use super::log::Log;
-use crate::store::cluster::Membership;
+use crate::store::cluster::{Member, Membership};
 
 /// What raft reads: the log, and what it was begun with.
 pub(super) struct Entries {
@@ -17,10 +17,12 @@ pub(super) struct Entries {
 
 /// The members, as raft has them.
 pub(super) fn conf_state(membership: &Membership) -> ConfState {
-    let mut state = ConfState::default();
-    state.voters = membership.voters.iter().map(|member| member.node.number()).collect();
-    state.learners = membership.learners.iter().map(|member| member.node.number()).collect();
-    state
+    let number = |member: &Member| member.node.number();
+    ConfState {
+        voters: membership.voters.iter().map(number).collect(),
+        learners: membership.learners.iter().map(number).collect(),
+        ..ConfState::default()
+    }
 }
 
 /// The type of the entry of a change. Its data are empty: what it changes is in the log.

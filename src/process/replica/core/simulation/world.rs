@@ -336,7 +336,7 @@ impl World {
             if lsn > instance.last() {
                 let record = instance.frame.iter().find(|record| record.lsn == lsn).cloned();
                 let record = record.ok_or_else(|| format!("record {lsn} of {entry:?} has not come"))?;
-                instance.memory.as_mut().map(|memory| memory.ring.push(record));
+                instance.memory.iter_mut().for_each(|memory| memory.ring.push(record.clone()));
             }
         }
         let (base, Some(memory)) = (instance.disk.base, &mut instance.memory) else { return Ok(()) };
