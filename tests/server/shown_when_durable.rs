@@ -187,7 +187,7 @@ fn read_elsewhere(site: &Site, accounts: &mut Vec<String>) {
     // It looks at memory, and says how much of that is not durable.
     let (last, durable) = (&memory["totals"]["lsn"], &memory["totals"]["committed_lsn"]);
     assert_eq!((durable.as_u64(), last.as_u64() > durable.as_u64()), (Some(1), true), "{memory}");
-    assert!(vaultctl(&["inspect"]).contains("are not durable yet"));
+    assert!(vaultctl(&["inspect"]).contains("are not committed yet"));
 }
 
 #[test]

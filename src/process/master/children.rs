@@ -34,6 +34,16 @@ pub struct ReplicaChannel {
     pub listener: Arc<OwnedFd>,
 }
 
+impl ReplicaChannel {
+    /// One for peers that connect to `listener`.
+    ///
+    /// # Errors
+    /// There is no descriptor left.
+    pub fn new(listener: OwnedFd) -> Result<Self, IpcError> {
+        Ok(ReplicaChannel { wakeup: Arc::new(EventFd::new()?), listener: Arc::new(listener) })
+    }
+}
+
 /// What the master has, and gives to its children.
 pub struct Common {
     /// The instance's memory.

@@ -44,11 +44,6 @@ pub enum MasterError {
         /// Why not, and which option changes that.
         why: String,
     },
-    /// This program cannot replicate.
-    #[error(
-        "--peers: replication is not yet available in this program; leave --replica-id, --peers and --cluster-secret out"
-    )]
-    ReplicationUnavailable,
     /// The data directory is that of a member of a cluster.
     #[error(
         "{} belongs to a member of a cluster, and what it holds may be behind the others: start with --replica-id, --peers and \

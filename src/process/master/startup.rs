@@ -128,10 +128,7 @@ pub fn build(
     let cache = transfers(services, &addresses, settings);
     let cache = cache.map(|shape| make_cache_channel(instance, shape, &wakeups)).transpose()?;
     let moves_connections = settings.accept == AcceptMode::Dispatch;
-    let replica = peers.map(|listener| {
-        Ok::<_, MasterError>(ReplicaChannel { wakeup: Arc::new(EventFd::new()?), listener: Arc::new(listener) })
-    });
-    let replica = replica.transpose()?;
+    let replica = peers.map(ReplicaChannel::new).transpose()?;
     let others = [
         (SlotId::Replica, replica.is_some()),
         (SlotId::Journal, directory.is_some()),

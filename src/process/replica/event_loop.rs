@@ -7,7 +7,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::base::crash_point::arm_from_environment;
-use crate::base::vocab::{Lsn, OnDisk};
+use crate::base::vocab::Lsn;
 use crate::ipc::process::monotonic_ns;
 use crate::process::replica::arguments::ReplicaArguments;
 use crate::process::replica::core::Event;
@@ -125,15 +125,4 @@ impl ReplicaProcess {
         let _ = wakeup.take();
         Ok(())
     }
-}
-
-/// What was seen of the instance's memory when it was last looked at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Seen {
-    /// The last operation that has a number.
-    pub executed: Lsn,
-    /// How far the journal was on disk.
-    pub on_disk: OnDisk,
-    /// The last truncation that was carried out.
-    pub truncated: u64,
 }

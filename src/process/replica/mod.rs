@@ -14,13 +14,11 @@ mod node;
 pub mod peers;
 mod publish;
 mod records;
+mod seen;
 mod shell;
 
 pub use arguments::ReplicaArguments;
 pub use event_loop::run;
-
-/// Whether this program can replicate. While it cannot, a start with peers is refused: nothing of it may be reachable that only half works.
-pub const IS_AVAILABLE: bool = true;
 
 /// The exit code of a replica process that cannot go on; its successor may.
 pub const EXIT_FAILED: i32 = 1;

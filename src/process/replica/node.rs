@@ -8,7 +8,6 @@ use crate::base::vocab::Lsn;
 use crate::process::replica::arguments::ReplicaArguments;
 use crate::process::replica::core::{Core, Event, Settings as CoreSettings};
 use crate::process::replica::error::ReplicaError;
-use crate::process::replica::event_loop::Seen;
 use crate::process::replica::founding::{Greetings, is_made_member, new_cluster};
 use crate::process::replica::loading::{load_log, loaded, wait_for_journal};
 use crate::process::replica::peers::{
@@ -16,6 +15,7 @@ use crate::process::replica::peers::{
 };
 use crate::process::replica::publish::view;
 use crate::process::replica::records::LogRecords;
+use crate::process::replica::seen::Seen;
 use crate::process::replica::shell::{Outcome, Shell, Told};
 use crate::store::cluster::{ClusterId, Commit, Membership, NodeId, ReplicaId, Secret, State, StateFile};
 use crate::store::connection::ServiceId;
@@ -26,7 +26,7 @@ use crate::store::ledger::{Applier, GateState, repair};
 /// What a node is.
 pub enum Stage {
     /// No member of any cluster yet.
-    Outside(StateFile),
+    Outside(Box<StateFile>),
     /// A member.
     Member(Box<Shell>),
     /// While one becomes the other.
@@ -62,7 +62,7 @@ impl Node {
         let listener =
             TcpListener::from(arguments.listener.try_clone().map_err(io("use the socket that peers connect to"))?);
         let peers = Peers::new(settings, secret, listener).map_err(io("use the socket that peers connect to"))?;
-        let stage = Stage::Outside(file);
+        let stage = Stage::Outside(Box::new(file));
         let mut node = Node { arguments, peers, own, greetings: Greetings::default(), refused: BTreeMap::new(), stage };
         node.join_if_member()?;
         // A cluster of one waits for nobody.
@@ -73,7 +73,7 @@ impl Node {
     /// Makes a member of a node whose DATA/raft names its cluster.
     fn join_if_member(&mut self) -> Result<(), ReplicaError> {
         let file = match std::mem::replace(&mut self.stage, Stage::Between) {
-            Stage::Outside(file) if file.state().cluster.is_some() => file,
+            Stage::Outside(file) if file.state().cluster.is_some() => *file,
             other => {
                 self.stage = other;
                 return Ok(());

@@ -140,7 +140,9 @@ impl Worker {
         let reloads = instance.control().reloads();
         let access_log =
             access_log.map(|log| SharedLog::start(log, index, &row.stats.bounds, wake.clone())).transpose()?;
-        let services = Services::open(services, slots.clone(), |service| Context {
+        // A service that the settings want may have had no port; who has the default one is no reason not to start.
+        let listens = |service| !instance.control().address(service).is_empty();
+        let services = Services::open(services, slots.clone(), listens, |service| Context {
             service,
             worker: index,
             instance,

@@ -14,18 +14,19 @@ pub struct Services {
 }
 
 impl Services {
-    /// Opens each service of `table` that has slots.
+    /// Opens each service of `table` that has slots and that the instance `listens` for.
     ///
     /// # Errors
     /// See [`Entry::open`].
     pub fn open(
         table: &[Entry],
         slots: PerService<Range<usize>>,
+        listens: impl Fn(ServiceId) -> bool,
         context: impl Fn(ServiceId) -> Context,
     ) -> io::Result<Self> {
         let mut hosts: PerService<Option<Box<dyn Hosted>>> = [const { None }; _];
         for (entry, id) in table.iter().zip(ServiceId::all()) {
-            if !slots[id.index()].is_empty() {
+            if !slots[id.index()].is_empty() && listens(id) {
                 hosts[id.index()] = Some((entry.open)(context(id))?);
             }
         }

@@ -24,7 +24,6 @@ use shortage::Comparison;
 use crate::base::config::{Durability, Settings};
 use crate::base::vocab::Cents;
 use crate::process::master::error::MasterError;
-use crate::process::replica;
 use crate::service::entry::{Entry, Needs};
 use crate::store::cluster::Secret;
 use crate::store::journal::{AccountFile, Bounds, Directory, DirectoryError, OpeningBalances, segment};
@@ -58,9 +57,6 @@ pub struct Checked {
 /// # Errors
 /// See [`MasterError`]: the first thing that keeps it from starting.
 pub fn check(services: &'static [Entry], settings: &Settings, occasion: Occasion) -> Result<Checked, MasterError> {
-    if settings.cluster.is_some() && !replica::IS_AVAILABLE {
-        return Err(MasterError::ReplicationUnavailable);
-    }
     let users = read_users(settings)?;
     let Needs { folders, logs, .. } = requirements::needs(services, settings);
     folders.iter().try_for_each(|folder| file_systems::check_served(folder, settings))?;

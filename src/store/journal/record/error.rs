@@ -31,9 +31,6 @@ pub enum RecordError {
     /// A record that only a cluster has, or the end of an entry, without an entry.
     #[error("it is no part of an entry of a cluster's log, and its kind or flag says that it is")]
     NoEntry,
-    /// A beginning of a term, or a membership, that is not the last record of its entry.
-    #[error("the beginning of a term and a membership end their entries, and this one does not")]
-    EntryGoesOn,
     /// A membership of no bytes, or of more than there is room for.
     #[error("a membership of {0} bytes")]
     Payload(u32),

@@ -261,20 +261,7 @@ impl World {
                 self.seen.changed += 1;
                 instance.disk.save(true, |file| (file.members, file.members_at) = (membership, index));
             }
-            Action::Truncate { after, generation } => {
-                self.seen.truncated += 1;
-                if !without_intent {
-                    instance.disk.save(true, |file| file.intent = Some(after.0));
-                }
-                if self.faults.between_actions > 0 && self.rng.random_range(0..8) == 0 {
-                    self.crash_something(i);
-                    return Ok(());
-                }
-                let place = memory.place(instance.disk.base.2, after.0 + 1);
-                memory.ring.truncate(place);
-                (memory.log_end, memory.generation) = (memory.log_end.min(after.0), generation);
-                memory.cut = Some(Cut { after: after.0, generation, stage: Stage::Clear });
-            }
+            Action::Truncate { after, generation } => self.truncate(i, after.0, generation),
             Action::AppendControl(control) => {
                 let what = match control {
                     Control::Term(term) => What::Term(term),
@@ -327,6 +314,24 @@ impl World {
             Action::Leader { .. } | Action::ChangeRefused { .. } | Action::TransferFailed(_) | Action::Left => {}
         }
         Ok(())
+    }
+
+    /// The intent is written, and what comes after record `after` is cut from the ring; the disk follows.
+    fn truncate(&mut self, i: usize, after: u64, generation: u64) {
+        self.seen.truncated += 1;
+        if !self.has(Defect::TruncationWithoutIntent) {
+            self.instances[i].disk.save(true, |file| file.intent = Some(after));
+        }
+        if self.faults.between_actions > 0 && self.rng.random_range(0..8) == 0 {
+            return self.crash_something(i);
+        }
+        let instance = &mut self.instances[i];
+        if let Some(memory) = &mut instance.memory {
+            let place = memory.place(instance.disk.base.2, after + 1);
+            memory.ring.truncate(place);
+            (memory.log_end, memory.generation) = (memory.log_end.min(after), generation);
+            memory.cut = Some(Cut { after, generation, stage: Stage::Clear });
+        }
     }
 
     /// An entry is stamped, and goes to the disk.
