@@ -4,16 +4,19 @@
 use crate::{bank, group, mount, narrow, refusal, server};
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::process::{Command, Stdio};
 
 use bank::{Bank, deposit};
 use bank_vault::service::bank::wire::Response;
 use group::Group;
 use mount::Mount;
 use narrow::Wrapper;
+use nix::sys::signal::Signal;
 use refusal::{refused, refused_on};
-use server::{Server, await_that, unused_port};
+use server::{Server, await_that, send, unused_name, unused_port};
 
 const MASTER: &str = env!("CARGO_BIN_EXE_master");
 /// Large enough to be short of something, and quick to make.
@@ -249,4 +252,31 @@ fn a_start_with_peers_names_what_is_missing() {
     assert!(said.contains("/nonexistent") && said.contains("vaultctl cluster secret"), "{said}");
     let said = refused(Path::new(MASTER), &words[..4]);
     assert!(said.contains("without cluster-secret"), "{said}");
+}
+
+#[test]
+fn where_the_default_port_of_http_is_taken_the_bank_is_there_all_the_same() {
+    let home = tempfile::tempdir().unwrap();
+    let (name, host) = (unused_name(), "127.31.80.80");
+    // Whoever has it: this test, or another run of it.
+    let _taken = std::net::TcpListener::bind((host, 8080));
+    let mut child = Command::new(MASTER)
+        .args(["--instance", &name, "--host", host, "--port", "0", "--accounts", "10", "--segment-records", "4096"])
+        .args(["--key-window", "1000", "--data"])
+        .arg(home.path())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut ready = String::new();
+    BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut ready).unwrap();
+    let address = ready.split_whitespace().nth(1).unwrap().parse().unwrap();
+    let answered = Bank::demo(address).call(&deposit(1, 5));
+    send(child.id(), Signal::SIGTERM);
+    let output = child.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(matches!(answered.unwrap(), Response::Deposit { .. }), "{said}");
+    assert!(said.contains("no HTTP") && !said.contains("cannot go on"), "{said}");
+    assert!(output.status.success(), "{said}");
 }
