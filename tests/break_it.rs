@@ -137,7 +137,7 @@ fn answer_of_a_halted_journal(defect: Option<&str>) -> (bool, Vec<Broken>) {
         await_that("it is done", || memory.table().order().now().lsn.0 == 1);
     }
     await_that("the journal has it in its hand", || is_halted(halted));
-    assert_eq!(memory.table().sequencer().durable().0, 0);
+    assert_eq!(memory.table().sequencer().committed().0.0, 0);
     server.kill_all();
     let broken = judge(&Kept::read(&server.data()), &asker.acks).err().unwrap_or_default();
     (!asker.acks.is_empty(), broken)

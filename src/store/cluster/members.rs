@@ -40,7 +40,7 @@ pub struct Member {
     pub replica: ReplicaId,
     /// Its identity.
     pub node: NodeId,
-    /// Where its peers reach it, `HOST:PORT`, at most [`MAX_PEER_ADDRESS_BYTES`](crate::base::limits::MAX_PEER_ADDRESS_BYTES).
+    /// Where its peers reach it, `HOST:PORT`, at most [`MAX_PEER_ADDRESS_BYTES`].
     pub address: String,
 }
 

@@ -109,7 +109,7 @@ impl ClusterRow {
         self.sequence.store(sequence + 1, Ordering::Release);
     }
 
-    /// What it says, as of one moment; see [`ATTEMPTS`].
+    /// What it says, as of one moment; see `ATTEMPTS`.
     #[must_use]
     pub fn view(&self) -> ClusterView {
         for _ in 0..ATTEMPTS {

@@ -1,7 +1,7 @@
 //! The sockets.
 //!
 //! There is one connection to each peer that can be reached, whichever side has made it. Each has a bounded queue of what is to be sent
-//! ([`outbox`]) and a buffer for the frame that is coming ([`inbox`]). Records of entries are read when the socket can take them, so memory
+//! (`outbox`) and a buffer for the frame that is coming (`inbox`). Records of entries are read when the socket can take them, so memory
 //! is bounded however far a peer is behind: at most one message's records for each peer.
 
 mod accepting;

@@ -1,6 +1,6 @@
 //! Frames between peers: bytes to messages and back, without sockets or state.
 //!
-//! Everything is little-endian. A frame is a header ([`header`]), a body, and behind a message with entries their records and the
+//! Everything is little-endian. A frame is a header (`header`), a body, and behind a message with entries their records and the
 //! checksum of these, so that whoever sends can compute it while the records go out. A frame is checked whole before any of it is used.
 //!
 //! ```text
