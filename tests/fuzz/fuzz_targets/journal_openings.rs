@@ -29,7 +29,9 @@ fuzz_target!(|data: &[u8]| {
         let Ok(directory) = Directory::open_on(MemoryDisk::with(files), Path::new("data")) else { continue };
         let each: Vec<_> = directory.openings().from(0).collect();
         assert_eq!(each.len(), ACCOUNTS as usize);
-        assert!(each.iter().all(|&(account, balance)| balance.0 >= 0 && directory.openings().of(account) == Some(balance)));
+        assert!(
+            each.iter().all(|&(account, balance)| balance.0 >= 0 && directory.openings().of(account) == Some(balance))
+        );
         assert_eq!(each.iter().map(|(_, balance)| balance.0).sum::<i64>(), directory.openings().total().0);
     }
 });

@@ -13,7 +13,10 @@ fuzz_target!(|data: &[u8]| {
     assert!(check(&sealed, 7) && !check(&sealed, 8), "{crc:x}");
     let Ok(record) = Record::decode(bytes) else { return };
     assert_eq!(place_of(bytes), record.place());
-    let _ = (record.time_ns(), record.operation().map(|operation| (operation.deposited_and_withdrawn(), operation.is_done())));
+    let _ = (
+        record.time_ns(),
+        record.operation().map(|operation| (operation.deposited_and_withdrawn(), operation.is_done())),
+    );
     let written = record.encode();
     assert_eq!(Record::decode(&written), Ok(record));
 });
