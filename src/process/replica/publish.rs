@@ -20,13 +20,18 @@ pub fn view(own: &Identity, greetings: &Greetings, status: &Status, gate_is_open
         }
     };
     let own_role = match role {
-        Role::Leader if gate_is_open => ReplicaRole::Primary,
+        // Also while its replica process, which has died, asks for votes again: workers go on executing, and reads wait for a round.
+        _ if gate_is_open => ReplicaRole::Primary,
         Role::Leader | Role::Candidate => ReplicaRole::Candidate,
         Role::Follower if is_learner(own.node) => ReplicaRole::Learner,
         Role::Follower => ReplicaRole::Follower,
     };
     // Only who may execute is named: a leader whose gate is closed would refuse.
-    let primary = if *role == Role::Leader { leader.filter(|_| gate_is_open) } else { *leader };
+    let primary = match role {
+        _ if gate_is_open => Some(own.node),
+        Role::Leader => None,
+        Role::Candidate | Role::Follower => *leader,
+    };
     let member = |member: &Member| {
         let node = member.node;
         let progress = status.progress.iter().find(|progress| progress.node == node);
