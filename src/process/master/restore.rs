@@ -37,6 +37,7 @@ pub fn open_directory(settings: &Settings, listed: Option<&OpeningBalances>) -> 
             settings.flush_interval.as_millis()
         );
     }
+    check_membership(settings)?;
     check_growth(settings)?;
     let Settings { data, accounts, initial_balance, segment_records, .. } = settings;
     let directory = match listed {
@@ -59,6 +60,13 @@ pub fn open_in_memory(table: &Table, listed: &OpeningBalances) {
         table.restore(account, balance, Lsn(0));
     }
     table.set_opening(opening);
+}
+
+/// Whether the directory is for this start, before anything of it is changed: that of a member of a cluster is for one with peers only.
+fn check_membership(settings: &Settings) -> Result<(), MasterError> {
+    // Where there is none yet, or it cannot be used, `open_or_create` says so.
+    let Ok(directory) = Directory::open(&settings.data) else { return Ok(()) };
+    committed(&directory, settings.cluster.is_some()).map(|_| ())
 }
 
 /// Whether accounts can be added, which cannot be undone: what they open with, and all that was ever deposited, must be within the
