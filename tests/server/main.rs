@@ -4,8 +4,12 @@
 mod asker;
 #[path = "../support/bank.rs"]
 mod bank;
+#[path = "../support/callers.rs"]
+mod callers;
 #[path = "../support/checker.rs"]
 mod checker;
+#[path = "../support/cluster.rs"]
+mod cluster;
 #[path = "../support/crowd.rs"]
 mod crowd;
 #[path = "../support/exposition.rs"]
@@ -14,12 +18,16 @@ mod exposition;
 mod group;
 #[path = "../support/injector.rs"]
 mod injector;
+#[path = "../support/linearizable.rs"]
+mod linearizable;
 #[path = "../support/load.rs"]
 mod load;
 #[path = "../support/mount.rs"]
 mod mount;
 #[path = "../support/narrow.rs"]
 mod narrow;
+#[path = "../support/network.rs"]
+mod network;
 #[path = "../support/refusal.rs"]
 mod refusal;
 #[path = "../support/server.rs"]
@@ -37,6 +45,10 @@ mod visitor;
 
 mod as_of;
 mod cache_process;
+mod cluster_basics;
+mod cluster_faults;
+mod cluster_partition;
+mod cluster_soak;
 mod control_requests;
 mod damaged_journal;
 mod dashboard;

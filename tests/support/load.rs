@@ -5,6 +5,7 @@
 use std::fs;
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -45,10 +46,20 @@ impl Load {
     /// Starts a client with these arguments beside those that say where the server is, what it is asked for, and that losses
     /// are to be sent again.
     pub fn start_with(address: SocketAddr, args: &[&str]) -> Load {
+        Load::spawn(&["--host", &address.ip().to_string(), "--port", &address.port().to_string()], args)
+    }
+
+    /// As [`Load::start_with`], for servers that are one ledger.
+    pub fn start_at(servers: &[SocketAddr], args: &[&str]) -> Load {
+        let servers: Vec<_> = servers.iter().map(ToString::to_string).collect();
+        Load::spawn(&["--server", &servers.join(",")], args)
+    }
+
+    fn spawn(place: &[&str], args: &[&str]) -> Load {
         let directory = tempfile::tempdir().unwrap();
         let said = fs::File::create(directory.path().join("said")).unwrap();
         let process = Command::new(env!("CARGO_BIN_EXE_client"))
-            .args(["--host", &address.ip().to_string(), "--port", &address.port().to_string()])
+            .args(place)
             .args(["--mix", MIX, "--retry-for", "30", "--loops", "1", "--ack-log"])
             .arg(directory.path().join("acks"))
             .arg("--json")
@@ -91,6 +102,13 @@ impl Brought {
     /// What the report says under `key`.
     pub fn count(&self, key: &str) -> u64 {
         self.report[key].as_u64().unwrap_or_else(|| panic!("no {key} in {}", self.report))
+    }
+
+    /// The longest time in which nothing was answered, between the first answer and the last one.
+    pub fn longest_pause(&self) -> Duration {
+        let mut ends: Vec<u64> = self.acks.iter().map(|ack| ack.end).collect();
+        ends.sort_unstable();
+        Duration::from_nanos(ends.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap())
     }
 
     /// Holds that every operation was answered, by its result: done, or refused for want of money.

@@ -178,8 +178,15 @@ impl Server {
         self.children_now().into_iter().find(|(_, name)| name == "vault-cache").map(|(pid, _)| pid)
     }
 
+    /// The pid of the replica process that lives now.
+    #[must_use]
+    pub fn replica_now(&self) -> Option<u32> {
+        self.children_now().into_iter().find(|(_, name)| name == "vault-replica").map(|(pid, _)| pid)
+    }
+
     /// The master's living children with their names, once each has its own.
-    fn children_now(&self) -> Vec<(u32, String)> {
+    #[must_use]
+    pub fn children_now(&self) -> Vec<(u32, String)> {
         let mut children = Vec::new();
         await_that("each child has its name", || {
             let entries = fs::read_dir("/proc").unwrap().flatten();

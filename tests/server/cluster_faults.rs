@@ -1,0 +1,193 @@
+//! One of three fails under load: nothing that was acknowledged is lost, nothing is done twice, and the others go on soon.
+
+use crate::{bank, callers, cluster, load, server};
+
+use std::time::{Duration, Instant};
+
+use bank::{Bank, deposit};
+use bank_vault::base::vocab::AccountId;
+use bank_vault::service::bank::wire::{Request, Response};
+use callers::Callers;
+use load::{Brought, Load};
+use cluster::Cluster;
+use nix::sys::signal::Signal;
+use server::{await_that, send};
+
+/// Answers that come before anything is done to the servers.
+const BEFORE: u64 = 200;
+
+/// A load on all three that lasts some seconds, once it has begun.
+fn load_on(cluster: &Cluster, duration: &str) -> Load {
+    let load = ["--connections", "6", "--pipeline", "2", "--rate", "800", "--verify", "--timeout", "1s"];
+    let load = Load::start_at(&cluster.addresses(), &[&load[..], &["--duration", duration]].concat());
+    await_that("the load has begun", || load.has_begun());
+    let lsn = cluster.applied(cluster.primary());
+    cluster.await_applied(cluster.primary(), lsn + BEFORE);
+    load
+}
+
+fn finish(what: &str, load: Load) -> Brought {
+    let brought = load.finish();
+    brought.must_have_all_answers();
+    println!(
+        "{what}: {} answers, {} reconnects, longest pause {:?}",
+        brought.acks.len(),
+        brought.count("reconnects"),
+        brought.longest_pause()
+    );
+    brought
+}
+
+#[test]
+fn the_death_of_a_process_of_the_primary_costs_a_moment() {
+    let cluster = Cluster::start(3, &[]);
+    let primary = cluster.primary();
+    let term = cluster.term(primary);
+    let member = cluster.member(primary);
+    // Its successor leads again at once, and clients keep their connections.
+    let load = load_on(&cluster, "2500ms");
+    send(member.replica_now().unwrap(), Signal::SIGKILL);
+    await_that("it leads again", || cluster.term(primary) > term && cluster.primary() == primary);
+    assert_eq!(cluster.term(primary), term + 1);
+    let mut acks = finish("replica process", load).acks;
+    assert_eq!((cluster.primary(), cluster.term(primary)), (primary, term + 1));
+    let replica = load_on(&cluster, "2s");
+    send(member.replica_now().unwrap(), Signal::SIGKILL);
+    let brought = finish("replica process again", replica);
+    assert_eq!(brought.count("reconnects"), 0, "{}", brought.report);
+    assert!(brought.longest_pause() < Duration::from_secs(1), "{:?}", brought.longest_pause());
+    acks.extend(brought.acks);
+    let load = load_on(&cluster, "2s");
+    send(member.journal_now().unwrap(), Signal::SIGKILL);
+    let brought = finish("journal process", load);
+    assert_eq!(brought.count("reconnects"), 0, "{}", brought.report);
+    assert!(brought.longest_pause() < Duration::from_secs(2), "{:?}", brought.longest_pause());
+    acks.extend(brought.acks);
+    assert_eq!(cluster.primary(), primary);
+    let load = load_on(&cluster, "2s");
+    send(member.workers_now()[0], Signal::SIGKILL);
+    let brought = finish("worker", load);
+    assert!(brought.longest_pause() < Duration::from_secs(2), "{:?}", brought.longest_pause());
+    acks.extend(brought.acks);
+    assert_eq!((cluster.primary(), cluster.term(primary)), (primary, term + 2));
+    cluster.must_agree(&acks);
+}
+
+#[test]
+fn the_death_of_the_primary_loses_nothing() {
+    let mut cluster = Cluster::start(3, &[]);
+    let first = cluster.primary();
+    let load = load_on(&cluster, "5s");
+    let mut master = cluster.servers[first].take().unwrap();
+    master.kill_master();
+    drop(master);
+    let second = cluster.primary();
+    assert_ne!(first, second);
+    cluster.start_member(first);
+    let lsn = cluster.applied(second);
+    cluster.await_applied(first, lsn);
+    cluster.await_applied(cluster.another(second), lsn);
+    let brought = finish("master", load);
+    assert!(brought.longest_pause() < Duration::from_secs(5), "{:?}", brought.longest_pause());
+    let mut acks = brought.acks;
+    let load = load_on(&cluster, "5s");
+    let primary = cluster.primary();
+    cluster.kill(primary);
+    let brought = finish("all processes", load);
+    assert!(brought.longest_pause() < Duration::from_secs(5), "{:?}", brought.longest_pause());
+    acks.extend(brought.acks);
+    assert!(cluster.term(cluster.primary()) >= 3);
+    cluster.must_agree(&acks);
+}
+
+#[test]
+fn an_orderly_stop_hands_leadership_over() {
+    let mut cluster = Cluster::start(3, &[]);
+    let load = load_on(&cluster, "3s");
+    let primary = cluster.primary();
+    cluster.stop(primary);
+    let next = cluster.primary();
+    cluster.start_member(primary);
+    let brought = finish("orderly stop", load);
+    assert!(brought.longest_pause() < Duration::from_secs(1), "{:?}", brought.longest_pause());
+    assert_eq!(cluster.primary(), next, "who comes back follows");
+    cluster.must_agree(&brought.acks);
+}
+
+#[test]
+fn all_three_can_die_at_once() {
+    let mut cluster = Cluster::start(3, &[]);
+    let load = load_on(&cluster, "3s");
+    for index in 0..3 {
+        cluster.signal_all(index, Signal::SIGKILL);
+    }
+    for server in &mut cluster.servers {
+        server.take().unwrap().wait();
+    }
+    cluster.start_members();
+    let brought = finish("all three", load);
+    assert!(brought.longest_pause() < Duration::from_secs(10), "{:?}", brought.longest_pause());
+    cluster.must_agree(&brought.acks);
+}
+
+#[test]
+fn a_primary_that_was_stopped_for_a_while_tells_nothing_that_is_old() {
+    let cluster = Cluster::start(3, &[]);
+    let old = cluster.primary();
+    let deposited = |bank: &mut Bank| match bank.call(&deposit(60, 100)).unwrap() {
+        Response::Deposit { balance } => balance.0,
+        other => panic!("{other:?}"),
+    };
+    let mut writer = Bank::demo(cluster.address(old));
+    assert_eq!(deposited(&mut writer), 100_100);
+    let mut readers: Vec<Bank> = (0..8).map(|_| Bank::demo(cluster.address(old))).collect();
+    let callers = Callers::start(cluster.addresses(), 4);
+    callers.await_answers(BEFORE);
+    cluster.signal_all(old, Signal::SIGSTOP);
+    let stopped = Instant::now();
+    // They wait in its sockets.
+    let read = Request::Balance { account: AccountId(50) };
+    for reader in &mut readers[..4] {
+        reader.send(&read).unwrap();
+    }
+    let new = cluster.primary_but(Some(old));
+    let pause = stopped.elapsed();
+    let mut writer = Bank::demo(cluster.address(new));
+    assert!(matches!(writer.call(&deposit(50, 7)).unwrap(), Response::Deposit { balance } if balance.0 == 100_007));
+    callers.await_answers(BEFORE);
+    cluster.signal_all(old, Signal::SIGCONT);
+    for reader in &mut readers[4..] {
+        // Its connection may be closed already.
+        let _ = reader.send(&read);
+    }
+    for reader in &mut readers {
+        let answer = reader.read();
+        assert!(matches!(answer, Err(_) | Ok((_, Response::Error { .. }))), "{answer:?}");
+    }
+    println!("another primary after {pause:?}");
+    assert!(pause < Duration::from_secs(5), "{pause:?}");
+    callers.await_answers(BEFORE);
+    println!("{:?}", callers.must_be_linearizable());
+    cluster.must_agree(&[]);
+}
+
+#[test]
+fn calls_have_one_order_through_failovers() {
+    let mut cluster = Cluster::start(3, &[]);
+    let callers = Callers::start(cluster.addresses(), 6);
+    for _ in 0..2 {
+        callers.await_answers(BEFORE);
+        let primary = cluster.primary();
+        send(cluster.member(primary).replica_now().unwrap(), Signal::SIGKILL);
+        callers.await_answers(BEFORE);
+        let primary = cluster.primary();
+        cluster.kill(primary);
+        callers.await_answers(BEFORE);
+        cluster.start_member(primary);
+    }
+    callers.await_answers(BEFORE);
+    let compared = callers.must_be_linearizable();
+    println!("{compared:?}");
+    assert!(compared.writes > 200 && compared.reads > 200, "{compared:?}");
+    cluster.must_agree(&[]);
+}

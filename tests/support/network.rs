@@ -1,0 +1,92 @@
+//! A network that can be cut: each member of a cluster in a network namespace of its own, all plugged into a bridge in another one, and
+//! each reachable for clients of the test by a link of its own, which stays when the member is cut off from its peers.
+//!
+//! It wants root. Names and addresses are made of the process id; all of it is removed in the end, also when the test fails.
+
+#![allow(dead_code, reason = "each test program that includes this file uses another part of it")]
+
+use std::net::Ipv4Addr;
+use std::path::Path;
+
+use crate::narrow::Wrapper;
+use crate::tools::{must_be_on_demand, tool};
+
+/// The namespaces.
+pub struct Network {
+    /// What all names begin with.
+    tag: String,
+    members: u8,
+}
+
+impl Network {
+    /// Makes it for so many members, at most 7.
+    pub fn new(members: u8) -> Network {
+        must_be_on_demand();
+        let network = Network { tag: format!("vt{}", std::process::id()), members };
+        let Network { tag, .. } = &network;
+        ip(&format!("netns add {tag}s"));
+        ip(&format!("-n {tag}s link add switch type bridge"));
+        ip(&format!("-n {tag}s link set switch up"));
+        for number in 1..=members {
+            let space = format!("{tag}n{number}");
+            ip(&format!("netns add {space}"));
+            ip(&format!("-n {space} link set lo up"));
+            ip(&format!("-n {space} link add peers type veth peer name port{number} netns {tag}s"));
+            ip(&format!("-n {tag}s link set port{number} master switch"));
+            ip(&format!("-n {tag}s link set port{number} up"));
+            ip(&format!("-n {space} addr add {}/24 dev peers", network.peer_address(number)));
+            ip(&format!("-n {space} link set peers up"));
+            ip(&format!("-n {space} link add clients type veth peer name {tag}c{number} netns {}", std::process::id()));
+            ip(&format!("-n {space} addr add {}/30 dev clients", network.client_address(number)));
+            ip(&format!("-n {space} link set clients up"));
+            ip(&format!("addr add {}/30 dev {tag}c{number}", network.near(number, 1)));
+            ip(&format!("link set {tag}c{number} up"));
+        }
+        network
+    }
+
+    /// Where peers reach a member; each network has these, for itself.
+    pub fn peer_address(&self, number: u8) -> Ipv4Addr {
+        Ipv4Addr::new(10, 77, 0, number)
+    }
+
+    /// Where clients reach it.
+    pub fn client_address(&self, number: u8) -> Ipv4Addr {
+        self.near(number, 2)
+    }
+
+    /// An address of the link between a member and clients. RFC 2544 sets these aside for tests of networks.
+    fn near(&self, number: u8, end: u8) -> Ipv4Addr {
+        let [_, _, high, low] = std::process::id().to_be_bytes();
+        Ipv4Addr::new(198, 18 + high % 2, low, 4 * number + end)
+    }
+
+    /// What executes `program` in the namespace of a member.
+    pub fn inside(&self, number: u8, program: &Path) -> Wrapper {
+        Wrapper::behind(&format!("nsenter --net=/run/netns/{}n{number}", self.tag), program)
+    }
+
+    /// Nothing of what a member and its peers send each other arrives any more.
+    pub fn cut(&self, number: u8) {
+        ip(&format!("-n {}s link set port{number} down", self.tag));
+    }
+
+    /// It arrives again.
+    pub fn mend(&self, number: u8) {
+        ip(&format!("-n {}s link set port{number} up", self.tag));
+    }
+}
+
+impl Drop for Network {
+    fn drop(&mut self) {
+        // Links go with either end.
+        for name in (1..=self.members).map(|number| format!("{}n{number}", self.tag)).chain([format!("{}s", self.tag)]) {
+            let _ = tool("ip", "iproute2").args(["netns", "delete", &name]).output();
+        }
+    }
+}
+
+fn ip(arguments: &str) {
+    let output = tool("ip", "iproute2").args(arguments.split(' ')).output().unwrap();
+    assert!(output.status.success(), "ip {arguments}: {}", String::from_utf8_lossy(&output.stderr));
+}
