@@ -300,6 +300,9 @@ pub const DYING_SECONDS: u64 = 10;
 /// Seconds that an orderly stop or an upgrade waits until leadership of the cluster is another instance's. Then it goes on without, and the
 /// others elect a primary.
 pub const HAND_OVER_SECONDS: u64 = 3;
+/// Seconds after which the replica process answers what an operator's tool asks about the cluster with why it is not done yet, and does
+/// nothing more about it. The master waits five seconds longer, and the tool longer than both.
+pub const CLUSTER_REQUEST_SECONDS: u64 = 20;
 /// Seconds that an orderly stop may take before the remaining workers are killed.
 pub const STOP_DEADLINE_SECONDS: u64 = 10;
 

@@ -49,6 +49,7 @@ mod cluster_basics;
 mod cluster_faults;
 mod cluster_partition;
 mod cluster_soak;
+mod cluster_members;
 mod control_requests;
 mod damaged_journal;
 mod dashboard;

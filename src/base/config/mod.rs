@@ -29,7 +29,7 @@ pub use getfile::GetFile;
 pub use getfile_cache::GetFileCache;
 pub use http::Http;
 pub use options::{AcceptMode, CacheChannelKind, Durability, Options, Values};
-pub use peers::BadPeers;
+pub use peers::{BadPeers, parse_peer};
 pub use range::Range;
 pub use roots::{BadRoots, Roots};
 use serde::{Deserialize, Serialize};

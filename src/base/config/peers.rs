@@ -30,7 +30,7 @@ pub enum BadPeers {
 
 /// Reads `1=HOST:PORT,2=HOST:PORT`; by rising id.
 pub(super) fn parse(text: &str) -> Result<Vec<(ReplicaId, String)>, BadPeers> {
-    let mut peers = text.split(',').map(str::trim).map(parse_one).collect::<Result<Vec<_>, _>>()?;
+    let mut peers = text.split(',').map(str::trim).map(parse_peer).collect::<Result<Vec<_>, _>>()?;
     peers.sort_unstable();
     if let Some(pair) = peers.windows(2).find(|pair| pair[0].0 == pair[1].0) {
         return Err(BadPeers::TwiceId(pair[0].0));
@@ -42,7 +42,11 @@ pub(super) fn parse(text: &str) -> Result<Vec<(ReplicaId, String)>, BadPeers> {
     }
 }
 
-fn parse_one(text: &str) -> Result<(ReplicaId, String), BadPeers> {
+/// Reads one of its parts, `1=HOST:PORT`.
+///
+/// # Errors
+/// It is of another form, or beyond a bound.
+pub fn parse_peer(text: &str) -> Result<(ReplicaId, String), BadPeers> {
     let no_id = || BadPeers::Id(text.to_owned());
     let (number, address) = text.split_once('=').ok_or_else(no_id)?;
     let is_number = number.bytes().all(|byte| byte.is_ascii_digit());

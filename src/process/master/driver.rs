@@ -174,6 +174,7 @@ impl Driver {
             cache_heartbeat_ns: instance.cache_row().life.heartbeat_ns.get(),
             replica_heartbeat_ns: instance.replica_row().life.heartbeat_ns.get(),
             hand_overs_done: instance.replica_row().hand_overs_done(),
+            replica_answered: instance.replica_row().requests.last_answered(),
             snapshots_done: journal.snapshots_done(),
             snapshot: journal.snapshot().0,
             worker_timeout_ns: u64::try_from(self.common.settings.worker_timeout.as_nanos()).unwrap_or(u64::MAX),
@@ -210,6 +211,12 @@ impl Driver {
             Action::HandOverLeadership(number) => {
                 self.common.instance.replica_row().want_hand_over(number);
                 self.common.replica.iter().for_each(|channel| channel.wakeup.send());
+            }
+            Action::AskReplica(id) => self.ask_replica(id),
+            Action::PassAnswer(id) => {
+                if let Some(answer) = self.common.instance.replica_row().requests.answer_to(id) {
+                    control.requests.answer(id, &answer);
+                }
             }
             Action::Remake => return Some(self.remake()),
             Action::TellWorkersToStop => {

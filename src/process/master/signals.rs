@@ -117,8 +117,21 @@ impl Driver {
                 Request::Snapshot { wanted }
             }
             Some(ControlRequest::Upgrade) => Request::Upgrade,
+            Some(ControlRequest::Cluster(_)) => Request::Cluster,
         };
         self.supervisor.handle(now, Event::Requested { id: Some(id), request });
+    }
+
+    /// Passes a request about the cluster on to the replica process, under the same number. Should there be none just now, its successor
+    /// finds it.
+    pub(super) fn ask_replica(&self, id: u32) {
+        let instance = self.common.instance;
+        if let Some((pending, Some(request))) = instance.control().requests.pending()
+            && pending == id
+        {
+            instance.replica_row().requests.ask(id, &request);
+            self.common.replica.iter().for_each(|channel| channel.wakeup.send());
+        }
     }
 
     fn rebalance(&mut self) -> Answer {

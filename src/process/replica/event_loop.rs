@@ -75,6 +75,7 @@ impl ReplicaProcess {
             self.handing_over = number;
             self.node.hand_over()?;
         }
+        self.node.change_members(now_ns)?;
         self.node.publish(now_ns);
         Ok(())
     }

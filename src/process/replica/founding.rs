@@ -10,28 +10,50 @@ use crate::process::replica::peers::{Accepted, Found, Founding, Identity, accept
 use crate::store::cluster::identity::CLUSTER_ID_BYTES;
 use crate::store::cluster::{ClusterId, NodeId, ReplicaId};
 
-/// What peers have greeted with.
+/// What the peers that are connected have greeted with.
 #[derive(Debug, Default)]
 pub struct Greetings {
-    by_replica: BTreeMap<ReplicaId, Identity>,
+    by_node: BTreeMap<NodeId, Identity>,
 }
 
 impl Greetings {
     /// A peer was accepted.
     pub fn note(&mut self, accepted: &Accepted) {
-        self.by_replica.insert(accepted.peer.replica, accepted.peer.clone());
+        self.by_node.insert(accepted.peer.node, accepted.peer.clone());
     }
 
-    /// The connection to a node has ended; what it said of itself stays, but it counts as silent for a founder.
-    pub fn forget(&mut self, replica: ReplicaId, node: NodeId) {
-        self.by_replica.retain(|number, identity| *number != replica || identity.node != node);
+    /// A node that greeted as a fresh one has become a member of that cluster.
+    pub fn note_member(&mut self, node: NodeId, cluster: ClusterId) {
+        self.by_node.entry(node).and_modify(|peer| peer.cluster = Some(cluster));
+    }
+
+    /// The connection to a node has ended.
+    pub fn forget(&mut self, node: NodeId) {
+        self.by_node.remove(&node);
+    }
+
+    /// All that are connected.
+    pub fn connected(&self) -> impl Iterator<Item = &Identity> {
+        self.by_node.values()
+    }
+
+    /// What a node has greeted with, if it is connected.
+    #[must_use]
+    pub fn of_node(&self, node: NodeId) -> Option<&Identity> {
+        self.by_node.get(&node)
+    }
+
+    /// What the instance of that number has greeted with; of two, of which one has lost its data directory, the fresh one.
+    #[must_use]
+    pub fn of_replica(&self, replica: ReplicaId) -> Option<&Identity> {
+        let of_number = self.by_node.values().filter(|peer| peer.replica == replica);
+        of_number.min_by_key(|peer| peer.cluster.is_some())
     }
 
     /// Where clients reach a node, if it is connected.
     #[must_use]
     pub fn client_address(&self, node: NodeId) -> Option<&str> {
-        let identity = self.by_replica.values().find(|identity| identity.node == node)?;
-        Some(&identity.client_address)
+        self.of_node(node).map(|peer| &peer.client_address[..])
     }
 
     /// What `own` is to do about a cluster with these configured peers.
@@ -39,7 +61,11 @@ impl Greetings {
     pub fn decide(&self, own: &Identity, configured: impl Iterator<Item = ReplicaId>) -> Founding {
         let heard: Vec<_> = configured
             .filter(|replica| *replica != own.replica)
-            .map(|replica| Heard { replica, greeting: self.by_replica.get(&replica) })
+            .map(|replica| {
+                // Of two of one number, the one that is a member: where there is a cluster, none is to be founded.
+                let of_number = self.by_node.values().filter(|peer| peer.replica == replica);
+                Heard { replica, greeting: of_number.max_by_key(|peer| peer.cluster.is_some()) }
+            })
             .collect();
         decide(own, &heard)
     }

@@ -4,16 +4,19 @@
 //! its own does that, so that a slow disk delays no heartbeat, and so that what peers send stays out of the process that owns the disk.
 
 mod arguments;
+mod changing;
 pub mod core;
 mod error;
 mod event_loop;
 mod founding;
 mod loading;
+mod membership;
 pub mod message;
 mod node;
 pub mod peers;
 mod publish;
 mod records;
+mod requests;
 mod seen;
 mod shell;
 

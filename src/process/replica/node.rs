@@ -6,6 +6,7 @@ use std::num::NonZeroU64;
 
 use crate::base::vocab::Lsn;
 use crate::process::replica::arguments::ReplicaArguments;
+use crate::process::replica::changing::Changing;
 use crate::process::replica::core::{Core, Event, Settings as CoreSettings};
 use crate::process::replica::error::ReplicaError;
 use crate::process::replica::founding::{Greetings, is_made_member, new_cluster};
@@ -37,11 +38,13 @@ pub enum Stage {
 pub struct Node {
     pub(super) arguments: ReplicaArguments,
     pub(super) peers: Peers,
-    own: Identity,
-    greetings: Greetings,
+    pub(super) own: Identity,
+    pub(super) greetings: Greetings,
+    /// What it does about membership.
+    pub(super) changing: Changing,
     /// How often each peer was refused since it was connected last; without a number, those who connected here.
     refused: BTreeMap<Option<ReplicaId>, u64>,
-    stage: Stage,
+    pub(super) stage: Stage,
 }
 
 impl Node {
@@ -57,13 +60,15 @@ impl Node {
         };
         let own = identity(&arguments, file.state());
         let secret = Secret::load(&arguments.cluster.secret)?;
-        let settings = PeerSettings { own: own.clone(), peers: resolved(&arguments) };
+        let changing = Changing::new(resolved(&arguments));
+        let settings = PeerSettings { own: own.clone(), peers: changing.configured().to_vec() };
         let io = |step| move |source| ReplicaError::Io { step, source };
         let listener =
             TcpListener::from(arguments.listener.try_clone().map_err(io("use the socket that peers connect to"))?);
         let peers = Peers::new(settings, secret, listener).map_err(io("use the socket that peers connect to"))?;
         let stage = Stage::Outside(Box::new(file));
-        let mut node = Node { arguments, peers, own, greetings: Greetings::default(), refused: BTreeMap::new(), stage };
+        let (greetings, refused) = (Greetings::default(), BTreeMap::new());
+        let mut node = Node { arguments, peers, own, greetings, changing, refused, stage };
         node.join_if_member()?;
         // A cluster of one waits for nobody.
         node.found_if_due()?;
@@ -127,6 +132,8 @@ impl Node {
             arrived: Vec::new(),
             gate_is_open: sequencer.gate().state == GateState::Open,
             truncation: None,
+            refused: None,
+            transfer_failed: None,
             told: Told::default(),
             outcome: Outcome::GoOn,
         })
@@ -156,13 +163,16 @@ impl Node {
             }
             PeerEvent::Disconnected { node, replica, why } => {
                 log::info!("replica {replica}, node {node}, is gone: {why}");
-                self.greetings.forget(replica, node);
+                self.greetings.forget(node);
                 self.tell(Event::Unreachable(node))
             }
-            PeerEvent::Message { message, records } => match &mut self.stage {
-                Stage::Member(shell) => shell.take_message(message, records, &mut self.peers),
-                _ => Ok(()),
-            },
+            PeerEvent::Message { message, records } => {
+                self.note_message_from(message.from);
+                match &mut self.stage {
+                    Stage::Member(shell) => shell.take_message(message, records, &mut self.peers),
+                    _ => Ok(()),
+                }
+            }
             PeerEvent::Found { from, found } => {
                 if is_made_member(&self.own, from, &found) {
                     self.become_member(found.cluster, found.members)?;
@@ -174,6 +184,7 @@ impl Node {
                 Ok(())
             }
             PeerEvent::Refused { replica, address, why } => {
+                self.changing.peer_refused(replica, &why.to_string());
                 let refused = self.refused.entry(replica).or_insert(0);
                 *refused += 1;
                 if !refused.is_power_of_two() {

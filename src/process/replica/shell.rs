@@ -5,12 +5,12 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::base::vocab::{Committed, Lsn, OnDisk};
 use crate::ipc::event::EventFd;
-use crate::process::replica::core::{Action, Control, Core, Event};
+use crate::process::replica::core::{Action, Control, Core, Event, Refusal};
 use crate::process::replica::error::ReplicaError;
 use crate::process::replica::message::{EntryRange, Message};
 use crate::process::replica::peers::Peers;
 use crate::process::replica::records::LogRecords;
-use crate::store::cluster::{Commit, State, StateFile};
+use crate::store::cluster::{Commit, NodeId, State, StateFile};
 use crate::store::instance::Instance;
 use crate::store::journal::record::{MembershipRecord, Payload, RecordBytes, TermRecord, lsn_of, stamp};
 use crate::store::ledger::{Applier, GateState, Sequencer, Table};
@@ -47,6 +47,10 @@ pub struct Shell {
     pub(super) truncation: Option<u64>,
     /// What was told to the core last.
     pub(super) told: Told,
+    /// Why the last change that was asked for is refused, if it is.
+    pub(super) refused: Option<Refusal>,
+    /// To whom leadership could not be handed over.
+    pub(super) transfer_failed: Option<NodeId>,
     pub(super) outcome: Outcome,
 }
 
@@ -92,6 +96,7 @@ impl Shell {
                 })?;
             }
             Action::SaveMembership { membership, index } => {
+                log::info!("as of entry {index}, the members are {membership}");
                 peers.set_members(membership.clone());
                 self.save(true, |kept| (kept.membership, kept.membership_index) = (membership, index))?;
             }
@@ -130,10 +135,11 @@ impl Shell {
                 Some(node) => log::info!("node {node} leads in term {term}"),
                 None => log::info!("nobody leads in term {term}, as far as is known here"),
             },
-            Action::ChangeRefused { change, why } => {
-                log::warn!("{:?} of replica {} is refused: {why}", change.kind, change.member.replica);
+            Action::ChangeRefused { why, .. } => self.refused = Some(why),
+            Action::TransferFailed(node) => {
+                log::warn!("leadership could not be handed over to node {node}");
+                self.transfer_failed = Some(node);
             }
-            Action::TransferFailed(node) => log::warn!("leadership could not be handed over to node {node}"),
             Action::Malformed { from, what } => {
                 log::error!("node {from} has said what cannot be: {what}; its connection is closed");
                 peers.disconnect(from);

@@ -87,6 +87,19 @@ impl Membership {
     }
 }
 
+/// The numbers and nodes of all, for the log.
+impl fmt::Display for Membership {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let voters = self.voters.iter().map(|member| (member, ""));
+        let learners = self.learners.iter().map(|member| (member, ", a learner"));
+        for (place, (member, how)) in voters.chain(learners).enumerate() {
+            let gap = if place == 0 { "" } else { ", " };
+            write!(f, "{gap}{} (node {}{how})", member.replica, member.node)?;
+        }
+        Ok(())
+    }
+}
+
 /// What a change does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ChangeKind {

@@ -16,7 +16,7 @@ use crate::shared_struct;
 use crate::store::cache_channel::CacheRow;
 use crate::store::cluster::ClusterRow;
 use crate::store::connection::{PerService, ServiceId};
-use crate::store::instance::control_requests::ControlRequests;
+use crate::store::instance::control_requests::{ControlRequests, RequestWords};
 use crate::store::instance::histogram::{BUCKETS, Histogram};
 use crate::store::instance::life::Life;
 use crate::store::instance::stats::WorkerStats;
@@ -24,7 +24,7 @@ use crate::store::ledger::{Shape, Shows, Visible};
 
 shared_struct! {
     /// What concerns all. Writer: the master.
-    pub struct Control, align 64, size 64 + 512 + MAX_SERVICES * 128 + 192 + 8 * (BUCKETS + 8) + 384 + 192 + 320 + 64
+    pub struct Control, align 64, size 64 + 512 + MAX_SERVICES * 128 + 192 + 8 * (BUCKETS + 8) + 384 + 576 + 448 + 64
         + size_of::<ClusterRow>(); {
         /// The master's process id.
         pub master_pid: Word,
@@ -99,7 +99,7 @@ shared_struct! {
 
 shared_struct! {
     /// What concerns the replica process as a child of the master.
-    pub struct ReplicaRow, align 64, size 128 + 64; {
+    pub struct ReplicaRow, align 64, size 128 + 64 + 384; {
         /// The process and its state.
         pub life: Life,
         /// How often leadership was to be handed over. Writer: the master.
@@ -112,6 +112,8 @@ shared_struct! {
         remaking: AtomicU32,
         replica_word: AtomicU32,
         replica_line: [AtomicU64; 4],
+        /// What tools ask about the cluster. Writer of the requests: the master; of the answers: the process.
+        pub requests: RequestWords,
     }
 }
 

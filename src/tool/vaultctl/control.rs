@@ -1,4 +1,4 @@
-//! `vaultctl drain`, `rebalance`, `snapshot`, `upgrade`: control requests to a running master.
+//! `vaultctl drain`, `rebalance`, `snapshot`, `upgrade`, `cluster transfer` and its like: control requests to a running master.
 
 use std::time::{Duration, Instant};
 
@@ -30,7 +30,7 @@ pub(super) struct Drain {
 }
 
 /// Sends the request to the master, waits for the answer, and shows it.
-pub(super) fn run(args: &ControlArgs, request: ControlRequest) -> Result<(), Failure> {
+pub(super) fn run(args: &ControlArgs, request: &ControlRequest) -> Result<(), Failure> {
     let name = &args.instance.name;
     let scan = stale::scan(name)?;
     let living = scan.living.first().ok_or_else(|| Failure::unavailable(format!("no instance `{name}` runs here")))?;

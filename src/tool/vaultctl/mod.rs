@@ -57,7 +57,7 @@ enum Command {
     Clean(clean::Clean),
     /// Show what GetFile's cache process keeps and counts, and have it forget
     Cache(cache::Cache),
-    /// Make what a cluster of several instances needs
+    /// Show how a cluster of several instances stands, change who is a member and who leads, and make what it needs
     Cluster(cluster::Cluster),
     /// Say who may log in
     User(user::User),
@@ -86,10 +86,10 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Cache(cache) => cache::run(&cache),
         Command::Cluster(cluster) => cluster::run(&cluster),
         Command::User(user) => user::run(user),
-        Command::Drain(drain) => control::run(&drain.args, ControlRequest::Drain { worker: drain.worker }),
-        Command::Rebalance(args) => control::run(&args, ControlRequest::Rebalance),
-        Command::Snapshot(args) => control::run(&args, ControlRequest::Snapshot),
-        Command::Upgrade(args) => control::run(&args, ControlRequest::Upgrade),
+        Command::Drain(drain) => control::run(&drain.args, &ControlRequest::Drain { worker: drain.worker }),
+        Command::Rebalance(args) => control::run(&args, &ControlRequest::Rebalance),
+        Command::Snapshot(args) => control::run(&args, &ControlRequest::Snapshot),
+        Command::Upgrade(args) => control::run(&args, &ControlRequest::Upgrade),
         Command::CrashPoints => list_crash_points(),
     };
     match done.and_then(|()| Ok(output::close_stdout()?)) {

@@ -18,8 +18,9 @@ fuzz_target!(|data: &[u8]| {
     }
     assert_eq!(Progress::from_word(word).to_word(), word);
     assert_eq!(XorKey::from_bits(low).to_bits(), low);
-    if let Some(request) = ControlRequest::from_words(low, high) {
-        assert_eq!(ControlRequest::from_words(request.to_words().0, request.to_words().1), Some(request));
+    if let Some(request) = ControlRequest::from_words(low, high, &String::from_utf8_lossy(rest)) {
+        let (kind, argument, name) = request.to_words();
+        assert_eq!(ControlRequest::from_words(kind, argument, name), Some(request));
     }
     let mut decoder = Decoder::from_bits(low);
     assert_eq!(Decoder::from_bits(decoder.to_bits()), decoder);

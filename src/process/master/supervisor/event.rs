@@ -101,6 +101,8 @@ pub enum Request {
     },
     /// The program is to be executed anew.
     Upgrade,
+    /// Something is to be done about the cluster, by the replica process; what it is, the driver knows.
+    Cluster,
 }
 
 /// Something to do.
@@ -123,6 +125,10 @@ pub enum Action {
     CountFailedStart(SlotId),
     /// Have the replica process hand leadership over. So many times this was asked now; [`Observation::hand_overs_done`] reaches that.
     HandOverLeadership(u64),
+    /// Pass the request of that number on to the replica process; [`Observation::replica_answered`] becomes that number.
+    AskReplica(u32),
+    /// Answer the request of that number with what the replica process has answered to it.
+    PassAnswer(u32),
     /// Fill the tables of the books again, which nobody has any more, and close the connections that dead workers had. Reports
     /// [`Event::Remade`] or [`Event::NotRemade`].
     Remake,
@@ -166,6 +172,8 @@ pub struct Observation {
     pub replica_heartbeat_ns: u64,
     /// Of the times that leadership was to be handed over, how many are done: another instance has it, or none could be found that takes it.
     pub hand_overs_done: u64,
+    /// The last request that the replica process has answered.
+    pub replica_answered: u32,
     /// Requests for snapshots that are done, or have failed.
     pub snapshots_done: u64,
     /// The operation that the newest snapshot covers.

@@ -4,7 +4,7 @@ use super::event::*;
 use super::slot::{Slot, SlotId, State};
 use super::state::*;
 use super::world::{ALL, OTHERS, WORKERS, World};
-use crate::base::limits::HAND_OVER_SECONDS;
+use crate::base::limits::{CLUSTER_REQUEST_SECONDS, HAND_OVER_SECONDS};
 
 fn hang(world: &mut World, id: SlotId) {
     world.processes.get_mut(&id).unwrap().hangs = true;
@@ -238,4 +238,27 @@ fn a_replica_process_that_always_finds_stale_books_does_not_keep_the_master_busy
     assert!((20..60).contains(&world.remakes), "{}", world.remakes);
     world.pass(3);
     assert_eq!(world.running(), ALL);
+}
+
+#[test]
+fn what_is_asked_about_the_cluster_is_passed_on_and_answered_once() {
+    let mut alone = World::with(&OTHERS[..2]);
+    alone.ask(1, Request::Cluster);
+    assert_eq!((alone.answers.get(&1), alone.replica_asked), (Some(&false), None), "there is nobody to ask");
+    let mut world = World::new();
+    world.ask(1, Request::Cluster);
+    world.pass(2);
+    assert_eq!((world.answers.get(&1), world.replica_asked), (None, Some(1)));
+    // A successor answers what its predecessor was asked.
+    world.end(SlotId::Replica, Ended::Crashed, false);
+    world.pass(2);
+    world.replica_answered = 1;
+    world.pass(1);
+    assert_eq!(world.answers.get(&1), Some(&true));
+    world.ask(2, Request::Cluster);
+    pass_obstinately(&mut world, SlotId::Replica, CLUSTER_REQUEST_SECONDS + 6);
+    assert_eq!(world.answers.get(&2), Some(&false), "it is not waited for for ever");
+    world.ask(3, Request::Cluster);
+    world.stop();
+    assert_eq!(world.answers.get(&3), Some(&false));
 }

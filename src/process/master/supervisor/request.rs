@@ -1,4 +1,4 @@
-//! What operators' tools ask for: a worker drained, a snapshot taken, and an upgrade, step by step: the new program is asked whether it
+//! What operators' tools ask for: a worker drained, a snapshot taken, a member added, and an upgrade, step by step: the new program is asked whether it
 //! fits, executed, and the children are replaced one by one.
 
 use std::collections::VecDeque;
@@ -8,11 +8,14 @@ use log::Level;
 use super::event::{Action, Observation, Request};
 use super::slot::{Slot, SlotId, State};
 use super::state::{PendingRequest, REMAKING, SECOND_NS, Supervisor, Until, Upgrade};
-use crate::base::limits::UPGRADE_ANSWER_SECONDS;
+use crate::base::limits::{CLUSTER_REQUEST_SECONDS, UPGRADE_ANSWER_SECONDS};
 
 /// New workers in a row that end before they do anything, after which no further old one is replaced.
 const EARLY_FAILURES_TO_GIVE_UP: u32 = 3;
 const STOPPING: &str = "the server is stopping";
+/// Why a request is answered that the replica process has not.
+const LATE: &str = "it was not done in time, and may still come about: a majority of the members, or the node that it is about, does not \
+                    answer; see `vaultctl cluster status`";
 
 impl Supervisor {
     pub(super) fn requested(&mut self, now_ns: u64, id: Option<u32>, request: Request) {
@@ -24,8 +27,15 @@ impl Supervisor {
                 Err("there is no journal, so nothing to take a snapshot for (--durability none)".to_owned())
             }
             Request::Snapshot { wanted } => Ok(Until::Snapshots(wanted)),
+            Request::Cluster if self.replica.is_none() => {
+                Err("this instance is by itself: it was started without --peers".to_owned())
+            }
+            Request::Cluster => Ok(Until::Replica { deadline_ns: now_ns + (CLUSTER_REQUEST_SECONDS + 5) * SECOND_NS }),
         };
         let Some(id) = id else { return };
+        if let Ok(Until::Replica { .. }) = begun {
+            self.act(Action::AskReplica(id));
+        }
         match begun {
             Ok(until) => self.request = Some(PendingRequest { id, until }),
             Err(why) => self.act(Action::Answer(id, Err(why))),
@@ -49,7 +59,7 @@ impl Supervisor {
     }
 
     /// Answers the request that is done.
-    pub(super) fn answer_done_request(&mut self, seen: &Observation) {
+    pub(super) fn answer_done_request(&mut self, now_ns: u64, seen: &Observation) {
         let Some(PendingRequest { id, until }) = self.request else { return };
         let text = match until {
             // A worker that dies after it was asked to leave is gone, too.
@@ -61,7 +71,15 @@ impl Supervisor {
             Until::Snapshots(wanted) if seen.snapshots_done >= wanted => {
                 format!("the newest snapshot is of operation {}", seen.snapshot)
             }
-            Until::Gone { .. } | Until::Snapshots(_) => return,
+            Until::Replica { .. } if seen.replica_answered == id => {
+                self.request = None;
+                return self.act(Action::PassAnswer(id));
+            }
+            Until::Replica { deadline_ns } if now_ns >= deadline_ns => {
+                self.request = None;
+                return self.act(Action::Answer(id, Err(LATE.to_owned())));
+            }
+            Until::Gone { .. } | Until::Snapshots(_) | Until::Replica { .. } => return,
         };
         self.request = None;
         self.act(Action::Answer(id, Ok(text)));

@@ -56,6 +56,11 @@ pub enum Until {
     },
     /// So many snapshots were taken.
     Snapshots(u64),
+    /// The replica process has answered it.
+    Replica {
+        /// When not to wait any more, nanoseconds of the monotonic clock.
+        deadline_ns: u64,
+    },
 }
 
 /// How far an upgrade is.
@@ -220,7 +225,7 @@ impl Supervisor {
         self.stop_unneeded(SlotId::Cache, now_ns);
         self.stop_unneeded(SlotId::Replica, now_ns);
         self.stop_journal();
-        self.answer_done_request(seen);
+        self.answer_done_request(now_ns, seen);
         self.upgrade_step(now_ns, seen);
     }
 

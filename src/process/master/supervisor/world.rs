@@ -69,6 +69,8 @@ pub(super) struct World {
     pub(super) executed: usize,
     pub(super) hand_overs_wanted: u64,
     pub(super) hand_overs_done: u64,
+    pub(super) replica_answered: u32,
+    pub(super) replica_asked: Option<u32>,
     /// When the last one was asked for.
     pub(super) hand_over_at_ns: u64,
     /// One has died since.
@@ -110,6 +112,8 @@ impl World {
             executed: 0,
             hand_overs_wanted: 0,
             hand_overs_done: 0,
+            replica_answered: 0,
+            replica_asked: None,
             hand_over_at_ns: 0,
             replica_has_died: false,
             stale: false,
@@ -137,6 +141,7 @@ impl World {
             cache_heartbeat_ns: heartbeat_ns(SlotId::Cache),
             replica_heartbeat_ns: heartbeat_ns(SlotId::Replica),
             hand_overs_done: self.hand_overs_done,
+            replica_answered: self.replica_answered,
             snapshots_done: self.snapshots_done,
             snapshot: 0,
             worker_timeout_ns: TIMEOUT_NS,
@@ -230,6 +235,11 @@ impl World {
                 assert!(self.processes.contains_key(&SlotId::Replica), "there is nobody who could");
                 (self.hand_overs_wanted, self.hand_over_at_ns) = (number, self.now_ns);
                 self.replica_has_died = false;
+            }
+            Action::AskReplica(id) => self.replica_asked = Some(id),
+            Action::PassAnswer(id) => {
+                assert_eq!(self.replica_answered, id, "there is no answer yet");
+                assert!(self.answers.insert(id, true).is_none(), "request {id} is answered twice");
             }
             Action::Remake => return Some(self.remake()),
             Action::TellWorkersToStop | Action::TellWorkersToHurry => {
