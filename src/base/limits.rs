@@ -220,6 +220,9 @@ pub const MESSAGES_IN_FLIGHT: usize = 64;
 pub const RECORDS_AHEAD: u64 = 1 << 20;
 /// Entries of raft's log that a replica process knows, at 32 bytes each. A peer that needs earlier ones gets a snapshot.
 pub const ENTRIES_KEPT: usize = 1 << 19;
+/// Records that are committed and that a follower has not applied. With more it says that it is not ready: it would take a while to become
+/// the primary, some tenths of a second for so many.
+pub const READY_LAG_RECORDS: u64 = 100_000;
 /// Hex digits of a cluster's secret, at most; a longer one is refused.
 pub const MAX_SECRET_DIGITS: usize = 1024;
 

@@ -1,6 +1,7 @@
 //! What happened between two samples, in words.
 
 use super::cache::Cache;
+use super::cluster::Cluster;
 use super::sample::{JournalNow, Sample, Worker};
 
 /// Every death, restart and change of state between the two, in the order of the processes.
@@ -30,6 +31,7 @@ pub(super) fn between(before: &Sample, after: &Sample) -> Vec<String> {
     }
     events.extend(of_journal(&before.journal.now, &after.journal.now));
     events.extend(of_cache(before.cache.as_ref(), after.cache.as_ref()));
+    events.extend(of_cluster(before.cluster.as_ref(), after.cluster.as_ref()));
     events.extend(of_bounds(&before.workers, &after.workers));
     match (before.accept_paused, after.accept_paused) {
         (false, true) => events.push("all lanes are full: the master accepts no more".to_owned()),
@@ -61,6 +63,26 @@ fn of_cache(before: Option<&Cache>, after: Option<&Cache>) -> Option<String> {
         Some(then) => of_process((then.pid, then.lives), (now.pid, now.lives), then.deaths != now.deaths),
     };
     event.map(|event| format!("the cache process {event}"))
+}
+
+/// The replica process, and who is the primary.
+fn of_cluster(before: Option<&Cluster>, after: Option<&Cluster>) -> Vec<String> {
+    let (Some(before), Some(after)) = (before, after) else { return Vec::new() };
+    let (then, now) = (&before.process, &after.process);
+    let process = of_process((then.pid, then.lives), (now.pid, now.lives), then.deaths != now.deaths);
+    let mut events: Vec<_> = process.map(|event| format!("the replica process {event}")).into_iter().collect();
+    if before.remakes != after.remakes {
+        events.push("the books were remade".to_owned());
+    }
+    match after.primary {
+        primary if primary == before.primary && (primary.is_none() || before.term == after.term) => {}
+        Some(primary) if primary == after.replica => {
+            events.push(format!("this instance is the primary, in term {}", after.term));
+        }
+        Some(primary) => events.push(format!("replica {primary} is the primary, in term {}", after.term)),
+        None => events.push("no primary is known".to_owned()),
+    }
+    events
 }
 
 /// What happened at bounds: it explains why a client was turned away, or why lines are missing.
@@ -146,5 +168,28 @@ mod tests {
         assert_eq!(told((12, 1), (13, 2), true).unwrap(), "died and is back, pid 12 → 13");
         assert_eq!(told((12, 1), (15, 4), true).unwrap(), "died 3 times and is back, pid 12 → 15");
         assert_eq!(told((12, 1), (13, 2), false).unwrap(), "left as it was asked to and is back, pid 12 → 13");
+    }
+
+    #[test]
+    fn who_is_the_primary_is_told_when_it_changes() {
+        use crate::status::cluster::ReplicaProcess;
+
+        let cluster = |primary, term, pid| Cluster {
+            replica: 2,
+            primary,
+            term,
+            process: ReplicaProcess { pid, lives: pid, deaths: pid - 1, ..ReplicaProcess::default() },
+            ..Cluster::default()
+        };
+        let told = |before, after| of_cluster(Some(&before), Some(&after));
+        assert_eq!(told(cluster(Some(1), 4, 1), cluster(Some(1), 4, 1)), [""; 0]);
+        assert_eq!(told(cluster(Some(1), 4, 1), cluster(None, 5, 1)), ["no primary is known"]);
+        assert_eq!(told(cluster(None, 5, 1), cluster(None, 6, 1)), [""; 0]);
+        assert_eq!(told(cluster(None, 5, 1), cluster(Some(3), 6, 1)), ["replica 3 is the primary, in term 6"]);
+        let again = ["the replica process died and is back, pid 1 → 2", "this instance is the primary, in term 7"];
+        assert_eq!(told(cluster(Some(2), 6, 1), cluster(Some(2), 7, 2)), again);
+        let remade = Cluster { remakes: 1, ..cluster(Some(1), 4, 1) };
+        assert_eq!(told(cluster(Some(1), 4, 1), remade), ["the books were remade"]);
+        assert_eq!(of_cluster(None, Some(&cluster(Some(1), 4, 1))), [""; 0], "it was not looked at");
     }
 }

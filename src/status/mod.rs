@@ -5,6 +5,7 @@
 
 pub mod activity;
 pub mod cache;
+pub mod cluster;
 mod events;
 pub mod metrics;
 pub mod numbers;

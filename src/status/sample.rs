@@ -4,6 +4,7 @@ use clap::ValueEnum;
 use serde::Serialize;
 
 use super::cache::Cache;
+use super::cluster::Cluster;
 use super::numbers::{self, ByCode, ByOpcode, ByStatus, ByWord, milliseconds};
 use super::services::{BANK, Bounds, HTTP, ServiceAddress, ServiceCounts};
 use crate::base::config::AcceptMode;
@@ -36,6 +37,8 @@ pub struct Sample {
     pub journal: Journal,
     /// GetFile's cache process; `None` where there is none.
     pub cache: Option<Cache>,
+    /// The cluster; `None` where the instance is alone.
+    pub cluster: Option<Cluster>,
 }
 
 /// What concerns an instance as a whole.
@@ -281,6 +284,7 @@ impl Sample {
             workers: Worker::all(instance, now),
             journal: Journal::of(instance, now),
             cache: Cache::of(instance, now),
+            cluster: Cluster::of(instance, now),
         }
     }
 

@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use super::activity::Activity;
 use super::cache::CacheView;
+use super::cluster::Cluster;
 use super::events;
 use super::numbers::{self, ByCode, ByOpcode, ByStatus, ByWord, HTTP_CODES, Percentiles, Rate, ratio};
 use super::sample::{Journal, JournalNow, Sample, Summary, Worker, WorkerNow};
@@ -35,6 +36,8 @@ pub struct View {
     pub journal: JournalView,
     /// GetFile's cache process; `None` where there is none.
     pub cache: Option<CacheView>,
+    /// The cluster, at the interval's end; `None` where the instance is alone.
+    pub cluster: Option<Cluster>,
     /// Processes that died, and the consequences.
     pub crashes: Crashes,
     /// What the accounts did; `None` without a journal, or where it was not looked at.
@@ -166,7 +169,7 @@ pub struct JournalView {
 /// Processes that died since the instance began, and the consequences.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Crashes {
-    /// Processes, the journal's and the cache's too, that ended and were replaced, also those that were asked to.
+    /// Processes, the journal's, the cache's and the replica process too, that ended and were replaced, also those that were asked to.
     pub deaths: u64,
     /// Operations that they had begun, and that were finished or dropped.
     pub repairs: u64,
@@ -217,6 +220,7 @@ impl View {
                     .map(|worker| worker.now.deaths)
                     .chain([after.journal.now.deaths])
                     .chain(after.cache.as_ref().map(|cache| cache.now.deaths))
+                    .chain(after.cluster.as_ref().map(|cluster| cluster.process.deaths))
                     .map(u64::from)
                     .sum(),
                 repairs: workers.iter().map(|worker| u64::from(worker.now.repairs)).sum(),
@@ -225,6 +229,7 @@ impl View {
             workers,
             journal: span.journal(),
             cache: span.cache(),
+            cluster: after.cluster.clone(),
             activity: None,
             events: events::between(before, after),
         }

@@ -14,11 +14,11 @@ use crate::process::replica::loading::{load_log, loaded, wait_for_journal};
 use crate::process::replica::peers::{
     ConfiguredPeer, Found, Founding, Identity, PeerEvent, PeerSettings, Peers, Ready,
 };
-use crate::process::replica::publish::view;
+use crate::process::replica::publish::{note_connected, view};
 use crate::process::replica::records::LogRecords;
 use crate::process::replica::seen::Seen;
 use crate::process::replica::shell::{Outcome, Shell, Told};
-use crate::store::cluster::{ClusterId, Commit, Membership, NodeId, ReplicaId, Secret, State, StateFile};
+use crate::store::cluster::{ClusterId, Commit, Membership, NodeId, PeerCounts, ReplicaId, Secret, State, StateFile};
 use crate::store::connection::ServiceId;
 use crate::store::journal::Reader;
 use crate::store::ledger::table::REPLICA_ROW;
@@ -44,6 +44,10 @@ pub struct Node {
     pub(super) changing: Changing,
     /// How often each peer was refused since it was connected last; without a number, those who connected here.
     refused: BTreeMap<Option<ReplicaId>, u64>,
+    /// When each node was heard last, nanoseconds of the monotonic clock.
+    heard: BTreeMap<NodeId, u64>,
+    /// What of the peers' counters is in the row already.
+    counted: PeerCounts,
     pub(super) stage: Stage,
 }
 
@@ -67,8 +71,17 @@ impl Node {
             TcpListener::from(arguments.listener.try_clone().map_err(io("use the socket that peers connect to"))?);
         let peers = Peers::new(settings, secret, listener).map_err(io("use the socket that peers connect to"))?;
         let stage = Stage::Outside(Box::new(file));
-        let (greetings, refused) = (Greetings::default(), BTreeMap::new());
-        let mut node = Node { arguments, peers, own, greetings, changing, refused, stage };
+        let mut node = Node {
+            arguments,
+            peers,
+            own,
+            greetings: Greetings::default(),
+            changing,
+            refused: BTreeMap::new(),
+            heard: BTreeMap::new(),
+            counted: PeerCounts::default(),
+            stage,
+        };
         node.join_if_member()?;
         // A cluster of one waits for nobody.
         node.found_if_due()?;
@@ -146,6 +159,9 @@ impl Node {
             _ => self.peers.turn(now_ns, ready, &NoRecords).collect(),
         };
         for event in events {
+            if let (PeerEvent::Message { message, .. }, Stage::Member(_)) = (&event, &self.stage) {
+                self.heard.insert(message.from, now_ns);
+            }
             self.hear(event)?;
         }
         Ok(())
@@ -283,6 +299,7 @@ impl Node {
         }
         if shell.sequencer.is_round_due() {
             let round = shell.sequencer.begin_round();
+            self.arguments.instance.control().cluster.rounds.add(1);
             shell.handle(Event::ReadsWanted(round), peers)?;
         }
         let is_behind = shell.apply_committed()?;
@@ -317,10 +334,18 @@ impl Node {
     }
 
     /// Publishes how things stand, for workers, clients and tools.
-    pub fn publish(&self, now_ns: u64) {
+    pub fn publish(&mut self, now_ns: u64) {
         let row = &self.arguments.instance.control().cluster;
+        let counts = self.peers.counters().in_order();
+        row.peers.add(&counts.since(&self.counted));
+        self.counted = counts;
         if let Stage::Member(shell) = &self.stage {
-            row.publish(&view(&self.own, &self.greetings, &shell.core.status(), shell.gate_is_open, now_ns));
+            let status = shell.core.status();
+            self.heard.insert(self.own.node, now_ns);
+            note_connected(&mut self.heard, &self.greetings, &status, now_ns);
+            let view = view(&self.own, &self.greetings, &status, shell.gate_is_open, &self.heard);
+            row.count_changes(&view);
+            row.publish(&view);
         }
     }
 

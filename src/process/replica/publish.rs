@@ -1,5 +1,7 @@
 //! What tools, workers and clients see of the cluster: the row in the control segment.
 
+use std::collections::BTreeMap;
+
 use crate::base::vocab::Lsn;
 use crate::base::vocab::ReplicaRole;
 use crate::process::replica::core::{Role, Status};
@@ -7,9 +9,28 @@ use crate::process::replica::founding::Greetings;
 use crate::process::replica::peers::Identity;
 use crate::store::cluster::{ClusterView, Member, MemberView, NodeId, Standing};
 
-/// The row's contents for a member.
+/// Notes when members were heard of whom no messages can be expected: between two that follow, the connection is all that there is to
+/// hear. A leader hears all of them, and those who follow the leader, several times a second; of nodes that are no members nothing is kept.
+pub fn note_connected(heard: &mut BTreeMap<NodeId, u64>, greetings: &Greetings, status: &Status, now_ns: u64) {
+    heard.retain(|node, _| status.membership.of_node(*node).is_some());
+    let is_silent = |node: NodeId| status.role != Role::Leader && status.leader != Some(node);
+    for Member { node, .. } in status.membership.all() {
+        if is_silent(*node) && greetings.client_address(*node).is_some() {
+            heard.insert(*node, now_ns);
+        }
+    }
+}
+
+/// The row's contents for a member; `heard` has when each node was heard last, nanoseconds of the monotonic clock.
+
 #[must_use]
-pub fn view(own: &Identity, greetings: &Greetings, status: &Status, gate_is_open: bool, heard_ns: u64) -> ClusterView {
+pub fn view(
+    own: &Identity,
+    greetings: &Greetings,
+    status: &Status,
+    gate_is_open: bool,
+    heard: &BTreeMap<NodeId, u64>,
+) -> ClusterView {
     let Status { role, term, leader, membership, .. } = status;
     let is_learner = |node: NodeId| membership.learners.iter().any(|learner| learner.node == node);
     let client_address = |node: NodeId| {
@@ -41,7 +62,6 @@ pub fn view(own: &Identity, greetings: &Greetings, status: &Status, gate_is_open
             () if Some(node) == primary => ReplicaRole::Primary,
             () => ReplicaRole::Follower,
         };
-        let is_heard = node == own.node || greetings.client_address(node).is_some();
         MemberView {
             replica: member.replica.number(),
             node: node.number(),
@@ -51,7 +71,7 @@ pub fn view(own: &Identity, greetings: &Greetings, status: &Status, gate_is_open
             } else {
                 progress.map_or(Lsn(0), |progress| progress.matched)
             },
-            heard_ns: if is_heard { heard_ns } else { 0 },
+            heard_ns: heard.get(&node).copied().unwrap_or(0),
             peer_address: member.address.clone(),
             client_address: client_address(node),
         }

@@ -1,6 +1,7 @@
 //! A sample as metrics for Prometheus.
 
 mod cache;
+mod cluster;
 mod exposition;
 
 use std::fmt::Display;
@@ -12,6 +13,7 @@ use crate::service::bank::wire::{Opcode, Status};
 use crate::service::getfile::wire::response::Response;
 use crate::store::instance::histogram::Times;
 use cache::of_cache;
+use cluster::of_cluster;
 use exposition::{Exposition, Of, Type, seconds};
 
 use Type::{Counter, Gauge, Histogram};
@@ -160,6 +162,9 @@ pub fn metrics(sample: &Sample) -> String {
     out.times(&[], &journal.sync_times);
     if let Some(cache) = &sample.cache {
         of_cache(&mut out, cache);
+    }
+    if let Some(cluster) = &sample.cluster {
+        of_cluster(&mut out, cluster);
     }
     out.text
 }

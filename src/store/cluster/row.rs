@@ -8,6 +8,7 @@ use crate::ipc::bytes::SharedBytes;
 
 use crate::ipc::layout::{Counter, Word};
 use crate::shared_struct;
+use crate::store::cluster::peer_counts::PeerCountsRow;
 use crate::store::cluster::view::{ClusterView, MemberView, Standing};
 
 /// Members that there is room for.
@@ -31,7 +32,7 @@ shared_struct! {
 
 shared_struct! {
     /// What concerns the cluster. An instance without peers leaves all of it zero, which says that it is alone.
-    pub struct ClusterRow, align 64, size 128 + 64 + MEMBERS * 160 + 32; {
+    pub struct ClusterRow, align 64, size 128 + 64 + MEMBERS * 160 + 32 + size_of::<PeerCountsRow>(); {
         /// The instance's own number; 0 without peers. Writer: the master, before the first worker.
         pub replica: Word,
         spare_word: Word,
@@ -42,15 +43,22 @@ shared_struct! {
         node: AtomicU64,
         term: AtomicU64,
         members_count: AtomicU64,
-        /// Elections that this instance has seen begin.
+        /// Terms that have begun while this instance looked on: each is an election, won or not. Writer: the replica process, as of all
+        /// below.
         pub elections: Counter,
-        /// Rounds in which it has confirmed that it leads.
+        /// Rounds of reads for which it has begun to confirm that it leads.
         pub rounds: Counter,
         /// Snapshots that it has sent to those that were far behind.
         pub snapshots_sent: Counter,
-        spare: [AtomicU64; 7],
+        /// Times that another member than before was the primary, as far as this instance knows.
+        pub primary_changes: Counter,
+        /// The number of the primary that was known last.
+        last_primary: AtomicU64,
+        spare: [AtomicU64; 5],
         primary_address: SharedBytes<64>,
         members: [MemberRow; MEMBERS],
+        /// What the connections to peers have counted.
+        pub peers: PeerCountsRow,
         spare_end: [AtomicU64; 4],
     }
 }
@@ -89,6 +97,20 @@ impl ClusterRow {
     /// only gives refusals their names.
     pub fn stand(&self, standing: Standing) {
         self.standing.store(to_word(standing), Ordering::Relaxed);
+    }
+
+    /// Counts the elections and changes of the primary that `view` shows, before it is published. Only the replica process.
+    pub fn count_changes(&self, view: &ClusterView) {
+        let before = self.term.load(Ordering::Relaxed);
+        if before != 0 {
+            self.elections.add(view.term.saturating_sub(before));
+        }
+        let primary = u64::from(view.standing.primary);
+        let last = self.last_primary.load(Ordering::Relaxed);
+        if primary != 0 && primary != last {
+            self.last_primary.store(primary, Ordering::Relaxed);
+            self.primary_changes.add(u64::from(last != 0));
+        }
     }
 
     /// Writes all of `view`; members beyond [`MAX_REPLICAS`] are left out. Only the replica process.
@@ -167,6 +189,7 @@ impl MemberRow {
 mod tests {
     use super::*;
     use crate::ipc::segment::{Segment, unlink};
+    use crate::store::cluster::peer_counts::PeerCounts;
 
     fn row() -> Segment<ClusterRow, ()> {
         let name = format!("/vault-test.{}.{:?}", std::process::id(), std::thread::current().id());
@@ -210,6 +233,41 @@ mod tests {
             row.stand(standing);
             assert_eq!(row.standing(), standing);
         }
+    }
+
+    #[test]
+    fn elections_and_changes_of_the_primary_are_counted_from_the_first_view_on() {
+        let memory = row();
+        let row = memory.root();
+        let publish = |term, primary| {
+            let view = ClusterView { standing: Standing { role: ReplicaRole::Follower, primary }, ..view(term) };
+            row.count_changes(&view);
+            row.publish(&view);
+            (row.elections.get(), row.primary_changes.get())
+        };
+        assert_eq!(publish(7, 0), (0, 0), "what was before is not known");
+        assert_eq!(publish(7, 2), (0, 0), "the first");
+        assert_eq!(publish(8, 0), (1, 0), "none is known");
+        assert_eq!(publish(9, 2), (2, 0), "the same again");
+        assert_eq!(publish(11, 3), (4, 1));
+        assert_eq!(publish(11, 3), (4, 1));
+    }
+
+    #[test]
+    fn what_peers_count_is_summed_up_over_lives() {
+        let memory = row();
+        let row = memory.root();
+        let mut counted = PeerCounts::default();
+        (counted.traffic[7], counted.refused[14], counted.closed[5], counted.dropped[4]) = (1000, 3, 2, 1);
+        row.peers.add(&counted.since(&PeerCounts::default()));
+        assert_eq!(row.peers.read(), counted);
+        let before = counted;
+        counted.refused[14] = 5;
+        row.peers.add(&counted.since(&before));
+        assert_eq!(row.peers.read(), counted);
+        // Another life begins to count anew.
+        row.peers.add(&before.since(&PeerCounts::default()));
+        assert_eq!((row.peers.read().traffic[7], row.peers.read().refused[14]), (2000, 8));
     }
 
     #[test]

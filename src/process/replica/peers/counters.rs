@@ -1,6 +1,7 @@
 //! What the connections to peers count, for whoever publishes it.
 
 use super::refusal::{Closed, Dropped, Refusal};
+use crate::store::cluster::PeerCounts;
 
 /// Everything that was counted since the process started. Sizes are of this moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -27,6 +28,30 @@ pub struct PeerCounters {
     pub closed: Closures,
     /// Why messages were dropped.
     pub dropped: Drops,
+}
+
+impl PeerCounters {
+    /// The same in the order in which the row in shared memory has it.
+    #[must_use]
+    pub fn in_order(&self) -> PeerCounts {
+        let PeerCounters {
+            accepted,
+            accept_failures,
+            dialled,
+            connected,
+            frames_in,
+            bytes_in,
+            frames_out,
+            bytes_out,
+            ..
+        } = *self;
+        PeerCounts {
+            traffic: [accepted, accept_failures, dialled, connected, frames_in, bytes_in, frames_out, bytes_out],
+            refused: self.refused.in_order(),
+            closed: self.closed.in_order(),
+            dropped: self.dropped.in_order(),
+        }
+    }
 }
 
 /// Connections that were refused, by reason.
@@ -65,6 +90,44 @@ pub struct Refusals {
 }
 
 impl Refusals {
+    /// By the names of `REFUSALS`.
+    fn in_order(&self) -> [u64; 15] {
+        let Refusals {
+            secret,
+            version,
+            cluster,
+            accounts,
+            opening,
+            key_window,
+            myself,
+            same_replica,
+            other_replica,
+            garbage,
+            slow,
+            crowded,
+            full,
+            gone,
+            unreachable,
+        } = *self;
+        [
+            secret,
+            version,
+            cluster,
+            accounts,
+            opening,
+            key_window,
+            myself,
+            same_replica,
+            other_replica,
+            garbage,
+            slow,
+            crowded,
+            full,
+            gone,
+            unreachable,
+        ]
+    }
+
     pub(super) fn count(&mut self, why: &Refusal) {
         *match why {
             Refusal::Secret => &mut self.secret,
@@ -104,6 +167,12 @@ pub struct Closures {
 }
 
 impl Closures {
+    /// By the names of `CLOSURES`.
+    fn in_order(&self) -> [u64; 6] {
+        let Closures { peer, broken, garbage, stalled, replaced, own } = *self;
+        [peer, broken, garbage, stalled, replaced, own]
+    }
+
     pub(super) fn count(&mut self, why: &Closed) {
         *match why {
             Closed::Peer => &mut self.peer,
@@ -132,6 +201,12 @@ pub struct Drops {
 }
 
 impl Drops {
+    /// By the names of `DROPS`.
+    fn in_order(&self) -> [u64; 5] {
+        let Drops { unconnected, messages, bytes, changed, unencodable } = *self;
+        [unconnected, messages, bytes, changed, unencodable]
+    }
+
     pub(super) fn count(&mut self, why: Dropped) {
         *match why {
             Dropped::Unconnected => &mut self.unconnected,
@@ -140,5 +215,35 @@ impl Drops {
             Dropped::Changed => &mut self.changed,
             Dropped::Unencodable => &mut self.unencodable,
         } += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::cluster::peer_counts::{CLOSURES, DROPS, REFUSALS, TRAFFIC};
+
+    /// The names of a derived `Debug` whose numbers are not zero, in order.
+    fn named(text: &str) -> Vec<String> {
+        let fields = text.trim_start_matches(|c| c != '{').trim_matches(['{', '}', ' ']).split(", ");
+        fields.map(|field| field.split(':').next().unwrap().trim().to_owned()).collect()
+    }
+
+    #[test]
+    fn each_count_is_published_under_its_name() {
+        assert_eq!(named(&format!("{:?}", Refusals::default())), REFUSALS);
+        assert_eq!(named(&format!("{:?}", Closures::default())), CLOSURES);
+        assert_eq!(named(&format!("{:?}", Drops::default())), DROPS);
+        assert_eq!(named(&format!("{:?}", PeerCounters::default()))[..8], TRAFFIC);
+        let mut counters = PeerCounters { bytes_out: 9, ..PeerCounters::default() };
+        counters.refused.count(&Refusal::Slow);
+        counters.closed.count(&Closed::Own);
+        counters.dropped.count(Dropped::Changed);
+        let counts = counters.in_order();
+        let of = |names: &[&str], counts: &[u64], name| counts[names.iter().position(|of| *of == name).unwrap()];
+        assert_eq!(of(&TRAFFIC, &counts.traffic, "bytes_out"), 9);
+        assert_eq!(of(&REFUSALS, &counts.refused, "slow"), 1);
+        assert_eq!(of(&CLOSURES, &counts.closed, "own"), 1);
+        assert_eq!(of(&DROPS, &counts.dropped, "changed"), 1);
     }
 }
