@@ -6,6 +6,7 @@ use std::fs;
 use std::path::Path;
 
 use bank_vault::status::cache::Cache;
+use bank_vault::status::cluster::{Cluster, Member};
 use bank_vault::status::sample::Worker;
 use bank_vault::status::{Sample, metrics};
 
@@ -89,8 +90,10 @@ fn every_bound_is_on_the_page_with_its_value_and_nothing_else() {
 
 #[test]
 fn every_metric_and_option_that_the_page_names_is_there() {
-    // One worker and a cache process, so that what is of these is shown.
-    let sample = Sample { workers: vec![Worker::default()], cache: Some(Cache::default()), ..Sample::default() };
+    // One worker, a cache process and a cluster, so that what is of these is shown.
+    let cluster = Cluster { members: vec![Member::default()], ..Cluster::default() };
+    let (workers, cache) = (vec![Worker::default()], Some(Cache::default()));
+    let sample = Sample { workers, cache, cluster: Some(cluster), ..Sample::default() };
     let text = metrics(&sample);
     // The page names no metric by the name that it has had.
     let metrics: BTreeSet<&str> = text

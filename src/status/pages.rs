@@ -14,8 +14,8 @@ const DASHBOARD: &str = include_str!("dashboard.html");
 /// sent the page, and nothing else.
 const DASHBOARD_POLICY: &str = concat!(
     "default-src 'none'; ",
-    "script-src 'sha256-TkCtxbcjEbg6Bs4l677iU9p0uUy4kdZaXx8hI77x9kg='; ",
-    "style-src 'sha256-vhWvmGdLb7kjZcP3OJf+VmKfoPUdJW9uqgujWVU0P0s='; ",
+    "script-src 'sha256-iIxuER9zooPR+FymqazTJbShTVscppankzqKgB2HhpQ='; ",
+    "style-src 'sha256-VM+3AHysqb/xCQXnEGR7EsHxvO6F7eBrURdJuHf5Trw='; ",
     "connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
 );
 

@@ -50,6 +50,7 @@ mod cluster_faults;
 mod cluster_partition;
 mod cluster_soak;
 mod cluster_members;
+mod cluster_status;
 mod control_requests;
 mod damaged_journal;
 mod dashboard;

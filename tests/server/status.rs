@@ -8,6 +8,7 @@ use std::process::Stdio;
 use std::time::Instant;
 
 use bank_vault::status::cache::Cache;
+use bank_vault::status::cluster::{Cluster, Member};
 use bank_vault::status::numbers::{Percentiles, Rate};
 use bank_vault::status::{Sample, Unready, View, Watcher, metrics, readiness};
 use bank_vault::store::instance::{Instance, stale};
@@ -137,8 +138,10 @@ fn top_agrees_with_what_the_client_has_counted() {
 fn metrics_are_what_prometheus_reads_and_agree_with_the_sample() {
     let (server, instance) = start(&["--workers", "2"]);
     Load::start_with(server.address, &["--connections", "4", "--ops", "250"]).finish();
-    // As of a server with a cache process, whose metrics are documented, too.
-    let sample = Sample { cache: Some(Cache::default()), ..Sample::take(&instance) };
+    // As of a server with a cache process and peers, whose metrics are documented, too.
+    let member = Member { match_lsn: Some(1), lag: Some(0), heard_ms: Some(0), ..Member::default() };
+    let cluster = Some(Cluster { members: vec![member], ..Cluster::default() });
+    let sample = Sample { cache: Some(Cache::default()), cluster, ..Sample::take(&instance) };
     let text = metrics(&sample);
     let families = exposition::parse(&text).unwrap();
     let requests: u64 = sample.workers.iter().map(|worker| worker.requests_total).sum();

@@ -102,7 +102,8 @@ impl ClusterRow {
     /// Counts the elections and changes of the primary that `view` shows, before it is published. Only the replica process.
     pub fn count_changes(&self, view: &ClusterView) {
         let before = self.term.load(Ordering::Relaxed);
-        if before != 0 {
+        // Without a node nothing was published yet: what was before is not known.
+        if self.node.load(Ordering::Relaxed) != 0 {
             self.elections.add(view.term.saturating_sub(before));
         }
         let primary = u64::from(view.standing.primary);

@@ -58,7 +58,7 @@ impl JournalSource {
     /// Opens what was named.
     pub(super) fn open(which: &JournalArgs) -> Result<JournalSource, Failure> {
         if let Some(name) = &which.instance {
-            let running = stale::open_running(name).map_err(Failure::unavailable)?;
+            let running = settled(stale::open_running(name).map_err(Failure::unavailable)?)?;
             if !running.table().sequencer().is_journaled() {
                 let why = format!(
                     "the instance `{name}` has its ledger in memory only (--durability none): it has no journal"
@@ -86,6 +86,16 @@ impl JournalSource {
     }
 }
 
+/// An instance whose memory means something.
+fn settled(running: Instance) -> Result<Instance, Failure> {
+    if running.replica_row().is_remaking() {
+        let name = &running.generation().instance;
+        let why = format!("the instance `{name}` is remaking its books from the journal; try again when it is done");
+        return Err(Failure::unavailable(why));
+    }
+    Ok(running)
+}
+
 /// What the lock file of a data directory says of its holder, who may be gone.
 pub(super) fn lock_file_text(data: &Path) -> Option<String> {
     let text = fs::read_to_string(data.join("lock")).ok()?;
@@ -99,7 +109,7 @@ fn server_of(data: &Path) -> Result<Option<Instance>, Failure> {
     let running = name.and_then(|name| stale::open_running(name).ok());
     let here = fs::canonicalize(data)?;
     if let Some(running) = running.filter(|running| Path::new(&running.control().data()) == here) {
-        return Ok(Some(running));
+        return settled(running).map(Some);
     }
     let path = data.join("lock");
     let Ok(file) = fs::File::open(&path) else { return Ok(None) };

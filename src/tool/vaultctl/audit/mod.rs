@@ -152,6 +152,8 @@ fn compare_memory(
 ) -> Result<(), (Lsn, String)> {
     let table = running.table();
     let known = report.accounts;
+    let row = running.replica_row();
+    let remakes = row.remakes.get();
     for account in (0..table.accounts().min(known)).map(AccountId) {
         let Some((says, of)) = (0..READS).find_map(|_| table.peek_stamped(account)).filter(|&(_, of)| of <= end) else {
             report.memory_skipped += 1;
@@ -159,6 +161,11 @@ fn compare_memory(
         };
         let Account { balance: held, last: was } = reference.account(account);
         if (says, of) != (held, was) {
+            if row.is_remaking() || row.remakes.get() != remakes {
+                // The books were emptied meanwhile, and are filled anew: nothing can be said of the rest.
+                report.memory_skipped += u64::from(table.accounts().min(known) - account.0);
+                return Ok(());
+            }
             let says = format!("the server has account {account} at {says} after record {of}");
             return Err((of.max(was), format!("{says}; by the journal it held {held} after record {was}")));
         }

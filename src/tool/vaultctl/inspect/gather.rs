@@ -14,6 +14,7 @@ use crate::ipc::lane::LaneSemaphores;
 use crate::ipc::process::monotonic_ns;
 use crate::ipc::semaphore::NamedSemaphore;
 use crate::ipc::{IpcError, segment};
+use crate::status::cluster::Cluster;
 use crate::status::numbers::{milliseconds, ratio};
 use crate::status::sample::{Journal, Summary, Worker};
 use crate::store::access_log::{AccessLog, WorkerRing};
@@ -35,6 +36,7 @@ pub(super) fn gather(instance: &Instance, each_connection: bool) -> Result<Repor
         workers: Worker::all(instance, now),
         journal: journal(instance, now),
         cache,
+        cluster: Cluster::of(instance, now),
         access_log: log.as_ref().map(access_log),
         intents: intents(instance.table()),
         locks: locks(instance.table()),

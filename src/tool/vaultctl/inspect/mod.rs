@@ -3,6 +3,7 @@
 //! [`gather`] loads from shared memory, which is mapped read-only, into a [`report`]; [`text`] shows that to people.
 
 mod cache;
+mod cluster;
 mod gather;
 mod process;
 mod report;

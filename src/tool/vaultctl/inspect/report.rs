@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::cache::CacheReport;
 use super::process::Process;
+use crate::status::cluster::Cluster;
 use crate::status::sample::{Journal, Summary, Worker};
 
 /// A running instance.
@@ -19,6 +20,8 @@ pub(super) struct Report {
     pub journal: JournalReport,
     /// `None`: no service needs it.
     pub cache: Option<CacheReport>,
+    /// `None`: the instance has no peers.
+    pub cluster: Option<Cluster>,
     /// `None`: there is no HTTP.
     pub access_log: Option<AccessLogReport>,
     pub intents: Vec<IntentReport>,

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::cluster::cluster;
 use super::process::Process;
 use super::report::{
     AccessLogReport, ConnectionsReport, HolderReport, InstanceReport, IntentReport, JournalReport, LaneReport,
@@ -38,10 +39,14 @@ impl fmt::Display for Report {
         }
         journal(f, &self.journal)?;
         self.cache.as_ref().map_or(Ok(()), |cache| cache.fmt(f))?;
+        self.cluster.as_ref().map_or(Ok(()), |of| cluster(f, of))?;
         access_log(f, self.access_log.as_ref())?;
         intents(f, &self.intents)?;
         locks(f, &self.locks)?;
         connections(f, &self.connections)?;
+        if self.cluster.as_ref().is_some_and(|cluster| cluster.remaking) {
+            return writeln!(f, "\ntotals: none, the books are being remade from the journal; look again in a while");
+        }
         totals(f, &self.totals)
     }
 }

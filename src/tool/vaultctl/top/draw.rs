@@ -22,6 +22,8 @@ use crate::status::view::{Crashes, WorkerView};
 const NARROW: u16 = 88;
 /// Views whose throughput the graph shows, should the terminal be so wide.
 const REMEMBERED: usize = 600;
+/// A member that was not heard for so many milliseconds is silent; the others are heard several times a second.
+const SILENT_MILLISECONDS: u64 = 2000;
 /// Events that are remembered, should the terminal be so high.
 const LOGGED: usize = 100;
 
@@ -75,9 +77,9 @@ fn draw(frame: &mut Frame<'_>, shown: &DisplayState) {
     let graph = (high / 6).clamp(2, 10);
     let workers = 1 + u16::try_from(view.workers.len()).unwrap_or(u16::MAX).min((high / 4).max(2));
     let operations = (high / 5).clamp(2, 11);
-    let [files, kept] = [getfile(view), cache(view)];
-    let [of_files, of_kept] = [&files, &kept].map(|lines| u16::from(!lines.is_empty()));
-    let lines = [1, 1, graph, 1, workers, 2, 2, of_files, of_kept, 1 + operations, 1].map(Constraint::Length);
+    let [files, kept, peers] = [getfile(view), cache(view), cluster(view)];
+    let [of_files, of_kept, of_peers] = [&files, &kept, &peers].map(|lines| u16::from(!lines.is_empty()));
+    let lines = [1, 1, graph, 1, workers, 2, of_peers, 2, of_files, of_kept, 1 + operations, 1].map(Constraint::Length);
     let rows = Layout::vertical(lines.into_iter().chain([Constraint::Min(1)])).split(area);
     let text = [
         vec![header(view)],
@@ -86,6 +88,7 @@ fn draw(frame: &mut Frame<'_>, shown: &DisplayState) {
         vec![times(view)],
         Vec::new(),
         journal(view),
+        peers,
         web(view),
         files,
         kept,
@@ -129,8 +132,10 @@ fn pid(pid: u32) -> String {
 
 fn header(view: &View) -> Line<'_> {
     let Summary { name, address, accept_mode, master_pid, uptime_ms, .. } = &view.instance;
+    let remaking = view.cluster.as_ref().is_some_and(|cluster| cluster.remaking);
     let (state, style) = match (view.stopping, view.accept_paused) {
         (true, _) => ("stopping", ALERT),
+        _ if remaking => ("remaking its books: operations and balances mean nothing", ALERT),
         (false, true) => ("accept paused", ALERT),
         (false, false) => ("running", STRONG),
     };
@@ -274,6 +279,30 @@ fn web(view: &View) -> Vec<Line<'_>> {
         ("overloaded", whole(web.overloaded.total)),
     ];
     vec![pairs("http", first), pairs("", second)]
+}
+
+/// A line about the cluster, where there are peers: what this instance is, and each other member with what is known of it, which is how
+/// many records it lacks on the primary, and when it was heard.
+fn cluster(view: &View) -> Vec<Line<'_>> {
+    let Some(cluster) = &view.cluster else { return Vec::new() };
+    let primary = cluster.primary.map_or_else(|| "none".to_owned(), |primary| primary.to_string());
+    let gone = (cluster.process.pid == 0).then(|| ("", "no process".to_owned()));
+    let own = [
+        ("", format!("{} {}", cluster.role, cluster.replica)),
+        ("term", cluster.term.to_string()),
+        ("primary", primary),
+        ("to apply", whole(cluster.apply_lag)),
+    ];
+    let others = cluster.members.iter().filter(|member| member.replica != cluster.replica);
+    let others: Vec<_> = others
+        .map(|member| match (member.heard_ms, member.lag) {
+            (None, _) => format!("{}:silent", member.replica),
+            (Some(heard), _) if heard >= SILENT_MILLISECONDS => format!("{}:silent {} s", member.replica, heard / 1000),
+            (_, Some(lag)) => format!("{}:lag {}", member.replica, whole(lag)),
+            _ => format!("{}:heard", member.replica),
+        })
+        .collect();
+    vec![pairs("cluster", gone.into_iter().chain(own).chain([("others", others.join(" "))]))]
 }
 
 /// A line about GetFile, where it is served.

@@ -1,5 +1,6 @@
 use crate::status::activity::Activity;
 use crate::status::cache::{Cache, CacheNow};
+use crate::status::cluster::{Cluster, Member, ReplicaProcess};
 use crate::status::sample::{Journal, JournalNow, Web, Worker, WorkerNow};
 use crate::status::{Sample, ServiceCounts};
 use crate::store::instance::histogram::Histogram;
@@ -128,6 +129,36 @@ fn the_cache_process_has_a_line_where_there_is_one() {
     }
     shown.view.as_mut().unwrap().cache.as_mut().unwrap().now.pid = 0;
     assert!(line(&draw_text(&shown, (80, 24)).unwrap(), "cache no").starts_with("cache no process 200/s hits"));
+}
+
+#[test]
+fn the_cluster_has_a_line_where_there_are_peers() {
+    let mut shown = shown();
+    assert!(!draw_text(&shown, (80, 24)).unwrap().contains("cluster"));
+    let member = |replica, lag, heard_ms| Member { replica, lag, heard_ms, ..Member::default() };
+    let cluster = Cluster {
+        replica: 2,
+        role: "primary",
+        primary: Some(2),
+        term: 5,
+        members: vec![member(1, Some(1200), Some(40)), member(2, Some(0), Some(0)), member(3, Some(9), Some(7100))],
+        process: ReplicaProcess { pid: 9, ..ReplicaProcess::default() },
+        ..Cluster::default()
+    };
+    let mut draw = |cluster: Cluster, paper| {
+        shown.view.as_mut().unwrap().cluster = Some(cluster);
+        draw_text(&shown, paper).unwrap()
+    };
+    for paper in [(80, 24), (140, 50)] {
+        let text = draw(cluster.clone(), paper);
+        let wanted = "cluster primary 2 term 5 primary 2 to apply 0 others 1:lag 1,200 3:silent 7 s";
+        assert_eq!(line(&text, "cluster"), wanted);
+        assert!(text.contains("crashes  ") && text.contains("running"), "{text}");
+    }
+    let gone = Cluster { process: ReplicaProcess::default(), primary: None, ..cluster.clone() };
+    assert!(line(&draw(gone, (80, 24)), "cluster").starts_with("cluster no process primary 2 term 5 primary none"));
+    let text = draw(Cluster { remaking: true, ..cluster }, (140, 50));
+    assert!(line(&text, "vault").ends_with("remaking its books: operations and balances mean nothing"), "{text}");
 }
 
 #[test]
