@@ -76,6 +76,22 @@ fn the_primary_is_found_wherever_it_stands_in_the_list() {
     assert_eq!(well(&[a, b], "deposit 7 1"), "account 7: 11.00\n");
 }
 
+#[test]
+fn a_server_that_is_stopped_is_given_up_after_the_timeout_of_a_request() {
+    let servers = addresses(&ModelServer::cluster(3, 10, 1000, Defect::None, 0));
+    // The kernel makes the connection, and nobody ever reads it.
+    let stopped = TcpListener::bind("127.0.0.1:0").unwrap();
+    let list = [stopped.local_addr().unwrap(), servers[0], servers[1], servers[2]];
+    let begun = std::time::Instant::now();
+    assert_eq!(well(&list, "balance 7 --timeout 500ms"), "account 7: 10.00\n");
+    for driver in ["--threads 3", "--connections 3"] {
+        let load = well(&list, &format!("{driver} --ops 50 --mix balance=1 --timeout 500ms"));
+        assert_eq!(value(&load, "ok"), 150, "{load}");
+    }
+    // A LOGIN has a minute.
+    assert!(begun.elapsed() < std::time::Duration::from_secs(30), "{:?}", begun.elapsed());
+}
+
 const DRIVERS: [&str; 5] = [
     "--threads 4 --ops 500",
     "--threads 2 --ops 1000 --pipeline 16 --xor",

@@ -254,11 +254,18 @@ impl Connection {
 
     /// Connects to the server that is taken for the primary, and logs in. Where there are several, it is asked whether it is the primary.
     pub fn open(server: &Server) -> Result<Connection, ClientError> {
-        let mut connection = Connection::open_to(server, server.address())?;
-        if server.servers.are_several() {
-            connection.check_primary(server)?;
+        let address = server.address();
+        let opened = Connection::open_to(server, address).and_then(|mut connection| {
+            if server.servers.are_several() {
+                connection.check_primary(server)?;
+            }
+            Ok(connection)
+        });
+        if matches!(opened, Err(ClientError::Timeout { .. })) {
+            // What does not answer may be cut off.
+            server.servers.suspect(address);
         }
-        Ok(connection)
+        opened
     }
 
     /// Connects to this server, whatever it is in its cluster, and logs in.
@@ -272,6 +279,12 @@ impl Connection {
             seq: 0,
             timeout: server.login_timeout,
         };
+        if server.servers.are_several() {
+            // The kernel also connects to a server that is stopped. A PING is answered at once, so that takes no longer to notice than with
+            // any other request, although a LOGIN may take its time.
+            connection.set_timeout(server.target.timeout)?;
+            connection.call(&Request::Ping, None)?;
+        }
         connection.set_timeout(server.login_timeout)?;
         let Response::Login { session } = connection.call(&server.login(), None)? else {
             unreachable!("the reply's opcode was compared with LOGIN's");

@@ -18,6 +18,7 @@ use crate::tool::client::servers::Standing;
 
 const LOGIN_SEQ: u32 = 1;
 const CLUSTER_SEQ: u32 = 2;
+const PING_SEQ: u32 = 3;
 
 /// The state of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +27,8 @@ enum Stage {
     Waiting(u64),
     /// The TCP handshake has begun.
     Connecting,
+    /// PING is sent, where there are several servers: one that is stopped does not answer it.
+    Pinging,
     /// LOGIN is sent.
     LoggingIn,
     /// It is logged in, and asks whether the server is the primary.
@@ -109,9 +112,24 @@ impl PolledConnection {
         if self.stage == Stage::Connecting && self.is_connected(context.plan)? {
             self.pipeline.begin(None);
             self.written = 0;
-            context.plan.server.login().encode(LOGIN_SEQ, None, None, &mut self.pipeline.out);
-            self.stage = Stage::LoggingIn;
             self.last_reply = context.now;
+            if context.plan.server.servers.are_several() {
+                // As in `Connection::open_to`, the kernel also connects to a server that is stopped.
+                Request::Ping.encode(PING_SEQ, None, None, &mut self.pipeline.out);
+                self.stage = Stage::Pinging;
+            } else {
+                self.begin_login(context);
+            }
+        }
+        if self.stage == Stage::Pinging {
+            self.flush()?;
+            self.read_once("waiting for a first sign")?;
+            let Some((header, response)) = self.pipeline.received.next_reply()? else { return Ok(false) };
+            check_reply(Opcode::Ping, PING_SEQ, &header, response)?;
+            self.pipeline.begin(None);
+            self.written = 0;
+            self.last_reply = context.now;
+            self.begin_login(context);
         }
         if self.stage == Stage::LoggingIn {
             self.flush()?;
@@ -141,6 +159,11 @@ impl PolledConnection {
             self.last_reply = context.now;
         }
         Ok(self.stage == Stage::Ready)
+    }
+
+    fn begin_login(&mut self, context: LoopContext<'_>) {
+        context.plan.server.login().encode(LOGIN_SEQ, None, None, &mut self.pipeline.out);
+        self.stage = Stage::LoggingIn;
     }
 
     fn is_connected(&self, plan: &LoadPlan) -> Result<bool, ClientError> {
@@ -259,7 +282,7 @@ impl PolledConnection {
             Stage::Waiting(until) if context.now >= until => self.connect(context),
             Stage::Ready if self.pipeline.in_flight() > 0 && silent > nanoseconds(timeout) => late(timeout),
             Stage::Connecting if silent > nanoseconds(context.plan.server.connect_timeout()) => late(timeout),
-            Stage::Asking if silent > nanoseconds(timeout) => late(timeout),
+            Stage::Pinging | Stage::Asking if silent > nanoseconds(timeout) => late(timeout),
             Stage::LoggingIn if silent > nanoseconds(login) => late(login),
             _ => Ok(()),
         }
