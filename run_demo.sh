@@ -4,6 +4,7 @@
 #   ./run_demo.sh                  everything, with pids, times and the output of the tools
 #   ./run_demo.sh --mode=golden    the same steps and checks; prints only lines that are the same in every run
 #   ./run_demo.sh --mode=failure   starts that must be refused, with their messages; ends with exit code 2
+#   ./run_demo.sh --cluster        three instances that are one ledger; also with --mode=golden
 #   --bin=DIR                      takes the programs from DIR instead of building them
 #
 # It ends only processes that it started. Everything that it makes is in a directory of its own or has its own instance name.
@@ -13,12 +14,14 @@ cd "$(dirname "$0")"
 
 MODE=full
 BIN=
+CLUSTER=
 for argument in "$@"; do
     case $argument in
         --mode=full | --mode=golden | --mode=failure) MODE=${argument#--mode=} ;;
         --bin=?*) BIN=${argument#--bin=} ;;
+        --cluster) CLUSTER=yes ;;
         *)
-            echo "run_demo.sh: unknown argument $argument; it takes --mode=full|golden|failure and --bin=DIR" >&2
+            echo "run_demo.sh: unknown argument $argument; it takes --mode=full|golden|failure, --cluster and --bin=DIR" >&2
             exit 2
             ;;
     esac
@@ -44,10 +47,12 @@ show() { if ! golden; then "$@" | sed 's/^./   &/'; fi; }
 
 fail() {
     echo "FAILED: $*" >&2
-    if [[ -s $WORK/master.err ]]; then
-        echo "the server's log:" >&2
-        tail -n 20 "$WORK/master.err" >&2
-    fi
+    local log
+    for log in "$WORK"/{master,member?}.err; do
+        [[ -s $log ]] || continue
+        echo "the server's log, $(basename "$log" .err):" >&2
+        tail -n 20 "$log" >&2
+    done
     exit 1
 }
 
@@ -56,6 +61,7 @@ fail() {
 clean_up() {
     local code=$? pid
     trap - EXIT
+    [[ -z ${STOPPED-} ]] || kill -CONT "${STOPPED[@]}" 2>/dev/null || true
     # Jobs are children that this shell has not collected, so no other process can have their pids.
     for pid in $(jobs -pr); do kill -TERM "$pid" 2>/dev/null || true; done
     wait
@@ -84,13 +90,15 @@ build() {
     BIN=${CARGO_TARGET_DIR:-target}/release
 }
 
-# A port without a listener, below the range from which the kernel takes ports for connections.
-free_port() {
-    local port
-    for port in $(shuf -i 10000-32000 -n 20); do
-        (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null || { echo "$port"; return; }
+# So many ports without a listener, below the range from which the kernel takes ports for connections.
+free_ports() {
+    local port wanted=$1
+    for port in $(shuf -i 10000-32000 -n $((20 + wanted))); do
+        ((wanted > 0)) || break
+        (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null || { echo "$port"; wanted=$((wanted - 1)); }
     done
 }
+free_port() { free_ports 1; }
 
 start_master() {
     : >"$WORK/master.out"
@@ -346,6 +354,12 @@ show_failures() {
 
 build
 if [[ $MODE == failure ]]; then show_failures; fi
+if [[ $CLUSTER ]]; then
+    . examples/cluster_demo.bash
+    show_cluster
+    if golden; then echo "OK: golden scenario completed"; else printf '\nOK: all as promised\n'; fi
+    exit 0
+fi
 start_master
 show_processes
 show_objects

@@ -127,13 +127,18 @@ decoded() { tshark -X lua_script:docs/vault.lua -r "$LAB/wire.pcapng" "$@" 2>/de
 # Whether the capture runs: it says so before it is true, so a packet must have come by.
 capturing() { client ping && shows 'PING' decoded; }
 
+. "$(dirname "${BASH_SOURCE[0]}")/labs_cluster.bash"
+
 labs_clean_up() {
     local code=$? pid
     trap - EXIT
     # Jobs are children of this shell that it has not collected, so their pids cannot mean anybody else.
     for pid in $(jobs -pr) $(jobs -ps); do kill -KILL "$pid" 2>/dev/null || true; done
     wait 2>/dev/null
-    await "$BIN/vaultctl" clean --instance "$INSTANCE"
+    local name
+    for name in "$INSTANCE" $(printf '%s\n' "${!MASTERS[@]}" | sed "s/^./$INSTANCE-&/"); do
+        await "$BIN/vaultctl" clean --instance "$name"
+    done
     rm -rf "$LAB"
     exit "$code"
 }
