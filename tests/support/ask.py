@@ -45,7 +45,7 @@ def call(stream, opcode, body, flags=0):
 
 
 def main(port, what, *numbers):
-    with socket.create_connection(("127.0.0.1", int(port)), timeout=10) as stream:
+    with socket.create_connection(("127.0.0.1", int(port)), timeout=3) as stream:
         call(stream, 0x0001, b"\4demo\4demo")
         if what == "cluster":
             _, answer = call(stream, 0x00F2, b"")

@@ -15,7 +15,8 @@ INSTANCE=labs-$$
 LAB=$(mktemp -d)
 MASTER= JOURNAL= CACHE= W0= W1= PORT= GETFILE_PORT=
 
-client() { "$BIN/client" --port "$PORT" "$@"; }
+# With --server it speaks to the servers that are named there.
+client() { if [[ ${1-} == --server ]]; then "$BIN/client" "$@"; else "$BIN/client" --port "$PORT" "$@"; fi; }
 inspect() { "$BIN/vaultctl" inspect --instance "$INSTANCE" "$@"; }
 vaultctl() { "$BIN/vaultctl" "$@"; }
 
