@@ -20,6 +20,7 @@ use cluster::{Cluster, empty};
 use serde_json::Value;
 use server::{Server, await_that, unused_port};
 
+/// What [`Cluster`] starts its members with.
 const ARGS: &[&str] = &["--workers", "2", "--accounts", "100", "--initial-balance", "1000.00"];
 
 /// Runs `vaultctl cluster` against a member's instance; its exit code and all that it says.
@@ -161,7 +162,7 @@ impl Prober {
 
 #[test]
 fn leadership_is_handed_over_under_load() {
-    let cluster = Cluster::start(3, ARGS);
+    let cluster = Cluster::start(3, &[]);
     let client = load(&cluster, "2500");
     let prober = Prober::start(cluster.addresses());
     for turn in 0..3 {
@@ -189,7 +190,7 @@ fn leadership_is_handed_over_under_load() {
 
 #[test]
 fn an_instance_that_lost_its_disk_comes_back_by_itself() {
-    let mut cluster = Cluster::start(3, ARGS);
+    let mut cluster = Cluster::start(3, &[]);
     let client = load(&cluster, "2500");
     let primary = cluster.primary();
     await_traffic(cluster.member(primary), 500);
@@ -246,7 +247,7 @@ fn start_fourth(cluster: &Cluster, data: &PathBuf, peers: &str) -> Server {
 
 #[test]
 fn a_fourth_is_added_and_one_is_removed() {
-    let mut cluster = Cluster::start(3, ARGS);
+    let mut cluster = Cluster::start(3, &[]);
     let (peers, named) = with_a_fourth(&cluster);
     let data = cluster.data(3);
     let fourth = start_fourth(&cluster, &data, &peers);
@@ -300,7 +301,7 @@ fn a_fourth_is_added_and_one_is_removed() {
 
 #[test]
 fn what_cannot_be_is_refused_in_words() {
-    let cluster = Cluster::start(3, ARGS);
+    let cluster = Cluster::start(3, &[]);
     let primary = cluster.primary();
     let follower = (primary + 1) % 3;
     let leads = format!("that is replica {}, with clients at {}", primary + 1, cluster.addresses()[primary]);
@@ -336,7 +337,7 @@ fn what_cannot_be_is_refused_in_words() {
 
 #[test]
 fn one_that_does_not_answer_is_not_added_and_a_majority_is_kept() {
-    let mut cluster = Cluster::start(3, ARGS);
+    let mut cluster = Cluster::start(3, &[]);
     let primary = cluster.primary();
     let (_, named) = with_a_fourth(&cluster);
     let (code, text) = ask(cluster.member(primary), &["add", &named]);

@@ -6,12 +6,13 @@ use std::net::SocketAddr;
 
 use crate::process::replica::core::{Event, Refusal, Role};
 use crate::process::replica::error::ReplicaError;
+use crate::process::replica::founding::Greetings;
 use crate::process::replica::membership::next_change;
-use crate::process::replica::node::{Node, Stage};
-use crate::process::replica::peers::{ConfiguredPeer, Found};
+use crate::process::replica::peers::{ConfiguredPeer, Found, Identity, Peers};
 use crate::process::replica::requests::{Request, Standing, Step};
-use crate::store::cluster::{Change, Membership, NodeId, ReplicaId};
-use crate::store::instance::control_requests::{Answer, ControlRequest};
+use crate::process::replica::shell::Shell;
+use crate::store::cluster::{Change, Membership, ReplicaId};
+use crate::store::instance::control_requests::{Answer, ClusterRequest, ControlRequest, RequestWords};
 
 /// Ticks after which a fresh node that is a member is told so again.
 const TELL_AGAIN_TICKS: u64 = 20;
@@ -59,107 +60,115 @@ impl Changing {
         let all: BTreeMap<_, _> = members.chain(configured).chain(added).collect();
         all.into_iter().map(|(replica, addresses)| ConfiguredPeer { replica, addresses }).collect()
     }
-}
 
-impl Node {
     /// Does what is to be done about membership in this tick.
     ///
     /// # Errors
     /// See [`ReplicaError`].
-    pub fn change_members(&mut self, now_ns: u64) -> Result<(), ReplicaError> {
-        self.changing.ticks += 1;
-        self.make_members_known();
-        self.answer_request(now_ns)?;
-        self.bring_back()
+    pub fn turn(&mut self, around: &mut Around, now_ns: u64) -> Result<(), ReplicaError> {
+        self.ticks += 1;
+        self.make_members_known(around);
+        self.answer_request(around, now_ns)?;
+        self.bring_back(around)
     }
 
     /// Tells fresh nodes that they are members, and dials those that were added.
-    fn make_members_known(&mut self) {
-        let Stage::Member(shell) = &self.stage else { return };
+    fn make_members_known(&mut self, around: &mut Around) {
+        let Some(shell) = &around.shell else { return };
         let members = shell.core.status().membership;
-        let are_new = members != self.changing.members;
+        let are_new = members != self.members;
         if are_new {
-            self.changing.members = members.clone();
-            self.peers.set_peers(self.changing.peers());
+            self.members = members.clone();
+            around.peers.set_peers(self.peers());
         }
-        if !are_new && !self.changing.ticks.is_multiple_of(TELL_AGAIN_TICKS) {
+        if !are_new && !self.ticks.is_multiple_of(TELL_AGAIN_TICKS) {
             return;
         }
-        let Some(cluster) = self.own.cluster else { return };
-        let fresh = self.greetings.connected().filter(|peer| peer.cluster.is_none());
-        let nodes: Vec<_> = fresh.map(|peer| peer.node).filter(|node| members.of_node(*node).is_some()).collect();
-        for node in nodes {
+        let Some(cluster) = around.own.cluster else { return };
+        let fresh = around.greetings.connected().filter(|peer| peer.cluster.is_none());
+        for node in fresh.map(|peer| peer.node).filter(|node| members.of_node(*node).is_some()) {
             // One that is dropped is said again.
-            let _dropped = self.peers.send_found(node, &Found { cluster, members: members.clone() });
+            let _dropped = around.peers.send_found(node, &Found { cluster, members: members.clone() });
         }
     }
 
-    /// Does what is to be done next about what a tool asks.
-    fn answer_request(&mut self, now_ns: u64) -> Result<(), ReplicaError> {
-        let words = &self.arguments.instance.replica_row().requests;
-        let Some((id, request)) = words.pending() else {
-            self.changing.request = None;
-            return Ok(());
-        };
-        let Some(ControlRequest::Cluster(wanted)) = request else {
-            words.answer(id, &Err("this server does not know how to do that".to_owned()));
-            return Ok(());
-        };
-        let Stage::Member(shell) = &mut self.stage else {
-            words.answer(id, &Err("this instance is not a member of a cluster yet".to_owned()));
-            return Ok(());
-        };
-        let kept = self.changing.request.take().filter(|request| request.id == id);
-        let mut request = kept.unwrap_or_else(|| Request::new(id, wanted, now_ns));
-        let status = shell.core.status();
-        let (own, gate_is_open, greetings) = (self.own.node, shell.gate_is_open, &self.greetings);
-        let standing = Standing { own, status: &status, gate_is_open, greetings };
-        match request.step(standing, now_ns) {
-            Step::Answer(answer) => {
-                log_answer(&answer);
-                words.answer(id, &answer);
-                if self.changing.added.take().is_some() {
-                    self.peers.set_peers(self.changing.peers());
-                }
+    /// Looks at what a tool asks, and answers it if that can be.
+    fn answer_request(&mut self, around: &mut Around, now_ns: u64) -> Result<(), ReplicaError> {
+        let words = around.words;
+        let answer = match words.pending() {
+            None => {
+                self.request = None;
                 return Ok(());
             }
+            Some((id, Some(ControlRequest::Cluster(wanted)))) => (id, self.go_on(around, id, wanted, now_ns)?),
+            Some((id, _)) => (id, Some(Err("this server does not know how to do that".to_owned()))),
+        };
+        if let (id, Some(answer)) = answer {
+            log_answer(&answer);
+            words.answer(id, &answer);
+            self.request = None;
+            if self.added.take().is_some() {
+                around.peers.set_peers(self.peers());
+            }
+        }
+        Ok(())
+    }
+
+    /// Does what is to be done next about what a tool asks; the answer, when there is one.
+    fn go_on(
+        &mut self,
+        around: &mut Around,
+        id: u32,
+        wanted: ClusterRequest,
+        now_ns: u64,
+    ) -> Result<Option<Answer>, ReplicaError> {
+        let Around { own, greetings, peers, shell: Some(shell), .. } = around else {
+            return Ok(Some(Err("this instance is not a member of a cluster yet".to_owned())));
+        };
+        let kept = self.request.take().filter(|request| request.id == id);
+        let mut request = kept.unwrap_or_else(|| Request::new(id, wanted, now_ns));
+        let (status, gate_is_open) = (shell.core.status(), shell.gate_is_open);
+        let standing = Standing { own: own.node, status: &status, gate_is_open, greetings };
+        match request.step(standing, now_ns) {
+            Step::Answer(answer) => return Ok(Some(answer)),
             Step::Wait => {}
-            Step::Dial(replica, address) => match address.parse() {
-                Ok(address) if self.changing.added == Some((replica, address)) => {}
-                Ok(address) => {
-                    self.changing.added = Some((replica, address));
-                    self.peers.set_peers(self.changing.peers());
+            Step::Dial(replica, address) => {
+                let Ok(parsed) = address.parse() else {
+                    return Ok(Some(Err(format!("`{address}` is not of the form IP:PORT"))));
+                };
+                if self.added != Some((replica, parsed)) {
+                    self.added = Some((replica, parsed));
+                    peers.set_peers(self.peers());
                 }
-                Err(_) => words.answer(id, &Err(format!("`{address}` is not of the form IP:PORT"))),
-            },
+            }
             Step::Change(change) => {
-                shell.handle(Event::Change(change.clone()), &mut self.peers)?;
+                shell.handle(Event::Change(change.clone()), peers)?;
                 if let Some(why) = shell.refused.take() {
                     request.refused(standing, &change, why);
                 }
             }
             Step::Transfer(node) => {
                 log::info!("leadership is to go to node {node}, as an operator wants");
-                shell.handle(Event::Transfer(node), &mut self.peers)?;
+                shell.handle(Event::Transfer(node), peers)?;
             }
         }
         if let Some(node) = shell.transfer_failed.take() {
             request.transfer_failed(node);
         }
-        self.changing.request = Some(request);
-        Ok(())
+        self.request = Some(request);
+        Ok(None)
     }
 
     /// Proposes the next change that brings a member back, if there is one. It is proposed again in each tick, until it is committed: what
     /// stands against it, that another change is under way or that the learner is behind, goes by.
-    fn bring_back(&mut self) -> Result<(), ReplicaError> {
-        let Stage::Member(shell) = &mut self.stage else { return Ok(()) };
+    fn bring_back(&mut self, around: &mut Around) -> Result<(), ReplicaError> {
+        let Around { own, greetings, peers, shell: Some(shell), .. } = around else { return Ok(()) };
         let status = shell.core.status();
-        let connected: Vec<_> = self.greetings.connected().collect();
+        let connected: Vec<_> = greetings.connected().collect();
         let is_primary = status.role == Role::Leader && shell.gate_is_open;
-        let change = next_change(self.own.node, &status.membership, &connected).filter(|_| is_primary);
-        let is_new = change != self.changing.wanted;
-        self.changing.wanted.clone_from(&change);
+        let change = next_change(own.node, &status.membership, &connected).filter(|_| is_primary);
+        let is_new = change != self.wanted;
+        self.wanted.clone_from(&change);
         let Some(change) = change else { return Ok(()) };
         let (replica, node) = (change.member.replica, change.member.node);
         if is_new {
@@ -168,7 +177,7 @@ impl Node {
                 change.kind
             );
         }
-        shell.handle(Event::Change(change), &mut self.peers)?;
+        shell.handle(Event::Change(change), peers)?;
         match shell.refused.take() {
             None | Some(Refusal::Busy | Refusal::Behind | Refusal::NotLeader) => {}
             Some(why) if is_new => log::warn!("replica {replica} cannot be brought back as node {node}: {why}"),
@@ -176,13 +185,20 @@ impl Node {
         }
         Ok(())
     }
+}
 
-    /// Whether a raft message shows that a node which greeted as a fresh one knows its cluster by now.
-    pub(super) fn note_message_from(&mut self, node: NodeId) {
-        if let Some(cluster) = self.own.cluster {
-            self.greetings.note_member(node, cluster);
-        }
-    }
+/// What of a node all this is done with.
+pub struct Around<'a> {
+    /// What this instance says of itself.
+    pub own: &'a Identity,
+    /// Who is connected.
+    pub greetings: &'a Greetings,
+    /// The connections.
+    pub peers: &'a mut Peers,
+    /// The core and what it acts on; `None` while this node is no member.
+    pub shell: Option<&'a mut Shell>,
+    /// Where requests stand.
+    pub words: &'a RequestWords,
 }
 
 fn log_answer(answer: &Answer) {

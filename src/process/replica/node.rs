@@ -6,7 +6,7 @@ use std::num::NonZeroU64;
 
 use crate::base::vocab::Lsn;
 use crate::process::replica::arguments::ReplicaArguments;
-use crate::process::replica::changing::Changing;
+use crate::process::replica::changing::{Around, Changing};
 use crate::process::replica::core::{Core, Event, Settings as CoreSettings};
 use crate::process::replica::error::ReplicaError;
 use crate::process::replica::founding::{Greetings, is_made_member, new_cluster};
@@ -38,17 +38,17 @@ pub enum Stage {
 pub struct Node {
     pub(super) arguments: ReplicaArguments,
     pub(super) peers: Peers,
-    pub(super) own: Identity,
-    pub(super) greetings: Greetings,
+    own: Identity,
+    greetings: Greetings,
     /// What it does about membership.
-    pub(super) changing: Changing,
+    changing: Changing,
     /// How often each peer was refused since it was connected last; without a number, those who connected here.
     refused: BTreeMap<Option<ReplicaId>, u64>,
     /// When each node was heard last, nanoseconds of the monotonic clock.
     heard: BTreeMap<NodeId, u64>,
     /// What of the peers' counters is in the row already.
     counted: PeerCounts,
-    pub(super) stage: Stage,
+    stage: Stage,
 }
 
 impl Node {
@@ -183,7 +183,10 @@ impl Node {
                 self.tell(Event::Unreachable(node))
             }
             PeerEvent::Message { message, records } => {
-                self.note_message_from(message.from);
+                if let Some(cluster) = self.own.cluster {
+                    // A node that greeted as a fresh one knows its cluster by now.
+                    self.greetings.note_member(message.from, cluster);
+                }
                 match &mut self.stage {
                     Stage::Member(shell) => shell.take_message(message, records, &mut self.peers),
                     _ => Ok(()),
@@ -259,6 +262,20 @@ impl Node {
             Stage::Member(shell) => shell.handle(event, &mut self.peers),
             _ => Ok(()),
         }
+    }
+
+    /// Does what is to be done about membership in this tick.
+    ///
+    /// # Errors
+    /// See [`ReplicaError`].
+    pub fn change_members(&mut self, now_ns: u64) -> Result<(), ReplicaError> {
+        let shell = match &mut self.stage {
+            Stage::Member(shell) => Some(&mut **shell),
+            _ => None,
+        };
+        let (own, greetings, peers) = (&self.own, &self.greetings, &mut self.peers);
+        let words = &self.arguments.instance.replica_row().requests;
+        self.changing.turn(&mut Around { own, greetings, peers, shell, words }, now_ns)
     }
 
     /// Hands leadership over, as far as there is any.

@@ -22,7 +22,6 @@ pub fn note_connected(heard: &mut BTreeMap<NodeId, u64>, greetings: &Greetings, 
 }
 
 /// The row's contents for a member; `heard` has when each node was heard last, nanoseconds of the monotonic clock.
-
 #[must_use]
 pub fn view(
     own: &Identity,
