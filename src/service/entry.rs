@@ -189,8 +189,8 @@ pub struct Context {
     pub users: Arc<Users>,
     /// Where the journal's files are; `None` where the ledger is in memory only.
     pub directory: Option<Directory>,
-    /// How the journal process is woken.
-    pub journal: Arc<EventFd>,
+    /// How the process is woken that takes records from the ring, and confirms reads: the replica process; without peers the journal process.
+    pub recorder: Arc<EventFd>,
     /// Where requests are logged; `None` where no service that is on writes to it.
     pub access_log: Option<SharedLog>,
     /// How the cache process is asked; `None` where no service needs it.

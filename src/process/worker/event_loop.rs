@@ -119,7 +119,8 @@ pub fn run(start: Start) -> i32 {
 impl Worker {
     fn new(start: Start) -> io::Result<Self> {
         let Start { index, instance, settings, services, users, semaphores, lane, wakeup, .. } = start;
-        let Start { journal, directory, access_log, cache, listeners, .. } = start;
+        let Start { journal, replica, directory, access_log, cache, listeners, .. } = start;
+        let recorder = replica.unwrap_or(journal);
         let row = &instance.workers()[index];
         crash_point::arm_from_environment(&index.to_string(), row.life.lives.get());
         // Made after the fork: an inherited epoll would be shared with the master.
@@ -149,7 +150,7 @@ impl Worker {
             settings,
             users: users.clone(),
             directory: directory.clone(),
-            journal: journal.clone(),
+            recorder: recorder.clone(),
             access_log: access_log.clone(),
             cache,
             status_pages: status::pages,

@@ -41,7 +41,7 @@ pub struct BankService {
     instance: &'static Instance,
     settings: &'static Settings,
     row: &'static WorkerRow,
-    journal: Arc<EventFd>,
+    recorder: Arc<EventFd>,
     /// Whether the threads have done more than one turn takes.
     more_results: bool,
     stopping: bool,
@@ -53,7 +53,7 @@ impl BankService {
     /// # Errors
     /// No thread can be had.
     pub fn open(context: Context) -> io::Result<BankService> {
-        let Context { service, worker, instance, settings, users, directory, journal, wake, .. } = context;
+        let Context { service, worker, instance, settings, users, directory, recorder, wake, .. } = context;
         let row = &instance.workers()[worker];
         let runner = Arc::new(JobRunner::new(instance.table(), users, directory));
         let pools = BlockingPools::start(&runner, &row.stats.bounds, move || wake())?;
@@ -69,7 +69,7 @@ impl BankService {
             instance,
             settings,
             row,
-            journal,
+            recorder,
             more_results: false,
             stopping: false,
         })
@@ -79,11 +79,11 @@ impl BankService {
         self.instance.table().sequencer()
     }
 
-    /// Wakes the journal process if it sleeps although there are records.
-    fn wake_journal(&self) {
+    /// Wakes the process that takes records if it sleeps although there are some, or a round of reads is wanted.
+    fn wake_recorder(&self) {
         let sequencer = self.sequencer();
         if sequencer.is_journaled() && sequencer.must_be_woken(&self.handler.executor.order) {
-            self.journal.send();
+            self.recorder.send();
         }
     }
 
@@ -145,7 +145,7 @@ impl Service for BankService {
         let sequencer = self.sequencer();
         let unsynced = self.handler.executor.order.now().lsn.0.saturating_sub(sequencer.on_disk().0.0);
         if unsynced >= ENOUGH_FOR_A_GROUP {
-            self.wake_journal();
+            self.wake_recorder();
         }
         next
     }
@@ -197,9 +197,9 @@ impl Service for BankService {
         self.deliver_results(sessions);
     }
 
-    /// Wakes the journal process for the records of this turn, and tells it what to wake this worker for.
+    /// Wakes the process that takes records for those of this turn, and tells it what to wake this worker for.
     fn patience(&mut self) -> Patience {
-        self.wake_journal();
+        self.wake_recorder();
         let (first, behind) = (self.queue.first(), self.after.first());
         if let Some(awaited) =
             first.map(|first| first.shows).into_iter().chain(behind.map(Shows::operation)).min_by_key(|shows| shows.lsn)
