@@ -83,9 +83,8 @@ impl ReplicaProcess {
     /// Sleeps until there is something to do.
     fn sleep(&mut self, is_busy: bool) -> Result<(), ReplicaError> {
         let sequencer = self.node.arguments.instance.table().sequencer();
-        let seen = self.node.seen();
-        sequencer.wake_at(Lsn(seen.executed.0 + 1));
-        let has_work = is_busy || self.node.has_work(&seen);
+        sequencer.wake_at(Lsn(self.node.observed().0 + 1));
+        let has_work = is_busy || self.node.has_work();
         let now_ns = monotonic_ns();
         let until_ns = self.node.peers.deadline_ns().unwrap_or(u64::MAX).min(self.next_tick_ns);
         let timeout = if has_work { Duration::ZERO } else { Duration::from_nanos(until_ns.saturating_sub(now_ns)) };

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 use std::num::NonZeroU64;
 
-use crate::base::vocab::Lsn;
+use crate::base::vocab::{Lsn, OnDisk};
 use crate::process::replica::arguments::ReplicaArguments;
 use crate::process::replica::changing::{Around, Changing};
 use crate::process::replica::core::{Core, Event, Settings as CoreSettings};
@@ -49,6 +49,8 @@ pub struct Node {
     /// What of the peers' counters is in the row already.
     counted: PeerCounts,
     stage: Stage,
+    /// What [`Node::observe`] saw last.
+    observed: Seen,
 }
 
 impl Node {
@@ -81,6 +83,7 @@ impl Node {
             heard: BTreeMap::new(),
             counted: PeerCounts::default(),
             stage,
+            observed: Seen { executed: Lsn(0), on_disk: OnDisk(Lsn(0)), truncated: 0 },
         };
         node.join_if_member()?;
         // A cluster of one waits for nobody.
@@ -301,6 +304,7 @@ impl Node {
     /// Looks at the instance's memory, and tells the core what has changed; whether there is more to do at once.
     pub fn observe(&mut self) -> Result<bool, ReplicaError> {
         let seen = self.seen();
+        self.observed = seen;
         let Stage::Member(shell) = &mut self.stage else { return Ok(false) };
         let peers = &mut self.peers;
         if let Some(generation) = shell.note_truncated()? {
@@ -343,11 +347,17 @@ impl Node {
         }
     }
 
-    /// Whether something has changed since, or a round of reads is wanted.
+    /// The last operation that had a number when [`Node::observe`] looked last.
     #[must_use]
-    pub fn has_work(&self, seen: &Seen) -> bool {
+    pub fn observed(&self) -> Lsn {
+        self.observed.executed
+    }
+
+    /// Whether something has changed since [`Node::observe`] looked last, or a round of reads is wanted.
+    #[must_use]
+    pub fn has_work(&self) -> bool {
         matches!(self.stage, Stage::Member(_))
-            && (self.seen() != *seen || self.arguments.instance.table().sequencer().is_round_due())
+            && (self.seen() != self.observed || self.arguments.instance.table().sequencer().is_round_due())
     }
 
     /// Publishes how things stand, for workers, clients and tools.
