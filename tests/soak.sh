@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Kills workers, the journal process and whole servers at random under load, for MINUTES at least and until there were KILLS; then has
-# the machine around a server fail under load, FAULTS times. It holds everything that was acknowledged against what the servers kept.
+# the machine around a server fail under load, FAULTS times, and one or another of three servers that are one ledger, for MINUTES. It
+# holds everything that was acknowledged against what the servers kept.
 # At last it kills GetFile's cache process and workers 300 times under load, and sends a file of 5 GiB through it.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -12,5 +13,6 @@ fi
 export VAULT_SOAK_MINUTES=$1 VAULT_SOAK_KILLS=${2-10000} VAULT_TEST_FAULTS=${3-1000}
 cargo test --release --locked --test server soak::soak -- --exact --ignored --nocapture
 cargo test --release --locked --test server environment:: -- --nocapture
+VAULT_TEST_CLUSTER_SECONDS=$((60 * $1)) cargo test --release --locked --test server cluster_ -- --nocapture
 export VAULT_TEST_CACHE_KILLS=300 VAULT_TEST_GIBIBYTES=5
 exec cargo test --release --locked --test server getfile_ -- --nocapture

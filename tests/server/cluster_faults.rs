@@ -8,8 +8,8 @@ use bank::{Bank, deposit};
 use bank_vault::base::vocab::AccountId;
 use bank_vault::service::bank::wire::{Request, Response};
 use callers::Callers;
-use load::{Brought, Load};
 use cluster::Cluster;
+use load::{Brought, Load};
 use nix::sys::signal::Signal;
 use server::{await_that, send};
 
@@ -45,26 +45,26 @@ fn the_death_of_a_process_of_the_primary_costs_a_moment() {
     let term = cluster.term(primary);
     let member = cluster.member(primary);
     // Its successor leads again at once, and clients keep their connections.
-    let load = load_on(&cluster, "2500ms");
+    let load = load_on(&cluster, "1500ms");
     send(member.replica_now().unwrap(), Signal::SIGKILL);
     await_that("it leads again", || cluster.term(primary) > term && cluster.primary() == primary);
     assert_eq!(cluster.term(primary), term + 1);
     let mut acks = finish("replica process", load).acks;
     assert_eq!((cluster.primary(), cluster.term(primary)), (primary, term + 1));
-    let replica = load_on(&cluster, "2s");
+    let replica = load_on(&cluster, "1500ms");
     send(member.replica_now().unwrap(), Signal::SIGKILL);
     let brought = finish("replica process again", replica);
     assert_eq!(brought.count("reconnects"), 0, "{}", brought.report);
     assert!(brought.longest_pause() < Duration::from_secs(1), "{:?}", brought.longest_pause());
     acks.extend(brought.acks);
-    let load = load_on(&cluster, "2s");
+    let load = load_on(&cluster, "1500ms");
     send(member.journal_now().unwrap(), Signal::SIGKILL);
     let brought = finish("journal process", load);
     assert_eq!(brought.count("reconnects"), 0, "{}", brought.report);
     assert!(brought.longest_pause() < Duration::from_secs(2), "{:?}", brought.longest_pause());
     acks.extend(brought.acks);
     assert_eq!(cluster.primary(), primary);
-    let load = load_on(&cluster, "2s");
+    let load = load_on(&cluster, "1500ms");
     send(member.workers_now()[0], Signal::SIGKILL);
     let brought = finish("worker", load);
     assert!(brought.longest_pause() < Duration::from_secs(2), "{:?}", brought.longest_pause());
@@ -77,7 +77,7 @@ fn the_death_of_a_process_of_the_primary_costs_a_moment() {
 fn the_death_of_the_primary_loses_nothing() {
     let mut cluster = Cluster::start(3, &[]);
     let first = cluster.primary();
-    let load = load_on(&cluster, "5s");
+    let load = load_on(&cluster, "3500ms");
     let mut master = cluster.servers[first].take().unwrap();
     master.kill_master();
     drop(master);
@@ -90,7 +90,7 @@ fn the_death_of_the_primary_loses_nothing() {
     let brought = finish("master", load);
     assert!(brought.longest_pause() < Duration::from_secs(5), "{:?}", brought.longest_pause());
     let mut acks = brought.acks;
-    let load = load_on(&cluster, "5s");
+    let load = load_on(&cluster, "3500ms");
     let primary = cluster.primary();
     cluster.kill(primary);
     let brought = finish("all processes", load);
@@ -103,7 +103,7 @@ fn the_death_of_the_primary_loses_nothing() {
 #[test]
 fn an_orderly_stop_hands_leadership_over() {
     let mut cluster = Cluster::start(3, &[]);
-    let load = load_on(&cluster, "3s");
+    let load = load_on(&cluster, "2500ms");
     let primary = cluster.primary();
     cluster.stop(primary);
     let next = cluster.primary();
@@ -117,7 +117,7 @@ fn an_orderly_stop_hands_leadership_over() {
 #[test]
 fn all_three_can_die_at_once() {
     let mut cluster = Cluster::start(3, &[]);
-    let load = load_on(&cluster, "3s");
+    let load = load_on(&cluster, "2500ms");
     for index in 0..3 {
         cluster.signal_all(index, Signal::SIGKILL);
     }

@@ -66,6 +66,8 @@ fn a_primary_that_is_cut_off_acknowledges_nothing_and_comes_back() {
     let lsn = cluster.applied(cluster.primary());
     cluster.await_applied(old, lsn);
     println!("it has caught up {:?} after the link is back, {} remakes", mended.elapsed(), remakes(old));
+    let told = cluster.member(old).stderr();
+    assert!(told.contains("the log was cut behind record") && told.contains("the books are remade"), "{told}");
     println!("{:?}", callers.must_be_linearizable());
     let primary = cluster.primary();
     let lsn = cluster.await_equal();

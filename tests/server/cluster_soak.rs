@@ -14,7 +14,7 @@ use nix::unistd::Pid;
 use server::await_that;
 use turmoil::Lots;
 
-const SECONDS: u64 = 12;
+const SECONDS: u64 = 10;
 /// Calls that are answered between two faults.
 const BETWEEN: u64 = 150;
 

@@ -124,7 +124,9 @@ impl Caller {
             let lsn = self.bank.as_ref().and_then(|bank| bank.lsn).map_or(0, |lsn| lsn.0);
             let done = |balances| Call { begin, end, asked, lsn, balances };
             match answer {
-                Some(Response::Deposit { balance } | Response::Withdraw { balance } | Response::Balance { balance }) => {
+                Some(
+                    Response::Deposit { balance } | Response::Withdraw { balance } | Response::Balance { balance },
+                ) => {
                     return done([balance.0, 0]);
                 }
                 Some(Response::Transfer { from_balance, to_balance }) => return done([from_balance.0, to_balance.0]),

@@ -233,8 +233,7 @@ impl Cluster {
         await_that("all members have applied the same", || {
             let lsns: BTreeSet<u64> = self.living().into_iter().map(|index| self.applied(index)).collect();
             lsn = *lsns.first().unwrap();
-            let committed =
-                |index: &usize| self.member(*index).stats().table().sequencer().committed().0.0 == lsn;
+            let committed = |index: &usize| self.member(*index).stats().table().sequencer().committed().0.0 == lsn;
             lsns.len() == 1 && self.living().iter().all(committed)
         });
         lsn
@@ -243,11 +242,12 @@ impl Cluster {
     /// All balances of a member, as of `lsn` or later.
     pub fn balances(&self, index: usize, lsn: u64) -> Vec<i64> {
         let mut bank = Bank::demo(self.address(index));
-        let ask = |account| {
-            match bank.call_as_of(&Request::Balance { account: AccountId(account) }, None, Some(Lsn(lsn))).unwrap() {
-                Response::Balance { balance } => balance.0,
-                other => panic!("account {account} at member {index}: {other:?}"),
-            }
+        let ask = |account| match bank
+            .call_as_of(&Request::Balance { account: AccountId(account) }, None, Some(Lsn(lsn)))
+            .unwrap()
+        {
+            Response::Balance { balance } => balance.0,
+            other => panic!("account {account} at member {index}: {other:?}"),
         };
         (0..ACCOUNTS).map(ask).collect()
     }

@@ -80,7 +80,8 @@ impl Network {
 impl Drop for Network {
     fn drop(&mut self) {
         // Links go with either end.
-        for name in (1..=self.members).map(|number| format!("{}n{number}", self.tag)).chain([format!("{}s", self.tag)]) {
+        for name in (1..=self.members).map(|number| format!("{}n{number}", self.tag)).chain([format!("{}s", self.tag)])
+        {
             let _ = tool("ip", "iproute2").args(["netns", "delete", &name]).output();
         }
     }

@@ -1,6 +1,7 @@
 //! A node of a cluster: its peers, and what it is. Outside until it is a member; then it has a core.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::mem::{Discriminant, discriminant};
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 use std::num::NonZeroU64;
 
@@ -12,7 +13,7 @@ use crate::process::replica::error::ReplicaError;
 use crate::process::replica::founding::{Greetings, is_made_member, new_cluster};
 use crate::process::replica::loading::{load_log, loaded, wait_for_journal};
 use crate::process::replica::peers::{
-    ConfiguredPeer, Found, Founding, Identity, PeerEvent, PeerSettings, Peers, Ready,
+    ConfiguredPeer, Found, Founding, Identity, PeerEvent, PeerSettings, Peers, Ready, Refusal,
 };
 use crate::process::replica::publish::{note_connected, view};
 use crate::process::replica::records::LogRecords;
@@ -42,8 +43,8 @@ pub struct Node {
     greetings: Greetings,
     /// What it does about membership.
     changing: Changing,
-    /// How often each peer was refused since it was connected last; without a number, those who connected here.
-    refused: BTreeMap<Option<ReplicaId>, u64>,
+    /// How often each peer was refused since it was connected last, for each reason; without a number, those who connected here.
+    refused: HashMap<(Option<ReplicaId>, Discriminant<Refusal>), u64>,
     /// When each node was heard last, nanoseconds of the monotonic clock.
     heard: BTreeMap<NodeId, u64>,
     /// What of the peers' counters is in the row already.
@@ -79,7 +80,7 @@ impl Node {
             own,
             greetings: Greetings::default(),
             changing,
-            refused: BTreeMap::new(),
+            refused: HashMap::new(),
             heard: BTreeMap::new(),
             counted: PeerCounts::default(),
             stage,
@@ -176,7 +177,7 @@ impl Node {
                 let node = accepted.peer.node;
                 log::info!("replica {} is connected, node {node}", accepted.peer.replica);
                 self.greetings.note(&accepted);
-                self.refused.remove(&Some(accepted.peer.replica));
+                self.refused.retain(|(replica, _), _| *replica != Some(accepted.peer.replica));
                 self.tell_if_member(node, accepted.is_fresh());
                 self.found_if_due()
             }
@@ -207,7 +208,8 @@ impl Node {
             }
             PeerEvent::Refused { replica, address, why } => {
                 self.changing.peer_refused(replica, &why.to_string());
-                let refused = self.refused.entry(replica).or_insert(0);
+                // Of each reason for itself: one that is told over and over must not hide another.
+                let refused = self.refused.entry((replica, discriminant(&why))).or_insert(0);
                 *refused += 1;
                 if !refused.is_power_of_two() {
                     // A peer that is down is refused once or twice a second, and that is no news.
