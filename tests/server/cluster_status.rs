@@ -1,31 +1,19 @@
 //! What three instances that are one ledger show of their cluster: each in its pages, on the wire, and to the tools.
 
-use crate::{bank, cluster, server, visitor};
-
-use std::net::SocketAddr;
+use crate::{bank, cluster, server};
 
 use bank::{Bank, deposit};
 use bank_vault::service::bank::wire::ClusterMember;
-use bank_vault::status::{Unready, readiness};
+use bank_vault::status::{Sample, Unready, metrics, readiness};
 use cluster::Cluster;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
-use server::{await_that, unused_port};
-use visitor::Visitor;
+use server::await_that;
 
-/// Three members that serve HTTP, and where.
-fn start() -> (Cluster, Vec<SocketAddr>) {
-    let mut cluster = Cluster::prepare(3, &["--accounts", "100", "--initial-balance", "1000.00", "--workers", "1"]);
-    let ports: Vec<u16> = (0..3).map(|_| unused_port()).collect();
-    for (index, port) in ports.iter().enumerate() {
-        cluster.start_member_with(index, &["--http-port", &port.to_string()]);
-    }
-    cluster.primary();
-    (cluster, ports.into_iter().map(|port| SocketAddr::from(([127, 0, 0, 1], port))).collect())
-}
-
-fn stats(address: SocketAddr) -> Value {
-    serde_json::from_slice(&Visitor::to(address).get("/_vault/stats.json").body).unwrap()
+/// What `stats.json` of a member says of its cluster.
+fn stats(cluster: &Cluster, index: usize) -> Value {
+    let json = Sample::take(&cluster.member(index).stats()).json();
+    serde_json::from_str::<Value>(&json).unwrap()["cluster"].take()
 }
 
 fn vaultctl(words: &[&str]) -> String {
@@ -41,15 +29,15 @@ fn member(told: &ClusterMember) -> Value {
 
 #[test]
 fn what_three_members_show_agrees_with_the_wire() {
-    let (cluster, pages) = start();
+    let cluster = Cluster::start(3, &[]);
     let primary = cluster.primary();
     let mut bank = Bank::demo(cluster.addresses()[primary]);
     for account in 0..50 {
         bank.call(&deposit(account, 100)).unwrap();
     }
-    for (index, page) in pages.iter().enumerate() {
+    for index in 0..3 {
         await_that("the primary knows that all have all, and they know it and each other", || {
-            let shown = &stats(*page)["cluster"];
+            let shown = &stats(&cluster, index);
             let members = shown["members"].as_array().unwrap();
             let is_whole = members.iter().all(|member| member["client_address"] != "" && !member["heard_ms"].is_null());
             let lags_none = index != primary || members.iter().all(|member| member["lag"] == 0);
@@ -60,9 +48,9 @@ fn what_three_members_show_agrees_with_the_wire() {
                 && shown["apply_lag"] == 0
         });
     }
-    for (index, page) in pages.iter().enumerate() {
-        let told = Bank::connect(cluster.addresses()[index]).cluster().unwrap();
-        let shown = &stats(*page)["cluster"];
+    for index in 0..3 {
+        let told = Bank::demo(cluster.addresses()[index]).cluster().unwrap();
+        let shown = &stats(&cluster, index);
         assert_eq!(shown["replica"], told.replica);
         assert_eq!((&shown["role"], &shown["term"]), (&json!(told.role.name()), &json!(told.term)));
         assert_eq!(
@@ -86,17 +74,18 @@ fn what_three_members_show_agrees_with_the_wire() {
             assert_eq!(shown["match_lsn"], if is_known { json!(told.match_lsn.0) } else { Value::Null });
             assert!(shown["heard_ms"].as_u64().unwrap() < 2000 && told.heard_ms < 2000, "{shown}");
         }
-        assert_eq!(Visitor::to(*page).get("/_vault/ready").text(), "ready\n");
+        let instance = cluster.member(index).stats();
+        await_that("it is ready", || readiness(&instance) == Ok(()));
         assert!(shown["peers"]["connected"].as_u64().unwrap() >= 2, "{shown}");
-        let metrics = Visitor::to(*page).get("/_vault/metrics").text();
+        let metrics = metrics(&Sample::take(&instance));
         let role = format!("vault_cluster_role{{role=\"{}\"}} 1", told.role.name());
         assert!(metrics.lines().any(|line| line == role), "{role} in {metrics}");
-        let instance = &cluster.member(index).instance;
-        let report: Value = serde_json::from_str(&vaultctl(&["inspect", "--instance", instance, "--json"])).unwrap();
+        let name = &cluster.member(index).instance;
+        let report: Value = serde_json::from_str(&vaultctl(&["inspect", "--instance", name, "--json"])).unwrap();
         assert_eq!(report["cluster"]["members"].as_array().unwrap().len(), 3);
-        let text = vaultctl(&["inspect", "--instance", instance]);
+        let text = vaultctl(&["inspect", "--instance", name]);
         assert!(text.contains(&format!("\ncluster: replica {}, node ", index + 1)), "{text}");
-        let top = vaultctl(&["top", "--instance", instance, "--interval", "0.1", "--once"]);
+        let top = vaultctl(&["top", "--instance", name, "--interval", "0.1", "--once"]);
         assert!(
             top.lines().any(|line| line.starts_with(&format!("cluster  {} {}", told.role.name(), index + 1))),
             "{top}"
@@ -106,7 +95,7 @@ fn what_three_members_show_agrees_with_the_wire() {
 
 #[test]
 fn a_member_that_is_left_alone_is_not_ready_and_says_why() {
-    let (mut cluster, pages) = start();
+    let mut cluster = Cluster::start(3, &[]);
     let primary = cluster.primary();
     let others: Vec<usize> = (0..3).filter(|&index| index != primary).collect();
     for index in &others {
@@ -114,9 +103,7 @@ fn a_member_that_is_left_alone_is_not_ready_and_says_why() {
     }
     let instance = cluster.member(primary).stats();
     await_that("it gives leadership up", || readiness(&instance) == Err(vec![Unready::NoPrimary]));
-    let answer = Visitor::to(pages[primary]).get("/_vault/ready");
-    assert_eq!((answer.status, &*answer.text()), (503, "not ready: no primary is known\n"));
-    let silent = |index: usize| stats(pages[primary])["cluster"]["members"][index]["heard_ms"].as_u64();
+    let silent = |index: usize| stats(&cluster, primary)["members"][index]["heard_ms"].as_u64();
     await_that("the others have been silent", || others.iter().all(|&index| silent(index) > Some(1000)));
     cluster.start_member(others[0]);
     await_that("two are enough", || readiness(&instance).is_ok());

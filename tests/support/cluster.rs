@@ -114,11 +114,6 @@ impl Cluster {
 
     /// Starts a member that is down, on what data it has.
     pub fn start_member(&mut self, index: usize) {
-        self.start_member_with(index, &[]);
-    }
-
-    /// The same, with arguments of its own.
-    pub fn start_member_with(&mut self, index: usize, own: &[&str]) {
         let place = &self.places[index];
         let (number, port) = ((index + 1).to_string(), place.address.port().to_string());
         let (host, secret, accounts) =
@@ -126,7 +121,7 @@ impl Cluster {
         let mut args = vec!["--replica-id", &number, "--peers", &self.peers, "--cluster-secret", &secret];
         args.extend(["--host", &host, "--port", &port, "--workers", "2"]);
         args.extend(["--accounts", &accounts, "--initial-balance", "1000.00"]);
-        args.extend(self.args.iter().map(String::as_str).chain(own.iter().copied()));
+        args.extend(self.args.iter().map(String::as_str));
         let data = self.data(index);
         fs::create_dir_all(&data).unwrap();
         self.servers[index] = Some(match &place.wrapper {

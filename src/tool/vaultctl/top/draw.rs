@@ -287,12 +287,10 @@ fn cluster(view: &View) -> Vec<Line<'_>> {
     let Some(cluster) = &view.cluster else { return Vec::new() };
     let primary = cluster.primary.map_or_else(|| "none".to_owned(), |primary| primary.to_string());
     let gone = (cluster.process.pid == 0).then(|| ("", "no process".to_owned()));
-    let own = [
-        ("", format!("{} {}", cluster.role, cluster.replica)),
-        ("term", cluster.term.to_string()),
-        ("primary", primary),
-        ("to apply", whole(cluster.apply_lag)),
-    ];
+    let own = [("", format!("{} {}", cluster.role, cluster.replica)), ("term", cluster.term.to_string())];
+    // A primary is the one, and has applied all.
+    let is_primary = cluster.primary == Some(cluster.replica);
+    let followed = [("primary", primary), ("to apply", whole(cluster.apply_lag))].into_iter().filter(|_| !is_primary);
     let others = cluster.members.iter().filter(|member| member.replica != cluster.replica);
     let others: Vec<_> = others
         .map(|member| match (member.heard_ms, member.lag) {
@@ -302,7 +300,7 @@ fn cluster(view: &View) -> Vec<Line<'_>> {
             _ => format!("{}:heard", member.replica),
         })
         .collect();
-    vec![pairs("cluster", gone.into_iter().chain(own).chain([("others", others.join(" "))]))]
+    vec![pairs("cluster", gone.into_iter().chain(own).chain(followed).chain([("others", others.join(" "))]))]
 }
 
 /// A line about GetFile, where it is served.

@@ -151,12 +151,15 @@ fn the_cluster_has_a_line_where_there_are_peers() {
     };
     for paper in [(80, 24), (140, 50)] {
         let text = draw(cluster.clone(), paper);
-        let wanted = "cluster primary 2 term 5 primary 2 to apply 0 others 1:lag 1,200 3:silent 7 s";
+        let wanted = "cluster primary 2 term 5 others 1:lag 1,200 3:silent 7 s";
         assert_eq!(line(&text, "cluster"), wanted);
         assert!(text.contains("crashes  ") && text.contains("running"), "{text}");
     }
-    let gone = Cluster { process: ReplicaProcess::default(), primary: None, ..cluster.clone() };
-    assert!(line(&draw(gone, (80, 24)), "cluster").starts_with("cluster no process primary 2 term 5 primary none"));
+    let gone = Cluster { process: ReplicaProcess::default(), primary: None, role: "follower", ..cluster.clone() };
+    assert!(
+        line(&draw(gone, (80, 24)), "cluster")
+            .starts_with("cluster no process follower 2 term 5 primary none to apply 0")
+    );
     let text = draw(Cluster { remaking: true, ..cluster }, (140, 50));
     assert!(line(&text, "vault").ends_with("remaking its books: operations and balances mean nothing"), "{text}");
 }
