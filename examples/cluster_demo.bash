@@ -137,6 +137,29 @@ show_partition() {
     say "another member is the primary; the one that was stopped follows now, and has caught up"
 }
 
+show_emptied_disk() {
+    step "a follower's disk is lost: all its processes are killed, its data directory is gone"
+    await "a primary answers" answers
+    is_elected_after 0
+    local member emptied processes reached
+    for member in "${MEMBERS[@]}"; do ((member == PRIMARY)) || emptied=$member; done
+    mapfile -t processes < <(processes_of "$emptied")
+    kill -9 "${processes[@]}"
+    wait "${MASTERS[$emptied]}" 2>/dev/null || true
+    rm -rf "$WORK/data$emptied"
+    reached=$(operations)
+    start_member "$emptied"
+    await "it has caught up" has_applied "$emptied" "$reached"
+    await "it is a follower again" follows "$emptied"
+    show "$BIN/vaultctl" cluster status --instance "$INSTANCE-$PRIMARY"
+    say "under its number, as another node, it joined as a learner, caught up, was promoted, and the lost node was removed"
+}
+# Whether a member votes, and is the only one with its number.
+follows() {
+    "$BIN/vaultctl" cluster status --instance "$INSTANCE-$1" --json >"$WORK/status" 2>/dev/null &&
+        grep -q '^  "role": "follower"' "$WORK/status" && (($(grep -c '"peer_address"' "$WORK/status") == ${#MEMBERS[@]}))
+}
+
 show_cluster_books() {
     step "what 20 clients entered into ledgers of their own, and what the three instances have"
     local code=0 member audit
@@ -192,6 +215,7 @@ show_cluster() {
     start_cluster_load
     show_killed_primary
     show_partition
+    show_emptied_disk
     show_cluster_books
     show_cluster_end
 }
