@@ -131,6 +131,10 @@ impl Node {
             // A worker is repairing one of the accounts: a matter of microseconds.
             std::thread::yield_now();
         }
+        // A predecessor may have died between saying what may be shown and waking who waits for it, or in a round of reads, which nobody
+        // would ask for again.
+        workers.iter().for_each(|worker| worker.send());
+        let _asked_for_when_this_node_leads = sequencer.want_round();
         let mut segments = Reader::open(directory);
         let log = load_log(&mut segments, sequencer.log_end().unwrap_or_default())?;
         let settings = CoreSettings::new(file.state().node, random()?);
