@@ -4,6 +4,7 @@
 //! In general that is hard to decide. Here each answer says where in that order its call stands, by its LSN, so sorting and one replay
 //! are enough.
 
+#![allow(clippy::result_large_err, reason = "a violation is made once, and then the test ends")]
 #![allow(dead_code, reason = "each test program that includes this file uses another part of it")]
 
 use std::collections::BTreeMap;
