@@ -237,10 +237,7 @@ impl World {
                 self.replica_has_died = false;
             }
             Action::AskReplica(id) => self.replica_asked = Some(id),
-            Action::PassAnswer(id) => {
-                assert_eq!(self.replica_answered, id, "there is no answer yet");
-                assert!(self.answers.insert(id, true).is_none(), "request {id} is answered twice");
-            }
+            Action::PassAnswer(id) => self.note_answer(id, self.replica_answered == id),
             Action::Remake => return Some(self.remake()),
             Action::TellWorkersToStop | Action::TellWorkersToHurry => {
                 assert!(action == Action::TellWorkersToHurry || self.has_handed_over(), "leadership goes first");
@@ -266,14 +263,16 @@ impl World {
                 self.supervisor.resume_upgraded(self.now_ns);
                 self.executed += 1;
             }
-            Action::Answer(id, answer) => {
-                assert!(self.answers.insert(id, answer.is_ok()).is_none(), "request {id} is answered twice");
-            }
+            Action::Answer(id, answer) => self.note_answer(id, answer.is_ok()),
             Action::CountDeath(id) => self.deaths.push(id),
             Action::CountFailedStart(_) => {}
             Action::Say(_, text) => self.said.push(text),
         }
         None
+    }
+
+    fn note_answer(&mut self, id: u32, is_done: bool) {
+        assert!(self.answers.insert(id, is_done).is_none(), "request {id} is answered twice");
     }
 
     fn start(&mut self, id: SlotId) -> Event {
