@@ -132,6 +132,21 @@ fn a_cluster_of_one_waits_for_nobody() {
 }
 
 #[test]
+fn an_instance_with_operations_of_its_own_founds_no_cluster_of_several() {
+    let mut cluster = Cluster::prepare(3, &[]);
+    fs::create_dir_all(cluster.data(0)).unwrap();
+    let alone = Server::start_on(&cluster.data(0), &["--accounts", "100", "--initial-balance", "1000.00"]);
+    Bank::demo(alone.address).call(&deposit(1, 1)).unwrap();
+    assert!(alone.stop().status.success());
+    cluster.start_members();
+    await_that("it says why, and what to do", || {
+        let said = cluster.member(0).stderr();
+        said.contains("has 1 operations of its own") && said.contains("--opening-balances")
+    });
+    assert!((0..3).all(|index| cluster.role(index) != ReplicaRole::Primary), "and nobody leads");
+}
+
+#[test]
 fn a_cluster_has_no_replies_that_do_not_wait() {
     let home = tempfile::tempdir().unwrap();
     let secret = home.path().join("secret");

@@ -110,8 +110,8 @@ fn numbers_move_under_load_and_a_killed_worker_shows_up() {
     let number =
         |id: &str| browser.text(id).chars().filter(char::is_ascii_digit).collect::<String>().parse().unwrap_or(0);
     await_that("the rate is shown", || number("rate-bank") > 500);
-    let durable = browser.text("durable");
-    await_that("more becomes durable", || browser.text("durable") != durable);
+    let committed = browser.text("committed");
+    await_that("more is committed", || browser.text("committed") != committed);
     assert_eq!(browser.run("return document.getElementById('workers').children.length"), 2);
     assert!(!browser.text("last").is_empty(), "the last operations");
     let worker = site.server.workers_now()[0];

@@ -416,7 +416,7 @@ fn records_that_make_up_no_entries_are_found() {
         }),
         (28, "it is of no entry, and the record before is of entry 9 of term 4", |r| {
             if r.lsn().0 == 27 {
-                r.ends_entry = false;
+                r.ends_entry = true;
             } else if r.lsn().0 > 27 {
                 (r.term, r.index, r.ends_entry) = (0, 0, false);
             }

@@ -201,7 +201,7 @@ impl Node {
                 }
             }
             PeerEvent::Found { from, found } => {
-                if is_made_member(&self.own, from, &found) {
+                if is_made_member(&self.own, from, &found) && self.may_be_one_of(&found.members) {
                     self.become_member(found.cluster, found.members)?;
                 }
                 Ok(())
@@ -239,7 +239,9 @@ impl Node {
     /// Founds a cluster, if that is for this node to do.
     fn found_if_due(&mut self) -> Result<(), ReplicaError> {
         let configured = self.arguments.cluster.peers.iter().map(|(replica, _)| *replica);
-        if let Founding::Found(members) = self.greetings.decide(&self.own, configured) {
+        if let Founding::Found(members) = self.greetings.decide(&self.own, configured)
+            && self.may_be_one_of(&members)
+        {
             let cluster = new_cluster().map_err(|source| ReplicaError::Io { step: "name a new cluster", source })?;
             log::info!("this instance founds cluster {cluster}, of {} members", members.voters.len());
             let others: Vec<_> =
@@ -251,6 +253,20 @@ impl Node {
             }
         }
         Ok(())
+    }
+
+    /// Whether this node, which is outside, can be one of these members: those of several begin with empty journals, since nothing brings the
+    /// others what was done before. Says so where it cannot.
+    fn may_be_one_of(&self, members: &Membership) -> bool {
+        let had = self.arguments.instance.table().order().now().lsn;
+        let may = had == Lsn(0) || members.all().count() == 1;
+        if !may {
+            log::error!(
+                "this instance has {had} operations of its own, and a cluster of several begins with empty journals; take its \
+                 balances along by `vaultctl export` and --opening-balances, in an empty data directory"
+            );
+        }
+        may
     }
 
     /// Notes durably of which cluster this node is a member, and becomes one.

@@ -174,7 +174,9 @@ impl Comparison<'_> {
             return Ok(());
         }
         let Shortage { what, needed, free: there, advice } = shortage(all);
-        let advice = match self.fitting(saves, &|settings| of(settings) <= free) {
+        // A little less than what is free now: of memory there may be less in a moment, and what is proposed should fit then, too.
+        let free_soon = free - free / 64;
+        let advice = match self.fitting(saves, &|settings| of(settings) <= free_soon) {
             Some(options) => format!("{options} would fit, or {advice}"),
             None => advice,
         };
