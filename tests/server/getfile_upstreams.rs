@@ -138,17 +138,16 @@ fn whatever_an_upstream_does_the_client_is_told_and_the_next_one_is_served() {
                 let (got, time) = timed(files, path, content);
                 assert!(expected.contains(&got), "{path}: {got:?}");
                 assert!(time < 4 * TIMEOUT, "{path}: {time:?}");
-                let asked = upstream.asked(path);
-                // What is whole is kept, and what is not there is remembered; of everything else nothing is.
-                let again = timed(files, path, content).0;
-                assert!(expected.contains(&again), "{path}: {again:?} again");
+                // What is whole is kept, and what is not there is remembered; of everything else nothing is. Kept means that it is not asked
+                // for any more from some time on: the second asker may come before all is put away.
                 let is_kept = matches!(expected, [Whole | NotFound]);
-                assert_eq!(
-                    upstream.asked(path) == asked,
-                    is_kept,
-                    "{path}: asked {asked} times, then {}",
-                    upstream.asked(path)
-                );
+                let was_kept = (0..if is_kept { 3 } else { 1 }).any(|_| {
+                    let asked = upstream.asked(path);
+                    let again = timed(files, path, content).0;
+                    assert!(expected.contains(&again), "{path}: {again:?} again");
+                    upstream.asked(path) == asked
+                });
+                assert_eq!(was_kept, is_kept, "{path}: asked {} times", upstream.asked(path));
                 let next = format!("/70000{path}");
                 assert_eq!(timed(files, &next, &object(&next).unwrap()).0, Whole, "{next}");
             });
