@@ -50,9 +50,9 @@ fn an_upgrade_under_load_is_not_noticed() {
         pids
     };
     let mut idle = Bank::demo(server.address);
-    let client = load(&server, &["--verify", "--connections", "30", "--rate", "4000", "--duration", "4s"]);
+    let client = load(&server, &["--verify", "--connections", "30", "--rate", "4000", "--duration", "10s"]);
     // Clients that come and go, so that some come while nobody is there to accept.
-    let churn = load(&server, &["--churn", "--threads", "4", "--duration", "3s"]);
+    let churn = load(&server, &["--churn", "--threads", "4", "--duration", "9s"]);
     await_traffic(&running, 300);
     for round in 0..3 {
         let before = children();
