@@ -63,8 +63,11 @@ fn table(ring: u32) -> Arc<Table> {
 }
 
 fn carry_out(table: &Table, worker: usize, operation: Operation, asker: &Asker) -> Result<Lsn, Undone> {
-    Teller::new(table, worker, || ()).carry_out(operation, asker, |_| Completion::UNATTENDED)
+    // A reply that shows its number has one point more at which its worker can die.
+    Teller::new(table, worker, || ()).carry_out(operation, asker, |_| Completion::UNATTENDED.numbered_by(&into_nothing))
 }
+
+fn into_nothing(_: Lsn) {}
 
 /// What the worker that dies is at.
 fn first() -> Operation {
