@@ -16,6 +16,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use bank_vault::base::vocab::{AccountId, Lsn, ReplicaRole};
 use bank_vault::service::bank::wire::{Request, Response};
+use bank_vault::store::cluster::Standing;
 use bank_vault::store::journal::OperationRecord;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -56,7 +57,7 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Starts so many instances, and waits until one of them is the primary.
+    /// Starts so many instances, and waits until one of them is the primary and all of them know it.
     pub fn start(members: u8, args: &[&str]) -> Cluster {
         Cluster::prepare(members, args).started()
     }
@@ -99,7 +100,7 @@ impl Cluster {
 
     fn started(mut self) -> Cluster {
         self.start_members();
-        self.primary();
+        self.await_known_primary();
         self
     }
 
@@ -183,7 +184,12 @@ impl Cluster {
 
     /// What a member is, by its own word.
     pub fn role(&self, index: usize) -> ReplicaRole {
-        self.member(index).stats().control().cluster.standing().role
+        self.standing(index).role
+    }
+
+    /// What a member is, and whom it takes for the primary.
+    pub fn standing(&self, index: usize) -> Standing {
+        self.member(index).stats().control().cluster.standing()
     }
 
     /// The term that a member is in.
@@ -194,6 +200,21 @@ impl Cluster {
     /// The member that says it is the primary; waits until there is one.
     pub fn primary(&self) -> usize {
         self.primary_but(None)
+    }
+
+    /// The member that is the primary by its own word and by that of all others that run; waits until there is one. A majority makes the
+    /// primary: one that was not needed for it may hear of it later, and says until then that it knows of none.
+    pub fn await_known_primary(&self) -> usize {
+        let mut found = None;
+        await_that("all members name the same primary", || {
+            let standings = self.living().into_iter().map(|index| (index, self.standing(index)));
+            let (named, leads): (BTreeSet<u8>, Vec<Option<usize>>) = standings
+                .map(|(index, standing)| (standing.primary, (standing.role == ReplicaRole::Primary).then_some(index)))
+                .unzip();
+            found = leads.into_iter().flatten().next();
+            found.is_some_and(|index| named.len() == 1 && named.contains(&u8::try_from(index + 1).unwrap()))
+        });
+        found.unwrap()
     }
 
     /// The member that says it is the primary, and is not that one.
@@ -220,6 +241,14 @@ impl Cluster {
     /// Waits until a member has applied as much as that.
     pub fn await_applied(&self, index: usize, lsn: u64) {
         await_that("a member has applied what another has", || self.applied(index) >= lsn);
+    }
+
+    /// Waits until the members that run have committed so many operations more.
+    pub fn await_progress(&self, more: u64) {
+        let committed = |index: usize| self.member(index).stats().table().sequencer().committed().0.0;
+        let most = || self.living().into_iter().map(committed).max();
+        let before = most().unwrap();
+        await_that("operations are committed", || most() >= Some(before + more));
     }
 
     /// Waits until all members that run are at the same LSN, which is committed; nobody may write meanwhile.
