@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 
 use bank_vault::ipc::message_queue::names::{FoundQueue, Owner};
 use bank_vault::ipc::names::{self, FoundObject};
+use bank_vault::store::connection::slot::Holder;
 use bank_vault::store::instance::{Instance, stale};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, kill};
@@ -148,6 +149,23 @@ impl Server {
     #[must_use]
     pub fn data(&self) -> PathBuf {
         self.data.clone()
+    }
+
+    /// What the master has open, each by the name that the kernel has for it, in order.
+    #[must_use]
+    pub fn descriptors(&self) -> Vec<String> {
+        let entries = fs::read_dir(format!("/proc/{}/fd", self.master)).unwrap().flatten();
+        let targets = entries.filter_map(|entry| Some(fs::read_link(entry.path()).ok()?.display().to_string()));
+        let mut targets: Vec<String> = targets.collect();
+        targets.sort_unstable();
+        targets
+    }
+
+    /// Connections that hold a slot. One whose client is gone does so until its worker has said that to the master; when its slot is free
+    /// the master has closed its descriptor.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.stats().connections().iter().filter(|slot| slot.claim().holder != Holder::Free).count()
     }
 
     /// What the server said on its standard error so far.
@@ -401,12 +419,21 @@ fn name_of(pid: u32) -> Option<String> {
 ///
 /// # Panics
 /// It does not hold before the deadline.
-pub fn await_that(what: &str, mut condition: impl FnMut() -> bool) {
+pub fn await_that(what: &str, condition: impl FnMut() -> bool) {
+    assert!(holds_soon(condition), "waited {DEADLINE:?} in vain until {what}");
+}
+
+/// As [`await_that`], for who has more to say where it does not hold: whether it does before the deadline.
+#[must_use]
+pub fn holds_soon(mut condition: impl FnMut() -> bool) -> bool {
     let deadline = Instant::now() + DEADLINE;
     while !condition() {
-        assert!(Instant::now() < deadline, "waited {DEADLINE:?} in vain until {what}");
+        if Instant::now() >= deadline {
+            return false;
+        }
         pause();
     }
+    true
 }
 
 /// Gives the processor to those who are waited for; what is polled here has no event to wait for.
