@@ -13,7 +13,7 @@ use crate::store::cluster::{Change, ChangeKind, NodeId};
 
 impl Core {
     /// A peer's message.
-    pub(super) fn message(&mut self, message: Message) {
+    pub(super) fn message(&mut self, mut message: Message) {
         let raft = &self.node.raft;
         let own = Own {
             node: self.settings.node,
@@ -30,7 +30,12 @@ impl Core {
             // Only one message's records are kept for the time after a cut. It comes again, as if it were lost.
             MessageKind::Append if self.held.is_some() && !message.entries.is_empty() => return,
             MessageKind::Snapshot if self.held.is_some() => return,
-            MessageKind::Append if self.log().len() >= self.settings.entries_kept.saturating_mul(2) => return,
+            // There is no room for more entries. What the message says of those that are here is heard nevertheless: if it were not, a
+            // node that does not know what of them is committed would never learn it, and never have room.
+            MessageKind::Append if self.log().len() >= self.settings.entries_kept.saturating_mul(2) => {
+                let last = self.log().last_index();
+                message.entries.retain(|entry| entry.index <= last);
+            }
             MessageKind::TransferLeader => {
                 if self.is_leader() && message.term == self.node.raft.term {
                     self.transfer(message.from);

@@ -146,6 +146,26 @@ fn nothing_is_appended_or_acknowledged_until_a_cut_is_done() {
     assert!(acknowledged.len() == 1 && acknowledged[0].index == 2 && !acknowledged[0].reject);
 }
 
+/// A loss of power takes away what DATA/raft says of what is committed, but for the last vote, and leaves the log.
+#[test]
+fn a_node_whose_log_is_full_learns_what_of_it_is_committed_and_has_room_then() {
+    let settings = Settings { entries_kept: 1, ..Settings::new(node(1), 1) };
+    let mut core = Core::new(settings, loaded(3, false)).unwrap();
+    actions(&mut core);
+    let entry = operations(3, 5, 11, 12);
+    let message = Message { commit: 3, ..append(5, 2, 3, vec![entry.clone()]) };
+    core.handle(Event::Message(message.clone()));
+    let full = actions(&mut core);
+    assert!(!full.iter().any(|action| matches!(action, Action::Append(_))), "{full:?}");
+    let answers = sent(&full, MessageKind::AppendResponse);
+    assert!(matches!(answers[..], [Message { index: 2, reject: false, .. }]), "{full:?}");
+    assert!(full.contains(&Action::Commit(Lsn(10))), "{full:?}");
+    core.handle(Event::Applied(Lsn(10)));
+    core.handle(Event::Message(message));
+    let next = actions(&mut core);
+    assert!(next.contains(&Action::Append(vec![entry])), "{next:?}");
+}
+
 #[test]
 fn what_cannot_be_is_refused_and_does_nothing() {
     let gap = vec![operations(3, 5, 12, 13)];
