@@ -6,6 +6,8 @@ mod asker;
 mod bank;
 #[path = "../support/callers.rs"]
 mod callers;
+#[path = "../support/cargo.rs"]
+mod cargo;
 #[path = "../support/checker.rs"]
 mod checker;
 #[path = "../support/cluster.rs"]

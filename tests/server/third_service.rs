@@ -1,11 +1,11 @@
 //! A service more is a line in a table: `examples/daytime.rs` runs the whole server with one that nothing else in it knows.
 
+use crate::cargo::cargo;
 use crate::{bank, server};
 
 use std::io::Read;
 use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
-use std::process::Command;
 
 use bank::Bank;
 use bank_vault::base::vocab::{AccountId, Cents};
@@ -15,10 +15,7 @@ use server::{Server, await_that, send};
 
 /// Builds the example and says where it is.
 fn daytime() -> PathBuf {
-    let built = Command::new(env!("CARGO"))
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .args(["build", "--quiet", "--locked", "--example", "daytime"])
-        .status();
+    let built = cargo().args(["build", "--quiet", "--locked", "--example", "daytime"]).status();
     assert!(built.unwrap().success());
     let tests = std::env::current_exe().unwrap();
     tests.parent().and_then(|folder| folder.parent()).unwrap().join("examples/daytime")

@@ -3,16 +3,13 @@
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Output;
+
+use crate::cargo::cargo;
 
 /// Builds and runs an example, as a reader would.
 fn example(name: &str, arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO"))
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .args(["run", "--quiet", "--example", name, "--"])
-        .args(arguments)
-        .output()
-        .unwrap()
+    cargo().args(["run", "--quiet", "--example", name, "--"]).args(arguments).output().unwrap()
 }
 
 /// The standard output of an example that must succeed.

@@ -2,6 +2,8 @@
 
 #[path = "../support/bank.rs"]
 mod bank;
+#[path = "../support/cargo.rs"]
+mod cargo;
 #[path = "../support/checker.rs"]
 mod checker;
 #[path = "../support/file_server.rs"]
