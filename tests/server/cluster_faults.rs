@@ -9,25 +9,27 @@ use bank_vault::base::vocab::AccountId;
 use bank_vault::service::bank::wire::{Request, Response};
 use callers::Callers;
 use cluster::Cluster;
-use load::{Brought, Load};
+use load::{Brought, Load, UNTIL_TOLD};
 use nix::sys::signal::Signal;
 use server::{await_that, send};
 
 /// Answers that come before anything is done to the servers.
 const BEFORE: u64 = 200;
 
-/// A load on all three that lasts some seconds, once it has begun.
-fn load_on(cluster: &Cluster, duration: &str) -> Load {
+/// A load on all three, which has begun, and goes on until it is told to end.
+fn load_on(cluster: &Cluster) -> Load {
     let load = ["--connections", "6", "--pipeline", "2", "--rate", "800", "--verify", "--timeout", "1s"];
-    let load = Load::start_at(&cluster.addresses(), &[&load[..], &["--duration", duration]].concat());
+    let load = Load::start_at(&cluster.addresses(), &[&load[..], &["--duration", UNTIL_TOLD]].concat());
     await_that("the load has begun", || load.has_begun());
     let lsn = cluster.applied(cluster.primary());
     cluster.await_applied(cluster.primary(), lsn + BEFORE);
     load
 }
 
-fn finish(what: &str, load: Load) -> Brought {
-    let brought = load.finish();
+/// Ends the load, when it is answered again after whatever was done.
+fn finish(what: &str, cluster: &Cluster, load: Load) -> Brought {
+    cluster.await_progress(BEFORE);
+    let brought = load.end();
     brought.must_have_all_answers();
     println!(
         "{what}: {} answers, {} reconnects, longest pause {:?}",
@@ -45,28 +47,28 @@ fn the_death_of_a_process_of_the_primary_costs_a_moment() {
     let term = cluster.term(primary);
     let member = cluster.member(primary);
     // Its successor leads again at once, and clients keep their connections.
-    let load = load_on(&cluster, "1500ms");
+    let load = load_on(&cluster);
     send(member.replica_now().unwrap(), Signal::SIGKILL);
     await_that("it leads again", || cluster.term(primary) > term && cluster.primary() == primary);
     assert_eq!(cluster.term(primary), term + 1);
-    let mut acks = finish("replica process", load).acks;
+    let mut acks = finish("replica process", &cluster, load).acks;
     assert_eq!((cluster.primary(), cluster.term(primary)), (primary, term + 1));
-    let replica = load_on(&cluster, "1500ms");
+    let replica = load_on(&cluster);
     send(member.replica_now().unwrap(), Signal::SIGKILL);
-    let brought = finish("replica process again", replica);
+    let brought = finish("replica process again", &cluster, replica);
     assert_eq!(brought.count("reconnects"), 0, "{}", brought.report);
     assert!(brought.longest_pause() < Duration::from_secs(1), "{:?}", brought.longest_pause());
     acks.extend(brought.acks);
-    let load = load_on(&cluster, "1500ms");
+    let load = load_on(&cluster);
     send(member.journal_now().unwrap(), Signal::SIGKILL);
-    let brought = finish("journal process", load);
+    let brought = finish("journal process", &cluster, load);
     assert_eq!(brought.count("reconnects"), 0, "{}", brought.report);
     assert!(brought.longest_pause() < Duration::from_secs(2), "{:?}", brought.longest_pause());
     acks.extend(brought.acks);
     assert_eq!(cluster.primary(), primary);
-    let load = load_on(&cluster, "1500ms");
+    let load = load_on(&cluster);
     send(member.workers_now()[0], Signal::SIGKILL);
-    let brought = finish("worker", load);
+    let brought = finish("worker", &cluster, load);
     assert!(brought.longest_pause() < Duration::from_secs(2), "{:?}", brought.longest_pause());
     acks.extend(brought.acks);
     assert_eq!((cluster.primary(), cluster.term(primary)), (primary, term + 2));
@@ -77,7 +79,7 @@ fn the_death_of_a_process_of_the_primary_costs_a_moment() {
 fn the_death_of_the_primary_loses_nothing() {
     let mut cluster = Cluster::start(3, &[]);
     let first = cluster.primary();
-    let load = load_on(&cluster, "3500ms");
+    let load = load_on(&cluster);
     let mut master = cluster.servers[first].take().unwrap();
     master.kill_master();
     drop(master);
@@ -87,13 +89,13 @@ fn the_death_of_the_primary_loses_nothing() {
     let lsn = cluster.applied(second);
     cluster.await_applied(first, lsn);
     cluster.await_applied(cluster.another(second), lsn);
-    let brought = finish("master", load);
+    let brought = finish("master", &cluster, load);
     assert!(brought.longest_pause() < Duration::from_secs(5), "{:?}", brought.longest_pause());
     let mut acks = brought.acks;
-    let load = load_on(&cluster, "3500ms");
+    let load = load_on(&cluster);
     let primary = cluster.primary();
     cluster.kill(primary);
-    let brought = finish("all processes", load);
+    let brought = finish("all processes", &cluster, load);
     assert!(brought.longest_pause() < Duration::from_secs(5), "{:?}", brought.longest_pause());
     acks.extend(brought.acks);
     assert!(cluster.term(cluster.primary()) >= 3);
@@ -103,12 +105,12 @@ fn the_death_of_the_primary_loses_nothing() {
 #[test]
 fn an_orderly_stop_hands_leadership_over() {
     let mut cluster = Cluster::start(3, &[]);
-    let load = load_on(&cluster, "2500ms");
+    let load = load_on(&cluster);
     let primary = cluster.primary();
     cluster.stop(primary);
     let next = cluster.primary();
     cluster.start_member(primary);
-    let brought = finish("orderly stop", load);
+    let brought = finish("orderly stop", &cluster, load);
     assert!(brought.longest_pause() < Duration::from_secs(1), "{:?}", brought.longest_pause());
     assert_eq!(cluster.primary(), next, "who comes back follows");
     cluster.must_agree(&brought.acks);
@@ -117,7 +119,7 @@ fn an_orderly_stop_hands_leadership_over() {
 #[test]
 fn all_three_can_die_at_once() {
     let mut cluster = Cluster::start(3, &[]);
-    let load = load_on(&cluster, "2500ms");
+    let load = load_on(&cluster);
     for index in 0..3 {
         cluster.signal_all(index, Signal::SIGKILL);
     }
@@ -125,7 +127,7 @@ fn all_three_can_die_at_once() {
         server.take().unwrap().wait();
     }
     cluster.start_members();
-    let brought = finish("all three", load);
+    let brought = finish("all three", &cluster, load);
     assert!(brought.longest_pause() < Duration::from_secs(10), "{:?}", brought.longest_pause());
     cluster.must_agree(&brought.acks);
 }

@@ -1,7 +1,7 @@
 //! Who is a member of a cluster and who leads, as operators have it: leadership handed over under load, members added and removed, and an
 //! instance that has lost its data directory.
 
-use crate::{bank, cluster, server};
+use crate::{bank, cluster, load, server};
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -18,6 +18,7 @@ use bank_vault::service::bank::wire::{Response, Status};
 use bank_vault::store::cluster::{ClusterView, read_state};
 use bank_vault::store::journal::Directory;
 use cluster::{Cluster, empty};
+use load::{UNTIL_TOLD, end};
 use serde_json::Value;
 use server::{Server, await_that, unused_port};
 
@@ -92,11 +93,13 @@ fn must_be_equal(servers: &[&Server]) {
     }
 }
 
-/// A verified load on all members, of keyed operations that are asked again where they were not answered.
-fn load(cluster: &Cluster, ops: &str) -> Child {
+/// A verified load on all members, of keyed operations that are asked again where they were not answered. It goes on until it is told to
+/// end.
+fn begin_load(cluster: &Cluster) -> Child {
     let servers: Vec<String> = cluster.addresses().iter().map(ToString::to_string).collect();
     Command::new(env!("CARGO_BIN_EXE_client"))
-        .args(["--server", &servers.join(","), "--connections", "8", "--ops", ops, "--rate", "2000", "--verify"])
+        .args(["--server", &servers.join(","), "--connections", "8", "--duration", UNTIL_TOLD])
+        .args(["--rate", "2000", "--verify"])
         .args(["--retry-for", "30", "--mix", "transfer=50,withdraw=25,deposit=25"])
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -105,9 +108,8 @@ fn load(cluster: &Cluster, ops: &str) -> Child {
 }
 
 fn well(load: Child) {
-    let output = load.wait_with_output().unwrap();
-    let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success() && text.contains("verify: OK"), "{text}");
+    let text = end(load);
+    assert!(text.contains("verify: OK"), "{text}");
 }
 
 fn await_traffic(server: &Server, operations: u64) {
@@ -163,7 +165,7 @@ impl Prober {
 #[test]
 fn leadership_is_handed_over_under_load() {
     let cluster = Cluster::start(3, &[]);
-    let client = load(&cluster, "2500");
+    let client = begin_load(&cluster);
     let prober = Prober::start(cluster.addresses());
     for turn in 0..3 {
         let primary = cluster.primary();
@@ -191,7 +193,7 @@ fn leadership_is_handed_over_under_load() {
 #[test]
 fn an_instance_that_lost_its_disk_comes_back_by_itself() {
     let mut cluster = Cluster::start(3, &[]);
-    let client = load(&cluster, "2500");
+    let client = begin_load(&cluster);
     let primary = cluster.primary();
     await_traffic(cluster.member(primary), 500);
     let lost = (primary + 1) % 3;
@@ -252,7 +254,7 @@ fn a_fourth_is_added_and_one_is_removed() {
     let data = cluster.data(3);
     let fourth = start_fourth(&cluster, &data, &peers);
     let primary = cluster.primary();
-    let client = load(&cluster, "2500");
+    let client = begin_load(&cluster);
     await_traffic(cluster.member(primary), 500);
     let (code, text) = ask(cluster.member(primary), &["add", &named]);
     assert!(code == 0 && text.contains("is a learner"), "{text}");

@@ -1,11 +1,12 @@
 //! What an operator asks of a running server, under load: no client notices.
 
-use crate::{bank, server};
+use crate::{bank, load, server};
 
 use std::process::{Child, Command, Output, Stdio};
 
 use bank::Bank;
 use bank_vault::store::instance::{Instance, stale};
+use load::{UNTIL_TOLD, end};
 use nix::sys::signal::Signal;
 use server::{Server, await_that};
 
@@ -20,11 +21,11 @@ fn said(output: &Output) -> (i32, String) {
     (output.status.code().unwrap(), text)
 }
 
-/// A verified load that goes on for `seconds`.
-fn load(server: &Server, seconds: &str) -> Child {
+/// A verified load that goes on until it is told to end.
+fn begin_load(server: &Server) -> Child {
     Command::new(env!("CARGO_BIN_EXE_client"))
         .args(["--port", &server.address.port().to_string(), "--connections", "30", "--rate", "4000", "--verify"])
-        .args(["--duration", seconds])
+        .args(["--duration", UNTIL_TOLD])
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
@@ -32,8 +33,8 @@ fn load(server: &Server, seconds: &str) -> Child {
 }
 
 fn well(load: Child) {
-    let (code, text) = said(&load.wait_with_output().unwrap());
-    assert!(code == 0 && text.contains("verify: OK") && text.contains("err=0"), "{text}");
+    let text = end(load);
+    assert!(text.contains("verify: OK") && text.contains("err=0"), "{text}");
     assert!(text.contains("reconnects=0 timeouts=0 retries=0"), "{text}");
 }
 
@@ -47,7 +48,7 @@ fn await_traffic(running: &Instance, operations: u64) {
 fn workers_are_drained_and_rebalanced_under_load() {
     let server = Server::start(&["--workers", "3", "--accounts", "100", "--initial-balance", "1000.00"]);
     let running = stale::open_running(&server.instance).unwrap();
-    let client = load(&server, "2s");
+    let client = begin_load(&server);
     await_traffic(&running, 300);
     for worker in ["0", "2"] {
         let (code, text) = vaultctl(&server, &["drain", worker]);
@@ -77,7 +78,7 @@ fn a_snapshot_is_taken_under_load_and_spares_reading_the_journal() {
     let args = ["--workers", "2", "--accounts", "100", "--initial-balance", "1000.00"];
     let server = Server::start_on(&data, &args);
     let running = stale::open_running(&server.instance).unwrap();
-    let client = load(&server, "1s");
+    let client = begin_load(&server);
     await_traffic(&running, 300);
     let (code, text) = vaultctl(&server, &["snapshot"]);
     assert!(code == 0 && text.contains("the newest snapshot is of operation"), "{text}");

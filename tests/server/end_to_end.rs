@@ -1,9 +1,10 @@
 //! The two programs that a user starts, against each other.
 
-use crate::server;
+use crate::{load, server};
 
 use std::process::{Command, Output};
 
+use load::{UNTIL_TOLD, end};
 use nix::sys::signal::Signal;
 use server::{Server, send};
 
@@ -66,20 +67,22 @@ fn killed_workers_cost_no_connection_and_no_cent() {
     let server = Server::start(&["--workers", "3", "--accounts", "100", "--initial-balance", "1000.00"]);
     let port = server.address.port().to_string();
     let load = Command::new(env!("CARGO_BIN_EXE_client"))
-        .args(["--port", &port, "--threads", "30", "--duration", "2s", "--verify"])
+        .args(["--port", &port, "--threads", "30", "--duration", UNTIL_TOLD, "--verify"])
         .stdout(std::process::Stdio::piped())
         .stderr(std::process::Stdio::piped())
         .spawn()
         .unwrap();
     let running = bank_vault::store::instance::stale::open_running(&server.instance).unwrap();
-    for _ in 0..3 {
+    let await_traffic = || {
         let before = running.table().order().now().lsn.0;
         server::await_that("there is traffic", || running.table().order().now().lsn.0 > before + 500);
+    };
+    for _ in 0..3 {
+        await_traffic();
         send(server.workers_now()[0], Signal::SIGKILL);
         server::await_that("the dead one is replaced", || server.workers_now().len() == 3);
     }
-    let output = load.wait_with_output().unwrap();
-    let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(0), "{text}");
+    await_traffic();
+    let text = end(load);
     assert!(text.contains("reconnects=0 timeouts=0") && !text.contains("doubt"), "{text}");
 }

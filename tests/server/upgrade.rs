@@ -1,6 +1,6 @@
 //! Upgrade: the program is replaced under load, and no client notices.
 
-use crate::{bank, server};
+use crate::{bank, load, server};
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -10,6 +10,7 @@ use std::process::{Child, Command, Output, Stdio};
 use bank::{Bank, deposit};
 use bank_vault::service::bank::wire::Response;
 use bank_vault::store::instance::{Instance, stale};
+use load::{UNTIL_TOLD, end};
 use nix::sys::signal::Signal;
 use server::{Server, await_that, lives};
 
@@ -25,9 +26,10 @@ fn vaultctl(server: &Server, words: &[&str]) -> (i32, String) {
     said(&Command::new(vaultctl).args(words).args(["--instance", &server.instance]).output().unwrap())
 }
 
-fn load(server: &Server, args: &[&str]) -> Child {
+/// A load that goes on until it is told to end.
+fn begin_load(server: &Server, args: &[&str]) -> Child {
     Command::new(env!("CARGO_BIN_EXE_client"))
-        .args(["--port", &server.address.port().to_string(), "--no-keys"])
+        .args(["--port", &server.address.port().to_string(), "--no-keys", "--duration", UNTIL_TOLD])
         .args(args)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -50,9 +52,9 @@ fn an_upgrade_under_load_is_not_noticed() {
         pids
     };
     let mut idle = Bank::demo(server.address);
-    let client = load(&server, &["--verify", "--connections", "30", "--rate", "4000", "--duration", "10s"]);
+    let client = begin_load(&server, &["--verify", "--connections", "30", "--rate", "4000"]);
     // Clients that come and go, so that some come while nobody is there to accept.
-    let churn = load(&server, &["--churn", "--threads", "4", "--duration", "9s"]);
+    let churn = begin_load(&server, &["--churn", "--threads", "4"]);
     await_traffic(&running, 300);
     for round in 0..3 {
         let before = children();
@@ -71,9 +73,10 @@ fn an_upgrade_under_load_is_not_noticed() {
         assert!(lives(server.master) && before.iter().all(|&pid| !lives(pid)));
         await_traffic(&running, 300);
     }
-    for client in [client, churn] {
-        let (code, text) = said(&client.wait_with_output().unwrap());
-        assert!(code == 0 && text.contains("err=0") && text.contains("reconnects=0 timeouts=0"), "{text}");
+    // The load compares the books when nobody else changes them.
+    for client in [churn, client] {
+        let text = end(client);
+        assert!(text.contains("err=0") && text.contains("reconnects=0 timeouts=0"), "{text}");
     }
     assert!(matches!(idle.call(&deposit(1, 1)).unwrap(), Response::Deposit { .. }), "a session from before goes on");
     let output = server.stop();

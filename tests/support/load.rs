@@ -4,17 +4,22 @@
 
 use std::fs;
 use std::net::SocketAddr;
-use std::process::{Child, Command, Stdio};
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
+use nix::sys::signal::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::checker::{Ack, acks_of};
-use crate::server::await_that;
+use crate::server::{await_that, send};
 
 /// Only what moves money: everything else leaves no trace in the journal.
 const MIX: &str = "transfer=50,withdraw=25,deposit=25";
+
+/// The `--duration` of a load that lasts until it is told to end: longer than any test.
+pub const UNTIL_TOLD: &str = "200s";
 
 /// About the length of the log's first line.
 const HEADING_BYTES: u64 = 100;
@@ -89,13 +94,46 @@ impl Load {
     ///
     /// # Panics
     /// It does not end well: a connection was given up, or the books differ.
-    pub fn finish(mut self) -> Brought {
+    pub fn finish(self) -> Brought {
+        self.end_with(ExitStatus::success)
+    }
+
+    /// Tells one that lasts [`UNTIL_TOLD`] to end, and waits for that.
+    ///
+    /// # Panics
+    /// As [`Load::finish`]; or it has ended before.
+    pub fn end(self) -> Brought {
+        send(self.process.id(), Signal::SIGINT);
+        self.end_with(has_been_told)
+    }
+
+    fn end_with(mut self, well: impl Fn(&ExitStatus) -> bool) -> Brought {
         await_that("the client is done", || self.is_over());
         let said = fs::read_to_string(self.directory.path().join("said")).unwrap();
-        assert!(self.process.wait().unwrap().success(), "the client says {said}");
+        let status = self.process.wait().unwrap();
+        assert!(well(&status), "the client ends by {status}, and says {said}");
         let read = |name| fs::read_to_string(self.directory.path().join(name)).unwrap();
         Brought { acks: acks_of(&read("acks")), report: serde_json::from_str(&read("report")).unwrap(), said }
     }
+}
+
+/// Tells a client that lasts [`UNTIL_TOLD`] to end: it sends nothing new, waits for the answers that are due, and reports. Returns what it
+/// says.
+///
+/// # Panics
+/// It finds something wrong, or it has ended before.
+pub fn end(client: Child) -> String {
+    // Until it is collected, the pid means no other process.
+    send(client.id(), Signal::SIGINT);
+    let output = client.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    assert!(has_been_told(&output.status), "the client ends by {}, and says {said}", output.status);
+    said
+}
+
+/// A client that is told to end, and finds nothing wrong, dies of the signal in the end.
+fn has_been_told(status: &ExitStatus) -> bool {
+    status.signal() == Some(Signal::SIGINT as i32)
 }
 
 impl Brought {
