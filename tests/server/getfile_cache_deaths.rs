@@ -208,12 +208,13 @@ fn while_the_cache_process_is_stopped_all_that_needs_none_goes_on() {
         tally.await_more(50);
         let cache = cache_pid(&files);
         send(cache, Signal::SIGSTOP);
-        let (longest, count) = crowd::longest(Duration::from_secs(3), || {
+        let bearable = Duration::from_millis(800);
+        let (longest, count) = crowd::longest(Duration::from_secs(3), bearable, || {
             assert!(matches!(bank.call(&deposit(1, 1)).unwrap(), Response::Deposit { .. }));
             assert_eq!(visitor.get("/_vault/health").status, 200);
         });
         println!("{count} calls, the longest took {longest:?}");
-        assert!(longest < Duration::from_millis(800), "one of {count} took {longest:?}");
+        assert!(longest < bearable, "one of {count} took {longest:?}");
         assert!(tally.of(Got::Error) > 0, "those who waited for it were told: {tally:?}");
         send(cache, Signal::SIGCONT);
         let served = tally.of(Got::Whole);

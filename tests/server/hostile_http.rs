@@ -22,7 +22,7 @@ const MODES: [&str; 3] = ["dispatch", "shared", "reuseport"];
 /// No other client waits longer. It is far more than it takes, since the machine may be busy with other tests.
 const BEARABLE: Duration = Duration::from_millis(500);
 /// How long the attack goes on.
-const A_WHILE: Duration = Duration::from_secs(2);
+const A_WHILE: Duration = Duration::from_secs(1);
 /// Length of a file of zeros: more than the kernel buffers for a client that does not read.
 const LARGE: u64 = 48 << 20;
 
@@ -149,7 +149,7 @@ fn health_is_answered_whatever_takes_the_places() {
             }
         });
         await_that("they are turned away", || crowd.rounds() > 100);
-        let (took, count) = longest(A_WHILE, || {
+        let (took, count) = longest(A_WHILE, 4 * BEARABLE, || {
             assert_eq!(["/_vault/health", "/_vault/ready"].map(|target| status(address, target)), [200; 2], "{mode}");
         });
         assert!(took < 4 * BEARABLE, "{mode}: {took:?} for one of {count} looks; {} others came", crowd.rounds());
@@ -193,7 +193,7 @@ fn who_sends_what_nobody_wants_delays_nobody_and_is_closed() {
             }
         });
         let mut visitor = site.visit();
-        let (took, count) = longest(A_WHILE, || assert_eq!(visitor.get("/").status, 200));
+        let (took, count) = longest(A_WHILE, BEARABLE, || assert_eq!(visitor.get("/").status, 200));
         assert!(took < BEARABLE, "{took:?} for one of {count} beside {:?}", String::from_utf8_lossy(begin));
         drop(crowd);
         assert!(counted(&site, |stats| &stats.bounds.closed_flooding) > before, "{:?}", String::from_utf8_lossy(begin));
@@ -233,7 +233,7 @@ fn a_log_that_cannot_be_written_costs_lines_and_nothing_else() {
     assert!(grown < 4 << 10, "{grown} KiB more");
     // One that closes after the response, and one that stays.
     let mut visitor = site.visit();
-    let (took, count) = longest(A_WHILE, || {
+    let (took, count) = longest(A_WHILE, 2 * BEARABLE, || {
         assert_eq!((status(address, "/"), visitor.get("/").status), (200, 200));
     });
     assert!(took < 2 * BEARABLE, "{took:?} for one of {count}");
@@ -271,7 +271,7 @@ fn a_log_that_hangs_is_waited_for_once() {
     }
     let wait = Duration::from_millis(ACCESS_LOG_WAIT_MILLISECONDS);
     assert!(
-        longest < wait + 2 * BEARABLE && begin.elapsed() < 3 * wait + A_WHILE,
+        longest < wait + 2 * BEARABLE && begin.elapsed() < 3 * wait + 4 * BEARABLE,
         "{longest:?}, {:?}",
         begin.elapsed()
     );

@@ -92,8 +92,20 @@ pub fn reset(stream: TcpStream) {
     nix::sys::socket::setsockopt(&stream, nix::sys::socket::sockopt::Linger, &linger).unwrap();
 }
 
-/// How long `act` takes at most, of as many times as fit into `during`; and how often that is.
-pub fn longest(during: Duration, mut act: impl FnMut()) -> (Duration, usize) {
+/// How long `act` takes at most, of as many times as fit into `during`; and how often that is. Where it takes longer than what is bearable,
+/// it is measured once or twice more: a machine that is busy with other tests holds it up now and then, and a server that does so, always.
+pub fn longest(during: Duration, bearable: Duration, mut act: impl FnMut()) -> (Duration, usize) {
+    let mut measured = longest_once(during, &mut act);
+    for _ in 0..2 {
+        if measured.0 >= bearable {
+            println!("it took {:?}, and is measured again", measured.0);
+            measured = longest_once(during, &mut act);
+        }
+    }
+    measured
+}
+
+fn longest_once(during: Duration, act: &mut impl FnMut()) -> (Duration, usize) {
     let begin = Instant::now();
     let (mut longest, mut count) = (Duration::ZERO, 0);
     while begin.elapsed() < during {
