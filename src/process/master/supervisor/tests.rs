@@ -143,7 +143,7 @@ fn every_failing_action_in_every_state_is_survived() {
                 world.answers.clear();
             }
             world.stop();
-            world.pass(15);
+            world.pass_to_the_end(15);
             assert!(world.supervisor.is_over(), "{state}, {failing:?}: {:?}", world.supervisor);
             assert_eq!(world.running(), 0, "{state}, {failing:?}");
         }
@@ -161,7 +161,7 @@ fn a_stop_ends_also_while_actions_fail_as_soon_as_they_succeed() {
             world.pass(12);
             world.failing = Failing::default();
             world.asked = false;
-            world.pass(45);
+            world.pass_to_the_end(45);
             assert!(world.supervisor.is_over(), "{state}, {failing:?}: {:?}", world.supervisor);
             assert_eq!((world.running(), world.unsettled.len()), (0, 0), "{state}, {failing:?}");
         }

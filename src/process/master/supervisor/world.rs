@@ -177,9 +177,18 @@ impl World {
 
     /// Turns until `seconds` have passed, each time as late as the supervisor allows.
     pub(super) fn pass(&mut self, seconds: u64) {
+        self.pass_while(seconds, |_| true);
+    }
+
+    /// The same, and no longer than until the supervisor is over.
+    pub(super) fn pass_to_the_end(&mut self, seconds: u64) {
+        self.pass_while(seconds, |supervisor| !supervisor.is_over());
+    }
+
+    fn pass_while(&mut self, seconds: u64, goes_on: impl Fn(&Supervisor) -> bool) {
         let end = self.now_ns + seconds * SECOND_NS;
         let mut turns = 0;
-        while self.now_ns < end {
+        while self.now_ns < end && goes_on(&self.supervisor) {
             // At least the microsecond that a turn takes.
             self.now_ns = self.supervisor.next_look_ns(self.now_ns).max(self.now_ns + 1000);
             self.turn();
