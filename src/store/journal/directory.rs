@@ -369,6 +369,13 @@ impl Directory {
         self.0.upgraded_from
     }
 
+    /// What is at `path`, of the same identity, accounts and segments: files of it that are written there can take the place of this one's.
+    pub(super) fn rooted_at(&self, path: PathBuf) -> Directory {
+        let Inner { disk, format, openings, .. } = &*self.0;
+        let (disk, format, openings) = (Arc::clone(disk), format.clone(), openings.clone());
+        Directory(Arc::new(Inner { disk, path, format, openings, upgraded_from: None }))
+    }
+
     /// The directory's random number.
     #[must_use]
     pub fn identity(&self) -> &Identity {

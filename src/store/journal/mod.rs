@@ -22,6 +22,7 @@ mod running_totals;
 pub mod segment;
 mod shutdown_mark;
 pub mod snapshot;
+pub mod snapshot_transfer;
 mod text;
 mod truncation;
 mod writer;
@@ -43,6 +44,10 @@ pub use repair::{Report, repair};
 pub use running_totals::RunningTotals;
 pub use shutdown_mark::DamagedMark;
 pub use snapshot::{SnapshotError, SnapshotWriter};
+pub use snapshot_transfer::{
+    InstallError, SinkError, SinkFailure, SnapshotSink, SnapshotSource, SourceError, discard_incoming, finish_install,
+    incoming_end,
+};
 pub use truncation::{TruncationError, finish_truncation};
 pub use writer::{Writer, WriterError};
 

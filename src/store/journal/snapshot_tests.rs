@@ -1,25 +1,10 @@
 //! Snapshots, and recovery that starts from one.
 
-use super::disk::forgetful::Forgetful;
 use super::snapshot::{Header, SnapshotError, SnapshotWriter, keep_newest, newest_good};
-use super::test_support::{ACCOUNTS, Taken, directory_on, one_by_one, record, recover_on};
+use super::test_support::{ACCOUNTS, Taken, directory_on, one_by_one, record, recover_on, take_snapshot as take};
 use super::*;
 use crate::base::limits::MAX_LSN;
 use crate::base::vocab::{AccountId, Cents, Committed, Lsn};
-
-/// A snapshot of the test journal after record `lsn`; `ahead`: the last account was read so many records later.
-fn take(disk: &Forgetful, lsn: u64, ahead: u64, committed: u64) -> Result<(), SnapshotError> {
-    let deposited = Cents(i64::try_from(lsn).unwrap());
-    let header = Header { lsn: Lsn(lsn), accounts: ACCOUNTS, deposited, withdrawn: Cents::ZERO };
-    let mut writer = SnapshotWriter::begin(&directory_on(disk), header)?;
-    for account in 0..ACCOUNTS {
-        let seen = if account + 1 == ACCOUNTS { lsn + ahead } else { lsn };
-        let last = (1..=seen).rev().find(|lsn| lsn % u64::from(ACCOUNTS) == u64::from(account)).unwrap_or(0);
-        let balance = if last == 0 { Cents(1000) } else { record(last).balances[0] };
-        writer.push(balance, Lsn(last))?;
-    }
-    writer.finish(Committed(Lsn(committed)))
-}
 
 fn snapshot_file(lsn: u64) -> std::path::PathBuf {
     format!("/data/snapshot/{lsn:020}.snapshot").into()

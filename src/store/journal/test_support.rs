@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use super::disk::forgetful::Forgetful;
 use super::segment::HEADER_BYTES;
+use super::snapshot::Header;
 use super::*;
-use crate::base::vocab::{AccountId, Cents, Lsn};
+use crate::base::vocab::{AccountId, Cents, Committed, Lsn};
 
 pub const PER_SEGMENT: u64 = 10;
 pub const ACCOUNTS: u32 = 4;
@@ -95,4 +96,18 @@ pub fn segment_file(first: u64) -> PathBuf {
 pub fn place(lsn: u64) -> (PathBuf, usize) {
     let first = lsn - (lsn - 1) % PER_SEGMENT;
     (segment_file(first), HEADER_BYTES + usize::try_from(lsn - first).unwrap() * RECORD_BYTES)
+}
+
+/// A snapshot of the test journal after record `lsn`; `ahead`: the last account was read so many records later.
+pub fn take_snapshot(disk: &Forgetful, lsn: u64, ahead: u64, committed: u64) -> Result<(), SnapshotError> {
+    let deposited = Cents(i64::try_from(lsn).unwrap());
+    let header = Header { lsn: Lsn(lsn), accounts: ACCOUNTS, deposited, withdrawn: Cents::ZERO };
+    let mut writer = SnapshotWriter::begin(&directory_on(disk), header)?;
+    for account in 0..ACCOUNTS {
+        let seen = if account + 1 == ACCOUNTS { lsn + ahead } else { lsn };
+        let last = (1..=seen).rev().find(|lsn| lsn % u64::from(ACCOUNTS) == u64::from(account)).unwrap_or(0);
+        let balance = if last == 0 { Cents(1000) } else { record(last).balances[0] };
+        writer.push(balance, Lsn(last))?;
+    }
+    writer.finish(Committed(Lsn(committed)))
 }

@@ -109,8 +109,30 @@ impl Writer {
         // The segment of `after` exists, and those that follow without a gap are prepared.
         let here = if after == Lsn(0) { Lsn(0) } else { room_of(first_of(after, directory.records_per_segment())) };
         let end = segments.into_iter().fold(here, |end, first| if first.0 == end.0 + 1 { room_of(first) } else { end });
+        let writer = Self::behind(directory, after, chain, end)?;
+        writer.prepare_ahead();
+        // The caller checks whether there is room: a journal without space can still be read.
+        let _ = writer.wait_until_prepared(Lsn(after.0 + 1), Duration::MAX);
+        Ok(writer)
+    }
+
+    /// Begins a journal where there is none yet, with record `first`, the first of a segment. What was before is not there: unless it is the
+    /// very first record, the chain of checksums begins with 0, which only the segment's header says.
+    ///
+    /// # Errors
+    /// [`WriterError::Thread`].
+    pub fn begin(directory: &Directory, first: Lsn) -> Result<Self, WriterError> {
+        debug_assert_eq!(first, first_of(first, directory.records_per_segment()));
+        let chain = if first == Lsn(1) { directory.first_chain() } else { 0 };
+        let writer = Self::behind(directory, Lsn(first.0 - 1), chain, Lsn(first.0 - 1))?;
+        writer.prepare_ahead();
+        Ok(writer)
+    }
+
+    /// One that goes on behind record `after` of checksum `chain`; segments up to record `end` are prepared.
+    fn behind(directory: &Directory, after: Lsn, chain: u32, end: Lsn) -> Result<Self, WriterError> {
         let preparer = Preparer::start(directory.clone(), end).map_err(WriterError::Thread)?;
-        let writer = Writer {
+        Ok(Writer {
             directory: directory.clone(),
             last: after,
             chain,
@@ -121,11 +143,7 @@ impl Writer {
             partial: PartialBlock::default(),
             preparer,
             failed: None,
-        };
-        writer.prepare_ahead();
-        // The caller checks whether there is room: a journal without space can still be read.
-        let _ = writer.wait_until_prepared(Lsn(after.0 + 1), Duration::MAX);
-        Ok(writer)
+        })
     }
 
     /// Seals the records of `batch` in place and writes them behind the last one. `synced` is what the caller knows to be

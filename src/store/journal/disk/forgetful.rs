@@ -25,7 +25,21 @@ struct Node {
 enum Naming {
     Link(PathBuf, usize),
     Unlink(PathBuf),
+    /// A directory with all that is in it, which a file system with a log renames wholly or not at all.
+    Move(PathBuf, PathBuf),
 }
+
+impl Naming {
+    /// The directory whose sync makes it durable.
+    fn folder(&self) -> Option<&Path> {
+        match self {
+            Naming::Link(path, _) | Naming::Unlink(path) | Naming::Move(_, path) => path.parent(),
+        }
+    }
+}
+
+/// In place of a node: the name of a directory.
+const FOLDER: usize = usize::MAX;
 
 #[derive(Debug, Default)]
 struct State {
@@ -37,6 +51,8 @@ struct State {
     fail: Option<Failure>,
     /// What happened, for tests that ask in which order.
     log: Vec<String>,
+    /// What there is room for, where that is limited.
+    free: Option<u64>,
 }
 
 impl State {
@@ -58,7 +74,23 @@ impl State {
         match naming {
             Naming::Link(path, node) => _ = names.insert(path.clone(), *node),
             Naming::Unlink(path) => _ = names.remove(path),
+            Naming::Move(from, to) => {
+                let moved: Vec<_> = names.extract_if(.., |path, _| path.starts_with(from)).collect();
+                names.extend(moved.into_iter().map(|(path, node)| {
+                    let inside = path.strip_prefix(from).unwrap();
+                    (if inside == Path::new("") { to.clone() } else { to.join(inside) }, node)
+                }));
+            }
         }
+    }
+
+    /// What is in a directory, however deep.
+    fn inside<'a>(&'a self, folder: &'a Path) -> impl Iterator<Item = &'a Path> {
+        self.names.keys().map(PathBuf::as_path).filter(move |path| path.starts_with(folder) && *path != folder)
+    }
+
+    fn is_folder(&self, path: &Path) -> bool {
+        self.names.get(path) == Some(&FOLDER) || self.inside(path).next().is_some()
     }
 
     fn name(&mut self, naming: Naming) {
@@ -129,6 +161,11 @@ impl Forgetful {
         self.0.lock().unwrap().fail = Some(Failure { call: call.to_owned(), left: number, errno });
     }
 
+    /// Says that there is room for so many bytes.
+    pub fn set_free_bytes(&self, bytes: u64) {
+        self.0.lock().unwrap().free = Some(bytes);
+    }
+
     /// What was called since the last time this was asked.
     pub fn take_log(&self) -> Vec<String> {
         std::mem::take(&mut self.0.lock().unwrap().log)
@@ -145,7 +182,8 @@ impl Forgetful {
 
     /// The names of all files.
     pub fn files(&self) -> Vec<PathBuf> {
-        self.0.lock().unwrap().names.keys().cloned().collect()
+        let state = self.0.lock().unwrap();
+        state.names.iter().filter(|&(_, &node)| node != FOLDER).map(|(path, _)| path.clone()).collect()
     }
 }
 
@@ -246,23 +284,42 @@ impl Disk for Forgetful {
     }
 
     fn open(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
-        let node = self.0.lock().unwrap().names.get(path).copied();
+        let node = self.0.lock().unwrap().names.get(path).copied().filter(|&node| node != FOLDER);
         node.map(|node| self.file(node, path)).ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
-    fn create_dir(&self, _: &Path) -> io::Result<()> {
+    fn create_dir(&self, path: &Path) -> io::Result<()> {
+        let mut state = self.0.lock().unwrap();
+        for folder in path.ancestors().filter(|folder| folder.parent().is_some()) {
+            if !state.names.contains_key(folder) {
+                state.name(Naming::Link(folder.to_owned(), FOLDER));
+            }
+        }
         Ok(())
     }
 
     fn list(&self, directory: &Path) -> io::Result<Vec<String>> {
         let state = self.0.lock().unwrap();
-        let inside = state.names.keys().filter(|path| path.parent() == Some(directory));
-        Ok(inside.map(|path| path.file_name().unwrap().to_string_lossy().into_owned()).collect())
+        if !state.is_folder(directory) {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        let depth = directory.components().count();
+        let name = |path: &Path| path.components().nth(depth).unwrap().as_os_str().to_string_lossy().into_owned();
+        let mut names: Vec<_> = state.inside(directory).map(name).collect();
+        names.dedup();
+        Ok(names)
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         let mut state = self.0.lock().unwrap();
         state.call("rename", to)?;
+        if state.is_folder(from) {
+            if state.names.contains_key(to) || state.is_folder(to) {
+                return Err(io::ErrorKind::AlreadyExists.into());
+            }
+            state.name(Naming::Move(from.to_owned(), to.to_owned()));
+            return Ok(());
+        }
         let node = *state.names.get(from).ok_or(io::ErrorKind::NotFound)?;
         state.name(Naming::Unlink(from.to_owned()));
         state.name(Naming::Link(to.to_owned(), node));
@@ -272,8 +329,21 @@ impl Disk for Forgetful {
     fn remove(&self, path: &Path) -> io::Result<()> {
         let mut state = self.0.lock().unwrap();
         state.call("remove", path)?;
+        if state.is_folder(path) {
+            return Err(io::ErrorKind::IsADirectory.into());
+        }
         if !state.names.contains_key(path) {
             return Err(io::ErrorKind::NotFound.into());
+        }
+        state.name(Naming::Unlink(path.to_owned()));
+        Ok(())
+    }
+
+    fn remove_dir(&self, path: &Path) -> io::Result<()> {
+        let mut state = self.0.lock().unwrap();
+        state.call("remove-dir", path)?;
+        if state.inside(path).next().is_some() {
+            return Err(io::ErrorKind::DirectoryNotEmpty.into());
         }
         state.name(Naming::Unlink(path.to_owned()));
         Ok(())
@@ -283,11 +353,13 @@ impl Disk for Forgetful {
         let mut state = self.0.lock().unwrap();
         state.call("sync-dir", directory)?;
         let (synced, pending): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut state.pending_names).into_iter().partition(|naming| match naming {
-                Naming::Link(path, _) | Naming::Unlink(path) => path.parent() == Some(directory),
-            });
+            std::mem::take(&mut state.pending_names).into_iter().partition(|naming| naming.folder() == Some(directory));
         state.pending_names = pending;
         synced.iter().for_each(|naming| State::apply(&mut state.durable_names, naming));
         Ok(())
+    }
+
+    fn free_bytes(&self, _: &Path) -> io::Result<u64> {
+        Ok(self.0.lock().unwrap().free.unwrap_or(u64::MAX))
     }
 }

@@ -59,14 +59,20 @@ pub trait Disk: Debug + Send + Sync {
     /// The names in a directory, sorted.
     fn list(&self, directory: &Path) -> io::Result<Vec<String>>;
 
-    /// Gives a file another name, and replaces a file of that name.
+    /// Gives a file another name, and replaces a file of that name; or a directory, where there is nothing of that name.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
 
     /// Removes a file's name.
     fn remove(&self, path: &Path) -> io::Result<()>;
 
+    /// Removes a directory's name; it must be empty.
+    fn remove_dir(&self, path: &Path) -> io::Result<()>;
+
     /// Makes a directory's names durable.
     fn sync_dir(&self, directory: &Path) -> io::Result<()>;
+
+    /// Bytes that this user can still have on the file system of `path`; [`u64::MAX`] where that does not limit them.
+    fn free_bytes(&self, path: &Path) -> io::Result<u64>;
 }
 
 /// The unit of direct writes; no disk has larger sectors.
@@ -170,9 +176,42 @@ impl Disk for RealDisk {
         std::fs::remove_file(path)
     }
 
+    fn remove_dir(&self, path: &Path) -> io::Result<()> {
+        std::fs::remove_dir(path)
+    }
+
     fn sync_dir(&self, directory: &Path) -> io::Result<()> {
         File::open(directory)?.sync_all()
     }
+
+    fn free_bytes(&self, path: &Path) -> io::Result<u64> {
+        let volume = nix::sys::statvfs::statvfs(path)?;
+        // A tmpfs without a size has no blocks.
+        let is_limited = volume.blocks() > 0;
+        Ok(if is_limited { volume.blocks_available().saturating_mul(volume.fragment_size()) } else { u64::MAX })
+    }
+}
+
+/// Removes a directory and all that is in it, durably, so that no file of it comes back without the others that were in it; `Ok` where there
+/// is none.
+///
+/// # Errors
+/// What the kernel said; part of it may be gone.
+pub fn remove_tree(disk: &dyn Disk, path: &Path) -> io::Result<()> {
+    let names = match disk.list(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        listed => listed?,
+    };
+    for name in names {
+        let inside = path.join(name);
+        match disk.remove(&inside) {
+            Err(error) if error.kind() == io::ErrorKind::IsADirectory => remove_tree(disk, &inside)?,
+            removed => removed?,
+        }
+    }
+    disk.sync_dir(path)?;
+    disk.remove_dir(path)?;
+    disk.sync_dir(path.parent().unwrap_or(Path::new(".")))
 }
 
 /// Writes a small file so that it is there wholly or not at all, whenever the machine may stop: it is written under a temporary

@@ -16,5 +16,7 @@ mod writer;
 pub(super) use files::path_of;
 pub use files::{keep_newest, list};
 pub use layout::Header;
+pub(super) use layout::{ACCOUNT_BYTES, decode_account};
+pub(super) use reader::AccountBlocks;
 pub use reader::{Damaged, Newest, Snapshot, newest_good};
 pub use writer::{SnapshotError, SnapshotWriter};

@@ -93,31 +93,70 @@ impl Snapshot {
         &self,
         mut each: impl FnMut(AccountId, Cents, Lsn),
     ) -> Result<Result<u32, &'static str>, DiskError> {
-        let (mut chain, mut at) = (self.chain, HEADER_BYTES as u64);
         let mut ids = (0..self.header.accounts).map(AccountId);
-        let mut left = self.header.accounts as usize;
-        while left > 0 {
-            let accounts = left.min(ACCOUNTS_PER_BLOCK);
-            let mut block = vec![0; accounts * ACCOUNT_BYTES + CRC_BYTES];
-            let filled = self.file.read_at(&mut block, at).step("read", &self.path)?;
-            let (payload, crc) = block.split_at(accounts * ACCOUNT_BYTES);
-            chain = crc_behind(chain, payload);
-            if filled < block.len() || *crc != chain.to_le_bytes() {
-                return Ok(Err("the checksum of a block is wrong"));
-            }
-            for (account, id) in payload.chunks_exact(ACCOUNT_BYTES).zip(ids.by_ref()) {
+        let mut blocks = self.blocks();
+        loop {
+            let block = match blocks.next_block()? {
+                Ok(Some(block)) => block,
+                Ok(None) => return Ok(Ok(blocks.chain)),
+                Err(why) => return Ok(Err(why)),
+            };
+            for (account, id) in block.chunks_exact(ACCOUNT_BYTES).zip(ids.by_ref()) {
                 let Some((balance, lsn)) = decode_account(account) else {
                     return Ok(Err("the checksum of a block is right, but an account in it holds what cannot be"));
                 };
                 each(id, balance, lsn);
             }
-            at += block.len() as u64;
-            left -= accounts;
         }
-        Ok(Ok(chain))
+    }
+
+    /// Its accounts, block by block.
+    pub(in super::super) fn blocks(&self) -> AccountBlocks {
+        let (file, path) = (Arc::clone(&self.file), self.path.clone());
+        AccountBlocks { file, path, chain: self.chain, at: HEADER_BYTES as u64, left: self.header.accounts as usize }
     }
 
     /// Its file.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+/// The accounts of a snapshot, block by block.
+#[derive(Debug)]
+pub struct AccountBlocks {
+    file: Arc<dyn DiskFile>,
+    path: PathBuf,
+    /// The checksum of the block before.
+    chain: u32,
+    at: u64,
+    /// Accounts that were not read yet.
+    left: usize,
+}
+
+impl AccountBlocks {
+    /// The next accounts, at most [`ACCOUNTS_PER_BLOCK`], [`ACCOUNT_BYTES`] each; `None` behind the last. The reason, where the file has
+    /// been damaged since it was opened.
+    pub fn next_block(&mut self) -> Result<Result<Option<Vec<u8>>, &'static str>, DiskError> {
+        if self.left == 0 {
+            return Ok(Ok(None));
+        }
+        let accounts = self.left.min(ACCOUNTS_PER_BLOCK);
+        let mut block = vec![0; accounts * ACCOUNT_BYTES + CRC_BYTES];
+        let filled = self.file.read_at(&mut block, self.at).step("read", &self.path)?;
+        let (payload, crc) = block.split_at(accounts * ACCOUNT_BYTES);
+        self.chain = crc_behind(self.chain, payload);
+        if filled < block.len() || *crc != self.chain.to_le_bytes() {
+            return Ok(Err("the checksum of a block is wrong"));
+        }
+        self.at += block.len() as u64;
+        self.left -= accounts;
+        block.truncate(accounts * ACCOUNT_BYTES);
+        Ok(Ok(Some(block)))
+    }
+
+    /// The file that they are in.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
