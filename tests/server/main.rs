@@ -47,6 +47,7 @@ mod visitor;
 
 mod as_of;
 mod cache_process;
+mod clock;
 mod cluster_basics;
 mod cluster_faults;
 mod cluster_members;

@@ -432,6 +432,40 @@ fn records_that_make_up_no_entries_are_found() {
 }
 
 #[test]
+fn times_that_go_back_are_found_in_a_cluster_and_counted_of_an_instance_alone() {
+    /// Records are a millisecond apart.
+    const APART_NS: u64 = 1_000_000;
+    let earlier = |of: u64, by_ns: u64| {
+        move |record: &mut Record| match &mut record.content {
+            Content::Operation(operation) if operation.lsn.0 == of => operation.time_ns -= by_ns,
+            Content::Term(term) if term.lsn.0 == of => term.time_ns -= by_ns,
+            _ => {}
+        }
+    };
+    for (lsn, by_ns, wrong) in [(20, APART_NS, false), (20, APART_NS + 1, true), (15, 3 * APART_NS, true)] {
+        let home = tempfile::tempdir().unwrap();
+        let _writer = written_by_a_cluster(home.path(), earlier(lsn, by_ns));
+        let (code, report) = audited(home.path(), &[]);
+        assert_eq!(code, i32::from(wrong), "{report}");
+        if wrong {
+            let said = report["offence"].as_str().unwrap();
+            assert_eq!(report["offending_lsn"], lsn, "{report}");
+            assert!(said.contains(&format!("is {} ns before", by_ns - APART_NS)), "{said}");
+        }
+    }
+    let home = tempfile::tempdir().unwrap();
+    let spoil = |record: &mut OperationRecord| {
+        record.time_ns -= if record.lsn.0.is_multiple_of(10) { APART_NS + 1 } else { 0 };
+    };
+    let (_, writer, _) = written(home.path(), spoil);
+    drop(writer);
+    let (code, report) = audited(home.path(), &[]);
+    assert_eq!((code, &report["times_back"]), (0, &10.into()), "{report}");
+    let (_, text, _) = told(&["audit", "--data", home.path().to_str().unwrap()]);
+    assert!(text.contains(", 10 go back, as older versions wrote them\n"), "{text}");
+}
+
+#[test]
 fn a_damaged_journal_is_refused_repaired_and_served() {
     let home = tempfile::tempdir().unwrap();
     let data = home.path().join("data");

@@ -5,18 +5,20 @@
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use mio::{Events, Token};
 
 use crate::base::config::AcceptMode;
 use crate::base::limits::MAX_WORKERS;
 use crate::base::logging;
+use crate::base::time::nanoseconds;
 use crate::ipc::IpcError;
 use crate::ipc::process::monotonic_ns;
 use crate::process::master::children::{
     Accepting, CacheProcess, Common, JournalProcess, Listeners, ReplicaProcess, WorkerSlot, duplicate,
 };
+use crate::process::master::clock_watch::ClockWatch;
 use crate::process::master::dispatch::Connections;
 use crate::process::master::error::MasterError;
 use crate::process::master::event_sources::{CACHE, EventSources, JOURNAL, LISTENER, REPLICA, SIGNALS, WORKERS};
@@ -49,6 +51,7 @@ pub struct Driver {
     /// The new program that is being asked whether it fits.
     pub(super) new_program: Option<NewProgram>,
     pub(super) manager: ServiceManager,
+    clock_watch: ClockWatch,
     /// When to look for ended children next, in case an event was missed.
     next_sweep_ns: u64,
 }
@@ -82,6 +85,7 @@ impl Driver {
             connections,
             new_program: None,
             manager: ServiceManager::from_environment(),
+            clock_watch: ClockWatch::default(),
             next_sweep_ns: 0,
             common,
         }
@@ -138,6 +142,7 @@ impl Driver {
                 self.reap_all(now);
                 // The log may be read again, with no other line to be written.
                 logging::tell_losses();
+                self.watch_clock();
             }
             self.supervisor.observe(now, &self.observe());
             self.perform_all(now);
@@ -158,6 +163,19 @@ impl Driver {
         let accept = self.accepting.next_try_ns(now, self.connections.any_waiting());
         let next = [accept, self.manager.next_turn_ns()].into_iter().flatten().fold(look, u64::min);
         Duration::from_nanos(next.saturating_sub(now))
+    }
+
+    /// Says when the clock is behind the time of the last record.
+    fn watch_clock(&mut self) {
+        let clock_ns = nanoseconds(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default());
+        let last_ns = self.common.instance.table().sequencer().last_time_ns();
+        if let Some(behind_ns) = self.clock_watch.look(clock_ns, last_ns) {
+            log::warn!(
+                "the clock is {:.1} s behind the time of the last record: until it has reached that, all records bear that time; \
+                 see that the clock is right",
+                Duration::from_nanos(behind_ns).as_secs_f64()
+            );
+        }
     }
 
     fn observe(&self) -> Observation {

@@ -6,6 +6,7 @@
 
 mod accept;
 mod children;
+mod clock_watch;
 mod dispatch;
 mod driver;
 mod error;

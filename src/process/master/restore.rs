@@ -102,7 +102,8 @@ pub fn restore(instance: &Instance, directory: &Directory, key_window: u32) -> R
     let keys_from = Lsn(last.saturating_sub(reach).max(1));
     let committed = committed(directory, table.sequencer().is_replicated())?;
     let bar = progress_bar();
-    let mut recovered = recover_up_to(directory, keys_from, committed, &mut Restoring { table, keys_from }, |lsn| {
+    let mut restoring = Restoring { table, keys_from, last_time_ns: 0 };
+    let mut recovered = recover_up_to(directory, keys_from, committed, &mut restoring, |lsn| {
         if began.elapsed() >= PATIENCE {
             bar.set_position(lsn.0);
         }
@@ -128,6 +129,7 @@ pub fn restore(instance: &Instance, directory: &Directory, key_window: u32) -> R
         let kept = recovered.truncate_torn_tail(now)?.unwrap_or_default();
         log::warn!("{torn}; it was cut, and {kept}");
     }
+    table.sequencer().begin_after_time(restoring.last_time_ns);
     table.begin_after(applied, directory.openings().total(), flows);
     if table.sequencer().is_replicated() {
         table.sequencer().begin_log(end, applied);
@@ -170,6 +172,8 @@ struct Restoring<'a> {
     table: &'a Table,
     /// Keys of older records are out of the window.
     keys_from: Lsn,
+    /// The time of the last record, which is always handed on.
+    last_time_ns: u64,
 }
 
 impl Replay for Restoring<'_> {
@@ -178,6 +182,7 @@ impl Replay for Restoring<'_> {
     }
 
     fn record(&mut self, record: &Record) {
+        self.last_time_ns = self.last_time_ns.max(record.time_ns());
         let Some(operation) = record.operation() else { return };
         if operation.lsn >= self.keys_from {
             self.table.restore_key(operation);

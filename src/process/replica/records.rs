@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use crate::base::vocab::Lsn;
 use crate::ipc::cells::{Ordering, fence};
 use crate::process::replica::peers::Records;
-use crate::store::journal::record::{RecordBytes, lsn_of, place_of, unseal};
+use crate::store::journal::record::{RecordBytes, lsn_of, place_of, time_of, unseal};
 use crate::store::journal::{ReadError, Reader};
 use crate::store::ledger::Table;
 
@@ -31,6 +31,19 @@ impl LogRecords {
         fence(Ordering::Acquire);
         let newest = self.table.order().now().lsn.max(sequencer.log_end().unwrap_or_default());
         (newest.0 + 1 < lsn.0 + sequencer.capacity() && lsn_of(&bytes) == lsn).then_some(bytes)
+    }
+
+    /// The time of the record at the end of the log, nanoseconds since 1970; 0 where there is none, or it is not here.
+    ///
+    /// # Errors
+    /// A segment cannot be read.
+    pub fn last_time_ns(&self) -> Result<u64, ReadError> {
+        let end = self.table.sequencer().log_end().unwrap_or_default();
+        let mut last = Vec::new();
+        if end > Lsn(0) {
+            self.read_all(end, end, &mut last)?;
+        }
+        Ok(last.first().map_or(0, time_of))
     }
 
     /// Appends records `first` to `last` to `into`; `false` where one of them is not there.

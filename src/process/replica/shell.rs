@@ -101,7 +101,7 @@ impl Shell {
                 self.save(true, |kept| (kept.membership, kept.membership_index) = (membership, index))?;
             }
             Action::Truncate { after, generation } => self.truncate(after, generation)?,
-            Action::AppendControl(control) => return Ok(Some(Event::Appended { lsn: self.append_control(&control) })),
+            Action::AppendControl(control) => return Ok(Some(Event::Appended { lsn: self.append_control(&control)? })),
             Action::Append(entries) => self.append(&entries)?,
             Action::Send(message) => self.send(&message, peers),
             Action::Commit(lsn) => self.commit(lsn),
@@ -183,16 +183,17 @@ impl Shell {
         Ok(Some(generation))
     }
 
-    fn append_control(&self, control: &Control) -> Lsn {
-        let time_ns = wall_clock_ns();
-        self.table.append_control(|lsn| match control {
+    fn append_control(&self, control: &Control) -> Result<Lsn, ReplicaError> {
+        // While the gate is open, the sequencer knows the time of the last record.
+        let last_ns = if self.gate_is_open { 0 } else { self.records.last_time_ns()? };
+        Ok(self.table.append_control(wall_clock_ns().max(last_ns), |lsn, time_ns| match control {
             Control::Term(_) => TermRecord { lsn, time_ns }.encode(),
             Control::Change(change) => {
                 // A change has its bounds, and they are those of a payload.
                 let payload = Payload::new(&change.to_bytes()).unwrap_or_else(|| unreachable!("a change fits"));
                 MembershipRecord { lsn, time_ns, payload }.encode()
             }
-        })
+        }))
     }
 
     /// Puts the records of these entries where the journal process finds them, stamped, and moves the end of the log.

@@ -95,12 +95,12 @@ fn a_record_of_the_log_itself_takes_the_next_number_or_stands_behind_the_end_of_
     let instance = table(true);
     instance.set_gate(GateState::Open);
     operate(&mut Teller::new(&instance, 0, || ()), deposit(A, 1)).unwrap();
-    let marked = |byte| move |lsn: Lsn| [u8::try_from(lsn.0).unwrap() + byte; RECORD_BYTES];
-    assert_eq!((instance.append_control(marked(0x10)), instance.order().now().lsn), (Lsn(2), Lsn(2)));
+    let marked = |byte| move |lsn: Lsn, _| [u8::try_from(lsn.0).unwrap() + byte; RECORD_BYTES];
+    assert_eq!((instance.append_control(0, marked(0x10)), instance.order().now().lsn), (Lsn(2), Lsn(2)));
     assert_eq!(instance.sequencer().record(Lsn(2)), [0x12; RECORD_BYTES]);
     instance.set_gate(GateState::Closed);
     instance.sequencer().set_log_end(Lsn(7));
-    assert_eq!((instance.append_control(marked(0x20)), instance.order().now().lsn), (Lsn(8), Lsn(2)));
+    assert_eq!((instance.append_control(0, marked(0x20)), instance.order().now().lsn), (Lsn(8), Lsn(2)));
     assert_eq!(instance.sequencer().record(Lsn(8)), [0x28; RECORD_BYTES]);
 }
 
@@ -110,5 +110,5 @@ fn operations_leave_places_of_the_ring_to_the_records_of_the_log_itself() {
     instance.set_gate(GateState::Open);
     let mut teller = Teller::new(&instance, 0, || ());
     let taken = (0..64).take_while(|_| operate(&mut teller, deposit(A, 1)).is_ok()).count();
-    assert_eq!((taken, instance.append_control(|_| [0; 128])), (64 - 16, Lsn(49)));
+    assert_eq!((taken, instance.append_control(0, |_, _| [0; 128])), (64 - 16, Lsn(49)));
 }

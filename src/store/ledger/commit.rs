@@ -96,6 +96,7 @@ impl Table {
                 let no_space = sequencer.state() == JournalState::NoSpace;
                 return Err(if no_space { Uncommitted::NoSpace } else { Uncommitted::Later });
             }
+            record.time_ns = sequencer.next_time_ns(record.time_ns);
             sequencer.put(record);
         }
         let key_number = probe.zip(slot).map(|(probe, slot)| keys.write(probe, record, slot));
@@ -166,3 +167,7 @@ fn show_number(number: Option<&dyn Fn(Lsn)>, lsn: Lsn) {
         crash_point(CrashPoint::ReplyNumbered);
     }
 }
+
+#[cfg(all(test, not(feature = "model")))]
+#[path = "commit_tests.rs"]
+mod tests;

@@ -235,14 +235,18 @@ impl Table {
     ///
     /// While the gate is open, everything before it is carried out here, and it takes its number like an operation. While it is closed, it
     /// stands behind the end of the log, and is applied when it is committed.
-    pub fn append_control(&self, encode: impl FnOnce(Lsn) -> RecordBytes) -> Lsn {
+    ///
+    /// `time_ns` is what the clock says, or the time of the record at the end of the log where that is later: the others may have been
+    /// written by a member with another clock. `encode` is given the time that the record is to bear, nanoseconds since 1970.
+    pub fn append_control(&self, time_ns: u64, encode: impl FnOnce(Lsn, u64) -> RecordBytes) -> Lsn {
         let _held = self.lock_sequencer(|| ());
         let sequencer = self.sequencer();
+        let time_ns = sequencer.next_time_ns(time_ns);
         let last = self.order().now().lsn;
         match sequencer.gate().state {
             GateState::Open => {
                 let lsn = Lsn(last.0 + 1);
-                sequencer.put_bytes(lsn, &encode(lsn));
+                sequencer.put_bytes(lsn, &encode(lsn, time_ns));
                 let intent = &self.rows()[REPLICA_ROW].intent;
                 intent.prepare(&Plan::NOTHING);
                 let stamp = self.take_number(intent, lsn, (None, None));
@@ -251,7 +255,7 @@ impl Table {
             }
             GateState::Closed => {
                 let lsn = Lsn(last.max(sequencer.log_end().unwrap_or_default()).0 + 1);
-                sequencer.put_bytes(lsn, &encode(lsn));
+                sequencer.put_bytes(lsn, &encode(lsn, time_ns));
                 lsn
             }
         }

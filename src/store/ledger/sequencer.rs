@@ -17,7 +17,7 @@ use crate::store::ledger::order::Order;
 use crate::store::ledger::visibility::Shows;
 
 /// Version of the ring's layout.
-pub const LAYOUT_VERSION: u32 = 2;
+pub const LAYOUT_VERSION: u32 = 3;
 /// Places of the ring that operations leave to the records of terms and members.
 const CONTROL_RESERVE: u64 = 16;
 const WORDS: usize = RECORD_BYTES / 8;
@@ -28,7 +28,9 @@ shared_struct! {
         pub(super) lock: RobustMutex,
         /// See [`GateState`](super::replication::GateState). Writer: the replica process, holding the lock.
         pub(super) gate: AtomicU64,
-        lock_line: [AtomicU64; 2],
+        /// No later record bears an earlier time, nanoseconds since 1970. Writer: the lock's holder; the master, before the first worker.
+        last_time_ns: AtomicU64,
+        lock_line: [AtomicU64; 1],
         /// See [`OnDisk`]. Writer: the journal process.
         pub(super) on_disk: AtomicU64,
         /// The last number that may be given out. Writer: the journal process.
@@ -298,6 +300,29 @@ impl Sequencer {
 
     pub(super) fn put(&self, record: &OperationRecord) {
         self.put_bytes(record.lsn, &record.encode());
+    }
+
+    /// The time that no record bears an earlier one than from now on, nanoseconds since 1970; 0 for none.
+    #[must_use]
+    pub fn last_time_ns(&self) -> u64 {
+        self.header().last_time_ns.load(Ordering::Relaxed)
+    }
+
+    /// The time of the next record where the clock says `clock_ns`: that, or the time of the last record where the clock is behind it. So
+    /// times never go back along LSNs, although workers read the clock once a turn and clocks differ between members. The caller holds the
+    /// lock, whose cache line this word is in, or there is no worker yet.
+    #[inline]
+    pub(super) fn next_time_ns(&self, clock_ns: u64) -> u64 {
+        let last = &self.header().last_time_ns;
+        let time_ns = last.load(Ordering::Relaxed).max(clock_ns);
+        // Before the record has its number: who dies here leaves a time that no record has, which only holds the next one back.
+        last.store(time_ns, Ordering::Relaxed);
+        time_ns
+    }
+
+    /// Says that a record bears this time, so that no later one bears an earlier time; before the first worker.
+    pub fn begin_after_time(&self, time_ns: u64) {
+        let _same_or_later = self.next_time_ns(time_ns);
     }
 
     /// Writes a record into its place in the ring.

@@ -84,6 +84,13 @@ pub fn lsn_of(bytes: &RecordBytes) -> Lsn {
     Lsn(LittleEndian::read_u64(&bytes[AT_LSN..]))
 }
 
+/// The time that a record's bytes bear, nanoseconds since 1970.
+#[inline]
+#[must_use]
+pub fn time_of(bytes: &RecordBytes) -> u64 {
+    LittleEndian::read_u64(&bytes[AT_TIME..])
+}
+
 /// The highest LSN that was durable when these bytes were written.
 #[inline]
 #[must_use]

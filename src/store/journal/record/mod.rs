@@ -15,7 +15,8 @@ use crate::base::limits::MAX_LSN;
 use crate::base::vocab::Lsn;
 pub use error::RecordError;
 pub use layout::{
-    Place, RECORD_BYTES, RecordBytes, check, computed_crc, lsn_of, place_of, seal, stamp, stored_crc, synced_of, unseal,
+    Place, RECORD_BYTES, RecordBytes, check, computed_crc, lsn_of, place_of, seal, stamp, stored_crc, synced_of,
+    time_of, unseal,
 };
 pub use operation::{Kind, OperationRecord, Verdict};
 pub use replication::{MAX_PAYLOAD_BYTES, MembershipRecord, Payload, TermRecord};
@@ -65,7 +66,7 @@ impl Record {
         }
     }
 
-    /// When it was decided, nanoseconds since 1970.
+    /// When it was decided, nanoseconds since 1970; never earlier than the record before.
     #[must_use]
     pub fn time_ns(&self) -> u64 {
         match &self.content {

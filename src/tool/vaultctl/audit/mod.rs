@@ -1,12 +1,13 @@
 //! `vaultctl audit`: proves from the journal alone that the accounts are right; also beside a running server.
 //!
-//! [`entries`] checks the log of a cluster. [`reference`] computes the accounts and keys again, from kinds and amounts alone, and compares every record with them. [`snapshots`] and the memory of the running server are compared with the outcome.
+//! [`entries`] checks the log of a cluster, [`times`] the times of records. [`reference`] computes the accounts and keys again, from kinds and amounts alone, and compares every record with them. [`snapshots`] and the memory of the running server are compared with the outcome.
 
 mod ended;
 mod entries;
 mod reference;
 mod report;
 mod snapshots;
+mod times;
 
 use std::time::Instant;
 
@@ -20,6 +21,7 @@ use entries::Entries;
 use reference::{Account, ReferenceLedger};
 use report::AuditReport;
 use snapshots::Snapshots;
+use times::Times;
 
 /// How often an account that is being changed is looked at again.
 const READS: usize = 1000;
@@ -97,7 +99,8 @@ fn examine(source: &JournalSource, key_window: u64, report: &mut AuditReport) ->
     // What must be right before the first record.
     let base = reference.base;
     let ended = snapshots.compare(base, &reference).map_err(|ended| ended.at(base, directory));
-    let mut examiner = Examiner { directory, entries: Entries::default(), reference, snapshots, ended };
+    let mut examiner =
+        Examiner { directory, entries: Entries::default(), times: Times::default(), reference, snapshots, ended };
     let scanned = full_scan(directory, newest, committed, |record| examiner.take(record, report));
     let Examiner { reference, snapshots, ended, .. } = examiner;
     report.accounts = directory.openings().accounts();
@@ -122,6 +125,7 @@ fn examine(source: &JournalSource, key_window: u64, report: &mut AuditReport) ->
 struct Examiner<'a> {
     directory: &'a Directory,
     entries: Entries,
+    times: Times,
     reference: ReferenceLedger,
     snapshots: Snapshots,
     ended: Result<(), Ended>,
@@ -134,7 +138,8 @@ impl Examiner<'_> {
         }
         report.count(record);
         let lsn = record.lsn();
-        let taken = self.entries.take(record.place()).and_then(|()| self.reference.take(record));
+        let placed = self.entries.take(record.place()).and_then(|()| self.times.take(record, report));
+        let taken = placed.and_then(|()| self.reference.take(record));
         let taken = match taken {
             Ok(()) if lsn > self.reference.base => self.snapshots.compare(lsn, &self.reference),
             other => other,

@@ -25,6 +25,9 @@ pub(super) struct AuditReport {
     pub(super) last_lsn: u64,
     pub(super) first_time_ms: u64,
     pub(super) last_time_ms: u64,
+    /// Records of an instance without peers that are earlier than one before: older versions wrote such.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub(super) times_back: u64,
     pub(super) bytes: u64,
     pub(super) deposits: u64,
     pub(super) withdrawals: u64,
@@ -101,7 +104,11 @@ impl fmt::Display for AuditReport {
             writeln!(f, "  cluster    {} beginnings of terms and changes of membership", self.replication)?;
         }
         if *records > 0 {
-            writeln!(f, "  times      {} to {}", iso_utc(self.first_time_ms), iso_utc(self.last_time_ms))?;
+            write!(f, "  times      {} to {}", iso_utc(self.first_time_ms), iso_utc(self.last_time_ms))?;
+            if self.times_back > 0 {
+                write!(f, ", {} go back, as older versions wrote them", self.times_back)?;
+            }
+            writeln!(f)?;
         }
         let [opening, deposited, withdrawn, sum] =
             [self.opening_cents, self.deposited_cents, self.withdrawn_cents, self.sum_cents].map(Cents);
