@@ -2,7 +2,7 @@
 //!
 //! A point costs one load of a process-private byte and a compare that the processor predicts; they are compiled in always,
 //! so that what is tested is what runs. `VAULT_CRASH_POINT=WHO:NAME[#HIT][/stop][,…]` in the master's environment arms the
-//! named point in the first life of WHO, a worker's number, `journal` or `cache`: when it comes by for the HIT-th time (default 1) it ends
+//! named point in the first life of WHO, a worker's number, `journal`, `cache` or `replica`: when it comes by for the HIT-th time (default 1) it ends
 //! itself with SIGKILL, or, with `/stop`, halts as by SIGSTOP, with whatever it holds.
 
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
@@ -95,6 +95,8 @@ points! {
     TruncationBegun = "journal.truncation-begun",
     /// Journal: the log is cut and synced; shared memory does not say so.
     TruncationSynced = "journal.truncation-synced",
+    /// Replica: the note of a worker that waits is taken; the worker is not woken yet.
+    WorkerNoteTaken = "replica.note-taken",
     /// Access log: a line stands in the worker's ring; the log thread was not called.
     LogAppended = "log.appended",
     /// Access log: the lock is taken; nothing was done under it.
@@ -201,7 +203,7 @@ pub fn arm(charge: Charge) {
     ARMED.store(charge.point as u8 + 1, Ordering::Relaxed);
 }
 
-/// Arms what [`VARIABLE`] says for process `who`, a worker's number, `journal` or `cache`. Only in its first life, else
+/// Arms what [`VARIABLE`] says for process `who`, a worker's number, `journal`, `cache` or `replica`. Only in its first life, else
 /// its successor would die of it too.
 pub fn arm_from_environment(who: &str, lives: u32) {
     if lives == 1
@@ -233,7 +235,8 @@ fn parse(entry: &str) -> Option<(&str, Charge)> {
     let (name, hit) = rest.split_once('#').unwrap_or((rest, "1"));
     let point = CrashPoint::ALL.iter().copied().find(|point| point.name() == name)?;
     let number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse::<u32>().ok())?;
-    let known = ["journal", "cache"].contains(&who) || number(who).is_some_and(|worker| u16::try_from(worker).is_ok());
+    let known = ["journal", "cache", "replica"].contains(&who)
+        || number(who).is_some_and(|worker| u16::try_from(worker).is_ok());
     Some((who, Charge { point, hit: number(hit)?, stop })).filter(|(_, charge)| known && charge.hit > 0)
 }
 
@@ -250,6 +253,7 @@ mod tests {
         assert_eq!(armed_for(text, "2"), charge(CrashPoint::Decided, 1, true));
         assert_eq!(armed_for(text, "cache"), charge(CrashPoint::CacheWhole, 1, false));
         assert_eq!(armed_for(text, "3"), Ok(None));
+        assert_eq!(armed_for("replica:replica.note-taken", "replica"), charge(CrashPoint::WorkerNoteTaken, 1, false));
         assert_eq!(armed_for("cache:transfer.filled#2", "cache"), charge(CrashPoint::TransferFilled, 2, false));
         for bad in [
             "ledger.locked",

@@ -5,6 +5,7 @@ use crate::{bank, callers, cluster, load, server};
 use std::time::{Duration, Instant};
 
 use bank::{Bank, deposit};
+use bank_vault::base::crash_point::VARIABLE;
 use bank_vault::base::vocab::AccountId;
 use bank_vault::service::bank::wire::{Request, Response};
 use callers::Callers;
@@ -191,5 +192,60 @@ fn calls_have_one_order_through_failovers() {
     let compared = callers.must_be_linearizable();
     println!("{compared:?}");
     assert!(compared.writes > 200 && compared.reads > 200, "{compared:?}");
+    cluster.must_agree(&[]);
+}
+
+#[test]
+fn a_replica_process_that_dies_before_it_wakes_who_waits_leaves_nobody_waiting() {
+    let mut cluster = Cluster::prepare(1, &[]);
+    // It has taken the worker's note that it waits: nobody else would wake it.
+    cluster.start_member_with(0, &[(VARIABLE, "replica:replica.note-taken")]);
+    cluster.primary();
+    let mut bank = Bank::demo(cluster.address(0));
+    let asked = Instant::now();
+    assert!(matches!(bank.call(&deposit(1, 1)).unwrap(), Response::Deposit { balance } if balance.0 == 100_001));
+    let waited = asked.elapsed();
+    assert_eq!(cluster.member(0).stats().replica_row().life.deaths.get(), 1, "it died there");
+    println!("answered after {waited:?}");
+    assert!(waited < Duration::from_secs(5), "{waited:?}");
+    cluster.must_agree(&[]);
+}
+
+#[test]
+fn what_a_follower_has_and_its_new_primary_has_not_is_cut_off_while_it_runs() {
+    let mut cluster = Cluster::prepare(3, &[]);
+    for index in 0..3 {
+        // Its journal process dies in the middle of the first truncation, and the next one finishes that.
+        cluster.start_member_with(index, &[(VARIABLE, "journal:journal.truncation-begun")]);
+    }
+    let old = cluster.primary();
+    let [ahead, other] = [1, 2].map(|next| (old + next) % 3);
+    let mut bank = Bank::demo(cluster.address(old));
+    assert!(matches!(bank.call(&deposit(1, 1)).unwrap(), Response::Deposit { .. }));
+    cluster.await_equal();
+    // One follower gets what the primary itself never has on its disk: so it is committed nowhere.
+    cluster.signal_all(other, Signal::SIGSTOP);
+    send(cluster.member(old).journal_now().unwrap(), Signal::SIGSTOP);
+    let on_disk = |cluster: &Cluster, index| cluster.member(index).stats().table().sequencer().on_disk().0.0;
+    let before = on_disk(&cluster, ahead);
+    for account in 2..20 {
+        bank.send(&deposit(account, 1)).unwrap();
+    }
+    await_that("the follower has on its disk what is not committed", || on_disk(&cluster, ahead) >= before + 18);
+    assert_eq!(cluster.applied(ahead), before);
+    cluster.signal_all(ahead, Signal::SIGSTOP);
+    cluster.kill(old);
+    cluster.signal_all(other, Signal::SIGCONT);
+    cluster.start_member(old);
+    let new = cluster.primary_but(Some(ahead));
+    let mut bank = Bank::demo(cluster.address(new));
+    assert!(matches!(bank.call(&deposit(1, 5)).unwrap(), Response::Deposit { balance } if balance.0 == 100_006));
+    cluster.signal_all(ahead, Signal::SIGCONT);
+    cluster.await_equal();
+    let instance = cluster.member(ahead).stats();
+    let (truncated, remakes) = (instance.table().sequencer().truncated(), instance.replica_row().remakes.get());
+    assert_eq!((truncated, remakes), (1, 0), "cut once, and nothing was made again");
+    assert_eq!(instance.journal_row().life.deaths.get(), 1, "in the middle of it");
+    drop(instance);
     cluster.must_agree(&[]);
 }

@@ -115,6 +115,11 @@ impl Cluster {
 
     /// Starts a member that is down, on what data it has.
     pub fn start_member(&mut self, index: usize) {
+        self.start_member_with(index, &[]);
+    }
+
+    /// As [`Cluster::start_member`], with these variables in the environment, unless it has a network of its own.
+    pub fn start_member_with(&mut self, index: usize, environment: &[(&str, &str)]) {
         let place = &self.places[index];
         let (number, port) = ((index + 1).to_string(), place.address.port().to_string());
         let (host, secret, accounts) =
@@ -127,7 +132,7 @@ impl Cluster {
         fs::create_dir_all(&data).unwrap();
         self.servers[index] = Some(match &place.wrapper {
             Some(wrapper) => Server::start_program_on(&wrapper.path(), &data, &args),
-            None => Server::start_on(&data, &args),
+            None => Server::start_on_with(&data, &args, environment),
         });
     }
 

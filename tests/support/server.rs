@@ -87,6 +87,13 @@ impl Server {
         Server::launch(Path::new(PROGRAM), directory, data.to_owned(), &unused_name(), args, &[])
     }
 
+    /// As [`Server::start_on`], with these variables in the environment.
+    #[must_use]
+    pub fn start_on_with(data: &Path, args: &[&str], environment: &[(&str, &str)]) -> Server {
+        let directory = tempfile::tempdir().unwrap();
+        Server::launch(Path::new(PROGRAM), directory, data.to_owned(), &unused_name(), args, environment)
+    }
+
     /// As [`Server::start`]; what it says goes to `stderr` and not to [`Server::stderr`].
     #[must_use]
     pub fn start_saying(stderr: impl Into<Stdio>, args: &[&str]) -> Server {

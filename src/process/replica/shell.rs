@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use crate::base::crash_point::{CrashPoint, crash_point};
 use crate::base::vocab::{Committed, Lsn, OnDisk};
 use crate::ipc::event::EventFd;
 use crate::process::replica::core::{Action, Control, Core, Event, Refusal};
@@ -239,6 +240,7 @@ impl Shell {
         let visible = self.sequencer.visible();
         for (row, worker) in self.instance.workers().iter().zip(&self.workers) {
             if row.must_be_woken(visible) {
+                crash_point(CrashPoint::WorkerNoteTaken);
                 worker.send();
             }
         }
