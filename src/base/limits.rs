@@ -242,6 +242,8 @@ pub const PEER_YOUNG_MILLISECONDS: u64 = 3000;
 pub const PEER_RETRY_FIRST_MILLISECONDS: u64 = 50;
 /// … and never more than so many.
 pub const PEER_RETRY_LONGEST_MILLISECONDS: u64 = 1000;
+/// Names of peers that are looked up at a time, each by a thread; one more counts as not found, and is looked up later.
+pub const PEER_LOOKUPS: usize = 14;
 /// Seconds that the kernel waits for a sign of a peer's kernel (TCP_USER_TIMEOUT and keep-alive, tcp(7)); then the connection is closed.
 pub const PEER_SILENCE_SECONDS: u32 = 4;
 /// Connections of peers that are accepted before others have their turn.

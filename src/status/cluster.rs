@@ -8,7 +8,7 @@ use serde::{Serialize, Serializer};
 use super::numbers::milliseconds;
 use crate::base::limits::READY_LAG_RECORDS;
 use crate::base::vocab::{Lsn, ReplicaRole};
-use crate::store::cluster::peer_counts::{CLOSURES, DROPS, REFUSALS, TRAFFIC};
+use crate::store::cluster::peer_counts::Traffic;
 use crate::store::cluster::{ClusterView, MemberView, NodeId, PeerCounts};
 use crate::store::instance::Instance;
 use crate::store::instance::life::Life;
@@ -177,16 +177,11 @@ impl ReplicaProcess {
 
 /// All counts under their names: those of the traffic, and a table for each kind of reason.
 fn by_name<S: Serializer>(counts: &PeerCounts, serializer: S) -> Result<S::Ok, S::Error> {
-    let tables: [(_, &[&str], &[u64]); 3] = [
-        ("refused", &REFUSALS, &counts.refused),
-        ("closed", &CLOSURES, &counts.closed),
-        ("dropped", &DROPS, &counts.dropped),
-    ];
     let mut map = serializer.serialize_map(None)?;
-    for (name, count) in TRAFFIC.iter().zip(counts.traffic) {
+    for (name, count) in Traffic::NAMES.iter().zip(counts.traffic.in_order()) {
         map.serialize_entry(name, &count)?;
     }
-    for (name, reasons, counts) in tables {
+    for (name, (reasons, counts)) in counts.tables() {
         let by_reason: BTreeMap<_, _> = reasons.iter().zip(counts).collect();
         map.serialize_entry(name, &by_reason)?;
     }
@@ -248,7 +243,7 @@ mod tests {
     #[test]
     fn json_has_a_name_for_each_count() {
         let mut peers = PeerCounts::default();
-        (peers.traffic[5], peers.refused[0], peers.closed[3], peers.dropped[1]) = (8, 1, 2, 3);
+        (peers.traffic.bytes_in, peers.refused.secret, peers.closed.stalled, peers.dropped.messages) = (8, 1, 2, 3);
         let json = serde_json::to_value(Cluster { peers, ..Cluster::default() }).unwrap();
         let peers = &json["peers"];
         assert_eq!([&peers["bytes_in"], &peers["refused"]["secret"], &peers["closed"]["stalled"]], [8, 1, 2]);

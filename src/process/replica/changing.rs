@@ -8,7 +8,7 @@ use crate::process::replica::core::{Event, Refusal, Role};
 use crate::process::replica::error::ReplicaError;
 use crate::process::replica::founding::Greetings;
 use crate::process::replica::membership::next_change;
-use crate::process::replica::peers::{ConfiguredPeer, Found, Identity, Peers};
+use crate::process::replica::peers::{ConfiguredPeer, Found, Identity, PeerPlace, Peers};
 use crate::process::replica::requests::{Request, Standing, Step};
 use crate::process::replica::shell::Shell;
 use crate::store::cluster::{Change, Membership, ReplicaId};
@@ -20,7 +20,7 @@ const TELL_AGAIN_TICKS: u64 = 20;
 /// What a node remembers of all that.
 #[derive(Default)]
 pub struct Changing {
-    /// The configured peers, with the addresses that their names had at the start.
+    /// The configured peers.
     configured: Vec<ConfiguredPeer>,
     /// The request that is not answered yet.
     request: Option<Request>,
@@ -50,15 +50,13 @@ impl Changing {
         }
     }
 
-    /// Whom to dial: the configured peers, members that were added since, and who is to be added. Members that were added stand under the
-    /// addresses that were looked up then, so that nothing need be looked up here.
+    /// Whom to dial: the configured peers, members that were added since, and who is to be added.
     fn peers(&self) -> Vec<ConfiguredPeer> {
-        let members =
-            self.members.all().filter_map(|member| Some((member.replica, vec![member.address.parse().ok()?])));
-        let configured = self.configured.iter().map(|peer| (peer.replica, peer.addresses.clone()));
-        let added = self.added.iter().map(|(replica, address)| (*replica, vec![*address]));
+        let members = self.members.all().map(|member| (member.replica, PeerPlace::of(&member.address)));
+        let configured = self.configured.iter().map(|peer| (peer.replica, peer.place.clone()));
+        let added = self.added.iter().map(|(replica, address)| (*replica, PeerPlace::At(*address)));
         let all: BTreeMap<_, _> = members.chain(configured).chain(added).collect();
-        all.into_iter().map(|(replica, addresses)| ConfiguredPeer { replica, addresses }).collect()
+        all.into_iter().map(|(replica, place)| ConfiguredPeer { replica, place }).collect()
     }
 
     /// Does what is to be done about membership in this tick.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::mem::{Discriminant, discriminant};
-use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+use std::net::TcpListener;
 use std::num::NonZeroU64;
 
 use crate::base::vocab::{Lsn, OnDisk};
@@ -13,7 +13,7 @@ use crate::process::replica::error::ReplicaError;
 use crate::process::replica::founding::{Greetings, is_made_member, new_cluster};
 use crate::process::replica::loading::{load_log, loaded, wait_for_journal};
 use crate::process::replica::peers::{
-    ConfiguredPeer, Found, Founding, Identity, PeerEvent, PeerSettings, Peers, Ready, Refusal,
+    ConfiguredPeer, Found, Founding, Identity, PeerEvent, PeerPlace, PeerSettings, Peers, Ready, Refusal,
 };
 use crate::process::replica::publish::{note_connected, view};
 use crate::process::replica::records::LogRecords;
@@ -67,7 +67,7 @@ impl Node {
         };
         let own = identity(&arguments, file.state());
         let secret = Secret::load(&arguments.cluster.secret)?;
-        let changing = Changing::new(resolved(&arguments));
+        let changing = Changing::new(configured(&arguments));
         let settings = PeerSettings { own: own.clone(), peers: changing.configured().to_vec() };
         let io = |step| move |source| ReplicaError::Io { step, source };
         let listener =
@@ -210,7 +210,7 @@ impl Node {
                 log::warn!("node {from} sends a snapshot, which this version cannot take over");
                 Ok(())
             }
-            PeerEvent::Refused { replica, address, why } => {
+            PeerEvent::Refused { replica, place, why } => {
                 self.changing.peer_refused(replica, &why.to_string());
                 // Of each reason for itself: one that is told over and over must not hide another.
                 let refused = self.refused.entry((replica, discriminant(&why))).or_insert(0);
@@ -220,7 +220,7 @@ impl Node {
                     return Ok(());
                 }
                 let who = replica.map_or_else(|| "a peer".to_owned(), |replica| format!("replica {replica}"));
-                log::warn!("{who} at {address} is refused, for the {refused}. time: {why}");
+                log::warn!("{who} at {place} is refused, for the {refused}. time: {why}");
                 Ok(())
             }
         }
@@ -385,7 +385,7 @@ impl Node {
     /// Publishes how things stand, for workers, clients and tools.
     pub fn publish(&mut self, now_ns: u64) {
         let row = &self.arguments.instance.control().cluster;
-        let counts = self.peers.counters().in_order();
+        let counts = self.peers.counters();
         row.peers.add(&counts.since(&self.counted));
         self.counted = counts;
         if let Stage::Member(shell) = &self.stage {
@@ -446,20 +446,8 @@ fn identity(arguments: &ReplicaArguments, state: &State) -> Identity {
     }
 }
 
-/// The configured peers with their addresses. Names are resolved here, before the loop begins.
-fn resolved(arguments: &ReplicaArguments) -> Vec<ConfiguredPeer> {
+/// The configured peers.
+fn configured(arguments: &ReplicaArguments) -> Vec<ConfiguredPeer> {
     let others = arguments.cluster.peers.iter().filter(|(replica, _)| *replica != arguments.cluster.replica);
-    let peers = others.map(|(replica, address)| {
-        let addresses: Vec<SocketAddr> = match address.to_socket_addrs() {
-            Ok(addresses) => addresses.collect(),
-            Err(error) => {
-                log::warn!(
-                    "replica {replica} at {address} cannot be reached from here: {error}; it may connect itself"
-                );
-                Vec::new()
-            }
-        };
-        ConfiguredPeer { replica: *replica, addresses }
-    });
-    peers.collect()
+    others.map(|(replica, address)| ConfiguredPeer { replica: *replica, place: PeerPlace::of(address) }).collect()
 }

@@ -279,6 +279,7 @@ impl Shell {
         let room = self.sequencer.on_disk().0.0 + self.sequencer.capacity();
         let fits = message.entries.last().is_none_or(|entry| entry.last.0 <= room);
         if !fits || !self.core.is_done_with_message() && !records.is_empty() {
+            peers.note_untaken(!fits);
             return Ok(());
         }
         if !records.is_empty() {

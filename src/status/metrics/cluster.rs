@@ -4,7 +4,6 @@ use super::exposition::Type::{Counter, Gauge};
 use super::exposition::{Exposition, Of, seconds};
 use crate::base::vocab::ReplicaRole;
 use crate::status::cluster::{Cluster, Member};
-use crate::store::cluster::peer_counts::{CLOSURES, DROPS, REFUSALS};
 
 const OF_CLUSTER: &[Of<Cluster>] = &[
     ("vault_cluster_term", Gauge, "The term.", |c| c.term),
@@ -37,14 +36,24 @@ const OF_CLUSTER: &[Of<Cluster>] = &[
     ("vault_cluster_process_failed_starts_total", Counter, "Replica processes that could not be started.", |c| {
         c.process.failed_starts.into()
     }),
-    ("vault_cluster_peers_accepted_total", Counter, "Connections of peers that were accepted.", |c| c.peers.traffic[0]),
-    ("vault_cluster_peer_accept_failures_total", Counter, "Times that accepting them failed.", |c| c.peers.traffic[1]),
-    ("vault_cluster_peers_dialled_total", Counter, "Connections that were begun to peers.", |c| c.peers.traffic[2]),
-    ("vault_cluster_peers_connected_total", Counter, "Times that a peer proved to be one.", |c| c.peers.traffic[3]),
-    ("vault_cluster_received_frames_total", Counter, "Frames of peers.", |c| c.peers.traffic[4]),
-    ("vault_cluster_received_bytes_total", Counter, "Bytes of peers.", |c| c.peers.traffic[5]),
-    ("vault_cluster_sent_frames_total", Counter, "Frames to peers.", |c| c.peers.traffic[6]),
-    ("vault_cluster_sent_bytes_total", Counter, "Bytes to peers.", |c| c.peers.traffic[7]),
+    ("vault_cluster_peers_accepted_total", Counter, "Connections of peers that were accepted.", |c| {
+        c.peers.traffic.accepted
+    }),
+    ("vault_cluster_peer_accept_failures_total", Counter, "Times that accepting them failed.", |c| {
+        c.peers.traffic.accept_failures
+    }),
+    ("vault_cluster_peers_dialled_total", Counter, "Connections that were begun to peers.", |c| {
+        c.peers.traffic.dialled
+    }),
+    ("vault_cluster_peers_connected_total", Counter, "Times that a peer proved to be one.", |c| {
+        c.peers.traffic.connected
+    }),
+    ("vault_cluster_peer_lookups_total", Counter, "Names of peers that were looked up.", |c| c.peers.traffic.lookups),
+    ("vault_cluster_messages_split_total", Counter, "Messages to peers sent as several.", |c| c.peers.traffic.split),
+    ("vault_cluster_received_frames_total", Counter, "Frames of peers.", |c| c.peers.traffic.frames_in),
+    ("vault_cluster_received_bytes_total", Counter, "Bytes of peers.", |c| c.peers.traffic.bytes_in),
+    ("vault_cluster_sent_frames_total", Counter, "Frames to peers.", |c| c.peers.traffic.frames_out),
+    ("vault_cluster_sent_bytes_total", Counter, "Bytes to peers.", |c| c.peers.traffic.bytes_out),
 ];
 
 /// What is known of a member, where it is; in the unit of the name.
@@ -86,19 +95,22 @@ pub(super) fn of_cluster(out: &mut Exposition, cluster: &Cluster) {
             }
         }
     }
-    let peers = &cluster.peers;
-    let tables = [
-        ("vault_cluster_peers_refused_total", "Connections refused, by reason.", &REFUSALS[..], &peers.refused[..]),
-        ("vault_cluster_peers_closed_total", "Connections of peers that ended, by reason.", &CLOSURES, &peers.closed),
-        ("vault_cluster_messages_dropped_total", "Messages to peers dropped, by reason.", &DROPS, &peers.dropped),
-    ];
-    for (name, help, reasons, counts) in tables {
+    for ((name, reason, help), (_, (reasons, counts))) in OF_PEERS.into_iter().zip(cluster.peers.tables()) {
         out.metric(name, Counter, help);
-        for (reason, count) in reasons.iter().zip(counts) {
-            out.value(&[("reason", reason)], count);
+        for (why, count) in reasons.iter().zip(counts) {
+            out.value(&[(reason, why)], count);
         }
     }
 }
+
+/// Of the tables of [`PeerCounts`](crate::store::cluster::PeerCounts), in their order: metric, label, help.
+const OF_PEERS: [(&str, &str, &str); 5] = [
+    ("vault_cluster_peers_refused_total", "reason", "Connections refused, by reason."),
+    ("vault_cluster_peers_closed_total", "reason", "Connections of peers that ended, by reason."),
+    ("vault_cluster_messages_dropped_total", "reason", "Messages to peers dropped, by reason."),
+    ("vault_cluster_messages_untaken_total", "reason", "Messages of peers not taken, by reason."),
+    ("vault_cluster_turns_used_up_total", "what", "Turns that ended so that others have theirs, by what was done."),
+];
 
 #[cfg(test)]
 mod tests {
@@ -111,7 +123,7 @@ mod tests {
         let with = |cluster| metrics(&Sample { cluster, ..Sample::default() });
         assert!(!with(None).contains("vault_cluster_"));
         let mut peers = PeerCounts::default();
-        (peers.refused[10], peers.traffic[7]) = (4, 99);
+        (peers.refused.slow, peers.traffic.bytes_out, peers.untaken.no_room, peers.turns.writing) = (4, 99, 2, 3);
         let member = |replica, lag, heard_ms| Member { replica, lag, heard_ms, ..Member::default() };
         let members = vec![member(1, Some(0), Some(0)), member(2, Some(12), Some(1500)), member(3, None, None)];
         let text = with(Some(Cluster { replica: 1, role: "primary", term: 5, members, peers, ..Cluster::default() }));
@@ -123,6 +135,8 @@ mod tests {
             "vault_cluster_member_heard_age_seconds{member=\"2\"} 1.5",
             "vault_cluster_peers_refused_total{reason=\"slow\"} 4",
             "vault_cluster_sent_bytes_total 99",
+            "vault_cluster_messages_untaken_total{reason=\"no_room\"} 2",
+            "vault_cluster_turns_used_up_total{what=\"writing\"} 3",
         ] {
             assert!(text.lines().any(|found| found == line), "{line} in {text}");
         }

@@ -259,16 +259,17 @@ mod tests {
         let memory = row();
         let row = memory.root();
         let mut counted = PeerCounts::default();
-        (counted.traffic[7], counted.refused[14], counted.closed[5], counted.dropped[4]) = (1000, 3, 2, 1);
+        (counted.traffic.split, counted.refused.unresolved, counted.closed.own, counted.dropped.unencodable) =
+            (1000, 3, 2, 1);
         row.peers.add(&counted.since(&PeerCounts::default()));
         assert_eq!(row.peers.read(), counted);
         let before = counted;
-        counted.refused[14] = 5;
+        counted.refused.unresolved = 5;
         row.peers.add(&counted.since(&before));
         assert_eq!(row.peers.read(), counted);
         // Another life begins to count anew.
         row.peers.add(&before.since(&PeerCounts::default()));
-        assert_eq!((row.peers.read().traffic[7], row.peers.read().refused[14]), (2000, 8));
+        assert_eq!((row.peers.read().traffic.split, row.peers.read().refused.unresolved), (2000, 8));
     }
 
     #[test]

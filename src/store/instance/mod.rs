@@ -29,7 +29,7 @@ pub use control::{Blueprint, ServiceBlueprint};
 use control::{Control, JournalRow, ReplicaRow, WorkerRow};
 
 /// Version of the layout of the control, lanes and connections segments.
-pub const LAYOUT_VERSION: u32 = 11;
+pub const LAYOUT_VERSION: u32 = 12;
 
 /// The versions of all layouts, in words that two programs can compare.
 #[must_use]

@@ -1,6 +1,5 @@
 //! What the owner of the connections gives and gets.
 
-use std::net::SocketAddr;
 use std::os::fd::BorrowedFd;
 
 use super::refusal::{Closed, Refusal};
@@ -53,12 +52,12 @@ pub enum PeerEvent {
         /// What it is.
         frame: SnapshotFrame,
     },
-    /// A connection ended before its other end was accepted as a peer.
+    /// A connection ended before its other end was accepted as a peer, or could not be made.
     Refused {
         /// Which configured peer was to be reached; `None` for who connected here.
         replica: Option<ReplicaId>,
-        /// Where the other end is.
-        address: SocketAddr,
+        /// Where the other end is; the name, where that could not be looked up.
+        place: String,
         /// Why.
         why: Refusal,
     },

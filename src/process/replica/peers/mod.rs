@@ -2,7 +2,7 @@
 //!
 //! [`wire`] turns bytes to frames and back. [`greeting`] settles who is a peer, [`founding`] who founds a cluster; both are pure. [`connections`]
 //! has the sockets: it is driven by a loop that somebody else owns, which polls what [`Peers::interests`] names and then calls
-//! [`Peers::turn`]. There is no clock and no thread in it, and nothing in it waits.
+//! [`Peers::turn`]. There is no clock in it, and nothing in it waits: names are looked up by threads.
 //!
 //! ```text
 //! loop {
@@ -14,7 +14,7 @@
 //! ```
 
 pub mod connections;
-pub mod counters;
+mod counters;
 pub mod event;
 pub mod founding;
 pub mod greeting;
@@ -23,9 +23,8 @@ pub mod settings;
 pub mod wire;
 
 pub use connections::Peers;
-pub use counters::PeerCounters;
 pub use event::{Accepted, Interest, PeerEvent, Ready, Records, Token};
 pub use founding::{Founding, accept_found, decide};
 pub use refusal::{Closed, Dropped, Refusal};
-pub use settings::{ConfiguredPeer, Identity, PeerSettings};
+pub use settings::{ConfiguredPeer, Identity, PeerPlace, PeerSettings};
 pub use wire::{Found, SnapshotFrame, SnapshotRefusal};

@@ -99,6 +99,9 @@ pub enum Refusal {
     /// It could not be reached.
     #[error("it cannot be reached: {0}")]
     Unreachable(io::Error),
+    /// Its name leads nowhere now.
+    #[error("its name cannot be looked up: {0}; it is tried again, and may connect itself")]
+    Unresolved(io::Error),
 }
 
 /// Why the connection to an accepted peer ended.

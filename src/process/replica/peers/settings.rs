@@ -32,9 +32,25 @@ pub struct Identity {
 pub struct ConfiguredPeer {
     /// Its number. An instance of another number that answers there is refused.
     pub replica: ReplicaId,
-    /// Where to reach it; they are tried in turn. Names are resolved by whoever calls, since that may take seconds: while there is no
-    /// address yet, the peer is not dialled, and may connect all the same.
-    pub addresses: Vec<SocketAddr>,
+    /// Where to reach it.
+    pub place: PeerPlace,
+}
+
+/// Where a peer is to be reached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PeerPlace {
+    /// At this address.
+    At(SocketAddr),
+    /// Where this leads, `HOST:PORT`, when it is looked up, which is done before each attempt. The addresses that are found take turns.
+    Named(String),
+}
+
+impl PeerPlace {
+    /// What `text`, `HOST:PORT`, names.
+    #[must_use]
+    pub fn of(text: &str) -> PeerPlace {
+        text.parse().map_or_else(|_| PeerPlace::Named(text.to_owned()), PeerPlace::At)
+    }
 }
 
 /// What the connections to peers are made with.

@@ -3,8 +3,7 @@
 use std::fmt;
 
 use crate::status::cluster::{Cluster, Member, ReplicaProcess};
-use crate::store::cluster::PeerCounts;
-use crate::store::cluster::peer_counts::{CLOSURES, DROPS, REFUSALS};
+use crate::store::cluster::peer_counts::Traffic;
 use crate::tool::vaultctl::table::Table;
 
 /// Writes what is known of it.
@@ -39,16 +38,14 @@ pub(super) fn cluster(f: &mut fmt::Formatter<'_>, cluster: &Cluster) -> fmt::Res
         f,
         "  {elections} elections seen, {primary_changes} changes of the primary, {read_rounds} rounds of reads"
     )?;
-    let PeerCounts { traffic: [accepted, _, dialled, connected, _, bytes_in, _, bytes_out], refused, closed, dropped } =
-        &cluster.peers;
+    let Traffic { accepted, dialled, connected, bytes_in, bytes_out, .. } = &cluster.peers.traffic;
     writeln!(
         f,
         "  peers: {accepted} accepted, {dialled} dialled, {connected} connected; {bytes_in} bytes in, {bytes_out} out"
     )?;
-    let tables: [(_, &[&str], &[u64]); 3] =
-        [("refused", &REFUSALS, refused), ("closed", &CLOSURES, closed), ("messages dropped", &DROPS, dropped)];
-    for (what, reasons, counts) in tables {
-        let counted = reasons.iter().zip(counts).filter(|(_, count)| **count > 0);
+    let said = ["refused", "closed", "messages dropped", "messages not taken", "turns used up"];
+    for (what, (_, (reasons, counts))) in said.into_iter().zip(cluster.peers.tables()) {
+        let counted = reasons.iter().zip(counts).filter(|(_, count)| *count > 0);
         let counted: Vec<_> = counted.map(|(reason, count)| format!("{reason} {count}")).collect();
         if !counted.is_empty() {
             writeln!(f, "  {what}: {}", counted.join(", "))?;

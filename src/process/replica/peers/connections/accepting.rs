@@ -22,7 +22,7 @@ impl Peers {
         for _ in 0..PEER_ACCEPTS_PER_TURN {
             match socket::accept(&self.listener) {
                 Ok(Some((stream, address))) => {
-                    self.counters.accepted += 1;
+                    self.counters.traffic.accepted += 1;
                     let token = self.admit(Link::new(stream, address, None, self.now_ns));
                     self.greet(token);
                     self.make_room();
@@ -30,12 +30,13 @@ impl Peers {
                 Ok(None) => return,
                 Err(error) => {
                     log::warn!("cannot accept a connection of a peer: {error}; trying again in {ACCEPT_BACKOFF_MS} ms");
-                    self.counters.accept_failures += 1;
+                    self.counters.traffic.accept_failures += 1;
                     self.accept_from_ns = self.now_ns + ACCEPT_BACKOFF_MS * 1_000_000;
                     return;
                 }
             }
         }
+        self.counters.turns.accepting += 1;
     }
 
     pub(super) fn admit(&mut self, link: Link) -> Token {

@@ -1,9 +1,14 @@
 //! Connections that this node makes.
 
+use std::net::SocketAddr;
+
+use super::dialler::Attempt;
 use super::link::{Link, LinkState};
+use super::lookups::LookedUp;
 use super::socket;
 use super::state::Peers;
 use crate::base::vocab::Lsn;
+use crate::process::replica::peers::counters::Count as _;
 use crate::process::replica::peers::event::{PeerEvent, Records, Token};
 use crate::process::replica::peers::refusal::{Closed, Refusal};
 use crate::store::cluster::ReplicaId;
@@ -16,20 +21,48 @@ impl Peers {
             if self.is_reached(replica) {
                 continue;
             }
-            let Some(address) = self.diallers[place].take_due(self.now_ns) else { continue };
-            self.counters.dialled += 1;
-            match socket::connect(address) {
-                Ok(stream) => {
-                    self.admit(Link::new(stream, address, Some(replica), self.now_ns));
-                }
-                Err(error) => {
-                    let why = Refusal::Unreachable(error);
-                    self.counters.refused.count(&why);
-                    self.events.push_back(PeerEvent::Refused { replica: Some(replica), address, why });
-                    self.put_off(replica);
+            match self.diallers[place].take_due(self.now_ns) {
+                None => {}
+                Some(Attempt::Dial(address)) => self.dial(replica, address),
+                Some(Attempt::LookUp(name)) => {
+                    self.counters.traffic.lookups += 1;
+                    self.lookups.begin(replica, name);
                 }
             }
         }
+    }
+
+    fn dial(&mut self, replica: ReplicaId, address: SocketAddr) {
+        self.counters.traffic.dialled += 1;
+        match socket::connect(address) {
+            Ok(stream) => {
+                self.admit(Link::new(stream, address, Some(replica), self.now_ns));
+            }
+            Err(error) => {
+                self.tell_refused(Some(replica), address.to_string(), Refusal::Unreachable(error));
+                self.put_off(replica);
+            }
+        }
+    }
+
+    /// Takes what names have led to.
+    pub(super) fn take_looked_up(&mut self) {
+        for LookedUp { replica, name, addresses } in self.lookups.take() {
+            let Some(dialler) = self.diallers.iter_mut().find(|dialler| dialler.replica() == replica) else { continue };
+            match addresses {
+                Ok(addresses) => _ = dialler.found(&name, addresses),
+                Err(error) => {
+                    if dialler.not_found(&name, self.now_ns, chance()) {
+                        self.tell_refused(Some(replica), name, Refusal::Unresolved(error));
+                    }
+                }
+            }
+        }
+    }
+
+    fn tell_refused(&mut self, replica: Option<ReplicaId>, place: String, why: Refusal) {
+        self.counters.refused.count(&why);
+        self.events.push_back(PeerEvent::Refused { replica, place, why });
     }
 
     /// Whether that peer is connected, or being dialled.
@@ -67,8 +100,7 @@ impl Peers {
             // What it has said may be wrong for both sides: it finds that out by the proof that has not been sent yet.
             let _ = link.outbox.write(&link.stream, &NoRecords, usize::MAX, &mut self.counters);
         }
-        self.counters.refused.count(&why);
-        self.events.push_back(PeerEvent::Refused { replica: link.dialled, address: link.address, why });
+        self.tell_refused(link.dialled, link.address.to_string(), why);
         if let Some(replica) = link.dialled {
             self.put_off(replica);
         }

@@ -9,11 +9,11 @@ use crate::base::limits::{
 };
 use crate::base::vocab::Cents;
 use crate::process::replica::message::{Message, MessageKind};
-use crate::process::replica::peers::counters::Refusals;
 use crate::process::replica::peers::settings::Identity;
 use crate::process::replica::peers::wire::samples::{cluster, forge, frames, identity, message};
 use crate::process::replica::peers::wire::{Frame, HEADER_BYTES, encode_message};
 use crate::store::cluster::Secret;
+use crate::store::cluster::peer_counts::Refusals;
 
 /// A member of cluster 0x0A0A…, and a good peer of it.
 fn with_a_peer(clock: &Clock) -> (Node, Node) {
@@ -211,7 +211,7 @@ fn a_peer_that_floods_is_read_with_its_share_only() {
     // Nothing of it is lost.
     until(&mut [&mut one, &mut two], &clock, |nodes| {
         rest = &rest[flooder.write(rest)..];
-        nodes[0].peers.counters().frames_in >= FLOOD as u64 + 20
+        nodes[0].peers.counters().traffic.frames_in >= FLOOD as u64 + 20
     });
     assert_eq!(flooded(&one), FLOOD);
 }

@@ -11,10 +11,11 @@ use super::inbox::KEPT_BUFFER_BYTES;
 use super::socket;
 use crate::base::limits::{PEER_QUEUE_BYTES, PEER_QUEUE_MESSAGES};
 use crate::process::replica::message::{EntryRange, Message};
-use crate::process::replica::peers::counters::PeerCounters;
+use crate::process::replica::peers::counters::Count as _;
 use crate::process::replica::peers::event::Records;
 use crate::process::replica::peers::refusal::Dropped;
 use crate::process::replica::peers::wire::{encode_message, records_crc, records_of};
+use crate::store::cluster::PeerCounts;
 use crate::store::journal::record::RECORD_BYTES;
 
 /// What is to be sent to one peer.
@@ -148,7 +149,7 @@ impl Outbox {
         stream: &TcpStream,
         records: &dyn Records,
         budget: usize,
-        counters: &mut PeerCounters,
+        counters: &mut PeerCounts,
     ) -> io::Result<bool> {
         let mut budget = budget;
         while !self.is_blocked {
@@ -161,7 +162,7 @@ impl Outbox {
             match socket::send(stream, self.current.left()) {
                 Ok(sent) => {
                     self.current.sent += sent;
-                    counters.bytes_out += sent as u64;
+                    counters.traffic.bytes_out += sent as u64;
                     budget = budget.saturating_sub(sent);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.is_blocked = true,
@@ -169,14 +170,14 @@ impl Outbox {
                 Err(error) => return Err(error),
             }
             if self.current.is_done() {
-                counters.frames_out += 1;
+                counters.traffic.frames_out += 1;
             }
         }
         Ok(false)
     }
 
     /// Makes the next frame the current one; `false` when there is none.
-    fn begin_next(&mut self, records: &dyn Records, counters: &mut PeerCounters) -> bool {
+    fn begin_next(&mut self, records: &dyn Records, counters: &mut PeerCounts) -> bool {
         if let Some(frame) = self.small.pop_front() {
             self.bytes -= frame.len();
             self.current.begin(frame);

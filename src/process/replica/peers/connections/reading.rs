@@ -60,18 +60,22 @@ impl Peers {
                 None => (STRANGER_BYTES, STRANGER_BYTES),
             };
             if frames >= PEER_FRAMES_PER_TURN || bytes >= share {
-                self.counters.bytes_in += bytes as u64;
+                self.counters.traffic.bytes_in += bytes as u64;
+                self.counters.turns.reading += 1;
                 return self.goes_on_later(token);
             }
             let input = receive(link, &mut self.scratch[..most], self.now_ns, &mut bytes);
             if matches!(input, Input::More) {
                 continue;
             }
-            self.counters.bytes_in += bytes as u64;
+            self.counters.traffic.bytes_in += bytes as u64;
             self.take_frames(token, &mut frames);
             return match input {
                 // What it has sent before it closed counts, so that is read again.
-                _ if frames >= PEER_FRAMES_PER_TURN => self.goes_on_later(token),
+                _ if frames >= PEER_FRAMES_PER_TURN => {
+                    self.counters.turns.reading += 1;
+                    self.goes_on_later(token);
+                }
                 Input::More | Input::Drained => {}
                 Input::Closed => self.ended(token, Closed::Peer),
                 Input::Broken(error) => self.ended(token, Closed::Broken(error)),
@@ -151,13 +155,13 @@ impl Peers {
         if let Some(link) = self.links.get_mut(&token) {
             link.state = LinkState::Peer(peer);
             self.of_node.insert(peer.node, token);
-            self.counters.connected += 1;
+            self.counters.traffic.connected += 1;
             self.events.push_back(PeerEvent::Connected(accepted));
         }
     }
 
     fn deliver(&mut self, token: Token, peer: LinkedPeer, frame: Frame) {
-        self.counters.frames_in += 1;
+        self.counters.traffic.frames_in += 1;
         let from = peer.node;
         let event = match frame {
             Frame::Message(message, _) if message.from != from || message.to != self.own.node => {

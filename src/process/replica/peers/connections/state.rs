@@ -7,17 +7,21 @@ use std::os::fd::AsFd;
 
 use super::dialler::Dialler;
 use super::link::{Link, LinkState};
+use super::lookups::Lookups;
 use super::split::split;
 use crate::process::replica::message::Message;
-use crate::process::replica::peers::counters::PeerCounters;
+use crate::process::replica::peers::counters::Count as _;
 use crate::process::replica::peers::event::{Interest, PeerEvent, Ready, Records, Token};
 use crate::process::replica::peers::refusal::{Closed, Dropped};
 use crate::process::replica::peers::settings::{ConfiguredPeer, Identity, PeerSettings};
 use crate::process::replica::peers::wire::{Found, SnapshotFrame, WireError};
+use crate::store::cluster::PeerCounts;
 use crate::store::cluster::{ClusterId, Membership, NodeId, Secret};
 
 /// The listening socket's token.
 pub(super) const LISTENER: Token = Token(0);
+/// The token of what tells that names were looked up.
+const LOOKUPS: Token = Token(u64::MAX);
 /// Bytes that one read takes of a peer.
 const READ_BYTES: usize = 64 * 1024;
 
@@ -35,8 +39,9 @@ pub struct Peers {
     /// The connection to each peer.
     pub(super) of_node: BTreeMap<NodeId, Token>,
     pub(super) diallers: Vec<Dialler>,
+    pub(super) lookups: Lookups,
     pub(super) events: VecDeque<PeerEvent>,
-    pub(super) counters: PeerCounters,
+    pub(super) counters: PeerCounts,
     pub(super) now_ns: u64,
     /// Whether there is something to do without being woken.
     pub(super) is_busy: bool,
@@ -48,7 +53,7 @@ impl Peers {
     /// Connections to the peers of `settings`, and those that `listener` accepts. Nothing is dialled before the first turn.
     ///
     /// # Errors
-    /// The listening socket cannot be made non-blocking.
+    /// The listening socket cannot be made non-blocking, or there is no descriptor for what tells that names were looked up.
     pub fn new(settings: PeerSettings, secret: Secret, listener: TcpListener) -> io::Result<Self> {
         listener.set_nonblocking(true)?;
         let mut peers = Peers {
@@ -61,8 +66,9 @@ impl Peers {
             next_token: LISTENER.0 + 1,
             of_node: BTreeMap::new(),
             diallers: Vec::new(),
+            lookups: Lookups::new()?,
             events: VecDeque::new(),
-            counters: PeerCounters::default(),
+            counters: PeerCounts::default(),
             now_ns: 0,
             is_busy: true,
             scratch: vec![0; READ_BYTES].into(),
@@ -84,7 +90,8 @@ impl Peers {
             let (read, write) = (!is_connecting, is_connecting || link.outbox.wants_socket());
             Interest { token, fd: link.stream.as_fd(), read, write }
         });
-        listening.into_iter().chain(links)
+        let lookups = Interest { token: LOOKUPS, fd: self.lookups.fd(), read: true, write: false };
+        listening.into_iter().chain(std::iter::once(lookups)).chain(links)
     }
 
     /// When the next turn is due without any readiness, on the clock of [`turn`](Self::turn): to go on where a turn's budget was used up, to
@@ -113,6 +120,7 @@ impl Peers {
         self.now_ns = now_ns.max(self.now_ns);
         self.is_busy = false;
         self.accept_ready(ready);
+        self.take_looked_up();
         self.dial_due();
         self.read_ready(ready);
         self.give_up_late();
@@ -132,6 +140,7 @@ impl Peers {
     /// It was dropped, or the later entries of it were, which is counted.
     pub fn send(&mut self, message: &Message) -> Result<(), Dropped> {
         let parts = split(message);
+        self.counters.traffic.split += u64::from(parts.len() > 1);
         self.queue(message.to, |link| parts.iter().try_for_each(|part| link.outbox.push_message(part)))
     }
 
@@ -186,7 +195,7 @@ impl Peers {
             match before.iter().position(|dialler| dialler.replica() == peer.replica) {
                 Some(place) => {
                     let mut kept = before.swap_remove(place);
-                    kept.set_addresses(peer.addresses);
+                    kept.set_peer(peer);
                     self.diallers.push(kept);
                 }
                 None if self.diallers.iter().any(|dialler| dialler.replica() == peer.replica) => {}
@@ -207,9 +216,15 @@ impl Peers {
         self.of_node.keys().copied()
     }
 
+    /// A message of a peer was not taken, for want of room for its records, or since another one's are still needed.
+    pub fn note_untaken(&mut self, for_want_of_room: bool) {
+        let untaken = &mut self.counters.untaken;
+        *if for_want_of_room { &mut untaken.no_room } else { &mut untaken.busy } += 1;
+    }
+
     /// What was counted.
     #[must_use]
-    pub fn counters(&self) -> PeerCounters {
+    pub fn counters(&self) -> PeerCounts {
         self.counters
     }
 

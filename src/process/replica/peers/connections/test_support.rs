@@ -13,7 +13,7 @@ use crate::base::vocab::Lsn;
 use crate::process::replica::message::{Message, MessageKind};
 use crate::process::replica::peers::event::{PeerEvent, Ready, Records};
 use crate::process::replica::peers::greeting::{Handshake, Role, Step};
-use crate::process::replica::peers::settings::{ConfiguredPeer, Identity, PeerSettings};
+use crate::process::replica::peers::settings::{ConfiguredPeer, Identity, PeerPlace, PeerSettings};
 use crate::process::replica::peers::wire::{Frame, NONCE_BYTES, samples};
 use crate::store::cluster::Secret;
 
@@ -58,7 +58,8 @@ impl Node {
     }
 
     pub fn dials(&mut self, others: &[(u8, SocketAddr)]) {
-        let peer = |&(number, address)| ConfiguredPeer { replica: samples::replica(number), addresses: vec![address] };
+        let peer =
+            |&(number, address)| ConfiguredPeer { replica: samples::replica(number), place: PeerPlace::At(address) };
         self.peers.set_peers(others.iter().map(peer).collect());
     }
 
@@ -187,7 +188,7 @@ impl Other {
         until(&mut [node], clock, |nodes| {
             let now = nodes[0].peers.counters();
             other.prove();
-            now.connected > before.connected || now.refused != before.refused
+            now.traffic.connected > before.traffic.connected || now.refused != before.refused
         });
         other
     }

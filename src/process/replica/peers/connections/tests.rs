@@ -7,11 +7,11 @@ use super::test_support::{Clock, Node, Other, heartbeat, secret, turn, until};
 use crate::base::limits::{MAX_PEERS_CONNECTED, MAX_SNAPSHOT_CHUNK_BYTES, PEER_QUEUE_MESSAGES};
 use crate::base::vocab::Lsn;
 use crate::process::replica::message::{EntryKind, EntryRange, Message, MessageKind};
-use crate::process::replica::peers::counters::Drops;
 use crate::process::replica::peers::event::PeerEvent;
 use crate::process::replica::peers::refusal::{Closed, Dropped, Refusal};
 use crate::process::replica::peers::settings::Identity;
 use crate::process::replica::peers::wire::{Found, Frame, SnapshotFrame, samples};
+use crate::store::cluster::peer_counts::Drops;
 
 /// Two nodes that know each other's address and are connected.
 fn pair(clock: &Clock) -> (Node, Node) {
@@ -99,9 +99,9 @@ fn one_side_that_dials_is_enough_and_it_dials_again() {
     drop(two);
     until(&mut [&mut one], &clock, |nodes| nodes[0].peers.counters().closed.peer == 1);
     until(&mut [&mut one], &clock, |nodes| nodes[0].peers.counters().refused.unreachable >= 2);
-    let dialled = one.peers.counters().dialled;
+    let dialled = one.peers.counters().traffic.dialled;
     (0..3).for_each(|_| turn(&mut [&mut one], &clock));
-    assert!(one.peers.counters().dialled <= dialled + 1, "it does not hurry");
+    assert!(one.peers.counters().traffic.dialled <= dialled + 1, "it does not hurry");
     assert!(matches!(
         one.events.iter().find(|event| matches!(event, PeerEvent::Disconnected { .. })),
         Some(PeerEvent::Disconnected { why: Closed::Peer, .. })
@@ -128,10 +128,10 @@ fn who_answers_at_a_peers_address_must_be_that_peer() {
     one.dials(&[(2, three.address)]);
     until(&mut [&mut one, &mut three], &clock, |nodes| nodes[0].peers.counters().refused.other_replica > 0);
     let refused = one.events.iter().find_map(|event| match event {
-        PeerEvent::Refused { replica, address, why: Refusal::OtherReplica { .. } } => Some((*replica, *address)),
+        PeerEvent::Refused { replica, place, why: Refusal::OtherReplica { .. } } => Some((*replica, place.clone())),
         _ => None,
     });
-    assert_eq!(refused, Some((Some(samples::replica(2)), three.address)));
+    assert_eq!(refused, Some((Some(samples::replica(2)), three.address.to_string())));
     // Its own address under another's number.
     let mut own = Node::new(1);
     own.dials(&[(2, own.address)]);
@@ -220,7 +220,7 @@ fn memory_is_bounded_however_little_a_peer_reads() {
         appends.len() == all - dropped
     });
     assert!(appends.is_sorted(), "{appends:?}");
-    assert_eq!(one.peers.counters().frames_out, 2 + appends.len() as u64);
+    assert_eq!(one.peers.counters().traffic.frames_out, 2 + appends.len() as u64);
 
     // Messages of many entries are large without their records.
     let entry = |index: u64| EntryRange { index, ..append(1, 2, 0, index, index).entries.remove(0) };

@@ -34,7 +34,10 @@ impl Peers {
             }
             let written = link.outbox.write(&link.stream, records, PEER_WRITTEN_BYTES_PER_TURN, &mut self.counters);
             match written {
-                Ok(is_more) => self.is_busy |= is_more,
+                Ok(is_more) => {
+                    self.counters.turns.writing += u64::from(is_more);
+                    self.is_busy |= is_more;
+                }
                 Err(error) => broken.push((token, error)),
             }
         }
