@@ -211,11 +211,12 @@ pub const MAX_REPLICAS: u8 = 7;
 /// Bytes of the address of a peer, `HOST:PORT`, as it stands in the settings and in the record of a change of membership.
 pub const MAX_PEER_ADDRESS_BYTES: usize = 46;
 /// Operations of one entry of raft, so that an entry has its place in one message.
-pub const ENTRY_RECORDS: u64 = 8000;
-/// Records of one message between nodes, 1 MiB, unless its only entry has more.
-pub const MESSAGE_RECORDS: u64 = 8192;
-/// Messages with entries to one peer that it has not answered. When there are more, the next entries wait.
-pub const MESSAGES_IN_FLIGHT: usize = 64;
+pub const ENTRY_RECORDS: u64 = 4000;
+/// Records of one message between nodes, half a MiB, unless its only entry has more.
+pub const MESSAGE_RECORDS: u64 = 4096;
+/// Messages with entries to one peer that it has not answered. When there are more, the next entries wait. Their records must fit its
+/// ring, else it cannot take them.
+pub const MESSAGES_IN_FLIGHT: usize = 15;
 /// Records that a leader has proposed and that are not committed. When there are more, what is executed waits in the ring.
 pub const RECORDS_AHEAD: u64 = 1 << 20;
 /// Entries of raft's log that a replica process knows, at 32 bytes each. A peer that needs earlier ones gets a snapshot.
@@ -363,5 +364,10 @@ const _: () = {
         "lines must fit"
     );
     assert!(CACHE_WINDOW_BYTES >= 2 * UPSTREAM_CHUNK_BYTES as u64, "a window must be able to move");
+    let longest = if MESSAGE_RECORDS > ENTRY_RECORDS { MESSAGE_RECORDS } else { ENTRY_RECORDS };
+    assert!(
+        MESSAGES_IN_FLIGHT as u64 * longest + ENTRY_RECORDS <= MAX_ENTRY_RECORDS,
+        "a follower's ring has places for what is on the way to it, and for records of the log itself"
+    );
     assert!(MAX_STATEMENT_ENTRIES == 109, "docs/PROTOCOL.md names this number");
 };

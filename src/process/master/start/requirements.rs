@@ -3,7 +3,8 @@
 
 use crate::base::config::{Durability, Settings};
 use crate::base::limits::{
-    ADDRESS_BYTES_PER_THREAD, FILES_BESIDE_CONNECTIONS, MAX_REPLICAS, MAX_WORKERS, PROCESS_BYTES, RESERVED_CONNECTIONS,
+    ADDRESS_BYTES_PER_THREAD, FILES_BESIDE_CONNECTIONS, MAX_ENTRY_RECORDS, MAX_REPLICAS, MAX_WORKERS, PROCESS_BYTES,
+    RESERVED_CONNECTIONS,
 };
 use crate::service::entry::{Entry, Needs};
 use crate::store::access_log::{self, AccessLog};
@@ -14,6 +15,8 @@ use crate::store::transfer::{self, Pool};
 
 /// Places of the journal ring: 8 MiB, some 30 milliseconds of the highest load.
 const RING: u32 = 1 << 16;
+const _: () =
+    assert!(RING as u64 == MAX_ENTRY_RECORDS, "the bounds of what is on the way to a follower are those of its ring");
 /// Pages are what memory is handed out in; semaphores and small segments take a whole one.
 const PAGE_BYTES: u64 = 4096;
 /// Threads of the journal process at most: its loop, the one that prepares segments, the one that takes snapshots.
