@@ -86,7 +86,7 @@ pub struct Settings {
     pub snapshot_every: Option<NonZeroU64>,
     /// Records of one journal segment, should the data directory be made.
     pub segment_records: u64,
-    /// Whether journal segments are kept that no snapshot needs any more.
+    /// Whether journal segments are kept that neither a snapshot nor a remembered key needs any more, nor a peer that is a little behind.
     pub keep_journal: bool,
     /// The HTTP service.
     pub http: Http,

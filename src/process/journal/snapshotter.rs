@@ -55,6 +55,8 @@ pub struct Snapshotter {
     every: Option<u64>,
     key_window: u64,
     keep_journal: bool,
+    /// Whether peers may need what no snapshot needs.
+    has_peers: bool,
     jobs: Sender<Job>,
     results: Receiver<JobResult>,
     stage: Stage,
@@ -90,8 +92,8 @@ impl Snapshotter {
             instance,
             every: settings.snapshot_every.map(Into::into),
             key_window: settings.key_window.into(),
-            // A peer that is behind gets the log.
-            keep_journal: settings.keep_journal || settings.cluster.is_some(),
+            keep_journal: settings.keep_journal,
+            has_peers: settings.cluster.is_some(),
             jobs,
             results,
             stage: Stage::Idle,
@@ -141,8 +143,9 @@ impl Snapshotter {
                 log::info!("a snapshot of operation {newest} is in place");
                 if let Some(oldest) = oldest.filter(|_| !self.keep_journal) {
                     // The remembered keys are in the journal alone.
-                    let keys_from = committed.0.saturating_sub(self.key_window);
-                    if let Err(error) = writer.remove_before(Lsn(oldest.0.min(keys_from)), 0) {
+                    let keys_from = Lsn(committed.0.saturating_sub(self.key_window));
+                    let peers_from = self.has_peers.then(|| self.instance.replica_row().trim_to());
+                    if let Err(error) = writer.remove_before(first_needed(oldest, keys_from, peers_from), 0) {
                         log::error!("old segments stay: {error}");
                     }
                 }
@@ -150,6 +153,12 @@ impl Snapshotter {
         }
         row.set_snapshots_done(self.wanted);
     }
+}
+
+/// The first record that is still needed: by the oldest snapshot that is kept, for the remembered keys, or by peers, who get the log as long
+/// as it reaches back to where they are.
+fn first_needed(oldest: Lsn, keys_from: Lsn, peers_from: Option<Lsn>) -> Lsn {
+    oldest.min(keys_from).min(peers_from.unwrap_or(oldest))
 }
 
 /// Writes down what each account holds.
@@ -175,4 +184,24 @@ fn finish(directory: &Directory, writer: SnapshotWriter, committed: Committed) -
     let newest = writer.lsn();
     writer.finish(committed)?;
     Ok(JobResult::Finished { oldest: snapshot::keep_newest(directory, KEPT)?, newest })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_stays_as_long_as_anybody_needs_it() {
+        for (oldest, keys_from, peers_from, needed) in [
+            (50, 70, None, 50),
+            (50, 30, None, 30),
+            (50, 70, Some(90), 50),
+            (50, 70, Some(20), 20),
+            (50, 30, Some(40), 30),
+            // As long as the replica process has not said anything, all is needed.
+            (50, 70, Some(0), 0),
+        ] {
+            assert_eq!(first_needed(Lsn(oldest), Lsn(keys_from), peers_from.map(Lsn)), Lsn(needed), "{peers_from:?}");
+        }
+    }
 }

@@ -15,7 +15,7 @@ use crate::store::access_log::LogError;
 use crate::store::cache_channel::ChannelError;
 use crate::store::cluster::{SecretError, StateFileError};
 use crate::store::journal::{
-    AccountFileError, DirectoryError, DiskError, PrincipalsError, RecoveryError, TruncationError,
+    AccountFileError, DirectoryError, DiskError, InstallError, PrincipalsError, RecoveryError, TruncationError,
 };
 use crate::store::users::UsersError;
 
@@ -56,6 +56,9 @@ pub enum MasterError {
     /// A truncation of the log that was ordered cannot be finished.
     #[error(transparent)]
     Truncation(#[from] TruncationError),
+    /// What another member sent cannot take the place of journal and snapshots.
+    #[error(transparent)]
+    Install(#[from] InstallError),
     /// The file of the cluster's secret cannot be used.
     #[error("--cluster-secret: {0}")]
     Secret(#[from] SecretError),

@@ -73,16 +73,19 @@ fn errno_of(error: &(dyn Error + 'static)) -> Option<Errno> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
     use std::time::Duration;
 
     use super::*;
+    use crate::base::config::ClusterSettings;
     use crate::base::vocab::{AccountId, Cents, Lsn};
     use crate::ipc::IpcError;
     use crate::ipc::names::Generation;
+    use crate::store::cluster::{ClusterId, Commit, NodeId, ReplicaId, State, StateFile};
     use crate::store::instance::{Blueprint, ServiceBlueprint};
     use crate::store::journal::{
-        DirectoryError, DiscardRecords, DiskError, Kind, OperationRecord, Record, RecordBytes, RecoveryError, Verdict,
-        recover,
+        DirectoryError, DiscardRecords, DiskError, InstallError, Kind, OperationRecord, Record, RecordBytes,
+        RecoveryError, SnapshotSink, SnapshotSource, Verdict, Writer, recover,
     };
 
     /// A deposit of 1.00 into account 1, with a key of its own.
@@ -156,6 +159,74 @@ mod tests {
         assert_eq!((ran.table().order().now().lsn, ran.table().sequencer().keys().known()), (Lsn(5), 5));
         ran.unlink().unwrap();
         fresh.unlink().unwrap();
+    }
+
+    /// A directory of 3 accounts with so many deposits.
+    fn directory_of(home: &Path, deposits: u64) -> Directory {
+        let directory = Directory::open_or_create(home, 3, Cents(1000), 4096).unwrap();
+        let mut writer = Writer::resume(&directory, Lsn(0)).unwrap();
+        assert!(writer.wait_until_prepared(Lsn(deposits), Duration::from_secs(60)));
+        writer.append(&mut (1..=deposits).map(record).collect::<Vec<_>>(), Lsn(0)).unwrap();
+        writer.sync().unwrap();
+        directory
+    }
+
+    #[test]
+    fn what_another_member_sent_is_there_after_a_remake_and_what_is_not_ordered_is_removed() {
+        let [home, other] = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+        let number = ReplicaId::new(1).unwrap();
+        let cluster = ClusterSettings { replica: number, peers: Vec::new(), secret: "secret".into() };
+        let settings = Settings {
+            accounts: 3,
+            initial_balance: Cents(1000),
+            key_window: 10,
+            data: home.path().to_owned(),
+            cluster: Some(cluster),
+            ..Settings::default()
+        };
+        let (directory, sender) = (directory_of(home.path(), 2), directory_of(other.path(), 5));
+        let ledger = requirements::shape(&settings, 3);
+        let generation = Generation { instance: format!("install-{}", std::process::id()), boot: 1 };
+        let services = [ServiceBlueprint { name: "bank", slots: 4 }];
+        let blueprint = Blueprint { generation, ledger, services: &services, queue_depth: 4, accept_mode: 0, data: "" };
+        let instance = Instance::create(&blueprint).unwrap();
+        let held = || (instance.table().peek(AccountId(1)), instance.table().order().now().lsn);
+        let incoming = home.path().join("incoming");
+        let state = State {
+            cluster: ClusterId::new([3; 16]),
+            term: 1,
+            commit: Commit { index: 1, lsn: Lsn(2) },
+            ..State::fresh(NodeId::new(5).unwrap(), number)
+        };
+        let mut file = StateFile::create(&directory, state.clone()).unwrap();
+        let send = || {
+            let mut source = SnapshotSource::open(&sender, Lsn(1), Lsn(5)).unwrap().unwrap();
+            let mut sink = SnapshotSink::create(&directory, source.bytes(), Lsn(5)).unwrap();
+            while let piece = source.read(100).unwrap()
+                && !piece.is_empty()
+            {
+                sink.write(&piece).unwrap();
+            }
+            sink.finish().unwrap();
+        };
+        send();
+        restore::restore(&instance, &directory, settings.key_window).unwrap();
+        assert_eq!(held(), (Some(Cents(1200)), Lsn(2)));
+        assert!(!incoming.exists(), "there was no order to install it");
+        send();
+        file.save(&State { commit: Commit { index: 4, lsn: Lsn(5) }, install: true, ..state }, true).unwrap();
+        for _ in 0..2 {
+            // The second time there is nothing left to do, although the order stands until the replica process takes it back.
+            remake(&instance, &directory, &settings).unwrap();
+            assert_eq!(held(), (Some(Cents(1500)), Lsn(5)));
+            assert_eq!(instance.table().sequencer().keys().known(), 5);
+            assert!(!incoming.exists());
+        }
+        std::fs::create_dir_all(incoming.join("journal")).unwrap();
+        let refused = remake(&instance, &directory, &settings).unwrap_err();
+        assert!(matches!(refused, MasterError::Install(InstallError::NotWhole { .. })), "{refused}");
+        assert!(!is_shortage(&refused));
+        instance.unlink().unwrap();
     }
 
     #[test]

@@ -7,11 +7,11 @@ use indicatif::{ProgressBar, ProgressStyle};
 use crate::base::config::{Durability, Settings};
 use crate::base::vocab::{AccountId, Cents, Committed, Lsn};
 use crate::process::master::error::MasterError;
-use crate::store::cluster::read_state;
+use crate::store::cluster::{State, read_state};
 use crate::store::instance::Instance;
 use crate::store::journal::{
-    Directory, DirectoryError, DiscardRecords, OpeningBalances, Record, Replay, RunningTotals, finish_truncation,
-    recover, recover_up_to, segment,
+    Directory, DirectoryError, DiscardRecords, OpeningBalances, Record, Replay, RunningTotals, discard_incoming,
+    finish_install, finish_truncation, recover, recover_up_to, segment,
 };
 use crate::store::ledger::Table;
 
@@ -145,13 +145,14 @@ pub fn restore(instance: &Instance, directory: &Directory, key_window: u32) -> R
 }
 
 /// How far the journal is committed. Of a member of a cluster, what is behind waits for its peers, and is not applied here; a truncation of
-/// it that was ordered is finished first. Elsewhere all of it is.
+/// it, or an installation of what came in its place, that was ordered is finished first. Elsewhere all of it is.
 fn committed(directory: &Directory, is_replicated: bool) -> Result<Committed, MasterError> {
     match read_state(directory)? {
         Some(state) if state.cluster.is_some() => {
             if !is_replicated {
                 return Err(MasterError::MemberAlone(directory.path().to_owned()));
             }
+            put_in_place(directory, &state)?;
             if let Some(keep) = state.keep {
                 finish_truncation(directory, keep)?;
                 log::info!("the log was cut behind record {keep}, as the cluster had ordered");
@@ -160,6 +161,18 @@ fn committed(directory: &Directory, is_replicated: bool) -> Result<Committed, Ma
         }
         _ => Ok(Committed(Lsn(u64::MAX))),
     }
+}
+
+/// Finishes an installation that was ordered; otherwise removes what a transfer that was broken off has left.
+fn put_in_place(directory: &Directory, state: &State) -> Result<(), MasterError> {
+    if !state.install {
+        return Ok(discard_incoming(directory)?);
+    }
+    let end = state.commit.lsn;
+    if finish_install(directory, end)? {
+        log::info!("the books that another member sent, up to record {end}, are in the place of those that were here");
+    }
+    Ok(())
 }
 
 fn progress_bar() -> ProgressBar {

@@ -122,9 +122,9 @@ impl Node {
             beat();
             !row.life.is_to_leave()
         })?;
-        if file.state().keep.is_some() {
+        if file.state().keep.is_some() || file.state().install {
             // The journal process has carried it out, or a start has.
-            let state = State { keep: None, ..file.state().clone() };
+            let state = State { keep: None, install: false, ..file.state().clone() };
             file.save(&state, true)?;
         }
         while repair::settle(table, REPLICA_ROW).is_err() {

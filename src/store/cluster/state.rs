@@ -5,7 +5,7 @@
 //! | offset | field |
 //! | --- | --- |
 //! | 0, 8 | "VLTRAFT\\n"; version: u32 |
-//! | 12 | whether there is an intent to truncate: u8; voters, learners, own number: 3 × u8 |
+//! | 12 | intents, bit 0 to truncate, bit 1 to install: u8; voters, learners, own number: 3 × u8 |
 //! | 16 | generation: u64 |
 //! | 24, 40 | identity of the data directory, of the cluster (zero for none yet): 16 bytes each |
 //! | 56, 64, 72 | own node id; term; the node that has the vote (0 for none): u64 |
@@ -47,6 +47,9 @@ const AT_KEEP: usize = 104;
 const AT_MEMBERS: usize = 112;
 const AT_CRC: usize = SLOT_BYTES - 4;
 
+const TRUNCATE: u8 = 1;
+const INSTALL: u8 = 2;
+
 const MEMBER_BYTES: usize = 10 + MAX_PEER_ADDRESS_BYTES;
 /// Voters and learners, each as many as there can be.
 const MOST_MEMBERS: usize = 2 * MAX_REPLICAS as usize;
@@ -77,6 +80,9 @@ pub struct State {
     pub membership_index: u64,
     /// The intent to truncate: the last record that stays, never below what is committed.
     pub keep: Option<Lsn>,
+    /// The intent to install: what another member sent, in `DATA/incoming`, takes the place of journal and snapshots; `commit` is its end.
+    /// Never together with the intent to truncate.
+    pub install: bool,
 }
 
 /// An entry that is committed.
@@ -128,6 +134,7 @@ impl State {
             membership: Membership::default(),
             membership_index: 0,
             keep: None,
+            install: false,
         }
     }
 
@@ -153,6 +160,7 @@ impl State {
             (self.commit.index == 0 || (self.commit.lsn.0 > 0 && self.term > 0), "commit"),
             (self.membership_index <= MAX_LSN, "index of the members"),
             (self.keep.is_none_or(|keep| self.commit.lsn <= keep && keep.0 <= MAX_LSN), "intent to truncate"),
+            (!self.install || (self.keep.is_none() && self.commit.index > 0), "intent to install"),
         ];
         checks.into_iter().find(|&(holds, _)| !holds).map_or(Ok(()), |(_, what)| Err(SlotError::Senseless(what)))
     }
@@ -164,7 +172,7 @@ impl State {
         let mut slot = [0; SLOT_BYTES];
         slot[..AT_VERSION].copy_from_slice(MAGIC);
         LittleEndian::write_u32(&mut slot[AT_VERSION..], VERSION);
-        slot[AT_INTENT] = u8::from(self.keep.is_some());
+        slot[AT_INTENT] = if self.keep.is_some() { TRUNCATE } else { 0 } | if self.install { INSTALL } else { 0 };
         slot[AT_VOTERS] = u8::try_from(self.membership.voters.len()).unwrap_or(u8::MAX);
         slot[AT_LEARNERS] = u8::try_from(self.membership.learners.len()).unwrap_or(u8::MAX);
         slot[AT_REPLICA] = self.replica.number();
@@ -251,7 +259,8 @@ impl State {
             commit: Commit { index: word(AT_COMMIT_INDEX), lsn: Lsn(word(AT_COMMIT_LSN)) },
             membership: Membership { voters: members, learners },
             membership_index: word(AT_MEMBERS_INDEX),
-            keep: (slot[AT_INTENT] != 0).then_some(Lsn(word(AT_KEEP))),
+            keep: (slot[AT_INTENT] & TRUNCATE != 0).then_some(Lsn(word(AT_KEEP))),
+            install: slot[AT_INTENT] & INSTALL != 0,
         };
         state.check()?;
         Ok(state)

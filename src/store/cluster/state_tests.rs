@@ -35,6 +35,7 @@ pub fn any_state() -> impl Strategy<Value = State> {
                 },
                 membership_index,
                 keep: more.map(|more| Lsn(lsn + more)),
+                install: more.is_none() && vote % 2 == 1,
             }
         },
     )
@@ -93,6 +94,12 @@ fn each_state_that_cannot_be_has_its_error() {
     assert_eq!(wrong(&|s| (s.term, s.vote) = (0, None)), "commit");
     assert_eq!(wrong(&|s| (s.commit.lsn, s.keep) = (Lsn(0), None)), "commit");
     assert_eq!(wrong(&|s| s.keep = Some(Lsn(99))), "intent to truncate");
+    assert_eq!(wrong(&|s| s.install = true), "intent to install", "both intents");
+    assert_eq!(
+        wrong(&|s| (s.commit, s.keep, s.install) = (Commit::default(), None, true)),
+        "intent to install",
+        "up to no entry"
+    );
     assert_eq!(wrong(&|s| s.membership_index = MAX_LSN + 1), "index of the members");
     assert_eq!(wrong(&|s| s.membership.learners = s.membership.voters.clone()), "second member of one identity");
     assert_eq!(wrong(&|s| s.membership.voters[0].address = String::new()), "address of a member");
@@ -115,4 +122,14 @@ fn every_flipped_bit_and_every_cut_is_seen() {
     let crc = crc32fast::hash(&wrong[..AT_CRC]);
     LittleEndian::write_u32(&mut wrong[AT_CRC..], crc);
     assert_eq!(State::decode(&IDENTITY, &wrong), Err(SlotError::Version(2)));
+}
+
+#[test]
+fn a_program_that_knows_no_installation_does_not_read_its_intent_as_nothing() {
+    let state = State { keep: None, install: true, ..founded() };
+    let slot = state.encode(&IDENTITY, 5);
+    assert_eq!(slot[AT_INTENT], INSTALL);
+    assert_eq!(State::decode(&IDENTITY, &slot), Ok((5, state)));
+    // It took any intent for one to truncate, and refuses one below what is committed.
+    assert_eq!(State { keep: Some(Lsn(0)), ..founded() }.check(), Err(SlotError::Senseless("intent to truncate")));
 }

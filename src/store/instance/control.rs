@@ -111,7 +111,9 @@ shared_struct! {
         /// 1 while they are being remade: what stands in the tables then means nothing. Writer: the master.
         remaking: AtomicU32,
         replica_word: AtomicU32,
-        replica_line: [AtomicU64; 4],
+        /// The first record that peers may still need from the journal; 0 for all. Writer: the process.
+        trim_to: AtomicU64,
+        replica_line: [AtomicU64; 3],
         /// What tools ask about the cluster. Writer of the requests: the master; of the answers: the process.
         pub requests: RequestWords,
     }
@@ -377,6 +379,18 @@ impl ReplicaRow {
     #[must_use]
     pub fn hand_overs_done(&self) -> u64 {
         self.hand_overs_done.load(Ordering::Acquire)
+    }
+
+    /// Says that peers do not need the records before `lsn` any more: they have them, or will get a snapshot. Each call replaces the one
+    /// before. Only the replica process.
+    pub fn set_trim_to(&self, lsn: Lsn) {
+        self.trim_to.store(lsn.0, Ordering::Release);
+    }
+
+    /// The first record that peers may still need from the journal; 0 where it is not known, so that all must stay.
+    #[must_use]
+    pub fn trim_to(&self) -> Lsn {
+        Lsn(self.trim_to.load(Ordering::Acquire))
     }
 
     /// Says whether the books are being remade.

@@ -46,7 +46,7 @@ pub use shutdown_mark::DamagedMark;
 pub use snapshot::{SnapshotError, SnapshotWriter};
 pub use snapshot_transfer::{
     InstallError, SinkError, SinkFailure, SnapshotSink, SnapshotSource, SourceError, discard_incoming, finish_install,
-    incoming_end,
+    incoming_end, is_incoming,
 };
 pub use truncation::{TruncationError, finish_truncation};
 pub use writer::{Writer, WriterError};

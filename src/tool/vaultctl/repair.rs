@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::failure::{Failure, say};
-use super::source::lock_file_text;
+use super::source::{lock_file_text, refuse_pending_install};
 use crate::base::vocab::Lsn;
 use crate::ipc::filelock;
 use crate::store::instance::lock_file;
@@ -34,6 +34,7 @@ pub(super) fn run(repair: &Repair) -> Result<(), Failure> {
     let directory = Directory::open(&repair.data)?;
     // Held until the end, so that no server starts meanwhile.
     let _lock = lock(&repair.data)?;
+    refuse_pending_install(&directory)?;
     let damage = match check(&directory) {
         Ok(()) => return say("the journal is whole as far as a server needs it; there is nothing to repair\n"),
         Err(RecoveryError::Disk(error)) => return Err(error.into()),

@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use super::failure::Failure;
 use crate::base::vocab::{Committed, Lsn};
 use crate::ipc::filelock;
+use crate::store::cluster::read_state;
 use crate::store::instance::{Instance, stale};
-use crate::store::journal::{Directory, segment, snapshot};
+use crate::store::journal::{Directory, is_incoming, segment, snapshot};
 
 /// Which instance.
 #[derive(Debug, clap::Args)]
@@ -71,6 +72,9 @@ impl JournalSource {
         let data = which.data.as_deref().unwrap_or(Path::new("./vault-data"));
         let directory = Directory::open(data)?;
         let running = server_of(data)?;
+        if running.is_none() {
+            refuse_pending_install(&directory)?;
+        }
         Ok(JournalSource { directory, running })
     }
 
@@ -84,6 +88,20 @@ impl JournalSource {
     pub(super) fn committed(&self) -> Option<Committed> {
         self.running.as_ref().map(|running| running.table().sequencer().committed())
     }
+}
+
+/// Refuses a journal that a start replaces before it reads it: what is there may be half old and half new.
+pub(super) fn refuse_pending_install(directory: &Directory) -> Result<(), Failure> {
+    // Where DATA/raft cannot be read, a start says so; the journal can be looked at.
+    let is_ordered = read_state(directory).is_ok_and(|state| state.is_some_and(|state| state.install));
+    if is_ordered && is_incoming(directory)? {
+        let why = format!(
+            "the books that another member sent into {} are to take the place of those there; the next start of its server finishes that",
+            directory.path().display()
+        );
+        return Err(Failure::unavailable(why));
+    }
+    Ok(())
 }
 
 /// An instance whose memory means something.

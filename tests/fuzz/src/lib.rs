@@ -131,6 +131,10 @@ impl Disk for MemoryDisk {
         Ok(())
     }
 
+    fn is_replaceable(&self, _: &Path) -> io::Result<bool> {
+        Ok(true)
+    }
+
     fn free_bytes(&self, _: &Path) -> io::Result<u64> {
         Ok(u64::MAX)
     }

@@ -359,6 +359,10 @@ impl Disk for Forgetful {
         Ok(())
     }
 
+    fn is_replaceable(&self, _: &Path) -> io::Result<bool> {
+        Ok(true)
+    }
+
     fn free_bytes(&self, _: &Path) -> io::Result<u64> {
         Ok(self.0.lock().unwrap().free.unwrap_or(u64::MAX))
     }

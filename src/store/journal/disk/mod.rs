@@ -6,7 +6,7 @@ pub mod forgetful;
 use std::fmt::Debug;
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -70,6 +70,9 @@ pub trait Disk: Debug + Send + Sync {
 
     /// Makes a directory's names durable.
     fn sync_dir(&self, directory: &Path) -> io::Result<()>;
+
+    /// Whether another directory can be renamed to the name of `folder` once that is removed: it is no symbolic link, and no mount point.
+    fn is_replaceable(&self, folder: &Path) -> io::Result<bool>;
 
     /// Bytes that this user can still have on the file system of `path`; [`u64::MAX`] where that does not limit them.
     fn free_bytes(&self, path: &Path) -> io::Result<u64>;
@@ -182,6 +185,12 @@ impl Disk for RealDisk {
 
     fn sync_dir(&self, directory: &Path) -> io::Result<()> {
         File::open(directory)?.sync_all()
+    }
+
+    fn is_replaceable(&self, folder: &Path) -> io::Result<bool> {
+        let device = |path: &Path| Ok::<_, io::Error>(std::fs::metadata(path)?.dev());
+        let is_link = std::fs::symlink_metadata(folder)?.is_symlink();
+        Ok(!is_link && device(folder)? == device(folder.parent().unwrap_or(Path::new(".")))?)
     }
 
     fn free_bytes(&self, path: &Path) -> io::Result<u64> {

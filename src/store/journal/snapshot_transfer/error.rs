@@ -138,6 +138,14 @@ pub enum SinkError {
         /// Bytes that are free.
         free: u64,
     },
+    /// A directory that it would take the place of is elsewhere; nothing was written.
+    #[error(
+        "{} is a symbolic link or a mount point, and a snapshot from another member cannot take its place; move it into the data directory, or link the data directory as a whole", path.display()
+    )]
+    Elsewhere {
+        /// The directory.
+        path: PathBuf,
+    },
     /// The disk became full.
     #[error("no room for a snapshot from another member: {0}")]
     Full(Arc<DiskError>),
@@ -191,7 +199,9 @@ impl SinkError {
         match self {
             SinkError::NoRoom { .. } | SinkError::Full(_) => SinkFailure::NoRoom,
             SinkError::Damaged { .. } | SinkError::Unreadable { .. } | SinkError::Over => SinkFailure::Damaged,
-            SinkError::Disk(_) | SinkError::Writer(_) | SinkError::Snapshot(_) => SinkFailure::Disk,
+            SinkError::Elsewhere { .. } | SinkError::Disk(_) | SinkError::Writer(_) | SinkError::Snapshot(_) => {
+                SinkFailure::Disk
+            }
         }
     }
 }

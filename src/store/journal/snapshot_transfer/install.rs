@@ -23,6 +23,16 @@ pub fn incoming_end(directory: &Directory) -> Result<Option<Lsn>, DiskError> {
     Ok(Some(end).filter(|&end| end > Lsn(0)))
 }
 
+/// Whether `DATA/incoming` is there. Where the intent to install is, a start has something to finish then: what stands in journal and
+/// snapshots may be half old and half new.
+///
+/// # Errors
+/// It cannot be listed.
+pub fn is_incoming(directory: &Directory) -> Result<bool, DiskError> {
+    let incoming = incoming(directory);
+    Ok(if_found(directory.disk().list(incoming.path())).step("list", incoming.path())?.is_some())
+}
+
 /// Removes `DATA/incoming`, durably. Only where nothing in it is to be installed.
 ///
 /// # Errors

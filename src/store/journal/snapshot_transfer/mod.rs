@@ -27,7 +27,7 @@ mod sink;
 mod source;
 
 pub use error::{Flaw, InstallError, SinkError, SinkFailure, SourceError};
-pub use install::{discard_incoming, finish_install, incoming_end};
+pub use install::{discard_incoming, finish_install, incoming_end, is_incoming};
 pub use sink::SnapshotSink;
 pub use source::SnapshotSource;
 

@@ -63,9 +63,14 @@ impl SnapshotSink {
     /// Begins `DATA/incoming` anew, for a stream of `bytes` bytes up to record `last`. What an earlier one left is removed.
     ///
     /// # Errors
-    /// [`SinkError::NoRoom`], where the disk has too little; those of the file system.
+    /// [`SinkError::NoRoom`], where the disk has too little; [`SinkError::Elsewhere`]; those of the file system.
     pub fn create(directory: &Directory, bytes: u64, last: Lsn) -> Result<Self, SinkError> {
         discard_incoming(directory)?;
+        for path in [directory.journal(), directory.snapshots()] {
+            if !directory.disk().is_replaceable(&path).step("look at", &path)? {
+                return Err(SinkError::Elsewhere { path });
+            }
+        }
         let path = directory.path();
         let free = directory.disk().free_bytes(path).step("ask for the free space of", path)?;
         let needed = room_for(directory, bytes);

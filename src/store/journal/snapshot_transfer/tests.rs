@@ -387,3 +387,19 @@ fn many_accounts_come_in_blocks_on_a_real_disk() {
     };
     assert_eq!(taken_in(&receiver), taken_in(&sender));
 }
+
+#[test]
+fn directories_that_are_links_are_refused_before_anything_is_written() {
+    for name in ["journal", "snapshot"] {
+        let [home, other] = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+        let directory = Directory::open_or_create(home.path(), ACCOUNTS, Cents(1000), PER_SEGMENT).unwrap();
+        drop(SnapshotSink::create(&directory, 1000, Lsn(1)).unwrap());
+        let folder = home.path().join(name);
+        std::fs::remove_dir(&folder).unwrap();
+        std::os::unix::fs::symlink(other.path(), &folder).unwrap();
+        let error = SnapshotSink::create(&directory, 1000, Lsn(1)).unwrap_err();
+        assert!(matches!(&error, SinkError::Elsewhere { path } if *path == folder), "{error}");
+        assert_eq!(error.failure(), SinkFailure::Disk);
+        assert!(!home.path().join("incoming").exists(), "and what was there is removed");
+    }
+}
