@@ -30,6 +30,7 @@ mod vaultctl_cache;
 mod vaultctl_cache_server;
 mod vaultctl_cluster;
 mod vaultctl_export;
+mod vaultctl_incoming;
 mod vaultctl_instance;
 mod vaultctl_journal;
 mod vaultctl_user;

@@ -10,40 +10,38 @@ use std::time::Duration;
 
 use bank::{Bank, deposit, transfer, withdraw};
 use bank_vault::base::vocab::{AccountId, Cents, Committed, Lsn};
-use bank_vault::store::cluster::{ClusterId, Commit, NodeId, ReplicaId, State, StateFile};
 use bank_vault::store::journal::record::{Content, MembershipRecord, Payload, TermRecord, seal, stored_crc, synced_of};
 use bank_vault::store::journal::snapshot::Header;
 use bank_vault::store::journal::{
-    Directory, Kind, OperationRecord, Record, RecordBytes, SnapshotSink, SnapshotSource, SnapshotWriter, Verdict,
-    Writer, finish_install,
+    Directory, Kind, OperationRecord, Record, RecordBytes, SnapshotWriter, Verdict, Writer,
 };
 use serde_json::Value;
 use server::{Server, master, unused_name};
 
-const ACCOUNTS: u32 = 6;
-const OPENING: i64 = 1000;
-const PER_SEGMENT: u64 = 32;
+pub(super) const ACCOUNTS: u32 = 6;
+pub(super) const OPENING: i64 = 1000;
+pub(super) const PER_SEGMENT: u64 = 32;
 
 fn vaultctl(words: &[&str]) -> Output {
     assert_cmd::Command::cargo_bin("vaultctl").unwrap().args(words).output().unwrap()
 }
 
 /// Exit code, standard output, standard error.
-fn told(words: &[&str]) -> (i32, String, String) {
+pub(super) fn told(words: &[&str]) -> (i32, String, String) {
     let output = vaultctl(words);
     let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
     (output.status.code().unwrap(), text(&output.stdout), text(&output.stderr))
 }
 
 /// Exit code and figures of an audit.
-fn audited(data: &Path, more: &[&str]) -> (i32, Value) {
+pub(super) fn audited(data: &Path, more: &[&str]) -> (i32, Value) {
     let (code, out, err) = told(&[&["audit", "--json", "--data", data.to_str().unwrap()], more].concat());
     (code, serde_json::from_str(&out).unwrap_or_else(|_| panic!("{out}{err}")))
 }
 
 /// Books that write records as a server does, with a hand in them for defects.
-struct Books {
-    accounts: [(i64, u64); ACCOUNTS as usize],
+pub(super) struct Books {
+    pub(super) accounts: [(i64, u64); ACCOUNTS as usize],
     flows: [i64; 2],
     lsn: u64,
 }
@@ -60,7 +58,7 @@ impl Books {
     }
 
     /// OperationRecord after record: deposits, withdrawals, transfers, and now and then a refusal; every fourth has a key.
-    fn next(&mut self) -> OperationRecord {
+    pub(super) fn next(&mut self) -> OperationRecord {
         self.next_at(self.lsn + 1)
     }
 
@@ -104,7 +102,7 @@ impl Books {
     }
 
     /// A snapshot of these books, after `change` had its hand in it.
-    fn snapshot(&self, directory: &Directory, change: impl Fn(&mut [(i64, u64)], &mut [i64; 2])) {
+    pub(super) fn snapshot(&self, directory: &Directory, change: impl Fn(&mut [(i64, u64)], &mut [i64; 2])) {
         let (mut accounts, mut flows) = (self.accounts, self.flows);
         change(&mut accounts, &mut flows);
         let [deposited, withdrawn] = flows.map(Cents);
@@ -129,7 +127,7 @@ fn place(lsn: usize, first: usize) -> std::ops::Range<usize> {
     start..start + 128
 }
 
-fn append(writer: &mut Writer, record: &OperationRecord) {
+pub(super) fn append(writer: &mut Writer, record: &OperationRecord) {
     assert!(writer.wait_until_prepared(record.lsn, Duration::from_secs(60)));
     let mut batch: [RecordBytes; 1] = [record.encode()];
     writer.append(&mut batch, writer.on_disk().0).unwrap();
@@ -137,7 +135,7 @@ fn append(writer: &mut Writer, record: &OperationRecord) {
 }
 
 /// A journal of 100 records in which `spoil` had its hand in each.
-fn written(data: &Path, mut spoil: impl FnMut(&mut OperationRecord)) -> (Directory, Writer, Books) {
+pub(super) fn written(data: &Path, mut spoil: impl FnMut(&mut OperationRecord)) -> (Directory, Writer, Books) {
     let (directory, mut writer) = open(data);
     let mut books = Books::new();
     for _ in 0..100 {
@@ -186,44 +184,6 @@ fn a_journal_without_defect_is_found_right_and_counted() {
     );
     let (code, out, _) = told(&["audit", "--data", home.path().to_str().unwrap()]);
     assert!(code == 0 && out.contains("all is right") && out.contains("the snapshot of record 100"), "{out}");
-}
-
-#[test]
-fn books_that_another_member_sent_are_refused_until_they_are_in_place_and_found_right_afterwards() {
-    let [home, other] = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
-    let (sender, mut writer, mut books) = written(other.path(), |_| ());
-    books.snapshot(&sender, |_, _| ());
-    for _ in 0..50 {
-        append(&mut writer, &books.next());
-    }
-    let directory = Directory::open_or_create(home.path(), ACCOUNTS, Cents(OPENING), PER_SEGMENT).unwrap();
-    let mut source = SnapshotSource::open(&sender, Lsn(150), Lsn(150)).unwrap().unwrap();
-    let mut sink = SnapshotSink::create(&directory, source.bytes(), Lsn(150)).unwrap();
-    while let piece = source.read(1000).unwrap()
-        && !piece.is_empty()
-    {
-        sink.write(&piece).unwrap();
-    }
-    sink.finish().unwrap();
-    let state = State {
-        cluster: ClusterId::new([3; 16]),
-        term: 1,
-        commit: Commit { index: 1, lsn: Lsn(150) },
-        install: true,
-        ..State::fresh(NodeId::new(5).unwrap(), ReplicaId::new(1).unwrap())
-    };
-    StateFile::create(&directory, state).unwrap();
-    let data = home.path().to_str().unwrap();
-    for words in [&["audit"][..], &["export"], &["journal", "dump"], &["repair", "--yes"]] {
-        let (code, out, err) = told(&[words, &["--data", data]].concat());
-        assert!(code != 0 && out.is_empty() && err.lines().count() == 1, "{words:?}: {code} {out}{err}");
-        assert!(err.contains("the next start of its server finishes that"), "{words:?}: {err}");
-    }
-    assert!(finish_install(&directory, Lsn(150)).unwrap());
-    let (code, report) = audited(home.path(), &[]);
-    assert_eq!((code, &report["last_lsn"], &report["from_snapshot"]), (0, &150.into(), &100.into()), "{report}");
-    let sum: i64 = books.accounts.iter().map(|(balance, _)| balance).sum();
-    assert_eq!(report["sum_cents"], sum, "{report}");
 }
 
 #[test]
