@@ -76,6 +76,8 @@ impl ReplicaProcess {
             self.node.hand_over()?;
         }
         self.node.change_members(now_ns)?;
+        // Else a primary that is never idle would not come to it.
+        self.node.read_back()?;
         self.node.publish(now_ns);
         Ok(())
     }
@@ -84,7 +86,9 @@ impl ReplicaProcess {
     fn sleep(&mut self, is_busy: bool) -> Result<(), ReplicaError> {
         let sequencer = self.node.arguments.instance.table().sequencer();
         sequencer.wake_at(Lsn(self.node.observed().0 + 1));
-        let has_work = is_busy || self.node.has_work();
+        let is_idle = !is_busy && !self.node.has_work();
+        // It takes a while, so there may be work by now.
+        let has_work = is_idle && self.node.read_back()? || is_busy || self.node.has_work();
         let now_ns = monotonic_ns();
         let until_ns = self.node.peers.deadline_ns().unwrap_or(u64::MAX).min(self.next_tick_ns);
         let timeout = if has_work { Duration::ZERO } else { Duration::from_nanos(until_ns.saturating_sub(now_ns)) };

@@ -10,6 +10,7 @@ mod error;
 mod event_loop;
 mod founding;
 mod loading;
+mod log_reading;
 mod membership;
 pub mod message;
 mod node;

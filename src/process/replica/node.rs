@@ -8,10 +8,11 @@ use std::num::NonZeroU64;
 use crate::base::vocab::{Lsn, OnDisk};
 use crate::process::replica::arguments::ReplicaArguments;
 use crate::process::replica::changing::{Around, Changing};
-use crate::process::replica::core::{Core, Event, Settings as CoreSettings};
+use crate::process::replica::core::{Core, Event, Log, Settings as CoreSettings};
 use crate::process::replica::error::ReplicaError;
 use crate::process::replica::founding::{Greetings, is_made_member, new_cluster};
-use crate::process::replica::loading::{load_log, loaded, wait_for_journal};
+use crate::process::replica::loading::{loaded, wait_for_journal};
+use crate::process::replica::log_reading::load_log;
 use crate::process::replica::peers::{
     ConfiguredPeer, Found, Founding, Identity, PeerEvent, PeerPlace, PeerSettings, Peers, Ready, Refusal,
 };
@@ -136,7 +137,8 @@ impl Node {
         workers.iter().for_each(|worker| worker.send());
         let _asked_for_when_this_node_leads = sequencer.want_round();
         let mut segments = Reader::open(directory);
-        let log = load_log(&mut segments, sequencer.log_end().unwrap_or_default())?;
+        let (end, executed) = (sequencer.log_end().unwrap_or_default(), table.order().now().lsn);
+        let log = load_log(&mut segments, end, file.state().commit, executed)?;
         let settings = CoreSettings::new(file.state().node, random()?);
         let core = Core::new(settings, loaded(table, file.state(), log))?;
         Ok(Shell {
@@ -352,6 +354,31 @@ impl Node {
             shell.handle(Event::Applied(applied), peers)?;
         }
         Ok(is_behind)
+    }
+
+    /// Reads some of the entries that are older than those that the core knows; whether any were to come.
+    ///
+    /// # Errors
+    /// See [`ReplicaError`].
+    pub fn read_back(&mut self) -> Result<bool, ReplicaError> {
+        let Stage::Member(shell) = &mut self.stage else { return Ok(false) };
+        if !shell.core.are_older_to_come() {
+            return Ok(false);
+        }
+        let (_, end) = shell.core.log_base();
+        let (log, more) = match shell.records.read_back(end) {
+            Ok(None) => return Ok(true),
+            Ok(Some(read)) => read,
+            Err(error) => {
+                // They are of use for others only, who can have a snapshot.
+                log::error!(
+                    "entries before record {end} cannot be read, and peers that need them get a snapshot: {error}"
+                );
+                (Log::new(0, 0, end), false)
+            }
+        };
+        shell.handle(Event::Older { log, more }, &mut self.peers)?;
+        Ok(true)
     }
 
     /// The instance's memory as it is now.

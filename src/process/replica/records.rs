@@ -4,6 +4,9 @@ use std::cell::RefCell;
 
 use crate::base::vocab::Lsn;
 use crate::ipc::cells::{Ordering, fence};
+use crate::process::replica::core::Log;
+use crate::process::replica::error::ReplicaError;
+use crate::process::replica::log_reading::OlderEntries;
 use crate::process::replica::peers::Records;
 use crate::store::journal::record::{RecordBytes, lsn_of, place_of, time_of, unseal};
 use crate::store::journal::{ReadError, Reader};
@@ -13,13 +16,14 @@ use crate::store::ledger::Table;
 pub struct LogRecords {
     table: &'static Table,
     segments: RefCell<Reader>,
+    older: RefCell<OlderEntries>,
 }
 
 impl LogRecords {
     /// Those of this instance.
     #[must_use]
     pub fn new(table: &'static Table, segments: Reader) -> Self {
-        LogRecords { table, segments: RefCell::new(segments) }
+        LogRecords { table, segments: RefCell::new(segments), older: RefCell::default() }
     }
 
     /// The record in the place of `lsn` in the ring, if it is still, or already, that record.
@@ -44,6 +48,14 @@ impl LogRecords {
             self.read_all(end, end, &mut last)?;
         }
         Ok(last.first().map_or(0, time_of))
+    }
+
+    /// Reads some of the entries that end with record `end` or before; what of them is complete, and whether there is more.
+    ///
+    /// # Errors
+    /// A segment cannot be read, or the records are not those of a log.
+    pub fn read_back(&self, end: Lsn) -> Result<Option<(Log, bool)>, ReplicaError> {
+        self.older.borrow_mut().read_piece(&mut *self.segments.borrow_mut(), end)
     }
 
     /// Appends records `first` to `last` to `into`; `false` where one of them is not there.

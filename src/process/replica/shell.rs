@@ -99,7 +99,11 @@ impl Shell {
             Action::SaveMembership { membership, index } => {
                 log::info!("as of entry {index}, the members are {membership}");
                 peers.set_members(membership.clone());
-                self.save(true, |kept| (kept.membership, kept.membership_index) = (membership, index))?;
+                let commit = self.core.last_of(index).map(|lsn| Commit { index, lsn });
+                self.save(true, |kept| {
+                    (kept.membership, kept.membership_index) = (membership, index);
+                    kept.commit = kept.commit.max(commit.unwrap_or_default());
+                })?;
             }
             Action::Truncate { after, generation } => self.truncate(after, generation)?,
             Action::AppendControl(control) => return Ok(Some(Event::Appended { lsn: self.append_control(&control)? })),

@@ -1,5 +1,6 @@
 //! What goes into the core, and what comes out.
 
+use super::log::Log;
 use crate::base::vocab::Lsn;
 use crate::process::replica::message::{EntryRange, Message, SnapshotRef};
 use crate::store::cluster::{Change, Membership, NodeId};
@@ -48,6 +49,14 @@ pub enum Event {
     Applied(Lsn),
     /// Journal and ring have no records before this one any more, so peers that need them get a snapshot.
     Trimmed(Lsn),
+    /// Entries before those that are known, from the journal: a log that ends with the entry that [`Core::log_base`](super::Core::log_base)
+    /// names. One that ends with another is ignored, since the log has forgotten its oldest entries meanwhile.
+    Older {
+        /// The entries, and the one before them.
+        log: Log,
+        /// Whether still older ones are to come. While they are, no peer gets a snapshot for want of them.
+        more: bool,
+    },
     /// Leadership is to go to that node. On a follower: to this node itself, for which it asks the leader.
     Transfer(NodeId),
     /// A change of membership is wanted. On the leader alone.
@@ -95,11 +104,11 @@ pub enum Action {
         /// Whether it must be on disk before the next action: the term or the vote is new. Otherwise it is enough that it is written.
         sync: bool,
     },
-    /// Write the membership to DATA/raft, on disk before the next action.
+    /// Write the membership to DATA/raft, and that this entry is committed, on disk before the next action.
     SaveMembership {
         /// The members.
         membership: Membership,
-        /// The entry that made it so; 0 for the members that the cluster was founded with.
+        /// The entry that made it so.
         index: u64,
     },
     /// Cut all records after this one: write the intent, synced, then lower `log_end` and publish the generation as wanted, so that the

@@ -52,6 +52,14 @@ pub enum LogError {
         /// What it has.
         found: u64,
     },
+    /// Older entries end with another one than the last that is not known.
+    #[error("older entries end with entry {found}, and entry {expected} is the one before those that are known")]
+    Join {
+        /// The base.
+        expected: u64,
+        /// The last of the older ones.
+        found: u64,
+    },
     /// Its records do not continue those of the entry before, or it has none.
     #[error("entry {index} has records {first} to {last} where {expected} is next")]
     Records {
@@ -102,6 +110,12 @@ impl Log {
     #[must_use]
     pub fn base(&self) -> u64 {
         self.base
+    }
+
+    /// The last record of that entry.
+    #[must_use]
+    pub fn base_last(&self) -> Lsn {
+        self.base_last
     }
 
     /// The first record that is known, or the one that comes next.
@@ -188,6 +202,22 @@ impl Log {
     pub(super) fn cut_after(&mut self, index: u64) {
         let stays = usize::try_from(index.saturating_sub(self.base)).unwrap_or(usize::MAX);
         self.entries.truncate(stays);
+    }
+
+    /// Puts older entries before those that are known: a log that ends with the base of this one. The base is that of the older one then.
+    ///
+    /// # Errors
+    ///
+    /// [`LogError::Join`], where it ends with another entry; then nothing is changed.
+    pub fn prepend(&mut self, older: Log) -> Result<(), LogError> {
+        let end = (older.last_index(), older.last_term(), older.last());
+        if end != (self.base, self.base_term, self.base_last) {
+            return Err(LogError::Join { expected: self.base, found: end.0 });
+        }
+        (self.base, self.base_term, self.base_last) = (older.base, older.base_term, older.base_last);
+        self.entries.reserve(older.entries.len());
+        older.entries.into_iter().rev().for_each(|slot| self.entries.push_front(slot));
+        Ok(())
     }
 
     /// Forgets entries up to and with `index`, which becomes the base, unless it is beyond the last or before the base.

@@ -44,9 +44,12 @@ impl Core {
     }
 
     /// Has the hard state saved, if it is another than before.
+    ///
+    /// Of what is committed, that which raft has handed out: a change of membership is saved before it counts as committed, so that a start
+    /// need not look for changes before `commit`.
     fn save(&mut self) {
         let raft = &self.node.raft;
-        let commit = raft.raft_log.committed.min(raft.raft_log.persisted);
+        let commit = raft.raft_log.committed.min(raft.raft_log.persisted).min(self.handed).max(self.saved.commit);
         let state = HardState { term: raft.term, vote: NodeId::new(raft.vote), commit };
         let is_promise = (state.term, state.vote) != (self.saved.term, self.saved.vote);
         if state != self.saved {
@@ -138,8 +141,8 @@ impl Core {
                 return;
             }
         }
-        self.save();
         self.actions.push_back(Action::SaveMembership { membership: self.members.clone(), index });
+        self.save();
     }
 
     /// A snapshot takes the place of the log.
@@ -203,7 +206,7 @@ impl Core {
         let log = &self.node.raft.raft_log.store.log;
         let gone = if self.trimmed > log.first() { log.index_at(Lsn(self.trimmed.0 - 1)) } else { log.base() };
         // Not each time, since that moves what is left.
-        let many = if log.len() > kept { log.last_index() - (kept - kept / 8) as u64 } else { log.base() };
+        let many = if log.len() > kept { log.last_index() - self.settings.entries_least() as u64 } else { log.base() };
         let to = gone.max(many).min(applied);
         if to > log.base() {
             self.node.mut_store().log.forget_to(to);

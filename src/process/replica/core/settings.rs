@@ -31,6 +31,11 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// As many entries as stay when there are too many.
+    pub(super) fn entries_least(&self) -> usize {
+        self.entries_kept - self.entries_kept / 8
+    }
+
     /// Those of a node in a cluster, as [`limits`] has them.
     #[must_use]
     pub fn new(node: NodeId, seed: u64) -> Settings {

@@ -32,8 +32,10 @@ pub struct Loaded {
     pub membership: Membership,
     /// See [`Loaded::membership`].
     pub membership_index: u64,
-    /// The log, up to `log_end`.
+    /// The log, up to `log_end`. It begins no later than what is committed or executed.
     pub log: Log,
+    /// Whether older entries are to come, by [`Event::Older`].
+    pub are_older_to_come: bool,
     /// The generation of the log.
     pub generation: u64,
     /// What this instance has been told is committed, in its shared memory; 0 where it has just started.
@@ -133,7 +135,8 @@ impl Core {
     ///
     /// [`LoadError`] says what is wrong with `loaded`.
     pub fn new(settings: Settings, loaded: Loaded) -> Result<Core, LoadError> {
-        let Loaded { state, membership, membership_index, log, generation, committed, executed, gate_is_open } = loaded;
+        let Loaded { state, membership, membership_index, log, are_older_to_come, .. } = loaded;
+        let Loaded { generation, committed, executed, gate_is_open, .. } = loaded;
         let (commit, base, last) = (state.commit.max(log.index_at(committed)), log.base(), log.last_index());
         if commit > last {
             return Err(LoadError::Committed { commit, base, last });
@@ -150,7 +153,7 @@ impl Core {
         let mut hard_state = raft::eraftpb::HardState::default();
         (hard_state.term, hard_state.commit) = (state.term, commit);
         hard_state.vote = state.vote.map_or(0, NodeId::number);
-        let entries = Entries { log, begun: (hard_state, conf_state(&membership)), snapshot: None };
+        let entries = Entries { log, begun: (hard_state, conf_state(&membership)), snapshot: None, are_older_to_come };
         let node = RawNode::new(&config, entries, &logger()).map_err(|error| LoadError::Raft(error.to_string()))?;
         let mut core = Core {
             rng: SmallRng::seed_from_u64(settings.seed),
@@ -229,6 +232,29 @@ impl Core {
         self.log().last_of(self.node.raft.raft_log.applied).unwrap_or_default()
     }
 
+    /// The entry before the first that is known, and its last record: what older entries have to end with.
+    #[must_use]
+    pub fn log_base(&self) -> (u64, Lsn) {
+        (self.log().base(), self.log().base_last())
+    }
+
+    /// Whether older entries are to come, by [`Event::Older`].
+    #[must_use]
+    pub fn are_older_to_come(&self) -> bool {
+        !self.has_ended && self.node.store().are_older_to_come
+    }
+
+    /// Older entries, from the journal.
+    fn older(&mut self, older: Log, more: bool) {
+        let entries = self.node.mut_store();
+        if let Err(error) = entries.log.prepend(older) {
+            log::debug!("older entries are not taken: {error}");
+        }
+        // With so many, the next would be forgotten again.
+        let has_room = entries.log.len() < self.settings.entries_least();
+        self.node.mut_store().are_older_to_come &= more && has_room;
+    }
+
     /// Whether the core has asked for [`Action::Remake`] or [`Action::Install`].
     #[must_use]
     pub fn has_ended(&self) -> bool {
@@ -254,6 +280,7 @@ impl Core {
             Event::ReadsWanted(round) => self.reads_wanted(round),
             Event::Applied(upto) if !self.gate_is_open => self.executed = self.executed.max(upto.min(self.told_commit)),
             Event::Trimmed(first) => self.trimmed = self.trimmed.max(first),
+            Event::Older { log, more } => self.older(log, more),
             Event::Transfer(to) => self.transfer(to),
             Event::Change(change) => self.change(change),
             Event::Unreachable(node) => self.node.report_unreachable(node.number()),

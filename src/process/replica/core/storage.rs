@@ -4,6 +4,7 @@ use raft::eraftpb::{ConfState, Entry, EntryType, HardState, Snapshot};
 use raft::{GetEntriesContext, RaftState, Storage, StorageError};
 
 use super::log::Log;
+use crate::base::vocab::Lsn;
 use crate::store::cluster::{Member, Membership};
 
 /// What raft reads: the log, and what it was begun with.
@@ -13,6 +14,8 @@ pub(super) struct Entries {
     pub begun: (HardState, ConfState),
     /// What a snapshot can be of now: an entry up to which the books are, and the members at it.
     pub snapshot: Option<(u64, ConfState)>,
+    /// Whether entries before the base are still to come, from this node's journal.
+    pub are_older_to_come: bool,
 }
 
 /// The members, as raft has them.
@@ -41,7 +44,7 @@ impl Entries {
     /// How many entries from `low` have no more than `records` records together, but one at least.
     fn fitting(&self, low: u64, high: u64, records: u64) -> u64 {
         let before = self.log.last_of(low - 1).map_or(0, |lsn| lsn.0);
-        let end = self.log.index_at(crate::base::vocab::Lsn(before.saturating_add(records))) + 1;
+        let end = self.log.index_at(Lsn(before.saturating_add(records))) + 1;
         end.clamp(low + 1, high)
     }
 }
@@ -82,7 +85,11 @@ impl Storage for Entries {
         Ok(self.log.last_index())
     }
 
+    /// While older entries are still to come, a peer that is a little behind waits for them: raft asks again with each answer to a heartbeat.
     fn snapshot(&self, request_index: u64, _: u64) -> raft::Result<Snapshot> {
+        if self.are_older_to_come {
+            return Err(StorageError::SnapshotTemporarilyUnavailable.into());
+        }
         let known = self.snapshot.as_ref().filter(|(index, _)| *index >= request_index && *index > 0);
         let at = known.and_then(|(index, members)| Some((*index, self.log.term_of(*index)?, members.clone())));
         let (index, term, members) = at.ok_or(StorageError::SnapshotTemporarilyUnavailable)?;

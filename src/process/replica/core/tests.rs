@@ -36,6 +36,7 @@ fn loaded(many: u8, gate_is_open: bool) -> Loaded {
         membership: members(many),
         membership_index: 0,
         log,
+        are_older_to_come: false,
         generation: 7,
         committed: Lsn(1),
         executed: Lsn(if gate_is_open { 14 } else { 1 }),
@@ -193,4 +194,65 @@ fn a_node_that_has_lost_what_it_promised_does_not_start() {
     let mut lost = loaded(3, false);
     lost.state.term = 2;
     assert!(matches!(Core::new(Settings::new(node(1), 1), lost), Err(LoadError::Term { log: 3, known: 2 })));
+}
+
+/// A leader of which a peer needs entry 1, while it knows entries from 2 on.
+fn leader_with_a_tail() -> Core {
+    let mut tail = Log::new(1, 3, Lsn(1));
+    tail.push(operations(2, 3, 2, 10)).unwrap();
+    let loaded = Loaded { log: tail, are_older_to_come: true, ..loaded(3, true) };
+    let mut core = Core::new(Settings::new(node(1), 1), loaded).unwrap();
+    let votes = sent(&actions(&mut core), MessageKind::RequestVote);
+    core.handle(Event::Message(reply(&votes[0], MessageKind::RequestVoteResponse)));
+    actions(&mut core);
+    core.handle(Event::Appended { lsn: Lsn(15) });
+    let appends = sent(&actions(&mut core), MessageKind::Append);
+    core.handle(Event::OnDisk { generation: 7, upto: Lsn(15) });
+    let [to_two, to_three] = &appends[..] else { panic!("{appends:?}") };
+    core.handle(Event::Message(Message { index: 3, ..reply(to_two, MessageKind::AppendResponse) }));
+    actions(&mut core);
+    let has_nothing =
+        Message { reject: true, index: 2, reject_hint: 0, ..reply(to_three, MessageKind::AppendResponse) };
+    core.handle(Event::Message(has_nothing));
+    core
+}
+
+fn beat(core: &mut Core) -> Vec<Action> {
+    let alive =
+        Message { kind: MessageKind::HeartbeatResponse, from: node(3), index: 0, ..append(4, 0, 0, Vec::new()) };
+    core.handle(Event::Message(alive));
+    actions(core)
+}
+
+#[test]
+fn a_peer_that_is_a_little_behind_waits_for_older_entries_and_gets_no_snapshot() {
+    let mut core = leader_with_a_tail();
+    let first = actions(&mut core);
+    assert!(
+        sent(&first, MessageKind::Append).is_empty() && sent(&first, MessageKind::Snapshot).is_empty(),
+        "{first:?}"
+    );
+    let later = beat(&mut core);
+    assert!(
+        sent(&later, MessageKind::Append).is_empty() && sent(&later, MessageKind::Snapshot).is_empty(),
+        "{later:?}"
+    );
+    assert_eq!(core.log_base(), (1, Lsn(1)));
+    let mut older = Log::new(0, 0, Lsn(0));
+    older.push(EntryRange { kind: EntryKind::Term, ..operations(1, 3, 1, 1) }).unwrap();
+    core.handle(Event::Older { log: older, more: false });
+    assert!(!core.are_older_to_come() && core.log_base() == (0, Lsn(0)));
+    let appends = sent(&beat(&mut core), MessageKind::Append);
+    assert_eq!(appends.iter().map(|append| append.entries.len()).sum::<usize>(), 3, "{appends:?}");
+}
+
+#[test]
+fn a_peer_gets_a_snapshot_where_no_older_entries_are() {
+    let mut core = leader_with_a_tail();
+    actions(&mut core);
+    // What does not join the log changes nothing of it.
+    core.handle(Event::Older { log: Log::new(0, 0, Lsn(1)), more: false });
+    assert!(!core.are_older_to_come() && core.log_base() == (1, Lsn(1)));
+    let snapshots = sent(&beat(&mut core), MessageKind::Snapshot);
+    assert_eq!(snapshots.len(), 1, "{snapshots:?}");
 }

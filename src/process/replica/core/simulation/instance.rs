@@ -5,8 +5,9 @@ use rand::rngs::SmallRng;
 
 use super::disk::Disk;
 use super::oracle::Verdict;
-use super::records::{Base, Books, Record, What, log_of};
+use super::records::{Books, Record, What, base_at, log_of};
 use crate::base::vocab::Lsn;
+use crate::process::replica::core::log::Log;
 use crate::process::replica::core::settings::Settings;
 use crate::process::replica::core::state::{Core, Loaded};
 use crate::store::cluster::{Membership, NodeId};
@@ -164,7 +165,9 @@ impl Instance {
     }
 
     /// The replica process starts, if it can by now.
-    pub fn start_replica(&mut self, mut settings: Settings) -> Verdict {
+    ///
+    /// It reads the log from some entry before what is committed and executed; what is older comes later.
+    pub fn start_replica(&mut self, mut settings: Settings, rng: &mut SmallRng) -> Verdict {
         let Some(memory) = &mut self.memory else { return Ok(()) };
         if let Some(after) = self.disk.file.intent.filter(|_| memory.cut.is_none()) {
             // Whoever wrote it died before it said so.
@@ -180,12 +183,16 @@ impl Instance {
             let place = memory.place(self.disk.base.2, memory.log_end + 1);
             memory.ring.truncate(place);
         }
-        let proposed = memory.ring.iter().filter(|record| record.lsn <= memory.log_end);
+        let proposed: Vec<_> = memory.ring.iter().filter(|record| record.lsn <= memory.log_end).cloned().collect();
+        let committed = proposed.iter().rfind(|record| record.ends && record.index <= self.disk.file.hard.commit);
+        let newest = committed.map_or(0, |record| record.lsn).min(memory.books.upto);
+        let tail = base_at(self.disk.base, &proposed, newest.saturating_sub(rng.random_range(0..40)));
         let loaded = Loaded {
             state: self.disk.file.hard,
             membership: self.disk.file.members.clone(),
             membership_index: self.disk.file.members_at,
-            log: log_of(self.disk.base, proposed)?,
+            log: log_of(tail, proposed.iter().filter(|record| record.lsn > tail.2))?,
+            are_older_to_come: tail != self.disk.base,
             generation: memory.generation,
             committed: Lsn(memory.committed),
             executed: Lsn(memory.books.upto),
@@ -195,6 +202,19 @@ impl Instance {
         self.core = Some(Core::new(settings, loaded).map_err(|error| error.to_string())?);
         (self.told, self.frame) = (0, Vec::new());
         Ok(())
+    }
+
+    /// Some entries that are older than those that the replica process knows, and whether there are more.
+    pub fn older(&mut self, rng: &mut SmallRng) -> Option<(Log, bool)> {
+        let (core, memory) = (self.core.as_ref()?, self.memory.as_ref()?);
+        let end = core.log_base().1.0;
+        if !core.are_older_to_come() {
+            return None;
+        }
+        let base = base_at(self.disk.base, &memory.ring, end.saturating_sub(rng.random_range(1..40)));
+        let records = memory.ring.iter().filter(|record| record.lsn > base.2 && record.lsn <= end);
+        // Where the journal has been trimmed meanwhile, nothing joins.
+        Some((log_of(base, records).ok()?, base != self.disk.base))
     }
 
     /// The journal process does something, or does not come to it. Returns the generation of a cut that is done.
@@ -253,11 +273,10 @@ impl Instance {
         }
         let limit = self.core.as_ref().map_or(0, |core| core.may_trim_to().0);
         let upto = self.disk.snapshot.upto.saturating_sub(rng.random_range(0..30)).min(limit);
-        let base: Base = memory
-            .ring
-            .iter()
-            .rfind(|record| record.ends && record.lsn <= upto)
-            .map(|record| (record.index, record.term, record.lsn))?;
+        let base = base_at(self.disk.base, &memory.ring, upto);
+        if base == self.disk.base {
+            return None;
+        }
         let many = memory.place(self.disk.base.2, base.2 + 1);
         memory.ring.drain(..many);
         self.disk.trim(base);

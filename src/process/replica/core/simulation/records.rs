@@ -66,6 +66,12 @@ impl Books {
 /// The last entry that is gone: its index, its term and its last record.
 pub type Base = (u64, u64, u64);
 
+/// The last entry that ends at or before `lsn`.
+pub fn base_at(base: Base, records: &[Record], lsn: u64) -> Base {
+    let ends = |record: &&Record| record.ends && record.lsn <= lsn;
+    records.iter().rfind(ends).map_or(base, |record| (record.index, record.term, record.lsn))
+}
+
 /// The log that records make.
 pub fn log_of<'a>(base: Base, records: impl Iterator<Item = &'a Record>) -> Result<Log, String> {
     let mut log = Log::new(base.0, base.1, Lsn(base.2));

@@ -50,6 +50,8 @@ pub struct Seen {
     pub transferred: u64,
     pub acknowledged: u64,
     pub read: u64,
+    /// Times that older entries were read.
+    pub read_back: u64,
 }
 
 pub fn member(number: u8, node: NodeId) -> Member {
@@ -135,7 +137,9 @@ impl World {
         if self.instances[i].core.is_none() && self.instances[i].replica_at <= now {
             let settings = self.settings();
             let instance = &mut self.instances[i];
-            instance.start_replica(settings).map_err(|error| format!("replica {i} cannot start: {error}"))?;
+            instance
+                .start_replica(settings, &mut self.rng)
+                .map_err(|error| format!("replica {i} cannot start: {error}"))?;
             self.perform_all(i)?;
         }
         self.journal(i)?;
@@ -187,6 +191,12 @@ impl World {
                 self.oracle.books(&books).map_err(|error| format!("instance {i}: {error}"))?;
                 self.drive(i, Event::Applied(Lsn(books.upto)))?;
             }
+        }
+        if self.one_in(8)
+            && let Some((log, more)) = self.instances[i].older(&mut self.rng)
+        {
+            self.seen.read_back += 1;
+            self.drive(i, Event::Older { log, more })?;
         }
         if self.one_in(self.faults.snapshot) {
             let has_defect = self.has(Defect::UncommittedSnapshot);
@@ -259,7 +269,10 @@ impl World {
             Action::Save { state, sync } => instance.disk.save(sync, |file| file.hard = state),
             Action::SaveMembership { membership, index } => {
                 self.seen.changed += 1;
-                instance.disk.save(true, |file| (file.members, file.members_at) = (membership, index));
+                instance.disk.save(true, |file| {
+                    (file.members, file.members_at) = (membership, index);
+                    file.hard.commit = file.hard.commit.max(index);
+                });
             }
             Action::Truncate { after, generation } => self.truncate(i, after.0, generation),
             Action::AppendControl(control) => {
