@@ -151,18 +151,43 @@ fn a_cluster_of_one_waits_for_nobody() {
     cluster.must_agree(&[]);
 }
 
-#[test]
-fn an_instance_with_operations_of_its_own_founds_no_cluster_of_several() {
-    let mut cluster = Cluster::prepare(3, &[]);
-    fs::create_dir_all(cluster.data(0)).unwrap();
-    let alone = Server::start_on(&cluster.data(0), &["--accounts", "100", "--initial-balance", "1000.00"]);
-    Bank::demo(alone.address).call(&deposit(1, 1)).unwrap();
+/// Carries out operations on the data of a member, by an instance without peers.
+fn has_books(cluster: &Cluster, index: usize, operations: u32) {
+    fs::create_dir_all(cluster.data(index)).unwrap();
+    let alone = Server::start_on(&cluster.data(index), &["--accounts", "100", "--initial-balance", "1000.00"]);
+    let mut bank = Bank::demo(alone.address);
+    (0..operations).for_each(|_| assert!(matches!(bank.call(&deposit(1, 1)), Ok(Response::Deposit { .. }))));
     assert!(alone.stop().status.success());
+}
+
+#[test]
+fn an_instance_with_operations_of_its_own_founds_the_cluster_whatever_its_number() {
+    let mut cluster = Cluster::prepare(3, &[]);
+    has_books(&cluster, 2, 5);
     cluster.start_members();
-    await_that("it says why, and what to do", || {
-        let said = cluster.member(0).stderr();
-        said.contains("has 1 operations of its own") && said.contains("--opening-balances")
-    });
+    assert_eq!(cluster.primary(), 2);
+    let mut bank = Bank::demo(cluster.address(2));
+    assert!(matches!(bank.call(&deposit(1, 1)), Ok(Response::Deposit { .. })));
+    // It starts again from records of before, and from entries.
+    cluster.stop(2);
+    cluster.start_member(2);
+    assert_eq!(cluster.primary(), 2);
+    let lsn = cluster.applied(2);
+    assert_eq!(cluster.balances(2, lsn)[1], 100_006);
+}
+
+#[test]
+fn of_two_with_operations_of_their_own_none_founds_a_cluster() {
+    let mut cluster = Cluster::prepare(3, &[]);
+    has_books(&cluster, 0, 1);
+    has_books(&cluster, 1, 2);
+    cluster.start_members();
+    for index in 0..3 {
+        await_that("each says why, and what to do", || {
+            let said = cluster.member(index).stderr();
+            said.contains("replica 1 has 1, replica 2 has 2") && said.contains("--opening-balances")
+        });
+    }
     assert!((0..3).all(|index| cluster.role(index) != ReplicaRole::Primary), "and nobody leads");
 }
 

@@ -11,7 +11,7 @@ use crate::process::replica::membership::next_change;
 use crate::process::replica::peers::{ConfiguredPeer, Found, Identity, PeerPlace, Peers};
 use crate::process::replica::requests::{Request, Standing, Step};
 use crate::process::replica::shell::Shell;
-use crate::store::cluster::{Change, Membership, ReplicaId};
+use crate::store::cluster::{Change, ChangeKind, Membership, ReplicaId};
 use crate::store::instance::control_requests::{Answer, ClusterRequest, ControlRequest, RequestWords};
 
 /// Ticks after which a fresh node that is a member is told so again.
@@ -157,19 +157,23 @@ impl Changing {
         Ok(None)
     }
 
-    /// Proposes the next change that brings a member back, if there is one. It is proposed again in each tick, until it is committed: what
+    /// Proposes the next change that brings a member back, or has a learner of the founding vote, if there is one. It is proposed again in each tick, until it is committed: what
     /// stands against it, that another change is under way or that the learner is behind, goes by.
     fn bring_back(&mut self, around: &mut Around) -> Result<(), ReplicaError> {
         let Around { own, greetings, peers, shell: Some(shell), .. } = around else { return Ok(()) };
         let status = shell.core.status();
         let connected: Vec<_> = greetings.connected().collect();
         let is_primary = status.role == Role::Leader && shell.gate_is_open;
-        let change = next_change(own.node, &status.membership, &connected).filter(|_| is_primary);
+        let configured: Vec<_> = self.configured.iter().map(|peer| peer.replica).collect();
+        let change = next_change(own.node, &status.membership, &connected, &configured).filter(|_| is_primary);
         let is_new = change != self.wanted;
         self.wanted.clone_from(&change);
         let Some(change) = change else { return Ok(()) };
         let (replica, node) = (change.member.replica, change.member.node);
-        if is_new {
+        let of_number = status.membership.all().filter(|member| member.replica == replica).count();
+        if is_new && of_number == 1 && change.kind == ChangeKind::Promote {
+            log::info!("replica {replica}, node {node}, is a learner; it is to vote as soon as it has the log");
+        } else if is_new {
             log::info!(
                 "replica {replica} has lost its data directory and is another node now; next: {:?} of node {node}",
                 change.kind

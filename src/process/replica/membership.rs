@@ -1,21 +1,37 @@
-//! Which change of membership brings a member back that has lost its data directory: pure.
+//! Which change of membership brings a member back that has lost its data directory, or makes a voter of a member that a cluster was founded
+//! with as a learner: pure.
 //!
 //! Such an instance is another node under the same number (see [`NodeId`]). It becomes a learner, and when it has the log a voter; then the
 //! node that it was is removed. Each change is made when the one before is committed. There is nothing to remember between them: the
 //! members, and who is connected, say which is the next. So another leader goes on where the one before has stopped.
 
 use crate::process::replica::peers::Identity;
-use crate::store::cluster::{Change, ChangeKind, Member, Membership, NodeId};
+use crate::store::cluster::{Change, ChangeKind, Member, Membership, NodeId, ReplicaId};
 
 /// The next change that brings a member back, as the leader `own` sees it; `connected` are the nodes that are connected.
 ///
 /// A node is replaced only while it is not connected, and only by one that is: a fresh node that greets with its number, or one that has
-/// become a member in its place already.
+/// become a member in its place already. Where none is replaced, a learner that is one of the `configured` peers is to vote.
 #[must_use]
-pub fn next_change(own: NodeId, members: &Membership, connected: &[&Identity]) -> Option<Change> {
+pub fn next_change(
+    own: NodeId,
+    members: &Membership,
+    connected: &[&Identity],
+    configured: &[ReplicaId],
+) -> Option<Change> {
     let is_connected = |node: NodeId| node == own || connected.iter().any(|peer| peer.node == node);
     let gone = members.all().filter(|member| !is_connected(member.node));
-    gone.filter_map(|old| in_place_of(old, members, connected)).next()
+    gone.filter_map(|old| in_place_of(old, members, connected))
+        .next()
+        .or_else(|| promoted(members, configured, &is_connected))
+}
+
+/// The promotion of a learner that one of the configured peers is, and no other member under its number.
+fn promoted(members: &Membership, configured: &[ReplicaId], is_connected: &impl Fn(NodeId) -> bool) -> Option<Change> {
+    let is_only = |learner: &Member| members.all().filter(|member| member.replica == learner.replica).count() == 1;
+    let is_due = |learner: &&Member| configured.contains(&learner.replica) && is_only(learner);
+    let learner = members.learners.iter().filter(is_due).find(|learner| is_connected(learner.node))?;
+    Some(Change { kind: ChangeKind::Promote, member: learner.clone() })
 }
 
 fn in_place_of(old: &Member, members: &Membership, connected: &[&Identity]) -> Option<Change> {
@@ -36,8 +52,8 @@ fn in_place_of(old: &Member, members: &Membership, connected: &[&Identity]) -> O
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::vocab::{Cents, Lsn};
     use crate::process::replica::founding::new_cluster;
-    use crate::store::cluster::ReplicaId;
 
     /// A node's number is the instance's, times ten, and which of its data directories it is.
     fn node(number: u64) -> NodeId {
@@ -57,8 +73,11 @@ mod tests {
             peer_address: format!("a{number}"),
             client_address: String::new(),
             accounts: 1,
-            opening: crate::base::vocab::Cents(0),
+            opening: Cents(0),
             key_window: 1,
+            operations: Lsn(0),
+            openings: 0,
+            segment_records: 1,
         }
     }
 
@@ -69,7 +88,7 @@ mod tests {
         let peers: Vec<_> = (connected.iter().map(|&number| identity(number, false)))
             .chain(fresh.iter().map(|&number| identity(number, true)))
             .collect();
-        let change = next_change(node(10), &members, &peers.iter().collect::<Vec<_>>())?;
+        let change = next_change(node(10), &members, &peers.iter().collect::<Vec<_>>(), &[])?;
         assert_eq!(change.member, member(change.member.node.number()), "as it greeted, or as it is a member");
         Some((change.kind, change.member.node.number()))
     }
@@ -120,12 +139,31 @@ mod tests {
         let mut members = Membership { voters: [10, 20, 30].map(member).to_vec(), learners: vec![] };
         let peers = [identity(20, false), identity(31, true)];
         let mut steps = 0;
-        while let Some(change) = next_change(node(10), &members, &peers.iter().collect::<Vec<_>>()) {
+        while let Some(change) = next_change(node(10), &members, &peers.iter().collect::<Vec<_>>(), &[]) {
             let next = members.after(&change);
             assert_ne!(next, members, "each step changes something");
             (members, steps) = (next, steps + 1);
         }
         assert_eq!((members.voters, steps), ([10, 20, 31].map(member).to_vec(), 3));
         assert!(members.learners.is_empty());
+    }
+
+    #[test]
+    fn learners_of_the_founding_vote_as_soon_as_they_can() {
+        let of = |numbers: &[u64]| numbers.iter().map(|&number| member(number)).collect();
+        let configured: Vec<_> = [1, 2, 3].map(|number| ReplicaId::new(number).unwrap()).to_vec();
+        let next = |voters: &[u64], learners: &[u64], connected: &[u64]| {
+            let peers: Vec<_> = connected.iter().map(|&number| identity(number, false)).collect();
+            let members = Membership { voters: of(voters), learners: of(learners) };
+            let change = next_change(node(10), &members, &peers.iter().collect::<Vec<_>>(), &configured)?;
+            Some((change.kind, change.member.node.number()))
+        };
+        assert_eq!(next(&[10], &[20, 30], &[]), None, "nobody is there");
+        assert_eq!(next(&[10], &[20, 30], &[30]), Some((ChangeKind::Promote, 30)));
+        assert_eq!(next(&[10, 30], &[20], &[20, 30]), Some((ChangeKind::Promote, 20)));
+        assert_eq!(next(&[10, 20, 30], &[40], &[20, 30, 40]), None, "an operator added it, and promotes it");
+        // One of them has lost its disk meanwhile: it comes back first.
+        assert_eq!(next(&[10, 30], &[20, 31], &[20, 31]), Some((ChangeKind::Promote, 31)));
+        assert_eq!(next(&[10, 30, 31], &[20], &[20, 31]), Some((ChangeKind::Remove, 30)));
     }
 }

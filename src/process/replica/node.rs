@@ -12,7 +12,7 @@ use crate::process::replica::core::{Core, Event, Log, Settings as CoreSettings};
 use crate::process::replica::error::ReplicaError;
 use crate::process::replica::founding::{Greetings, is_made_member, new_cluster};
 use crate::process::replica::loading::{loaded, wait_for_journal};
-use crate::process::replica::log_reading::load_log;
+use crate::process::replica::log_reading::{FOUNDED, FOUNDED_TERM, load_log};
 use crate::process::replica::peers::{
     ConfiguredPeer, Found, Founding, Identity, PeerEvent, PeerPlace, PeerSettings, Peers, Ready, Refusal,
 };
@@ -53,6 +53,8 @@ pub struct Node {
     stage: Stage,
     /// What [`Node::observe`] saw last.
     observed: Seen,
+    /// Whether it was said that several have operations of their own.
+    has_told_of_books: bool,
 }
 
 impl Node {
@@ -86,6 +88,7 @@ impl Node {
             counted: PeerCounts::default(),
             stage,
             observed: Seen { executed: Lsn(0), on_disk: OnDisk(Lsn(0)), truncated: 0 },
+            has_told_of_books: false,
         };
         node.join_if_member()?;
         // A cluster of one waits for nobody.
@@ -204,7 +207,7 @@ impl Node {
             }
             PeerEvent::Found { from, found } => {
                 if is_made_member(&self.own, from, &found) && self.may_be_one_of(&found.members) {
-                    self.become_member(found.cluster, found.members)?;
+                    self.become_member(found.cluster, found.members, false)?;
                 }
                 Ok(())
             }
@@ -241,15 +244,24 @@ impl Node {
     /// Founds a cluster, if that is for this node to do.
     fn found_if_due(&mut self) -> Result<(), ReplicaError> {
         let configured = self.arguments.cluster.peers.iter().map(|(replica, _)| *replica);
-        if let Founding::Found(members) = self.greetings.decide(&self.own, configured)
-            && self.may_be_one_of(&members)
+        let decision = self.greetings.decide(&self.own, configured);
+        if let Founding::SeveralHaveBooks(who) = &decision
+            && !std::mem::replace(&mut self.has_told_of_books, true)
         {
+            let told: Vec<_> = who.iter().map(|(replica, had)| format!("replica {replica} has {had}")).collect();
+            log::error!(
+                "no cluster is founded: {}, operations of their own, and one ledger begins with those of one of them; empty the data \
+                 directories of the others, or begin with balances by `vaultctl export` and --opening-balances on all",
+                told.join(", ")
+            );
+        }
+        if let Founding::Found(members) = decision {
             let cluster = new_cluster().map_err(|source| ReplicaError::Io { step: "name a new cluster", source })?;
-            log::info!("this instance founds cluster {cluster}, of {} members", members.voters.len());
+            log::info!("this instance founds cluster {cluster}, of {} members", members.all().count());
             let others: Vec<_> =
                 members.all().map(|member| member.node).filter(|node| *node != self.own.node).collect();
             let found = Found { cluster, members: members.clone() };
-            self.become_member(cluster, members)?;
+            self.become_member(cluster, members, true)?;
             for node in others {
                 let _dropped = self.peers.send_found(node, &found);
             }
@@ -257,27 +269,29 @@ impl Node {
         Ok(())
     }
 
-    /// Whether this node, which is outside, can be one of these members: those of several begin with empty journals, since nothing brings the
-    /// others what was done before. Says so where it cannot.
+    /// Whether this node, which is outside, can be made one of these members by another: its journal is to be empty, since the log is that of
+    /// the others. Says so where it cannot.
     fn may_be_one_of(&self, members: &Membership) -> bool {
         let had = self.arguments.instance.table().order().now().lsn;
         let may = had == Lsn(0) || members.all().count() == 1;
         if !may {
             log::error!(
-                "this instance has {had} operations of its own, and a cluster of several begins with empty journals; take its \
-                 balances along by `vaultctl export` and --opening-balances, in an empty data directory"
+                "this instance has {had} operations of its own, and a cluster that others have founded has theirs; empty its data directory, \
+                 which it gets from them, or take its balances along into a new cluster by `vaultctl export` and --opening-balances"
             );
         }
         may
     }
 
     /// Notes durably of which cluster this node is a member, and becomes one.
-    fn become_member(&mut self, cluster: ClusterId, members: Membership) -> Result<(), ReplicaError> {
+    fn become_member(&mut self, cluster: ClusterId, members: Membership, founds: bool) -> Result<(), ReplicaError> {
         if let Stage::Outside(file) = &mut self.stage {
             // What this instance had before it had peers is the beginning of the log.
             let lsn = self.arguments.instance.table().order().now().lsn;
-            let commit = Commit { index: 0, lsn };
-            let state = State { cluster: Some(cluster), membership: members, commit, ..file.state().clone() };
+            let is_entry = founds && lsn > Lsn(0);
+            let (term, index) = if is_entry { (FOUNDED_TERM, FOUNDED.index) } else { (0, 0) };
+            let commit = Commit { index, lsn };
+            let state = State { cluster: Some(cluster), membership: members, term, commit, ..file.state().clone() };
             file.save(&state, true)?;
         }
         self.join_if_member()
@@ -458,7 +472,7 @@ fn new_node() -> Result<NodeId, ReplicaError> {
 
 /// What this instance says of itself.
 fn identity(arguments: &ReplicaArguments, state: &State) -> Identity {
-    let ReplicaArguments { instance, cluster, settings, .. } = arguments;
+    let ReplicaArguments { instance, cluster, settings, directory, .. } = arguments;
     let table = instance.table();
     let own = cluster.peers.iter().find(|(replica, _)| *replica == cluster.replica);
     Identity {
@@ -470,6 +484,9 @@ fn identity(arguments: &ReplicaArguments, state: &State) -> Identity {
         accounts: table.accounts(),
         opening: table.opening(),
         key_window: settings.key_window.into(),
+        operations: table.order().now().lsn,
+        openings: directory.openings().checksum(),
+        segment_records: directory.records_per_segment(),
     }
 }
 

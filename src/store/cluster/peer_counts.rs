@@ -72,6 +72,8 @@ counts! {
     opening,
     /// Another key window.
     key_window,
+    /// Segments of another size.
+    segment_records,
     /// This instance itself.
     myself,
     /// Another node with this instance's number.

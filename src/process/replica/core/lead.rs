@@ -259,7 +259,9 @@ impl Core {
     /// Whether a learner is more than a few messages behind.
     fn is_behind(&self, node: NodeId) -> bool {
         let progress = self.node.raft.prs().get(node.number());
-        let matched = progress.and_then(|progress| self.log().last_of(progress.matched));
+        // One that has acknowledged nothing lacks what was before the first entry, too.
+        let matched = progress.filter(|progress| progress.matched > 0);
+        let matched = matched.and_then(|progress| self.log().last_of(progress.matched));
         matched.is_none_or(|matched| matched.0 + 4 * self.settings.message_records < self.told_commit.0)
     }
 

@@ -60,9 +60,11 @@ impl Storage for Entries {
         low: u64,
         high: u64,
         max_size: impl Into<Option<u64>>,
-        _: GetEntriesContext,
+        context: GetEntriesContext,
     ) -> raft::Result<Vec<Entry>> {
-        if low <= self.log.base() {
+        // To be sent. Whoever has no entry lacks the records of before, too, which are none: as an earlier version founded clusters.
+        let lacks_more = context.can_async() && low == 1 && self.log.base_last() > Lsn(0);
+        if low <= self.log.base() || lacks_more {
             return Err(StorageError::Compacted.into());
         }
         let high = match max_size.into() {

@@ -7,7 +7,7 @@ use super::state::{Core, LoadError, Loaded};
 use super::status::Role;
 use crate::base::vocab::Lsn;
 use crate::process::replica::message::{EntryKind, EntryRange, Message, MessageKind};
-use crate::store::cluster::{Member, Membership, NodeId, ReplicaId};
+use crate::store::cluster::{Change, ChangeKind, Member, Membership, NodeId, ReplicaId};
 
 fn node(number: u64) -> NodeId {
     NodeId::new(number).unwrap()
@@ -255,4 +255,57 @@ fn a_peer_gets_a_snapshot_where_no_older_entries_are() {
     assert!(!core.are_older_to_come() && core.log_base() == (1, Lsn(1)));
     let snapshots = sent(&beat(&mut core), MessageKind::Snapshot);
     assert_eq!(snapshots.len(), 1, "{snapshots:?}");
+}
+
+#[test]
+fn a_learner_without_a_log_gets_a_snapshot_of_what_was_before_the_founding() {
+    // As of the founding: entry 1 is what was before; and as an earlier version founded clusters, where it is none.
+    for (base, term) in [(1, 1), (0, 0)] {
+        let mut membership = members(1);
+        membership.learners = members(2).voters.split_off(1);
+        let state = HardState { term: 1, vote: None, commit: base };
+        let log = Log::new(base, term, Lsn(500));
+        let founder = Loaded { state, membership, log, committed: Lsn(500), executed: Lsn(500), ..loaded(1, false) };
+        let mut founder = Core::new(Settings::new(node(1), 1), founder).unwrap();
+        while founder.status().role != Role::Leader {
+            founder.handle(Event::Tick);
+            if actions(&mut founder).iter().any(|action| matches!(action, Action::AppendControl(_))) {
+                founder.handle(Event::Appended { lsn: Lsn(501) });
+            }
+        }
+        founder.handle(Event::OnDisk { generation: 7, upto: Lsn(501) });
+        founder.handle(Event::Applied(Lsn(501)));
+        actions(&mut founder);
+        let own = Loaded { state: HardState::default(), log: Log::new(0, 0, Lsn(0)), ..loaded(1, false) };
+        let own = Loaded { membership: founder.status().membership, committed: Lsn(0), executed: Lsn(0), ..own };
+        let mut learner = Core::new(Settings::new(node(2), 2), own).unwrap();
+        let promotion = Change { kind: ChangeKind::Promote, member: founder.status().membership.learners[0].clone() };
+        let snapshot = (0..200).find_map(|_| {
+            founder.handle(Event::Change(promotion.clone()));
+            let refused = actions(&mut founder);
+            assert!(
+                refused.iter().any(|action| matches!(action, Action::ChangeRefused { .. })),
+                "it has nothing: {refused:?}"
+            );
+            founder.handle(Event::Tick);
+            learner.handle(Event::Tick);
+            let mut snapshot = None;
+            for action in actions(&mut founder) {
+                match action {
+                    Action::Send(message) if message.kind == MessageKind::Snapshot => snapshot = message.snapshot,
+                    Action::Send(message) => learner.handle(Event::Message(message)),
+                    _ => {}
+                }
+            }
+            for action in actions(&mut learner) {
+                assert!(!matches!(action, Action::Append(_) | Action::Malformed { .. }), "{action:?}");
+                if let Action::Send(message) = action {
+                    founder.handle(Event::Message(message));
+                }
+            }
+            snapshot
+        });
+        let snapshot = snapshot.expect("no snapshot was sent");
+        assert_eq!((snapshot.index, snapshot.last), (base + 1, Lsn(501)));
+    }
 }

@@ -3,9 +3,13 @@
 //! A node that was not yet a member of any cluster founds one only when it has heard of every configured peer that it is none either, and
 //! only the one with the lowest number does. So two clusters cannot come about, unless configurations contradict each other: then
 //! nobody founds any.
+//!
+//! Where one of them has operations of its own, that one founds it, whatever its number, and is the only voter: the others learn, and get its
+//! books by a snapshot. If they voted before they have them, they could elect each other and lose them.
 
 use super::settings::Identity;
 use super::wire::Found;
+use crate::base::vocab::Lsn;
 use crate::store::cluster::{ClusterId, Member, Membership, NodeId, ReplicaId};
 
 /// What a node is to do about a cluster.
@@ -13,12 +17,16 @@ use crate::store::cluster::{ClusterId, Member, Membership, NodeId, ReplicaId};
 pub enum Founding {
     /// Nothing: it is a member.
     IsMember,
-    /// Found one with these members, all voters, in the order of their numbers: write them durably, and then tell the others.
+    /// Found one with these members, in the order of their numbers: write them durably, and then tell the others. All vote; but where this
+    /// node has operations of its own, it votes alone.
     Found(Membership),
     /// Wait for replica `0` to found it and tell.
     AwaitFounder(ReplicaId),
     /// Wait for these peers, which have not greeted yet.
     AwaitPeers(Vec<ReplicaId>),
+    /// Several have operations of their own, so that their books are not those of one ledger: somebody must choose one. These are they, and
+    /// how many operations each has.
+    SeveralHaveBooks(Vec<(ReplicaId, Lsn)>),
     /// There is a cluster: wait until a member of it says that this node is one, too.
     Join(ClusterId),
     /// Peers are members of different clusters, or two of them are the same node: somebody must correct that.
@@ -58,10 +66,20 @@ pub fn decide(own: &Identity, peers: &[Heard<'_>]) -> Founding {
     if voters.windows(2).any(is_twice) || nodes.windows(2).any(|pair| pair[0] == pair[1]) {
         return Founding::Contradiction;
     }
-    match voters.first() {
-        Some(first) if first.replica != own.replica => Founding::AwaitFounder(first.replica),
-        _ => Founding::Found(Membership { voters, learners: Vec::new() }),
+    let with_books = heard().chain([own]).filter(|greeting| greeting.operations > Lsn(0));
+    let mut with_books: Vec<_> = with_books.map(|greeting| (greeting.replica, greeting.operations)).collect();
+    with_books.sort_unstable();
+    let founder = match with_books[..] {
+        [] => voters.first().map_or(own.replica, |first| first.replica),
+        [(only, _)] => only,
+        _ => return Founding::SeveralHaveBooks(with_books),
+    };
+    if founder != own.replica {
+        return Founding::AwaitFounder(founder);
     }
+    let votes = |member: &Member| with_books.is_empty() || member.replica == founder;
+    let (voters, learners) = voters.into_iter().partition(votes);
+    Founding::Found(Membership { voters, learners })
 }
 
 /// Why a node does not take over which cluster it is said to be a member of.

@@ -96,3 +96,34 @@ fn only_who_is_named_by_node_and_number_takes_it_over() {
     let refused = of(Identity { cluster: Some(ours), ..identity(2) });
     assert_eq!(refused, Err(FoundError::OtherCluster { ours, theirs }));
 }
+
+#[test]
+fn the_one_with_operations_founds_and_votes_alone() {
+    let said = |number: u8, operations: u64| Identity { operations: Lsn(operations), ..identity(number) };
+    let decided = |own: u8, with: [u64; 3]| {
+        let all: Vec<_> = (1..=3).zip(with).map(|(number, operations)| said(number, operations)).collect();
+        let others = all.iter().filter(|other| other.replica != replica(own));
+        let heard: Vec<_> = others.map(|other| Heard { replica: other.replica, greeting: Some(other) }).collect();
+        decide(&all[usize::from(own) - 1], &heard)
+    };
+    let numbers = |members: &[Member]| members.iter().map(|member| member.replica.number()).collect::<Vec<_>>();
+    for own in 1..=3 {
+        for holder in 1..=3_u8 {
+            let mut with = [0; 3];
+            with[usize::from(holder) - 1] = 7;
+            match decided(own, with) {
+                Founding::Found(Membership { voters, learners }) => {
+                    let others: Vec<_> = (1..=3).filter(|&number| number != holder).collect();
+                    assert_eq!((own, numbers(&voters), numbers(&learners)), (holder, vec![holder], others));
+                }
+                other => assert_eq!((own == holder, other), (false, Founding::AwaitFounder(replica(holder)))),
+            }
+        }
+        let several = Founding::SeveralHaveBooks(vec![(replica(1), Lsn(5)), (replica(3), Lsn(7))]);
+        assert_eq!(decided(own, [5, 0, 7]), several, "whoever looks");
+        assert!(!matches!(decided(own, [0, 0, 0]), Founding::SeveralHaveBooks(_)));
+    }
+    // Alone, with operations.
+    let Founding::Found(members) = decide(&said(3, 9), &[]) else { panic!() };
+    assert_eq!((numbers(&members.voters), members.learners.len()), (vec![3], 0));
+}

@@ -144,6 +144,12 @@ pub fn judge(
     if peer.opening != own.opening {
         return Err(Refusal::Opening { theirs: peer.opening, ours: own.opening });
     }
+    if peer.openings != own.openings {
+        return Err(Refusal::Openings);
+    }
+    if peer.segment_records != own.segment_records {
+        return Err(Refusal::SegmentRecords { theirs: peer.segment_records, ours: own.segment_records });
+    }
     if peer.key_window != own.key_window {
         return Err(Refusal::KeyWindow { theirs: peer.key_window, ours: own.key_window });
     }

@@ -52,6 +52,22 @@ pub enum Refusal {
         /// Ours.
         ours: Cents,
     },
+    /// The total is the same, and single accounts were opened with other balances.
+    #[error(
+        "its accounts were opened with other balances than those of this instance, of the same total; --opening-balances and \
+         --initial-balance must be the same"
+    )]
+    Openings,
+    /// Its segments have another number of records.
+    #[error(
+        "its segments have {theirs} records, and those of this instance {ours}; --segment-records must be the same"
+    )]
+    SegmentRecords {
+        /// How many they have.
+        theirs: u64,
+        /// How many they have here.
+        ours: u64,
+    },
     /// It remembers another number of idempotency keys.
     #[error("it remembers {theirs} keys, and this instance {ours}; --key-window must be the same")]
     KeyWindow {

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use crate::base::vocab::Cents;
+use crate::base::vocab::{Cents, Lsn};
 use crate::store::cluster::{ClusterId, NodeId, ReplicaId};
 
 /// What a node says of itself when it greets.
@@ -25,6 +25,12 @@ pub struct Identity {
     pub opening: Cents,
     /// How many idempotency keys it remembers.
     pub key_window: u64,
+    /// How many operations its books had when its replica process started: the number of the last. It counts while it is fresh.
+    pub operations: Lsn,
+    /// A checksum of what each of its accounts was opened with.
+    pub openings: u32,
+    /// How many records a segment of its journal has.
+    pub segment_records: u64,
 }
 
 /// A peer to connect to.

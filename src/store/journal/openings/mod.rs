@@ -122,6 +122,24 @@ impl Openings {
         self.total_of(self.accounts())
     }
 
+    /// A checksum of what each account opened with. Steps of growth with the same balance are one, and who is listed with the balance of
+    /// the others is not listed.
+    #[must_use]
+    pub fn checksum(&self) -> u32 {
+        let mut hasher = crc32fast::Hasher::new();
+        let mut put = |account: u32, cents: Cents| {
+            hasher.update(&account.to_le_bytes());
+            hasher.update(&cents.0.to_le_bytes());
+        };
+        for run in self.steps.chunk_by(|one, next| one.opening == next.opening) {
+            run.last().into_iter().for_each(|step| put(step.accounts, step.opening));
+        }
+        let others = self.steps.first().map_or(Cents::ZERO, |step| step.opening);
+        let differing = self.listed.from(AccountId(0)).filter(|(_, cents)| *cents != others);
+        differing.for_each(|(account, cents)| put(account.0, cents));
+        hasher.finalize()
+    }
+
     fn checked_total(&self) -> Option<Cents> {
         self.checked_total_of(self.accounts())
     }
@@ -161,6 +179,25 @@ mod tests {
 
     fn listed(balances: &[(u32, i64)]) -> OpeningBalances {
         balances.iter().map(|&(account, cents)| (AccountId(account), Cents(cents))).collect()
+    }
+
+    #[test]
+    fn a_checksum_is_of_what_accounts_opened_with_and_not_of_the_words() {
+        let step = |accounts, cents| Growth { accounts, opening: Cents(cents) };
+        let of = |steps: &[Growth], balances: &[(u32, i64)]| {
+            Openings::of_steps(steps.to_vec(), listed(balances)).unwrap().checksum()
+        };
+        let plain = of(&[step(10, 5)], &[]);
+        assert_eq!(plain, of(&[step(4, 5), step(7, 5), step(10, 5)], &[]), "grown in steps");
+        assert_eq!(plain, of(&[step(10, 5)], &[(2, 5), (9, 5)]), "listed with the same");
+        let mut all = vec![plain];
+        // Of the same total.
+        all.extend([&[(0, 4), (1, 6)][..], &[(0, 6), (1, 4)], &[(0, 4), (2, 6)]].map(|some| of(&[step(10, 5)], some)));
+        all.extend([of(&[step(11, 5)], &[]), of(&[step(10, 6)], &[]), of(&[step(5, 5), step(10, 6)], &[])]);
+        let many = all.len();
+        all.sort_unstable();
+        all.dedup();
+        assert_eq!(all.len(), many);
     }
 
     #[test]

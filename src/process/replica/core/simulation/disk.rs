@@ -38,6 +38,13 @@ impl Disk {
         Disk { file, synced_file, base: (0, 0, 0), cells: Vec::new(), synced: 0, cleared: Vec::new(), snapshot }
     }
 
+    /// Founds a cluster with books that have these records: they are entry 1 of term 1, and it is committed.
+    pub fn found(&mut self, before: &[Record]) {
+        before.iter().for_each(|record| self.snapshot.apply(record));
+        self.base = (1, 1, before.len() as u64);
+        self.save(true, |file| file.hard = HardState { term: 1, vote: None, commit: 1 });
+    }
+
     pub fn save(&mut self, sync: bool, change: impl FnOnce(&mut RaftFile)) {
         change(&mut self.file);
         if sync {

@@ -30,6 +30,8 @@ pub struct Faults {
     transfer: u32,
     empty: u32,
     remove: u32,
+    /// Whether the cluster begins with one voter.
+    pub grows: bool,
 }
 
 impl Faults {
@@ -51,6 +53,7 @@ impl Faults {
             transfer: pick(&[0, 100, 400]),
             empty: pick(&[0, 0, 300]),
             remove: pick(&[0, 0, 300]),
+            grows: false,
         }
     }
 
@@ -69,7 +72,7 @@ impl Faults {
 
     /// Whether the members are always the same.
     pub fn leave_members(&self) -> bool {
-        self.empty == 0 && self.remove == 0
+        self.empty == 0 && self.remove == 0 && !self.grows
     }
 
     pub fn set(&self, network: &mut Network) {

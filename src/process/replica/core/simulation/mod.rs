@@ -128,6 +128,7 @@ fn sum(seeds: impl Iterator<Item = u64>) -> Result<Seen, String> {
         sum.transferred += seen.transferred;
         sum.acknowledged += seen.acknowledged;
         sum.read += seen.read;
+        sum.founded += seen.founded;
         sum.read_back += seen.read_back;
     }
     Ok(sum)
@@ -144,7 +145,8 @@ fn what_was_promised_holds_whatever_fails() {
         return;
     }
     // What does not happen is not tried.
-    let least = [seen.elections, seen.resumed, seen.truncated, seen.remade, seen.installed, seen.changed, seen.emptied];
+    let Seen { elections, resumed, truncated, remade, installed, changed, emptied, founded, .. } = seen;
+    let least = [elections, resumed, truncated, remade, installed, changed, emptied, founded];
     assert!(least.iter().all(|times| times * 40 > many), "{seen:?}");
     assert!(
         seen.acknowledged > 10 * many && seen.read > 20 * many && seen.transferred > many && seen.read_back > many,

@@ -37,8 +37,9 @@ pub fn hold(good: bool, what: impl FnOnce() -> String) -> Verdict {
 }
 
 impl Oracle {
-    pub fn new(members: Membership) -> Oracle {
-        Oracle {
+    /// Before anything happens, but for these records of one that founds the cluster.
+    pub fn new(members: Membership, before: &[Record]) -> Oracle {
+        let mut oracle = Oracle {
             log: Vec::new(),
             states: vec![[OPENING; ACCOUNTS]],
             keys: Set::default(),
@@ -49,7 +50,9 @@ impl Oracle {
             completed: 0,
             acknowledged: 0,
             read: 0,
-        }
+        };
+        oracle.committed(before.iter()).unwrap();
+        oracle
     }
 
     /// A node is primary in a term.

@@ -63,6 +63,20 @@ impl Books {
     }
 }
 
+/// So many operations that were done by an instance without peers.
+pub fn records_of_before(many: u64) -> Vec<Record> {
+    let mut books = Books::new();
+    let mut done = |lsn: u64| {
+        let [from, to] = [lsn, lsn + 1].map(|number| usize::try_from(number).unwrap() % ACCOUNTS);
+        let balances = (books.balances[from] - 1, books.balances[to] + 1);
+        // Clients count theirs from 1.
+        let record = Record::new(lsn, What::Transfer { op: u64::MAX - lsn, key: 0, from, to, balances });
+        books.apply(&record);
+        record
+    };
+    (1..=many).map(&mut done).collect()
+}
+
 /// The last entry that is gone: its index, its term and its last record.
 pub type Base = (u64, u64, u64);
 

@@ -10,7 +10,7 @@ use super::faults::Faults;
 use super::instance::{Cut, Instance, Stage};
 use super::network::{Network, Packet};
 use super::oracle::{Oracle, Verdict, hold};
-use super::records::What;
+use super::records::{What, records_of_before};
 use crate::base::vocab::Lsn;
 use crate::process::replica::core::defect::Defect;
 use crate::process::replica::core::event::{Action, Control, Event};
@@ -50,6 +50,8 @@ pub struct Seen {
     pub transferred: u64,
     pub acknowledged: u64,
     pub read: u64,
+    /// Clusters that were founded by one with operations.
+    pub founded: u64,
     /// Times that older entries were read.
     pub read_back: u64,
 }
@@ -66,10 +68,22 @@ impl World {
         let nodes: Vec<NodeId> = (0..many).map(|_| NodeId::new(rng.random_range(1..1 << 40)).unwrap()).collect();
         let numbered = || (1_u8..).zip(&nodes).map(|(number, node)| (number, *node));
         let voters = numbered().map(|(number, node)| member(number, node)).collect();
-        let founders = Membership { voters, learners: Vec::new() };
-        let instances = numbered().map(|(number, node)| Instance::new(number, node, founders.clone())).collect();
+        let mut founders = Membership { voters, learners: Vec::new() };
+        // One of some has operations of its own, and founds the cluster with them.
+        let founder = (many > 1 && rng.random_range(0..8) == 0).then(|| rng.random_range(0..many));
+        if let Some(founder) = founder {
+            let founding = founders.voters.remove(founder);
+            founders.learners = std::mem::replace(&mut founders.voters, vec![founding]);
+        }
+        let mut instances: Vec<_> =
+            numbered().map(|(number, node)| Instance::new(number, node, founders.clone())).collect();
+        let before = founder.map_or_else(Vec::new, |_| records_of_before(rng.random_range(1..60)));
+        if let Some(founder) = founder {
+            instances[founder].disk.found(&before);
+        }
         let mut faults = Faults::new(&mut rng);
         shape(&mut faults);
+        faults.grows = founder.is_some();
         let mut network = Network::new(many);
         faults.set(&mut network);
         World {
@@ -77,14 +91,14 @@ impl World {
             now: 0,
             instances,
             network,
-            oracle: Oracle::new(founders.clone()),
+            oracle: Oracle::new(founders.clone(), &before),
             clients: (0..8).map(|_| Client::default()).collect(),
             faults,
             founders,
             defect,
             next_node: 1 << 41,
             next_op: 1,
-            seen: Seen::default(),
+            seen: Seen { founded: u64::from(founder.is_some()), ..Seen::default() },
         }
     }
 

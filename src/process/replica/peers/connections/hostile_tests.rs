@@ -44,10 +44,12 @@ fn only(change: impl FnOnce(&mut Refusals)) -> Refusals {
 fn each_difference_is_refused_named_and_counted_on_both_sides() {
     type Count = fn(&mut Refusals) -> &mut u64;
     let member = || Identity { cluster: Some(cluster(0xA)), ..identity(3) };
-    let cases: [(Identity, Count, &str); 5] = [
+    let cases: [(Identity, Count, &str); 7] = [
         (Identity { cluster: Some(cluster(0xB)), ..member() }, |r| &mut r.cluster, "it is a member of cluster 0b0b"),
         (Identity { accounts: 9, ..member() }, |r| &mut r.accounts, "it has 9 accounts, and this instance has 10000"),
         (Identity { opening: Cents(5), ..member() }, |r| &mut r.opening, "its accounts were opened with 0.05 in all"),
+        (Identity { openings: 5, ..member() }, |r| &mut r.opening, "its accounts were opened with other balances"),
+        (Identity { segment_records: 5, ..member() }, |r| &mut r.segment_records, "its segments have 5 records"),
         (Identity { key_window: 7, ..member() }, |r| &mut r.key_window, "it remembers 7 keys, and this instance"),
         (Identity { replica: identity(1).replica, ..member() }, |r| &mut r.same_replica, "has --replica-id 1, too"),
     ];

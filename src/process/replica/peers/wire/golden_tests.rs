@@ -22,7 +22,7 @@ fn framed(kind: u8, body: &str, records: &[u8]) -> Vec<u8> {
 #[test]
 fn every_frame_has_the_bytes_that_are_documented() {
     let zeros = "00".repeat(16);
-    let books = "10270000 40420f0000000000 40420f0000000000";
+    let books = "10270000 40420f0000000000 40420f0000000000 0000000000000000 0d0c0b0a 0000080000000000";
     let members = format!(
         "02 01 | 01 0100000000000000 0d {} | 02 0200000000000000 0d {} | 03 0300000000000000 0d {}",
         ascii("10.0.0.1:7000"),
@@ -158,6 +158,7 @@ proptest! {
         nonce in any::<[u8; 32]>(),
         cluster in any::<[u8; 16]>(),
         (accounts, opening, key_window) in (1..=crate::base::limits::MAX_ACCOUNTS, 0..=i64::MAX, any::<u64>()),
+        (operations, openings, segment_records) in (0..=crate::base::limits::MAX_LSN, any::<u32>(), 1..=u64::MAX),
         address in "[!-~]{1,46}",
         chunk in proptest::collection::vec(any::<u8>(), 1..3000),
         offset in 0..u64::MAX / 2,
@@ -167,6 +168,9 @@ proptest! {
             accounts,
             opening: crate::base::vocab::Cents(opening),
             key_window,
+            operations: crate::base::vocab::Lsn(operations),
+            openings,
+            segment_records,
             peer_address: address.clone(),
             client_address: address,
             ..samples::identity(7)

@@ -5,8 +5,8 @@ use super::error::WireError;
 use super::header::seal;
 use super::kind::{FrameKind, PROOF_BYTES};
 use super::members;
-use crate::base::limits::MAX_ACCOUNTS;
-use crate::base::vocab::Cents;
+use crate::base::limits::{MAX_ACCOUNTS, MAX_LSN};
+use crate::base::vocab::{Cents, Lsn};
 use crate::process::replica::peers::settings::Identity;
 use crate::store::cluster::{ClusterId, Membership};
 
@@ -15,8 +15,9 @@ pub const NONCE_BYTES: usize = 32;
 
 /// What a node says first.
 ///
-/// Body: cluster (16 bytes, zero of a fresh node), node u64, replica u8, accounts u32, opening total i64, key window u64, nonce (32 bytes), and two
-/// addresses, a length in one byte before each: where peers reach it, and where clients do.
+/// Body: cluster (16 bytes, zero of a fresh node), node u64, replica u8, accounts u32, opening total i64, key window u64, operations u64,
+/// checksum of the openings u32, records of a segment u64, nonce (32 bytes), and two addresses, a length in one byte before each: where
+/// peers reach it, and where clients do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Greeting {
     /// Who it is.
@@ -40,6 +41,9 @@ impl Greeting {
         body.extend_from_slice(&own.accounts.to_le_bytes());
         body.extend_from_slice(&own.opening.0.to_le_bytes());
         body.extend_from_slice(&own.key_window.to_le_bytes());
+        body.extend_from_slice(&own.operations.0.to_le_bytes());
+        body.extend_from_slice(&own.openings.to_le_bytes());
+        body.extend_from_slice(&own.segment_records.to_le_bytes());
         body.extend_from_slice(&self.nonce);
         put_address(&mut body, &own.peer_address)?;
         put_address(&mut body, &own.client_address)?;
@@ -51,17 +55,31 @@ impl Greeting {
         let cluster = ClusterId::new(body.array()?);
         let (node, replica) = (body.node()?, body.replica()?);
         let (accounts, opening, key_window) = (body.u32()?, Cents(body.i64()?), body.u64()?);
+        let (operations, openings, segment_records) = (Lsn(body.u64()?), body.u32()?, body.u64()?);
         let nonce = body.array()?;
         let (peer_address, client_address) = (body.address()?, body.address()?);
         body.end()?;
-        let identity = Identity { cluster, node, replica, peer_address, client_address, accounts, opening, key_window };
+        let identity = Identity {
+            cluster,
+            node,
+            replica,
+            peer_address,
+            client_address,
+            accounts,
+            opening,
+            key_window,
+            operations,
+            openings,
+            segment_records,
+        };
         check_books(&identity)?;
         Ok(Greeting { identity, nonce })
     }
 }
 
 fn check_books(identity: &Identity) -> Result<(), WireError> {
-    let can_be = (1..=MAX_ACCOUNTS).contains(&identity.accounts) && identity.opening >= Cents::ZERO;
+    let has_books = (1..=MAX_ACCOUNTS).contains(&identity.accounts) && identity.opening >= Cents::ZERO;
+    let can_be = has_books && identity.operations.0 <= MAX_LSN && identity.segment_records > 0;
     if can_be { Ok(()) } else { Err(WireError::Books) }
 }
 

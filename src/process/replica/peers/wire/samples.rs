@@ -37,6 +37,9 @@ pub fn identity(number: u8) -> Identity {
         accounts: 10_000,
         opening: Cents(1_000_000),
         key_window: 1_000_000,
+        operations: Lsn(0),
+        openings: 0x0A0B_0C0D,
+        segment_records: 524_288,
     }
 }
 
@@ -116,7 +119,7 @@ pub fn frames() -> Vec<Frame> {
 /// A frame around a body: its checksums are computed here by another way than there.
 pub fn forge(kind: u8, body: &[u8], records: &[u8]) -> Vec<u8> {
     let count = u32::try_from(records.len() / 128).unwrap();
-    let mut frame = b"BVPR\x01\x00".to_vec();
+    let mut frame = b"BVPR\x02\x00".to_vec();
     frame.extend([kind, 0]);
     frame.extend(u32::try_from(body.len()).unwrap().to_le_bytes());
     frame.extend(count.to_le_bytes());
