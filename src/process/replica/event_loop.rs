@@ -76,6 +76,7 @@ impl ReplicaProcess {
             self.node.hand_over()?;
         }
         self.node.change_members(now_ns)?;
+        self.node.note_trimmed()?;
         // Else a primary that is never idle would not come to it.
         self.node.read_back()?;
         self.node.publish(now_ns);

@@ -53,6 +53,8 @@ pub struct Node {
     stage: Stage,
     /// What [`Node::observe`] saw last.
     observed: Seen,
+    /// The journal process' last snapshot, and how often the oldest segment is still to be looked at because of it.
+    snapshot: (Lsn, u8),
     /// Whether it was said that several have operations of their own.
     has_told_of_books: bool,
 }
@@ -88,6 +90,7 @@ impl Node {
             counted: PeerCounts::default(),
             stage,
             observed: Seen { executed: Lsn(0), on_disk: OnDisk(Lsn(0)), truncated: 0 },
+            snapshot: (Lsn(0), 0),
             has_told_of_books: false,
         };
         node.join_if_member()?;
@@ -368,6 +371,27 @@ impl Node {
             shell.handle(Event::Applied(applied), peers)?;
         }
         Ok(is_behind)
+    }
+
+    /// Tells the core which records are gone, where segments may have been removed: they are, after a snapshot. At most once a tick.
+    ///
+    /// # Errors
+    /// See [`ReplicaError`].
+    pub fn note_trimmed(&mut self) -> Result<(), ReplicaError> {
+        let Stage::Member(shell) = &mut self.stage else { return Ok(()) };
+        let snapshot = shell.instance.journal_row().snapshot();
+        if snapshot != self.snapshot.0 {
+            // Once more in the next tick: the snapshot is announced just before the segments are removed.
+            self.snapshot = (snapshot, 2);
+        }
+        if self.snapshot.1 == 0 {
+            return Ok(());
+        }
+        self.snapshot.1 -= 1;
+        match shell.records.oldest()? {
+            Some(oldest) => shell.handle(Event::Trimmed(oldest), &mut self.peers),
+            None => Ok(()),
+        }
     }
 
     /// Reads some of the entries that are older than those that the core knows; whether any were to come.

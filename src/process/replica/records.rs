@@ -50,6 +50,14 @@ impl LogRecords {
         Ok(last.first().map_or(0, time_of))
     }
 
+    /// The first record of the oldest segment.
+    ///
+    /// # Errors
+    /// The directory cannot be read.
+    pub fn oldest(&self) -> Result<Option<Lsn>, ReadError> {
+        self.segments.borrow().oldest()
+    }
+
     /// Reads some of the entries that end with record `end` or before; what of them is complete, and whether there is more.
     ///
     /// # Errors
