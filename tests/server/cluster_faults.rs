@@ -223,8 +223,9 @@ fn what_a_follower_has_and_its_new_primary_has_not_is_cut_off_while_it_runs() {
     let mut bank = Bank::demo(cluster.address(old));
     assert!(matches!(bank.call(&deposit(1, 1)).unwrap(), Response::Deposit { .. }));
     cluster.await_equal();
-    // One follower gets what the primary itself never has on its disk: so it is committed nowhere.
-    cluster.signal_all(other, Signal::SIGSTOP);
+    // One follower gets what the primary itself never has on its disk: so it is committed nowhere. The other one is not only stopped: it
+    // would find it in its socket.
+    cluster.kill(other);
     send(cluster.member(old).journal_now().unwrap(), Signal::SIGSTOP);
     let on_disk = |cluster: &Cluster, index| cluster.member(index).stats().table().sequencer().on_disk().0.0;
     let before = on_disk(&cluster, ahead);
@@ -235,7 +236,7 @@ fn what_a_follower_has_and_its_new_primary_has_not_is_cut_off_while_it_runs() {
     assert_eq!(cluster.applied(ahead), before);
     cluster.signal_all(ahead, Signal::SIGSTOP);
     cluster.kill(old);
-    cluster.signal_all(other, Signal::SIGCONT);
+    cluster.start_member(other);
     cluster.start_member(old);
     let new = cluster.primary_but(Some(ahead));
     let mut bank = Bank::demo(cluster.address(new));

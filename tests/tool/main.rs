@@ -33,4 +33,5 @@ mod vaultctl_export;
 mod vaultctl_incoming;
 mod vaultctl_instance;
 mod vaultctl_journal;
+mod vaultctl_journal_cluster;
 mod vaultctl_user;
