@@ -36,6 +36,8 @@ mod refusal;
 mod server;
 #[path = "../support/shift.rs"]
 mod shift;
+#[path = "../support/short_histories.rs"]
+mod short_histories;
 #[path = "../support/tools.rs"]
 mod tools;
 #[path = "../support/turmoil.rs"]

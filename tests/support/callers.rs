@@ -1,4 +1,5 @@
-//! Clients that write down every call on a few accounts, for [`check`](crate::linearizable::check): they follow the primary, and send a
+//! Clients that write down every call on a few accounts, for [`check`](crate::linearizable::check) and
+//! [its like](crate::short_histories::check): they follow the primary, and send a
 //! write again under its key until it is answered.
 
 #![allow(dead_code, reason = "each test program that includes this file uses another part of it")]
@@ -15,6 +16,7 @@ use bank_vault::service::bank::wire::{Request, Response, Status};
 use crate::bank::{Bank, deposit, transfer, withdraw};
 use crate::linearizable::{Asked, Call, Compared, check};
 use crate::server::{DEADLINE, await_that};
+use crate::short_histories;
 use crate::turmoil::Lots;
 
 /// What each account holds at the beginning.
@@ -58,6 +60,15 @@ impl Callers {
         await_that("calls are answered", || self.shared.answered.load(Ordering::Relaxed) >= wanted);
     }
 
+    /// Waits until another call is answered, or for as long as one may take.
+    pub fn await_some_time(&self) {
+        let before = self.shared.answered.load(Ordering::Relaxed);
+        let until = Instant::now() + SILENCE;
+        while self.shared.answered.load(Ordering::Relaxed) == before && Instant::now() < until {
+            std::thread::sleep(RETRY);
+        }
+    }
+
     /// Ends them; all that they have called.
     pub fn finish(mut self) -> Vec<Call> {
         self.shared.is_over.store(true, Ordering::Relaxed);
@@ -65,13 +76,18 @@ impl Callers {
         threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
     }
 
-    /// Ends them, and holds that what they saw has an order.
+    /// Ends them, and holds that what they saw has an order, by both judges.
     ///
     /// # Panics
     /// It has none.
     pub fn must_be_linearizable(self) -> Compared {
         let calls = self.finish();
-        check(OPENING, &calls).unwrap_or_else(|violation| panic!("of {} calls: {violation:#?}", calls.len()))
+        let compared =
+            check(OPENING, &calls).unwrap_or_else(|violation| panic!("of {} calls: {violation:#?}", calls.len()));
+        let searched = short_histories::check(OPENING, &calls).unwrap_or_else(|none| panic!("{none:#?}"));
+        println!("{searched:?}");
+        assert!(searched.shares > searched.left_out, "most are searched: {searched:?}");
+        compared
     }
 }
 
