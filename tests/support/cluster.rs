@@ -5,7 +5,7 @@
 
 #![allow(dead_code, reason = "each test program that includes this file uses another part of it")]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -24,6 +24,7 @@ use tempfile::TempDir;
 
 use crate::bank::{Bank, opening};
 use crate::checker::{Ack, Kept, must_be_kept};
+use crate::mount::Mount;
 use crate::narrow::Wrapper;
 use crate::network::Network;
 use crate::server::{Server, await_that, unused_port};
@@ -51,6 +52,10 @@ pub struct Cluster {
     pub network: Option<Network>,
     /// As `--peers` takes it.
     pub peers: String,
+    /// One more that can be started, and how `--peers` names it.
+    another: Option<(String, Place)>,
+    /// File systems of their own that hold data directories, by members.
+    mounts: BTreeMap<usize, Mount>,
     home: TempDir,
     places: Vec<Place>,
     args: Vec<String>,
@@ -64,41 +69,61 @@ impl Cluster {
 
     /// As [`Cluster::start`], each in a network namespace of its own; wants root.
     pub fn start_apart(members: u8, args: &[&str]) -> Cluster {
-        let network = Network::new(members);
+        Cluster::prepare_apart(members, args).started()
+    }
+
+    /// As [`Cluster::prepare`], each in a network namespace of its own; wants root.
+    pub fn prepare_apart(members: u8, args: &[&str]) -> Cluster {
+        let network = Network::new(members + 1);
         let mut cluster = Cluster::prepare(members, args);
         let numbers = 1..=members;
-        let peers: Vec<_> =
-            numbers.clone().map(|number| format!("{number}={}:{PEER_PORT}", network.peer_address(number))).collect();
+        let named = |number| format!("{number}={}:{PEER_PORT}", network.peer_address(number));
+        let peers: Vec<_> = numbers.clone().map(named).collect();
         let place = |number| Place {
             address: SocketAddr::from((network.client_address(number), 7777)),
             wrapper: Some(network.inside(number, Path::new(env!("CARGO_BIN_EXE_master")))),
         };
         cluster.places = numbers.map(place).collect();
+        cluster.another = Some((named(members + 1), place(members + 1)));
         (cluster.peers, cluster.network) = (peers.join(","), Some(network));
         // Who is not of this machine has to be known.
         let users = cluster.home.path().join("users");
         add_demo(&users);
         cluster.args.extend(["--users".to_owned(), users.display().to_string()]);
-        cluster.started()
+        cluster
+    }
+
+    /// Puts a data directory on a file system in memory, of so many mebibytes; wants root, and is done before the member's first start.
+    pub fn put_into_memory(&mut self, index: usize, mebibytes: u32) {
+        self.mounts.insert(index, Mount::tmpfs(mebibytes).unwrap());
+    }
+
+    /// The file system of a member that was [put into memory](Cluster::put_into_memory).
+    pub fn mount(&self, index: usize) -> &Mount {
+        &self.mounts[&index]
     }
 
     /// All that there is before the first start.
     pub fn prepare(members: u8, args: &[&str]) -> Cluster {
         let home = tempfile::tempdir().unwrap();
         write_secret(&home.path().join("secret"), SECRET);
-        let peers: Vec<_> = (1..=members).zip(unused_peers()).map(|(number, at)| format!("{number}={at}")).collect();
+        let mut peers = (1_u8..).zip(unused_peers()).map(|(number, at)| format!("{number}={at}"));
+        let founders: Vec<_> = peers.by_ref().take(usize::from(members)).collect();
         let place = |_| Place { address: SocketAddr::from((Ipv4Addr::LOCALHOST, unused_port())), wrapper: None };
         Cluster {
             servers: (0..members).map(|_| None).collect(),
             network: None,
-            peers: peers.join(","),
+            peers: founders.join(","),
+            another: peers.next().map(|named| (named, place(0))),
+            mounts: BTreeMap::new(),
             home,
             places: (0..members).map(place).collect(),
             args: args.iter().map(|arg| (*arg).to_owned()).collect(),
         }
     }
 
-    fn started(mut self) -> Cluster {
+    /// Starts what was prepared, and waits until one is the primary.
+    pub fn started(mut self) -> Cluster {
         self.start_members();
         self.await_known_primary();
         self
@@ -120,25 +145,36 @@ impl Cluster {
 
     /// As [`Cluster::start_member`], with these variables in the environment, unless it has a network of its own.
     pub fn start_member_with(&mut self, index: usize, environment: &[(&str, &str)]) {
-        let place = &self.places[index];
+        self.servers[index] = Some(self.launch(index, &self.places[index], &self.peers, environment));
+    }
+
+    /// How `--peers` names one more instance, and that instance, started, which is no member yet.
+    pub fn start_another(&self) -> (String, Server) {
+        let (named, place) = self.another.as_ref().unwrap();
+        let peers = format!("{},{named}", self.peers);
+        (named.clone(), self.launch(self.places.len(), place, &peers, &[]))
+    }
+
+    fn launch(&self, index: usize, place: &Place, peers: &str, environment: &[(&str, &str)]) -> Server {
         let (number, port) = ((index + 1).to_string(), place.address.port().to_string());
         let (host, secret, accounts) =
             (place.address.ip().to_string(), self.secret().display().to_string(), ACCOUNTS.to_string());
-        let mut args = vec!["--replica-id", &number, "--peers", &self.peers, "--cluster-secret", &secret];
+        let mut args = vec!["--replica-id", &number, "--peers", peers, "--cluster-secret", &secret];
         args.extend(["--host", &host, "--port", &port, "--workers", "2"]);
         args.extend(["--accounts", &accounts, "--initial-balance", "1000.00"]);
         args.extend(self.args.iter().map(String::as_str));
         let data = self.data(index);
         fs::create_dir_all(&data).unwrap();
-        self.servers[index] = Some(match &place.wrapper {
+        match &place.wrapper {
             Some(wrapper) => Server::start_program_on(&wrapper.path(), &data, &args),
             None => Server::start_on_with(&data, &args, environment),
-        });
+        }
     }
 
     /// The data directory of a member.
     pub fn data(&self, index: usize) -> PathBuf {
-        self.home.path().join(format!("data{}", index + 1))
+        let home = self.mounts.get(&index).map_or(self.home.path(), |mount| &mount.path);
+        home.join(format!("data{}", index + 1))
     }
 
     /// The file of the secret.

@@ -42,6 +42,28 @@ impl Mount {
         Ok(mount)
     }
 
+    /// Leaves no room in one in memory: gives it the size of what is in it.
+    ///
+    /// # Panics
+    /// It cannot be.
+    pub fn fill(&self) {
+        let resized = (0..100).any(|_| {
+            let now = nix::sys::statvfs::statvfs(&self.path).unwrap();
+            let used = (now.blocks() - now.blocks_free()) * now.fragment_size();
+            // It may have grown meanwhile.
+            run("mount", &["-o", &format!("remount,size={used}"), text(&self.path)]).is_ok()
+        });
+        assert!(resized, "{} cannot be filled", self.path.display());
+    }
+
+    /// Gives it room again, for so many mebibytes in all.
+    ///
+    /// # Panics
+    /// It cannot be.
+    pub fn give_room(&self, mebibytes: u32) {
+        run("mount", &["-o", &format!("remount,size={mebibytes}m"), text(&self.path)]).unwrap();
+    }
+
     fn unmounted() -> Mount {
         must_be_on_demand();
         let home = tempfile::tempdir().unwrap();

@@ -75,6 +75,37 @@ impl Network {
     pub fn mend(&self, number: u8) {
         ip(&format!("-n {}s link set port{number} up", self.tag));
     }
+
+    /// Nothing of what a member sends its peers arrives any more, while what they send it does: it addresses its frames to nobody.
+    pub fn cut_out(&self, number: u8) {
+        self.others(number).for_each(|other| self.misdirect(number, other));
+    }
+
+    /// Nothing of what its peers send a member arrives any more, while what it sends them does.
+    pub fn cut_in(&self, number: u8) {
+        self.others(number).for_each(|other| self.misdirect(other, number));
+    }
+
+    /// What [`Network::cut_out`] or [`Network::cut_in`] has done is undone.
+    pub fn mend_ways(&self, number: u8) {
+        for (from, to) in self.others(number).flat_map(|other| [(number, other), (other, number)]) {
+            let space = format!("{}n{from}", self.tag);
+            let gone =
+                ["-n", &space, "neigh", "del", &self.peer_address(to).to_string(), "dev", "peers"].map(str::to_owned);
+            // Those of the way that was not cut may not be there.
+            let _ = tool("ip", "iproute2").args(gone).output();
+        }
+    }
+
+    fn others(&self, number: u8) -> impl Iterator<Item = u8> + use<> {
+        (1..=self.members).filter(move |other| *other != number)
+    }
+
+    /// Has a member send what is for another one to an address of hardware that nobody has.
+    fn misdirect(&self, from: u8, to: u8) {
+        let address = self.peer_address(to);
+        ip(&format!("-n {}n{from} neigh replace {address} lladdr 02:00:00:00:00:01 dev peers nud permanent", self.tag));
+    }
 }
 
 impl Drop for Network {
