@@ -3,7 +3,7 @@
 use rand::RngExt;
 use rand::rngs::SmallRng;
 
-use super::instance::Instance;
+use super::instance::{Instance, Stage};
 use super::network::Network;
 use super::oracle::Verdict;
 use super::records::{Record, What};
@@ -118,8 +118,14 @@ impl World {
         }
         if self.may(faults.transfer) {
             let primary = self.primary().unwrap_or(i);
-            self.seen.transferred += 1;
-            let event = if self.one_in(4) { Event::Leave } else { Event::Transfer(self.instances[i].node) };
+            let event = if self.one_in(4) {
+                self.seen.left += 1;
+                Event::Leave
+            } else {
+                self.seen.transferred += 1;
+                self.wanted = (i != primary).then_some(self.instances[i].node);
+                Event::Transfer(self.instances[i].node)
+            };
             self.drive(primary, event)?;
         }
         let can_spare_one = self.instances.len() > 2;
@@ -138,6 +144,14 @@ impl World {
     pub fn crash_something(&mut self, i: usize) {
         let (now, is_all) = (self.now, self.one_in(2));
         let instance = &mut self.instances[i];
+        if let Some(cut) = instance.memory.as_ref().and_then(|memory| memory.cut) {
+            let step = match cut.stage {
+                Stage::Clear => 1,
+                Stage::Sync => 2,
+                Stage::Publish => 3,
+            };
+            self.seen.cut_short[step] += 1;
+        }
         if is_all {
             let clients: Vec<_> = instance.memory.iter_mut().flat_map(|memory| memory.held.drain(..)).collect();
             instance.crash(now, &mut self.rng);

@@ -30,6 +30,8 @@ pub struct Oracle {
     pub completed: u64,
     pub acknowledged: u64,
     pub read: u64,
+    /// Changes of membership by their kind, as [`ChangeKind`] has them.
+    pub changes: [u64; 3],
 }
 
 pub fn hold(good: bool, what: impl FnOnce() -> String) -> Verdict {
@@ -50,6 +52,7 @@ impl Oracle {
             completed: 0,
             acknowledged: 0,
             read: 0,
+            changes: [0; 3],
         };
         oracle.committed(before.iter()).unwrap();
         oracle
@@ -98,6 +101,7 @@ impl Oracle {
             && self.log.last().is_none_or(|before| before.ends)
         {
             self.members = self.members.after(change);
+            self.changes[change.kind as usize] += 1;
         }
         self.log.push(record.clone());
         self.states.push(state);

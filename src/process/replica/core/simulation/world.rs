@@ -11,6 +11,7 @@ use super::instance::{Cut, Instance, Stage};
 use super::network::{Network, Packet};
 use super::oracle::{Oracle, Verdict, hold};
 use super::records::{What, records_of_before};
+use super::seen::Seen;
 use crate::base::vocab::Lsn;
 use crate::process::replica::core::defect::Defect;
 use crate::process::replica::core::event::{Action, Control, Event};
@@ -33,27 +34,10 @@ pub struct World {
     pub defect: Option<Defect>,
     pub next_node: u64,
     pub next_op: u64,
+    /// Who is to be the next primary, as the operator wants it.
+    pub wanted: Option<NodeId>,
     /// What has happened, for the tests to see that it does.
     pub seen: Seen,
-}
-
-/// How often something has happened.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Seen {
-    pub elections: u64,
-    pub resumed: u64,
-    pub truncated: u64,
-    pub remade: u64,
-    pub installed: u64,
-    pub changed: u64,
-    pub emptied: u64,
-    pub transferred: u64,
-    pub acknowledged: u64,
-    pub read: u64,
-    /// Clusters that were founded by one with operations.
-    pub founded: u64,
-    /// Times that older entries were read.
-    pub read_back: u64,
 }
 
 pub fn member(number: u8, node: NodeId) -> Member {
@@ -98,6 +82,7 @@ impl World {
             defect,
             next_node: 1 << 41,
             next_op: 1,
+            wanted: None,
             seen: Seen { founded: u64::from(founder.is_some()), ..Seen::default() },
         }
     }
@@ -215,6 +200,7 @@ impl World {
         if self.one_in(self.faults.snapshot) {
             let has_defect = self.has(Defect::UncommittedSnapshot);
             if let Some(first) = self.instances[i].snapshot(has_defect, &mut self.rng) {
+                self.seen.trimmed += 1;
                 self.drive(i, Event::Trimmed(Lsn(first)))?;
             }
         }
@@ -282,7 +268,6 @@ impl World {
         match action {
             Action::Save { state, sync } => instance.disk.save(sync, |file| file.hard = state),
             Action::SaveMembership { membership, index } => {
-                self.seen.changed += 1;
                 instance.disk.save(true, |file| {
                     (file.members, file.members_at) = (membership, index);
                     file.hard.commit = file.hard.commit.max(index);
@@ -310,6 +295,7 @@ impl World {
             }
             Action::OpenGate { term } => {
                 self.seen.elections += 1;
+                self.seen.handed_over += u64::from(self.wanted.take() == Some(instance.node));
                 let (executed, last) = (memory.books.upto, instance.disk.base.2 + memory.ring.len() as u64);
                 memory.gate = true;
                 memory.unpublished = None;
@@ -350,6 +336,7 @@ impl World {
             self.instances[i].disk.save(true, |file| file.intent = Some(after));
         }
         if self.faults.between_actions > 0 && self.rng.random_range(0..8) == 0 {
+            self.seen.cut_short[0] += 1;
             return self.crash_something(i);
         }
         let instance = &mut self.instances[i];
