@@ -269,6 +269,12 @@ pub const MAX_MESSAGE_ENTRIES: usize = 1024;
 pub const MAX_MESSAGE_BYTES: usize = 128 * 1024;
 /// Bytes of a snapshot that one frame carries.
 pub const MAX_SNAPSHOT_CHUNK_BYTES: usize = 256 * 1024;
+/// Seconds in which nothing of a snapshot can be sent to a member, or it does not say that it has all of it; then the snapshot is given up.
+pub const SNAPSHOT_PATIENCE_SECONDS: u64 = 60;
+/// Milliseconds until a member that could not take a snapshot is sent one again, doubled with each failure …
+pub const SNAPSHOT_RETRY_FIRST_MILLISECONDS: u64 = 100;
+/// … and never more than so many.
+pub const SNAPSHOT_RETRY_LONGEST_MILLISECONDS: u64 = 10_000;
 
 /// Accounts that one instance can have: the ids fit in 32 bits, the table in 64 GiB.
 pub const MAX_ACCOUNTS: u32 = 1 << 30;

@@ -46,6 +46,10 @@ pub struct Cluster {
     pub primary_changes: u64,
     /// Rounds of reads for which leadership was to be confirmed.
     pub read_rounds: u64,
+    /// Snapshots that it has sent to members that were far behind.
+    pub snapshots_sent: u64,
+    /// Snapshots that took the place of its books, since it was far behind.
+    pub snapshots_installed: u64,
     /// The members, by their numbers; this instance, too.
     pub members: Vec<Member>,
     /// What the connections to peers have counted.
@@ -111,6 +115,8 @@ impl Cluster {
             elections: cluster.elections.get(),
             primary_changes: cluster.primary_changes.get(),
             read_rounds: cluster.rounds.get(),
+            snapshots_sent: cluster.snapshots_sent.get(),
+            snapshots_installed: cluster.snapshots_installed.get(),
             peers: cluster.peers.read(),
             ..Cluster::shown(cluster.view(), number, [committed, applied], now_ns)
         })

@@ -47,7 +47,7 @@ pub(super) struct Books {
 }
 
 impl Books {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Books { accounts: [(OPENING, 0); ACCOUNTS as usize], flows: [0; 2], lsn: 0 }
     }
 
@@ -63,7 +63,7 @@ impl Books {
     }
 
     /// [`Books::next`], as record `lsn`.
-    fn next_at(&mut self, lsn: u64) -> OperationRecord {
+    pub(super) fn next_at(&mut self, lsn: u64) -> OperationRecord {
         self.lsn = lsn;
         let account = |n: u64| u32::try_from(n % u64::from(ACCOUNTS)).unwrap();
         let (first, second, cents) =
@@ -115,7 +115,7 @@ impl Books {
     }
 }
 
-fn open(data: &Path) -> (Directory, Writer) {
+pub(super) fn open(data: &Path) -> (Directory, Writer) {
     let directory = Directory::open_or_create(data, ACCOUNTS, Cents(OPENING), PER_SEGMENT).unwrap();
     let writer = Writer::resume(&directory, Lsn(0)).unwrap();
     (directory, writer)

@@ -20,12 +20,13 @@ mod records;
 mod requests;
 mod seen;
 mod shell;
+mod snapshots;
 
 pub use arguments::ReplicaArguments;
 pub use event_loop::run;
 
 /// The exit code of a replica process that cannot go on; its successor may.
 pub const EXIT_FAILED: i32 = 1;
-/// The exit code of a replica process that has found the books to hold operations which the cluster has not committed, and which are to be
-/// cut from the log: the books are to be remade before its successor starts.
+/// The exit code of a replica process after which the books are to be remade before its successor starts: they hold operations which the
+/// cluster has not committed, and which are to be cut from the log, or a snapshot has come that takes their place.
 pub const EXIT_REMAKE: i32 = 3;

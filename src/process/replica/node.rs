@@ -20,6 +20,7 @@ use crate::process::replica::publish::{note_connected, view};
 use crate::process::replica::records::LogRecords;
 use crate::process::replica::seen::Seen;
 use crate::process::replica::shell::{Outcome, Shell, Told};
+use crate::process::replica::snapshots::Snapshots;
 use crate::store::cluster::{ClusterId, Commit, Membership, NodeId, PeerCounts, ReplicaId, Secret, State, StateFile};
 use crate::store::connection::ServiceId;
 use crate::store::journal::Reader;
@@ -158,6 +159,7 @@ impl Node {
             applier: Applier::new(table, beat),
             journal: journal.clone(),
             workers: workers.clone(),
+            snapshots: Snapshots::new(directory, self.own.key_window, wakeup.clone()),
             arrived: Vec::new(),
             gate_is_open: sequencer.gate().state == GateState::Open,
             truncation: None,
@@ -196,6 +198,9 @@ impl Node {
             PeerEvent::Disconnected { node, replica, why } => {
                 log::info!("replica {replica}, node {node}, is gone: {why}");
                 self.greetings.forget(node);
+                if let Stage::Member(shell) = &mut self.stage {
+                    shell.snapshots.lost(node);
+                }
                 self.tell(Event::Unreachable(node))
             }
             PeerEvent::Message { message, records } => {
@@ -214,8 +219,10 @@ impl Node {
                 }
                 Ok(())
             }
-            PeerEvent::Snapshot { from, .. } => {
-                log::warn!("node {from} sends a snapshot, which this version cannot take over");
+            PeerEvent::Snapshot { from, frame } => {
+                if let Stage::Member(shell) = &mut self.stage {
+                    shell.take_snapshot_frame(from, frame, &mut self.peers);
+                }
                 Ok(())
             }
             PeerEvent::Refused { replica, place, why } => {
@@ -364,6 +371,11 @@ impl Node {
             self.arguments.instance.control().cluster.rounds.add(1);
             shell.handle(Event::ReadsWanted(round), peers)?;
         }
+        for event in shell.snapshots.advance(peers) {
+            let is_delivered = matches!(event, Event::SnapshotSent { ok: true, .. });
+            self.arguments.instance.control().cluster.snapshots_sent.add(is_delivered.into());
+            shell.handle(event, peers)?;
+        }
         let is_behind = shell.apply_committed()?;
         let applied = shell.table.order().now().lsn;
         if !shell.gate_is_open && applied > shell.told.applied {
@@ -443,8 +455,8 @@ impl Node {
     /// Whether something has changed since [`Node::observe`] looked last, or a round of reads is wanted.
     #[must_use]
     pub fn has_work(&self) -> bool {
-        matches!(self.stage, Stage::Member(_))
-            && (self.seen() != self.observed || self.arguments.instance.table().sequencer().is_round_due())
+        let Stage::Member(shell) = &self.stage else { return false };
+        self.seen() != self.observed || shell.sequencer.is_round_due() || shell.snapshots.has_work(&self.peers)
     }
 
     /// Publishes how things stand, for workers, clients and tools.
@@ -454,6 +466,7 @@ impl Node {
         row.peers.add(&counts.since(&self.counted));
         self.counted = counts;
         if let Stage::Member(shell) = &self.stage {
+            shell.publish_trimming();
             let status = shell.core.status();
             self.heard.insert(self.own.node, now_ns);
             note_connected(&mut self.heard, &self.greetings, &status, now_ns);

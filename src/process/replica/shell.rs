@@ -8,9 +8,10 @@ use crate::base::vocab::{Committed, Lsn, OnDisk};
 use crate::ipc::event::EventFd;
 use crate::process::replica::core::{Action, Control, Core, Event, Refusal};
 use crate::process::replica::error::ReplicaError;
-use crate::process::replica::message::{EntryRange, Message};
-use crate::process::replica::peers::Peers;
+use crate::process::replica::message::{EntryRange, Message, SnapshotRef};
+use crate::process::replica::peers::{Peers, SnapshotFrame};
 use crate::process::replica::records::LogRecords;
+use crate::process::replica::snapshots::Snapshots;
 use crate::store::cluster::{Commit, NodeId, State, StateFile};
 use crate::store::instance::Instance;
 use crate::store::journal::record::{MembershipRecord, Payload, RecordBytes, TermRecord, lsn_of, stamp};
@@ -39,6 +40,8 @@ pub struct Shell {
     pub(super) applier: Applier<'static>,
     pub(super) journal: Arc<EventFd>,
     pub(super) workers: Vec<Arc<EventFd>>,
+    /// The snapshots that are under way.
+    pub(super) snapshots: Snapshots,
     /// The records of the last message with entries, until the core is done with it.
     pub(super) arrived: Vec<RecordBytes>,
     /// What is committed, and to be applied while the gate is closed.
@@ -108,6 +111,7 @@ impl Shell {
             Action::Truncate { after, generation } => self.truncate(after, generation)?,
             Action::AppendControl(control) => return Ok(Some(Event::Appended { lsn: self.append_control(&control)? })),
             Action::Append(entries) => self.append(&entries)?,
+            Action::Send(message) if message.snapshot.is_some() => self.snapshots.begin(message),
             Action::Send(message) => self.send(&message, peers),
             Action::Commit(lsn) => self.commit(lsn),
             Action::OpenGate { term } => {
@@ -129,17 +133,12 @@ impl Shell {
                 self.save(true, |kept| kept.keep = Some(keep))?;
                 self.outcome = Outcome::Remake;
             }
-            Action::Install(snapshot) => {
-                log::error!("a snapshot of entry {} cannot be taken over by this version", snapshot.index);
-            }
+            Action::Install(snapshot) => self.install(snapshot)?,
             Action::ConfirmReads(round) => {
                 self.sequencer.confirm_round(round);
                 self.wake_workers();
             }
-            Action::Leader { node, term } => match node {
-                Some(node) => log::info!("node {node} leads in term {term}"),
-                None => log::info!("nobody leads in term {term}, as far as is known here"),
-            },
+            Action::Leader { node, term } => self.note_leader(node, term),
             Action::ChangeRefused { why, .. } => self.refused = Some(why),
             Action::TransferFailed(node) => {
                 log::warn!("leadership could not be handed over to node {node}");
@@ -168,6 +167,42 @@ impl Shell {
         self.truncation = Some(generation);
         self.journal.send();
         Ok(())
+    }
+
+    /// Has the snapshot that has come take the place of books and log: whoever remakes the books does it.
+    fn install(&mut self, snapshot: SnapshotRef) -> Result<(), ReplicaError> {
+        let SnapshotRef { index, last, membership, .. } = snapshot;
+        log::warn!("the snapshot with the records up to {last} takes the place of the books and the journal");
+        self.save(true, |kept| {
+            kept.commit = Commit { index, lsn: last };
+            (kept.membership, kept.membership_index) = (membership, index);
+            (kept.keep, kept.install) = (None, true);
+        })?;
+        self.instance.control().cluster.snapshots_installed.add(1);
+        self.outcome = Outcome::Remake;
+        Ok(())
+    }
+
+    fn note_leader(&mut self, node: Option<NodeId>, term: u64) {
+        match node {
+            Some(node) => log::info!("node {node} leads in term {term}"),
+            None => log::info!("nobody leads in term {term}, as far as is known here"),
+        }
+        if node != Some(self.file.state().node) {
+            self.snapshots.stop_sending();
+        }
+    }
+
+    /// Takes a piece of a snapshot, or an answer about one, that a peer has sent.
+    pub fn take_snapshot_frame(&mut self, from: NodeId, frame: SnapshotFrame, peers: &mut Peers) {
+        self.snapshots.take(from, frame, self.committed, peers);
+    }
+
+    /// Says how much of the journal may be removed, once snapshots do not need it.
+    pub fn publish_trimming(&self) {
+        let may_trim_to = self.core.may_trim_to();
+        let keep_from = self.snapshots.needs_from().map_or(may_trim_to, |needed| needed.min(may_trim_to));
+        self.instance.replica_row().set_trim_to(keep_from);
     }
 
     /// Says that leadership is handed over, as far as it could be.
@@ -284,6 +319,10 @@ impl Shell {
         let fits = message.entries.last().is_none_or(|entry| entry.last.0 <= room);
         if !fits || !self.core.is_done_with_message() && !records.is_empty() {
             peers.note_untaken(!fits);
+            return Ok(());
+        }
+        // A snapshot is taken over only when all of it is here.
+        if message.snapshot.as_ref().is_some_and(|snapshot| !self.snapshots.has(snapshot)) {
             return Ok(());
         }
         if !records.is_empty() {

@@ -50,11 +50,13 @@ shared_struct! {
         pub rounds: Counter,
         /// Snapshots that it has sent to those that were far behind.
         pub snapshots_sent: Counter,
+        /// Snapshots that took the place of its books.
+        pub snapshots_installed: Counter,
         /// Times that another member than before was the primary, as far as this instance knows.
         pub primary_changes: Counter,
         /// The number of the primary that was known last.
         last_primary: AtomicU64,
-        spare: [AtomicU64; 5],
+        spare: [AtomicU64; 4],
         primary_address: SharedBytes<64>,
         members: [MemberRow; MEMBERS],
         /// What the connections to peers have counted.

@@ -1,6 +1,7 @@
 //! Remaking the books: shared memory holds operations that this instance carried out as the primary, and that the cluster has not
-//! committed and never will. They cannot be undone one by one, since keys and tallies have no history. So every process that has the
-//! books ends at once, the tables are filled again from the snapshot and the log as far as that is committed, and all start again.
+//! committed and never will. They cannot be undone one by one, since keys and tallies have no history. Or this instance was so far behind
+//! that another has sent it a snapshot. So every process that has the books ends at once, the tables are filled again from the snapshot
+//! and the log as far as that is committed, and all start again.
 //!
 //! Nobody was shown any of these operations. Clients lose their connections, since what is queued for them may show them. The cache
 //! process knows nothing of the books, and stays.
@@ -28,8 +29,8 @@ impl Supervisor {
             return;
         }
         self.remake = Remake::Wanted { not_before_ns: now_ns };
-        let text = "the books hold operations that the cluster did not commit, so they are remade: workers, journal process and \
-                    replica process end, and start again";
+        let text = "the books are remade from what the cluster has committed: workers, journal process and replica process end, and \
+                    start again";
         self.say(Level::Warn, text.to_owned());
         if matches!(self.upgrade, Upgrade::Checking { .. }) {
             self.give_up_upgrade(REMAKING);

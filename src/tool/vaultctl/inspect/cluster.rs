@@ -33,11 +33,12 @@ pub(super) fn cluster(f: &mut fmt::Formatter<'_>, cluster: &Cluster) -> fmt::Res
     let process = if *pid == 0 { "no process".to_owned() } else { format!("pid {pid}") };
     let leaving = if *leaving { ", asked to leave" } else { "" };
     writeln!(f, "  {process}{leaving}, lives {lives}, deaths {deaths}, heartbeat {heartbeat_age_ms} ms ago")?;
-    let Cluster { elections, primary_changes, read_rounds, .. } = cluster;
+    let Cluster { elections, primary_changes, read_rounds, snapshots_sent, snapshots_installed, .. } = cluster;
     writeln!(
         f,
         "  {elections} elections seen, {primary_changes} changes of the primary, {read_rounds} rounds of reads"
     )?;
+    writeln!(f, "  snapshots: {snapshots_sent} sent, {snapshots_installed} installed")?;
     let Traffic { accepted, dialled, connected, bytes_in, bytes_out, .. } = &cluster.peers.traffic;
     writeln!(
         f,
