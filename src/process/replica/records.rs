@@ -29,12 +29,17 @@ impl LogRecords {
     /// The record in the place of `lsn` in the ring, if it is still, or already, that record.
     #[must_use]
     pub fn in_ring(&self, lsn: Lsn) -> Option<RecordBytes> {
+        let bytes = self.table.sequencer().record(lsn);
+        (self.is_in_ring(lsn) && lsn_of(&bytes) == lsn).then_some(bytes)
+    }
+
+    /// Whether the places of `lsn` and of what follows were not written again until now.
+    fn is_in_ring(&self, lsn: Lsn) -> bool {
         let sequencer = self.table.sequencer();
-        let bytes = sequencer.record(lsn);
         // A place is written again only after the number before that record's was taken, or the end of the log has moved there.
         fence(Ordering::Acquire);
         let newest = self.table.order().now().lsn.max(sequencer.log_end().unwrap_or_default());
-        (newest.0 + 1 < lsn.0 + sequencer.capacity() && lsn_of(&bytes) == lsn).then_some(bytes)
+        newest.0 + 1 < lsn.0 + sequencer.capacity()
     }
 
     /// The time of the record at the end of the log, nanoseconds since 1970; 0 where there is none, or it is not here.
@@ -91,8 +96,33 @@ impl LogRecords {
     }
 }
 
+impl LogRecords {
+    /// Appends records `first` to `last` to `into` as they go to peers, if all of them are in the ring and of that entry; else nothing. This is
+    /// the usual way of an entry, so it looks only once whether a place was written again meanwhile.
+    fn copy_from_ring(&self, first: Lsn, last: Lsn, index: u64, term: u64, into: &mut Vec<u8>) -> bool {
+        let begin = into.len();
+        let sequencer = self.table.sequencer();
+        let mut append = |lsn| {
+            let mut bytes = sequencer.record(lsn);
+            let place = place_of(&bytes);
+            unseal(&mut bytes);
+            into.extend_from_slice(&bytes);
+            (place.lsn, place.index, place.term) == (lsn, index, term)
+        };
+        let fits = last.0 - first.0 < sequencer.capacity();
+        let all = fits && (first.0..=last.0).map(Lsn).all(&mut append) && self.is_in_ring(first);
+        if !all {
+            into.truncate(begin);
+        }
+        all
+    }
+}
+
 impl Records for LogRecords {
     fn read(&self, first: Lsn, last: Lsn, index: u64, term: u64, into: &mut Vec<u8>) -> Option<()> {
+        if self.copy_from_ring(first, last, index, term, into) {
+            return Some(());
+        }
         let mut records = Vec::with_capacity(usize::try_from(last.0 - first.0 + 1).unwrap_or(0));
         match self.read_all(first, last, &mut records) {
             Ok(true) => {}
