@@ -41,7 +41,6 @@ clean_up() {
     rm -rf "$MEMORY"
 }
 trap clean_up EXIT
-AIMS="" MISSED=0
 # For each server, by its short name: its port, the process that is the parent of its others, its protocol, and how it is called.
 declare -A PORT_OF PARENT_OF PROTOCOL_OF TITLE_OF BYTES_OF=([1k]=1024 [64k]=65536 [1m]=1048576 [big]=$((COLD_MB << 20)))
 
@@ -224,14 +223,6 @@ measure() {
 # The median of column $2 of the figures of server $1, times $3, in the format $4.
 median() { sort -n -k "$2,$2" "$TMP/figures-$1" | awk -v c="$2" -v by="$3" -v form="$4" '{ v[NR] = $c * by } END {
     printf form, (NR % 2) ? v[(NR + 1) / 2] : (v[NR / 2] + v[NR / 2 + 1]) / 2 }'; }
-
-# Says whether $2, measured as $1, is at least $3.
-aim() {
-    local result=met
-    awk -v a="$2" -v b="$3" 'BEGIN { exit !(a >= b) }' || result=missed
-    [ "$result" = met ] || MISSED=$((MISSED + 1))
-    AIMS+="$1: $2, aim $3: $result"$'\n'
-}
 
 # Measures file $1 at the other arguments, servers, in turns, and prints a row for each. The last one is what they are compared to.
 compare_servers() {

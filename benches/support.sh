@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# Functions of benches/system.sh and benches/files.sh: they start and end servers, measure in turns, and print tables.
+# Functions of benches/system.sh, benches/files.sh and benches/cluster.sh: they start and end servers, measure in turns, and print tables.
 
 BIN=target/release
 DEFAULT_MIX="transfer=10,withdraw=20,deposit=30,balance=40"
@@ -8,6 +8,8 @@ STARTED=()
 REDIS_PORT=""
 REDIS_ALWAYS=""
 POSTGRES=""
+# What was compared with its aim, a line each, and how many of them are missed.
+AIMS="" MISSED=0
 REDIS_OPS=$((40000 * SECONDS_EACH))
 # Enough that no account becomes empty.
 OPENING=1000000.00
@@ -116,7 +118,8 @@ describe_machine() {
     echo "Each figure: median of $ROUNDS runs of $SECONDS_EACH s [least-most], in turns with what it is compared to."
 }
 
-# Starts PostgreSQL under its own user, since it refuses to run as root. Sets POSTGRES to its version, to nothing without it.
+# Starts PostgreSQL under its own user, since it refuses to run as root. Sets POSTGRES to its version, to nothing without it; its programs
+# are in POSTGRES_BIN, to be called by POSTGRES_AS, and its socket is in POSTGRES_HOME.
 start_postgres() {
     local bin run=() data=$TMP/postgres-data
     bin=$(ls -d /usr/lib/postgresql/*/bin 2>/dev/null | tail -1)
@@ -127,6 +130,7 @@ start_postgres() {
         chmod 711 "$TMP" && chown postgres "$data"
         run=(setpriv --reuid postgres --regid postgres --clear-groups)
     fi
+    POSTGRES_BIN=$bin POSTGRES_HOME=$data POSTGRES_AS=("${run[@]}")
     "${run[@]}" "$bin/initdb" -D "$data/books" -A trust -U postgres >"$TMP/initdb" 2>&1 || return 0
     launch postgres "${run[@]}" "$bin/postgres" -D "$data/books" -k "$data" -c listen_addresses= -c max_connections=150
     local deadline=$((SECONDS + 20))
@@ -239,6 +243,14 @@ summary() {
     SUMMARY=$(awk -v m="$MEDIAN" '
         function brief(x) { return x >= 1e6 ? sprintf("%.2f M", x / 1e6) : x >= 1e4 ? sprintf("%.1f k", x / 1e3) : sprintf("%d", x) }
         NR == 1 { least = $1 } { most = $1 } END { print brief(m) " [" brief(least) "-" brief(most) "]" }' <<<"$sorted")
+}
+
+# Says whether $2, measured as $1, is at least $3; in RESULT, too.
+aim() {
+    RESULT=met
+    awk -v a="$2" -v b="$3" 'BEGIN { exit !(a >= b) }' || RESULT=missed
+    [ "$RESULT" = met ] || MISSED=$((MISSED + 1))
+    AIMS+="$1: $2, aim $3: $RESULT"$'\n'
 }
 
 ratio() { awk -v a="$1" -v b="$2" 'BEGIN { if (b > 0) printf "%.2f", a / b; else printf "-" }'; }
