@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crowd::memory;
+use crowd::{held_by_kernel, memory};
 use server::await_that;
 
 const CLIENTS: usize = 64;
@@ -194,7 +194,9 @@ fn of_10_gib_no_more_is_fetched_than_is_read() {
     });
     let grown = memory(cache_pid(&files)).saturating_sub(before);
     println!("{} bytes were sent, and memory has grown by {grown} KiB", last.0);
-    assert!(last.0 < 64 << 20 && grown < 16 * 1024, "{} bytes were sent, and memory has grown by {grown} KiB", last.0);
+    // Of what it did not read, some is in the kernel: of its own connection, and of that to the upstream.
+    let most = (48 << 20) + 2 * held_by_kernel();
+    assert!(last.0 < most && grown < 16 * 1024, "{} bytes were sent, and memory has grown by {grown} KiB", last.0);
     drop(stream);
     await_that("the upstream is told", || is_refused.load(Ordering::Relaxed));
     await_idle(&files);
@@ -211,6 +213,9 @@ fn of_10_gib_of_unknown_length_no_more_is_fetched_than_may_be_kept() {
     await_that("the upstream is told", || is_refused.load(Ordering::Relaxed));
     let grown = memory(cache_pid(&files)).saturating_sub(before);
     let sent = sent.load(Ordering::Relaxed);
-    assert!(sent < 32 << 20 && grown < 16 * 1024, "{sent} bytes were sent, and memory has grown by {grown} KiB");
+    assert!(
+        sent < (16 << 20) + held_by_kernel() && grown < 16 * 1024,
+        "{sent} bytes were sent, and memory has grown by {grown} KiB"
+    );
     await_that("its spool is gone", || files.server.stats().cache_row().spooled_bytes.get() == 0);
 }

@@ -16,7 +16,7 @@ use bank_vault::service::bank::wire::{Request, Response, Status};
 use bank_vault::store::connection::ServiceId;
 use bank_vault::store::instance::stats::WorkerStats;
 use bank_vault::store::users::{self, Role};
-use crowd::{Crowd, connect_from, flood, flood_over, is_closed, longest, memory, reset};
+use crowd::{Crowd, connect_from, flood, flood_over, held_by_kernel, is_closed, longest, memory, reset};
 use server::{Server, await_that};
 
 const MODES: [&str; 3] = ["dispatch", "shared", "reuseport"];
@@ -77,8 +77,7 @@ fn what_is_still_read_of_a_client_after_good_bye_is_bounded() {
         assert!(matches!(client.read().unwrap().1, Response::Error { status: Status::BadCrc, .. }));
     }
     let sent = flood_over(&mut client.stream);
-    // What the kernel holds for both ends comes in addition.
-    let most = LINGER_BYTES as u64 + (16 << 20);
+    let most = LINGER_BYTES as u64 + held_by_kernel();
     assert!(sent >= LINGER_BYTES as u64 && sent < most, "{sent} bytes");
     await_that("it is counted", || counted(&server, |stats| &stats.bounds.closed_flooding) == 1);
 }

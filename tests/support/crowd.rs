@@ -117,6 +117,16 @@ fn longest_once(during: Duration, act: &mut impl FnMut()) -> (Duration, usize) {
     (longest, count)
 }
 
+/// Bytes that the kernel holds of one direction of a connection, at most: in the buffers of both ends, which grow with what is sent
+/// (`tcp(7)`).
+pub fn held_by_kernel() -> u64 {
+    let largest = |name| -> u64 {
+        let sizes = fs::read_to_string(format!("/proc/sys/net/ipv4/{name}")).unwrap();
+        sizes.split_whitespace().next_back().unwrap().parse().unwrap()
+    };
+    largest("tcp_rmem") + largest("tcp_wmem")
+}
+
 /// Memory of a process that is its own, in KiB (`RssAnon` of `proc_pid_status(5)`).
 pub fn memory(pid: u32) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
