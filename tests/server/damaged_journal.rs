@@ -4,6 +4,7 @@
 use crate::{asker, bank, checker, server};
 
 use std::fs;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use asker::Asker;
@@ -236,19 +237,20 @@ fn complaint(data: &Path) -> Option<RecoveryError> {
 fn any_flipped_bit_is_named() {
     let left = Left::behind_a_server();
     let offset = left.offset(DAMAGED);
+    let segment = fs::File::options().write(true).open(&left.segment).unwrap();
     for (record, offset) in [(DAMAGED, offset), (RECORDS, left.offset(RECORDS))] {
         for bit in 0..8 * RECORD_BYTES {
-            let mut damaged = left.bytes.clone();
-            damaged[offset + bit / 8] ^= 1 << (bit % 8);
-            fs::write(&left.segment, &damaged).unwrap();
+            let at = offset + bit / 8;
+            let byte = left.bytes[at];
+            segment.write_all_at(&[byte ^ (1 << (bit % 8))], at as u64).unwrap();
             match complaint(&left.data()) {
                 Some(RecoveryError::Corrupt { path, offset: at, lsn, .. }) => {
                     assert_eq!((path, at, lsn), (left.segment.clone(), offset as u64, Lsn(record)), "bit {bit}");
                 }
                 other => panic!("bit {bit}: {other:?}"),
             }
+            segment.write_all_at(&[byte], at as u64).unwrap();
         }
     }
-    fs::write(&left.segment, &left.bytes).unwrap();
-    assert!(complaint(&left.data()).is_none());
+    assert!(fs::read(&left.segment).unwrap() == left.bytes && complaint(&left.data()).is_none());
 }
