@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use bank::Bank;
 use group::Group;
-use load::Load;
+use load::{Load, UNTIL_TOLD};
 use mount::Mount;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -303,15 +303,16 @@ fn fill(path: &std::path::Path) {
     }
 }
 
-/// One server, from an empty data directory to its end.
-fn shift(lots: &mut Lots, done: &mut BTreeMap<Fault, u32>, seconds: u32) -> shift::Closed {
+/// One server, from an empty data directory to its end: when so many faults are done, of all servers, or some time has passed.
+fn shift(lots: &mut Lots, done: &mut BTreeMap<Fault, u32>, wanted: u32) -> shift::Closed {
+    const LONGEST: Duration = Duration::from_secs(60);
     let mut machine = Machine::new();
-    let duration = format!("{seconds}s");
     let load = ["--user", "anna", "--pass", "secret", "--connections", "8", "--pipeline", "4", "--rate", "2000"];
-    let load = [&load[..], &["--duration", &duration]].concat();
+    let load = [&load[..], &["--duration", UNTIL_TOLD]].concat();
     let mut loads: Vec<Load> = (0..CLIENTS).map(|_| Load::start_with(machine.server.address, &load)).collect();
     await_that("all clients have begun", || loads.iter().all(Load::has_begun));
-    while !loads.iter_mut().all(Load::is_over) {
+    let begun = Instant::now();
+    while done.values().sum::<u32>() < wanted && begun.elapsed() < LONGEST {
         let fault = FAULTS[lots.below(u32::try_from(FAULTS.len()).unwrap()) as usize];
         machine.fail(fault, lots);
         *done.entry(fault).or_default() += 1;
@@ -319,12 +320,13 @@ fn shift(lots: &mut Lots, done: &mut BTreeMap<Fault, u32>, seconds: u32) -> shif
         let wanted = machine.turmoil.done() + 50;
         let served = |machine: &Machine| machine.turmoil.done() >= wanted;
         let deadline = Instant::now() + Duration::from_secs(20);
-        while !served(&machine) && !loads.iter_mut().all(Load::is_over) {
+        while !served(&machine) {
             assert!(Instant::now() < deadline, "nobody is served after {fault:?}: {}", machine.log.last());
             std::thread::sleep(Duration::from_millis(2));
         }
         assert!(lives(machine.server.master), "{fault:?} ended the server: {}", machine.log.last());
     }
+    loads.iter_mut().for_each(Load::tell_to_end);
     // Without room on the disk money operations are ERR_BUSY, and done later under the same key.
     let closed = shift::close(&mut machine.server, loads, ACCOUNTS, login, &["ERR_INSUFFICIENT", "ERR_BUSY"]);
     assert_eq!(closed.reconnects, 0, "{}", machine.log.last());
@@ -338,9 +340,7 @@ fn a_machine_that_fails_costs_no_client_an_answer_and_no_cent() {
     let mut lots = Lots::new(u64::from(std::process::id()));
     let (mut done, mut answers) = (BTreeMap::new(), 0);
     while done.values().sum::<u32>() < wanted {
-        let seconds = if wanted > 100 { 60 } else { 15 };
-        // Without room on the disk money operations are ERR_BUSY, and done later under the same key.
-        let closed = shift(&mut lots, &mut done, seconds);
+        let closed = shift(&mut lots, &mut done, wanted);
         answers += closed.answers;
         println!("{} faults, {answers} answers, 0 promises broken: {done:?}", done.values().sum::<u32>());
     }

@@ -28,6 +28,7 @@ const HEADING_BYTES: u64 = 100;
 pub struct Load {
     directory: TempDir,
     process: Child,
+    is_told_to_end: bool,
 }
 
 /// What a client brought home.
@@ -75,7 +76,7 @@ impl Load {
             .stderr(said)
             .spawn()
             .unwrap();
-        Load { directory, process }
+        Load { directory, process, is_told_to_end: false }
     }
 
     /// Whether it was answered already: until then it has not logged in on all of its connections, and takes a loss for a reason
@@ -90,28 +91,34 @@ impl Load {
         self.process.try_wait().unwrap().is_some()
     }
 
+    /// Tells one that lasts [`UNTIL_TOLD`] to end; it must not have ended before.
+    pub fn tell_to_end(&mut self) {
+        // Until it is collected, the pid means no other process.
+        if !self.is_over() {
+            send(self.process.id(), Signal::SIGINT);
+        }
+        self.is_told_to_end = true;
+    }
+
+    /// As [`Load::tell_to_end`], and waits for that.
+    ///
+    /// # Panics
+    /// As [`Load::finish`].
+    pub fn end(mut self) -> Brought {
+        self.tell_to_end();
+        self.finish()
+    }
+
     /// Waits for its end.
     ///
     /// # Panics
     /// It does not end well: a connection was given up, or the books differ.
-    pub fn finish(self) -> Brought {
-        self.end_with(ExitStatus::success)
-    }
-
-    /// Tells one that lasts [`UNTIL_TOLD`] to end, and waits for that.
-    ///
-    /// # Panics
-    /// As [`Load::finish`]; or it has ended before.
-    pub fn end(self) -> Brought {
-        send(self.process.id(), Signal::SIGINT);
-        self.end_with(has_been_told)
-    }
-
-    fn end_with(mut self, well: impl Fn(&ExitStatus) -> bool) -> Brought {
+    pub fn finish(mut self) -> Brought {
         await_that("the client is done", || self.is_over());
         let said = fs::read_to_string(self.directory.path().join("said")).unwrap();
         let status = self.process.wait().unwrap();
-        assert!(well(&status), "the client ends by {status}, and says {said}");
+        let is_well = if self.is_told_to_end { has_been_told(&status) } else { status.success() };
+        assert!(is_well, "the client ends by {status}, and says {said}");
         let read = |name| fs::read_to_string(self.directory.path().join(name)).unwrap();
         Brought { acks: acks_of(&read("acks")), report: serde_json::from_str(&read("report")).unwrap(), said }
     }
