@@ -61,12 +61,14 @@ fn sigint_under_load_ends_in_order_and_leaves_nothing() {
 fn a_client_that_does_not_read_cannot_hold_up_a_stop_and_a_second_signal_hurries() {
     let server = Server::start(&["--workers", "1"]);
     let mut deaf = Bank::demo(server.address);
-    deaf.stuff(&Request::Ping);
-    let start = std::time::Instant::now();
+    await_that("its requests are read no more", || {
+        deaf.stuff(&Request::Ping);
+        server.has_stuck_connection()
+    });
+    let (start, running) = (std::time::Instant::now(), server.stats());
     server.signal(Signal::SIGINT);
-    let control = || bank_vault::store::instance::stale::open_running(&server.instance).unwrap();
     await_that("it is stopping", || {
-        control().workers()[0].state() == bank_vault::store::instance::control::WorkerState::Stopping
+        running.workers()[0].state() == bank_vault::store::instance::control::WorkerState::Stopping
     });
     let output = server.stop();
     assert!(output.status.success(), "{output:?}");

@@ -158,7 +158,7 @@ fn pages_that_do_not_fit_the_buffers_wait_until_they_are_read() {
             }
         });
         // Reading begins when the server has stopped reading.
-        server::await_that("the server stops reading", || is_stuck(&server));
+        server::await_that("the server stops reading", || server.has_stuck_connection());
         let mut seqs = Vec::new();
         for _ in 0..rounds {
             let (seq, page) = reader.read_statement().unwrap();
@@ -171,16 +171,6 @@ fn pages_that_do_not_fit_the_buffers_wait_until_they_are_read() {
         assert!(seqs.windows(2).all(|pair| pair[1] == pair[0] + 1), "in the order of the requests");
     });
     drop(server.stop());
-}
-
-/// Whether the one connection has so much queued that no page fits behind it, and requests that wait.
-fn is_stuck(server: &Server) -> bool {
-    let running = bank_vault::store::instance::stale::open_running(&server.instance).unwrap();
-    let slots = running.connections().iter();
-    slots.map(|slot| (slot.progress(), slot.moved())).any(|(progress, (received, sent))| {
-        let (unsent, unread) = (progress.queued.wrapping_sub(sent), received.wrapping_sub(progress.consumed));
-        unsent > 12 * 1024 && unread > 12 * 1024
-    })
 }
 
 /// Each balance is the older one and the amount.

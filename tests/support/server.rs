@@ -175,6 +175,17 @@ impl Server {
         self.stats().connections().iter().filter(|slot| slot.claim().holder != Holder::Free).count()
     }
 
+    /// Whether a connection has so many answers that its client does not take that no page fits behind them, and requests that wait.
+    #[must_use]
+    pub fn has_stuck_connection(&self) -> bool {
+        let running = self.stats();
+        let slots = running.connections().iter();
+        slots.map(|slot| (slot.progress(), slot.moved())).any(|(progress, (received, sent))| {
+            let (unsent, unread) = (progress.queued.wrapping_sub(sent), received.wrapping_sub(progress.consumed));
+            unsent > 12 * 1024 && unread > 12 * 1024
+        })
+    }
+
     /// What the server said on its standard error so far.
     #[must_use]
     pub fn stderr(&self) -> String {
