@@ -158,7 +158,7 @@ fn pages_that_do_not_fit_the_buffers_wait_until_they_are_read() {
             }
         });
         // Reading begins when the server has stopped reading.
-        server::await_that("the server stops reading", || server.has_stuck_connection());
+        server::await_that("the server stops reading", || server.has_stuck_connection(12 * 1024));
         let mut seqs = Vec::new();
         for _ in 0..rounds {
             let (seq, page) = reader.read_statement().unwrap();

@@ -175,14 +175,15 @@ impl Server {
         self.stats().connections().iter().filter(|slot| slot.claim().holder != Holder::Free).count()
     }
 
-    /// Whether a connection has so many answers that its client does not take that no page fits behind them, and requests that wait.
+    /// Whether a connection has so many answers that its client does not take that no page fits behind them, and at least so many bytes of
+    /// requests that wait.
     #[must_use]
-    pub fn has_stuck_connection(&self) -> bool {
+    pub fn has_stuck_connection(&self, waiting_bytes: u32) -> bool {
         let running = self.stats();
         let slots = running.connections().iter();
         slots.map(|slot| (slot.progress(), slot.moved())).any(|(progress, (received, sent))| {
             let (unsent, unread) = (progress.queued.wrapping_sub(sent), received.wrapping_sub(progress.consumed));
-            unsent > 12 * 1024 && unread > 12 * 1024
+            unsent > 12 * 1024 && unread >= waiting_bytes
         })
     }
 
