@@ -214,6 +214,9 @@ fn forged(good: &[u8], change: impl FnOnce(&mut [u8])) -> Vec<u8> {
     bytes
 }
 
+/// What a forger does.
+type Change<'a> = &'a dyn Fn(&mut [u8]);
+
 #[test]
 fn what_cannot_be_is_refused_though_its_checksums_are_right() {
     let (_, good) = stream(&books(1, 20, &[(22, 2)]), 60, 30, 1 << 20).unwrap();
@@ -226,7 +229,6 @@ fn what_cannot_be_is_refused_though_its_checksums_are_right() {
         record::stamp(&mut one, term, index, ends);
         bytes[at..at + 128].copy_from_slice(&one);
     };
-    type Change<'a> = &'a dyn Fn(&mut [u8]);
     let word = |at: usize, value: u64| move |bytes: &mut [u8]| bytes[at..at + 8].copy_from_slice(&value.to_le_bytes());
     let cases: &[(&str, usize, Change)] = &[
         ("does not begin as a snapshot does", 0, &|bytes| bytes[0] = b'X'),
