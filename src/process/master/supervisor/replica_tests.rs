@@ -148,6 +148,21 @@ fn a_stop_in_the_middle_of_an_upgrade_hands_leadership_over_by_itself() {
     assert!(world.supervisor.is_over(), "{:?}", world.supervisor);
 }
 
+/// What is decided while the replica process is there is done when it has just gone: as two signals may come, of the stop and of its end.
+#[test]
+fn a_stop_while_the_replica_process_leaves_for_an_upgrade_waits_for_nobody() {
+    let mut world = World::new();
+    world.ask(1, Request::Upgrade);
+    world.supervisor.handle(world.now_ns, Event::Checked(Ok("new".to_owned())));
+    (0..2).for_each(|_| world.turn());
+    assert!(world.processes[&SlotId::Replica].asked_to_leave, "{:?}", world.supervisor);
+    world.stop();
+    assert_eq!(world.has_said("leadership was not handed over: the replica process has ended"), 1, "{:?}", world.said);
+    world.pass(2);
+    assert!(world.supervisor.is_over(), "{:?}", world.supervisor);
+    assert_eq!((world.running(), world.answers.get(&1)), (0, Some(&false)));
+}
+
 #[test]
 fn stale_books_are_remade_while_nobody_has_them_and_the_cache_process_stays() {
     let mut world = World::new();

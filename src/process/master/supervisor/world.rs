@@ -75,6 +75,8 @@ pub(super) struct World {
     pub(super) hand_over_at_ns: u64,
     /// One has died since.
     pub(super) replica_has_died: bool,
+    /// When one ended last.
+    pub(super) replica_ended_ns: Option<u64>,
     /// The books are to be remade, and whoever has them must not go on with them.
     pub(super) stale: bool,
     pub(super) remakes: usize,
@@ -116,6 +118,7 @@ impl World {
             replica_asked: None,
             hand_over_at_ns: 0,
             replica_has_died: false,
+            replica_ended_ns: None,
             stale: false,
             remakes: 0,
             damaged: false,
@@ -204,7 +207,9 @@ impl World {
         if let SlotId::Worker(index) = id {
             self.unsettled.insert(index);
         }
-        self.replica_has_died |= id == SlotId::Replica;
+        if id == SlotId::Replica {
+            (self.replica_has_died, self.replica_ended_ns) = (true, Some(self.now_ns));
+        }
         self.stale |= how == Ended::BooksStale;
         self.next_pid += 1;
         let end = End { pid: self.next_pid, text: format!("{how:?}"), how, failed_early };
@@ -241,9 +246,11 @@ impl World {
             }
             Action::HandOverLeadership(number) => {
                 assert_eq!(number, self.hand_overs_wanted + 1, "each has a number of its own");
-                assert!(self.processes.contains_key(&SlotId::Replica), "there is nobody who could");
+                // It may end between that is decided and done, in one turn: then nobody hears it.
+                let is_there = self.processes.contains_key(&SlotId::Replica);
+                assert!(is_there || self.replica_ended_ns == Some(self.now_ns), "there is nobody who could");
                 (self.hand_overs_wanted, self.hand_over_at_ns) = (number, self.now_ns);
-                self.replica_has_died = false;
+                self.replica_has_died = !is_there;
             }
             Action::AskReplica(id) => self.replica_asked = Some(id),
             Action::PassAnswer(id) => self.note_answer(id, self.replica_answered == id),
