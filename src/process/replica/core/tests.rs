@@ -151,7 +151,9 @@ fn nothing_is_appended_or_acknowledged_until_a_cut_is_done() {
 #[test]
 fn a_node_whose_log_is_full_learns_what_of_it_is_committed_and_has_room_then() {
     let settings = Settings { entries_kept: 1, ..Settings::new(node(1), 1) };
-    let mut core = Core::new(settings, loaded(3, false)).unwrap();
+    let state = HardState { commit: 0, ..loaded(3, false).state };
+    let forgot = Loaded { state, committed: Lsn(0), executed: Lsn(0), ..loaded(3, false) };
+    let mut core = Core::new(settings, forgot).unwrap();
     actions(&mut core);
     let entry = operations(3, 5, 11, 12);
     let message = Message { commit: 3, ..append(5, 2, 3, vec![entry.clone()]) };
