@@ -260,7 +260,7 @@ impl Node {
         {
             let told: Vec<_> = who.iter().map(|(replica, had)| format!("replica {replica} has {had}")).collect();
             log::error!(
-                "no cluster is founded: {}, operations of their own, and one ledger begins with those of one of them; empty the data \
+                "no cluster is founded: {} operations of their own, and one ledger begins with those of one of them; empty the data \
                  directories of the others, or begin with balances by `vaultctl export` and --opening-balances on all",
                 told.join(", ")
             );

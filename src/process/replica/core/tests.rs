@@ -1,6 +1,6 @@
 //! What the simulation would not show by itself: a step at a time.
 
-use super::event::{Action, Control, Event, HardState};
+use super::event::{Action, Control, Event, HardState, Refusal};
 use super::log::Log;
 use super::settings::Settings;
 use super::state::{Core, LoadError, Loaded};
@@ -283,26 +283,27 @@ fn a_learner_without_a_log_gets_a_snapshot_of_what_was_before_the_founding() {
         let mut learner = Core::new(Settings::new(node(2), 2), own).unwrap();
         let promotion = Change { kind: ChangeKind::Promote, member: founder.status().membership.learners[0].clone() };
         let snapshot = (0..200).find_map(|_| {
-            founder.handle(Event::Change(promotion.clone()));
-            let refused = actions(&mut founder);
-            assert!(
-                refused.iter().any(|action| matches!(action, Action::ChangeRefused { .. })),
-                "it has nothing: {refused:?}"
-            );
-            founder.handle(Event::Tick);
             learner.handle(Event::Tick);
+            let mut said = Vec::new();
+            for event in [Event::Change(promotion.clone()), Event::Tick] {
+                founder.handle(event);
+                said.extend(actions(&mut founder));
+            }
+            let refused = |action: &Action| matches!(action, Action::ChangeRefused { why: Refusal::Behind, .. });
+            assert!(said.iter().any(refused), "it has nothing: {said:?}");
             let mut snapshot = None;
-            for action in actions(&mut founder) {
+            while let Some(action) = said.pop() {
                 match action {
                     Action::Send(message) if message.kind == MessageKind::Snapshot => snapshot = message.snapshot,
                     Action::Send(message) => learner.handle(Event::Message(message)),
                     _ => {}
                 }
-            }
-            for action in actions(&mut learner) {
-                assert!(!matches!(action, Action::Append(_) | Action::Malformed { .. }), "{action:?}");
-                if let Action::Send(message) = action {
-                    founder.handle(Event::Message(message));
+                for action in actions(&mut learner) {
+                    assert!(!matches!(action, Action::Append(_) | Action::Malformed { .. }), "{action:?}");
+                    if let Action::Send(message) = action {
+                        founder.handle(Event::Message(message));
+                        said.extend(actions(&mut founder));
+                    }
                 }
             }
             snapshot

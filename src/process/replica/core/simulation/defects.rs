@@ -47,7 +47,7 @@ fn a_gate_that_opens_early_is_found() {
 
 #[test]
 fn a_late_report_of_persistence_that_counts_is_found() {
-    is_found(Defect::LateReportCounts, Faults::truncations);
+    is_found(Defect::LateReportCounts, Faults::late_reports);
 }
 
 #[test]

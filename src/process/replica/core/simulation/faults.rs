@@ -70,6 +70,13 @@ impl Faults {
         (self.reads, self.idle, self.disk, self.late) = (3, 2, 4, 40);
     }
 
+    /// Truncations, of which the replica process hears before it hears of what was written before them.
+    pub fn late_reports(&mut self) {
+        self.truncations();
+        (self.crash, self.cut, self.disk, self.late) = (60, 40, 6, 60);
+        (self.dropped, self.delay, self.snapshot) = (0, 2, 500);
+    }
+
     /// Whether the members are always the same.
     pub fn leave_members(&self) -> bool {
         self.empty == 0 && self.remove == 0 && !self.grows

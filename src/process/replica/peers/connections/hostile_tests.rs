@@ -104,13 +104,13 @@ fn garbage_is_refused_as_soon_as_it_shows() {
     let clock = Clock::new();
     let (mut one, mut two) = with_a_peer(&clock);
     let mut version = frames()[0].encode().unwrap();
-    version[4] = 2;
+    version[4] = 1;
     let loaded = encode_message(&message(0)).unwrap();
     let long = forge(1, &[0; 300], &[]);
     let cases: [(&[u8], &str); 6] = [
         (b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", "it does not begin as a frame does"),
         (&[0; 4096], "it does not begin as a frame does"),
-        (&version, "it speaks version 2 of the protocol between peers, and this instance version 1"),
+        (&version, "it speaks version 1 of the protocol between peers, and this instance version 2"),
         (&loaded[..HEADER_BYTES], "Message is not to come now"),
         (&long[..HEADER_BYTES], "a body of 300 bytes, and Greeting has 256 at most"),
         (&frames()[2].encode().unwrap(), "Proof is not to come now"),

@@ -40,7 +40,7 @@ fn a_header_is_checked_before_anything_is_held_for_it() {
         Header::decode(&header).unwrap_err()
     };
     assert_eq!(with(&|header| header[0] = b'b'), WireError::Magic);
-    assert_eq!(with(&|header| header[4] = 2), WireError::Version(2));
+    assert_eq!(with(&|header| header[4] = 1), WireError::Version(1));
     assert_eq!(with(&|header| header[6] = 0), WireError::Kind(0));
     assert_eq!(with(&|header| header[6] = 9), WireError::Kind(9));
     assert_eq!(with(&|header| header[7] = 1), WireError::Reserved);
@@ -106,11 +106,13 @@ fn what_a_greeting_says_must_be_possible() {
     assert_eq!(with(25, &[0; 4]), WireError::Books, "no accounts");
     assert_eq!(with(25, &[0xFF; 4]), WireError::Books, "too many");
     assert_eq!(with(29, &[0xFF; 8]), WireError::Books, "an opening total below zero");
-    assert_eq!(with(77, &[47]), WireError::Short);
-    assert_eq!(with(78, b"\n"), WireError::Address, "it would break a line of the log");
-    assert_eq!(with(78, b"\xFF"), WireError::Address);
+    assert_eq!(with(45, &[0xFF; 8]), WireError::Books, "more operations than there can be");
+    assert_eq!(with(57, &[0; 8]), WireError::Books, "segments without records");
+    assert_eq!(with(97, &[47]), WireError::Short);
+    assert_eq!(with(98, b"\n"), WireError::Address, "it would break a line of the log");
+    assert_eq!(with(98, b"\xFF"), WireError::Address);
     let empty = changed(frame, |body| {
-        body.truncate(77);
+        body.truncate(97);
         body.push(0);
     });
     assert_eq!(empty, Err(WireError::Address));
