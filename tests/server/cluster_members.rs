@@ -248,6 +248,28 @@ fn start_fourth(cluster: &Cluster, data: &PathBuf, peers: &str) -> Server {
 }
 
 #[test]
+fn the_books_of_one_become_those_of_all() {
+    let mut cluster = Cluster::prepare(3, &[]);
+    std::fs::create_dir_all(cluster.data(1)).unwrap();
+    let alone = Server::start_on(&cluster.data(1), ARGS);
+    let mut bank = Bank::demo(alone.address);
+    for account in 1..50 {
+        assert!(matches!(bank.call(&deposit(account, 10)), Ok(Response::Deposit { .. })));
+    }
+    assert!(alone.stop().status.success());
+    cluster.start_members();
+    assert_eq!(cluster.primary(), 1);
+    await_that("all vote, durably", || (0..3).all(|index| kept(cluster.member(index)) == (vec![1, 2, 3], vec![])));
+    must_be_equal(&[0, 1, 2].map(|index| cluster.member(index)));
+    // They have what was before, too.
+    cluster.kill(1);
+    let next = cluster.primary();
+    let mut bank = Bank::demo(cluster.address(next));
+    assert!(matches!(bank.call(&withdraw(1, 100_010)), Ok(Response::Withdraw { .. })), "all that it had");
+    must_be_equal(&[0, 2].map(|index| cluster.member(index)));
+}
+
+#[test]
 fn a_fourth_is_added_and_one_is_removed() {
     let mut cluster = Cluster::start(3, &[]);
     let (peers, named) = with_a_fourth(&cluster);
