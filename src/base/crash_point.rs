@@ -97,6 +97,8 @@ points! {
     TruncationSynced = "journal.truncation-synced",
     /// Replica: the note of a worker that waits is taken; the worker is not woken yet.
     WorkerNoteTaken = "replica.note-taken",
+    /// Replica: DATA/raft says that the snapshot that has come takes the place of the books; nobody was told to do it.
+    InstallOrdered = "replica.install-ordered",
     /// Access log: a line stands in the worker's ring; the log thread was not called.
     LogAppended = "log.appended",
     /// Access log: the lock is taken; nothing was done under it.

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::process::Command;
 
 use bank::{Bank, deposit};
+use bank_vault::base::crash_point::VARIABLE;
 use bank_vault::base::vocab::ReplicaRole;
 use bank_vault::service::bank::wire::Response;
 use bank_vault::store::cluster::read_state;
@@ -129,5 +130,20 @@ fn a_snapshot_that_is_broken_off_is_begun_again() {
     }
     cluster.start_member(behind);
     send(cluster.member(primary).replica_now().unwrap(), Signal::SIGKILL);
+    must_agree(cluster);
+}
+
+#[test]
+fn a_snapshot_that_was_ordered_is_installed_though_the_process_dies_that_ordered_it() {
+    let mut cluster = Cluster::start(3, TRIMMED);
+    let primary = cluster.primary();
+    let behind = cluster.another(primary);
+    let had = cluster.await_equal();
+    cluster.kill(behind);
+    fill(&cluster, primary, had + 1);
+    cluster.start_member_with(behind, &[(VARIABLE, "replica:replica.install-ordered")]);
+    cluster.await_equal();
+    assert_eq!(cluster.member(behind).stats().replica_row().life.deaths.get(), 1, "it died there");
+    assert!(oldest(&cluster.data(behind)) > had + 1);
     must_agree(cluster);
 }

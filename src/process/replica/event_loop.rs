@@ -12,6 +12,7 @@ use crate::ipc::process::monotonic_ns;
 use crate::process::replica::arguments::ReplicaArguments;
 use crate::process::replica::core::Event;
 use crate::process::replica::error::ReplicaError;
+use crate::process::replica::loading::is_install_due;
 use crate::process::replica::node::Node;
 use crate::process::replica::peers::Ready;
 use crate::process::replica::shell::Outcome;
@@ -23,7 +24,12 @@ const TICK_NS: u64 = 50_000_000;
 /// Replicates until told to stop; gives the process' exit code.
 #[must_use]
 pub fn run(arguments: ReplicaArguments) -> i32 {
-    match ReplicaProcess::new(arguments).and_then(ReplicaProcess::serve) {
+    let outcome = match is_install_due(&arguments.directory) {
+        Ok(true) => Ok(Outcome::Remake),
+        Ok(false) => ReplicaProcess::new(arguments).and_then(ReplicaProcess::serve),
+        Err(error) => Err(error),
+    };
+    match outcome {
         Ok(Outcome::Remake) => EXIT_REMAKE,
         Ok(Outcome::GoOn) => 0,
         Err(error) => {

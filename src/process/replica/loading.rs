@@ -8,7 +8,8 @@ use std::os::fd::AsFd;
 use crate::ipc::event::EventFd;
 use crate::process::replica::core::{HardState, Loaded, Log};
 use crate::process::replica::error::ReplicaError;
-use crate::store::cluster::State;
+use crate::store::cluster::{State, read_state};
+use crate::store::journal::{Directory, is_incoming};
 use crate::store::ledger::{GateState, Sequencer, Table};
 
 /// How often the journal process is looked after while this process waits for it.
@@ -41,6 +42,15 @@ pub fn wait_for_journal(
         let _ = wakeup.take();
     }
     Ok(())
+}
+
+/// Whether a snapshot is to take the place of the books, and that was not done: a predecessor died after it had written the order.
+///
+/// # Errors
+/// DATA/raft or the data directory cannot be read.
+pub fn is_install_due(directory: &Directory) -> Result<bool, ReplicaError> {
+    let is_ordered = read_state(directory)?.is_some_and(|state| state.install);
+    Ok(is_ordered && is_incoming(directory)?)
 }
 
 /// What the core is loaded with: beside others, the end of the log, and whether there is more before it.

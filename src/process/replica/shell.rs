@@ -182,6 +182,7 @@ impl Shell {
             (kept.membership, kept.membership_index) = (membership, index);
             (kept.keep, kept.install) = (None, true);
         })?;
+        crash_point(CrashPoint::InstallOrdered);
         self.instance.control().cluster.snapshots_installed.add(1);
         self.outcome = Outcome::Remake;
         Ok(())

@@ -24,12 +24,9 @@ const OF_CLUSTER: &[Of<Cluster>] = &[
         c.read_rounds
     }),
     ("vault_cluster_snapshots_sent_total", Counter, "Snapshots that members were sent.", |c| c.snapshots_sent),
-    (
-        "vault_cluster_snapshots_installed_total",
-        Counter,
-        "Snapshots that took the place of the books here.",
-        |c| c.snapshots_installed,
-    ),
+    ("vault_cluster_snapshots_installed_total", Counter, "Snapshots that took the place of the books here.", |c| {
+        c.snapshots_installed
+    }),
     ("vault_cluster_remaking", Gauge, "Whether the books are being remade.", |c| c.remaking.into()),
     ("vault_cluster_remakes_total", Counter, "Times that the books were remade.", |c| c.remakes),
     ("vault_cluster_process_up", Gauge, "Whether there is a replica process.", |c| u64::from(c.process.pid != 0)),

@@ -22,11 +22,24 @@ pub struct Receiver {
 enum Stage {
     Nothing,
     /// Pieces come.
-    Receiving { from: NodeId, snapshot: SnapshotRef, sink: Box<SnapshotSink>, next: u64 },
+    Receiving {
+        from: NodeId,
+        snapshot: SnapshotRef,
+        sink: Box<SnapshotSink>,
+        next: u64,
+    },
     /// A thread checks and syncs what has come.
-    Finishing { from: NodeId, snapshot: SnapshotRef, thread: JoinHandle<Result<(), SinkError>> },
+    Finishing {
+        from: NodeId,
+        snapshot: SnapshotRef,
+        thread: JoinHandle<Result<(), SinkError>>,
+    },
     /// All is there and synced; whether the sender was told.
-    Complete { from: NodeId, snapshot: SnapshotRef, is_told: bool },
+    Complete {
+        from: NodeId,
+        snapshot: SnapshotRef,
+        is_told: bool,
+    },
 }
 
 impl Receiver {

@@ -119,7 +119,9 @@ impl Sender {
     fn advance_one(&mut self, to: NodeId, peers: &mut Peers, now_ns: u64) -> Result<(), String> {
         let Some(transfer) = self.transfers.get_mut(&to) else { return Ok(()) };
         if now_ns.saturating_sub(transfer.moved_ns) > SNAPSHOT_PATIENCE_SECONDS * NS_PER_SECOND {
-            return Err(format!("for {SNAPSHOT_PATIENCE_SECONDS} s nothing of it could be sent, and nothing was answered"));
+            return Err(format!(
+                "for {SNAPSHOT_PATIENCE_SECONDS} s nothing of it could be sent, and nothing was answered"
+            ));
         }
         if matches!(transfer.stage, Stage::Opening(_)) && !transfer.open()? {
             self.transfers.remove(&to);
@@ -161,7 +163,7 @@ impl Sender {
 
     /// That member does not want the snapshot of entry `index`.
     pub fn refused(&mut self, from: NodeId, index: u64, why: SnapshotRefusal, now_ns: u64) {
-        if !self.transfers.get(&from).is_some_and(|transfer| transfer.snapshot.index == index) {
+        if self.transfers.get(&from).is_none_or(|transfer| transfer.snapshot.index != index) {
             return;
         }
         match why {
@@ -201,9 +203,8 @@ impl Sender {
     fn fail(&mut self, to: NodeId, now_ns: u64, why: &str) {
         self.transfers.remove(&to);
         let before = self.failures.get(&to).map(|failure| failure.wait_milliseconds);
-        let wait_milliseconds = before.map_or(SNAPSHOT_RETRY_FIRST_MILLISECONDS, |wait| {
-            (wait * 2).min(SNAPSHOT_RETRY_LONGEST_MILLISECONDS)
-        });
+        let wait_milliseconds = before
+            .map_or(SNAPSHOT_RETRY_FIRST_MILLISECONDS, |wait| (wait * 2).min(SNAPSHOT_RETRY_LONGEST_MILLISECONDS));
         log::warn!("node {to} could not be sent a snapshot: {why}; it is tried again in {wait_milliseconds} ms");
         let not_before_ns = now_ns + wait_milliseconds * NS_PER_MILLISECOND;
         self.failures.insert(to, Failure { not_before_ns, wait_milliseconds });

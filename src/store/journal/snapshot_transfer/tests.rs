@@ -41,7 +41,8 @@ fn check_arrives(sender: &Forgetful, receiver: &Forgetful, keys_from: u64, last:
 #[test]
 fn what_one_member_has_another_has_afterwards() {
     // The snapshots, the first record with keys that are wanted, the last record; the first record that comes.
-    let cases: [(&[(u64, u64)], u64, u64, u64); 9] = [
+    type Cuts<'a> = &'a [(u64, u64)];
+    let cases: [(Cuts<'_>, u64, u64, u64); 9] = [
         (&[], 60, 60, 1),
         (&[], 1, 3, 1),
         (&[(22, 2)], 60, 60, 21),
