@@ -92,8 +92,10 @@ impl Callers {
 }
 
 impl Drop for Callers {
+    /// They are gone before what they call is: what failed is to be the first thing that is told.
     fn drop(&mut self) {
         self.shared.is_over.store(true, Ordering::Relaxed);
+        self.threads.drain(..).for_each(|thread| _ = thread.join());
     }
 }
 
