@@ -54,6 +54,7 @@ mod cluster_basics;
 mod cluster_faults;
 mod cluster_members;
 mod cluster_partition;
+mod cluster_pauses;
 mod cluster_snapshots;
 mod cluster_soak;
 mod cluster_status;
