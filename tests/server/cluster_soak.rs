@@ -242,14 +242,14 @@ fn keeps_its_promises(mut cluster: Cluster, faults: &[Fault]) {
     println!("VAULT_TEST_SEED={seed} has these faults in this order again");
     let mut order = Order { lots: Lots::new(seed), all: faults.to_vec(), left: Vec::new(), longest };
     let callers = Callers::start(cluster.addresses(), 4);
-    let began = Instant::now();
     let accounts = format!("{}-{}", callers::ACCOUNTS, ACCOUNTS - 1);
     let duration = format!("{seconds}s");
     let args = ["--connections", "4", "--pipeline", "2", "--rate", "500", "--timeout", "1s", "--accounts", &accounts];
     let mut load = Load::start_at(&cluster.addresses(), &[&args[..], &["--duration", &duration]].concat());
     await_that("the load has begun", || load.has_begun() || load.is_over());
-    let mut befallen = 0;
-    while began.elapsed() < Duration::from_secs(seconds) {
+    // On a busy machine that may have taken longer than the faults are to.
+    let (began, mut befallen) = (Instant::now(), 0);
+    while befallen == 0 || began.elapsed() < Duration::from_secs(seconds) {
         callers.await_answers(BETWEEN);
         let Next { fault, member, answers } = order.next();
         let index = member.unwrap_or_else(|| cluster.primary());
@@ -268,7 +268,6 @@ fn keeps_its_promises(mut cluster: Cluster, faults: &[Fault]) {
     brought.must_have_all_answers();
     let acks: Vec<Ack> = brought.acks;
     println!("{befallen} faults, {} answers, {:?}", acks.len(), callers.must_be_linearizable());
-    assert!(befallen > 0);
     cluster.must_agree(&acks);
 }
 
