@@ -244,14 +244,7 @@ impl World {
                 assert!(!self.processes.contains_key(&SlotId::Worker(index)) && !self.unsettled.contains(&index));
                 assert!(self.lanes.remove(&index), "worker {index} has no lane");
             }
-            Action::HandOverLeadership(number) => {
-                assert_eq!(number, self.hand_overs_wanted + 1, "each has a number of its own");
-                // It may end between that is decided and done, in one turn: then nobody hears it.
-                let is_there = self.processes.contains_key(&SlotId::Replica);
-                assert!(is_there || self.replica_ended_ns == Some(self.now_ns), "there is nobody who could");
-                (self.hand_overs_wanted, self.hand_over_at_ns) = (number, self.now_ns);
-                self.replica_has_died = !is_there;
-            }
+            Action::HandOverLeadership(number) => self.want_hand_over(number),
             Action::AskReplica(id) => self.replica_asked = Some(id),
             Action::PassAnswer(id) => self.note_answer(id, self.replica_answered == id),
             Action::Remake => return Some(self.remake()),
@@ -285,6 +278,15 @@ impl World {
             Action::Say(_, text) => self.said.push(text),
         }
         None
+    }
+
+    fn want_hand_over(&mut self, number: u64) {
+        assert_eq!(number, self.hand_overs_wanted + 1, "each has a number of its own");
+        // It may end between that is decided and done, in one turn: then nobody hears it.
+        let is_there = self.processes.contains_key(&SlotId::Replica);
+        assert!(is_there || self.replica_ended_ns == Some(self.now_ns), "there is nobody who could");
+        (self.hand_overs_wanted, self.hand_over_at_ns) = (number, self.now_ns);
+        self.replica_has_died = !is_there;
     }
 
     fn note_answer(&mut self, id: u32, is_done: bool) {
