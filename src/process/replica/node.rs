@@ -193,6 +193,7 @@ impl Node {
                 self.greetings.note(&accepted);
                 self.refused.retain(|(replica, _), _| *replica != Some(accepted.peer.replica));
                 self.tell_if_member(node, accepted.is_fresh());
+                self.tell(Event::Connected(node))?;
                 self.found_if_due()
             }
             PeerEvent::Disconnected { node, replica, why } => {

@@ -61,6 +61,8 @@ pub enum Event {
     Transfer(NodeId),
     /// A change of membership is wanted. On the leader alone.
     Change(Change),
+    /// There is a connection to a node again: what was sent before it, and dropped, can be sent once more without waiting for a tick.
+    Connected(NodeId),
     /// Messages to that node were lost, or its connection ended.
     Unreachable(NodeId),
     /// A snapshot was handed over to that node whole, or was not.

@@ -283,6 +283,7 @@ impl Core {
             Event::Older { log, more } => self.older(log, more),
             Event::Transfer(to) => self.transfer(to),
             Event::Change(change) => self.change(change),
+            Event::Connected(_) => self.repeat_votes(),
             Event::Unreachable(node) => self.node.report_unreachable(node.number()),
             Event::SnapshotSent { to, ok } => {
                 let status = if ok { SnapshotStatus::Finish } else { SnapshotStatus::Failure };
