@@ -12,7 +12,7 @@ use bank_vault::base::vocab::ReplicaRole;
 use bank_vault::service::bank::wire::Response;
 use bank_vault::store::cluster::read_state;
 use bank_vault::store::journal::{Directory, Reader};
-use cluster::Cluster;
+use cluster::{Cluster, empty};
 use nix::sys::signal::Signal;
 use server::{await_that, send};
 
@@ -25,10 +25,10 @@ fn oldest(data: &Path) -> u64 {
     Reader::open(&directory).oldest().unwrap().map_or(1, |lsn| lsn.0)
 }
 
-/// Deposits without a key, many at a time, until the journal of `index` begins behind record `beyond`.
-fn fill(cluster: &Cluster, index: usize, beyond: u64) {
+/// Deposits without a key, many at a time, until something holds.
+fn deposit_until(cluster: &Cluster, index: usize, what: &str, mut holds: impl FnMut() -> bool) {
     let mut bank = Bank::demo(cluster.address(index));
-    await_that("the journal begins behind that record", || {
+    await_that(what, || {
         for _ in 0..1000 {
             bank.send(&deposit(7, 1)).unwrap();
         }
@@ -36,8 +36,13 @@ fn fill(cluster: &Cluster, index: usize, beyond: u64) {
             let answered = bank.read().unwrap().1;
             assert!(matches!(answered, Response::Deposit { .. }), "{answered:?}");
         }
-        oldest(&cluster.data(index)) > beyond
+        holds()
     });
+}
+
+/// Deposits until the journal of `index` begins behind record `beyond`.
+fn fill(cluster: &Cluster, index: usize, beyond: u64) {
+    deposit_until(cluster, index, "the journal begins behind that record", || oldest(&cluster.data(index)) > beyond);
 }
 
 /// Whether the journal of a member passes the audit.
@@ -149,5 +154,21 @@ fn a_snapshot_that_was_ordered_is_installed_though_the_process_dies_that_ordered
     cluster.await_equal();
     assert_eq!(cluster.member(behind).stats().replica_row().life.deaths.get(), 1, "it died there");
     assert!(oldest(&cluster.data(behind)) > had + 1);
+    must_agree(cluster);
+}
+
+#[test]
+fn one_with_an_empty_disk_gets_a_log_that_is_longer_than_its_ring() {
+    let mut cluster = Cluster::start(3, &[]);
+    let primary = cluster.primary();
+    let behind = cluster.another(primary);
+    let capacity = cluster.member(primary).stats().table().sequencer().capacity();
+    deposit_until(&cluster, primary, "the log is longer than a ring", || cluster.applied(primary) > capacity + 1000);
+    cluster.kill(behind);
+    empty(&cluster.data(behind));
+    cluster.start_member(behind);
+    // What the primary sends first has no place in its ring.
+    cluster.await_equal();
+    assert_eq!(sent(&cluster, primary), 0, "it came by the log");
     must_agree(cluster);
 }

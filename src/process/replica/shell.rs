@@ -319,19 +319,24 @@ impl Shell {
         Ok(last < self.committed)
     }
 
-    /// Takes a peer's message: the records of its entries are kept until the core is done with it. One for whose records there is no room in
-    /// the ring is dropped; it will be said again.
+    /// Takes a peer's message: the records of its entries are kept until the core is done with it. Entries for whose records there is no room in
+    /// the ring are cut off; they will be sent again. The rest is heard, since only by its answer a leader learns that it begins too far ahead.
     pub fn take_message(
         &mut self,
-        message: Message,
-        records: Vec<RecordBytes>,
+        mut message: Message,
+        mut records: Vec<RecordBytes>,
         peers: &mut Peers,
     ) -> Result<(), ReplicaError> {
-        let room = self.sequencer.on_disk().0.0 + self.sequencer.capacity();
-        let fits = message.entries.last().is_none_or(|entry| entry.last.0 <= room);
-        if !fits || !self.core.is_done_with_message() && !records.is_empty() {
-            peers.note_untaken(!fits);
+        if !self.core.is_done_with_message() && !records.is_empty() {
+            peers.note_untaken(false);
             return Ok(());
+        }
+        let room = Lsn(self.sequencer.on_disk().0.0 + self.sequencer.capacity());
+        if message.entries.last().is_some_and(|entry| entry.last > room) {
+            peers.note_untaken(true);
+            message.entries.retain(|entry| entry.last <= room);
+            let last = message.entries.last().map_or(Lsn(0), |entry| entry.last);
+            records.retain(|bytes| lsn_of(bytes) <= last);
         }
         // A snapshot is taken over only when all of it is here.
         if message.snapshot.as_ref().is_some_and(|snapshot| !self.snapshots.has(snapshot)) {
