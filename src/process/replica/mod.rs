@@ -14,6 +14,7 @@ mod log_reading;
 mod membership;
 pub mod message;
 mod node;
+mod observing;
 pub mod peers;
 mod publish;
 mod records;

@@ -8,7 +8,7 @@ use std::num::NonZeroU64;
 use crate::base::vocab::{Lsn, OnDisk};
 use crate::process::replica::arguments::ReplicaArguments;
 use crate::process::replica::changing::{Around, Changing};
-use crate::process::replica::core::{Core, Event, Log, Settings as CoreSettings};
+use crate::process::replica::core::{Core, Event, Settings as CoreSettings};
 use crate::process::replica::error::ReplicaError;
 use crate::process::replica::founding::{Greetings, is_made_member, new_cluster};
 use crate::process::replica::loading::{loaded, wait_for_journal};
@@ -16,7 +16,6 @@ use crate::process::replica::log_reading::{FOUNDED, FOUNDED_TERM, load_log};
 use crate::process::replica::peers::{
     ConfiguredPeer, Found, Founding, Identity, PeerEvent, PeerPlace, PeerSettings, Peers, Ready, Refusal,
 };
-use crate::process::replica::publish::{note_connected, view};
 use crate::process::replica::records::LogRecords;
 use crate::process::replica::seen::Seen;
 use crate::process::replica::shell::{Outcome, Shell, Told};
@@ -41,21 +40,21 @@ pub enum Stage {
 pub struct Node {
     pub(super) arguments: ReplicaArguments,
     pub(super) peers: Peers,
-    own: Identity,
-    greetings: Greetings,
+    pub(super) own: Identity,
+    pub(super) greetings: Greetings,
     /// What it does about membership.
     changing: Changing,
     /// How often each peer was refused since it was connected last, for each reason; without a number, those who connected here.
     refused: HashMap<(Option<ReplicaId>, Discriminant<Refusal>), u64>,
     /// When each node was heard last, nanoseconds of the monotonic clock.
-    heard: BTreeMap<NodeId, u64>,
+    pub(super) heard: BTreeMap<NodeId, u64>,
     /// What of the peers' counters is in the row already.
-    counted: PeerCounts,
-    stage: Stage,
+    pub(super) counted: PeerCounts,
+    pub(super) stage: Stage,
     /// What [`Node::observe`] saw last.
-    observed: Seen,
+    pub(super) observed: Seen,
     /// The journal process' last snapshot, and how often the oldest segment is still to be looked at because of it.
-    snapshot: (Lsn, u8),
+    pub(super) snapshot: (Lsn, u8),
     /// Whether it was said that several have operations of their own.
     has_told_of_books: bool,
 }
@@ -162,6 +161,7 @@ impl Node {
             snapshots: Snapshots::new(directory, self.own.key_window, wakeup.clone()),
             arrived: Vec::new(),
             gate_is_open: sequencer.gate().state == GateState::Open,
+            has_changed: true,
             truncation: None,
             refused: None,
             transfer_failed: None,
@@ -347,133 +347,6 @@ impl Node {
         match &self.stage {
             Stage::Member(shell) => shell.outcome,
             _ => Outcome::GoOn,
-        }
-    }
-
-    /// Looks at the instance's memory, and tells the core what has changed; whether there is more to do at once.
-    pub fn observe(&mut self) -> Result<bool, ReplicaError> {
-        let seen = self.seen();
-        self.observed = seen;
-        let Stage::Member(shell) = &mut self.stage else { return Ok(false) };
-        let peers = &mut self.peers;
-        if let Some(generation) = shell.note_truncated()? {
-            shell.handle(Event::Truncated { generation }, peers)?;
-        }
-        if shell.told.on_disk != Some((seen.truncated, seen.on_disk)) {
-            shell.told.on_disk = Some((seen.truncated, seen.on_disk));
-            shell.handle(Event::OnDisk { generation: seen.truncated, upto: seen.on_disk.0 }, peers)?;
-        }
-        if shell.gate_is_open && seen.executed > shell.told.executed {
-            shell.told.executed = seen.executed;
-            shell.handle(Event::Executed(seen.executed), peers)?;
-        }
-        if shell.sequencer.is_round_due() {
-            let round = shell.sequencer.begin_round();
-            self.arguments.instance.control().cluster.rounds.add(1);
-            shell.handle(Event::ReadsWanted(round), peers)?;
-        }
-        for event in shell.snapshots.advance(peers) {
-            let is_delivered = matches!(event, Event::SnapshotSent { ok: true, .. });
-            self.arguments.instance.control().cluster.snapshots_sent.add(is_delivered.into());
-            shell.handle(event, peers)?;
-        }
-        let is_behind = shell.apply_committed()?;
-        let applied = shell.table.order().now().lsn;
-        if !shell.gate_is_open && applied > shell.told.applied {
-            shell.told.applied = applied;
-            shell.handle(Event::Applied(applied), peers)?;
-        }
-        Ok(is_behind)
-    }
-
-    /// Tells the core which records are gone, where segments may have been removed: they are, after a snapshot. At most once a tick.
-    ///
-    /// # Errors
-    /// See [`ReplicaError`].
-    pub fn note_trimmed(&mut self) -> Result<(), ReplicaError> {
-        let Stage::Member(shell) = &mut self.stage else { return Ok(()) };
-        let snapshot = shell.instance.journal_row().snapshot();
-        if snapshot != self.snapshot.0 {
-            // Once more in the next tick: the snapshot is announced just before the segments are removed.
-            self.snapshot = (snapshot, 2);
-        }
-        if self.snapshot.1 == 0 {
-            return Ok(());
-        }
-        self.snapshot.1 -= 1;
-        match shell.records.oldest()? {
-            Some(oldest) => shell.handle(Event::Trimmed(oldest), &mut self.peers),
-            None => Ok(()),
-        }
-    }
-
-    /// Reads some of the entries that are older than those that the core knows; whether any were to come.
-    ///
-    /// # Errors
-    /// See [`ReplicaError`].
-    pub fn read_back(&mut self) -> Result<bool, ReplicaError> {
-        let Stage::Member(shell) = &mut self.stage else { return Ok(false) };
-        if !shell.core.are_older_to_come() {
-            return Ok(false);
-        }
-        let (_, end) = shell.core.log_base();
-        let (log, more) = match shell.records.read_back(end) {
-            Ok(None) => return Ok(true),
-            Ok(Some(read)) => read,
-            Err(error) => {
-                // They are of use for others only, who can have a snapshot.
-                log::error!(
-                    "entries before record {end} cannot be read, and peers that need them get a snapshot: {error}"
-                );
-                (Log::new(0, 0, end), false)
-            }
-        };
-        shell.handle(Event::Older { log, more }, &mut self.peers)?;
-        Ok(true)
-    }
-
-    /// The instance's memory as it is now.
-    #[must_use]
-    pub fn seen(&self) -> Seen {
-        let table = self.arguments.instance.table();
-        let sequencer = table.sequencer();
-        loop {
-            // Both of one generation: a truncation lowers the one before it raises the other.
-            let truncated = sequencer.truncated();
-            let on_disk = sequencer.on_disk();
-            if sequencer.truncated() == truncated {
-                return Seen { executed: table.order().now().lsn, on_disk, truncated };
-            }
-        }
-    }
-
-    /// The last operation that had a number when [`Node::observe`] looked last.
-    #[must_use]
-    pub fn observed(&self) -> Lsn {
-        self.observed.executed
-    }
-
-    /// Whether something has changed since [`Node::observe`] looked last, or a round of reads is wanted.
-    #[must_use]
-    pub fn has_work(&self) -> bool {
-        let Stage::Member(shell) = &self.stage else { return false };
-        self.seen() != self.observed || shell.sequencer.is_round_due() || shell.snapshots.has_work(&self.peers)
-    }
-
-    /// Publishes how things stand, for workers, clients and tools.
-    pub fn publish(&mut self, now_ns: u64) {
-        let row = &self.arguments.instance.control().cluster;
-        let counts = self.peers.counters();
-        row.peers.add(&counts.since(&self.counted));
-        self.counted = counts;
-        if let Stage::Member(shell) = &self.stage {
-            shell.publish_trimming();
-            let status = shell.core.status();
-            self.heard.insert(self.own.node, now_ns);
-            note_connected(&mut self.heard, &self.greetings, &status, now_ns);
-            let view = view(&self.own, &self.greetings, &status, shell.gate_is_open, &self.heard);
-            row.count_changes(&view);
-            row.publish(&view);
         }
     }
 

@@ -51,6 +51,8 @@ pub struct Shell {
     /// What is committed, and to be applied while the gate is closed.
     pub(super) committed: Lsn,
     pub(super) gate_is_open: bool,
+    /// Whether the gate, the leader or the term is another than was published: whoever asks is to be told at once.
+    pub(super) has_changed: bool,
     /// The truncation that is being carried out, and the last record that it keeps.
     pub(super) truncation: Option<u64>,
     /// What was told to the core last.
@@ -121,11 +123,11 @@ impl Shell {
             Action::OpenGate { term } => {
                 log::info!("this instance is the primary in term {term}");
                 self.table.set_gate(GateState::Open);
-                self.gate_is_open = true;
+                (self.gate_is_open, self.has_changed) = (true, true);
             }
             Action::CloseGate => {
                 let executed = self.table.set_gate(GateState::Closed);
-                self.gate_is_open = false;
+                (self.gate_is_open, self.has_changed) = (false, true);
                 // So that they close their clients.
                 self.workers.iter().for_each(|worker| worker.send());
                 return Ok(Some(Event::GateClosed { executed }));
@@ -189,6 +191,7 @@ impl Shell {
     }
 
     fn note_leader(&mut self, node: Option<NodeId>, term: u64) {
+        self.has_changed = true;
         match node {
             Some(node) => log::info!("node {node} leads in term {term}"),
             None => log::info!("nobody leads in term {term}, as far as is known here"),
