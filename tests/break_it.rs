@@ -114,8 +114,20 @@ fn locks_in_any_order_wait_for_each_other_until_one_of_the_holders_dies() {
         assert_eq!(bank.stream.peek(&mut [0]).unwrap_err().kind(), ErrorKind::WouldBlock);
         bank.stream.set_nonblocking(false).unwrap();
     }
-    // The lock of the dead goes to the other, and the successor does the dead one's request: all are served in the end.
+    // The lock of the dead goes to the other, and the successor does the dead one's request: all are served in the end. Should the
+    // successor be the first to get that lock, they wait for each other once more, and it has to die as well.
     send(pids[0], Signal::SIGKILL);
+    banks[1].stream.set_nonblocking(true).unwrap();
+    await_that("the other one's request is answered", || {
+        if let [(_, successor), (_, other)] = held()[..]
+            && successor != pids[0]
+            && [successor, other] == [memory.workers()[0].life.pid.get(), pids[1]]
+        {
+            send(successor, Signal::SIGKILL);
+        }
+        banks[1].stream.peek(&mut [0]).is_ok()
+    });
+    banks[1].stream.set_nonblocking(false).unwrap();
     for bank in &mut banks {
         assert!(matches!(bank.read().unwrap().1, Response::Transfer { .. }));
     }
