@@ -91,6 +91,8 @@ mod tests {
     /// A deposit of 1.00 into account 1, with a key of its own.
     fn record(lsn: u64) -> RecordBytes {
         let balance = 1000 + 100 * i64::try_from(lsn).unwrap();
+        let mut key = [7; 16];
+        key[..8].copy_from_slice(&lsn.to_le_bytes());
         let record = OperationRecord {
             lsn: Lsn(lsn),
             time_ns: 1_700_000_000_000_000_000 + lsn,
@@ -101,7 +103,7 @@ mod tests {
             amount: Cents(100),
             balances: [Cents(balance), Cents::ZERO],
             previous: [Lsn(lsn - 1), Lsn(0)],
-            key: Some([u8::try_from(lsn).unwrap(); 16]),
+            key: Some(key),
         };
         record.encode()
     }
@@ -165,9 +167,12 @@ mod tests {
     fn directory_of(home: &Path, deposits: u64) -> Directory {
         let directory = Directory::open_or_create(home, 3, Cents(1000), 4096).unwrap();
         let mut writer = Writer::resume(&directory, Lsn(0)).unwrap();
-        assert!(writer.wait_until_prepared(Lsn(deposits), Duration::from_secs(60)));
-        writer.append(&mut (1..=deposits).map(record).collect::<Vec<_>>(), Lsn(0)).unwrap();
-        writer.sync().unwrap();
+        for first in (1..=deposits).step_by(4096) {
+            let last = deposits.min(first + 4095);
+            assert!(writer.wait_until_prepared(Lsn(last), Duration::from_secs(60)));
+            writer.append(&mut (first..=last).map(record).collect::<Vec<_>>(), Lsn(0)).unwrap();
+            writer.sync().unwrap();
+        }
         directory
     }
 
@@ -184,7 +189,8 @@ mod tests {
             cluster: Some(cluster),
             ..Settings::default()
         };
-        let (directory, sender) = (directory_of(home.path(), 2), directory_of(other.path(), 5));
+        // What goes has segments behind those that come: keys are looked for in what is there afterwards.
+        let (directory, sender) = (directory_of(home.path(), 9000), directory_of(other.path(), 5));
         let ledger = requirements::shape(&settings, 3);
         let generation = Generation { instance: format!("install-{}", std::process::id()), boot: 1 };
         let services = [ServiceBlueprint { name: "bank", slots: 4 }];

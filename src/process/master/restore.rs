@@ -95,12 +95,13 @@ fn check_growth(settings: &Settings) -> Result<(), MasterError> {
 pub fn restore(instance: &Instance, directory: &Directory, key_window: u32) -> Result<(), MasterError> {
     let began = Instant::now();
     let table = instance.table();
+    // First, since it finishes what was ordered: then the journal is another.
+    let committed = committed(directory, table.sequencer().is_replicated())?;
     // A key is remembered for so many operations. Where they end is not known yet, but not more than a segment before the last
     // one, which may have been prepared only. A record too many does no harm: what is older goes as newer ones come.
     let last = segment::list(directory)?.last().map_or(0, |first| first.0);
     let reach = directory.records_per_segment() + u64::from(key_window);
     let keys_from = Lsn(last.saturating_sub(reach).max(1));
-    let committed = committed(directory, table.sequencer().is_replicated())?;
     let bar = progress_bar();
     let mut restoring = Restoring { table, keys_from, last_time_ns: 0 };
     let mut recovered = recover_up_to(directory, keys_from, committed, &mut restoring, |lsn| {
