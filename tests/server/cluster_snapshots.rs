@@ -73,6 +73,27 @@ fn most_memory(pid: u32) -> u64 {
     value("VmHWM:") - value("RssFile:") - value("RssShmem:")
 }
 
+/// Three members, of which one is down, and so far behind that the log does not reach back to where it was.
+struct Behind {
+    cluster: Cluster,
+    primary: usize,
+    behind: usize,
+    /// The last operation that it had.
+    had: u64,
+}
+
+impl Behind {
+    fn new() -> Behind {
+        let mut cluster = Cluster::start(3, TRIMMED);
+        let primary = cluster.primary();
+        let behind = cluster.another(primary);
+        let had = cluster.await_equal();
+        cluster.kill(behind);
+        fill(&cluster, primary, had + 1);
+        Behind { cluster, primary, behind, had }
+    }
+}
+
 /// Ends the cluster, after all members were found to have the same, in the journal of each as well.
 fn must_agree(mut cluster: Cluster) {
     let primary = cluster.primary();
@@ -92,12 +113,7 @@ fn must_agree(mut cluster: Cluster) {
 
 #[test]
 fn a_member_that_is_far_behind_is_sent_a_snapshot_and_knows_keys() {
-    let mut cluster = Cluster::start(3, TRIMMED);
-    let primary = cluster.primary();
-    let behind = cluster.another(primary);
-    let had = cluster.await_equal();
-    cluster.kill(behind);
-    fill(&cluster, primary, had + 1);
+    let Behind { mut cluster, primary, behind, had } = Behind::new();
     let key = Some([5; 16]);
     let first = Bank::demo(cluster.address(primary)).call_with_key(&deposit(3, 77), key).unwrap();
     cluster.start_member(behind);
@@ -124,12 +140,7 @@ fn a_member_that_is_far_behind_is_sent_a_snapshot_and_knows_keys() {
 
 #[test]
 fn a_snapshot_that_is_broken_off_is_begun_again() {
-    let mut cluster = Cluster::start(3, TRIMMED);
-    let primary = cluster.primary();
-    let behind = cluster.another(primary);
-    let had = cluster.await_equal();
-    cluster.kill(behind);
-    fill(&cluster, primary, had + 1);
+    let Behind { mut cluster, primary, behind, had } = Behind::new();
     // The receiver dies, all of it, at three places of the transfer, or when that is over; then the process that sends.
     for place in ["", "snapshot", "journal"] {
         cluster.start_member(behind);
@@ -144,12 +155,7 @@ fn a_snapshot_that_is_broken_off_is_begun_again() {
 
 #[test]
 fn a_snapshot_that_was_ordered_is_installed_though_the_process_dies_that_ordered_it() {
-    let mut cluster = Cluster::start(3, TRIMMED);
-    let primary = cluster.primary();
-    let behind = cluster.another(primary);
-    let had = cluster.await_equal();
-    cluster.kill(behind);
-    fill(&cluster, primary, had + 1);
+    let Behind { mut cluster, behind, had, .. } = Behind::new();
     cluster.start_member_with(behind, &[(VARIABLE, "replica:replica.install-ordered")]);
     cluster.await_equal();
     assert_eq!(cluster.member(behind).stats().replica_row().life.deaths.get(), 1, "it died there");
