@@ -26,6 +26,10 @@ pub const MAX_CLUSTER_REPLY_BYTES: usize = 915;
 pub const AFTER_WAIT_MILLISECONDS: u64 = 500;
 /// The longest user name and the longest password of a LOGIN, bytes.
 pub const MAX_CREDENTIAL_BYTES: usize = 255;
+/// The longest key of the key-value store, bytes (`KV_MAX_KEY` of `docs/kv.x`); a longer one is no argument.
+pub const MAX_KV_KEY_BYTES: usize = 255;
+/// The longest value of the key-value store, bytes (`KV_MAX_VALUE` of `docs/kv.x`); a longer one is no argument.
+pub const MAX_KV_VALUE_BYTES: usize = 65_536;
 /// Bad frames after which a connection is closed.
 pub const MAX_STRIKES: u8 = 3;
 

@@ -117,6 +117,51 @@ impl Committed {
     }
 }
 
+/// What the version of a key must be, so that a write to the key-value store is done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Condition {
+    /// Any, and the key need not be there.
+    #[default]
+    Always,
+    /// The key must not be there.
+    IfAbsent,
+    /// This one; a key that is not there has none.
+    IfVersion(u64),
+}
+
+impl Condition {
+    /// Its number, as in `kv_condition` of `docs/kv.x`, and the version that is expected; 0 where none is.
+    #[must_use]
+    pub fn to_code(self) -> (u8, u64) {
+        match self {
+            Condition::Always => (0, 0),
+            Condition::IfAbsent => (1, 0),
+            Condition::IfVersion(version) => (2, version),
+        }
+    }
+
+    /// What a number means, with the version that is expected; `None` where it means nothing, or the version is one of no condition.
+    #[must_use]
+    pub fn from_code(code: u8, expected: u64) -> Option<Self> {
+        match (code, expected) {
+            (0, 0) => Some(Condition::Always),
+            (1, 0) => Some(Condition::IfAbsent),
+            (2, version) => Some(Condition::IfVersion(version)),
+            _ => None,
+        }
+    }
+
+    /// Whether a key of this version may be written; 0 stands for a key that is not there.
+    #[must_use]
+    pub fn admits(self, current: Lsn) -> bool {
+        match self {
+            Condition::Always => true,
+            Condition::IfAbsent => current == Lsn(0),
+            Condition::IfVersion(version) => current.0 == version && version > 0,
+        }
+    }
+}
+
 /// What a server is in its cluster; the numbers are the wire's.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(u8)]

@@ -204,7 +204,7 @@ fn kind_of(last: &RecordBytes) -> Result<EntryKind, ReplicaError> {
     let lsn = lsn_of(last);
     let record = Record::decode(last).map_err(|source| ReplicaError::Record { lsn, source })?;
     Ok(match &record.content {
-        Content::Operation(_) => EntryKind::Operations,
+        Content::Operation(_) | Content::KvHead(_) | Content::KvPiece(_) => EntryKind::Operations,
         Content::Term(_) => EntryKind::Term,
         Content::Membership(membership) => {
             Change::from_bytes(membership.payload.bytes()).map_or(EntryKind::Operations, EntryKind::Change)

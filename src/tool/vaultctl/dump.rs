@@ -84,7 +84,7 @@ impl Line {
         let entry = EntryFields { term: record.term, index: record.index, ends_entry: record.ends_entry };
         let payload = match &record.content {
             Content::Membership(membership) => Some(hexadecimal(membership.payload.bytes())),
-            Content::Operation(_) | Content::Term(_) => None,
+            Content::Operation(_) | Content::Term(_) | Content::KvHead(_) | Content::KvPiece(_) => None,
         };
         Line {
             lsn: record.lsn().0,
@@ -158,6 +158,8 @@ fn row(text: &mut String, record: &Record) {
     match &record.content {
         Content::Operation(operation) => operation_rows(text, operation),
         Content::Term(_) => raft_row(text, record, &format!("term {} begins", record.term)),
+        Content::KvHead(head) => raft_row(text, record, head.verdict.name()),
+        Content::KvPiece(piece) => raft_row(text, record, &hexadecimal(piece.bytes())),
         Content::Membership(membership) => raft_row(text, record, &hexadecimal(membership.payload.bytes())),
     }
     if record.index > 0 {
@@ -197,6 +199,8 @@ fn kind_of(record: &Record) -> &'static str {
     match &record.content {
         Content::Operation(operation) => operation.kind.name(),
         Content::Term(_) => "term",
+        Content::KvHead(head) => head.kind.name(),
+        Content::KvPiece(_) => "piece",
         Content::Membership(_) => "members",
     }
 }

@@ -1,5 +1,6 @@
 //! Why bytes are not a record.
 
+use super::key_value::KvVerdict;
 use crate::base::vocab::{Cents, Lsn};
 
 /// Why 128 bytes are not a record, although their checksum may be right.
@@ -34,6 +35,20 @@ pub enum RecordError {
     /// A membership of no bytes, or of more than there is room for.
     #[error("a membership of {0} bytes")]
     Payload(u32),
+    /// A condition that this version does not know, or that has a version although it needs none.
+    #[error("unknown condition {0}")]
+    Condition(u8),
+    /// Lengths of key and value that cannot be.
+    #[error("a key of {key} bytes and a value of {value}")]
+    Lengths {
+        /// Of the key.
+        key: u8,
+        /// Of the value.
+        value: u32,
+    },
+    /// A verdict that does not follow from version and condition, or counts that cannot follow from it.
+    #[error("it says \"{}\", and its version, condition and counts say that this cannot be", .0.name())]
+    Outcome(KvVerdict),
     /// A key without the flag for it.
     #[error("a key without its flag")]
     Key,

@@ -4,7 +4,9 @@
 //! before it, and so the whole journal so far: a record that is lost, repeated or in the wrong place breaks the chain. The
 //! chain starts from the identity of the data directory.
 
+mod assembly;
 mod error;
+mod key_value;
 mod layout;
 mod operation;
 mod replication;
@@ -13,7 +15,11 @@ use byteorder::{ByteOrder, LittleEndian};
 
 use crate::base::limits::MAX_LSN;
 use crate::base::vocab::Lsn;
+pub use assembly::{Assembly, AssemblyError, KvWrite};
 pub use error::RecordError;
+pub use key_value::{
+    Fingerprint, KvHead, KvKind, KvPiece, KvVerdict, MAX_WRITE_RECORDS, PIECE_BYTES, is_piece, write_records,
+};
 pub use layout::{
     Place, RECORD_BYTES, RecordBytes, check, computed_crc, lsn_of, place_of, seal, stamp, stored_crc, synced_of,
     time_of, unseal,
@@ -45,6 +51,10 @@ pub enum Content {
     Term(TermRecord),
     /// The members of the cluster change.
     Membership(MembershipRecord),
+    /// A write to the key-value store was done or refused.
+    KvHead(KvHead),
+    /// A part of what such a write carries.
+    KvPiece(KvPiece),
 }
 
 impl From<OperationRecord> for Record {
@@ -63,6 +73,8 @@ impl Record {
             Content::Operation(operation) => operation.lsn,
             Content::Term(term) => term.lsn,
             Content::Membership(membership) => membership.lsn,
+            Content::KvHead(head) => head.lsn,
+            Content::KvPiece(piece) => piece.lsn,
         }
     }
 
@@ -73,6 +85,8 @@ impl Record {
             Content::Operation(operation) => operation.time_ns,
             Content::Term(term) => term.time_ns,
             Content::Membership(membership) => membership.time_ns,
+            Content::KvHead(head) => head.time_ns,
+            Content::KvPiece(piece) => piece.time_ns,
         }
     }
 
@@ -88,7 +102,7 @@ impl Record {
     pub fn operation(&self) -> Option<&OperationRecord> {
         match &self.content {
             Content::Operation(operation) => Some(operation),
-            Content::Term(_) | Content::Membership(_) => None,
+            _ => None,
         }
     }
 
@@ -97,7 +111,7 @@ impl Record {
     pub fn into_operation(self) -> Option<OperationRecord> {
         match self.content {
             Content::Operation(operation) => Some(operation),
-            Content::Term(_) | Content::Membership(_) => None,
+            _ => None,
         }
     }
 
@@ -108,6 +122,8 @@ impl Record {
             Content::Operation(operation) => operation.encode(),
             Content::Term(term) => term.encode(),
             Content::Membership(membership) => membership.encode(),
+            Content::KvHead(head) => head.encode(),
+            Content::KvPiece(piece) => piece.encode(),
         };
         if self.index > 0 {
             stamp(&mut bytes, self.term, self.index, self.ends_entry);
@@ -132,18 +148,27 @@ impl Record {
         if ends_entry && index == 0 {
             return Err(RecordError::NoEntry);
         }
-        // The reference and the code: no kind has a meaning for them yet.
-        if bytes[AT_REFERENCE..AT_CRC] != [0; AT_CRC - AT_REFERENCE] {
-            return Err(RecordError::Reserved);
-        }
-        let content = match bytes[AT_KIND] {
-            replication::TERM | replication::MEMBERSHIP if flags & KEYED != 0 => return Err(RecordError::Flags(flags)),
-            replication::TERM | replication::MEMBERSHIP if index == 0 => return Err(RecordError::NoEntry),
-            replication::TERM => Content::Term(TermRecord::decode(bytes)?),
-            replication::MEMBERSHIP => Content::Membership(MembershipRecord::decode(bytes)?),
+        let kind = bytes[AT_KIND];
+        let content = match (kind, KvKind::from_code(kind)) {
+            (replication::TERM | replication::MEMBERSHIP | key_value::PIECE, _) if flags & KEYED != 0 => {
+                return Err(RecordError::Flags(flags));
+            }
+            (replication::TERM | replication::MEMBERSHIP, _) if index == 0 => return Err(RecordError::NoEntry),
+            (key_value::PIECE, _) => Content::KvPiece(KvPiece::decode(bytes)?),
+            (_, Some(kind)) => Content::KvHead(KvHead::decode(bytes, kind)?),
+            // The reference and the code: other kinds have no meaning for them yet.
+            _ if bytes[AT_REFERENCE..AT_CRC] != [0; AT_CRC - AT_REFERENCE] => return Err(RecordError::Reserved),
+            (replication::TERM, _) => Content::Term(TermRecord::decode(bytes)?),
+            (replication::MEMBERSHIP, _) => Content::Membership(MembershipRecord::decode(bytes)?),
             _ => Content::Operation(OperationRecord::decode(bytes)?),
         };
         Ok(Record { term, index, ends_entry, content })
+    }
+
+    /// Whether the operation that it is of has begun with an earlier record.
+    #[must_use]
+    pub fn is_piece(&self) -> bool {
+        matches!(self.content, Content::KvPiece(_))
     }
 }
 
