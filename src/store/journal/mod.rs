@@ -3,6 +3,7 @@
 //! A [`Directory`] holds segments of [`Record`]s and snapshots of all balances. One process appends to it with a [`Writer`]; any
 //! process may read it with a [`Reader`]. Nothing here knows accounts in memory, other processes, or sockets.
 
+mod assembly;
 mod directory;
 pub mod disk;
 mod error;
@@ -27,6 +28,7 @@ mod text;
 mod truncation;
 mod writer;
 
+pub use assembly::{Assembly, AssemblyError, KvWrite};
 pub use directory::{Directory, DirectoryError, Identity, hexadecimal};
 pub use error::DiskError;
 pub use full_scan::{FullScan, full_scan};

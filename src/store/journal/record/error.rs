@@ -1,6 +1,5 @@
 //! Why bytes are not a record.
 
-use super::key_value::KvVerdict;
 use crate::base::vocab::{Cents, Lsn};
 
 /// Why 128 bytes are not a record, although their checksum may be right.
@@ -47,8 +46,8 @@ pub enum RecordError {
         value: u32,
     },
     /// A verdict that does not follow from version and condition, or counts that cannot follow from it.
-    #[error("it says \"{}\", and its version, condition and counts say that this cannot be", .0.name())]
-    Outcome(KvVerdict),
+    #[error("it says \"{0}\", and its version, condition and counts say that this cannot be")]
+    Outcome(&'static str),
     /// A key without the flag for it.
     #[error("a key without its flag")]
     Key,

@@ -283,7 +283,7 @@ impl KvHead {
         };
         // Each key takes a block at least.
         let counts = self.keys <= self.blocks && (self.keys > 0 || !self.is_done() || self.kind == KvKind::Delete);
-        if may_be && counts { Ok(()) } else { Err(RecordError::Outcome(self.verdict)) }
+        if may_be && counts { Ok(()) } else { Err(RecordError::Outcome(self.verdict.name())) }
     }
 }
 

@@ -4,7 +4,6 @@
 //! before it, and so the whole journal so far: a record that is lost, repeated or in the wrong place breaks the chain. The
 //! chain starts from the identity of the data directory.
 
-mod assembly;
 mod error;
 mod key_value;
 mod layout;
@@ -15,7 +14,6 @@ use byteorder::{ByteOrder, LittleEndian};
 
 use crate::base::limits::MAX_LSN;
 use crate::base::vocab::Lsn;
-pub use assembly::{Assembly, AssemblyError, KvWrite};
 pub use error::RecordError;
 pub use key_value::{
     Fingerprint, KvHead, KvKind, KvPiece, KvVerdict, MAX_WRITE_RECORDS, PIECE_BYTES, is_piece, write_records,

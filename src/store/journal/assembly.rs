@@ -1,8 +1,7 @@
 //! Puts the records of a write together again.
 
-use super::key_value::{KvHead, PIECE_BYTES};
-use super::{Content, Record};
 use crate::base::vocab::Lsn;
+use crate::store::journal::record::{Content, KvHead, PIECE_BYTES, Record};
 
 /// A write of which all records are there; a refusal has no data.
 #[derive(Clone, Debug, PartialEq, Eq)]
