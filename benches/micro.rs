@@ -50,6 +50,7 @@ fn table(ring: u32) -> Table {
         key_window: 1_000_000,
         replies_wait: false,
         replicated: false,
+        key_values: false,
     };
     let table = Table::create(names.each_ref().map(String::as_str), 1, &shape).expect("there is room in /dev/shm");
     names.iter().for_each(|name| segment::unlink(name).expect("it was just made"));

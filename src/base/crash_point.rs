@@ -99,6 +99,8 @@ points! {
     WorkerNoteTaken = "replica.note-taken",
     /// Replica: DATA/raft says that the snapshot that has come takes the place of the books; nobody was told to do it.
     InstallOrdered = "replica.install-ordered",
+    /// Key-value: the word of counts is that after the operation; the sequencer's lock is still held.
+    Counted = "kv.counted",
     /// Access log: a line stands in the worker's ring; the log thread was not called.
     LogAppended = "log.appended",
     /// Access log: the lock is taken; nothing was done under it.
@@ -125,6 +127,8 @@ points! {
     RepairWithdrawn = "repair.claim-withdrawn",
     /// Repair: the key of a dead worker's operation is made known.
     RepairKeyKnown = "repair.key-known",
+    /// Repair: the word of counts is that after the dead worker's operation.
+    RepairCounted = "kv.repair-counted",
     /// Repair: the dead worker's tally is moved.
     RepairTallied = "repair.tallied",
     /// Repair: the balance is set, the account's LSN not.

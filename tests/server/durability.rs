@@ -113,7 +113,7 @@ fn acknowledged_is_durable(point: CrashPoint, request: &Request<'_>) {
 #[test]
 fn an_acknowledgement_implies_durability_wherever_a_process_dies() {
     let elsewhere = |point: &CrashPoint| {
-        ["repair.", "log.", "transfer.", "cache."].iter().any(|room| point.name().starts_with(room))
+        ["kv.", "repair.", "log.", "transfer.", "cache."].iter().any(|room| point.name().starts_with(room))
     };
     let points = CrashPoint::ALL.iter().copied().filter(|point| !elsewhere(point));
     let cases: Vec<_> = points.flat_map(|point| operations().map(|request| (point, request))).collect();

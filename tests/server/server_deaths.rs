@@ -67,7 +67,7 @@ fn die_at(point: CrashPoint, request: &Request<'_>, wanted: [i64; 2], key: Optio
 #[test]
 fn a_worker_that_dies_at_any_step_is_not_noticed_by_its_client() {
     let elsewhere = |point: &CrashPoint| {
-        ["repair.", "log.", "transfer.", "cache.", "journal.truncation", "replica."]
+        ["kv.", "repair.", "log.", "transfer.", "cache.", "journal.truncation", "replica."]
             .iter()
             .any(|room| point.name().starts_with(room))
     };

@@ -13,7 +13,9 @@ use bank_vault::store::journal::Verdict;
 use bank_vault::store::ledger::commit::Uncommitted;
 use bank_vault::store::ledger::repair::{self, Settled};
 use bank_vault::store::ledger::teller::{Asker, Undone};
-use bank_vault::store::ledger::{Completion, Operation, Outcome, Refusal, Shape, Table, Teller, cut};
+use bank_vault::store::ledger::{
+    Completion, Operation, Outcome, Refusal, RememberedOperation, Shape, Table, Teller, cut,
+};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, fork};
@@ -33,7 +35,8 @@ pub fn table_of(accounts: u32, ring: u32, replicated: bool) -> Table {
     let unique = format!("/vault-test.{}.{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
     let names = ["a", "i", "j", "k", "x"].map(|object| format!("{unique}.{object}"));
     let initial_balance = Cents(OPENING);
-    let shape = Shape { accounts, initial_balance, ring, key_window: 1_000, replies_wait: false, replicated };
+    let (key_window, replies_wait, key_values) = (1_000, false, false);
+    let shape = Shape { accounts, initial_balance, ring, key_window, replies_wait, replicated, key_values };
     let table = Table::create(names.each_ref().map(String::as_str), 1, &shape).unwrap();
     names.iter().for_each(|name| bank_vault::ipc::segment::unlink(name).unwrap());
     table
@@ -196,7 +199,8 @@ fn ask_again(table: &Table, operation: Operation, asker: &Asker, wanted: [i64; 2
     };
     assert!(known.lsn.0 >= 1, "{what}: {known:?}");
     let (account, _) = operation.accounts();
-    assert_eq!(known.balances[0].0, wanted[usize::from(account == B)], "{what}");
+    let first = RememberedOperation::from_table(&known).unwrap();
+    assert_eq!(first.balances[0].0, wanted[usize::from(account == B)], "{what}");
     let changed = Operation::Deposit { account: A, amount: Cents(1) };
     let conflict = teller.carry_out(changed, asker, |_| Completion::UNATTENDED);
     assert_eq!(conflict, Err(Undone::Uncommitted(Uncommitted::Conflict(known.lsn))), "{what}");
@@ -277,7 +281,7 @@ fn a_refusal_with_a_key_is_remembered_whenever_its_worker_dies() {
             let again = teller.carry_out(refused, &asker, |_| Completion::UNATTENDED);
             match again {
                 Err(Undone::Uncommitted(Uncommitted::Repeated(known))) => {
-                    assert!(happened && known.verdict == Verdict::Insufficient, "{what}: {known:?}");
+                    assert!(happened && known.verdict == Verdict::Insufficient.code(), "{what}: {known:?}");
                 }
                 other => assert!(!happened && other.is_ok(), "{what}: {other:?}"),
             }

@@ -23,6 +23,7 @@ fn table(ring: u32) -> Table {
         key_window: 100,
         replies_wait: false,
         replicated: false,
+        key_values: false,
     };
     let table = Table::create(names.each_ref().map(String::as_str), 1, &shape).unwrap();
     names.iter().for_each(|name| segment::unlink(name).unwrap());

@@ -1,12 +1,11 @@
 //! The bank's counter: what a request means for this user, and what an outcome is called on the wire. Pure.
 
 use crate::base::limits::MAX_STATEMENT_ENTRIES;
-use crate::base::vocab::{AccountId, Lsn, ReplicaRole};
+use crate::base::vocab::{AccountId, Cents, Lsn, ReplicaRole};
 use crate::service::bank::session::login::Login;
 use crate::service::bank::wire::{Cluster, ClusterMember, Request, Response, Status};
 use crate::store::cluster::{ClusterView, MemberView, Standing};
 use crate::store::journal::record::Verdict;
-use crate::store::ledger::keys::Remembered;
 use crate::store::ledger::{Operation, Outcome, Refusal, Totals};
 
 /// What has to be done for a request.
@@ -153,9 +152,9 @@ pub fn response_to(operation: Operation, opcode: u16, verdict: Result<Outcome, R
 ///
 /// # Errors
 /// It was refused then.
-pub fn verdict_of(first: &Remembered) -> Result<Outcome, Refusal> {
-    match first.verdict {
-        Verdict::Done => Ok(Outcome { balances: first.balances, ..Outcome::NOTHING }),
+pub fn verdict_of(verdict: Verdict, balances: [Cents; 2]) -> Result<Outcome, Refusal> {
+    match verdict {
+        Verdict::Done => Ok(Outcome { balances, ..Outcome::NOTHING }),
         Verdict::NoAccount => Err(Refusal::NoAccount),
         Verdict::Insufficient => Err(Refusal::Insufficient),
         Verdict::Invalid => Err(Refusal::Invalid),

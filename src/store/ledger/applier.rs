@@ -12,6 +12,7 @@ use crate::store::journal::record::{OperationRecord, Record};
 use crate::store::ledger::intent::{LedgerRow, NO_CONNECTION, Plan};
 use crate::store::ledger::lock::LockedCell;
 use crate::store::ledger::order::Stamp;
+use crate::store::ledger::remembered::RememberedOperation;
 use crate::store::ledger::table::{REPLICA_ROW, Table};
 
 /// Why a record cannot be applied: it is not of this ledger.
@@ -88,8 +89,8 @@ impl<'a> Applier<'a> {
         let plan = self.plan(done, accounts);
         self.row.intent.prepare(&plan);
         crash_point(CrashPoint::Prepared);
-        let keyed = probe.as_ref().map(|(operation, probe)| (*operation, probe));
-        let stamp = self.table.commit_applied(&self.row.intent, lsn, keyed, &self.still_waiting);
+        let keyed = probe.as_ref().map(|(operation, probe)| (RememberedOperation::of(operation).to_table(), probe));
+        let stamp = self.table.commit_applied(&self.row.intent, 1, (keyed, None), &self.still_waiting);
         crash_point(CrashPoint::Sequenced);
         let swapped = second.is_some() && accounts[1] < accounts[0];
         let (first, second) = if swapped { (high, low) } else { (low, high) };

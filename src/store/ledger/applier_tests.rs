@@ -9,8 +9,9 @@ use crate::store::ledger::test_support::{A, B, ask, deposit, operate, table_of, 
 use crate::store::ledger::{Shape, Teller, cut};
 
 fn table(replicated: bool) -> Table {
+    let (accounts, initial_balance, replies_wait) = (3, Cents(100), true);
     let shape =
-        Shape { accounts: 3, initial_balance: Cents(100), ring: 64, key_window: 10, replies_wait: true, replicated };
+        Shape { accounts, initial_balance, ring: 64, key_window: 10, replies_wait, replicated, key_values: false };
     let table = table_of(&shape);
     table.sequencer().set_on_disk(OnDisk(Lsn(0)), Lsn(1000));
     table

@@ -1,21 +1,21 @@
 //! The commit point of an operation: taking the next number from the order word.
 //!
-//! Under the sequencer's lock an operation writes its record behind the ring's tail, where it does not count yet, and claims the next
-//! number in its intent. Then it takes that number from the order word, which is the ring's tail as well. So the ring has no holes,
+//! Under the sequencer's lock an operation writes its records behind the ring's tail, where they do not count yet, and claims the last of
+//! their numbers in its intent. Then it takes the numbers from the order word, which is the ring's tail as well. So the ring has no holes,
 //! and after a death one comparison tells whether the operation happened. A holder that dies leaves at most one claim that was not
 //! reached; the next holder withdraws it before another operation gets the number.
 //!
-//! Without a journal, operations without a key take their number without the lock.
+//! Without a journal and a key-value store, operations without a key take their number without the lock.
 
 use crate::base::crash_point::{CrashPoint, crash_point};
 use crate::base::vocab::Lsn;
-use crate::store::journal::record::OperationRecord;
-use crate::store::ledger::intent::Intent;
+use crate::store::journal::record::RecordBytes;
+use crate::store::ledger::intent::{Intent, Plan};
 use crate::store::ledger::keys::{Found, Probe, Remembered};
 use crate::store::ledger::order::Stamp;
 use crate::store::ledger::replication::GateState;
-use crate::store::ledger::sequencer::JournalState;
-use crate::store::ledger::table::Table;
+use crate::store::ledger::sequencer::{JournalState, Sequencer};
+use crate::store::ledger::table::{REPLICA_ROW, Table};
 
 /// Why an operation was not committed; nothing has happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +28,8 @@ pub enum Uncommitted {
     Later,
     /// The disk is full: try again much later.
     NoSpace,
+    /// What the operation would add has no room; see [`Sequenced::count`].
+    Full,
     /// The gate is closed: another instance is the primary, or none is.
     NotPrimary,
 }
@@ -39,39 +41,81 @@ impl Uncommitted {
         match self {
             Uncommitted::Repeated(first) => first.lsn,
             Uncommitted::Conflict(first) => *first,
-            Uncommitted::Later | Uncommitted::NoSpace | Uncommitted::NotPrimary => Lsn(0),
+            Uncommitted::Later | Uncommitted::NoSpace | Uncommitted::Full | Uncommitted::NotPrimary => Lsn(0),
         }
     }
 }
 
+/// What the sequencer gives numbers to: an operation of one record or of several.
+pub(in crate::store) trait Sequenced {
+    /// How many records it takes.
+    fn records(&self) -> u64 {
+        1
+    }
+
+    /// When it was decided by the clock of who decided, nanoseconds since 1970.
+    fn clock_ns(&self) -> u64;
+
+    /// Its first record is to be `first`, and all are to bear `time_ns`, nanoseconds since 1970.
+    fn place(&mut self, first: Lsn, time_ns: u64);
+
+    /// What the word of counts is after it, from what that is before ([`Sequencer::counts`]); `None` where it stays.
+    ///
+    /// # Errors
+    /// There is no room for it.
+    fn count(&mut self, _before: u64) -> Result<Option<u64>, Uncommitted> {
+        Ok(None)
+    }
+
+    /// Puts its records into their places in the ring.
+    fn put(&self, sequencer: &Sequencer);
+
+    /// What is remembered of it by its key.
+    fn remembered(&self) -> Remembered;
+
+    /// Whether it asks for the same as a request that has the same key of the same user.
+    fn is_same_request(&self, known: &Remembered) -> bool;
+}
+
+/// What an operation leaves behind under the sequencer's lock beside its records.
+#[derive(Clone, Copy, Default)]
+pub(in crate::store) struct Traces<'a> {
+    /// The number of the key that it makes known.
+    pub key_number: Option<u64>,
+    /// What the word of counts is after it, if it changes that.
+    pub counts: Option<u64>,
+    /// Is told the operation's number before the operation has happened.
+    pub number: Option<&'a dyn Fn(Lsn)>,
+}
+
 impl Table {
-    /// Commits the operation of `intent`, whose accounts are all locked; its number goes into `record`. `probe` is that of the
-    /// record's key. `number` is called with the operation's number before the operation has happened.
+    /// Commits the operation of `intent`, whose locks are all held. `probe` is that of its key. `number` is called with the
+    /// operation's number, which is that of its last record, before the operation has happened.
     ///
     /// # Errors
     /// [`Uncommitted`]; then the caller must still clear the intent.
     #[inline]
-    pub(super) fn commit(
+    pub(in crate::store) fn commit(
         &self,
         intent: &Intent,
-        record: &mut OperationRecord,
+        operation: &mut impl Sequenced,
         (probe, number): (Option<&Probe<'_>>, Option<&dyn Fn(Lsn)>),
         still_waiting: impl FnMut(),
     ) -> Result<Stamp, Uncommitted> {
-        if !self.sequencer().is_journaled() && probe.is_none() {
-            let stamp = self.order().take_next();
+        if !self.sequencer().is_ordered() && probe.is_none() {
+            let stamp = self.order().take_next(1);
             show_number(number, stamp.lsn);
             intent.commit(stamp.lsn);
             crash_point(CrashPoint::Committed);
             return Ok(stamp);
         }
-        self.commit_locked(intent, record, (probe, number), still_waiting)
+        self.commit_locked(intent, operation, (probe, number), still_waiting)
     }
 
     fn commit_locked(
         &self,
         intent: &Intent,
-        record: &mut OperationRecord,
+        operation: &mut impl Sequenced,
         (probe, number): (Option<&Probe<'_>>, Option<&dyn Fn(Lsn)>),
         still_waiting: impl FnMut(),
     ) -> Result<Stamp, Uncommitted> {
@@ -83,47 +127,47 @@ impl Table {
             GateState::Open => {}
             GateState::Closed => return Err(Uncommitted::NotPrimary),
         }
-        record.lsn = Lsn(self.order().now().lsn.0 + 1);
         let slot = match probe.map(|probe| keys.find(probe)) {
-            Some(Found::Known(known)) if known.is_same_request(record) => return Err(Uncommitted::Repeated(known)),
+            Some(Found::Known(known)) if operation.is_same_request(&known) => {
+                return Err(Uncommitted::Repeated(known));
+            }
             Some(Found::Known(known)) => return Err(Uncommitted::Conflict(known.lsn)),
             Some(Found::BucketFull) => return Err(Uncommitted::NoSpace),
             Some(Found::Free(slot)) => Some(slot),
             None => None,
         };
+        let counts = operation.count(sequencer.counts())?;
+        let last = self.order().now().lsn;
         if sequencer.is_journaled() {
-            if record.lsn > sequencer.limit() {
+            if last.0 + operation.records() > sequencer.limit().0 {
                 let no_space = sequencer.state() == JournalState::NoSpace;
                 return Err(if no_space { Uncommitted::NoSpace } else { Uncommitted::Later });
             }
-            record.time_ns = sequencer.next_time_ns(record.time_ns);
-            sequencer.put(record);
+            operation.place(Lsn(last.0 + 1), sequencer.next_time_ns(operation.clock_ns()));
+            operation.put(sequencer);
         }
-        let key_number = probe.zip(slot).map(|(probe, slot)| keys.write(probe, record, slot));
+        let key_number = probe.zip(slot).map(|(probe, slot)| keys.write(probe, operation.remembered(), slot));
         crash_point(CrashPoint::RecordWritten);
-        let stamp = self.take_number(intent, record.lsn, (key_number, number));
-        record.lsn = stamp.lsn;
-        Ok(stamp)
+        Ok(self.take_numbers(intent, operation.records(), Traces { key_number, counts, number }))
     }
 
-    /// Takes the next number, `expected` where there is a journal, shows it by `number`, and makes key `key_number` known. Holding the
-    /// sequencer's lock.
-    pub(super) fn take_number(
-        &self,
-        intent: &Intent,
-        expected: Lsn,
-        (key_number, number): (Option<u64>, Option<&dyn Fn(Lsn)>),
-    ) -> Stamp {
+    /// Takes the next `records` numbers, shows the last of them, and leaves `traces`. Holding the sequencer's lock.
+    pub(super) fn take_numbers(&self, intent: &Intent, records: u64, traces: Traces<'_>) -> Stamp {
+        let Traces { key_number, counts, number } = traces;
         intent.set_key_number(key_number.unwrap_or(0));
-        let stamp = if self.sequencer().is_journaled() {
-            // It is this operation's, if it happens: the lock is held.
+        if let Some(counts) = counts {
+            intent.set_counts(counts);
+        }
+        let stamp = if self.sequencer().is_ordered() {
+            // They are this operation's, if it happens: the lock is held.
+            let expected = Lsn(self.order().now().lsn.0 + records);
             show_number(number, expected);
             intent.claim(expected);
             crash_point(CrashPoint::Claimed);
-            self.order().take_next()
+            self.order().take_next(records)
         } else {
             // Operations without a key take numbers without the lock, so the number is known only now.
-            let stamp = self.order().take_next();
+            let stamp = self.order().take_next(records);
             show_number(number, stamp.lsn);
             intent.commit(stamp.lsn);
             stamp
@@ -133,28 +177,66 @@ impl Table {
             self.sequencer().keys().make_known(number, stamp.lsn);
         }
         crash_point(CrashPoint::KeyKnown);
+        if let Some(counts) = counts {
+            self.sequencer().set_counts(counts);
+            crash_point(CrashPoint::Counted);
+        }
         stamp
     }
 
-    /// Commits record `lsn`, which another instance has decided and which comes next here; its accounts are all locked. `keyed` is the
-    /// operation that it is of, and the probe of its key, if it has one. Nobody else takes numbers meanwhile.
-    pub(super) fn commit_applied(
+    /// Commits an operation of `records` records, the next ones, which another instance has decided; its locks are all held. `keyed` is
+    /// what is remembered of it and the probe of its key, if it has one, and `counts` what the word of counts is after it, if it changes
+    /// that. Nobody else takes numbers meanwhile.
+    pub(in crate::store) fn commit_applied(
         &self,
         intent: &Intent,
-        lsn: Lsn,
-        keyed: Option<(&OperationRecord, &Probe<'_>)>,
+        records: u64,
+        (keyed, counts): (Option<(Remembered, &Probe<'_>)>, Option<u64>),
         still_waiting: impl FnMut(),
     ) -> Stamp {
         let keys = self.sequencer().keys();
         let _held = self.lock_sequencer(still_waiting);
         crash_point(CrashPoint::SequencerLocked);
         // A key that is known already was made known by this very record, or its place is taken as it was where it was decided.
-        let number = keyed.and_then(|(operation, probe)| match keys.find(probe) {
-            Found::Free(slot) => Some(keys.write(probe, operation, slot)),
+        let key_number = keyed.and_then(|(remembered, probe)| match keys.find(probe) {
+            Found::Free(slot) => Some(keys.write(probe, remembered, slot)),
             Found::Known(_) | Found::BucketFull => None,
         });
         crash_point(CrashPoint::RecordWritten);
-        self.take_number(intent, lsn, (number, None))
+        self.take_numbers(intent, records, Traces { key_number, counts, number: None })
+    }
+}
+
+impl Table {
+    /// Puts a record that is no operation behind all others, and gives its place, for which `encode` makes it. Called by the replica process
+    /// only, whose row must be settled.
+    ///
+    /// While the gate is open, everything before it is carried out here, and it takes its number like an operation. While it is closed, it
+    /// stands behind the end of the log, and is applied when it is committed.
+    ///
+    /// `time_ns` is what the clock says, or the time of the record at the end of the log where that is later: the others may have been
+    /// written by a member with another clock. `encode` is given the time that the record is to bear, nanoseconds since 1970.
+    pub fn append_control(&self, time_ns: u64, encode: impl FnOnce(Lsn, u64) -> RecordBytes) -> Lsn {
+        let _held = self.lock_sequencer(|| ());
+        let sequencer = self.sequencer();
+        let time_ns = sequencer.next_time_ns(time_ns);
+        let last = self.order().now().lsn;
+        match sequencer.gate().state {
+            GateState::Open => {
+                let lsn = Lsn(last.0 + 1);
+                sequencer.put_bytes(lsn, &encode(lsn, time_ns));
+                let intent = &self.rows()[REPLICA_ROW].intent;
+                intent.prepare(&Plan::NOTHING);
+                let stamp = self.take_numbers(intent, 1, Traces::default());
+                intent.clear();
+                stamp.lsn
+            }
+            GateState::Closed => {
+                let lsn = Lsn(last.max(sequencer.log_end().unwrap_or_default()).0 + 1);
+                sequencer.put_bytes(lsn, &encode(lsn, time_ns));
+                lsn
+            }
+        }
     }
 }
 

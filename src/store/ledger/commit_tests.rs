@@ -50,6 +50,7 @@ fn a_new_primary_whose_clock_is_behind_goes_on_from_the_last_record_of_the_log()
         key_window: 10,
         replies_wait: true,
         replicated: true,
+        key_values: false,
     };
     let table = table_of(&shape);
     table.sequencer().set_on_disk(OnDisk(Lsn(0)), Lsn(1000));

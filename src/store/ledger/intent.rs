@@ -7,6 +7,8 @@ use crate::ipc::cells::{AtomicI64, AtomicU32, AtomicU64, Ordering, shared_struct
 pub const NO_ACCOUNT: u32 = u32::MAX;
 /// The connection slot that stands for "no connection waits for this".
 pub const NO_CONNECTION: u32 = u32::MAX;
+/// The counts of an operation that does not change them.
+const NO_COUNTS: u64 = u64::MAX;
 
 const IDLE: u64 = 0;
 const PREPARED: u64 = 1;
@@ -31,7 +33,10 @@ shared_struct! {
         withdrawn: [AtomicI64; 2],
         /// The number of the idempotency key that the operation makes known; 0 without one. Written under the sequencer's lock.
         key_number: AtomicU64,
-        spare: [AtomicU64; 5],
+        /// What the word of counts is after the operation (see [`Sequencer::counts`](super::Sequencer::counts)); [`NO_COUNTS`] where it
+        /// stays. Written under the sequencer's lock.
+        counts: AtomicU64,
+        spare: [AtomicU64; 4],
     }
 }
 
@@ -98,7 +103,7 @@ pub enum Phase {
 impl Intent {
     /// Writes the plan; the operation has not happened.
     #[inline]
-    pub(super) fn prepare(&self, plan: &Plan) {
+    pub(in crate::store) fn prepare(&self, plan: &Plan) {
         for (field, account) in self.accounts.iter().zip(plan.accounts) {
             field.store(account.map_or(NO_ACCOUNT, |id| id.0), Ordering::Relaxed);
         }
@@ -111,6 +116,7 @@ impl Intent {
         self.connection.store(plan.connection, Ordering::Relaxed);
         self.progress.store(plan.progress, Ordering::Relaxed);
         self.key_number.store(0, Ordering::Relaxed);
+        self.counts.store(NO_COUNTS, Ordering::Relaxed);
         // COMMIT-INTENT: release; a reader that sees a phase sees the plan.
         self.phase.store(PREPARED, Ordering::Release);
     }
@@ -119,6 +125,17 @@ impl Intent {
     #[inline]
     pub(super) fn set_key_number(&self, number: u64) {
         self.key_number.store(number, Ordering::Relaxed);
+    }
+
+    /// Says what the word of counts is after the operation.
+    #[inline]
+    pub(super) fn set_counts(&self, counts: u64) {
+        self.counts.store(counts, Ordering::Relaxed);
+    }
+
+    /// What the word of counts is after the operation; `None` where it stays.
+    pub(super) fn counts(&self) -> Option<u64> {
+        Some(self.counts.load(Ordering::Relaxed)).filter(|&counts| counts != NO_COUNTS)
     }
 
     /// The number of the key that the operation makes known; 0 without one.
@@ -147,7 +164,7 @@ impl Intent {
 
     /// Declares that nothing is in flight.
     #[inline]
-    pub(super) fn clear(&self) {
+    pub(in crate::store) fn clear(&self) {
         // Release: a reader that sees the intent idle sees its results.
         self.phase.store(IDLE, Ordering::Release);
     }
@@ -186,7 +203,7 @@ impl Intent {
 
 impl Plan {
     /// No account changes, and nobody waits.
-    pub(super) const NOTHING: Plan = Plan {
+    pub(in crate::store) const NOTHING: Plan = Plan {
         accounts: [None; 2],
         balances: [Cents::ZERO; 2],
         deposited: [Cents::ZERO; 2],
@@ -245,7 +262,7 @@ mod tests {
         intent.set_key_number(9);
         intent.claim(Lsn(8));
         assert_eq!((intent.phase(), order.happened(intent)), (Phase::Claimed(Lsn(8)), None));
-        order.take_next();
+        order.take_next(1);
         assert_eq!((order.happened(intent), intent.key_number()), (Some(Lsn(8)), 9));
         intent.withdraw_claim();
         assert_eq!((intent.phase(), order.happened(intent)), (Phase::Prepared, None));

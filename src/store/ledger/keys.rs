@@ -8,12 +8,11 @@
 //! Everything here is read and written under the sequencer's lock.
 
 use crate::base::limits::KEY_BYTES;
-use crate::base::vocab::{AccountId, Cents, Lsn};
+use crate::base::vocab::Lsn;
 use crate::ipc::IpcError;
 use crate::ipc::cells::{AtomicU32, AtomicU64, Ordering, Segment, expect_to_write, random, shared_struct};
 use crate::ipc::scan::Search;
 use crate::ipc::segment::Access;
-use crate::store::journal::record::{Kind, OperationRecord, Verdict};
 
 /// Version of the layout.
 pub const LAYOUT_VERSION: u32 = 1;
@@ -65,27 +64,23 @@ pub struct Keys {
     index: Segment<(), Bucket>,
 }
 
-/// What is remembered of a request with a key.
+/// What is remembered of a request with a key. What kind, verdict and words mean, they know who asked and answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Remembered {
     /// The operation's number.
     pub lsn: Lsn,
     /// Who asked.
     pub principal: u32,
-    /// What was asked for.
-    pub kind: Kind,
-    /// The result.
-    pub verdict: Verdict,
-    /// The accounts.
-    pub accounts: (AccountId, Option<AccountId>),
-    /// How much.
-    pub amount: Cents,
-    /// The balances afterwards.
-    pub balances: [Cents; 2],
+    /// What was asked for, by its number on disk.
+    pub kind: u8,
+    /// The result, by its number on disk.
+    pub verdict: u8,
+    /// More of both.
+    pub words: [u64; 4],
 }
 
 /// A key and where to look for it.
-pub(super) struct Probe<'a> {
+pub struct Probe<'a> {
     halves: [u64; 2],
     principal: u32,
     buckets: [&'a Bucket; 2],
@@ -104,45 +99,16 @@ pub(super) enum Found<'a> {
 }
 
 impl Remembered {
-    /// Whether `record`, which has the same key of the same user, asks for the same.
-    #[must_use]
-    pub fn is_same_request(&self, record: &OperationRecord) -> bool {
-        (self.kind, self.accounts, self.amount) == (record.kind, record.accounts, record.amount)
-    }
-
-    fn of(record: &OperationRecord) -> Self {
-        let OperationRecord { lsn, principal, kind, verdict, accounts, amount, balances, .. } = *record;
-        Remembered { lsn, principal, kind, verdict, accounts, amount, balances }
-    }
-
     fn to_words(self) -> [u64; 6] {
-        let (first, second) = self.accounts;
-        let pair = |high: u32, low: u32| u64::from(high) << 32 | u64::from(low);
-        [
-            self.lsn.0,
-            pair(self.principal, u32::from(self.kind.code()) << 8 | u32::from(self.verdict.code())),
-            pair(first.0, second.map_or(0, |second| second.0)),
-            self.amount.0.cast_unsigned(),
-            self.balances[0].0.cast_unsigned(),
-            self.balances[1].0.cast_unsigned(),
-        ]
+        let [a, b, c, d] = self.words;
+        let request = u64::from(self.principal) << 32 | u64::from(self.kind) << 8 | u64::from(self.verdict);
+        [self.lsn.0, request, a, b, c, d]
     }
 
     #[allow(clippy::cast_possible_truncation, reason = "cut into its parts")]
-    fn from_words([lsn, request, accounts, amount, first, second]: [u64; 6]) -> Option<Self> {
-        let kind = Kind::from_code((request >> 8) as u8).ok()?;
-        Some(Remembered {
-            lsn: Lsn(lsn),
-            principal: (request >> 32) as u32,
-            kind,
-            verdict: Verdict::from_code(request as u8).ok()?,
-            accounts: (
-                AccountId((accounts >> 32) as u32),
-                (kind == Kind::Transfer).then_some(AccountId(accounts as u32)),
-            ),
-            amount: Cents(amount.cast_signed()),
-            balances: [Cents(first.cast_signed()), Cents(second.cast_signed())],
-        })
+    fn from_words([lsn, request, words @ ..]: [u64; 6]) -> Self {
+        let (principal, kind, verdict) = ((request >> 32) as u32, (request >> 8) as u8, request as u8);
+        Remembered { lsn: Lsn(lsn), principal, kind, verdict, words }
     }
 }
 
@@ -239,7 +205,7 @@ impl Keys {
 
     /// Where to look for `key` of user `principal`; prefetches the cache lines of its buckets.
     #[inline]
-    pub(super) fn probe(&self, key: Key, principal: u32) -> Probe<'_> {
+    pub(in crate::store) fn probe(&self, key: Key, principal: u32) -> Probe<'_> {
         let halves = halves(&key);
         let [a, b] = [0, 1].map(|which| self.header().seeds[which].load(Ordering::Relaxed));
         // Two multiplications whose halves are folded (the mixing of wyhash), since each alone leaves its low bits weak.
@@ -294,15 +260,15 @@ impl Keys {
     fn remembered(&self, number: u64, halves: [u64; 2]) -> Option<Remembered> {
         let words: [u64; WORDS] = std::array::from_fn(|i| self.place(number).words[i].load(Ordering::Relaxed));
         let [low, high, rest @ ..] = words;
-        if [low, high] == halves { Remembered::from_words(rest) } else { None }
+        ([low, high] == halves).then(|| Remembered::from_words(rest))
     }
 
-    /// Writes the key of `record` where it does not count yet; gives its number for [`Keys::make_known`].
+    /// Writes a key and what is remembered of its request where it does not count yet; gives its number for [`Keys::make_known`].
     #[inline]
-    pub(super) fn write(&self, probe: &Probe<'_>, record: &OperationRecord, slot: &AtomicU32) -> u64 {
+    pub(super) fn write(&self, probe: &Probe<'_>, remembered: Remembered, slot: &AtomicU32) -> u64 {
         let number = self.header().known.load(Ordering::Relaxed) + 1;
         let [low, high] = probe.halves;
-        let [lsn, a, b, c, d, e] = Remembered::of(record).to_words();
+        let [lsn, a, b, c, d, e] = remembered.to_words();
         for (word, value) in self.place(number).words.iter().zip([low, high, lsn, a, b, c, d, e]) {
             word.store(value, Ordering::Relaxed);
         }

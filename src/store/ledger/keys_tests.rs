@@ -1,4 +1,7 @@
 use super::*;
+use crate::base::vocab::{AccountId, Cents};
+use crate::store::journal::record::{Kind, OperationRecord, Verdict};
+use crate::store::ledger::remembered::RememberedOperation;
 
 fn keys(window: u32) -> Keys {
     static NUMBER: AtomicU64 = AtomicU64::new(0);
@@ -31,15 +34,17 @@ fn put(keys: &Keys, number: u64) {
     let (key, record) = record(number);
     let probe = keys.probe(key, 5);
     match keys.find(&probe) {
-        Found::Free(slot) => keys.make_known(keys.write(&probe, &record, slot), Lsn(number + 100)),
+        Found::Free(slot) => {
+            keys.make_known(keys.write(&probe, RememberedOperation::of(&record).to_table(), slot), Lsn(number + 100))
+        }
         Found::Known(known) => panic!("{known:?}"),
         Found::BucketFull => panic!("crowded at {number}"),
     }
 }
 
-fn found(keys: &Keys, number: u64) -> Option<Remembered> {
+fn found(keys: &Keys, number: u64) -> Option<RememberedOperation> {
     match keys.find(&keys.probe(record(number).0, 5)) {
-        Found::Known(known) => Some(known),
+        Found::Known(known) => RememberedOperation::from_table(&known),
         _ => None,
     }
 }
@@ -78,7 +83,7 @@ fn a_key_that_was_only_written_down_is_not_known() {
     let (key, record) = record(1);
     let probe = keys.probe(key, 5);
     let Found::Free(slot) = keys.find(&probe) else { panic!("nothing is there") };
-    keys.write(&probe, &record, slot);
+    keys.write(&probe, RememberedOperation::of(&record).to_table(), slot);
     assert!(found(&keys, 1).is_none());
     put(&keys, 2);
     assert!(found(&keys, 1).is_none() && found(&keys, 2).is_some(), "the other one took its number");
@@ -91,7 +96,7 @@ fn what_is_only_written_down_pushes_no_known_key_out() {
     let (key, record) = record(4);
     let probe = keys.probe(key, 5);
     let Found::Free(slot) = keys.find(&probe) else { panic!("it is not known") };
-    let number = keys.write(&probe, &record, slot);
+    let number = keys.write(&probe, RememberedOperation::of(&record).to_table(), slot);
     assert!((1..=3).all(|known| found(&keys, known).is_some()), "all three, as long as the fourth does not count");
     keys.make_known(number, Lsn(104));
     assert_eq!((keys.known(), keys.window()), (4, 3));
@@ -112,9 +117,10 @@ fn all_of_a_request_is_remembered() {
         record.balances = [Cents(i64::MAX), Cents(i64::MIN)];
         let probe = keys.probe(key, record.principal);
         let Found::Free(slot) = keys.find(&probe) else { panic!("it is not known") };
-        keys.make_known(keys.write(&probe, &record, slot), Lsn(9));
+        keys.make_known(keys.write(&probe, RememberedOperation::of(&record).to_table(), slot), Lsn(9));
         let Found::Known(known) = keys.find(&probe) else { panic!("it is known") };
-        assert_eq!(known, Remembered::of(&OperationRecord { lsn: Lsn(9), ..record.clone() }));
+        let known = RememberedOperation::from_table(&known).unwrap();
+        assert_eq!(known, RememberedOperation::of(&OperationRecord { lsn: Lsn(9), ..record.clone() }));
         assert!(known.is_same_request(&record));
         for other in [
             OperationRecord {

@@ -134,7 +134,7 @@ impl Table {
     ///
     /// # Errors
     /// [`Busy`]: another holds it.
-    pub(super) fn try_lock_sequencer(&self) -> Result<Held<'_>, Busy> {
+    pub(in crate::store) fn try_lock_sequencer(&self) -> Result<Held<'_>, Busy> {
         Ok(self.repaired_sequencer(self.sequencer().lock().try_lock()?))
     }
 
@@ -150,7 +150,7 @@ impl Table {
     }
 
     /// The sequencer's last holder died. A claim to a number that was not reached is withdrawn; the key of an operation whose
-    /// number was reached is made known. Both can be done again.
+    /// number was reached is made known, and what it counts is counted. All of it can be done again.
     #[cold]
     fn repair_sequencer(&self) {
         let last = self.order().now().lsn;
@@ -162,12 +162,17 @@ impl Table {
                 }
                 row.intent.withdraw_claim();
                 crash_point(CrashPoint::RepairWithdrawn);
-            } else if let Some(lsn) = self.order().happened(&row.intent)
-                && row.intent.key_number() == keys.known() + 1
-                && !defect::is(Defect::LostKey)
-            {
+                continue;
+            }
+            let Some(lsn) = self.order().happened(&row.intent) else { continue };
+            if row.intent.key_number() == keys.known() + 1 && !defect::is(Defect::LostKey) {
                 keys.make_known(row.intent.key_number(), lsn);
                 crash_point(CrashPoint::RepairKeyKnown);
+            }
+            // What counts has its numbers by the lock alone, so the dead holder's operation is the last one, or it had counted before.
+            if let Some(counts) = row.intent.counts().filter(|_| lsn == last) {
+                self.sequencer().set_counts(counts);
+                crash_point(CrashPoint::RepairCounted);
             }
         }
     }

@@ -13,6 +13,7 @@ pub mod intent;
 pub mod keys;
 pub mod lock;
 pub mod order;
+pub mod remembered;
 pub mod repair;
 pub mod replication;
 pub mod rules;
@@ -31,6 +32,7 @@ pub const LAYOUT_VERSIONS: [u32; 3] = [table::LAYOUT_VERSION, sequencer::LAYOUT_
 
 pub use applier::Applier;
 pub use cut::Totals;
+pub use remembered::RememberedOperation;
 pub use replication::{Gate, GateState};
 pub use rules::{Operation, Outcome, Refusal};
 pub use sequencer::{Sequencer, Shape};

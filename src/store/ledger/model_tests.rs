@@ -15,7 +15,7 @@ use super::commit::Uncommitted;
 use super::keys::Key;
 use super::repair::{Settled, settle};
 use super::teller::{Asker, Undone};
-use super::{Completion, Operation, Shape, Table, Teller, Totals, cut};
+use super::{Completion, Operation, RememberedOperation, Shape, Table, Teller, Totals, cut};
 use crate::base::crash_point::CrashPoint;
 use crate::base::defect::{self, Defect};
 use crate::base::vocab::{AccountId, Cents, Lsn};
@@ -58,6 +58,7 @@ fn table(ring: u32) -> Arc<Table> {
         key_window: 3,
         replies_wait: true,
         replicated: false,
+        key_values: false,
     };
     Arc::new(Table::create(["accounts", "intents", "journal", "keys", "key-index"], 1, &shape).unwrap())
 }
@@ -132,6 +133,7 @@ fn same_key_after_a_death(point: CrashPoint) {
     match (&told, happened(point)) {
         (Ok(lsn), false) => assert_eq!(*lsn, Lsn(1)),
         (Err(Undone::Uncommitted(Uncommitted::Repeated(known))), true) => {
+            let known = RememberedOperation::from_table(known).unwrap();
             assert_eq!((known.lsn, known.balances), (Lsn(1), [Cents(OPENING - 100), Cents(OPENING + 100)]));
         }
         _ => panic!("{point:?}: {told:?}"),

@@ -59,12 +59,12 @@ impl Order<'_> {
         Stamp::from_word(self.0.load(Ordering::Acquire))
     }
 
-    /// Takes the next number.
+    /// Takes the next `count` numbers, for an operation of so many records; gives the last of them.
     #[inline]
-    pub(super) fn take_next(&self) -> Stamp {
+    pub(super) fn take_next(&self, count: u64) -> Stamp {
         // TAIL: release. CUT: acquire.
-        let before = Stamp::from_word(self.0.fetch_add(1 << EPOCH_BITS, Ordering::AcqRel));
-        Stamp { lsn: Lsn(before.lsn.0 + 1), epoch: before.epoch }
+        let before = Stamp::from_word(self.0.fetch_add(count << EPOCH_BITS, Ordering::AcqRel));
+        Stamp { lsn: Lsn(before.lsn.0 + count), epoch: before.epoch }
     }
 
     /// Goes on after `lsn`; before any process takes a number.
@@ -97,14 +97,14 @@ mod tests {
         let order = Order(&word);
         let at = |lsn, epoch| Stamp { lsn: Lsn(lsn), epoch };
         assert_eq!(order.now(), at(0, 0));
-        assert_eq!(order.take_next(), at(1, 0));
+        assert_eq!(order.take_next(1), at(1, 0));
         assert_eq!((order.begin_cut(EPOCHS - 1), order.now()), (Lsn(1), at(1, EPOCHS - 1)));
-        assert_eq!((order.take_next(), order.now()), (at(2, EPOCHS - 1), at(2, EPOCHS - 1)));
-        assert_eq!((order.begin_cut(5), order.take_next()), (Lsn(2), at(3, 5)));
+        assert_eq!((order.take_next(1), order.now()), (at(2, EPOCHS - 1), at(2, EPOCHS - 1)));
+        assert_eq!((order.begin_cut(5), order.take_next(1)), (Lsn(2), at(3, 5)));
         assert_eq!((order.begin_cut(0), order.now()), (Lsn(3), at(3, 0)));
         order.begin_after(Lsn(MAX_LSN - 1));
         assert_eq!((order.now(), order.begin_cut(EPOCHS - 1)), (at(MAX_LSN - 1, 0), Lsn(MAX_LSN - 1)));
-        assert_eq!(order.take_next(), at(MAX_LSN, EPOCHS - 1));
+        assert_eq!(order.take_next(1), at(MAX_LSN, EPOCHS - 1));
         assert_eq!(word.load(Ordering::Relaxed), u64::MAX, "all bits are in use");
     }
 }

@@ -4,6 +4,7 @@ use crate::store::journal::record::{Kind, OperationRecord, Verdict};
 use crate::store::ledger::cut;
 use crate::store::ledger::intent::Plan;
 use crate::store::ledger::keys::Found;
+use crate::store::ledger::remembered::RememberedOperation;
 use crate::store::ledger::test_support::{A, B, ask, deposit, die_after, operate, table, transfer};
 use crate::store::ledger::{Operation, Teller};
 use std::sync::mpsc;
@@ -65,7 +66,7 @@ fn what_had_not_happened_is_dropped() {
 #[test]
 fn what_had_happened_is_finished() {
     let table = table(3, Cents(100), RING);
-    die(&table, || table.rows()[DEAD].intent.commit(table.order().take_next().lsn));
+    die(&table, || table.rows()[DEAD].intent.commit(table.order().take_next(1).lsn));
     assert_eq!(balances(&table), [100; 2], "not applied yet");
     must_be_finished(&table, Lsn(1));
     assert_eq!(table.inherited(), 2);
@@ -79,7 +80,7 @@ fn a_claim_counts_from_the_moment_that_the_order_reaches_it() {
             std::mem::forget(table.lock_sequencer(|| ()));
             table.rows()[DEAD].intent.claim(Lsn(1));
             if reached {
-                table.order().take_next();
+                table.order().take_next(1);
             }
         });
         if reached {
@@ -109,7 +110,7 @@ fn a_claim_that_was_not_reached_is_withdrawn_before_the_number_goes_to_another()
 #[test]
 fn who_inherits_an_account_mends_that_one_and_leaves_the_other() {
     let table = table(3, Cents(100), 0);
-    die(&table, || table.rows()[DEAD].intent.commit(table.order().take_next().lsn));
+    die(&table, || table.rows()[DEAD].intent.commit(table.order().take_next(1).lsn));
     let b = table.lock(B, || ()).unwrap();
     assert_eq!((b.balance(), b.lsn()), (Cents(135), Lsn(1)));
     drop(b);
@@ -122,7 +123,7 @@ fn who_inherits_an_account_mends_that_one_and_leaves_the_other() {
 #[test]
 fn an_intent_says_nothing_of_what_happened_to_its_account_later() {
     let table = table(3, Cents(100), 0);
-    die(&table, || table.rows()[DEAD].intent.commit(table.order().take_next().lsn));
+    die(&table, || table.rows()[DEAD].intent.commit(table.order().take_next(1).lsn));
     let mut teller = Teller::new(&table, 0, || ());
     assert_eq!(operate(&mut teller, deposit(B, 10)), Ok(Lsn(2)));
     assert_eq!(table.peek(B), Some(Cents(145)), "on top of what the dead worker did");
@@ -141,8 +142,8 @@ fn two_operations_of_the_dead_are_done_in_their_order() {
         // The newer one in the row that is looked at first.
         let newer = Plan { accounts: [Some(B), None], balances: [Cents(145), Cents(0)], ..plan() };
         table.rows()[0].intent.prepare(&newer);
-        table.rows()[DEAD].intent.commit(table.order().take_next().lsn);
-        table.rows()[0].intent.commit(table.order().take_next().lsn);
+        table.rows()[DEAD].intent.commit(table.order().take_next(1).lsn);
+        table.rows()[0].intent.commit(table.order().take_next(1).lsn);
     });
     let b = table.lock(B, || ()).unwrap();
     assert_eq!((b.balance(), b.lsn()), (Cents(145), Lsn(2)));
@@ -151,7 +152,7 @@ fn two_operations_of_the_dead_are_done_in_their_order() {
 #[test]
 fn the_master_does_not_wait_for_a_worker_that_repairs() {
     let table = table(3, Cents(100), 0);
-    die(&table, || table.rows()[DEAD].intent.commit(table.order().take_next().lsn));
+    die(&table, || table.rows()[DEAD].intent.commit(table.order().take_next(1).lsn));
     let (locked, is_locked) = mpsc::channel();
     let (go_on, may_go_on) = mpsc::channel::<()>();
     std::thread::scope(|scope| {
@@ -174,7 +175,7 @@ fn the_master_does_not_wait_for_a_worker_that_repairs() {
 #[test]
 fn nor_for_an_account_that_is_in_use_and_repaired() {
     let table = table(3, Cents(100), 0);
-    die(&table, || table.rows()[DEAD].intent.commit(table.order().take_next().lsn));
+    die(&table, || table.rows()[DEAD].intent.commit(table.order().take_next(1).lsn));
     drop(table.lock(A, || ()));
     drop(table.lock(B, || ()));
     let (locked, is_locked) = mpsc::channel();
@@ -232,10 +233,10 @@ fn the_key_of_an_operation_that_happened_is_made_known_by_the_next_at_the_sequen
             let probe = keys.probe([2; 16], 5);
             let Found::Free(slot) = keys.find(&probe) else { panic!("there is room") };
             intent.prepare(&Plan { accounts: [None; 2], ..plan() });
-            intent.set_key_number(keys.write(&probe, &record, slot));
+            intent.set_key_number(keys.write(&probe, RememberedOperation::of(&record).to_table(), slot));
             intent.claim(Lsn(2));
             if happened {
-                table.order().take_next();
+                table.order().take_next(1);
             }
         });
         let again = ask(&mut Teller::new(&table, 1, || ()), deposit(B, 50), 2);
@@ -250,7 +251,7 @@ fn the_key_of_an_operation_that_happened_is_made_known_by_the_next_at_the_sequen
 #[test]
 fn a_cut_under_which_a_lock_was_inherited_is_taken_again() {
     let table = table(3, Cents(100), 0);
-    die(&table, || table.rows()[DEAD].intent.commit(table.order().take_next().lsn));
+    die(&table, || table.rows()[DEAD].intent.commit(table.order().take_next(1).lsn));
     let before = table.order().now().epoch;
     let totals = cut::take(&table).unwrap();
     assert_eq!((totals.sum, totals.deposited, totals.lsn), (Cents(305), Cents(5), Lsn(1)));

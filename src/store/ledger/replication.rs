@@ -5,9 +5,8 @@
 use crate::base::vocab::{Committed, Lsn, OnDisk};
 use crate::ipc::cells::{Ordering, fence};
 use crate::store::journal::record::RecordBytes;
-use crate::store::ledger::intent::Plan;
 use crate::store::ledger::sequencer::{RingHeader, Sequencer};
-use crate::store::ledger::table::{REPLICA_ROW, Table};
+use crate::store::ledger::table::Table;
 use crate::store::ledger::visibility::Visible;
 
 /// Bits of the gate's word that are its state; the others count how often it was closed.
@@ -228,36 +227,5 @@ impl Table {
         // GATE: release.
         sequencer.header().gate.store(Gate { state, closings }.to_word(), Ordering::SeqCst);
         self.order().now().lsn
-    }
-
-    /// Puts a record that is no operation behind all others, and gives its place, for which `encode` makes it. Called by the replica process
-    /// only, whose row must be settled.
-    ///
-    /// While the gate is open, everything before it is carried out here, and it takes its number like an operation. While it is closed, it
-    /// stands behind the end of the log, and is applied when it is committed.
-    ///
-    /// `time_ns` is what the clock says, or the time of the record at the end of the log where that is later: the others may have been
-    /// written by a member with another clock. `encode` is given the time that the record is to bear, nanoseconds since 1970.
-    pub fn append_control(&self, time_ns: u64, encode: impl FnOnce(Lsn, u64) -> RecordBytes) -> Lsn {
-        let _held = self.lock_sequencer(|| ());
-        let sequencer = self.sequencer();
-        let time_ns = sequencer.next_time_ns(time_ns);
-        let last = self.order().now().lsn;
-        match sequencer.gate().state {
-            GateState::Open => {
-                let lsn = Lsn(last.0 + 1);
-                sequencer.put_bytes(lsn, &encode(lsn, time_ns));
-                let intent = &self.rows()[REPLICA_ROW].intent;
-                intent.prepare(&Plan::NOTHING);
-                let stamp = self.take_number(intent, lsn, (None, None));
-                intent.clear();
-                stamp.lsn
-            }
-            GateState::Closed => {
-                let lsn = Lsn(last.max(sequencer.log_end().unwrap_or_default()).0 + 1);
-                sequencer.put_bytes(lsn, &encode(lsn, time_ns));
-                lsn
-            }
-        }
     }
 }

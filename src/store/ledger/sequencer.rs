@@ -11,13 +11,13 @@ use crate::base::vocab::{Committed, Lsn, OnDisk};
 use crate::ipc::IpcError;
 use crate::ipc::cells::{AtomicU32, AtomicU64, Ordering, RobustMutex, Segment, fence, shared_struct};
 use crate::ipc::segment::Access;
-use crate::store::journal::record::{OperationRecord, RECORD_BYTES, RecordBytes};
+use crate::store::journal::record::{RECORD_BYTES, RecordBytes};
 use crate::store::ledger::keys::Keys;
 use crate::store::ledger::order::Order;
 use crate::store::ledger::visibility::Shows;
 
 /// Version of the ring's layout.
-pub const LAYOUT_VERSION: u32 = 3;
+pub const LAYOUT_VERSION: u32 = 4;
 /// Places of the ring that operations leave to the records of terms and members.
 const CONTROL_RESERVE: u64 = 16;
 const WORDS: usize = RECORD_BYTES / 8;
@@ -30,7 +30,8 @@ shared_struct! {
         pub(super) gate: AtomicU64,
         /// No later record bears an earlier time, nanoseconds since 1970. Writer: the lock's holder; the master, before the first worker.
         last_time_ns: AtomicU64,
-        lock_line: [AtomicU64; 1],
+        /// See [`Sequencer::counts`]. Writer: the lock's holder; the master, before the first worker.
+        counts: AtomicU64,
         /// See [`OnDisk`]. Writer: the journal process.
         pub(super) on_disk: AtomicU64,
         /// The last number that may be given out. Writer: the journal process.
@@ -43,7 +44,8 @@ shared_struct! {
         pub(super) truncated: AtomicU64,
         /// 1: this instance has peers. Writer: the master, before the first worker.
         pub(super) replicated: AtomicU32,
-        journal_word: AtomicU32,
+        /// 1: numbers are taken under the lock only. Writer: the master, before the first worker.
+        ordered: AtomicU32,
         journal_line: [AtomicU64; 3],
         /// See [`Committed`]. Writer: the replica process; without peers the journal process.
         committed: AtomicU64,
@@ -121,6 +123,8 @@ pub struct Shape {
     pub replies_wait: bool,
     /// Whether the instance has peers.
     pub replicated: bool,
+    /// Whether there are operations of several records, or that count something under the lock.
+    pub key_values: bool,
 }
 
 /// The ring and the keys.
@@ -141,6 +145,7 @@ impl Sequencer {
         let state = if shape.ring == 0 { JournalState::Absent } else { JournalState::Open };
         header.state.store(state as u32, Ordering::Relaxed);
         header.replies_wait.store(u32::from(shape.replies_wait), Ordering::Relaxed);
+        header.ordered.store(u32::from(shape.ring > 0 || shape.key_values), Ordering::Relaxed);
         header.limit.store(u64::from(shape.ring), Ordering::Relaxed);
         header.wake_at.store(u64::MAX, Ordering::Relaxed);
         header.begin_replication(shape.replicated);
@@ -197,6 +202,24 @@ impl Sequencer {
     #[must_use]
     pub fn is_journaled(&self) -> bool {
         self.capacity() > 0
+    }
+
+    /// Whether numbers are taken under the lock only: then the next one is known there.
+    #[inline]
+    #[must_use]
+    pub(super) fn is_ordered(&self) -> bool {
+        self.header().ordered.load(Ordering::Relaxed) != 0
+    }
+
+    /// A word that operations change as they commit, which is to be the same on all members: what the key-value store counts.
+    #[must_use]
+    pub fn counts(&self) -> u64 {
+        self.header().counts.load(Ordering::Relaxed)
+    }
+
+    /// Sets that word. The caller holds the lock, or there is no worker yet.
+    pub(in crate::store) fn set_counts(&self, counts: u64) {
+        self.header().counts.store(counts, Ordering::Relaxed);
     }
 
     /// Whether a reply that shows this may leave.
@@ -298,10 +321,6 @@ impl Sequencer {
         &self.ring.elements()[usize::try_from((lsn.0 - 1) % self.capacity()).unwrap_or(0)]
     }
 
-    pub(super) fn put(&self, record: &OperationRecord) {
-        self.put_bytes(record.lsn, &record.encode());
-    }
-
     /// The time that no record bears an earlier one than from now on, nanoseconds since 1970; 0 for none.
     #[must_use]
     pub fn last_time_ns(&self) -> u64 {
@@ -326,7 +345,7 @@ impl Sequencer {
     }
 
     /// Writes a record into its place in the ring.
-    pub(super) fn put_bytes(&self, lsn: Lsn, bytes: &RecordBytes) {
+    pub(in crate::store) fn put_bytes(&self, lsn: Lsn, bytes: &RecordBytes) {
         for (word, part) in self.place(lsn).words.iter().zip(bytes.as_chunks::<8>().0) {
             word.store(u64::from_le_bytes(*part), Ordering::Relaxed);
         }

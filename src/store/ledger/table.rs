@@ -7,15 +7,15 @@ use crate::ipc::cells::{
     AtomicI64, AtomicU32, AtomicU64, Ordering, RobustMutex, Segment, fence, shared_struct, unlink,
 };
 use crate::ipc::segment::Access;
-use crate::store::journal::record::{OperationRecord, Record};
+use crate::store::journal::record::Record;
 use crate::store::ledger::headroom::Headroom;
 use crate::store::ledger::intent::LedgerRow;
-use crate::store::ledger::keys::Found;
+use crate::store::ledger::keys::{Found, Key, Remembered};
 use crate::store::ledger::order::Order;
 use crate::store::ledger::sequencer::{Sequencer, Shape};
 
 /// Version of the layout of both segments; goes up with every change of a structure in them.
-pub const LAYOUT_VERSION: u32 = 4;
+pub const LAYOUT_VERSION: u32 = 5;
 
 /// The row of the process that applies what other instances decide.
 pub const REPLICA_ROW: usize = if cfg!(feature = "model") { 2 } else { MAX_WORKERS };
@@ -280,12 +280,12 @@ impl Table {
         }
     }
 
-    /// Makes the key of `record`, which is in the journal, known again; before the first worker, in the order of the records.
-    pub fn restore_key(&self, record: &OperationRecord) {
+    /// Makes the key of an operation, which is in the journal, known again; before the first worker, in the order of the records.
+    pub(in crate::store) fn restore_remembered(&self, key: Option<Key>, remembered: Remembered) {
         let keys = self.sequencer.keys();
-        let Some(probe) = record.key.map(|key| keys.probe(key, record.principal)) else { return };
+        let Some(probe) = key.map(|key| keys.probe(key, remembered.principal)) else { return };
         if let Found::Free(slot) = keys.find(&probe) {
-            keys.make_known(keys.write(&probe, record, slot), record.lsn);
+            keys.make_known(keys.write(&probe, remembered, slot), remembered.lsn);
         }
     }
 

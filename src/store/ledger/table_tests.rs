@@ -1,6 +1,7 @@
 use super::*;
 use crate::base::vocab::OnDisk;
 use crate::ipc::segment::{Segment as AnySegment, describe};
+use crate::store::journal::record::OperationRecord;
 use crate::store::journal::record::{Kind, Verdict};
 use crate::store::ledger::commit::Uncommitted;
 use crate::store::ledger::intent::Phase;
@@ -10,7 +11,15 @@ use crate::store::ledger::test_support::{A, B, ask, deposit, die_after, names, o
 use crate::store::ledger::{Teller, cut, test_support};
 
 fn shape(accounts: u32, ring: u32, key_window: u32) -> Shape {
-    Shape { accounts, initial_balance: Cents(100), ring, key_window, replies_wait: true, replicated: false }
+    Shape {
+        accounts,
+        initial_balance: Cents(100),
+        ring,
+        key_window,
+        replies_wait: true,
+        replicated: false,
+        key_values: false,
+    }
 }
 
 /// Whether there is an object of this name.

@@ -1,6 +1,7 @@
 use super::*;
 use crate::base::vocab::OnDisk;
 use crate::store::journal::record::Record;
+use crate::store::ledger::remembered::RememberedOperation;
 use crate::store::ledger::sequencer::{JournalState, Shape};
 use crate::store::ledger::test_support::{A, B, ask, deposit, operate, table, table_of, transfer, withdraw};
 use crate::store::ledger::visibility::Shows;
@@ -90,6 +91,7 @@ fn a_key_that_is_known_gets_its_first_result_and_shows_it() {
         let Err(Undone::Uncommitted(Uncommitted::Repeated(known))) = ask(&mut teller, operation, 1) else {
             panic!("it was asked for before")
         };
+        let known = RememberedOperation::from_table(&known).unwrap();
         assert_eq!((known.lsn, known.balances, known.verdict), (lsn, [Cents(70), Cents(131)], Verdict::Done));
         assert_eq!(teller.take_seen(), lsn, "what it shows must be committed first");
         let conflict = ask(&mut teller, transfer(A, B, 31), 1);
@@ -219,8 +221,15 @@ fn each_worker_counts_what_came_in_and_went_out_through_it() {
 fn replies_wait_only_where_they_are_to_and_until_what_they_show_is_committed() {
     for replies_wait in [false, true] {
         let initial_balance = Cents(100);
-        let table =
-            table_of(&Shape { accounts: 2, initial_balance, ring: 8, key_window: 10, replies_wait, replicated: false });
+        let table = table_of(&Shape {
+            accounts: 2,
+            initial_balance,
+            ring: 8,
+            key_window: 10,
+            replies_wait,
+            replicated: false,
+            key_values: false,
+        });
         let sequencer = table.sequencer();
         assert_eq!(sequencer.replies_wait(), replies_wait);
         let mut teller = Teller::new(&table, 0, || ());

@@ -27,7 +27,15 @@ pub fn table_of(shape: &Shape) -> Table {
 
 /// One of so many accounts, each with so many cents; `ring` places of the journal ring.
 pub fn table(accounts: u32, initial_balance: Cents, ring: u32) -> Table {
-    table_of(&Shape { accounts, initial_balance, ring, key_window: 10, replies_wait: false, replicated: false })
+    table_of(&Shape {
+        accounts,
+        initial_balance,
+        ring,
+        key_window: 10,
+        replies_wait: false,
+        replicated: false,
+        key_values: false,
+    })
 }
 
 pub fn deposit(account: AccountId, cents: i64) -> Operation {

@@ -137,6 +137,7 @@ pub fn shape(settings: &Settings, accounts: u32) -> Shape {
         key_window: settings.key_window,
         replies_wait: settings.durability == Durability::Sync,
         replicated: settings.cluster.is_some(),
+        key_values: false,
     }
 }
 

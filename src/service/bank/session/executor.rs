@@ -27,7 +27,7 @@ use crate::store::instance::stats::{ServiceStats, WorkerStats};
 use crate::store::ledger::commit::Uncommitted;
 use crate::store::ledger::order::Order;
 use crate::store::ledger::teller::{Asker, Undone};
-use crate::store::ledger::{Completion, Operation, Sequencer, Shows, Teller};
+use crate::store::ledger::{Completion, Operation, RememberedOperation, Sequencer, Shows, Teller};
 
 /// No request has a longer body than the longest LOGIN.
 const LONGEST_BODY: usize = 2 + 2 * MAX_CREDENTIAL_BYTES;
@@ -429,12 +429,16 @@ impl Executor {
     ) -> Answered {
         match undone {
             Undone::Refused(refusal) => self.refuse(session, asked, rules::status_of(refusal)),
-            Undone::Uncommitted(Uncommitted::Repeated(first)) => {
-                let response = rules::response_to(operation, asked.opcode, rules::verdict_of(&first));
-                self.respond_as_of(session, asked, response, first.lsn)
-            }
+            Undone::Uncommitted(Uncommitted::Repeated(known)) => match RememberedOperation::from_table(&known) {
+                Some(first) => {
+                    let verdict = rules::verdict_of(first.verdict, first.balances);
+                    let response = rules::response_to(operation, asked.opcode, verdict);
+                    self.respond_as_of(session, asked, response, first.lsn)
+                }
+                None => self.refuse(session, asked, Status::Conflict),
+            },
             Undone::Uncommitted(Uncommitted::Conflict(_)) => self.refuse(session, asked, Status::Conflict),
-            Undone::Uncommitted(Uncommitted::NoSpace) => self.refuse(session, asked, Status::Busy),
+            Undone::Uncommitted(Uncommitted::NoSpace | Uncommitted::Full) => self.refuse(session, asked, Status::Busy),
             Undone::Uncommitted(Uncommitted::NotPrimary) => {
                 let standing = self.cluster.map(ClusterRow::standing).unwrap_or_default();
                 self.refuse(session, asked, rules::not_primary(standing))
