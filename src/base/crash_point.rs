@@ -99,8 +99,46 @@ points! {
     WorkerNoteTaken = "replica.note-taken",
     /// Replica: DATA/raft says that the snapshot that has come takes the place of the books; nobody was told to do it.
     InstallOrdered = "replica.install-ordered",
+    /// Key-value: the key's bucket is locked.
+    KvLocked = "kv.locked",
+    /// Key-value: the row says which blocks are being taken; the list of free blocks still has them.
+    KvAllocating = "kv.allocating",
+    /// Key-value: the blocks are taken; the row does not say so.
+    KvTaken = "kv.taken",
+    /// Key-value: the blocks are the row's.
+    KvAllocated = "kv.allocated",
+    /// Key-value: key and value stand in the blocks.
+    KvFilled = "kv.filled",
+    /// Key-value: the reply stands in the transmit ring, behind its end.
+    KvReplyWritten = "kv.reply-written",
+    /// Key-value: the intent is written; the operation has not happened.
+    KvPrepared = "kv.prepared",
     /// Key-value: the word of counts is that after the operation; the sequencer's lock is still held.
     Counted = "kv.counted",
+    /// Key-value: the sequencer's lock is given back; the bucket has not changed.
+    KvSequenced = "kv.sequenced",
+    /// Key-value: the bucket leads to the new blocks, or not to the old ones; its LSN does not say so.
+    KvLinked = "kv.linked",
+    /// Key-value: the bucket has its new LSN.
+    KvApplied = "kv.applied",
+    /// Key-value: the connection's progress word is moved: request consumed, reply queued.
+    KvProgressMoved = "kv.progress-moved",
+    /// Key-value: the row says which blocks are being given back; the list of free blocks does not have them.
+    KvReleasing = "kv.releasing",
+    /// Key-value: the blocks are given back; the row does not say so.
+    KvGiven = "kv.given",
+    /// Key-value: the row is idle; the intent is not.
+    KvReleased = "kv.released",
+    /// Key-value: the intent is idle; the bucket's lock is still held.
+    KvIntentCleared = "kv.intent-cleared",
+    /// Key-value: the operation is over; its reply was not sent.
+    KvUnlocked = "kv.unlocked",
+    /// Key-value repair: the bucket's lock was inherited; nothing is repaired.
+    KvRepairInherited = "kv.repair-inherited",
+    /// Key-value repair: the bucket leads to the dead process' new blocks, or not to its old ones; its LSN does not say so.
+    KvRepairLinked = "kv.repair-linked",
+    /// Key-value repair: the bucket has its new LSN.
+    KvRepairApplied = "kv.repair-applied",
     /// Access log: a line stands in the worker's ring; the log thread was not called.
     LogAppended = "log.appended",
     /// Access log: the lock is taken; nothing was done under it.

@@ -6,6 +6,7 @@ pub mod cluster;
 pub mod connection;
 pub mod instance;
 pub mod journal;
+pub mod kv;
 pub mod ledger;
 pub mod transfer;
 pub mod users;

@@ -17,11 +17,13 @@ pub const NEIGHBOURS: &[(&str, &[&str])] = &[
     ("src/base/logging.rs", &["src/base/limits.rs"]),
     ("src/base/vocab.rs", &["src/base/limits.rs"]),
     ("src/store/ledger/", &["src/store/journal/"]),
+    ("src/store/kv/", &["src/store/journal/", "src/store/ledger/"]),
     ("src/store/cluster/", &["src/store/journal/"]),
     (
         "src/store/instance/",
         &[
             "src/store/ledger/",
+            "src/store/kv/",
             "src/store/connection/",
             "src/store/access_log/",
             "src/store/cache_channel/",

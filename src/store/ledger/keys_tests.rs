@@ -35,7 +35,7 @@ fn put(keys: &Keys, number: u64) {
     let probe = keys.probe(key, 5);
     match keys.find(&probe) {
         Found::Free(slot) => {
-            keys.make_known(keys.write(&probe, RememberedOperation::of(&record).to_table(), slot), Lsn(number + 100))
+            keys.make_known(keys.write(&probe, RememberedOperation::of(&record).to_table(), slot), Lsn(number + 100));
         }
         Found::Known(known) => panic!("{known:?}"),
         Found::BucketFull => panic!("crowded at {number}"),

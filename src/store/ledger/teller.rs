@@ -18,11 +18,11 @@ use crate::store::ledger::table::Table;
 /// The connection that waits for an operation, and the word that says to it: request consumed, reply queued.
 #[derive(Clone, Copy)]
 pub struct Completion<'a> {
-    connection: u32,
+    pub(in crate::store) connection: u32,
     word: Option<&'a AtomicU64>,
-    next: u64,
+    pub(in crate::store) next: u64,
     /// Puts the operation's number into the reply, where that shows it.
-    number: Option<&'a dyn Fn(Lsn)>,
+    pub(in crate::store) number: Option<&'a dyn Fn(Lsn)>,
 }
 
 impl<'a> Completion<'a> {
@@ -39,6 +39,20 @@ impl<'a> Completion<'a> {
     #[must_use]
     pub fn numbered_by(self, number: &'a dyn Fn(Lsn)) -> Self {
         Completion { number: Some(number), ..self }
+    }
+
+    /// Makes the reply count.
+    #[inline]
+    pub(in crate::store) fn complete(self) {
+        if let Some(word) = self.word {
+            // MOVE-PROGRESS: release; a reader that sees the reply queued sees its bytes.
+            word.store(self.next, Ordering::Release);
+        }
+    }
+
+    /// The same for a reply that shows no number.
+    pub(in crate::store) fn unnumbered(self) -> Self {
+        Completion { number: None, ..self }
     }
 
     /// No connection waits.
@@ -257,10 +271,7 @@ impl<'a> Teller<'a> {
     /// Makes the reply count, and ends the operation.
     #[inline]
     fn complete(&self, completion: Completion<'_>) {
-        if let Some(word) = completion.word {
-            // MOVE-PROGRESS: release; a reader that sees the reply queued sees its bytes.
-            word.store(completion.next, Ordering::Release);
-        }
+        completion.complete();
         crash_point(CrashPoint::ProgressMoved);
         // While the locks are held: an intent that is not idle names only accounts that its worker has locked.
         self.row.intent.clear();

@@ -53,6 +53,20 @@ pub const fn write_records(bytes: usize) -> u64 {
     1 + bytes.div_ceil(PIECE_BYTES) as u64
 }
 
+/// Bytes of key and value in the first block of a key.
+pub const FIRST_BLOCK_BYTES: usize = 224;
+/// Bytes of key and value in each further block.
+pub const NEXT_BLOCK_BYTES: usize = 248;
+/// Blocks of the longest key with the longest value.
+pub const MAX_BLOCKS: u32 = blocks_of(MAX_KV_KEY_BYTES + MAX_KV_VALUE_BYTES);
+
+/// Blocks of the table that so many bytes of key and value take.
+#[must_use]
+#[allow(clippy::cast_possible_truncation, reason = "of at most 65791 bytes")]
+pub const fn blocks_of(bytes: usize) -> u32 {
+    1 + bytes.saturating_sub(FIRST_BLOCK_BYTES).div_ceil(NEXT_BLOCK_BYTES) as u32
+}
+
 /// What was asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KvKind {

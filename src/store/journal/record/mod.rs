@@ -16,7 +16,8 @@ use crate::base::limits::MAX_LSN;
 use crate::base::vocab::Lsn;
 pub use error::RecordError;
 pub use key_value::{
-    Fingerprint, KvHead, KvKind, KvPiece, KvVerdict, MAX_WRITE_RECORDS, PIECE_BYTES, is_piece, write_records,
+    FIRST_BLOCK_BYTES, Fingerprint, KvHead, KvKind, KvPiece, KvVerdict, MAX_BLOCKS, MAX_WRITE_RECORDS,
+    NEXT_BLOCK_BYTES, PIECE_BYTES, blocks_of, is_piece, write_records,
 };
 pub use layout::{
     Place, RECORD_BYTES, RecordBytes, check, computed_crc, lsn_of, place_of, seal, stamp, stored_crc, synced_of,
