@@ -66,6 +66,22 @@ pub const MAX_TRANSFER_SEGMENT_BYTES: usize = 64 << 20;
 /// Segments that one instance can have; who finds none free waits in the order of coming.
 pub const MAX_TRANSFER_SEGMENTS: usize = 1024;
 
+/// Bytes of a record of ONC RPC, its marks included; with a longer one the connection is closed.
+pub const MAX_RPC_RECORD_BYTES: usize = 128 * 1024;
+/// Fragments of a record of ONC RPC, empty ones included; with more the connection is closed. Each is looked at again when more bytes come.
+pub const MAX_RPC_FRAGMENTS: usize = 1024;
+/// Bytes of the credentials of a call, and of its verifier (RFC 5531, section 8.2); with more it is refused with AUTH_ERROR.
+pub const MAX_RPC_AUTH_BYTES: usize = 400;
+/// Bytes of the machine's name in credentials of AUTH_SYS (RFC 5531, appendix A); with more the call is refused with AUTH_ERROR.
+pub const MAX_RPC_MACHINE_NAME_BYTES: usize = 255;
+/// Groups in credentials of AUTH_SYS (RFC 5531, appendix A); with more the call is refused with AUTH_ERROR.
+pub const MAX_RPC_GIDS: usize = 16;
+
+/// Keys of one page of a scan; the page ends, and says that there are more.
+pub const MAX_KV_PAGE: usize = 256;
+/// Bytes of the address of the primary, `HOST:PORT`, in an answer to KV_STATUS.
+pub const MAX_KV_HOST_BYTES: usize = 255;
+
 /// Fetches of the cache process from its upstream at a time, but for those that pass through; others wait for their turn.
 pub const MAX_CACHE_FETCHES: usize = 16;
 /// Fetches at a time of what is too large for the cache and passes through; requests for one more are answered ERROR.

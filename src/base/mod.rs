@@ -1,4 +1,4 @@
-//! What everything else may use: words, bounds, settings, the server's log, and the places where a process can be made to die.
+//! What everything else may use: words, bounds, settings, the server's log, ONC RPC as bytes, and the places where a process can be made to die.
 
 pub mod calendar;
 pub mod config;
@@ -6,5 +6,6 @@ pub mod crash_point;
 pub mod defect;
 pub mod limits;
 pub mod logging;
+pub mod onc_rpc;
 pub mod time;
 pub mod vocab;

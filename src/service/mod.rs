@@ -11,6 +11,7 @@ pub mod getfile;
 pub mod host;
 pub mod http;
 pub mod interface;
+pub mod kv;
 pub mod log_queue;
 pub mod outgoing;
 pub mod pool;

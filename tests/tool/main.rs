@@ -14,6 +14,8 @@ mod model_server;
 mod server;
 #[path = "../support/terminal.rs"]
 mod terminal;
+#[path = "../support/tools.rs"]
+mod tools;
 
 mod checker_tests;
 mod client;
@@ -22,6 +24,7 @@ mod examples;
 mod getfile_client;
 mod getfile_deaths;
 mod interrupts;
+mod kv_interface;
 mod output;
 mod several_servers;
 mod terminals;

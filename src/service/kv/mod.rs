@@ -1,0 +1,3 @@
+//! The key-value service: ONC RPC by the interface in `docs/kv.x`.
+
+pub mod wire;
