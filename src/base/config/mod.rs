@@ -8,6 +8,7 @@ mod error;
 mod getfile;
 mod getfile_cache;
 mod http;
+mod kv;
 mod options;
 mod peers;
 mod range;
@@ -28,6 +29,7 @@ pub use error::ConfigError;
 pub use getfile::GetFile;
 pub use getfile_cache::GetFileCache;
 pub use http::Http;
+pub use kv::{Kv, RpcbindMode};
 pub use options::{AcceptMode, CacheChannelKind, Durability, Options, Values};
 pub use peers::{BadPeers, parse_peer};
 pub use range::Range;
@@ -92,6 +94,8 @@ pub struct Settings {
     pub http: Http,
     /// The GetFile service.
     pub getfile: GetFile,
+    /// The key-value service.
+    pub kv: Kv,
     /// The cluster that it is a member of; `None` for an instance by itself.
     pub cluster: Option<ClusterSettings>,
 }
@@ -123,6 +127,7 @@ impl Default for Settings {
             keep_journal: false,
             http: Http::default(),
             getfile: GetFile::default(),
+            kv: Kv::default(),
             cluster: None,
         }
     }
@@ -145,6 +150,7 @@ impl Settings {
         let default = Settings::default();
         let http = Http::resolve(&mut values)?;
         let getfile = GetFile::resolve(&mut values)?;
+        let kv = Kv::resolve(&values)?;
         let cluster = ClusterSettings::resolve(&mut values)?;
         let settings = Settings {
             host: values.host.map_or(Ok(default.host), parse_host)?,
@@ -186,6 +192,7 @@ impl Settings {
             keep_journal: values.keep_journal.unwrap_or(default.keep_journal),
             http,
             getfile,
+            kv,
             cluster,
         };
         settings.check_together()
@@ -220,6 +227,7 @@ impl Settings {
             keep_journal,
             http,
             getfile,
+            kv,
             cluster,
         } = self;
         let table = [
@@ -247,6 +255,7 @@ impl Settings {
             ("keep-journal", *keep_journal == other.keep_journal),
         ];
         let services = http.compare(&other.http).into_iter().chain(getfile.compare(&other.getfile));
+        let services = services.chain(kv.compare(&other.kv));
         let cluster = ClusterSettings::compare(cluster.as_ref(), other.cluster.as_ref());
         table.into_iter().chain(services).chain(cluster).filter(|(_, same)| !same).map(|(name, _)| name).collect()
     }

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
+use super::kv::RpcbindMode;
 use super::range;
 
 /// The command line of `master`.
@@ -177,6 +178,24 @@ pub struct Values {
     /// Bytes of a segment, its header of 256 included [default: 65536]
     #[arg(long, value_name = "BYTES", value_parser = |text: &str| range::CACHE_SEGMENT_BYTES.parse(text))]
     pub cache_segment_bytes: Option<i64>,
+    /// TCP port of the key-value service, 0 for none [default: 0]
+    #[arg(long, hide = true, value_name = "PORT", value_parser = |text: &str| range::KV_PORT.parse(text))]
+    pub kv_port: Option<i64>,
+    /// Mebibytes of the key-value table [default: 64]
+    #[arg(long, hide = true, value_name = "MIB", value_parser = |text: &str| range::KV_MB.parse(text))]
+    pub kv_mb: Option<i64>,
+    /// Bytes of the longest value of a key, 1 to 65536 [default: 65536]
+    #[arg(long, hide = true, value_name = "BYTES", value_parser = |text: &str| range::KV_MAX_VALUE.parse(text))]
+    pub kv_max_value: Option<i64>,
+    /// Connections of the key-value service at a time, beside those of other services [default: 128]
+    #[arg(long, hide = true, value_name = "COUNT", value_parser = |text: &str| range::KV_CONNECTIONS.parse(text))]
+    pub kv_connections: Option<i64>,
+    /// Offer the key-value service at --host, not to this machine only [default: false]
+    #[arg(long, hide = true, num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
+    pub kv_public: Option<bool>,
+    /// Whether the key-value service is registered at rpcbind [default: try]
+    #[arg(long, hide = true, value_enum, value_name = "MODE")]
+    pub rpcbind: Option<RpcbindMode>,
     /// Show dashboard, statistics, metrics, health and readiness to all, not to this machine only [default: false]
     #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
     pub status_public: Option<bool>,
@@ -281,6 +300,12 @@ impl Values {
             cache_channel: self.cache_channel.or(weaker.cache_channel),
             cache_segments: self.cache_segments.or(weaker.cache_segments),
             cache_segment_bytes: self.cache_segment_bytes.or(weaker.cache_segment_bytes),
+            kv_port: self.kv_port.or(weaker.kv_port),
+            kv_mb: self.kv_mb.or(weaker.kv_mb),
+            kv_max_value: self.kv_max_value.or(weaker.kv_max_value),
+            kv_connections: self.kv_connections.or(weaker.kv_connections),
+            kv_public: self.kv_public.or(weaker.kv_public),
+            rpcbind: self.rpcbind.or(weaker.rpcbind),
             status_public: self.status_public.or(weaker.status_public),
             replica_id: self.replica_id.or(weaker.replica_id),
             peers: self.peers.or(weaker.peers),

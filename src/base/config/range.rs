@@ -1,8 +1,8 @@
 //! The bounds of every numeric setting, each beside the name by which people write it.
 
 use crate::base::limits::{
-    MAX_ACCOUNTS, MAX_CONNECTIONS, MAX_QUEUE_DEPTH, MAX_RECORDS_PER_SEGMENT, MAX_REPLICAS, MAX_TRANSFER_SEGMENT_BYTES,
-    MAX_TRANSFER_SEGMENTS, MAX_WORKERS, MIN_TRANSFER_SEGMENT_BYTES,
+    MAX_ACCOUNTS, MAX_CONNECTIONS, MAX_KV_VALUE_BYTES, MAX_QUEUE_DEPTH, MAX_RECORDS_PER_SEGMENT, MAX_REPLICAS,
+    MAX_TRANSFER_SEGMENT_BYTES, MAX_TRANSFER_SEGMENTS, MAX_WORKERS, MIN_TRANSFER_SEGMENT_BYTES,
 };
 
 /// The whole numbers that a setting may take, both ends included.
@@ -89,6 +89,14 @@ mod table {
     pub const LOG_ROTATE_MB: Range = range("log-rotate-mb", 1, 1 << 20, "mebibytes");
     /// `--log-keep`.
     pub const LOG_KEEP: Range = range("log-keep", 1, 1_000, "files");
+    /// `--kv-port`.
+    pub const KV_PORT: Range = range("kv-port", 0, u16::MAX as i64, "as a TCP port; 0 means no key-value service");
+    /// `--kv-mb`; the upper end is 64 GiB.
+    pub const KV_MB: Range = range("kv-mb", 1, 65_536, "mebibytes");
+    /// `--kv-max-value`.
+    pub const KV_MAX_VALUE: Range = range("kv-max-value", 1, MAX_KV_VALUE_BYTES as i64, "bytes");
+    /// `--kv-connections`.
+    pub const KV_CONNECTIONS: Range = range("kv-connections", 1, MAX_CONNECTIONS as i64, "connections");
     /// `--segment-records`; from half a mebibyte to a gibibyte.
     pub const SEGMENT_RECORDS: Range = range("segment-records", 4_096, MAX_RECORDS_PER_SEGMENT as i64, "records");
     /// `--replica-id`.

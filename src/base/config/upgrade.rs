@@ -7,7 +7,7 @@ impl Settings {
     /// journal and the listening sockets were made for stays, the rest is new. The names of those that stay although they differ.
     #[must_use]
     pub fn upgraded_from(self, running: &Settings) -> (Settings, Vec<&'static str>) {
-        let Settings { http, getfile, .. } = &self;
+        let Settings { http, getfile, kv, .. } = &self;
         let http = Http {
             www: http.www.clone(),
             threads: http.threads,
@@ -47,6 +47,7 @@ impl Settings {
             keep_journal: self.keep_journal,
             http,
             getfile,
+            kv: kv.upgraded_from(&running.kv),
             ..running.clone()
         };
         let stay = self.differences(&settings);
@@ -60,7 +61,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::base::config::{AcceptMode, Durability};
+    use crate::base::config::{AcceptMode, Durability, Kv, RpcbindMode};
 
     #[test]
     fn what_the_memory_was_made_for_stays_and_the_rest_is_new() {
@@ -108,6 +109,22 @@ mod tests {
         );
         assert_eq!(running.differences(&settings), ["users", "idle-timeout", "worker-timeout", "cache-mb", "log-keep"]);
         assert_eq!(new.differences(&settings), stay);
+    }
+
+    #[test]
+    fn the_key_value_service_stays_where_and_as_large_as_it_is() {
+        let running = Settings { kv: Kv { port: 9001, ..Kv::default() }, ..Settings::default() };
+        let kv = Kv {
+            port: 9002,
+            table_bytes: 1 << 20,
+            max_value_bytes: 100,
+            connections: 3,
+            public: true,
+            rpcbind: RpcbindMode::No,
+        };
+        let (settings, stays) = Settings { kv, ..Settings::default() }.upgraded_from(&running);
+        assert_eq!(running.differences(&settings), ["kv-max-value", "rpcbind"]);
+        assert_eq!(stays, ["kv-port", "kv-mb", "kv-connections", "kv-public"]);
     }
 
     #[test]
