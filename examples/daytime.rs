@@ -15,7 +15,7 @@ use bank_vault::service::host::Host;
 use bank_vault::service::interface::{Departure, Now, Origin, Service, Silent};
 use bank_vault::service::sessions::Session;
 use bank_vault::service::{bank, http};
-use bank_vault::store::connection::Sent;
+use bank_vault::store::connection::{RingBytes, Sent};
 use bank_vault::tool::output;
 
 /// The services of this server.
@@ -39,6 +39,7 @@ const DAYTIME: Entry = Entry {
     tunables: &[],
     access_log: None,
     transfers: |_| None,
+    rings: RingBytes::STANDARD,
     open: |context| Ok(Host::boxed(Daytime::default(), context.instance.slots_of(context.service))),
 };
 

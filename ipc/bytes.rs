@@ -2,7 +2,8 @@
 //!
 //! Positions are counters that only grow and wrap at 2^32; a position's place is its remainder by the ring's size. The
 //! ring knows no positions itself: those who own it keep them, so that "consumed this, produced that" can be one store
-//! of theirs.
+//! of theirs. One process owns a connection's rings at a time, so nobody writes what another copies; should it happen all the
+//! same, the copy mixes old and new bytes, which its reader checks like any input.
 
 use std::cell::UnsafeCell;
 use std::io;
@@ -11,56 +12,75 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use nix::errno::Errno;
 
 use crate::ipc::layout::Shared;
+use crate::ipc::region::SharedByte;
 
-/// `N` bytes, `N` a power of two.
-#[repr(transparent)]
-pub struct SharedBytes<const N: usize>(UnsafeCell<[u8; N]>);
+/// A ring over bytes of shared memory, as many as a power of two.
+#[derive(Clone, Copy)]
+pub struct ByteRing<'a>(&'a [SharedByte]);
 
-// SAFETY: any bytes are valid, and all of them are inside the cell.
-unsafe impl<const N: usize> Shared for SharedBytes<N> {}
-// SAFETY: the bytes are only copied, through raw pointers, never borrowed: a racing writer can at worst make a copy that
-// mixes old and new bytes, which the reader checks like any input. The owner protocol (one process owns a connection
-// slot at a time) is what keeps that from happening.
-unsafe impl<const N: usize> Sync for SharedBytes<N> {}
+impl<'a> ByteRing<'a> {
+    /// The most bytes that a ring may have: a difference of positions must tell how many bytes are between them.
+    pub const MAX_BYTES: usize = 1 << 31;
 
-impl<const N: usize> SharedBytes<N> {
-    const POWER_OF_TWO: () = assert!(N.is_power_of_two() && N <= 1 << 31);
+    /// A ring of these bytes.
+    ///
+    /// # Panics
+    /// They are not as many as a power of two, or more than [`ByteRing::MAX_BYTES`].
+    #[must_use]
+    #[inline]
+    pub const fn new(bytes: &'a [SharedByte]) -> Self {
+        assert!(bytes.len().is_power_of_two() && bytes.len() <= Self::MAX_BYTES, "no size of a ring");
+        ByteRing(bytes)
+    }
+
+    /// How many bytes it has.
+    #[must_use]
+    #[inline]
+    pub const fn size(self) -> usize {
+        self.0.len()
+    }
+
+    /// Where its first byte is in this process.
+    #[cfg(test)]
+    pub(crate) fn address(self) -> usize {
+        self.0.as_ptr().addr()
+    }
 
     /// The parts of the ring that the `length` bytes from `position` on stand in: as (offset, length), the second one
     /// empty unless they run over the end.
     #[inline]
-    fn parts(position: u32, length: usize) -> [(usize, usize); 2] {
-        let () = Self::POWER_OF_TWO;
-        assert!(length <= N, "a span longer than the ring");
-        let start = position as usize & (N - 1);
-        let first = length.min(N - start);
+    fn parts(self, position: u32, length: usize) -> [(usize, usize); 2] {
+        let size = self.size();
+        assert!(length <= size, "a span longer than the ring");
+        let start = position as usize & (size - 1);
+        let first = length.min(size - start);
         [(start, first), (0, length - first)]
     }
 
     #[inline]
-    fn at(&self, offset: usize) -> *mut u8 {
-        debug_assert!(offset < N);
-        self.0.get().cast::<u8>().wrapping_add(offset)
+    fn at(self, offset: usize) -> *mut u8 {
+        debug_assert!(offset < self.size());
+        UnsafeCell::raw_get(self.0.as_ptr().cast::<UnsafeCell<u8>>()).wrapping_add(offset)
     }
 
     /// Copies `from` into the ring at `position`.
     #[inline]
-    pub fn copy_in(&self, position: u32, from: &[u8]) {
-        let [(start, first), (_, second)] = Self::parts(position, from.len());
-        // SAFETY: `parts` keeps start + first within N; source and ring cannot overlap, since nobody borrows the ring.
+    pub fn copy_in(self, position: u32, from: &[u8]) {
+        let [(start, first), (_, second)] = self.parts(position, from.len());
+        // SAFETY: `parts` keeps start + first within the ring; source and ring cannot overlap, since nobody borrows the ring.
         unsafe { std::ptr::copy_nonoverlapping(from.as_ptr(), self.at(start), first) };
         if second > 0 {
             let rest = &from[first..];
-            // SAFETY: `parts` keeps the second part, at the ring's beginning, within N.
+            // SAFETY: `parts` keeps the second part, at the ring's beginning, within the ring.
             unsafe { std::ptr::copy_nonoverlapping(rest.as_ptr(), self.at(0), second) };
         }
     }
 
     /// Copies the `into.len()` bytes at `position` out of the ring.
     #[inline]
-    pub fn copy_out(&self, position: u32, into: &mut [u8]) {
-        let [(start, first), (_, second)] = Self::parts(position, into.len());
-        // SAFETY: `parts` keeps start + first within N; destination and ring cannot overlap.
+    pub fn copy_out(self, position: u32, into: &mut [u8]) {
+        let [(start, first), (_, second)] = self.parts(position, into.len());
+        // SAFETY: `parts` keeps start + first within the ring; destination and ring cannot overlap.
         unsafe { std::ptr::copy_nonoverlapping(self.at(start), into.as_mut_ptr(), first) };
         if second > 0 {
             let rest = &mut into[first..];
@@ -75,8 +95,8 @@ impl<const N: usize> SharedBytes<N> {
     /// # Errors
     /// `WouldBlock` when there is nothing, else what the socket gives.
     #[inline]
-    pub fn receive(&self, socket: BorrowedFd<'_>, position: u32, room: usize) -> io::Result<usize> {
-        let [(start, first), (_, second)] = Self::parts(position, room);
+    pub fn receive(self, socket: BorrowedFd<'_>, position: u32, room: usize) -> io::Result<usize> {
+        let [(start, first), (_, second)] = self.parts(position, room);
         if second == 0 {
             // SAFETY: `first` bytes from `start` lie in the ring, which is never unmapped.
             let got = unsafe { libc::recv(socket.as_raw_fd(), self.at(start).cast(), first, libc::MSG_DONTWAIT) };
@@ -93,8 +113,8 @@ impl<const N: usize> SharedBytes<N> {
     /// # Errors
     /// `WouldBlock` when the socket takes nothing now, else what it gives.
     #[inline]
-    pub fn send(&self, socket: BorrowedFd<'_>, position: u32, length: usize) -> io::Result<usize> {
-        let [(start, first), (_, second)] = Self::parts(position, length);
+    pub fn send(self, socket: BorrowedFd<'_>, position: u32, length: usize) -> io::Result<usize> {
+        let [(start, first), (_, second)] = self.parts(position, length);
         let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
         if second == 0 {
             // SAFETY: `first` bytes from `start` lie in the ring, which is never unmapped.
@@ -104,6 +124,44 @@ impl<const N: usize> SharedBytes<N> {
         let message = message_of(&mut parts);
         // SAFETY: a message of two valid parts that outlive the call.
         transferred(unsafe { libc::sendmsg(socket.as_raw_fd(), &raw const message, flags) })
+    }
+
+    fn io_vectors(self, start: usize, first: usize, second: usize) -> [libc::iovec; 2] {
+        [
+            libc::iovec { iov_base: self.at(start).cast(), iov_len: first },
+            libc::iovec { iov_base: self.at(0).cast(), iov_len: second },
+        ]
+    }
+}
+
+/// `N` bytes of a structure in shared memory, `N` a power of two: a ring, or a text.
+#[repr(transparent)]
+pub struct SharedBytes<const N: usize>([SharedByte; N]);
+
+// SAFETY: an array of what is Shared, and nothing else.
+unsafe impl<const N: usize> Shared for SharedBytes<N> {}
+
+impl<const N: usize> SharedBytes<N> {
+    const IS_A_RING: () = assert!(N.is_power_of_two() && N <= ByteRing::MAX_BYTES);
+
+    /// They as a ring.
+    #[must_use]
+    #[inline]
+    pub fn ring(&self) -> ByteRing<'_> {
+        let () = Self::IS_A_RING;
+        ByteRing::new(&self.0)
+    }
+
+    /// Copies `from` into the ring at `position`.
+    #[inline]
+    pub fn copy_in(&self, position: u32, from: &[u8]) {
+        self.ring().copy_in(position, from);
+    }
+
+    /// Copies the `into.len()` bytes at `position` out of the ring.
+    #[inline]
+    pub fn copy_out(&self, position: u32, into: &mut [u8]) {
+        self.ring().copy_out(position, into);
     }
 
     /// Keeps a text, with its length in the first byte; what does not fit is cut at a character's end.
@@ -122,13 +180,6 @@ impl<const N: usize> SharedBytes<N> {
         let mut text = vec![0; usize::from(length[0]).min(N - 1)];
         self.copy_out(1, &mut text);
         String::from_utf8_lossy(&text).into_owned()
-    }
-
-    fn io_vectors(&self, start: usize, first: usize, second: usize) -> [libc::iovec; 2] {
-        [
-            libc::iovec { iov_base: self.at(start).cast(), iov_len: first },
-            libc::iovec { iov_base: self.at(0).cast(), iov_len: second },
-        ]
     }
 }
 
@@ -153,7 +204,36 @@ mod tests {
     use std::os::unix::net::UnixStream;
 
     fn ring() -> Box<SharedBytes<16>> {
-        Box::new(SharedBytes(UnsafeCell::new([0; 16])))
+        Box::new(SharedBytes(std::array::from_fn(|_| SharedByte::new(0))))
+    }
+
+    #[test]
+    fn a_ring_is_of_any_power_of_two() {
+        let bytes: Vec<_> = (0..1 << 17).map(|_| SharedByte::new(0)).collect();
+        for size in [1, 64, 1 << 17] {
+            let ring = ByteRing::new(&bytes[..size]);
+            assert_eq!(ring.size(), size);
+            for position in [0, 1, 100_000, u32::MAX - 5] {
+                let data: Vec<u8> = (0..size).map(|at| u8::try_from(at % 251).unwrap()).collect();
+                ring.copy_in(position, &data);
+                let mut back = vec![0; size];
+                ring.copy_out(position, &mut back);
+                assert!(back == data, "{size} at {position}");
+            }
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "no size of a ring")]
+    fn no_other_number_of_bytes_is_a_ring() {
+        let bytes: Vec<_> = (0..48).map(|_| SharedByte::new(0)).collect();
+        let _ = ByteRing::new(&bytes);
+    }
+
+    #[test]
+    #[should_panic(expected = "longer than the ring")]
+    fn no_more_than_the_ring_is_copied() {
+        ring().copy_in(3, &[0; 17]);
     }
 
     #[test]
@@ -181,7 +261,8 @@ mod tests {
 
     #[test]
     fn sockets_are_read_and_written_over_the_end() {
-        let ring = ring();
+        let bytes = ring();
+        let ring = bytes.ring();
         let (mut near, far) = UnixStream::pair().unwrap();
         near.write_all(b"0123456789").unwrap();
         assert_eq!(ring.receive(far.as_fd(), 12, 16).unwrap(), 10);

@@ -20,6 +20,14 @@ unsafe impl Shared for SharedByte {}
 // bytes, which the reader checks like any input. That only one side is at a run of bytes at a time is the protocol of those who share it.
 unsafe impl Sync for SharedByte {}
 
+#[cfg(test)]
+impl SharedByte {
+    /// One of private memory.
+    pub(super) const fn new(byte: u8) -> Self {
+        SharedByte(UnsafeCell::new(byte))
+    }
+}
+
 /// Bytes of shared memory, one after the other.
 #[derive(Clone, Copy)]
 pub struct Region<'a>(&'a [SharedByte]);
@@ -120,7 +128,7 @@ mod tests {
     use std::sync::atomic::{AtomicU64, Ordering};
 
     fn bytes(count: usize) -> Vec<SharedByte> {
-        (0..count).map(|i| SharedByte(UnsafeCell::new(u8::try_from(i).unwrap()))).collect()
+        (0..count).map(|i| SharedByte::new(u8::try_from(i).unwrap())).collect()
     }
 
     #[test]

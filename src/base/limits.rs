@@ -33,10 +33,12 @@ pub const MAX_KV_VALUE_BYTES: usize = 65_536;
 /// Bad frames after which a connection is closed.
 pub const MAX_STRIKES: u8 = 3;
 
-/// Bytes of a connection's receive ring in shared memory; a power of two.
+/// Bytes of a connection's receive ring in shared memory, but for those of the key-value service; a power of two.
 pub const RECEIVE_BYTES: usize = 16 * 1024;
-/// Bytes of a connection's transmit ring in shared memory; a power of two.
+/// Bytes of a connection's transmit ring in shared memory, but for those of the key-value service; a power of two.
 pub const TRANSMIT_BYTES: usize = 16 * 1024;
+/// Bytes of the receive ring and of the transmit ring, each, of a connection of the key-value service; a power of two.
+pub const KV_RING_BYTES: usize = 128 * 1024;
 
 /// Bytes of the head of an HTTP request, request line and empty line included; a longer one is answered 431.
 pub const MAX_HEAD_BYTES: usize = 12 * 1024;
@@ -153,7 +155,7 @@ pub const MAX_CACHE_ASKS: u32 = 4;
 pub const LINGER_BYTES: usize = 1024 * 1024;
 /// Milliseconds that such a client has to close. Then the connection is closed.
 pub const LINGER_MILLISECONDS: u64 = 500;
-/// Receives of one connection before the others have their turn; each takes at most [`RECEIVE_BYTES`].
+/// Receives of one connection before the others have their turn; each takes at most what its ring has room for.
 pub const READS_PER_TURN: usize = 4;
 /// The same of a connection that has not logged in.
 pub const READS_PER_TURN_BEFORE_LOGIN: usize = 1;
@@ -200,7 +202,7 @@ pub const MAX_WAITING_FILES: usize = 256;
 pub const MAX_CACHED_FILE_BYTES: u64 = 256 * 1024;
 
 /// Services that one server can offer.
-pub const MAX_SERVICES: usize = 4;
+pub const MAX_SERVICES: usize = 5;
 /// Slots beside those for the connections that `--max-connections` and `--http-connections` allow, for each of the two. Who comes when
 /// all places are taken has one of these, and has a silent connection closed; where there is none, it is told that there is no
 /// room, but HTTP's `health` and `ready` are answered. When all slots are taken, connections wait in the kernel's queue.
@@ -366,7 +368,7 @@ pub const MAX_TORN_TAILS: usize = 16;
 pub const MAX_TORN_TAIL_BYTES: u64 = 64 << 20;
 
 const _: () = {
-    assert!(RECEIVE_BYTES.is_power_of_two() && TRANSMIT_BYTES.is_power_of_two());
+    assert!(RECEIVE_BYTES.is_power_of_two() && TRANSMIT_BYTES.is_power_of_two() && KV_RING_BYTES.is_power_of_two());
     assert!(RECEIVE_BYTES >= 2 * MAX_FRAME_BYTES, "a whole frame must fit behind a partly read one");
     assert!(TRANSMIT_BYTES >= 2 * MAX_FRAME_BYTES, "a reply must fit while another is being sent");
     assert!(MAX_FRAME_BYTES >= HEADER_BYTES + 2 + 2 * MAX_CREDENTIAL_BYTES, "the longest LOGIN must be a legal frame");

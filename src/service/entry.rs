@@ -13,7 +13,7 @@ use crate::service::log_queue::SharedLog;
 use crate::service::status_pages::StatusPages;
 use crate::store::access_log::Target;
 use crate::store::cache_channel::CacheChannel;
-use crate::store::connection::ServiceId;
+use crate::store::connection::{RingBytes, ServiceId};
 use crate::store::instance::Instance;
 use crate::store::journal::Directory;
 use crate::store::transfer::Shape;
@@ -40,6 +40,8 @@ pub struct Entry {
     pub access_log: Option<fn(&Settings) -> Target>,
     /// The pool of segments through which contents come to it from the cache process; `None` where it needs no such process.
     pub transfers: fn(&Settings) -> Option<Shape>,
+    /// How large the byte rings of its connections are.
+    pub rings: RingBytes,
     /// Opens the service in a worker.
     ///
     /// # Errors

@@ -54,7 +54,7 @@ fn a_living_instance_is_shown_with_all_that_it_has() {
     let server = Server::start(&["--workers", "3", "--accounts", "12", "--initial-balance", "5.00"]);
     let (code, out, err) = told(&vaultctl(&server.instance, &["inspect"]));
     assert_eq!((code, err.as_str()), (0, ""));
-    for object in ["control", "lanes", "accounts", "intents", "connections"] {
+    for object in ["control", "lanes", "accounts", "intents", "connections", "rings"] {
         assert!(out.contains(&format!(".{object} ")), "{object} in {out}");
     }
     for lane in 0..3 {

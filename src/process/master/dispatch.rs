@@ -62,7 +62,7 @@ impl Connections {
     #[must_use]
     pub fn new(instance: &'static Instance) -> Self {
         let slots = instance.connections();
-        let slots_of = instance.control().slots();
+        let slots_of = instance.slots().ranges();
         let numbers = |slots: Range<usize>| slots.rev().filter_map(|slot| u32::try_from(slot).ok()).collect();
         Connections {
             slots,

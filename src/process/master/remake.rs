@@ -82,6 +82,7 @@ mod tests {
     use crate::ipc::IpcError;
     use crate::ipc::names::Generation;
     use crate::store::cluster::{ClusterId, Commit, NodeId, ReplicaId, State, StateFile};
+    use crate::store::connection::{RingBytes, SlotShape};
     use crate::store::instance::{Blueprint, ServiceBlueprint};
     use crate::store::journal::{
         DirectoryError, DiscardRecords, DiskError, InstallError, Kind, OperationRecord, Record, RecordBytes,
@@ -139,7 +140,8 @@ mod tests {
         drop(writer);
         let make = |boot| {
             let generation = Generation { instance: format!("remake-{}", std::process::id()), boot };
-            let services = [ServiceBlueprint { name: "bank", slots: 4 }];
+            let services =
+                [ServiceBlueprint { name: "bank", slots: SlotShape { count: 4, rings: RingBytes::STANDARD } }];
             let ledger = requirements::shape(&settings, 3);
             let blueprint =
                 Blueprint { generation, ledger, services: &services, queue_depth: 4, accept_mode: 0, data: "" };
@@ -193,7 +195,7 @@ mod tests {
         let (directory, sender) = (directory_of(home.path(), 9000), directory_of(other.path(), 5));
         let ledger = requirements::shape(&settings, 3);
         let generation = Generation { instance: format!("install-{}", std::process::id()), boot: 1 };
-        let services = [ServiceBlueprint { name: "bank", slots: 4 }];
+        let services = [ServiceBlueprint { name: "bank", slots: SlotShape { count: 4, rings: RingBytes::STANDARD } }];
         let blueprint = Blueprint { generation, ledger, services: &services, queue_depth: 4, accept_mode: 0, data: "" };
         let instance = Instance::create(&blueprint).unwrap();
         let held = || (instance.table().peek(AccountId(1)), instance.table().order().now().lsn);

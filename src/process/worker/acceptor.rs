@@ -8,8 +8,8 @@ use crate::base::limits::ACCEPTS_PER_TURN;
 use crate::ipc::lane::{Consumer, Taken, Ticket};
 use crate::ipc::process::monotonic_ns;
 use crate::ipc::{fdpass, net};
-use crate::store::connection::slot::{Claim, ConnectionSlot, Holder};
-use crate::store::connection::{Connection, PerService, ServiceId};
+use crate::store::connection::slot::{Claim, Holder};
+use crate::store::connection::{Connection, PerService, ServiceId, SlotMemory, Slots};
 
 /// A connection that came in.
 pub enum Arrival {
@@ -50,7 +50,7 @@ pub enum More {
 /// What connections come through.
 pub struct Acceptor {
     worker: u16,
-    slots: &'static [ConnectionSlot],
+    slots: &'static Slots,
     consumer: Consumer<'static>,
     lane: OwnedFd,
     /// A descriptor whose ticket could not be taken yet.
@@ -71,12 +71,12 @@ impl Acceptor {
     #[must_use]
     pub fn new(
         worker: u16,
-        slots: &'static [ConnectionSlot],
-        ranges: PerService<Range<usize>>,
+        slots: &'static Slots,
         consumer: Consumer<'static>,
         lane: OwnedFd,
         listeners: PerService<Option<OwnedFd>>,
     ) -> Self {
+        let ranges = slots.ranges();
         let next_slot = [usize::from(worker); _];
         let full = PerService::default();
         let (held_back, has_failed) = (None, false);
@@ -151,20 +151,20 @@ impl Acceptor {
     }
 
     fn admit(&self, ticket: Ticket, socket: OwnedFd) -> io::Result<Arrival> {
-        let slots = self.slots;
         let generation = ticket.generation;
         let from = |holder: fn(u16) -> Holder| Claim { holder: holder(self.worker), generation };
         let not_ours = || out_of_step(&format!("{ticket:?} names a slot that was not handed to this worker"));
-        let slot = slots.get(ticket.slot as usize).ok_or_else(not_ours)?;
+        let memory = self.slots.memory(ticket.slot).ok_or_else(not_ours)?;
+        let slot = memory.slot;
         if slot.pass(from(Holder::Handed), Holder::Served(self.worker)) {
-            let connection = Connection::new(socket, slot, ticket.slot);
+            let connection = Connection::new(socket, memory);
             let waited_ns = monotonic_ns().saturating_sub(ticket.accepted_ns);
             return Ok(Arrival::Admitted { connection, generation, waited_ns });
         }
         if !slot.pass(from(Holder::Resumed), Holder::Served(self.worker)) {
             return Err(not_ours());
         }
-        Ok(match Connection::resume(socket, slot, ticket.slot) {
+        Ok(match Connection::resume(socket, memory) {
             Ok(connection) => Arrival::Resumed { connection, generation },
             Err((connection, error)) => {
                 log::warn!("a connection from another worker cannot go on: {error}");
@@ -186,22 +186,21 @@ impl Acceptor {
                     continue;
                 }
                 // First the slot: what was accepted could not be put back.
-                let Some((index, claim)) = self.claim_for(service) else { continue };
-                let slot = &self.slots[index];
+                let Some((memory, claim)) = self.claim_for(service) else { continue };
                 let accepted =
                     self.listeners[service.index()].as_ref().map_or(Ok(None), |from| net::accept(from.as_fd()));
                 match accepted {
                     Ok(Some(socket)) => {
                         came = true;
-                        let connection = Connection::new(socket, slot, u32::try_from(index).unwrap_or(u32::MAX));
+                        let connection = Connection::new(socket, memory);
                         take(Arrival::Admitted { connection, generation: claim.generation, waited_ns: 0 });
                     }
                     Ok(None) => {
-                        slot.free();
+                        memory.slot.free();
                         drained[service.index()] = true;
                     }
                     Err(error) => {
-                        slot.free();
+                        memory.slot.free();
                         self.has_failed = true;
                         return Err(error);
                     }
@@ -215,7 +214,7 @@ impl Acceptor {
     }
 
     /// Finds a free slot; all workers look for them, each beginning somewhere else.
-    fn claim_for(&mut self, service: ServiceId) -> Option<(usize, Claim)> {
+    fn claim_for(&mut self, service: ServiceId) -> Option<(SlotMemory<'static>, Claim)> {
         let which = service.index();
         if self.full[which] {
             return None;
@@ -223,13 +222,14 @@ impl Acceptor {
         let (now, range, next) = (monotonic_ns(), self.ranges[which].clone(), self.next_slot[which]);
         let count = range.len();
         let mut rotated = (0..count).map(|offset| range.start + (next + offset) % count);
-        let claimed =
-            rotated.find_map(|index| Some((index, self.slots[index].begin(Holder::Served(self.worker), now)?)));
-        match claimed {
-            Some((index, _)) => self.next_slot[which] = (index + 1 - range.start) % count,
-            None => self.full[which] = true,
-        }
-        claimed
+        let holder = Holder::Served(self.worker);
+        let claimed = rotated.find_map(|index| Some((index, self.slots.all()[index].begin(holder, now)?)));
+        let Some((index, claim)) = claimed else {
+            self.full[which] = true;
+            return None;
+        };
+        self.next_slot[which] = (index + 1 - range.start) % count;
+        self.slots.memory(u32::try_from(index).ok()?).map(|memory| (memory, claim))
     }
 }
 

@@ -131,7 +131,6 @@ impl Worker {
             let _ = waker.wake();
         });
         let watcher: Rc<dyn Watcher> = Rc::new(LoopWatcher(poll.registry().try_clone()?));
-        let slots = instance.control().slots();
         for stats in &row.stats.services {
             stats.connections.set(0);
             stats.closing.set(0);
@@ -143,7 +142,7 @@ impl Worker {
             access_log.map(|log| SharedLog::start(log, index, &row.stats.bounds, wake.clone())).transpose()?;
         // A service that the settings want may have had no port; who has the default one is no reason not to start.
         let listens = |service| !instance.control().address(service).is_empty();
-        let services = Services::open(services, slots.clone(), listens, |service| Context {
+        let services = Services::open(services, instance.slots().ranges(), listens, |service| Context {
             service,
             worker: index,
             instance,
@@ -159,7 +158,7 @@ impl Worker {
         })?;
         let number = u16::try_from(index).map_err(|_| io::ErrorKind::InvalidInput)?;
         let consumer = Consumer::new(instance.lane_ring(index), semaphores);
-        let acceptor = Acceptor::new(number, instance.connections(), slots, consumer, lane, listeners);
+        let acceptor = Acceptor::new(number, instance.slots(), consumer, lane, listeners);
         watch(&poll, wakeup.as_fd(), WAKEUP, Interest::READABLE)?;
         watch(&poll, acceptor.lane(), LANE, Interest::READABLE)?;
         for listener in acceptor.listeners() {

@@ -4,6 +4,7 @@ use crate::base::limits::{LOGIN_THREADS, LOOKUP_THREADS, PASSWORD_HASH_BYTES};
 use crate::service::bank::session::BankService;
 use crate::service::entry::{Entry, Listen, Needs, Saves, Tunable};
 use crate::service::host::Host;
+use crate::store::connection::RingBytes;
 
 /// The ledger, by the binary protocol of `docs/PROTOCOL.md`.
 pub const ENTRY: Entry = Entry {
@@ -27,6 +28,7 @@ pub const ENTRY: Entry = Entry {
     tunables: &[Tunable::new("--max-connections", Saves::Connections, |settings| &mut settings.max_connections)],
     access_log: None,
     transfers: |_| None,
+    rings: RingBytes::STANDARD,
     open: |context| {
         let slots = context.instance.slots_of(context.service);
         Ok(Host::boxed(BankService::open(context)?, slots))

@@ -9,6 +9,7 @@ use crate::service::entry::{Entry, Listen, NamedPath, Needs, Saves, Tunable};
 use crate::service::getfile::session::{GetFileService, read_map};
 use crate::service::host::Host;
 use crate::store::access_log;
+use crate::store::connection::RingBytes;
 use crate::store::transfer::Shape;
 
 /// Files, one a connection.
@@ -55,6 +56,7 @@ pub const ENTRY: Entry = Entry {
         // The ranges of the options are those of shapes.
         getfile.uses_cache().then(|| Shape::new(getfile.cache.segments, getfile.cache.segment_bytes).ok()).flatten()
     },
+    rings: RingBytes::STANDARD,
     open: |context| {
         let slots = context.instance.slots_of(context.service);
         Ok(Host::boxed(GetFileService::open(context)?, slots))

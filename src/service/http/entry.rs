@@ -5,6 +5,7 @@ use crate::service::entry::{Entry, Listen, NamedPath, Needs, Saves, Tunable};
 use crate::service::host::Host;
 use crate::service::http::session::HttpService;
 use crate::store::access_log;
+use crate::store::connection::RingBytes;
 
 /// Files, and the pages that show the server, by HTTP.
 pub const ENTRY: Entry = Entry {
@@ -33,6 +34,7 @@ pub const ENTRY: Entry = Entry {
     tunables: TUNABLES,
     access_log: Some(access_log::Target::of),
     transfers: |_| None,
+    rings: RingBytes::STANDARD,
     open: |context| {
         let slots = context.instance.slots_of(context.service);
         Ok(Host::boxed(HttpService::open(context)?, slots))

@@ -1,10 +1,11 @@
-//! A client's connection as its worker sees it: a socket, and a slot in shared memory that all bytes go through.
+//! A client's connection as its worker sees it: a socket, and a slot in shared memory whose rings all bytes go through.
 //!
-//! Bytes are received straight into the slot's receive ring and sent straight from its transmit ring. The worker keeps its
+//! Bytes are received straight into the receive ring and sent straight from the transmit ring. The worker keeps its
 //! own copy of the positions: it is their only writer, so it never has to read back what it wrote.
 
 pub mod service;
 pub mod slot;
+pub mod slots;
 #[cfg(test)]
 mod test_support;
 
@@ -13,10 +14,11 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use nix::sys::socket::{Shutdown, shutdown};
 
-use crate::base::limits::{RECEIVE_BYTES, TRANSMIT_BYTES};
+use crate::base::limits::RECEIVE_BYTES;
 use crate::ipc::net;
 pub use service::{PerService, ServiceId};
 use slot::{ConnectionSlot, Framing, Progress};
+pub use slots::{RingBytes, Rings, SlotMemory, SlotShape, Slots};
 
 /// What came of asking the socket for bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +48,7 @@ pub enum Sent {
 pub struct Connection<'a> {
     socket: OwnedFd,
     slot: &'a ConnectionSlot,
+    rings: Rings<'a>,
     index: u32,
     received: u32,
     sent: u32,
@@ -53,11 +56,12 @@ pub struct Connection<'a> {
 }
 
 impl<'a> Connection<'a> {
-    /// Serves `socket` (non-blocking) through `slot`, which is number `index` and belongs to the caller.
+    /// Serves `socket` (non-blocking) through a slot that belongs to the caller.
     #[must_use]
-    pub fn new(socket: OwnedFd, slot: &'a ConnectionSlot, index: u32) -> Self {
+    pub fn new(socket: OwnedFd, memory: SlotMemory<'a>) -> Self {
+        let SlotMemory { index, slot, rings } = memory;
         let (received, sent) = slot.moved();
-        Connection { socket, slot, index, received, sent, progress: slot.progress() }
+        Connection { socket, slot, rings, index, received, sent, progress: slot.progress() }
     }
 
     /// Goes on with a connection that another process served, at the very byte where that stopped: it may have died between
@@ -66,8 +70,9 @@ impl<'a> Connection<'a> {
     /// # Errors
     /// The connection is broken; or `InvalidData` when the counts cannot be those of this slot. The socket comes back, to
     /// be closed.
-    pub fn resume(socket: OwnedFd, slot: &'a ConnectionSlot, index: u32) -> Result<Self, (Self, io::Error)> {
-        let mut connection = Connection::new(socket, slot, index);
+    pub fn resume(socket: OwnedFd, memory: SlotMemory<'a>) -> Result<Self, (Self, io::Error)> {
+        let SlotMemory { index, slot, rings } = memory;
+        let mut connection = Connection::new(socket, memory);
         let moved = match net::moved(connection.socket.as_fd()) {
             Ok(moved) => moved,
             Err(error) => return Err((connection, error)),
@@ -76,7 +81,7 @@ impl<'a> Connection<'a> {
         let (received, sent) = (moved.consumed as u32, moved.handed_over as u32);
         let unwritten_in = received.wrapping_sub(connection.received) as usize;
         let unwritten_out = sent.wrapping_sub(connection.sent) as usize;
-        if unwritten_in > RECEIVE_BYTES - connection.unread() || unwritten_out > connection.unsent() {
+        if unwritten_in > rings.receive.size() - connection.unread() || unwritten_out > connection.unsent() {
             let text = format!("slot {index}: the kernel moved {moved:?}, the slot says {:?}", slot.moved());
             return Err((connection, io::Error::new(io::ErrorKind::InvalidData, text)));
         }
@@ -116,21 +121,21 @@ impl<'a> Connection<'a> {
     #[inline]
     #[must_use]
     pub fn has_room_for_reply(&self, bytes: usize) -> bool {
-        self.unsent() + bytes <= TRANSMIT_BYTES
+        self.unsent() + bytes <= self.rings.transmit.size()
     }
 
     /// Whether the receive ring has room.
     #[inline]
     #[must_use]
     pub fn has_room_for_bytes(&self) -> bool {
-        self.unread() < RECEIVE_BYTES
+        self.unread() < self.rings.receive.size()
     }
 
     /// Receives what fits, in one call.
     #[inline]
     pub fn receive(&mut self) -> Received {
-        let room = RECEIVE_BYTES - self.unread();
-        match self.slot.receive.receive(self.socket.as_fd(), self.received, room) {
+        let room = self.rings.receive.size() - self.unread();
+        match self.rings.receive.receive(self.socket.as_fd(), self.received, room) {
             Ok(0) => Received::End,
             Ok(count) => {
                 #[allow(clippy::cast_possible_truncation, reason = "at most the ring's size")]
@@ -148,20 +153,32 @@ impl<'a> Connection<'a> {
         }
     }
 
-    /// Copies all unread bytes out to the beginning of `into`. They are checked and used there: shared memory is input.
+    /// Copies the unread bytes out to the beginning of `into`: all of them, where the ring is of [`RingBytes::STANDARD`]. They are
+    /// checked and used there: shared memory is input.
     #[inline]
     pub fn copy_unread<'b>(&self, into: &'b mut [u8; RECEIVE_BYTES]) -> &'b [u8] {
-        let unread = &mut into[..self.unread()];
-        self.slot.receive.copy_out(self.progress.consumed, unread);
+        let unread = &mut into[..self.unread().min(RECEIVE_BYTES)];
+        self.rings.receive.copy_out(self.progress.consumed, unread);
         unread
+    }
+
+    /// Copies unread bytes out to the beginning of `into`, without the first `from` of them, and at most as many as `into` has; how
+    /// many. For rings that are too large to be copied whole in every turn.
+    #[inline]
+    pub fn copy_unread_at(&self, from: usize, into: &mut [u8]) -> usize {
+        let count = self.unread().saturating_sub(from).min(into.len());
+        #[allow(clippy::cast_possible_truncation, reason = "at most the ring's size, where anything is copied")]
+        let position = self.progress.consumed.wrapping_add(from as u32);
+        self.rings.receive.copy_out(position, &mut into[..count]);
+        count
     }
 
     /// Puts `reply` behind what is queued, where it does not count yet, and gives the progress that makes it count, together
     /// with the consumption of `consumed` bytes of requests.
     #[inline]
     pub fn stage(&self, consumed: usize, reply: &[u8]) -> Progress {
-        debug_assert!(self.unsent() + reply.len() <= TRANSMIT_BYTES && consumed <= self.unread());
-        self.slot.transmit.copy_in(self.progress.queued, reply);
+        debug_assert!(self.unsent() + reply.len() <= self.rings.transmit.size() && consumed <= self.unread());
+        self.rings.transmit.copy_in(self.progress.queued, reply);
         #[allow(clippy::cast_possible_truncation, reason = "both are at most a ring's size")]
         let (consumed, queued) = (consumed as u32, reply.len() as u32);
         Progress {
@@ -233,7 +250,7 @@ impl<'a> Connection<'a> {
             if ready == 0 {
                 break;
             }
-            match self.slot.transmit.send(self.socket.as_fd(), self.sent, ready) {
+            match self.rings.transmit.send(self.socket.as_fd(), self.sent, ready) {
                 Ok(count) => {
                     crate::base::crash_point::crash_point(crate::base::crash_point::CrashPoint::ReplySent);
                     total += count;

@@ -1,16 +1,15 @@
-//! A connection's slot in shared memory: its owner, its session, its two byte rings and their positions.
+//! A connection's slot in shared memory: its owner, its session, and the positions of its two byte rings.
 //!
-//! What stands here outlives the worker that serves the connection.
+//! What stands here outlives the worker that serves the connection; so do the rings (`slots.rs`).
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use crate::base::limits::{RECEIVE_BYTES, TRANSMIT_BYTES};
 use crate::ipc::bytes::SharedBytes;
 use crate::shared_struct;
 
 shared_struct! {
     /// One connection. Writer of all but `claim`: the worker that owns it; after that worker's death, the master.
-    pub struct ConnectionSlot, align 64, size 384 + RECEIVE_BYTES + TRANSMIT_BYTES; {
+    pub struct ConnectionSlot, align 64, size 384; {
         /// Its owner, see [`Claim`]. Writers: the owner, and a process that claims a free slot.
         claim: AtomicU64,
         /// See [`Progress`]: "this request is consumed and its reply is queued" is one store.
@@ -32,8 +31,6 @@ shared_struct! {
         gate_closings: AtomicU32,
         spare: [AtomicU32; 14],
         user: SharedBytes<256>,
-        pub(super) receive: SharedBytes<RECEIVE_BYTES>,
-        pub(super) transmit: SharedBytes<TRANSMIT_BYTES>,
     }
 }
 

@@ -36,7 +36,7 @@ fn words_are_these_and_are_read_as_written() {
 #[test]
 fn a_slot_is_passed_on_only_by_its_holder_in_its_life() {
     let slots = slots();
-    let slot = &slots.elements()[0];
+    let slot = &slots.all()[0];
     let first = slot.begin(Holder::Handed(1), 10).unwrap();
     assert_eq!(first, Claim { holder: Holder::Handed(1), generation: 1 });
     assert_eq!((slot.claim(), slot.opened_ns()), (first, 10));
@@ -57,7 +57,7 @@ fn a_slot_is_passed_on_only_by_its_holder_in_its_life() {
 #[test]
 fn nothing_of_the_connection_before_is_left_in_a_slot() {
     let slots = slots();
-    let slot = &slots.elements()[0];
+    let slot = &slots.all()[0];
     slot.begin(Holder::Served(1), 1).unwrap();
     assert_eq!((slot.session(), slot.user()), (None, String::new()));
     let words = SessionWords { session: 1, xor_key: 2, role: 3, principal: 4 };
@@ -87,7 +87,7 @@ fn nothing_of_the_connection_before_is_left_in_a_slot() {
 #[test]
 fn framing_changes_with_the_progress_that_it_was_written_for() {
     let slots = slots();
-    let slot = &slots.elements()[0];
+    let slot = &slots.all()[0];
     slot.begin(Holder::Served(1), 1).unwrap();
     let consume = |consumed| slot.progress_word().store(Progress { consumed, queued: 1 }.to_word(), Ordering::Relaxed);
     let framing = |decoder| Framing { decoder, strikes: 1 };

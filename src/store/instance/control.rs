@@ -1,7 +1,6 @@
 //! The control segment: what the master and its children share, and what tools read.
 
 use std::num::NonZeroU32;
-use std::ops::Range;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -15,7 +14,7 @@ use crate::ipc::names::Generation;
 use crate::shared_struct;
 use crate::store::cache_channel::CacheRow;
 use crate::store::cluster::ClusterRow;
-use crate::store::connection::{PerService, ServiceId};
+use crate::store::connection::{PerService, RingBytes, ServiceId, SlotShape};
 use crate::store::instance::control_requests::{ControlRequests, RequestWords};
 use crate::store::instance::histogram::{BUCKETS, Histogram};
 use crate::store::instance::life::Life;
@@ -71,7 +70,9 @@ shared_struct! {
         address: SharedBytes<64>,
         /// Its connection slots; they follow those of the services before it.
         slots: AtomicU32,
-        service_spare: [AtomicU32; 7],
+        /// Bytes of the receive ring and of the transmit ring of each.
+        ring_bytes: [AtomicU32; 2],
+        service_spare: [AtomicU32; 5],
     }
 }
 
@@ -146,8 +147,8 @@ shared_struct! {
 pub struct ServiceBlueprint {
     /// What it is called, in at most 31 bytes.
     pub name: &'static str,
-    /// Slots for its connections, the `RESERVED_CONNECTIONS` among them; 0 where it is off.
-    pub slots: u32,
+    /// Slots for its connections, the `RESERVED_CONNECTIONS` among them, and their rings.
+    pub slots: SlotShape,
 }
 
 /// What an instance is made for.
@@ -217,7 +218,9 @@ impl Control {
         self.queue_depth.set(blueprint.queue_depth);
         for (row, service) in self.services.iter().zip(blueprint.services) {
             row.name.store_text(service.name);
-            row.slots.store(service.slots, Ordering::Relaxed);
+            row.slots.store(service.slots.count, Ordering::Relaxed);
+            let bytes = row.ring_bytes.iter().zip(service.slots.rings.to_words());
+            bytes.for_each(|(word, bytes)| word.store(bytes, Ordering::Relaxed));
         }
         self.data.store_text(blueprint.data);
     }
@@ -228,14 +231,13 @@ impl Control {
         named.filter(|(_, name)| !name.is_empty())
     }
 
-    /// The connection slots of each service: those of one after those of the other.
+    /// The connection slots that each service has. Other processes could have written here: the sizes of rings are to be checked.
     #[must_use]
-    pub fn slots(&self) -> PerService<Range<usize>> {
-        let mut end = 0;
+    pub fn slots(&self) -> PerService<SlotShape> {
         std::array::from_fn(|service| {
-            let start = end;
-            end += self.services[service].slots.load(Ordering::Relaxed) as usize;
-            start..end
+            let row = &self.services[service];
+            let rings = RingBytes::from_words(row.ring_bytes.each_ref().map(|word| word.load(Ordering::Relaxed)));
+            SlotShape { count: row.slots.load(Ordering::Relaxed), rings }
         })
     }
 

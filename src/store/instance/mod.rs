@@ -22,14 +22,14 @@ use crate::ipc::names::Generation;
 use crate::ipc::segment::{Access, Segment};
 use crate::ipc::{IpcError, filelock, process, segment, semaphore};
 use crate::store::cache_channel::CacheRow;
-use crate::store::connection::ServiceId;
 use crate::store::connection::slot::ConnectionSlot;
+use crate::store::connection::{ServiceId, Slots};
 use crate::store::ledger::{Shape, Table};
 pub use control::{Blueprint, ServiceBlueprint};
 use control::{Control, JournalRow, ReplicaRow, WorkerRow};
 
-/// Version of the layout of the control, lanes and connections segments.
-pub const LAYOUT_VERSION: u32 = 12;
+/// Version of the layout of the control, lanes, connections and rings segments.
+pub const LAYOUT_VERSION: u32 = 13;
 
 /// The versions of all layouts, in words that two programs can compare.
 #[must_use]
@@ -43,7 +43,8 @@ pub fn layout() -> String {
 }
 
 /// The segments' objects, in the order in which they are made.
-const SEGMENTS: [&str; 8] = ["control", "lanes", "accounts", "intents", "journal", "keys", "key-index", "connections"];
+const SEGMENTS: [&str; 9] =
+    ["control", "lanes", "accounts", "intents", "journal", "keys", "key-index", "connections", "rings"];
 
 /// The memory of a running instance.
 pub struct Instance {
@@ -51,19 +52,19 @@ pub struct Instance {
     control: Segment<Control, WorkerRow>,
     lanes: Segment<(), LaneRing>,
     table: Table,
-    connections: Segment<(), ConnectionSlot>,
+    slots: Slots,
     /// Locked while any process of the instance lives; `None` in tools.
     alive: Option<File>,
 }
 
-/// The segments of an instance, each with its bytes, for accounts as `ledger` says and so many connection slots.
+/// The segments of an instance, each with its bytes, for accounts as `ledger` says and the connection slots of `services`.
 #[must_use]
-pub fn segment_bytes(ledger: &Shape, connections: usize) -> [(&'static str, usize); 8] {
+pub fn segment_bytes(ledger: &Shape, services: &[ServiceBlueprint]) -> [(&'static str, usize); 9] {
     let control = Segment::<Control, WorkerRow>::bytes_for(MAX_WORKERS);
     let lanes = Segment::<(), LaneRing>::bytes_for(MAX_WORKERS);
     let [accounts, intents, journal, keys, index] = Table::bytes_for(ledger);
-    let connections = Segment::<(), ConnectionSlot>::bytes_for(connections);
-    let bytes = [control, lanes, accounts, intents, journal, keys, index, connections];
+    let [connections, rings] = Slots::bytes_for(services.iter().map(|service| service.slots));
+    let bytes = [control, lanes, accounts, intents, journal, keys, index, connections, rings];
     std::array::from_fn(|i| (SEGMENTS[i], bytes[i]))
 }
 
@@ -120,7 +121,7 @@ impl Instance {
     fn make_segments(blueprint: &Blueprint<'_>) -> Result<Self, IpcError> {
         let generation = blueprint.generation.clone();
         let boot = generation.boot;
-        let [control, lanes, accounts, intents, journal, keys, index, connections] =
+        let [control, lanes, accounts, intents, journal, keys, index, connections, rings] =
             SEGMENTS.map(|object| generation.name(object));
         let maker = std::process::id();
         let mut alive = None;
@@ -136,9 +137,9 @@ impl Instance {
             })?;
         let lanes = Segment::create(&lanes, LAYOUT_VERSION, boot, MAX_WORKERS, |(), _| Ok(()))?;
         let table = Table::create([&accounts, &intents, &journal, &keys, &index], boot, &blueprint.ledger)?;
-        let slots = blueprint.services.iter().map(|service| service.slots).sum::<u32>() as usize;
-        let connections = Segment::create(&connections, LAYOUT_VERSION, boot, slots, |(), _| Ok(()))?;
-        Ok(Instance { generation, control: control_segment, lanes, table, connections, alive })
+        let shapes = control_segment.root().slots();
+        let slots = Slots::create([&connections, &rings], LAYOUT_VERSION, boot, &shapes)?;
+        Ok(Instance { generation, control: control_segment, lanes, table, slots, alive })
     }
 
     /// Opens a running instance: for a tool, or for a master that goes on with it after an upgrade.
@@ -146,13 +147,15 @@ impl Instance {
     /// # Errors
     /// One of its segments is missing or of another layout.
     pub fn open(generation: Generation, access: Access) -> Result<Self, IpcError> {
-        let [control, lanes, accounts, intents, journal, keys, index, connections] =
+        let [control, lanes, accounts, intents, journal, keys, index, connections, rings] =
             SEGMENTS.map(|object| generation.name(object));
+        let control: Segment<Control, WorkerRow> = Segment::open(&control, LAYOUT_VERSION, access)?;
+        let shapes = control.root().slots();
         Ok(Instance {
-            control: Segment::open(&control, LAYOUT_VERSION, access)?,
+            control,
             lanes: Segment::open(&lanes, LAYOUT_VERSION, access)?,
             table: Table::open([&accounts, &intents, &journal, &keys, &index], access)?,
-            connections: Segment::open(&connections, LAYOUT_VERSION, access)?,
+            slots: Slots::open([&connections, &rings], LAYOUT_VERSION, &shapes, access)?,
             generation,
             alive: None,
         })
@@ -255,13 +258,19 @@ impl Instance {
     /// The connection slots.
     #[must_use]
     pub fn connections(&self) -> &[ConnectionSlot] {
-        self.connections.elements()
+        self.slots.all()
+    }
+
+    /// The connection slots with their rings.
+    #[must_use]
+    pub fn slots(&self) -> &Slots {
+        &self.slots
     }
 
     /// The slots that are for connections of `service`.
     #[must_use]
     pub fn slots_of(&self, service: ServiceId) -> Range<usize> {
-        self.control().slots()[service.index()].clone()
+        self.slots.of(service)
     }
 
     /// How many connections of `service` there are, and how many there may be. Costs some loads for each worker that there ever was:
@@ -289,8 +298,8 @@ impl Instance {
 
     /// The full names of all segments.
     pub fn segment_names(&self) -> impl Iterator<Item = &str> {
-        let own = [self.control.name(), self.lanes.name(), self.connections.name()];
-        own.into_iter().chain(self.table.segments().into_iter().map(|(name, _)| name))
+        let own = [self.control.name(), self.lanes.name()].into_iter().chain(self.slots.names());
+        own.chain(self.table.segments().into_iter().map(|(name, _)| name))
     }
 }
 

@@ -8,6 +8,7 @@ use crate::base::limits::{
 };
 use crate::service::entry::{Entry, Needs};
 use crate::store::access_log::{self, AccessLog};
+use crate::store::connection::SlotShape;
 use crate::store::instance::{self, ServiceBlueprint};
 use crate::store::journal::segment::bytes_of_segment;
 use crate::store::ledger::Shape;
@@ -69,11 +70,12 @@ impl Requirements {
     /// What a server with these settings needs on such a data directory.
     #[must_use]
     pub fn of(services: &[Entry], settings: &Settings, existing: Existing) -> Requirements {
-        let slots = slots(services, settings);
+        let services_slots = blueprints(services, settings);
+        let slots: u64 = services_slots.iter().map(|service| u64::from(service.slots.count)).sum();
         let logs = writes_access_log(services, settings);
         let own = needs(services, settings);
         let transfers = transfers(services, settings);
-        let segments = segments(settings, existing, slots, logs, transfers);
+        let segments = segments(settings, existing, &services_slots, logs, transfers);
         let total_of = |names: &[&str]| -> u64 {
             let wanted = segments.iter().filter(|(name, _)| names.contains(name));
             wanted.map(|(_, bytes)| bytes.next_multiple_of(PAGE_BYTES)).sum()
@@ -81,7 +83,7 @@ impl Requirements {
         // Three for each lane.
         let semaphores = 3 * settings.workers as u64;
         let shared = [
-            ("connections", total_of(&["connections"])),
+            ("connections", total_of(&["connections", "rings"])),
             ("keys", total_of(&["keys", "key-index"])),
             ("accounts", total_of(&["accounts"])),
             ("transfers", total_of(&[transfer::SEGMENT])),
@@ -108,7 +110,7 @@ impl Requirements {
             private: (workers + 1 + u64::from(journaled) + u64::from(cached) + u64::from(replicated)) * PROCESS_BYTES,
             growth: workers * own.growth + own.cache_growth + if replicated { REPLICA_GROWTH_BYTES } else { 0 },
             descriptors: FILES_BESIDE_CONNECTIONS
-                + (slots as u64 + own.descriptors).max(own.cache_descriptors).max(if replicated {
+                + (slots + own.descriptors).max(own.cache_descriptors).max(if replicated {
                     REPLICA_DESCRIPTORS
                 } else {
                     0
@@ -144,18 +146,14 @@ pub fn shape(settings: &Settings, accounts: u32) -> Shape {
 /// The services as shared memory has them, those that are off included.
 #[must_use]
 pub fn blueprints(services: &[Entry], settings: &Settings) -> Vec<ServiceBlueprint> {
-    let slots = |entry: &Entry| (entry.listen)(settings).map_or(0, |listen| listen.connections + RESERVED_CONNECTIONS);
+    let count = |entry: &Entry| (entry.listen)(settings).map_or(0, |listen| listen.connections + RESERVED_CONNECTIONS);
+    let slots = |entry: &Entry| SlotShape { count: count(entry), rings: entry.rings };
     services.iter().map(|entry| ServiceBlueprint { name: entry.name, slots: slots(entry) }).collect()
 }
 
 /// Whether a service is on that writes to the access log.
 fn writes_access_log(services: &[Entry], settings: &Settings) -> bool {
     services.iter().any(|entry| entry.access_log.is_some() && (entry.listen)(settings).is_some())
-}
-
-/// Slots for connections of all services.
-fn slots(services: &[Entry], settings: &Settings) -> usize {
-    blueprints(services, settings).iter().map(|service| service.slots as usize).sum()
 }
 
 /// What the services that are on need together in each worker; of files the largest.
@@ -186,14 +184,14 @@ pub fn transfers(services: &[Entry], settings: &Settings) -> Option<transfer::Sh
 fn segments(
     settings: &Settings,
     existing: Existing,
-    slots: usize,
+    services: &[ServiceBlueprint],
     logs: bool,
     transfers: Option<transfer::Shape>,
 ) -> Vec<(&'static str, u64)> {
     let shape = shape(settings, settings.accounts.max(existing.accounts));
     let log = logs.then(|| (access_log::SEGMENT, AccessLog::bytes_for(MAX_WORKERS)));
     let pool = transfers.map(|shape| (transfer::SEGMENT, Pool::bytes_for(shape)));
-    let all = instance::segment_bytes(&shape, slots).into_iter().chain(log).chain(pool);
+    let all = instance::segment_bytes(&shape, services).into_iter().chain(log).chain(pool);
     all.map(|(name, bytes)| (name, bytes as u64)).collect()
 }
 
@@ -201,11 +199,12 @@ fn segments(
 mod tests {
     use super::*;
     use crate::base::config::{CacheChannelKind, ClusterSettings};
-    use crate::base::limits::CACHED_FILES;
+    use crate::base::limits::{CACHED_FILES, KV_RING_BYTES};
     use crate::base::vocab::ReplicaId;
     use crate::service::entry::Listen;
     use crate::service::table::SERVICES;
     use crate::service::{bank, http};
+    use crate::store::connection::RingBytes;
 
     #[test]
     fn what_is_switched_off_takes_nothing() {
@@ -262,6 +261,7 @@ mod tests {
 
     #[test]
     fn a_service_of_another_table_counts() {
+        const LARGE: RingBytes = RingBytes::new(KV_RING_BYTES, KV_RING_BYTES);
         const THIRD: Entry = Entry {
             name: "third",
             listen: |_| {
@@ -273,6 +273,7 @@ mod tests {
             tunables: &[],
             access_log: None,
             transfers: |_| None,
+            rings: LARGE,
             open: |_| Err(std::io::ErrorKind::Unsupported.into()),
         };
         static THREE: &[Entry] = &[bank::entry::ENTRY, http::entry::ENTRY, THIRD];
@@ -280,8 +281,13 @@ mod tests {
         let [two, three] = [SERVICES, THREE].map(|services| Requirements::of(services, &settings, Existing::default()));
         assert_eq!((three.tasks - two.tasks, three.growth - two.growth), (3 * 2, 3 * 5));
         assert_eq!((three.descriptors - two.descriptors, three.file), (100 + 64 + 7, u64::MAX));
-        assert!(three.shared[0].1 > two.shared[0].1, "it has slots for its connections");
-        assert_eq!(blueprints(THREE, &settings)[2], ServiceBlueprint { name: "third", slots: 164 });
+        let shape = SlotShape { count: 164, rings: LARGE };
+        assert_eq!(blueprints(THREE, &settings)[2], ServiceBlueprint { name: "third", slots: shape });
+        // Of each connection 384 bytes of its slot, its rings, and the gap behind them.
+        let connections = 164 * (384 + 2 * KV_RING_BYTES as u64 + 64);
+        let more = three.shared[0].1 - two.shared[0].1;
+        assert!(more.abs_diff(connections) < 2 * PAGE_BYTES, "{more} bytes for connections that take {connections}");
+        assert_eq!(three.names, two.names);
     }
 
     #[test]

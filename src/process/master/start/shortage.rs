@@ -370,7 +370,7 @@ mod tests {
     fn names_can_be_short_too() {
         let available = Available { names: Some(room("/dev/shm", 5)), ..plenty() };
         let text = shortage(&default_of_two_workers(), &available);
-        assert!(text.contains("nr_inodes") && text.contains("15 segments and semaphores"), "{text}");
+        assert!(text.contains("nr_inodes") && text.contains("16 segments and semaphores"), "{text}");
     }
 
     #[test]

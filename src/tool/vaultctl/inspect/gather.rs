@@ -8,7 +8,6 @@ use super::report::{
     AccessLogReport, ConnectionsReport, HolderReport, InstanceReport, IntentReport, JournalReport, LaneReport,
     LockReport, LocksReport, PlannedBalance, Report, SegmentReport, SemaphoreReport, SlotReport, TotalsReport,
 };
-use crate::base::limits::{RECEIVE_BYTES, TRANSMIT_BYTES};
 use crate::base::vocab::{AccountId, Committed};
 use crate::ipc::lane::LaneSemaphores;
 use crate::ipc::process::monotonic_ns;
@@ -19,6 +18,7 @@ use crate::status::numbers::{milliseconds, ratio};
 use crate::status::sample::{Journal, Summary, Worker};
 use crate::store::access_log::{AccessLog, WorkerRing};
 use crate::store::connection::slot::{ConnectionSlot, Holder, NOBODY_YET};
+use crate::store::connection::{RingBytes, Slots};
 use crate::store::instance::Instance;
 use crate::store::ledger::Table;
 use crate::store::ledger::intent::{Intent, NO_CONNECTION, Phase};
@@ -40,7 +40,7 @@ pub(super) fn gather(instance: &Instance, each_connection: bool) -> Result<Repor
         access_log: log.as_ref().map(access_log),
         intents: intents(instance.table()),
         locks: locks(instance.table()),
-        connections: connections(instance.connections(), each_connection.then_some(now)),
+        connections: connections(instance.slots(), each_connection.then_some(now)),
         totals: totals(instance.table()),
     })
 }
@@ -141,10 +141,15 @@ fn locks(table: &Table) -> LocksReport {
 }
 
 /// The slots that are in use; each of them in the list if `now` says what its age is to be counted from.
-fn connections(slots: &[ConnectionSlot], now: Option<u64>) -> ConnectionsReport {
-    let mut report =
-        ConnectionsReport { capacity: slots.len(), handed: 0, served: 0, closed: 0, slots: now.map(|_| Vec::new()) };
-    for (index, slot) in slots.iter().enumerate() {
+fn connections(slots: &Slots, now: Option<u64>) -> ConnectionsReport {
+    let mut report = ConnectionsReport {
+        capacity: slots.all().len(),
+        handed: 0,
+        served: 0,
+        closed: 0,
+        slots: now.map(|_| Vec::new()),
+    };
+    for (index, slot) in slots.all().iter().enumerate() {
         let (count, state, worker) = match slot.claim().holder {
             Holder::Free => continue,
             Holder::Handed(worker) => (&mut report.handed, "handed over", worker),
@@ -157,15 +162,15 @@ fn connections(slots: &[ConnectionSlot], now: Option<u64>) -> ConnectionsReport 
         if let Some((list, now)) = report.slots.as_mut().zip(now) {
             // The master takes a slot before it knows for whom.
             let worker = Some(worker).filter(|worker| *worker != NOBODY_YET);
-            list.push(connection(index, slot, (state, worker), now));
+            let rings = slots.ring_bytes(index).unwrap_or(RingBytes::STANDARD);
+            list.push(connection((index, slot, rings), (state, worker), now));
         }
     }
     report
 }
 
 fn connection(
-    index: usize,
-    slot: &ConnectionSlot,
+    (index, slot, rings): (usize, &ConnectionSlot, RingBytes),
     (state, worker): (&'static str, Option<u16>),
     now: u64,
 ) -> SlotReport {
@@ -179,8 +184,8 @@ fn connection(
         state,
         worker,
         user: slot.user(),
-        unread: at_most(received.wrapping_sub(progress.consumed), RECEIVE_BYTES),
-        unsent: at_most(progress.queued.wrapping_sub(sent), TRANSMIT_BYTES),
+        unread: at_most(received.wrapping_sub(progress.consumed), rings.receive()),
+        unsent: at_most(progress.queued.wrapping_sub(sent), rings.transmit()),
         age_ms: milliseconds(now, slot.opened_ns()),
     }
 }
