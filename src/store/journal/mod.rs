@@ -65,3 +65,5 @@ mod snapshot_tests;
 mod test_support;
 #[cfg(test)]
 mod truncation_tests;
+#[cfg(test)]
+mod write_tests;

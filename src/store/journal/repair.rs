@@ -87,7 +87,12 @@ impl Repair<'_> {
             Err(RecoveryError::Corrupt { path, offset, lsn, damage }) => {
                 self.say(format!("record {lsn}, byte {offset} of {}: {damage}", path.display()));
                 self.truncate(lsn, &damage)?;
-                Ok(recovery::scan(self.directory, start, Known::default(), |_| ())?.end)
+                let left = recovery::scan(self.directory, start, Known::default(), |_| ())?;
+                if let Some(torn) = left.torn.filter(|torn| torn.from < lsn) {
+                    // The damage was inside a write or an entry, which goes with it.
+                    self.cut(torn.from)?;
+                }
+                Ok(left.end)
             }
             Err(other) => Err(other),
         }
@@ -141,7 +146,23 @@ impl Repair<'_> {
                 self.quarantine(&self.directory.segment_path(first))?;
             }
         }
-        let Some(segment) = Segment::open(self.directory, here)?.filter(|_| !whole) else { return Ok(()) };
+        if whole { Ok(()) } else { self.cut_in_segment(lsn) }
+    }
+
+    /// Moves everything from record `lsn` on, which is there, into quarantine.
+    fn cut(&mut self, lsn: Lsn) -> Result<(), RecoveryError> {
+        let last = first_of(lsn, self.directory.records_per_segment());
+        for first in segment::list(self.directory)?.into_iter().rev().filter(|&first| first > last) {
+            self.quarantine(&self.directory.segment_path(first))?;
+        }
+        self.cut_in_segment(lsn)
+    }
+
+    /// Moves what is in the segment of record `lsn` from there on into quarantine.
+    fn cut_in_segment(&mut self, lsn: Lsn) -> Result<(), RecoveryError> {
+        let per_segment = self.directory.records_per_segment();
+        let here = first_of(lsn, per_segment);
+        let Some(segment) = Segment::open(self.directory, here)? else { return Ok(()) };
         let offset = offset_of(lsn, per_segment);
         let end = recovery::end_of_contents(self.directory, &segment, lsn)?;
         self.save(&segment, offset, end, "tail")?;

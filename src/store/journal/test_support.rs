@@ -4,10 +4,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::disk::forgetful::Forgetful;
+use super::record::{Fingerprint, KvHead, KvKind, KvPiece, KvVerdict, PIECE_BYTES, blocks_of};
 use super::segment::HEADER_BYTES;
 use super::snapshot::Header;
 use super::*;
-use crate::base::vocab::{AccountId, Cents, Committed, Lsn};
+use crate::base::vocab::{AccountId, Cents, Committed, Condition, Lsn};
 
 pub const PER_SEGMENT: u64 = 10;
 pub const ACCOUNTS: u32 = 4;
@@ -110,4 +111,39 @@ pub fn take_snapshot(disk: &Forgetful, lsn: u64, ahead: u64, committed: u64) -> 
         writer.push(balance, Lsn(last))?;
     }
     writer.finish(Committed(Lsn(committed)))
+}
+
+/// The head of a write of `key_bytes` and `value_bytes`, which is the first of a table: done, whatever was there.
+pub fn kv_head(lsn: u64, kind: KvKind, key_bytes: usize, value_bytes: usize) -> KvHead {
+    let puts = kind == KvKind::Put;
+    KvHead {
+        lsn: Lsn(lsn),
+        time_ns: 1_700_000_000_000_000_000 + lsn,
+        kind,
+        verdict: KvVerdict::Done,
+        principal: 7,
+        key_bytes: u8::try_from(key_bytes).unwrap(),
+        value_bytes: u32::try_from(value_bytes).unwrap(),
+        condition: Condition::Always,
+        fingerprint: Fingerprint::default(),
+        previous: Lsn(if puts { 0 } else { lsn - 1 }),
+        keys: u32::from(puts),
+        blocks: if puts { blocks_of(key_bytes, value_bytes) } else { 0 },
+        request: None,
+    }
+}
+
+/// The records of a write: `head`, and pieces of these bytes, which are as many as it says.
+pub fn kv_records(head: KvHead, data: &[u8]) -> Vec<Record> {
+    assert_eq!(head.data_bytes(), data.len());
+    let pieces = (head.lsn.0 + 1..).zip(data.chunks(PIECE_BYTES));
+    let pieces = pieces.map(|(lsn, bytes)| Content::KvPiece(KvPiece::of(Lsn(lsn), head.time_ns, bytes)));
+    let contents = std::iter::once(Content::KvHead(head)).chain(pieces);
+    contents.map(|content| Record { term: 0, index: 0, ends_entry: false, content }).collect()
+}
+
+/// The records of a put of so many bytes, which are told from those of other places.
+pub fn kv_put(lsn: u64, key_bytes: usize, value_bytes: usize) -> Vec<Record> {
+    let data: Vec<_> = (0..key_bytes + value_bytes).map(|at| ((lsn as usize + at) % 251) as u8).collect();
+    kv_records(kv_head(lsn, KvKind::Put, key_bytes, value_bytes), &data)
 }

@@ -163,7 +163,7 @@ impl LockedBucket<'_> {
     pub fn keys(&self) -> impl Iterator<Item = FoundKey> {
         self.bucket.keys(self.blocks).filter_map(|(_, first)| {
             let entry = self.blocks.entry(first)?;
-            let blocks = blocks_of(entry.key_bytes + entry.value_bytes);
+            let blocks = blocks_of(entry.key_bytes, entry.value_bytes);
             Some(FoundKey { chain: Chain { first, blocks }, entry })
         })
     }

@@ -2,7 +2,7 @@
 
 use crate::base::limits::MAX_WORKERS;
 use crate::ipc::cells::{AtomicU32, AtomicU64, Ordering, RobustMutex, shared_struct};
-use crate::store::journal::record::{FIRST_BLOCK_BYTES, MAX_BLOCKS, NEXT_BLOCK_BYTES};
+use crate::store::journal::record::{BLOCK_BYTES, FIRST_BLOCK_BYTES, MAX_BLOCKS, NEXT_BLOCK_BYTES};
 
 /// Version of the layout of all three segments; goes up with every change of a structure in them.
 pub const LAYOUT_VERSION: u32 = 1;
@@ -57,7 +57,7 @@ shared_struct! {
 shared_struct! {
     /// A block. Writer: the process whose row names its chain while it is filled; who holds the pool's lock, while it is free; of `next_key`, the
     /// holder of the bucket's lock.
-    pub(super) struct Block, align 64, size 256; {
+    pub(super) struct Block, align 64, size BLOCK_BYTES; {
         /// The next block of the chain, or of the free list.
         pub(super) next: AtomicU32,
         /// Of a chain's first block: the first block of the next key in the bucket.

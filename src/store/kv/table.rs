@@ -3,6 +3,7 @@
 use crate::ipc::IpcError;
 use crate::ipc::cells::{Ordering, Segment, random, unlink};
 use crate::ipc::segment::Access;
+use crate::store::journal::record::BLOCK_BYTES;
 use crate::store::kv::chain::Blocks;
 use crate::store::kv::counts::Counts;
 use crate::store::kv::layout::{Block, Bucket, IndexHeader, LAYOUT_VERSION, ROWS, SPARE_BLOCKS};
@@ -106,7 +107,7 @@ impl KvTable {
     /// are under way.
     #[must_use]
     pub fn capacity_of(mebibytes: u32) -> u32 {
-        mebibytes.saturating_mul((1 << 20) / u32::try_from(size_of::<Block>()).unwrap_or(u32::MAX))
+        mebibytes.saturating_mul((1 << 20) / u32::try_from(BLOCK_BYTES).unwrap_or(u32::MAX))
     }
 
     fn buckets(capacity: u32) -> usize {

@@ -276,7 +276,7 @@ impl<'a> KvTeller<'a> {
             self.row.own();
             return self.row.change();
         };
-        let blocks = blocks_of(key.len() + value.len());
+        let blocks = blocks_of(key.len(), value.len());
         let pool = self.table.pool().lock(&self.still_waiting);
         let fresh = pool.allocate(self.row, blocks)?;
         drop(pool);

@@ -41,6 +41,7 @@ const FINGERPRINT_BYTES: usize = 16;
 
 const _: () = {
     assert!(PIECE_BYTES == 80, "as documented");
+    assert!(FIRST_BLOCK_BYTES == 224 && NEXT_BLOCK_BYTES == 248, "as documented");
     assert!(AT_CONDITION + 1 < AT_EXPECTED && AT_UNUSED + 8 == AT_KEY, "what is left is checked to be zero");
 };
 
@@ -53,19 +54,22 @@ pub const fn write_records(bytes: usize) -> u64 {
     1 + bytes.div_ceil(PIECE_BYTES) as u64
 }
 
+/// Bytes of a block of the table. Keys and values take whole blocks, so that what fits is a count, and the same on all members.
+pub const BLOCK_BYTES: usize = 256;
 /// Bytes of key and value in the first block of a key.
-pub const FIRST_BLOCK_BYTES: usize = 224;
+pub const FIRST_BLOCK_BYTES: usize = BLOCK_BYTES - 32;
 /// Bytes of key and value in each further block.
-pub const NEXT_BLOCK_BYTES: usize = 248;
-/// Blocks of the longest key with the longest value.
-pub const MAX_BLOCKS: u32 = blocks_of(MAX_KV_KEY_BYTES + MAX_KV_VALUE_BYTES);
+pub const NEXT_BLOCK_BYTES: usize = BLOCK_BYTES - 8;
 
-/// Blocks of the table that so many bytes of key and value take.
+/// Blocks that a key with its value takes.
 #[must_use]
-#[allow(clippy::cast_possible_truncation, reason = "of at most 65791 bytes")]
-pub const fn blocks_of(bytes: usize) -> u32 {
-    1 + bytes.saturating_sub(FIRST_BLOCK_BYTES).div_ceil(NEXT_BLOCK_BYTES) as u32
+#[allow(clippy::cast_possible_truncation, reason = "a key and a value are at most some 64 KiB")]
+pub const fn blocks_of(key_bytes: usize, value_bytes: usize) -> u32 {
+    1 + (key_bytes + value_bytes).saturating_sub(FIRST_BLOCK_BYTES).div_ceil(NEXT_BLOCK_BYTES) as u32
 }
+
+/// Blocks that a key can take.
+pub const MAX_BLOCKS: u32 = blocks_of(MAX_KV_KEY_BYTES, MAX_KV_VALUE_BYTES);
 
 /// What was asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -295,9 +299,20 @@ impl KvHead {
             KvVerdict::Mismatch => !fits,
             KvVerdict::Full => fits && self.kind == KvKind::Put,
         };
-        // Each key takes a block at least.
-        let counts = self.keys <= self.blocks && (self.keys > 0 || !self.is_done() || self.kind == KvKind::Delete);
-        if may_be && counts { Ok(()) } else { Err(RecordError::Outcome(self.verdict.name())) }
+        if may_be && self.may_count() { Ok(()) } else { Err(RecordError::Outcome(self.verdict.name())) }
+    }
+
+    /// Whether a table in which this was done or refused can have so many keys and blocks.
+    fn may_count(&self) -> bool {
+        let is_there = if self.is_done() { self.kind == KvKind::Put } else { self.previous > Lsn(0) };
+        let own = if self.is_done() { blocks_of(self.key_bytes.into(), self.value_bytes as usize) } else { 1 };
+        let (own_keys, own_blocks) = if is_there { (1, own) } else { (0, 0) };
+        // Each of the others takes a block at least, and no key takes more than the longest.
+        let others = self.keys.checked_sub(own_keys).zip(self.blocks.checked_sub(own_blocks));
+        others.is_some_and(|(keys, blocks)| {
+            let (counted, of) = if self.is_done() { (keys, blocks) } else { (self.keys, self.blocks) };
+            keys <= blocks && u64::from(of) <= u64::from(counted) * u64::from(MAX_BLOCKS)
+        })
     }
 }
 
@@ -316,6 +331,7 @@ impl KvPiece {
     /// A piece with the first bytes of `data`, as many as it takes, of which there must be one.
     #[must_use]
     pub fn of(lsn: Lsn, time_ns: u64, data: &[u8]) -> Self {
+        debug_assert!(!data.is_empty(), "a piece has a byte at least");
         let length = data.len().min(PIECE_BYTES);
         let mut bytes = [0; PIECE_BYTES];
         bytes[..length].copy_from_slice(&data[..length]);
@@ -371,3 +387,7 @@ fn common(lsn: Lsn, time_ns: u64, kind: u8) -> RecordBytes {
     bytes[AT_KIND] = kind;
     bytes
 }
+
+#[cfg(test)]
+#[path = "key_value_tests.rs"]
+mod tests;

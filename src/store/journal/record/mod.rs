@@ -16,7 +16,7 @@ use crate::base::limits::MAX_LSN;
 use crate::base::vocab::Lsn;
 pub use error::RecordError;
 pub use key_value::{
-    FIRST_BLOCK_BYTES, Fingerprint, KvHead, KvKind, KvPiece, KvVerdict, MAX_BLOCKS, MAX_WRITE_RECORDS,
+    BLOCK_BYTES, FIRST_BLOCK_BYTES, Fingerprint, KvHead, KvKind, KvPiece, KvVerdict, MAX_BLOCKS, MAX_WRITE_RECORDS,
     NEXT_BLOCK_BYTES, PIECE_BYTES, blocks_of, is_piece, write_records,
 };
 pub use layout::{

@@ -26,13 +26,14 @@ pub enum End {
     Corrupt,
 }
 
-/// The table. `witness`: something later shows that the slot had been durable; `leftovers`: something later is not zero; `open_entry`: the
-/// last good record is of a raft entry and does not end it.
+/// The table. `witness`: something later shows that the slot had been durable; `leftovers`: something later is not zero; `is_open`: the
+/// last good record is of a raft entry, or of a write to the key-value store, and does not end it.
 ///
-/// An entry is reported as persisted as a whole, so one that is not whole was not: it goes, as what is left of a batch does.
+/// An entry is reported as persisted as a whole, so one that is not whole was not; nor was anybody told of a write that is not. It goes, as
+/// what is left of a batch does.
 #[must_use]
-pub fn decide(slot: Slot, witness: bool, leftovers: bool, open_entry: bool) -> End {
-    match (slot, witness, leftovers || open_entry) {
+pub fn decide(slot: Slot, witness: bool, leftovers: bool, is_open: bool) -> End {
+    match (slot, witness, leftovers || is_open) {
         (_, true, _) | (Slot::Senseless, ..) => End::Corrupt,
         (Slot::Absent | Slot::Zero, false, false) => End::Clean,
         (Slot::Absent | Slot::Zero, false, true) | (Slot::Damaged | Slot::Short, false, _) => End::Torn,
@@ -48,18 +49,18 @@ mod tests {
         use End::{Clean, Corrupt, Torn};
         use Slot::{Absent, Damaged, Senseless, Short, Zero};
         let wanted = [
-            // (slot, [no witness: nothing behind, leftovers behind; a witness: either], the same behind an entry that is not whole)
+            // (slot, [no witness: nothing behind, leftovers behind; a witness: either], the same behind an entry or a write that is not whole)
             (Absent, [Clean, Torn, Corrupt, Corrupt], [Torn, Torn, Corrupt, Corrupt]),
             (Zero, [Clean, Torn, Corrupt, Corrupt], [Torn, Torn, Corrupt, Corrupt]),
             (Damaged, [Torn, Torn, Corrupt, Corrupt], [Torn, Torn, Corrupt, Corrupt]),
             (Short, [Torn, Torn, Corrupt, Corrupt], [Torn, Torn, Corrupt, Corrupt]),
             (Senseless, [Corrupt, Corrupt, Corrupt, Corrupt], [Corrupt, Corrupt, Corrupt, Corrupt]),
         ];
-        for (slot, behind_a_whole_entry, behind_an_open_one) in wanted {
-            for (open_entry, ends) in [(false, behind_a_whole_entry), (true, behind_an_open_one)] {
+        for (slot, behind_a_whole_one, behind_an_open_one) in wanted {
+            for (is_open, ends) in [(false, behind_a_whole_one), (true, behind_an_open_one)] {
                 let inputs = [(false, false), (false, true), (true, false), (true, true)];
-                let found = inputs.map(|(witness, leftovers)| decide(slot, witness, leftovers, open_entry));
-                assert_eq!(found, ends, "{slot:?}, open entry: {open_entry}");
+                let found = inputs.map(|(witness, leftovers)| decide(slot, witness, leftovers, is_open));
+                assert_eq!(found, ends, "{slot:?}, open: {is_open}");
             }
         }
     }

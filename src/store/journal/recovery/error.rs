@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use super::decision::Slot;
 use crate::base::vocab::{Cents, Lsn};
+use crate::store::journal::assembly::AssemblyError;
 use crate::store::journal::directory::Directory;
 use crate::store::journal::error::DiskError;
 use crate::store::journal::record::RecordError;
@@ -24,6 +25,9 @@ pub enum Damage {
     /// A record that checks and says what cannot be.
     #[error("the record's checksum is right, but {0}")]
     Senseless(RecordError),
+    /// A record that cannot follow those before it, which are of one write to the key-value store.
+    #[error("the record's checksum is right, but {0}")]
+    Write(AssemblyError),
     /// A record of an account that was never opened.
     #[error("the record's checksum is right, but it changes account {0}, which was never opened")]
     Account(u32),

@@ -7,6 +7,7 @@ use super::error::{Damage, RecoveryError, TornTail, Witness};
 use super::slots::{Contents, list_segments, read_slots};
 use super::tail::{BadSlot, read_tail};
 use crate::base::vocab::{Committed, Lsn};
+use crate::store::journal::assembly::{Assembly, AssemblyError};
 use crate::store::journal::directory::Directory;
 use crate::store::journal::record::{self, Record};
 use crate::store::journal::segment::{Segment, State};
@@ -14,7 +15,7 @@ use crate::store::journal::segment::{Segment, State};
 /// A journal that was read to its end.
 #[derive(Debug)]
 pub struct Scanned {
-    /// The last good record, and where there are raft entries, the last of a whole one.
+    /// The last good record that ends a write and, where there are raft entries, an entry.
     pub end: Lsn,
     pub torn: Option<TornTail>,
 }
@@ -31,7 +32,8 @@ pub struct Known {
 }
 
 /// Reads from record `start`, the first of a segment, to the end of the journal, and hands each good record to `each`; those of a raft
-/// entry not before its last one is read. Of an entry that is not whole none is handed on, and the journal ends before it.
+/// entry, and of a write to the key-value store, not before its last one is read. Of what is not whole none is handed on, and the journal
+/// ends before it. The pieces of a write that began before `start` are handed on as they come.
 pub fn scan(
     directory: &Directory,
     start: Lsn,
@@ -48,7 +50,7 @@ pub fn scan(
         None => return Err(corrupt(start, Damage::Missing)),
     };
     let mut end = Lsn(start.0 - 1);
-    let mut entry = OpenEntry::default();
+    let mut open = Open::from(start);
     for &(first, state) in &segments {
         let Some(segment) = Segment::open(directory, first)? else {
             return Err(corrupt(first, Damage::Missing));
@@ -59,52 +61,76 @@ pub fn scan(
                 return ControlFlow::Break(None);
             }
             match judge(directory, lsn, contents.filter(|_| begun), chain) {
-                Ok((record, crc)) => {
-                    entry.take(record, &mut each);
-                    (end, chain) = (lsn, crc);
-                    ControlFlow::Continue(())
-                }
+                Ok((record, crc)) => match open.take(record, &mut each) {
+                    Ok(()) => {
+                        (end, chain) = (lsn, crc);
+                        ControlFlow::Continue(())
+                    }
+                    Err(wrong) => {
+                        let damage = Some(Damage::Write(wrong));
+                        ControlFlow::Break(Some(BadSlot::new(lsn, contents, damage, chain)))
+                    }
+                },
                 Err(damage) => ControlFlow::Break(Some(BadSlot::new(lsn, contents, damage, chain))),
             }
         })?;
         match read {
-            ControlFlow::Break(Some(bad)) => return conclude(directory, &segments, &bad, end, &entry, known),
-            ControlFlow::Break(None) => {
-                // What is behind was not looked at: `last` is committed, and so is the entry that it is of.
-                entry.hand_on(&mut each);
-                return Ok(Scanned { end, torn: None });
-            }
+            ControlFlow::Break(Some(bad)) => return conclude(directory, &segments, &bad, end, &open, known),
+            ControlFlow::Break(None) => break,
             ControlFlow::Continue(()) => {}
         }
     }
+    if end >= last {
+        // What is behind was not looked at: `last` is committed, and so is the entry that it is of.
+        open.hand_on(&mut each);
+        return Ok(Scanned { end: Lsn(open.first().map_or(end.0, |first| first.0 - 1)), torn: None });
+    }
     let absent = BadSlot { lsn: Lsn(end.0 + 1), slot: Slot::Absent, damage: None, contents: None, chain };
-    conclude(directory, &segments, &absent, end, &entry, known)
+    conclude(directory, &segments, &absent, end, &open, known)
 }
 
-/// The records of a raft entry whose last one is not read yet.
-#[derive(Debug, Default)]
-struct OpenEntry(Vec<Record>);
+/// The records of a raft entry, or of a write to the key-value store, whose last one is not read yet.
+#[derive(Debug)]
+struct Open {
+    records: Vec<Record>,
+    /// Of which records are whole writes; an entry has all of each.
+    writes: Assembly,
+}
 
-impl OpenEntry {
-    /// Takes in the next record, and hands it on with those before it if it is of no entry, or ends one.
-    fn take(&mut self, record: Record, each: &mut impl FnMut(&Record)) {
-        if record.index == 0 && self.0.is_empty() {
-            return each(&record);
+impl Open {
+    /// Of nothing, before record `start`.
+    fn from(start: Lsn) -> Self {
+        let writes = if start == Lsn(1) { Assembly::from_the_first_record() } else { Assembly::default() };
+        Open { records: Vec::new(), writes }
+    }
+
+    /// Takes in the next record, and hands it on with those before it if nothing lacks others then.
+    fn take(&mut self, record: Record, each: &mut impl FnMut(&Record)) -> Result<(), AssemblyError> {
+        let _write = self.writes.take(&record)?;
+        let is_whole = self.writes.open().is_none() && (record.index == 0 || record.ends_entry);
+        if is_whole && self.records.is_empty() {
+            each(&record);
+            return Ok(());
         }
-        let ends = record.ends_entry;
-        self.0.push(record);
-        if ends {
+        self.records.push(record);
+        if is_whole {
             self.hand_on(each);
         }
+        Ok(())
     }
 
+    /// Hands on what an entry has so far, but for a write that lacks records.
     fn hand_on(&mut self, each: &mut impl FnMut(&Record)) {
-        self.0.drain(..).for_each(|record| each(&record));
+        let end = self
+            .writes
+            .open()
+            .map_or(self.records.len(), |head| self.records.iter().take_while(|record| record.lsn() < head).count());
+        self.records.drain(..end).for_each(|record| each(&record));
     }
 
-    /// Its first record, if there is one that does not end.
+    /// The first record of what is not whole.
     fn first(&self) -> Option<Lsn> {
-        self.0.first().map(Record::lsn)
+        self.records.first().map(Record::lsn)
     }
 }
 
@@ -131,21 +157,21 @@ fn conclude(
     segments: &[(Lsn, State)],
     bad: &BadSlot,
     end: Lsn,
-    entry: &OpenEntry,
+    open: &Open,
     known: Known,
 ) -> Result<Scanned, RecoveryError> {
-    // Where the journal would end: something that shows that any of the entry was committed shows that all of it had been there.
-    let cut = entry.first().unwrap_or(bad.lsn);
+    // Where the journal would end: something that shows that any of an entry or a write was committed shows that all of it had been there.
+    let cut = open.first().unwrap_or(bad.lsn);
     let tail = read_tail(directory, segments, bad)?;
     let by_server =
         known.committed.filter(|committed| committed.includes(cut)).map(|Committed(lsn)| Witness::Server(lsn));
     let by_snapshot = (known.snapshotted >= cut).then_some(Witness::Snapshot(known.snapshotted));
     let by_stop = (known.closed >= cut).then_some(Witness::Stop(known.closed));
     let witness = by_server.or(tail.witness.map(Witness::Record)).or(by_snapshot).or(by_stop);
-    let torn = match decide(bad.slot, witness.is_some(), tail.leftovers > 0, entry.first().is_some()) {
+    let torn = match decide(bad.slot, witness.is_some(), tail.leftovers > 0, open.first().is_some()) {
         End::Clean => None,
         End::Torn => {
-            let slots = tail.slots + u64::from(bad.slot == Slot::Damaged) + entry.0.len() as u64;
+            let slots = tail.slots + u64::from(bad.slot == Slot::Damaged) + open.records.len() as u64;
             Some(TornTail { from: cut, slots, missing_bytes: tail.missing_bytes })
         }
         End::Corrupt => {
