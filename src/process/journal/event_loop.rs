@@ -9,13 +9,14 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::base::config::Durability;
 use crate::base::crash_point::{CrashPoint, arm_from_environment, crash_point};
-use crate::base::vocab::{Lsn, OnDisk};
+use crate::base::vocab::{Committed, Lsn, OnDisk};
 use crate::ipc::event::EventFd;
 use crate::ipc::process::monotonic_ns;
 use crate::process::journal::arguments::JournalArguments;
 use crate::process::journal::error::JournalProcessError;
 use crate::process::journal::snapshotter::Snapshotter;
 use crate::store::instance::Instance;
+use crate::store::journal::record::is_piece;
 use crate::store::journal::{RecordBytes, Writer, WriterError};
 use crate::store::ledger::Visible;
 use crate::store::ledger::order::Order;
@@ -64,6 +65,8 @@ struct JournalProcess {
     replica: Option<Arc<EventFd>>,
     writer: Writer,
     snapshotter: Snapshotter,
+    /// Without peers: the last record on disk with which an operation ends. A group may end inside one, and nothing shows half of it.
+    whole_to: Lsn,
     group: Vec<RecordBytes>,
     /// How long a record may wait for others; `None` where replies wait for it.
     flush_interval: Option<Duration>,
@@ -98,6 +101,7 @@ impl JournalProcess {
             replica,
             writer,
             snapshotter,
+            whole_to: sequencer.committed().0,
             group: Vec::new(),
             flush_interval,
             last_flush: Instant::now(),
@@ -181,12 +185,15 @@ impl JournalProcess {
     /// Writes what waits, as much as one group takes, syncs it, and says so.
     fn write_group(&mut self) -> Result<GroupResult, JournalProcessError> {
         let first = self.writer.on_disk().0.0 + 1;
-        let last = self.end().0.min(first + LARGEST_GROUP - 1).min(self.writer.prepared_to().0);
+        let end = self.end().0;
+        let last = end.min(first + LARGEST_GROUP - 1).min(self.writer.prepared_to().0);
         if last < first {
             return self.wait_until_prepared();
         }
         self.group.clear();
         self.group.extend((first..=last).map(|lsn| self.sequencer.record(Lsn(lsn))));
+        let next = (last < end).then(|| self.sequencer.record(Lsn(last + 1)));
+        let whole_to = whole_records(&self.group, next.as_ref()).map(|count| Lsn(first - 1 + count));
         crash_point(CrashPoint::GroupTaken);
         let begun_ns = monotonic_ns();
         match self.writer.append(&mut self.group, self.writer.on_disk().0) {
@@ -201,6 +208,7 @@ impl JournalProcess {
         let on_disk = self.writer.sync()?;
         crash_point(CrashPoint::GroupSynced);
         let took_ns = monotonic_ns() - begun_ns;
+        self.whole_to = whole_to.unwrap_or(self.whole_to);
         self.publish(on_disk);
         self.instance.journal_row().count_group(last - first + 1, took_ns);
         self.last_flush = Instant::now();
@@ -217,7 +225,9 @@ impl JournalProcess {
             }
             return;
         }
-        let committed = self.sequencer.set_on_disk_alone(on_disk, self.writer.prepared_to());
+        let committed = Committed::alone(OnDisk(self.whole_to));
+        self.sequencer.set_on_disk(on_disk, self.writer.prepared_to());
+        self.sequencer.set_committed(committed);
         let visible = Visible { committed, rounds: 0 };
         crash_point(CrashPoint::CommittedPublished);
         for (row, wakeup) in self.instance.workers().iter().zip(&self.workers) {
@@ -320,5 +330,34 @@ impl JournalProcess {
             }
             Err(errno) => Err(JournalProcessError::Io { step: "wait for records", source: errno.into() }),
         }
+    }
+}
+
+/// How many records of a group are of operations that end in it; `None` where it is all inside one. `next` is the record behind it, where
+/// that has a number already: all records of an operation get theirs at once.
+fn whole_records(group: &[RecordBytes], next: Option<&RecordBytes>) -> Option<u64> {
+    if !next.is_some_and(is_piece) {
+        return Some(group.len() as u64);
+    }
+    group.iter().rposition(|record| !is_piece(record)).map(|head| head as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::journal::record::{KvPiece, TermRecord};
+
+    #[test]
+    fn nothing_behind_the_last_whole_operation_of_a_group_is_committed() {
+        let piece = KvPiece::of(Lsn(1), 0, b"value").encode();
+        let other = TermRecord { lsn: Lsn(1), time_ns: 0 }.encode();
+        // What has a number is whole: the last record of a group is the last of an operation unless a piece follows.
+        assert_eq!(whole_records(&[other, piece, piece], None), Some(3));
+        assert_eq!(whole_records(&[other, piece, piece], Some(&other)), Some(3));
+        assert_eq!(whole_records(&[other, piece, piece], Some(&piece)), Some(0));
+        assert_eq!(whole_records(&[piece, other, other, piece], Some(&piece)), Some(2));
+        assert_eq!(whole_records(&[piece, other], Some(&piece)), Some(1));
+        assert_eq!(whole_records(&[piece, piece], Some(&piece)), None);
+        assert_eq!(whole_records(&[piece, piece], Some(&other)), Some(2));
     }
 }

@@ -112,6 +112,18 @@ fn an_entry_of_which_a_part_was_committed_was_whole() {
 }
 
 #[test]
+fn an_entry_that_a_full_disk_left_in_parts_is_no_damage_although_all_of_it_was_committed() {
+    let (disk, written) = entries(3);
+    let mut writer = Writer::resume(&directory_on(&disk), Lsn(9)).unwrap();
+    append_records(&mut writer, &[part(10, 1, 4, false, 1), part(11, 1, 4, false, 1)]);
+    writer.sync().unwrap();
+    writer.close_committed(Committed(Lsn(15))).unwrap();
+    let (recovered, taken) = all_of(&disk, u64::MAX);
+    assert_eq!((recovered.end, taken), (Lsn(9), written));
+    assert_eq!(recovered.torn.unwrap().from, Lsn(10));
+}
+
+#[test]
 fn a_truncated_log_ends_where_it_was_cut_and_goes_on_there() {
     for keep in 0..=30 {
         let disk = one_by_one(30);

@@ -195,11 +195,17 @@ impl Writer {
     /// [`Writer::close`] of a member of a cluster, whose last records may not be committed, and be truncated yet: stores how far the journal
     /// is both on disk and committed.
     ///
+    /// Where more is committed than is on disk, which a full disk may leave so, nothing is stored: the last record on disk may be inside an
+    /// entry, and a start would take the mark for a proof of all of that.
+    ///
     /// # Errors
     /// Those of [`Writer::close`].
     pub fn close_committed(self, Committed(committed): Committed) -> Result<(), WriterError> {
         self.check_usable()?;
-        Ok(shutdown_mark::write(&self.directory, OnDisk(self.on_disk.0.min(committed)))?)
+        if committed > self.on_disk.0 {
+            return Ok(());
+        }
+        Ok(shutdown_mark::write(&self.directory, OnDisk(committed))?)
     }
 
     /// Cuts everything behind record `keep`, durably, which is not below what is committed; writing goes on behind it. Whoever orders it has
