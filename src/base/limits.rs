@@ -232,7 +232,7 @@ pub const MAX_WORKERS: usize = 64;
 pub const MAX_REPLICAS: u8 = 7;
 /// Bytes of the address of a peer, `HOST:PORT`, as it stands in the settings and in the record of a change of membership.
 pub const MAX_PEER_ADDRESS_BYTES: usize = 46;
-/// Operations of one entry of raft, so that an entry has its place in one message.
+/// Records of one entry of raft, which ends with an operation, so that an entry has its place in one message.
 pub const ENTRY_RECORDS: u64 = 4000;
 /// Records of one message between nodes, half a MiB, unless its only entry has more.
 pub const MESSAGE_RECORDS: u64 = 4096;

@@ -25,6 +25,7 @@ impl Node {
         }
         if shell.gate_is_open && seen.executed > shell.told.executed {
             shell.told.executed = seen.executed;
+            shell.note_ends(seen.executed);
             shell.handle(Event::Executed(seen.executed), peers)?;
         }
         if shell.sequencer.is_round_due() {

@@ -8,7 +8,7 @@ use crate::process::replica::core::Log;
 use crate::process::replica::error::ReplicaError;
 use crate::process::replica::log_reading::OlderEntries;
 use crate::process::replica::peers::Records;
-use crate::store::journal::record::{RecordBytes, lsn_of, place_of, time_of, unseal};
+use crate::store::journal::record::{MAX_WRITE_RECORDS, RecordBytes, lsn_of, place_of, time_of, unseal};
 use crate::store::journal::{ReadError, Reader};
 use crate::store::ledger::Table;
 
@@ -36,10 +36,11 @@ impl LogRecords {
     /// Whether the places of `lsn` and of what follows were not written again until now.
     fn is_in_ring(&self, lsn: Lsn) -> bool {
         let sequencer = self.table.sequencer();
-        // A place is written again only after the number before that record's was taken, or the end of the log has moved there.
+        // The records of an operation are written before its numbers are taken: behind the newest number, and not beyond the last that may
+        // be given out. What is written beyond that, this process writes, as it moves the end of the log.
         fence(Ordering::Acquire);
         let newest = self.table.order().now().lsn.max(sequencer.log_end().unwrap_or_default());
-        newest.0 + 1 < lsn.0 + sequencer.capacity()
+        may_be_there(lsn, sequencer.capacity(), newest, sequencer.limit())
     }
 
     /// The time of the record at the end of the log, nanoseconds since 1970; 0 where there is none, or it is not here.
@@ -96,6 +97,13 @@ impl LogRecords {
     }
 }
 
+/// Whether the place of `lsn` in a ring of `capacity` was not written again, where `newest` has a number, and numbers up to `limit` may be
+/// given out.
+fn may_be_there(lsn: Lsn, capacity: u64, newest: Lsn, limit: Lsn) -> bool {
+    let again = lsn.0 + capacity;
+    newest.0 + MAX_WRITE_RECORDS < again || newest.0.max(limit.0) < again
+}
+
 impl LogRecords {
     /// Appends records `first` to `last` to `into` as they go to peers, if all of them are in the ring and of that entry; else nothing. This is
     /// the usual way of an entry, so it looks only once whether a place was written again meanwhile.
@@ -141,5 +149,27 @@ impl Records for LogRecords {
             into.extend_from_slice(&bytes);
         }
         Some(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_that_an_operation_without_number_may_write_is_not_read() {
+        let ring = 65_536;
+        let is_there = |lsn, newest, limit| may_be_there(Lsn(lsn), ring, Lsn(newest), Lsn(limit));
+        // All that follows the newest number is written by an operation of the most records.
+        let newest = 100_000;
+        let first = newest + MAX_WRITE_RECORDS - ring;
+        assert!(!is_there(first, newest, u64::MAX) && is_there(first + 1, newest, u64::MAX));
+        // A full ring: what is not on disk is there, since nothing may be written in its place.
+        let on_disk = newest - ring + 16;
+        let limit = on_disk + ring - 16;
+        assert!(is_there(on_disk + 1, newest, limit), "it has left nowhere else to be");
+        assert!(!is_there(on_disk - 16, newest, limit), "the newest is in its place");
+        // What this process itself writes beyond the limit, the end of the log, counts as well.
+        assert!(!is_there(on_disk + 1, on_disk + 1 + ring, limit));
     }
 }

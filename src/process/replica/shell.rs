@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::base::crash_point::{CrashPoint, crash_point};
+use crate::base::limits::ENTRY_RECORDS;
 use crate::base::vocab::{Committed, Lsn, OnDisk};
 use crate::ipc::event::EventFd;
 use crate::process::replica::core::{Action, Control, Core, Event, Refusal};
@@ -16,13 +17,20 @@ use crate::process::replica::snapshots::Snapshots;
 use crate::store::cluster::{Commit, NodeId, State, StateFile};
 use crate::store::instance::Instance;
 use crate::store::journal::Record;
-use crate::store::journal::record::{MembershipRecord, Payload, RecordBytes, TermRecord, lsn_of, stamp};
+use crate::store::journal::record::{
+    MAX_WRITE_RECORDS, MembershipRecord, Payload, RecordBytes, TermRecord, is_piece, lsn_of, stamp,
+};
 use crate::store::ledger::{Applier, GateState, Sequencer, Table};
 
-/// Records that are applied before the core is asked again.
+/// Records that are applied before the core is asked again; no operation has as many.
 const APPLIED_PER_TURN: u64 = 2048;
 /// Records whose memory is being fetched while earlier ones are applied: some hundred nanoseconds of work.
 const FETCHED_AHEAD: usize = 8;
+
+const _: () = {
+    assert!(APPLIED_PER_TURN > MAX_WRITE_RECORDS, "a turn applies an operation at least");
+    assert!(ENTRY_RECORDS > MAX_WRITE_RECORDS, "an entry has an operation at least, and so is never longer than that");
+};
 
 /// What the loop does next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,6 +78,8 @@ pub struct Told {
     pub on_disk: Option<(u64, OnDisk)>,
     pub executed: Lsn,
     pub applied: Lsn,
+    /// Up to where it was told of ends of operations.
+    pub ends: Lsn,
 }
 
 impl Shell {
@@ -115,7 +125,13 @@ impl Shell {
                 })?;
             }
             Action::Truncate { after, generation } => self.truncate(after, generation)?,
-            Action::AppendControl(control) => return Ok(Some(Event::Appended { lsn: self.append_control(&control)? })),
+            Action::AppendControl(control) => {
+                let lsn = self.append_control(&control)?;
+                if self.gate_is_open {
+                    self.note_ends(Lsn(lsn.0 - 1));
+                }
+                return Ok(Some(Event::Appended { lsn }));
+            }
             Action::Append(entries) => self.append(&entries)?,
             Action::Send(message) if message.snapshot.is_some() => self.snapshots.begin(message),
             Action::Send(message) => self.send(&message, peers),
@@ -127,6 +143,7 @@ impl Shell {
             }
             Action::CloseGate => {
                 let executed = self.table.set_gate(GateState::Closed);
+                self.note_ends(executed);
                 (self.gate_is_open, self.has_changed) = (false, true);
                 // So that they close their clients.
                 self.workers.iter().for_each(|worker| worker.send());
@@ -244,6 +261,19 @@ impl Shell {
         }))
     }
 
+    /// Tells the core of some ends of operations up to `executed`, which is one: at least one for each entry that it will make of them.
+    pub fn note_ends(&mut self, executed: Lsn) {
+        let mut from = self.told.ends.max(self.sequencer.log_end().unwrap_or_default());
+        while executed.0 > from.0 + ENTRY_RECORDS {
+            let ends = |lsn: &u64| !is_piece(&self.sequencer.record(Lsn(lsn + 1)));
+            let Some(end) = (from.0 + 1..=from.0 + ENTRY_RECORDS).rev().find(ends) else { break };
+            from = Lsn(end);
+            self.core.note_end(from);
+        }
+        self.core.note_end(executed);
+        self.told.ends = executed;
+    }
+
     /// Puts the records of these entries where the journal process finds them, stamped, and moves the end of the log.
     fn append(&mut self, entries: &[EntryRange]) -> Result<(), ReplicaError> {
         let Some(end) = entries.last().map(|entry| entry.last) else { return Ok(()) };
@@ -303,6 +333,10 @@ impl Shell {
         let mut batch = Vec::with_capacity(usize::try_from(last.0 - applied.0).unwrap_or(0));
         if !self.records.read_all(Lsn(applied.0 + 1), last, &mut batch)? {
             return Err(ReplicaError::Missing(Lsn(applied.0 + 1)));
+        }
+        if last < self.committed {
+            // What is applied stands still inside an operation, so a turn ends with one.
+            batch.truncate(batch.iter().rposition(|bytes| !is_piece(bytes)).unwrap_or(0));
         }
         let mut coming = VecDeque::with_capacity(FETCHED_AHEAD);
         for bytes in &batch {

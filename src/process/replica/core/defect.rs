@@ -18,6 +18,8 @@ pub enum Defect {
     LateReportCounts,
     /// A worker goes on with what it holds after the gate was closed.
     StaleWorker,
+    /// Entries end inside operations.
+    CutsInsideOperations,
     /// A snapshot is published before what it has is committed.
     UncommittedSnapshot,
 }

@@ -16,8 +16,9 @@ pub enum Event {
     /// [`Action::Append`] that names them may come after the next [`Event::Truncated`] only. A message of kind `Snapshot` is given when all
     /// of the snapshot is here and synced, and nothing of it is in use yet.
     Message(Message),
-    /// On the primary, all records up to here are in the ring, whole, and carried out. Told as often as the shell looks; a smaller one than
-    /// before means nothing.
+    /// On the primary, all records up to here are in the ring, whole, and carried out; an operation ends with it. Told as often as the shell
+    /// looks; a smaller one than before means nothing. Where there are more than an entry has, the shell has
+    /// [noted](super::Core::note_end) some ends of operations among them.
     Executed(Lsn),
     /// The journal process has synced all records up to here.
     OnDisk {

@@ -88,6 +88,7 @@ impl Core {
         }
         if self.leads.take().is_some() {
             self.hands_over = None;
+            self.ends.clear();
             self.forget_reads();
         }
         let resumes = self
@@ -151,10 +152,49 @@ impl Core {
         self.leads.is_some() && self.executed > last && has_room && self.node.raft.lead_transferee.is_none()
     }
 
+    /// Notes that an operation ends with record `lsn`, on the primary, before the core is told that all up to there was executed. An entry
+    /// ends with an operation, and of which records one consists, is not known here. What is not noted is only no place to cut at: entries
+    /// get longer where none is near.
+    pub fn note_end(&mut self, lsn: Lsn) {
+        let last = self.log().last();
+        if lsn <= last.max(self.ends.back().copied().unwrap_or_default()) {
+            return;
+        }
+        // As few as show where entries that are as long as can be may end.
+        while !self.ends.is_empty() {
+            let before = self.ends.len().checked_sub(2).map_or(last, |at| self.ends[at]);
+            if lsn.0 - before.0 > self.settings.entry_records {
+                break;
+            }
+            self.ends.pop_back();
+        }
+        self.ends.push_back(lsn);
+    }
+
+    /// Where the next entry ends of what is executed up to `upto`, which is behind the log and ends an operation.
+    fn next_cut(&mut self, upto: Lsn) -> Lsn {
+        let last = self.log().last();
+        let most = Lsn(last.0 + self.settings.entry_records);
+        while self.ends.front().is_some_and(|end| *end <= last) {
+            self.ends.pop_front();
+        }
+        if upto <= most {
+            return upto;
+        }
+        if self.has(Defect::CutsInsideOperations) {
+            return most;
+        }
+        let near = self.ends.iter().rfind(|end| **end <= most).or(self.ends.front());
+        near.copied().unwrap_or(upto).min(upto)
+    }
+
     /// Makes an entry of what was executed. Returns whether it did.
     pub(super) fn propose(&mut self) -> bool {
-        let upto = self.executed.min(Lsn(self.log().last().0 + self.settings.entry_records));
-        self.may_propose() && self.propose_upto(upto)
+        if !self.may_propose() {
+            return false;
+        }
+        let upto = self.next_cut(self.executed);
+        self.propose_upto(upto)
     }
 
     fn propose_upto(&mut self, upto: Lsn) -> bool {
@@ -269,8 +309,8 @@ impl Core {
     pub(super) fn change_record(&mut self, change: Change, lsn: Lsn) {
         self.executed = self.executed.max(Lsn(lsn.0.saturating_sub(1)));
         while self.log().last().0 + 1 < lsn.0 {
-            let last = self.log().last();
-            if !self.propose_upto(Lsn(lsn.0 - 1).min(Lsn(last.0 + self.settings.entry_records))) {
+            let upto = self.next_cut(Lsn(lsn.0 - 1));
+            if !self.propose_upto(upto) {
                 break;
             }
             self.ready();

@@ -6,7 +6,8 @@
 //! **Entries.** An entry of raft is a range of records. The map from index to range is the [`Log`]; it comes back from the records at a
 //! start, since each carries term and index, and the last of an entry is marked. The kind of an entry is that of its last record: a record
 //! of a term ends an entry of kind `Term`, one of a change is an entry of kind `Change` by itself, and wherever else such a record stands
-//! it means nothing (a replica process died between putting it into the ring and proposing it).
+//! it means nothing (a replica process died between putting it into the ring and proposing it). An operation can have several records; an
+//! entry has all of them or none. Where operations end, the shell [notes](Core::note_end).
 //!
 //! **The primary** executes first. [`Event::Executed`] says what is in the ring, and [`Action::Append`] makes entries of it, which go to
 //! the disk and to the peers.

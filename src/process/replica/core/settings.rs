@@ -16,7 +16,7 @@ pub struct Settings {
     /// Ticks without a leader after which a node wants to become it: drawn from these anew each time, the second excluded. The first is
     /// also the time in which a leader must hear from a majority, and in which a follower that has a leader votes for nobody.
     pub election_ticks: (usize, usize),
-    /// Operations of one entry, at most.
+    /// Records of one entry, at most, unless a single operation has more.
     pub entry_records: u64,
     /// Records of one message, unless its only entry has more.
     pub message_records: u64,

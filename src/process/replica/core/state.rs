@@ -107,6 +107,8 @@ pub struct Core {
     pub(super) told_leader: (Option<NodeId>, u64),
     /// What the books have.
     pub(super) executed: Lsn,
+    /// Some ends of operations behind the log, in order: where entries may end. See [`Core::note_end`].
+    pub(super) ends: VecDeque<Lsn>,
     pub(super) gate_is_open: bool,
     /// The term in which this node leads, and the index of that term's first entry.
     pub(super) leads: Option<(u64, u64)>,
@@ -173,6 +175,7 @@ impl Core {
             told_commit: Lsn(0),
             told_leader: (None, u64::MAX),
             executed,
+            ends: VecDeque::new(),
             gate_is_open,
             leads: None,
             resumes: None,

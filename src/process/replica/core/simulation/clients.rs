@@ -97,8 +97,13 @@ impl World {
             (Some(_), Some(lsn)) => Held::Done { lsn },
             (Some((from, to, amount)), None) if memory.books.balances[from] >= amount && has_room => {
                 let balances = (memory.books.balances[from] - amount, memory.books.balances[to] + amount);
-                let lsn = self.instances[i].put(What::Transfer { op: call.op, key: call.key, from, to, balances });
-                Held::Done { lsn }
+                // Some operations have more records than an entry is to have.
+                let parts = if self.rng.random_range(0..3) == 0 { self.rng.random_range(1..6) } else { 0 };
+                self.seen.of_several += u64::from(parts > 0);
+                let op = call.op;
+                (0..parts).for_each(|_| _ = self.instances[i].put(What::Part { op }));
+                let transfer = What::Transfer { op, key: call.key, from, to, balances, parts };
+                Held::Done { lsn: self.instances[i].put(transfer) }
             }
             // A refusal shows a balance, too.
             (transfer, _) => {

@@ -60,5 +60,10 @@ fn a_snapshot_with_what_is_not_committed_is_found() {
     is_found(Defect::UncommittedSnapshot, |_| ());
 }
 
+#[test]
+fn an_entry_that_ends_inside_an_operation_is_found() {
+    is_found(Defect::CutsInsideOperations, |_| ());
+}
+
 /// Lives in which a defect is to be found.
 const LIVES: u64 = 400;

@@ -293,10 +293,19 @@ impl Instance {
         for _ in 0..rng.random_range(1..20) {
             if memory.books.upto < memory.committed {
                 let place = memory.place(base, memory.books.upto + 1);
-                memory.books.apply(&memory.ring[place]);
+                let operation = memory.ring[place..].iter().find(|record| !record.is_part());
+                operation.into_iter().for_each(|record| memory.books.apply(record));
             }
         }
         true
+    }
+
+    /// Tells the core where the operations end that are not proposed.
+    pub fn note_ends(&mut self) {
+        let (Some(core), Some(memory)) = (&mut self.core, &self.memory) else { return };
+        let executed = |record: &&Record| record.lsn > memory.log_end && record.lsn <= memory.books.upto;
+        let ends = memory.ring.iter().filter(executed).filter(|record| !record.is_part());
+        ends.for_each(|record| core.note_end(Lsn(record.lsn)));
     }
 
     /// What was executed or is put into the ring beside.

@@ -66,6 +66,8 @@ impl Oracle {
 
     /// A node has an entry in its log.
     pub fn appended(&mut self, before: u64, entry: &EntryRange, records: &[Record]) -> Verdict {
+        let is_whole = records.last().is_none_or(|last| !last.is_part());
+        hold(is_whole, || format!("{entry:?} ends inside an operation: {:?}", records.last()))?;
         let seen = self.entries.entry((entry.index, entry.term));
         let seen = seen.or_insert_with(|| (before, entry.first.0, records.to_vec()));
         let same = seen.0 == before && seen.1 == entry.first.0 && seen.2 == records;
@@ -88,7 +90,17 @@ impl Oracle {
 
     fn extend(&mut self, record: &Record) -> Verdict {
         let mut state = self.states[self.log.len()];
-        if let What::Transfer { op, key, from, to, balances } = record.what {
+        // What of an operation is before this record.
+        let is_of = |before: &&Record, op| matches!(before.what, What::Part { op: of } if of == op);
+        let op = match record.what {
+            What::Part { op } | What::Transfer { op, .. } => op,
+            _ => 0,
+        };
+        let before = self.log.iter().rev().take_while(|before| is_of(before, op)).count() as u64;
+        let continues = before > 0 || self.log.last().is_none_or(|last| !last.is_part());
+        hold(continues, || format!("{record:?} is inside an operation: {:?}", self.log.last()))?;
+        if let What::Transfer { op, key, from, to, balances, parts } = record.what {
+            hold(before == parts, || format!("{record:?} ends an operation of which {before} records are before it"))?;
             hold(self.ops.insert(op), || format!("operation {op} is in the log twice"))?;
             hold(key == 0 || self.keys.insert(key), || format!("key {key} is in the log twice"))?;
             let sum = state[from] + state[to];

@@ -14,7 +14,18 @@ pub const OPENING: i64 = 50;
 /// What a record says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum What {
-    Transfer { op: u64, key: u64, from: usize, to: usize, balances: (i64, i64) },
+    /// One of the first records of an operation that has several; the last is its transfer.
+    Part {
+        op: u64,
+    },
+    Transfer {
+        op: u64,
+        key: u64,
+        from: usize,
+        to: usize,
+        balances: (i64, i64),
+        parts: u64,
+    },
     Term(u64),
     Change(Rc<Change>),
 }
@@ -33,6 +44,11 @@ impl Record {
     pub fn new(lsn: u64, what: What) -> Record {
         Record { lsn, term: 0, index: 0, ends: false, what }
     }
+
+    /// Whether its operation has more records behind it.
+    pub fn is_part(&self) -> bool {
+        matches!(self.what, What::Part { .. })
+    }
 }
 
 /// The books: balances, and the keys that were used, with their records.
@@ -50,8 +66,11 @@ impl Books {
         Books { balances: [OPENING; ACCOUNTS], keys: Rc::default(), changed: [0; ACCOUNTS], upto: 0 }
     }
 
-    /// Takes a record over by its absolute values.
+    /// Takes a record over by its absolute values. Books stand still inside an operation.
     pub fn apply(&mut self, record: &Record) {
+        if record.is_part() {
+            return;
+        }
         if let What::Transfer { key, from, to, balances, .. } = record.what {
             (self.balances[from], self.balances[to]) = balances;
             (self.changed[from], self.changed[to]) = (record.lsn, record.lsn);
@@ -70,7 +89,7 @@ pub fn records_of_before(many: u64) -> Vec<Record> {
         let [from, to] = [lsn, lsn + 1].map(|number| usize::try_from(number).unwrap() % ACCOUNTS);
         let balances = (books.balances[from] - 1, books.balances[to] + 1);
         // Clients count theirs from 1.
-        let record = Record::new(lsn, What::Transfer { op: u64::MAX - lsn, key: 0, from, to, balances });
+        let record = Record::new(lsn, What::Transfer { op: u64::MAX - lsn, key: 0, from, to, balances, parts: 0 });
         books.apply(&record);
         record
     };
@@ -92,7 +111,7 @@ pub fn log_of<'a>(base: Base, records: impl Iterator<Item = &'a Record>) -> Resu
     let mut first = base.2 + 1;
     for record in records.filter(|record| record.ends) {
         let kind = match &record.what {
-            What::Transfer { .. } => EntryKind::Operations,
+            What::Part { .. } | What::Transfer { .. } => EntryKind::Operations,
             What::Term(_) => EntryKind::Term,
             What::Change(change) => EntryKind::Change((**change).clone()),
         };

@@ -31,6 +31,8 @@ pub struct Seen {
     pub founded: u64,
     /// Times that older entries were read.
     pub read_back: u64,
+    /// Operations of several records.
+    pub of_several: u64,
 }
 
 impl Seen {
@@ -48,7 +50,10 @@ impl Seen {
         self.added += added;
         self.promoted += promoted;
         self.removed += removed;
-        let Seen { emptied, transferred, left, handed_over, acknowledged, read, founded, read_back, .. } = more;
+        let Seen {
+            emptied, transferred, left, handed_over, acknowledged, read, founded, read_back, of_several, ..
+        } = more;
+        self.of_several += of_several;
         self.emptied += emptied;
         self.transferred += transferred;
         self.left += left;
@@ -83,6 +88,7 @@ impl Seen {
             ("ten acknowledgements", self.acknowledged / 10, 1),
             ("a cluster that is founded on books", self.founded, 40),
             ("older entries that are read", self.read_back, 1),
+            ("ten operations of several records", self.of_several / 10, 1),
             ("twenty reads", self.read / 20, 1),
         ]
     }

@@ -178,6 +178,7 @@ impl World {
         let Some(memory) = &self.instances[i].memory else { return Ok(()) };
         let (gate, executed, wanted) = (memory.gate, memory.books.upto, memory.wanted);
         if gate {
+            self.instances[i].note_ends();
             self.drive(i, Event::Executed(Lsn(executed)))?;
         }
         if wanted > self.instances[i].told {
@@ -280,6 +281,7 @@ impl World {
                     Control::Change(change) => What::Change(Rc::new(change)),
                 };
                 let lsn = Lsn(instance.put(what));
+                instance.note_ends();
                 self.answer(i, Event::Appended { lsn });
             }
             Action::Append(entries) => return entries.iter().try_for_each(|entry| self.append(i, entry)),
@@ -306,6 +308,7 @@ impl World {
                 memory.gate = false;
                 let executed = Lsn(memory.books.upto);
                 self.close(i);
+                self.instances[i].note_ends();
                 self.answer(i, Event::GateClosed { executed });
             }
             Action::Remake { keep } => {
