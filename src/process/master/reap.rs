@@ -15,6 +15,7 @@ use crate::process::master::event_sources::EventSources;
 use crate::process::master::supervisor::{End, Ended, Event, SlotId};
 use crate::process::replica;
 use crate::store::instance::life::Life;
+use crate::store::kv;
 use crate::store::ledger::repair::{self, Settled};
 use crate::store::transfer;
 use crate::store::transfer::repair::Repaired;
@@ -150,7 +151,9 @@ impl Driver {
     /// operation's accounts; then try again in a moment.
     pub(super) fn settle(&mut self, index: usize) -> bool {
         let instance = self.common.instance;
-        let Ok(settled) = repair::settle(instance.table(), index) else { return false };
+        // First, since the ledger's intent says whether a write has happened.
+        let kv = instance.kv().map_or(Ok(()), |kv| kv::settle(kv, instance.table(), index));
+        let Ok(settled) = kv.and_then(|()| repair::settle(instance.table(), index)) else { return false };
         match settled {
             Settled::Idle => {}
             Settled::Dropped => log::warn!("worker {index}: the operation it had begun is dropped"),

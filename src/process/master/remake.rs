@@ -20,6 +20,7 @@ use crate::process::master::start::requirements;
 use crate::process::master::supervisor::Event;
 use crate::store::instance::Instance;
 use crate::store::journal::Directory;
+use crate::store::kv::KvTable;
 
 impl Driver {
     /// Closes the connections that dead workers had, and remakes the books; what became of it.
@@ -50,6 +51,7 @@ impl Driver {
 fn remake(instance: &Instance, directory: &Directory, settings: &Settings) -> Result<(), MasterError> {
     let table = instance.table();
     table.reset(&requirements::shape(settings, table.accounts()))?;
+    instance.kv().map(KvTable::reset).transpose()?;
     restore::restore(instance, directory, settings.key_window)
 }
 
@@ -143,8 +145,15 @@ mod tests {
             let services =
                 [ServiceBlueprint { name: "bank", slots: SlotShape { count: 4, rings: RingBytes::STANDARD } }];
             let ledger = requirements::shape(&settings, 3);
-            let blueprint =
-                Blueprint { generation, ledger, services: &services, queue_depth: 4, accept_mode: 0, data: "" };
+            let blueprint = Blueprint {
+                generation,
+                ledger,
+                kv_blocks: 0,
+                services: &services,
+                queue_depth: 4,
+                accept_mode: 0,
+                data: "",
+            };
             Instance::create(&blueprint).unwrap()
         };
         let [ran, fresh] = [make(1), make(2)];
@@ -196,7 +205,15 @@ mod tests {
         let ledger = requirements::shape(&settings, 3);
         let generation = Generation { instance: format!("install-{}", std::process::id()), boot: 1 };
         let services = [ServiceBlueprint { name: "bank", slots: SlotShape { count: 4, rings: RingBytes::STANDARD } }];
-        let blueprint = Blueprint { generation, ledger, services: &services, queue_depth: 4, accept_mode: 0, data: "" };
+        let blueprint = Blueprint {
+            generation,
+            ledger,
+            kv_blocks: 0,
+            services: &services,
+            queue_depth: 4,
+            accept_mode: 0,
+            data: "",
+        };
         let instance = Instance::create(&blueprint).unwrap();
         let held = || (instance.table().peek(AccountId(1)), instance.table().order().now().lsn);
         let incoming = home.path().join("incoming");

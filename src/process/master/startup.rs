@@ -249,6 +249,7 @@ fn make_instance(
             settings,
             directory.map_or(settings.accounts, |directory| directory.openings().accounts()),
         ),
+        kv_blocks: requirements::kv_blocks(settings),
         services: &requirements::blueprints(services, settings),
         queue_depth: settings.queue_depth,
         accept_mode: settings.accept as u32,

@@ -4,7 +4,7 @@ use crate::base::vocab::Lsn;
 use crate::process::replica::core::LoadError;
 use crate::store::cluster::{SecretError, StateFileError};
 use crate::store::journal::{DiskError, ReadError, RecordError};
-use crate::store::ledger::applier::ApplyError;
+use crate::store::kv::applier::LogApplyError;
 
 /// Why a replica process ends, though it was not told to.
 #[derive(Debug, thiserror::Error)]
@@ -45,7 +45,7 @@ pub enum ReplicaError {
     },
     /// A committed record is not of this ledger.
     #[error(transparent)]
-    Apply(#[from] ApplyError),
+    Apply(#[from] LogApplyError),
     /// Entries of the journal do not continue each other.
     #[error("the journal's entries are not those of a log: {0}")]
     Log(#[from] crate::process::replica::core::LogError),

@@ -23,8 +23,9 @@ use crate::process::replica::snapshots::Snapshots;
 use crate::store::cluster::{ClusterId, Commit, Membership, NodeId, PeerCounts, ReplicaId, Secret, State, StateFile};
 use crate::store::connection::ServiceId;
 use crate::store::journal::Reader;
+use crate::store::kv::{self, LogApplier};
 use crate::store::ledger::table::REPLICA_ROW;
-use crate::store::ledger::{Applier, GateState, repair};
+use crate::store::ledger::{GateState, repair};
 
 /// What a node is.
 pub enum Stage {
@@ -134,7 +135,12 @@ impl Node {
             let state = State { keep: None, install: false, ..file.state().clone() };
             file.save(&state, true)?;
         }
-        while repair::settle(table, REPLICA_ROW).is_err() {
+        let settle = || {
+            // First, since the ledger's intent says whether a write has happened.
+            let writes = instance.kv().map_or(Ok(()), |kv| kv::settle(kv, table, REPLICA_ROW));
+            writes.and_then(|()| repair::settle(table, REPLICA_ROW))
+        };
+        while settle().is_err() {
             // A worker is repairing one of the accounts: a matter of microseconds.
             std::thread::yield_now();
         }
@@ -155,7 +161,7 @@ impl Node {
             file,
             committed: sequencer.committed().0,
             records: LogRecords::new(table, segments),
-            applier: Applier::new(table, beat),
+            applier: LogApplier::new(table, instance.kv(), beat),
             journal: journal.clone(),
             workers: workers.clone(),
             snapshots: Snapshots::new(directory, self.own.key_window, wakeup.clone()),

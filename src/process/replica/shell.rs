@@ -20,7 +20,8 @@ use crate::store::journal::Record;
 use crate::store::journal::record::{
     MAX_WRITE_RECORDS, MembershipRecord, Payload, RecordBytes, TermRecord, is_piece, lsn_of, stamp,
 };
-use crate::store::ledger::{Applier, GateState, Sequencer, Table};
+use crate::store::kv::LogApplier;
+use crate::store::ledger::{GateState, Sequencer, Table};
 
 /// Records that are applied before the core is asked again; no operation has as many.
 const APPLIED_PER_TURN: u64 = 2048;
@@ -49,7 +50,7 @@ pub struct Shell {
     pub(super) core: Core,
     pub(super) file: StateFile,
     pub(super) records: LogRecords,
-    pub(super) applier: Applier<'static>,
+    pub(super) applier: LogApplier<'static>,
     pub(super) journal: Arc<EventFd>,
     pub(super) workers: Vec<Arc<EventFd>>,
     /// The snapshots that are under way.

@@ -43,7 +43,8 @@ shared_struct! {
         rate_limit: AtomicU64,
         /// How often the settings were read again.
         reloads: AtomicU64,
-        spare: AtomicU64,
+        /// Blocks that keys of the key-value store may take; 0 where there is none.
+        kv_blocks: AtomicU64,
         data: SharedBytes<512>,
         /// What it offers; a row without a name is not used.
         services: [ServiceRow; MAX_SERVICES],
@@ -157,6 +158,8 @@ pub struct Blueprint<'a> {
     pub generation: Generation,
     /// The accounts, and how their operations are kept.
     pub ledger: Shape,
+    /// Blocks that keys of the key-value store may take; 0 where there is none.
+    pub kv_blocks: u32,
     /// What it offers, at most `MAX_SERVICES`, in the order of the table.
     pub services: &'a [ServiceBlueprint],
     /// Tickets that a lane may hold.
@@ -216,6 +219,7 @@ impl Control {
         self.started_ns.set(started_ns);
         self.accept_mode.set(blueprint.accept_mode);
         self.queue_depth.set(blueprint.queue_depth);
+        self.kv_blocks.store(blueprint.kv_blocks.into(), Ordering::Relaxed);
         for (row, service) in self.services.iter().zip(blueprint.services) {
             row.name.store_text(service.name);
             row.slots.store(service.slots.count, Ordering::Relaxed);
@@ -239,6 +243,12 @@ impl Control {
             let rings = RingBytes::from_words(row.ring_bytes.each_ref().map(|word| word.load(Ordering::Relaxed)));
             SlotShape { count: row.slots.load(Ordering::Relaxed), rings }
         })
+    }
+
+    /// Whether the instance has a key-value table.
+    #[must_use]
+    pub fn has_key_values(&self) -> bool {
+        self.kv_blocks.load(Ordering::Relaxed) > 0
     }
 
     /// The data directory.

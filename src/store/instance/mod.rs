@@ -24,6 +24,7 @@ use crate::ipc::{IpcError, filelock, process, segment, semaphore};
 use crate::store::cache_channel::CacheRow;
 use crate::store::connection::slot::ConnectionSlot;
 use crate::store::connection::{ServiceId, Slots};
+use crate::store::kv::KvTable;
 use crate::store::ledger::{Shape, Table};
 pub use control::{Blueprint, ServiceBlueprint};
 use control::{Control, JournalRow, ReplicaRow, WorkerRow};
@@ -37,8 +38,10 @@ pub fn layout() -> String {
     let [accounts, ring, keys] = crate::store::ledger::LAYOUT_VERSIONS;
     let log = crate::store::access_log::LAYOUT_VERSION;
     let transfers = crate::store::transfer::LAYOUT_VERSION;
+    let kv = crate::store::kv::LAYOUT_VERSION;
     format!(
-        "control {LAYOUT_VERSION} accounts {accounts} ring {ring} keys {keys} access-log {log} transfers {transfers}"
+        "control {LAYOUT_VERSION} accounts {accounts} ring {ring} keys {keys} kv {kv} access-log {log} \
+         transfers {transfers}"
     )
 }
 
@@ -46,26 +49,32 @@ pub fn layout() -> String {
 const SEGMENTS: [&str; 9] =
     ["control", "lanes", "accounts", "intents", "journal", "keys", "key-index", "connections", "rings"];
 
+/// Those of an instance that has a key-value table.
+const KV_SEGMENTS: [&str; 3] = ["kv-index", "kv-blocks", "kv-rows"];
+
 /// The memory of a running instance.
 pub struct Instance {
     generation: Generation,
     control: Segment<Control, WorkerRow>,
     lanes: Segment<(), LaneRing>,
     table: Table,
+    kv: Option<KvTable>,
     slots: Slots,
     /// Locked while any process of the instance lives; `None` in tools.
     alive: Option<File>,
 }
 
-/// The segments of an instance, each with its bytes, for accounts as `ledger` says and the connection slots of `services`.
+/// The segments of an instance, each with its bytes, for accounts as `ledger` says, a key-value table of so many blocks (0: none), and the
+/// connection slots of `services`.
 #[must_use]
-pub fn segment_bytes(ledger: &Shape, services: &[ServiceBlueprint]) -> [(&'static str, usize); 9] {
+pub fn segment_bytes(ledger: &Shape, kv_blocks: u32, services: &[ServiceBlueprint]) -> Vec<(&'static str, usize)> {
     let control = Segment::<Control, WorkerRow>::bytes_for(MAX_WORKERS);
     let lanes = Segment::<(), LaneRing>::bytes_for(MAX_WORKERS);
     let [accounts, intents, journal, keys, index] = Table::bytes_for(ledger);
     let [connections, rings] = Slots::bytes_for(services.iter().map(|service| service.slots));
     let bytes = [control, lanes, accounts, intents, journal, keys, index, connections, rings];
-    std::array::from_fn(|i| (SEGMENTS[i], bytes[i]))
+    let kv = (kv_blocks > 0).then(|| KV_SEGMENTS.into_iter().zip(KvTable::bytes_for(kv_blocks)));
+    SEGMENTS.into_iter().zip(bytes).chain(kv.into_iter().flatten()).collect()
 }
 
 /// Whether a version of this program makes objects of that name: the last part of a full one.
@@ -77,7 +86,7 @@ pub fn makes_object(object: &str, semaphore: bool) -> bool {
         return object == "log" || (0..MAX_WORKERS).any(lane);
     }
     let others = [crate::store::access_log::SEGMENT, crate::store::transfer::SEGMENT];
-    others.contains(&object) || SEGMENTS.contains(&object)
+    others.contains(&object) || SEGMENTS.contains(&object) || KV_SEGMENTS.contains(&object)
 }
 
 /// How many connections of a service there are.
@@ -137,9 +146,14 @@ impl Instance {
             })?;
         let lanes = Segment::create(&lanes, LAYOUT_VERSION, boot, MAX_WORKERS, |(), _| Ok(()))?;
         let table = Table::create([&accounts, &intents, &journal, &keys, &index], boot, &blueprint.ledger)?;
+        let kv = KV_SEGMENTS.map(|object| generation.name(object));
+        let kv = match blueprint.kv_blocks {
+            0 => None,
+            blocks => Some(KvTable::create(kv.each_ref().map(String::as_str), boot, blocks)?),
+        };
         let shapes = control_segment.root().slots();
         let slots = Slots::create([&connections, &rings], LAYOUT_VERSION, boot, &shapes)?;
-        Ok(Instance { generation, control: control_segment, lanes, table, slots, alive })
+        Ok(Instance { generation, control: control_segment, lanes, table, kv, slots, alive })
     }
 
     /// Opens a running instance: for a tool, or for a master that goes on with it after an upgrade.
@@ -151,8 +165,11 @@ impl Instance {
             SEGMENTS.map(|object| generation.name(object));
         let control: Segment<Control, WorkerRow> = Segment::open(&control, LAYOUT_VERSION, access)?;
         let shapes = control.root().slots();
+        let kv = KV_SEGMENTS.map(|object| generation.name(object));
+        let kv = control.root().has_key_values().then(|| KvTable::open(kv.each_ref().map(String::as_str), access));
         Ok(Instance {
             control,
+            kv: kv.transpose()?,
             lanes: Segment::open(&lanes, LAYOUT_VERSION, access)?,
             table: Table::open([&accounts, &intents, &journal, &keys, &index], access)?,
             slots: Slots::open([&connections, &rings], LAYOUT_VERSION, &shapes, access)?,
@@ -255,6 +272,12 @@ impl Instance {
         &self.table
     }
 
+    /// The key-value table, if there is one.
+    #[must_use]
+    pub fn kv(&self) -> Option<&KvTable> {
+        self.kv.as_ref()
+    }
+
     /// The connection slots.
     #[must_use]
     pub fn connections(&self) -> &[ConnectionSlot] {
@@ -299,11 +322,13 @@ impl Instance {
     /// The full names of all segments.
     pub fn segment_names(&self) -> impl Iterator<Item = &str> {
         let own = [self.control.name(), self.lanes.name()].into_iter().chain(self.slots.names());
-        own.chain(self.table.segments().into_iter().map(|(name, _)| name))
+        let kv = self.kv.iter().flat_map(|kv| kv.segments());
+        own.chain(self.table.segments().into_iter().chain(kv).map(|(name, _)| name))
     }
 }
 
 /// Unlinks the segments, the control segment last: as long as anything is left, it is there to say whose it is.
 fn unlink_segments(generation: &Generation) -> Result<(), IpcError> {
-    SEGMENTS.iter().rev().map(|object| segment::unlink(&generation.name(object))).fold(Ok(()), Result::and)
+    let objects = KV_SEGMENTS.iter().chain(SEGMENTS.iter().rev());
+    objects.map(|object| segment::unlink(&generation.name(object))).fold(Ok(()), Result::and)
 }

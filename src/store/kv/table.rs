@@ -103,11 +103,11 @@ impl KvTable {
         ]
     }
 
-    /// Blocks that keys may take in a table of `mebibytes`, at most 65536; beside them the table has its index, and blocks for writes that
-    /// are under way.
+    /// Blocks that keys may take in a table of so many bytes; beside them the table has its index, and blocks for writes that are under
+    /// way.
     #[must_use]
-    pub fn capacity_of(mebibytes: u32) -> u32 {
-        mebibytes.saturating_mul((1 << 20) / u32::try_from(BLOCK_BYTES).unwrap_or(u32::MAX))
+    pub fn capacity_of(bytes: u64) -> u32 {
+        u32::try_from(bytes / BLOCK_BYTES as u64).unwrap_or(u32::MAX)
     }
 
     fn buckets(capacity: u32) -> usize {

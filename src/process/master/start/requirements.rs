@@ -11,6 +11,7 @@ use crate::store::access_log::{self, AccessLog};
 use crate::store::connection::SlotShape;
 use crate::store::instance::{self, ServiceBlueprint};
 use crate::store::journal::segment::bytes_of_segment;
+use crate::store::kv::KvTable;
 use crate::store::ledger::Shape;
 use crate::store::transfer::{self, Pool};
 
@@ -139,8 +140,14 @@ pub fn shape(settings: &Settings, accounts: u32) -> Shape {
         key_window: settings.key_window,
         replies_wait: settings.durability == Durability::Sync,
         replicated: settings.cluster.is_some(),
-        key_values: false,
+        key_values: settings.kv.is_on(),
     }
+}
+
+/// Blocks that keys of the key-value store may take; 0 where it is off.
+#[must_use]
+pub fn kv_blocks(settings: &Settings) -> u32 {
+    if settings.kv.is_on() { KvTable::capacity_of(settings.kv.table_bytes) } else { 0 }
 }
 
 /// The services as shared memory has them, those that are off included.
@@ -191,7 +198,7 @@ fn segments(
     let shape = shape(settings, settings.accounts.max(existing.accounts));
     let log = logs.then(|| (access_log::SEGMENT, AccessLog::bytes_for(MAX_WORKERS)));
     let pool = transfers.map(|shape| (transfer::SEGMENT, Pool::bytes_for(shape)));
-    let all = instance::segment_bytes(&shape, services).into_iter().chain(log).chain(pool);
+    let all = instance::segment_bytes(&shape, kv_blocks(settings), services).into_iter().chain(log).chain(pool);
     all.map(|(name, bytes)| (name, bytes as u64)).collect()
 }
 
