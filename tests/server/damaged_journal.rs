@@ -226,6 +226,7 @@ struct Nobody;
 
 impl Replay for Nobody {
     fn snapshot_account(&mut self, _: AccountId, _: Cents, _: Lsn) {}
+    fn snapshot_pair(&mut self, _: &[u8], _: Lsn, _: &[u8]) {}
     fn record(&mut self, _: &bank_vault::store::journal::Record) {}
 }
 

@@ -56,6 +56,8 @@ impl Replay for Count {
         self.accounts += 1;
     }
 
+    fn snapshot_pair(&mut self, _: &[u8], _: Lsn, _: &[u8]) {}
+
     fn record(&mut self, record: &Record) {
         assert_eq!(record.lsn(), Lsn(self.next));
         self.next += 1;

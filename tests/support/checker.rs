@@ -94,6 +94,8 @@ impl Replay for Kept {
         self.snapshot.push((balance.0, lsn));
     }
 
+    fn snapshot_pair(&mut self, _: &[u8], _: Lsn, _: &[u8]) {}
+
     fn record(&mut self, record: &Record) {
         match record.operation() {
             Some(operation) => self.records.push(operation.clone()),

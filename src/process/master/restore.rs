@@ -195,6 +195,8 @@ impl Replay for Restoring<'_> {
         self.table.restore(account, balance, lsn);
     }
 
+    fn snapshot_pair(&mut self, _: &[u8], _: Lsn, _: &[u8]) {}
+
     fn record(&mut self, record: &Record) {
         self.last_time_ns = self.last_time_ns.max(record.time_ns());
         let Some(operation) = record.operation() else { return };

@@ -60,6 +60,8 @@ mod fault_tests;
 #[cfg(test)]
 mod shutdown_mark_tests;
 #[cfg(test)]
+mod snapshot_pair_tests;
+#[cfg(test)]
 mod snapshot_tests;
 #[cfg(test)]
 mod test_support;

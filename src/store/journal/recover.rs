@@ -17,6 +17,10 @@ pub trait Replay {
     /// any record.
     fn snapshot_account(&mut self, account: AccountId, balance: Cents, lsn: Lsn);
 
+    /// The key-value store had this key with this value and version at the snapshot's record, as far as the key was not changed while the
+    /// snapshot was made; then a record brings it. Called once for each such key, after the accounts and before any record.
+    fn snapshot_pair(&mut self, key: &[u8], version: Lsn, value: &[u8]);
+
     /// The next record. It changes an account only if it is of an operation that was done, and is newer than the account.
     fn record(&mut self, record: &Record);
 }
@@ -27,6 +31,7 @@ pub struct DiscardRecords;
 
 impl Replay for DiscardRecords {
     fn snapshot_account(&mut self, _: AccountId, _: Cents, _: Lsn) {}
+    fn snapshot_pair(&mut self, _: &[u8], _: Lsn, _: &[u8]) {}
     fn record(&mut self, _: &Record) {}
 }
 
@@ -115,6 +120,10 @@ fn read(
     };
     let totals = totals.ok_or(RecoveryError::TooMuchOpened { opening })?;
     feed_accounts(directory, found.snapshot.as_ref(), replay)?;
+    if let Some(snapshot) = &found.snapshot {
+        let read = snapshot.pairs(|key, version, value| replay.snapshot_pair(key, version, value))?;
+        read.map_err(|why| changed(snapshot, why))?;
+    }
     let (closed, damaged_mark) =
         shutdown_mark::read(directory)?.map_or_else(|mark| (Lsn(0), Some(mark)), |lsn| (lsn, None));
     let mut recovered = Recovered {
@@ -175,15 +184,17 @@ fn feed_accounts(
     if let Some(snapshot) = snapshot {
         next = snapshot.header.accounts;
         let read = snapshot.accounts(|account, balance, lsn| replay.snapshot_account(account, balance, lsn))?;
-        if let Err(why) = read {
-            let damaged = Damaged { path: snapshot.path().to_owned(), why };
-            return Err(RecoveryError::SnapshotChanged(damaged));
-        }
+        read.map_err(|why| changed(snapshot, why))?;
     }
     for (account, balance) in directory.openings().from(next) {
         replay.snapshot_account(account, balance, Lsn(0));
     }
     Ok(())
+}
+
+/// It was good when it was looked at first.
+fn changed(snapshot: &Snapshot, why: &'static str) -> RecoveryError {
+    RecoveryError::SnapshotChanged(Damaged { path: snapshot.path().to_owned(), why })
 }
 
 /// The first record of the segment to begin with, so that the snapshot's record and `from_at_most` are read; `None` where there is

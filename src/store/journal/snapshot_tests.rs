@@ -115,10 +115,12 @@ fn a_header_names_a_record_that_there_can_be() {
     let directory = directory_on(&one_by_one(1));
     for (lsn, good) in [(0, true), (MAX_LSN, true), (MAX_LSN + 1, false), (u64::MAX, false)] {
         let header = Header { lsn: Lsn(lsn), accounts: ACCOUNTS, deposited: Cents(8), withdrawn: Cents::ZERO };
-        let (bytes, crc) = header.encode(&directory);
-        let decoded = Header::decode(&directory, &bytes);
-        assert_eq!(decoded.is_ok(), good, "{lsn}: {decoded:?}");
-        assert!(decoded.is_err() || decoded == Ok((header, crc)));
+        for has_pairs in [false, true] {
+            let (bytes, crc) = header.encode(&directory, has_pairs);
+            let decoded = Header::decode(&directory, &bytes);
+            assert_eq!(decoded.is_ok(), good, "{lsn}: {decoded:?}");
+            assert!(decoded.is_err() || decoded == Ok((header, crc, has_pairs)));
+        }
     }
 }
 

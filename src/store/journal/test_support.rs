@@ -46,6 +46,8 @@ pub fn append(writer: &mut Writer, count: u64) {
 #[derive(Default, Debug, PartialEq, Eq)]
 pub struct Taken {
     pub accounts: Vec<(u32, i64, u64)>,
+    /// Key, version and value.
+    pub pairs: Vec<(Vec<u8>, u64, Vec<u8>)>,
     pub records: Vec<OperationRecord>,
     /// Those that are not of operations.
     pub others: Vec<Record>,
@@ -54,6 +56,11 @@ pub struct Taken {
 impl Replay for Taken {
     fn snapshot_account(&mut self, account: AccountId, balance: Cents, lsn: Lsn) {
         self.accounts.push((account.0, balance.0, lsn.0));
+    }
+
+    fn snapshot_pair(&mut self, key: &[u8], version: Lsn, value: &[u8]) {
+        assert!(self.records.is_empty() && self.others.is_empty(), "before any record");
+        self.pairs.push((key.to_vec(), version.0, value.to_vec()));
     }
 
     fn record(&mut self, record: &Record) {
@@ -101,16 +108,46 @@ pub fn place(lsn: u64) -> (PathBuf, usize) {
 
 /// A snapshot of the test journal after record `lsn`; `ahead`: the last account was read so many records later.
 pub fn take_snapshot(disk: &Forgetful, lsn: u64, ahead: u64, committed: u64) -> Result<(), SnapshotError> {
+    let writer = SnapshotWriter::begin(&directory_on(disk), snapshot_header(lsn))?;
+    push_accounts(writer, lsn, ahead)?.finish(Committed(Lsn(committed)))
+}
+
+pub fn snapshot_header(lsn: u64) -> Header {
     let deposited = Cents(i64::try_from(lsn).unwrap());
-    let header = Header { lsn: Lsn(lsn), accounts: ACCOUNTS, deposited, withdrawn: Cents::ZERO };
-    let mut writer = SnapshotWriter::begin(&directory_on(disk), header)?;
+    Header { lsn: Lsn(lsn), accounts: ACCOUNTS, deposited, withdrawn: Cents::ZERO }
+}
+
+/// A key, its version, and its value.
+pub type PairOf = (Vec<u8>, u64, Vec<u8>);
+
+/// A snapshot after record `lsn` that has these pairs, and needs the records up to `covers`.
+pub fn take_snapshot_of_pairs(disk: &Forgetful, lsn: u64, covers: u64, pairs: &[PairOf]) -> Result<(), SnapshotError> {
+    let writer = SnapshotWriter::begin_with_pairs(&directory_on(disk), snapshot_header(lsn))?;
+    let mut writer = push_accounts(writer, lsn, 0)?;
+    for (key, version, value) in pairs {
+        writer.push_pair(key, Lsn(*version), value)?;
+    }
+    writer.covers(Lsn(covers));
+    writer.finish(Committed(Lsn(covers)))
+}
+
+/// Some pairs of versions up to `cut`, of all lengths: with them there are three blocks.
+pub fn some_pairs(cut: u64) -> Vec<PairOf> {
+    let pair = |(number, length): (u64, usize)| {
+        let key = vec![u8::try_from(number + 1).unwrap(); 1 + 127 * usize::try_from(number % 3).unwrap()];
+        (key, 1 + number % cut, (0..length).map(|at| (at % 253) as u8).collect())
+    };
+    (0..).zip([0, 1, 65_536, 65_536, 300, 0, 7]).map(pair).collect()
+}
+
+fn push_accounts(mut writer: SnapshotWriter, lsn: u64, ahead: u64) -> Result<SnapshotWriter, SnapshotError> {
     for account in 0..ACCOUNTS {
         let seen = if account + 1 == ACCOUNTS { lsn + ahead } else { lsn };
         let last = (1..=seen).rev().find(|lsn| lsn % u64::from(ACCOUNTS) == u64::from(account)).unwrap_or(0);
         let balance = if last == 0 { Cents(1000) } else { record(last).balances[0] };
         writer.push(balance, Lsn(last))?;
     }
-    writer.finish(Committed(Lsn(committed)))
+    Ok(writer)
 }
 
 /// The head of a write of `key_bytes` and `value_bytes`, which is the first of a table: done, whatever was there.

@@ -42,6 +42,7 @@ struct All(Vec<Record>);
 
 impl Replay for All {
     fn snapshot_account(&mut self, _: crate::base::vocab::AccountId, _: crate::base::vocab::Cents, _: Lsn) {}
+    fn snapshot_pair(&mut self, _: &[u8], _: Lsn, _: &[u8]) {}
 
     fn record(&mut self, record: &Record) {
         self.0.push(record.clone());

@@ -59,6 +59,8 @@ impl Replay for Balances {
         self.accounts.push((balance, lsn));
     }
 
+    fn snapshot_pair(&mut self, _: &[u8], _: Lsn, _: &[u8]) {}
+
     fn record(&mut self, record: &Record) {
         let Some(done) = record.operation().filter(|operation| operation.is_done()) else { return };
         let (first, second) = done.accounts;

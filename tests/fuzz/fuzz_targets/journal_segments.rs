@@ -38,6 +38,8 @@ impl Replay for Believed {
         assert_eq!(balance, Cents(100));
     }
 
+    fn snapshot_pair(&mut self, _: &[u8], _: Lsn, _: &[u8]) {}
+
     fn record(&mut self, record: &Record) {
         self.0.push(record.clone());
     }

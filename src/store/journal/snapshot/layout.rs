@@ -17,7 +17,8 @@ pub const CRC_BYTES: usize = 4;
 
 const MAGIC: &[u8; 8] = b"VLTSNAPS";
 const END_MAGIC: &[u8; 8] = b"VLTSNEND";
-const VERSION: u32 = 1;
+/// Without pairs of a key-value store, and with them.
+const VERSIONS: [u32; 2] = [1, 2];
 
 const AT_MAGIC: usize = 0;
 const AT_VERSION: usize = AT_MAGIC + MAGIC.len();
@@ -59,17 +60,22 @@ impl Header {
         u64::from(self.accounts) * ACCOUNT_BYTES as u64
     }
 
-    /// Bytes of the whole file.
-    pub fn file_bytes(&self) -> u64 {
+    /// The byte behind the accounts.
+    pub fn end_of_accounts(&self) -> u64 {
         let blocks = u64::from(self.accounts).div_ceil(ACCOUNTS_PER_BLOCK as u64);
-        HEADER_BYTES as u64 + self.payload() + blocks * CRC_BYTES as u64 + END_BYTES as u64
+        HEADER_BYTES as u64 + self.payload() + blocks * CRC_BYTES as u64
     }
 
-    /// The header's bytes and their checksum.
-    pub fn encode(&self, directory: &Directory) -> ([u8; HEADER_BYTES], u32) {
+    /// Bytes of the whole file, where no pairs may follow the accounts.
+    pub fn file_bytes(&self) -> u64 {
+        self.end_of_accounts() + END_BYTES as u64
+    }
+
+    /// The header's bytes and their checksum; `has_pairs` where pairs may follow the accounts.
+    pub fn encode(&self, directory: &Directory, has_pairs: bool) -> ([u8; HEADER_BYTES], u32) {
         let mut bytes = [0; HEADER_BYTES];
         bytes[AT_MAGIC..AT_VERSION].copy_from_slice(MAGIC);
-        LittleEndian::write_u32(&mut bytes[AT_VERSION..], VERSION);
+        LittleEndian::write_u32(&mut bytes[AT_VERSION..], VERSIONS[usize::from(has_pairs)]);
         LittleEndian::write_u32(&mut bytes[AT_ACCOUNTS..], self.accounts);
         bytes[AT_IDENTITY..AT_LSN].copy_from_slice(directory.identity());
         LittleEndian::write_u64(&mut bytes[AT_LSN..], self.lsn.0);
@@ -82,8 +88,8 @@ impl Header {
         (bytes, crc)
     }
 
-    /// Reads a header of `directory`; the reason where it is not one.
-    pub fn decode(directory: &Directory, bytes: &[u8; HEADER_BYTES]) -> Result<(Self, u32), &'static str> {
+    /// Reads a header of `directory`, its checksum, and whether pairs may follow the accounts; the reason where it is not one.
+    pub fn decode(directory: &Directory, bytes: &[u8; HEADER_BYTES]) -> Result<(Self, u32, bool), &'static str> {
         if &bytes[AT_MAGIC..AT_VERSION] != MAGIC {
             return Err("it is not a snapshot");
         }
@@ -91,9 +97,11 @@ impl Header {
         if crc != crc_behind(0, &bytes[..AT_CRC]) {
             return Err("its header's checksum is wrong");
         }
-        if LittleEndian::read_u32(&bytes[AT_VERSION..]) != VERSION {
+        let version = LittleEndian::read_u32(&bytes[AT_VERSION..]);
+        if !VERSIONS.contains(&version) {
             return Err("it is of a format version that this program does not know");
         }
+        let has_pairs = version == VERSIONS[1];
         if bytes[AT_IDENTITY..AT_LSN] != *directory.identity() {
             return Err("it belongs to another data directory");
         }
@@ -104,7 +112,7 @@ impl Header {
             withdrawn: Cents(LittleEndian::read_i64(&bytes[AT_WITHDRAWN..])),
         };
         // The opening total, the size and the reserved zeros follow from the rest.
-        if header.accounts > directory.openings().accounts() || header.encode(directory).0 != *bytes {
+        if header.accounts > directory.openings().accounts() || header.encode(directory, has_pairs).0 != *bytes {
             return Err("its header does not fit the accounts that the data directory was opened with");
         }
         let opening = directory.openings().total_of(header.accounts);
@@ -112,7 +120,7 @@ impl Header {
         if header.lsn.0 > MAX_LSN || flows.is_none() {
             return Err("its header's checksum is right, but it says what cannot be");
         }
-        Ok((header, crc))
+        Ok((header, crc, has_pairs))
     }
 }
 

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::base::vocab::{Cents, Lsn};
+use crate::store::journal::assembly::AssemblyError;
 use crate::store::journal::error::DiskError;
 use crate::store::journal::reader::ReadError;
 use crate::store::journal::record::RecordError;
@@ -92,6 +93,12 @@ pub enum Flaw {
     /// What an account holds cannot be, or is newer than the last record.
     #[error("what it says of account {0} cannot be")]
     Account(u32),
+    /// A block of keys and values that is too long, or that does not end with the bytes that were announced.
+    #[error("{0} bytes of keys and values cannot come next")]
+    Pairs(u64),
+    /// A key with its value that cannot be, or that is newer than the cut.
+    #[error("what it says of a key cannot be")]
+    Pair,
     /// A record that cannot be.
     #[error("record {lsn} cannot be: {why}")]
     Record {
@@ -111,6 +118,14 @@ pub enum Flaw {
     /// A record that is sealed for another journal.
     #[error("record {0} is sealed")]
     Sealed(Lsn),
+    /// A record that cannot follow those before it, which are of one write to the key-value store.
+    #[error("record {lsn} cannot be: {why}")]
+    Write {
+        /// The record.
+        lsn: Lsn,
+        /// Why not.
+        why: AssemblyError,
+    },
     /// Its term, index, or end of an entry does not go with the record before, or the last one ends no entry.
     #[error("record {0} does not continue the log that it is of")]
     Entry(Lsn),

@@ -5,8 +5,9 @@
 //! [`SnapshotSink`] takes them in; how they get from one to the other is not known here.
 //!
 //! ```text
-//! header                         84 bytes; see `layout`
+//! header                         84 bytes, in version 2 92; see `layout`
 //! the accounts of a snapshot     16 bytes each: balance, LSN; none where the sender has no snapshot file that it could send
+//! its keys and values            in version 2: blocks of whole pairs, as in the file, each behind its length, u32; a length of 0
 //! records first..=last          128 bytes each, unsealed
 //! CRC-32 of all before            4 bytes
 //! ```
@@ -33,6 +34,8 @@ pub use source::SnapshotSource;
 
 #[cfg(test)]
 mod install_tests;
+#[cfg(test)]
+mod pair_tests;
 #[cfg(test)]
 mod test_support;
 #[cfg(test)]

@@ -5,22 +5,25 @@ use std::time::Duration;
 
 use super::error::{Flaw, SinkError};
 use super::install::{discard_incoming, incoming};
-use super::layout::{END_BYTES, HEADER_BYTES, Header};
+use super::layout::{END_BYTES, Header};
 use crate::base::vocab::{Committed, Lsn, OnDisk};
+use crate::store::journal::assembly::Assembly;
 use crate::store::journal::directory::Directory;
 use crate::store::journal::error::Step;
 use crate::store::journal::record::{self, Place, RECORD_BYTES, Record, RecordBytes};
 use crate::store::journal::recover::{DiscardRecords, recover};
 use crate::store::journal::segment::{bytes_of_segment, first_of};
 use crate::store::journal::shutdown_mark;
-use crate::store::journal::snapshot::{self, ACCOUNT_BYTES, SnapshotWriter, decode_account};
+use crate::store::journal::snapshot::{
+    self, ACCOUNT_BYTES, LENGTH_BYTES, MAX_BLOCK_BYTES, SnapshotWriter, decode_account, for_each_pair,
+};
 use crate::store::journal::writer::{Writer, WriterError};
 
 /// Records that are written at once at most: a mebibyte.
 const RECORDS_AT_ONCE: usize = 8192;
 
 /// Writes the books of another member into `DATA/incoming`, and checks them as they come. It needs memory for the bytes of one call, and as
-/// much again.
+/// much again, and for a block of keys and values.
 ///
 /// A call may wait for the disk: at the beginning of a segment until that is prepared. So it is `Send`, for those who cannot wait.
 /// Dropped unfinished it leaves files, which are removed by the next one, or by a start.
@@ -38,6 +41,8 @@ pub struct SnapshotSink {
     crc: crc32fast::Hasher,
     /// What came and is not whole yet.
     pending: Vec<u8>,
+    /// Which records are of one write to the key-value store.
+    writes: Assembly,
     stage: Stage,
 }
 
@@ -46,6 +51,8 @@ enum Stage {
     Header,
     /// The accounts, and the first record behind them.
     Accounts(Box<SnapshotWriter>, Box<Writer>, Accounts),
+    /// The pairs, which take so many bytes from here on.
+    Pairs(Box<SnapshotWriter>, Box<Writer>, u64),
     Records(Box<Writer>, Option<Place>),
     End(Box<Writer>),
     Whole(Box<Writer>),
@@ -57,6 +64,8 @@ enum Stage {
 struct Accounts {
     next: u32,
     count: u32,
+    /// Bytes of the pairs behind them, if there are to be any.
+    pairs: Option<u64>,
 }
 
 impl SnapshotSink {
@@ -90,6 +99,7 @@ impl SnapshotSink {
             at: 0,
             crc: crc32fast::Hasher::new(),
             pending: Vec::new(),
+            writes: Assembly::default(),
             stage: Stage::Header,
         })
     }
@@ -159,6 +169,7 @@ impl SnapshotSink {
         match mem::replace(&mut self.stage, Stage::Failed) {
             Stage::Header => self.take_header(bytes),
             Stage::Accounts(snapshot, writer, accounts) => self.take_accounts(bytes, snapshot, writer, accounts),
+            Stage::Pairs(snapshot, writer, left) => self.take_pairs(bytes, snapshot, writer, left),
             Stage::Records(writer, before) => self.take_records(bytes, writer, before),
             Stage::End(writer) => {
                 let Some(crc) = bytes.first_chunk::<END_BYTES>() else {
@@ -181,24 +192,30 @@ impl SnapshotSink {
     }
 
     fn take_header(&mut self, bytes: &[u8]) -> Result<usize, SinkError> {
-        let Some(bytes) = bytes.first_chunk::<HEADER_BYTES>() else {
+        let Some(bytes) = bytes.get(..Header::length_of(bytes)) else {
             self.stage = Stage::Header;
             return Ok(0);
         };
         let header =
             Header::decode(bytes, &self.directory, self.bytes, self.last).map_err(|flaw| self.damaged(flaw))?;
         self.crc.update(bytes);
-        let Header { accounts, cut: lsn, deposited, withdrawn, first, .. } = header;
+        let Header { accounts, cut: lsn, deposited, withdrawn, first, pairs, .. } = header;
+        if first == Lsn(1) {
+            self.writes = Assembly::from_the_first_record();
+        }
         // From here on segments are prepared, while accounts come.
         let writer = Box::new(Writer::begin(&self.incoming, first)?);
         self.stage = if accounts == 0 {
             Stage::Records(writer, None)
         } else {
             let header = snapshot::Header { lsn, accounts, deposited, withdrawn };
-            let snapshot = SnapshotWriter::begin(&self.incoming, header)?;
-            Stage::Accounts(Box::new(snapshot), writer, Accounts { next: 0, count: accounts })
+            let snapshot = match pairs {
+                None => SnapshotWriter::begin(&self.incoming, header)?,
+                Some(_) => SnapshotWriter::begin_with_pairs(&self.incoming, header)?,
+            };
+            Stage::Accounts(Box::new(snapshot), writer, Accounts { next: 0, count: accounts, pairs })
         };
-        Ok(HEADER_BYTES)
+        Ok(bytes.len())
     }
 
     fn take_accounts(
@@ -220,12 +237,55 @@ impl SnapshotSink {
             used += ACCOUNT_BYTES;
         }
         self.crc.update(&bytes[..used]);
-        self.stage = if accounts.next == accounts.count {
-            // The sender has told that all up to there is committed.
+        self.stage = match accounts.pairs {
+            _ if accounts.next < accounts.count => Stage::Accounts(snapshot, writer, accounts),
+            Some(left) => Stage::Pairs(snapshot, writer, left),
+            None => {
+                // The sender has told that all up to there is committed.
+                snapshot.finish(Committed(self.last))?;
+                Stage::Records(writer, None)
+            }
+        };
+        Ok(used)
+    }
+
+    /// Takes in a block of pairs, or that there are no more; `left` bytes of them are to come.
+    fn take_pairs(
+        &mut self,
+        bytes: &[u8],
+        mut snapshot: Box<SnapshotWriter>,
+        writer: Box<Writer>,
+        left: u64,
+    ) -> Result<usize, SinkError> {
+        let Some((length, rest)) = bytes.split_first_chunk::<LENGTH_BYTES>() else {
+            self.stage = Stage::Pairs(snapshot, writer, left);
+            return Ok(0);
+        };
+        let length = u32::from_le_bytes(*length);
+        let length = usize::try_from(length).ok().filter(|&length| length <= MAX_BLOCK_BYTES);
+        let used = LENGTH_BYTES + length.ok_or_else(|| self.damaged(Flaw::Pairs(left)))?;
+        let left_behind = left.checked_sub(used as u64).filter(|&behind| (behind == 0) == (used == LENGTH_BYTES));
+        let left_behind = left_behind.ok_or_else(|| self.damaged(Flaw::Pairs(left)))?;
+        let Some(block) = rest.get(..used - LENGTH_BYTES) else {
+            self.stage = Stage::Pairs(snapshot, writer, left);
+            return Ok(0);
+        };
+        let mut pushed = Ok(());
+        let count = for_each_pair(block, snapshot.lsn(), |pair| {
+            if pushed.is_ok() {
+                pushed = snapshot.push_pair(pair.key, pair.version, pair.value);
+            }
+        });
+        pushed?;
+        count.ok_or_else(|| self.damaged(Flaw::Pair))?;
+        self.crc.update(&bytes[..used]);
+        self.stage = if used == LENGTH_BYTES {
+            // What it lacks since it was changed, is in the records up to the last, which the sender has told are committed.
+            snapshot.covers(self.last);
             snapshot.finish(Committed(self.last))?;
             Stage::Records(writer, None)
         } else {
-            Stage::Accounts(snapshot, writer, accounts)
+            Stage::Pairs(snapshot, writer, left_behind)
         };
         Ok(used)
     }
@@ -253,7 +313,7 @@ impl SnapshotSink {
     }
 
     /// Checks the record that should be record `expected`, behind one of place `before`; gives its place.
-    fn check(&self, bytes: &RecordBytes, expected: Lsn, before: Option<Place>) -> Result<Place, Flaw> {
+    fn check(&mut self, bytes: &RecordBytes, expected: Lsn, before: Option<Place>) -> Result<Place, Flaw> {
         let found = record::lsn_of(bytes);
         if found != expected {
             return Err(Flaw::Order { expected, found });
@@ -272,7 +332,8 @@ impl SnapshotSink {
                 Place { ends_entry: false, .. } => same,
             }
         });
-        let ends = found < self.last || place.index == 0 || place.ends_entry;
+        self.writes.take(&decoded).map_err(|why| Flaw::Write { lsn: found, why })?;
+        let ends = found < self.last || (self.writes.open().is_none() && (place.index == 0 || place.ends_entry));
         if continues && ends { Ok(place) } else { Err(Flaw::Entry(found)) }
     }
 

@@ -8,12 +8,15 @@ use crate::store::journal::error::DiskError;
 use crate::store::journal::reader::Reader;
 use crate::store::journal::record;
 use crate::store::journal::segment::first_of;
-use crate::store::journal::snapshot::{self, AccountBlocks, Damaged, Snapshot};
+use crate::store::journal::snapshot::{
+    self, AccountBlocks, Damaged, LENGTH_BYTES, PairBlocks, Snapshot, encode_length,
+};
 
 /// Records that are read at once.
 const RECORDS_AT_ONCE: u64 = 512;
 
-/// The books up to some record, as a stream of bytes. It needs memory for a block of accounts or some hundred records.
+/// The books up to some record, as a stream of bytes. It needs memory for a block of accounts, or of keys and values, or
+/// some hundred records.
 ///
 /// The records from [`SnapshotSource::first_record`] on must stay until it is dropped; where they do not, reading ends with an error. The
 /// snapshot file is kept open, so it may be removed.
@@ -30,7 +33,9 @@ pub struct SnapshotSource {
 
 #[derive(Debug)]
 enum Stage {
-    Accounts(AccountBlocks),
+    /// And the pairs behind them, if there are any.
+    Accounts(AccountBlocks, Option<PairBlocks>),
+    Pairs(PairBlocks),
     /// The next record.
     Records(Reader, Lsn),
     End,
@@ -63,13 +68,15 @@ impl SnapshotSource {
         let first = segment_of(keys_from).min(needed).max(oldest);
         let flows = found.as_ref().map(|found| (found.header.deposited, found.header.withdrawn));
         let (deposited, withdrawn) = flows.unwrap_or_default();
-        let header = Header { accounts, cut, deposited, withdrawn, first, last };
+        let pairs = found.as_ref().filter(|found| found.has_pairs());
+        let pairs = pairs.map(|found| found.pair_bytes() + LENGTH_BYTES as u64);
+        let header = Header { accounts, cut, deposited, withdrawn, first, last, pairs };
         let stage = match &found {
-            Some(found) => Stage::Accounts(found.blocks()),
+            Some(found) => Stage::Accounts(found.blocks(), found.pair_blocks()),
             None => Stage::Records(reader, first),
         };
         let mut crc = crc32fast::Hasher::new();
-        let ready = header.encode(directory).to_vec();
+        let ready = header.encode(directory);
         crc.update(&ready);
         Ok(Some(SnapshotSource { directory: directory.clone(), header, stage, ready, taken: 0, crc }))
     }
@@ -104,11 +111,22 @@ impl SnapshotSource {
     fn make(&mut self) -> Result<Vec<u8>, SourceError> {
         let Header { first, last, .. } = self.header;
         let bytes = match &mut self.stage {
-            Stage::Accounts(blocks) => match blocks.next_block()? {
+            Stage::Accounts(blocks, pairs) => match blocks.next_block()? {
                 Ok(Some(block)) => block,
                 Ok(None) => {
-                    self.stage = Stage::Records(Reader::open(&self.directory), first);
+                    self.stage = match pairs.take() {
+                        Some(pairs) => Stage::Pairs(pairs),
+                        None => Stage::Records(Reader::open(&self.directory), first),
+                    };
                     return self.make();
+                }
+                Err(why) => return Err(SourceError::Snapshot(Damaged { path: blocks.path().to_owned(), why })),
+            },
+            Stage::Pairs(blocks) => match blocks.next_block()? {
+                Ok(Some(block)) => [&encode_length(block.len())[..], &block].concat(),
+                Ok(None) => {
+                    self.stage = Stage::Records(Reader::open(&self.directory), first);
+                    encode_length(0).to_vec()
                 }
                 Err(why) => return Err(SourceError::Snapshot(Damaged { path: blocks.path().to_owned(), why })),
             },

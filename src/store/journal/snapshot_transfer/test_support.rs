@@ -38,12 +38,18 @@ pub struct Found {
     pub totals: RunningTotals,
     /// Each account's balance, and the record that it is of.
     pub balances: Vec<(Cents, Lsn)>,
+    /// Key, version and value of the snapshot.
+    pub pairs: Vec<(Vec<u8>, Lsn, Vec<u8>)>,
     pub records: Vec<Record>,
 }
 
 impl Replay for Found {
     fn snapshot_account(&mut self, _: AccountId, balance: Cents, lsn: Lsn) {
         self.balances.push((balance, lsn));
+    }
+
+    fn snapshot_pair(&mut self, key: &[u8], version: Lsn, value: &[u8]) {
+        self.pairs.push((key.to_vec(), version, value.to_vec()));
     }
 
     fn record(&mut self, record: &Record) {
@@ -59,7 +65,7 @@ impl Replay for Found {
 /// What a start finds in the books of `disk`, without the records before `from`.
 pub fn found(disk: &Forgetful, from: Lsn) -> Found {
     let totals = RunningTotals::new(Cents(0), Cents(0), Cents(0)).unwrap();
-    let mut found = Found { end: Lsn(0), totals, balances: Vec::new(), records: Vec::new() };
+    let mut found = Found { end: Lsn(0), totals, balances: Vec::new(), pairs: Vec::new(), records: Vec::new() };
     let recovered = recover(&directory_on(disk), Lsn(0), &mut found, |_| ()).unwrap_or_else(|error| panic!("{error}"));
     assert_eq!((recovered.torn, recovered.damaged_snapshots.len()), (None, 0));
     (found.end, found.totals) = (recovered.end, recovered.totals);

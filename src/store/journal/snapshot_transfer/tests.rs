@@ -233,7 +233,7 @@ fn what_cannot_be_is_refused_though_its_checksums_are_right() {
     let word = |at: usize, value: u64| move |bytes: &mut [u8]| bytes[at..at + 8].copy_from_slice(&value.to_le_bytes());
     let cases: &[(&str, usize, Change)] = &[
         ("does not begin as a snapshot does", 0, &|bytes| bytes[0] = b'X'),
-        ("version 2", 0, &|bytes| bytes[8] = 2),
+        ("version 3", 0, &|bytes| bytes[8] = 3),
         ("number of accounts cannot be", 0, &|bytes| bytes[12] = 5),
         ("cut cannot be", 0, &|bytes| bytes[12] = 0),
         ("5 accounts", 0, &|bytes| bytes[16] = 5),
