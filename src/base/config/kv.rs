@@ -2,10 +2,10 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
 use super::check::number;
+use super::rpcbind_mode::RpcbindMode;
 use super::{ConfigError, Values, range};
 use crate::base::limits::MAX_KV_VALUE_BYTES;
 
@@ -24,19 +24,6 @@ pub struct Kv {
     pub public: bool,
     /// Whether it is registered at rpcbind.
     pub rpcbind: RpcbindMode,
-}
-
-/// Whether a service of ONC RPC is registered at rpcbind, so that clients find its port by its program.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum RpcbindMode {
-    /// It is not
-    No,
-    /// It is where rpcbind answers, and a warning tells where it does not
-    #[default]
-    Try,
-    /// It must be: without rpcbind there is no start
-    Require,
 }
 
 impl Default for Kv {

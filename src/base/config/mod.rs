@@ -13,6 +13,7 @@ mod options;
 mod peers;
 mod range;
 mod roots;
+mod rpcbind_mode;
 #[cfg(test)]
 mod tests;
 mod upgrade;
@@ -29,11 +30,12 @@ pub use error::ConfigError;
 pub use getfile::GetFile;
 pub use getfile_cache::GetFileCache;
 pub use http::Http;
-pub use kv::{Kv, RpcbindMode};
+pub use kv::Kv;
 pub use options::{AcceptMode, CacheChannelKind, Durability, Options, Values};
 pub use peers::{BadPeers, parse_peer};
 pub use range::Range;
 pub use roots::{BadRoots, Roots};
+pub use rpcbind_mode::RpcbindMode;
 use serde::{Deserialize, Serialize};
 pub use url::{BadUrl, BaseUrl};
 

@@ -8,8 +8,8 @@ use std::path::PathBuf;
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
-use super::kv::RpcbindMode;
 use super::range;
+use super::rpcbind_mode::RpcbindMode;
 
 /// The command line of `master`.
 #[derive(Clone, Debug, Default, clap::Parser)]

@@ -16,7 +16,7 @@ use crate::process::journal::error::JournalProcessError;
 use crate::store::instance::Instance;
 use crate::store::journal::snapshot::{self, Header};
 use crate::store::journal::{Directory, SnapshotError, SnapshotWriter, Writer};
-use crate::store::ledger::{Table, Totals, cut};
+use crate::store::ledger::{Totals, cut};
 
 /// Snapshots that are kept: should the newest be damaged, the one before is used.
 const KEPT: usize = 2;
@@ -77,7 +77,7 @@ impl Snapshotter {
         let work = move || {
             for job in to_do {
                 let result = match job {
-                    Job::Write => write(instance.table(), &directory).map(JobResult::Written),
+                    Job::Write => write(instance, &directory).map(JobResult::Written),
                     Job::Finish(writer, committed) => finish(&directory, *writer, committed),
                 };
                 if done.send(result.unwrap_or_else(JobResult::Failed)).is_err() {
@@ -161,21 +161,31 @@ fn first_needed(oldest: Lsn, keys_from: Lsn, peers_from: Option<Lsn>) -> Lsn {
     oldest.min(keys_from).min(peers_from.unwrap_or(oldest))
 }
 
-/// Writes down what each account holds.
-fn write(table: &Table, directory: &Directory) -> Result<Box<SnapshotWriter>, SnapshotError> {
+/// Writes down what each account holds, and then the keys and values that were there at the cut and have not changed since.
+fn write(instance: &Instance, directory: &Directory) -> Result<Box<SnapshotWriter>, SnapshotError> {
+    let table = instance.table();
     // A cut fails only while workers die one after the other, and this is not urgent.
     let Totals { accounts, deposited, withdrawn, lsn, .. } = loop {
         if let Some(totals) = cut::take(table) {
             break totals;
         }
     };
-    let mut writer = SnapshotWriter::begin(directory, Header { lsn, accounts, deposited, withdrawn })?;
+    let header = Header { lsn, accounts, deposited, withdrawn };
+    let mut writer = match instance.kv() {
+        None => SnapshotWriter::begin(directory, header)?,
+        Some(_) => SnapshotWriter::begin_with_pairs(directory, header)?,
+    };
     for account in (0..accounts).map(AccountId) {
         if let Some(cell) = table.lock(account, || ()) {
             let (balance, lsn) = (cell.balance(), cell.lsn());
             drop(cell);
             writer.push(balance, lsn)?;
         }
+    }
+    if let Some(kv) = instance.kv() {
+        kv.pairs(table, lsn, |key, version, value| writer.push_pair(key, version, value))?;
+        // What was changed meanwhile is missing, and the records up to here bring it.
+        writer.covers(table.order().now().lsn);
     }
     Ok(Box::new(writer))
 }

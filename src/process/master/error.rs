@@ -17,6 +17,7 @@ use crate::store::cluster::{SecretError, StateFileError};
 use crate::store::journal::{
     AccountFileError, DirectoryError, DiskError, InstallError, PrincipalsError, RecoveryError, TruncationError,
 };
+use crate::store::kv::restore::RestoreError;
 use crate::store::users::UsersError;
 
 /// Why the server did not start, or could not go on.
@@ -50,6 +51,12 @@ pub enum MasterError {
          --cluster-secret", .0.display()
     )]
     MemberAlone(PathBuf),
+    /// The journal has keys and values, and the server would have none.
+    #[error("the journal holds keys and values, and the key-value store is off: start with --kv-port")]
+    KeyValuesOff,
+    /// The key-value table cannot be filled.
+    #[error(transparent)]
+    KeyValues(#[from] RestoreError),
     /// DATA/raft cannot be used.
     #[error(transparent)]
     State(#[from] StateFileError),

@@ -10,9 +10,11 @@ use crate::process::master::error::MasterError;
 use crate::store::cluster::{State, read_state};
 use crate::store::instance::Instance;
 use crate::store::journal::{
-    Directory, DirectoryError, DiscardRecords, OpeningBalances, Record, Replay, RunningTotals, discard_incoming,
-    finish_install, finish_truncation, recover, recover_up_to, segment,
+    Content, Directory, DirectoryError, DiscardRecords, OpeningBalances, OperationRecord, Record, Replay,
+    RunningTotals, discard_incoming, finish_install, finish_truncation, recover, recover_up_to, segment,
 };
+use crate::store::kv::Restorer;
+use crate::store::kv::restore::RestoreError;
 use crate::store::ledger::Table;
 
 /// Whoever waits longer for the accounts to be restored is shown the progress.
@@ -103,13 +105,18 @@ pub fn restore(instance: &Instance, directory: &Directory, key_window: u32) -> R
     let reach = directory.records_per_segment() + u64::from(key_window);
     let keys_from = Lsn(last.saturating_sub(reach).max(1));
     let bar = progress_bar();
-    let mut restoring = Restoring { table, keys_from, last_time_ns: 0 };
+    let writes = instance.kv().map(|kv| Restorer::new(table, kv));
+    let mut restoring = Restoring { table, writes, keys_from, last_time_ns: 0, failure: None };
     let mut recovered = recover_up_to(directory, keys_from, committed, &mut restoring, |lsn| {
         if began.elapsed() >= PATIENCE {
             bar.set_position(lsn.0);
         }
     })?;
     bar.finish_and_clear();
+    if let Some(failure) = restoring.failure {
+        return Err(failure);
+    }
+    restoring.writes.map(Restorer::finish);
     for damaged in &recovered.damaged_snapshots {
         log::warn!("{damaged}; it is kept, and the one before is used");
     }
@@ -181,25 +188,29 @@ fn progress_bar() -> ProgressBar {
     ProgressBar::no_length().with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }
 
-/// Puts what the journal holds into the table.
+/// Puts what the journal holds into the tables.
 struct Restoring<'a> {
     table: &'a Table,
+    /// The key-value table, if there is one.
+    writes: Option<Restorer<'a>>,
     /// Keys of older records are out of the window.
     keys_from: Lsn,
     /// The time of the last record, which is always handed on.
     last_time_ns: u64,
+    /// The first thing for which there was no place.
+    failure: Option<MasterError>,
 }
 
-impl Replay for Restoring<'_> {
-    fn snapshot_account(&mut self, account: AccountId, balance: Cents, lsn: Lsn) {
-        self.table.restore(account, balance, lsn);
+impl Restoring<'_> {
+    /// Hands something to the key-value table, unless something before had no place in it.
+    fn write(&mut self, to: impl FnOnce(&mut Restorer<'_>) -> Result<(), RestoreError>) {
+        if self.failure.is_none() {
+            let done = self.writes.as_mut().map_or(Err(MasterError::KeyValuesOff), |writes| Ok(to(writes)?));
+            self.failure = done.err();
+        }
     }
 
-    fn snapshot_pair(&mut self, _: &[u8], _: Lsn, _: &[u8]) {}
-
-    fn record(&mut self, record: &Record) {
-        self.last_time_ns = self.last_time_ns.max(record.time_ns());
-        let Some(operation) = record.operation() else { return };
+    fn operation(&self, operation: &OperationRecord) {
         if operation.lsn >= self.keys_from {
             self.table.restore_key(operation);
         }
@@ -208,6 +219,34 @@ impl Replay for Restoring<'_> {
             for (account, balance) in [Some(first), second].into_iter().flatten().zip(operation.balances) {
                 self.table.restore(account, balance, operation.lsn);
             }
+        }
+    }
+}
+
+impl Replay for Restoring<'_> {
+    fn begin(&mut self, cut: Lsn) {
+        if let Some(writes) = &mut self.writes {
+            writes.begin_after(cut);
+        }
+    }
+
+    fn snapshot_account(&mut self, account: AccountId, balance: Cents, lsn: Lsn) {
+        self.table.restore(account, balance, lsn);
+    }
+
+    fn snapshot_pair(&mut self, key: &[u8], version: Lsn, value: &[u8]) {
+        self.write(|writes| writes.pair(key, version, value));
+    }
+
+    fn record(&mut self, record: &Record) {
+        self.last_time_ns = self.last_time_ns.max(record.time_ns());
+        let keys_from = self.keys_from;
+        match &record.content {
+            Content::Operation(operation) => self.operation(operation),
+            Content::KvHead(_) | Content::KvPiece(_) => {
+                self.write(|writes| writes.record(record, |lsn| lsn >= keys_from));
+            }
+            Content::Term(_) | Content::Membership(_) => {}
         }
     }
 }

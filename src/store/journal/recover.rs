@@ -13,6 +13,9 @@ use crate::base::vocab::{AccountId, Cents, Committed, Lsn};
 
 /// Receives what recovery reads.
 pub trait Replay {
+    /// What comes first is a snapshot of how things were after record `cut` (0: of the beginning).
+    fn begin(&mut self, _cut: Lsn) {}
+
     /// Account `account` held `balance` after record `lsn` (0: since it was opened). Called once for each account, in order, before
     /// any record.
     fn snapshot_account(&mut self, account: AccountId, balance: Cents, lsn: Lsn);
@@ -119,6 +122,7 @@ fn read(
         }
     };
     let totals = totals.ok_or(RecoveryError::TooMuchOpened { opening })?;
+    replay.begin(cut);
     feed_accounts(directory, found.snapshot.as_ref(), replay)?;
     if let Some(snapshot) = &found.snapshot {
         let read = snapshot.pairs(|key, version, value| replay.snapshot_pair(key, version, value))?;
