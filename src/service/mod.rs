@@ -2,7 +2,8 @@
 //!
 //! [`table`] lists those that there are, [`entry`] is what a line of it says. [`interface`] is what a worker's event loop asks of a service,
 //! [`sessions`] what is remembered of its connections, and [`connection_state`] what of every connection; [`host`] stands between the loop
-//! and one service. [`pool`] runs what may block, [`outgoing`] sends files, and [`log_queue`] writes the lines of the access log.
+//! and one service. [`pool`] runs what may block, [`outgoing`] sends files, [`log_queue`] writes the lines of the access log, and [`replies`]
+//! has what waits until an operation is committed.
 
 pub mod bank;
 pub mod connection_state;
@@ -15,6 +16,7 @@ pub mod kv;
 pub mod log_queue;
 pub mod outgoing;
 pub mod pool;
+pub mod replies;
 pub mod sessions;
 pub mod status_pages;
 pub mod table;

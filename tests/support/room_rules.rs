@@ -34,10 +34,11 @@ pub const NEIGHBOURS: &[(&str, &[&str])] = &[
     ),
     ("src/store/cache_channel/", &["src/store/transfer/", "src/store/instance/life.rs"]),
     // Services share what is common to all, and do not know each other.
-    ("src/service/bank/", SERVICES_SHARE),
+    ("src/service/bank/", LOGGED_SERVICES_SHARE),
     ("src/service/getfile/", SERVICES_SHARE),
     ("src/service/http/", SERVICES_SHARE),
     ("src/service/kv/", SERVICES_SHARE),
+    ("src/service/replies/", SERVICES_SHARE),
     ("src/service/*.rs", SERVICES_SHARE),
     (
         "src/service/table.rs",
@@ -53,6 +54,8 @@ pub const NEIGHBOURS: &[(&str, &[&str])] = &[
     ("ipc/", &["ipc/"]),
 ];
 pub const SERVICES_SHARE: &[&str] = &["src/service/*.rs"];
+/// What services share that show operations of the log.
+pub const LOGGED_SERVICES_SHARE: &[&str] = &["src/service/*.rs", "src/service/replies/"];
 pub const TOOLS_SHARE: &[&str] = &["src/tool/output.rs", "src/tool/signals.rs"];
 
 /// What `who`, `spared` apart, must not know, although it is below, `but` for some of it. Files of this crate, or paths of others.

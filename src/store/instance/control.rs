@@ -122,21 +122,29 @@ shared_struct! {
 }
 
 shared_struct! {
+    /// What must be visible before a sleeping worker is woken.
+    struct Awaited, align 8, size 16; {
+        /// One more than the operation that must be committed; 0: it waits for none. Writers: the worker, and who commits, which clears it
+        /// when it wakes the worker.
+        operation: AtomicU64,
+        /// The round of reads that must be confirmed as well. Writer: the worker, before `operation`.
+        round: AtomicU64,
+    }
+}
+
+shared_struct! {
     /// What concerns one worker.
-    pub struct WorkerRow, align 64, size 128 + 64 + size_of::<WorkerStats>(); {
+    pub struct WorkerRow, align 64, size 128 + 128 + size_of::<WorkerStats>(); {
         /// The process and its state.
         pub life: Life,
         state: AtomicU32,
         /// How many connections the worker has. Writers: the worker, and the master before and after its life.
         pub connections: Word,
-        /// One more than the operation that must be committed before the sleeping worker is woken; 0: it waits for none. Writers: the
-        /// worker, and who commits, which clears it when it wakes the worker.
-        awaited: AtomicU64,
         /// Connections that the worker is to give back. Writers: the master adds, the worker takes them away.
         surplus: AtomicU32,
         spare_word: AtomicU32,
-        /// The round of reads that must be confirmed as well. Writer: the worker, before `awaited`.
-        awaited_round: AtomicU64,
+        /// What each service waits for while the worker sleeps.
+        awaited: PerService<Awaited>,
         spare_line: [AtomicU64; 4],
         /// Counters. Writer: the worker.
         pub stats: WorkerStats,
@@ -417,10 +425,21 @@ impl ReplicaRow {
     }
 }
 
+impl Awaited {
+    /// Clears it if it may be shown; whether this caller did.
+    fn is_taken(&self, visible: Visible) -> bool {
+        // COMMITTED-OR-AWAITED.
+        let operation = self.operation.load(Ordering::SeqCst);
+        let shows = |lsn| Shows { lsn: Lsn(lsn), round: self.round.load(Ordering::Relaxed) };
+        operation.checked_sub(1).is_some_and(|lsn| visible.includes(shows(lsn)))
+            && self.operation.compare_exchange(operation, 0, Ordering::SeqCst, Ordering::SeqCst).is_ok()
+    }
+}
+
 impl WorkerRow {
     /// Begins another life, before the fork. Only the master.
     pub fn begin_life(&self, now_ns: u64) {
-        self.awaited.store(0, Ordering::Relaxed);
+        self.awaited.iter().for_each(|awaited| awaited.operation.store(0, Ordering::Relaxed));
         self.surplus.store(0, Ordering::Relaxed);
         self.connections.set(0);
         self.life.begin(now_ns);
@@ -445,25 +464,25 @@ impl WorkerRow {
         self.surplus.swap(0, Ordering::AcqRel)
     }
 
-    /// Asks to be woken once what `shows` says may be shown, or for nothing; afterwards the worker must look once more whether it may.
+    /// Asks for `service` to be woken once what `shows` says may be shown, or for nothing; afterwards the worker must look once more
+    /// whether it may.
     #[inline]
-    pub fn await_visible(&self, shows: Option<Shows>) {
+    pub fn await_visible(&self, service: ServiceId, shows: Option<Shows>) {
+        let awaited = &self.awaited[service.index()];
         if let Some(Shows { round, .. }) = shows {
-            self.awaited_round.store(round, Ordering::Relaxed);
+            awaited.round.store(round, Ordering::Relaxed);
         }
         // Saturating: a client may wait for any number.
         // COMMITTED-OR-AWAITED: either this worker sees that it may be shown, or who says so sees that it waits.
-        self.awaited.store(shows.map_or(0, |shows| shows.lsn.0.saturating_add(1)), Ordering::SeqCst);
+        awaited.operation.store(shows.map_or(0, |shows| shows.lsn.0.saturating_add(1)), Ordering::SeqCst);
     }
 
-    /// Whether the worker sleeps until something may be shown that may be now, and this caller is the one to wake it.
+    /// Whether the worker sleeps until something may be shown that may be now, and this caller is the one to wake it. What its other
+    /// services wait for stands as it was.
     #[must_use]
     pub fn must_be_woken(&self, visible: Visible) -> bool {
-        // COMMITTED-OR-AWAITED.
-        let awaited = self.awaited.load(Ordering::SeqCst);
-        let shows = |lsn| Shows { lsn: Lsn(lsn), round: self.awaited_round.load(Ordering::Relaxed) };
-        awaited.checked_sub(1).is_some_and(|lsn| visible.includes(shows(lsn)))
-            && self.awaited.compare_exchange(awaited, 0, Ordering::SeqCst, Ordering::SeqCst).is_ok()
+        // All are asked: what has come for several wakes the worker once.
+        self.awaited.iter().fold(false, |woken, awaited| awaited.is_taken(visible) | woken)
     }
 
     /// Says where the worker is in its life.
@@ -481,5 +500,42 @@ impl WorkerRow {
             4 => WorkerState::Stopping,
             _ => WorkerState::Absent,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::vocab::Committed;
+    use crate::ipc::segment::{Segment, unlink};
+
+    #[test]
+    fn a_worker_is_woken_once_for_what_any_of_its_services_waits_for() {
+        let name = format!("/vault-test.{}.awaited", std::process::id());
+        let rows = Segment::<(), WorkerRow>::create(&name, 1, 1, 1, |(), _| Ok(())).unwrap();
+        unlink(&name).unwrap();
+        let row = &rows.elements()[0];
+        let [one, other] = [0, MAX_SERVICES - 1].map(|index| ServiceId::new(index).unwrap());
+        let shows = |lsn, round| Some(Shows { lsn: Lsn(lsn), round });
+        let visible = |lsn, rounds| Visible { committed: Committed(Lsn(lsn)), rounds };
+        assert!(!row.must_be_woken(visible(u64::MAX, u64::MAX)), "nothing is waited for");
+        // The one that asks later waits for less, or for more: neither takes the other's place.
+        row.await_visible(one, shows(7, 3));
+        row.await_visible(other, shows(5, 0));
+        assert!(!row.must_be_woken(visible(4, 9)));
+        assert!(row.must_be_woken(visible(5, 0)));
+        assert!(!row.must_be_woken(visible(6, 9)), "it was woken for that");
+        row.await_visible(other, shows(9, 0));
+        assert!(!row.must_be_woken(visible(8, 2)), "what was read is not confirmed");
+        assert!(row.must_be_woken(visible(8, 3)));
+        row.await_visible(one, shows(9, 0));
+        assert!(row.must_be_woken(visible(9, 0)));
+        assert!(!row.must_be_woken(visible(9, 0)), "once for both");
+        row.await_visible(one, shows(1, 0));
+        row.await_visible(one, None);
+        assert!(!row.must_be_woken(visible(9, 9)), "it is awake");
+        row.await_visible(one, shows(1, 0));
+        row.begin_life(1);
+        assert!(!row.must_be_woken(visible(9, 9)), "another process waits for nothing yet");
     }
 }

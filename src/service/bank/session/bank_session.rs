@@ -4,14 +4,13 @@ use std::num::NonZeroU32;
 
 use crate::base::limits::{MAX_REPLY_BYTES, MAX_STRIKES};
 use crate::base::vocab::Lsn;
-use crate::service::bank::session::held_replies::HeldReplies;
 use crate::service::bank::session::login::Login;
 use crate::service::bank::session::rate_limit::TokenBucket;
 use crate::service::bank::wire::{Decoder, XorKey};
 use crate::service::connection_state::{Closing, ConnectionState};
+use crate::service::replies::Waits;
 use crate::service::sessions::Session;
 use crate::store::connection::slot::Framing;
-use crate::store::ledger::Shows;
 
 /// What a reply needs of its request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,15 +36,6 @@ pub struct Pending {
     pub as_of: Lsn,
 }
 
-/// A request that waits until this instance has applied the operation that it names as the last one seen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct AfterWait {
-    /// The operation.
-    pub lsn: Lsn,
-    /// When the wait is over, nanoseconds of the monotonic clock.
-    pub until_ns: u64,
-}
-
 /// A request that was looked at and could not be carried out yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Postponed {
@@ -68,18 +58,10 @@ pub struct BankData {
     pub strikes: u8,
     /// LOGINs of it that failed.
     pub failed_logins: u8,
-    /// Replies that are not to be seen yet.
-    pub held: HeldReplies,
-    /// Set when a request could not be carried out yet: it is looked at again once this operation is committed.
-    pub blocked: Option<Lsn>,
+    /// What it waits for: replies that are held, and a request that cannot be carried out yet.
+    pub waits: Waits,
     /// What is known of the next request, when it was looked at already.
     pub postponed: Option<Postponed>,
-    /// Set when the next request waits for an operation that this instance has not applied. It is kept over every look at it.
-    pub after: Option<AfterWait>,
-    /// Whether it is not to be looked at in this turn any more, for that reason.
-    pub is_behind: bool,
-    /// Whether it stands in the queue of those that wait for the journal.
-    pub is_queued: bool,
     /// The request that the threads work for. No further one is looked at before it is answered: replies come in the order of the
     /// requests.
     pub pending: Option<Pending>,
@@ -89,26 +71,20 @@ pub struct BankData {
     pub partial_since_ns: Option<u64>,
     /// The limit on its requests.
     pub rate_limit: Option<TokenBucket>,
-    /// How often the gate had been closed when it was begun. Once that is more, it is closed, and what it waits for never leaves.
-    pub gate_closings: u32,
 }
 
 impl BankSession {
     /// A connection that has just been taken over, new or from another worker.
     #[must_use]
-    pub fn new(mut state: ConnectionState, limit: Option<NonZeroU32>, gate_closings: u32) -> Self {
+    pub fn new(mut state: ConnectionState, limit: Option<NonZeroU32>, waits: Waits) -> Self {
         let framing = state.connection.slot().framing();
         if framing.strikes >= MAX_STRIKES {
             state.closing = Closing::AfterSending;
         }
         let data = BankData {
             login: Login::kept(state.connection.slot()),
-            held: HeldReplies::none(state.connection.sent()),
-            blocked: None,
+            waits,
             postponed: None,
-            after: None,
-            is_behind: false,
-            is_queued: false,
             decoder: Decoder::from_bits(framing.decoder),
             strikes: framing.strikes,
             failed_logins: 0,
@@ -116,7 +92,6 @@ impl BankSession {
             asked_ns: None,
             partial_since_ns: None,
             rate_limit: limit.map(|limit| TokenBucket::new(limit, state.active_ns)),
-            gate_closings,
         };
         Session { state, data }
     }
@@ -139,19 +114,11 @@ impl BankSession {
     pub fn takes_requests(&self) -> bool {
         self.state.closing == Closing::No
             && self.data.pending.is_none()
-            && self.data.blocked.is_none()
-            && !self.data.is_behind
+            && !self.data.waits.stop_requests()
             && self
                 .state
                 .connection
                 .has_room_for_reply(self.data.postponed.map_or(MAX_REPLY_BYTES, |postponed| postponed.room))
-    }
-
-    /// What must be visible before this connection gets on.
-    #[inline]
-    #[must_use]
-    pub fn waits_for(&self) -> Option<Shows> {
-        self.data.held.waits_for().or(self.data.blocked.map(Shows::operation))
     }
 
     /// Whether the socket is asked for bytes now. A client that does not fetch its replies is not read from.

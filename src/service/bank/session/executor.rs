@@ -8,26 +8,25 @@ use crate::base::limits::{
     AFTER_WAIT_MILLISECONDS, KEY_BYTES, MAX_CLUSTER_REPLY_BYTES, MAX_CREDENTIAL_BYTES, MAX_FAILED_LOGINS,
     MAX_FRAME_BYTES, MAX_REPLY_BYTES, MAX_STRIKES,
 };
-use crate::base::vocab::{AccountId, Lsn, ReplicaRole};
+use crate::base::vocab::{AccountId, Lsn};
 use crate::ipc::process::monotonic_ns;
 use crate::service::bank::rules::{self, Task};
-use crate::service::bank::session::bank_session::{AfterWait, Asked, BankSession, Pending, Postponed};
-use crate::service::bank::session::held_replies::Replies;
+use crate::service::bank::session::bank_session::{Asked, BankSession, Pending, Postponed};
 use crate::service::bank::session::jobs::{BlockingPools, Job, JobResult};
 use crate::service::bank::session::login::Login;
 use crate::service::bank::session::statement_page::PageRequest;
 use crate::service::bank::wire::{Flags, Frame, LookAhead, Request, Response, Status, XorKey};
 use crate::service::connection_state::{Admission, Closing};
 use crate::service::interface::Now;
+use crate::service::replies::{AfterWait, Replies, Visibility};
 use crate::store::cluster::ClusterRow;
 use crate::store::connection::ServiceId;
 use crate::store::instance::Instance;
 use crate::store::instance::control::Control;
 use crate::store::instance::stats::{ServiceStats, WorkerStats};
 use crate::store::ledger::commit::Uncommitted;
-use crate::store::ledger::order::Order;
 use crate::store::ledger::teller::{Asker, Undone};
-use crate::store::ledger::{Completion, Operation, RememberedOperation, Sequencer, Shows, Teller};
+use crate::store::ledger::{Completion, Operation, RememberedOperation, Shows, Teller};
 
 /// No request has a longer body than the longest LOGIN.
 const LONGEST_BODY: usize = 2 + 2 * MAX_CREDENTIAL_BYTES;
@@ -36,24 +35,18 @@ const LONGEST_BODY: usize = 2 + 2 * MAX_CREDENTIAL_BYTES;
 pub struct Executor {
     /// The worker's hand in the ledger.
     pub teller: Teller<'static>,
-    /// Says what is durable.
-    pub sequencer: &'static Sequencer,
-    /// The last operation whose number was taken when it was last looked, for those that must wait.
-    pub order: Order<'static>,
+    /// Says what may be shown.
+    pub visibility: Visibility,
     /// The threads for what may block.
     pub pools: BlockingPools,
     /// The worker's counters.
     pub stats: &'static WorkerStats,
-    /// How often the gate was closed, when it was last looked at; 0 without peers.
-    pub gate_closings: u32,
     /// Its counters of the bank's connections.
     service_stats: &'static ServiceStats,
     /// What concerns the instance.
     control: &'static Control,
     /// The bank.
     service: ServiceId,
-    /// What says which requests may be answered here; `None` without peers, where all may.
-    cluster: Option<&'static ClusterRow>,
     /// The time of this turn of the loop, nanoseconds of the monotonic clock.
     pub now_ns: u64,
     /// Replies that were queued in this turn of a connection.
@@ -92,21 +85,15 @@ impl Executor {
         pools: BlockingPools,
         (stats, service_stats): (&'static WorkerStats, &'static ServiceStats),
     ) -> Self {
-        let (sequencer, order) = (instance.table().sequencer(), instance.table().order());
-        let control = instance.control();
-        let cluster = Some(&control.cluster).filter(|cluster| cluster.has_peers());
         Executor {
             teller,
-            sequencer,
-            order,
+            visibility: Visibility::new(instance),
             pools,
             stats,
             service_stats,
-            control,
+            control: instance.control(),
             service,
-            cluster,
             now_ns: 0,
-            gate_closings: sequencer.gate().closings,
             replies: Replies::default(),
             reply: [0; MAX_REPLY_BYTES],
         }
@@ -125,28 +112,11 @@ impl Executor {
         self.replies.add(Replies { count: 1, since_ns: session.data.asked_ns.take().unwrap_or(self.now_ns) });
     }
 
-    /// Looks at the gate; whether it was closed since.
-    pub fn note_gate(&mut self) -> bool {
-        let closings = self.sequencer.gate().closings;
-        std::mem::replace(&mut self.gate_closings, closings) != closings
-    }
-
-    /// Whether replies that show this may leave. What may be shown is asked first: had the gate been closed before that was said, this sees
-    /// it closed.
-    #[inline]
-    pub fn may_be_shown(&self, shows: Shows) -> bool {
-        self.sequencer.may_be_shown(shows)
-            && (!self.sequencer.is_replicated() || self.sequencer.gate().closings == self.gate_closings)
-    }
-
     /// What the replies of this turn of a connection show; what was read needs a round of reads that begins now.
     #[inline]
     pub fn take_shown(&mut self) -> Shows {
-        let lsn = self.teller.take_seen();
-        // An instance that follows answers as of what it has, and says so.
-        let is_primary = || self.cluster.is_some_and(|cluster| cluster.standing().role == ReplicaRole::Primary);
-        let reads = self.teller.take_has_read() && is_primary();
-        Shows { lsn, round: if reads { self.sequencer.want_round() } else { 0 } }
+        let seen = self.teller.take_seen();
+        self.visibility.shows(seen, self.teller.take_has_read())
     }
 
     /// Notes how long replies took that may leave now.
@@ -218,24 +188,16 @@ impl Executor {
     /// it is told that this instance is behind.
     #[cold]
     fn wait_for(&mut self, session: &mut BankSession, asked: Asked, lsn: Lsn) -> Option<Answered> {
-        if lsn <= self.shown() {
+        if lsn <= self.visibility.shown() {
             return None;
         }
         let until_ns = self.now_ns.saturating_add(AFTER_WAIT_MILLISECONDS * 1_000_000);
-        let wait = *session.data.after.get_or_insert(AfterWait { lsn, until_ns });
+        let wait = *session.data.waits.after.get_or_insert(AfterWait { lsn, until_ns });
         if wait.until_ns <= self.now_ns {
             return Some(self.refuse(session, asked, Status::Behind));
         }
-        session.data.is_behind = true;
+        session.data.waits.is_behind = true;
         Some(Answered::NotYet(Postponed { room: MAX_REPLY_BYTES, lsn: Lsn(0) }))
-    }
-
-    /// The last operation whose result may be shown. What is read after this was asked is as of it, or as of a later one: an account stays
-    /// locked from before an operation gets its number until it is applied.
-    #[inline]
-    #[must_use]
-    pub fn shown(&self) -> Lsn {
-        self.sequencer.shown(&self.order)
     }
 
     /// Answers bytes that are no good frame: one strike, or as many as end the connection.
@@ -278,7 +240,7 @@ impl Executor {
         let Ok(request) = Request::of_frame(frame, body) else { return Err(unreadable) };
         self.stats.requests[request.opcode().index()].add(u64::from(first_look));
         let task = rules::task_of(request, session.data.login.as_ref())?;
-        if let Some(cluster) = self.cluster {
+        if let Some(cluster) = self.visibility.cluster {
             rules::may_answer(cluster.standing(), &request, frame.after.is_some())?;
         }
         Ok(task)
@@ -296,7 +258,7 @@ impl Executor {
             Task::Operate(operation) => self.operate(session, asked, key, operation),
             Task::Read(account) => {
                 // Before the account is locked.
-                let shown = if asked.wants_lsn { self.shown() } else { Lsn(0) };
+                let shown = if asked.wants_lsn { self.visibility.shown() } else { Lsn(0) };
                 match self.teller.balance(account) {
                     Ok((balance, lsn)) => {
                         self.respond_as_of(session, asked, Response::Balance { balance }, shown.max(lsn))
@@ -306,7 +268,7 @@ impl Executor {
             }
             Task::TellTime => {
                 let server_time_ms = wall_clock().as_millis().try_into().unwrap_or(u64::MAX);
-                self.respond_as_of(session, asked, Response::Ping { server_time_ms }, self.shown())
+                self.respond_as_of(session, asked, Response::Ping { server_time_ms }, self.visibility.shown())
             }
             Task::TellCluster => self.tell_cluster(session, asked),
             Task::Verify { user, pass } => {
@@ -332,12 +294,12 @@ impl Executor {
         // Kept over the wait: an account to which more and more happens would have its statement wait for ever.
         let known = session.data.postponed.map(|postponed| postponed.lsn).filter(|&lsn| lsn > Lsn(0));
         // What has happened to the account since it was looked at is not in the page.
-        let shown = if known.is_none() && asked.wants_lsn { self.shown() } else { Lsn(0) };
+        let shown = if known.is_none() && asked.wants_lsn { self.visibility.shown() } else { Lsn(0) };
         let head = match known.map_or_else(|| self.teller.last_change(account), Ok) {
             Ok(head) => head,
             Err(refusal) => return self.refuse(session, asked, rules::status_of(refusal)),
         };
-        if self.sequencer.is_journaled() && !self.sequencer.committed().includes(head) {
+        if self.visibility.sequencer.is_journaled() && !self.visibility.sequencer.committed().includes(head) {
             return Answered::NotYet(Postponed { room: MAX_FRAME_BYTES, lsn: head });
         }
         self.hand_in(session, asked, shown.max(head), Job::Read(PageRequest { account, head, before, limit }))
@@ -440,11 +402,11 @@ impl Executor {
             Undone::Uncommitted(Uncommitted::Conflict(_)) => self.refuse(session, asked, Status::Conflict),
             Undone::Uncommitted(Uncommitted::NoSpace | Uncommitted::Full) => self.refuse(session, asked, Status::Busy),
             Undone::Uncommitted(Uncommitted::NotPrimary) => {
-                let standing = self.cluster.map(ClusterRow::standing).unwrap_or_default();
+                let standing = self.visibility.cluster.map(ClusterRow::standing).unwrap_or_default();
                 self.refuse(session, asked, rules::not_primary(standing))
             }
             Undone::Uncommitted(Uncommitted::Later) => {
-                Answered::NotYet(Postponed { room: MAX_REPLY_BYTES, lsn: self.order.now().lsn })
+                Answered::NotYet(Postponed { room: MAX_REPLY_BYTES, lsn: self.visibility.order.now().lsn })
             }
         }
     }
@@ -487,7 +449,7 @@ impl Executor {
                 Some(login) => {
                     login.keep(session.state.connection.slot(), &user);
                     session.data.login = Some(login);
-                    self.respond_as_of(session, asked, Response::Login { session: login.id }, self.shown())
+                    self.respond_as_of(session, asked, Response::Login { session: login.id }, self.visibility.shown())
                 }
                 None => {
                     self.count_failure(session);
@@ -518,7 +480,7 @@ impl Executor {
         if !session.state.connection.has_room_for_reply(MAX_CLUSTER_REPLY_BYTES) {
             return Answered::NotYet(Postponed { room: MAX_CLUSTER_REPLY_BYTES, lsn: Lsn(0) });
         }
-        let (shown, applied) = (self.shown(), self.order.now().lsn);
+        let (shown, applied) = (self.visibility.shown(), self.visibility.order.now().lsn);
         let row = &self.control.cluster;
         let replica = u8::try_from(row.replica.get()).unwrap_or(0);
         let address = self.control.address(self.service);

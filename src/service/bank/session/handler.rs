@@ -4,11 +4,9 @@ use crate::base::limits::{MAX_STRIKES, READS_PER_TURN, READS_PER_TURN_BEFORE_LOG
 use crate::base::vocab::Lsn;
 use crate::service::bank::session::bank_session::BankSession;
 use crate::service::bank::session::executor::{Answered, Executor};
-use crate::service::bank::session::held_replies::Replies;
 use crate::service::bank::wire::{LookAhead, Step};
 use crate::service::connection_state::{Closing, Next};
 use crate::store::connection::Sent;
-use crate::store::ledger::Shows;
 
 /// Requests whose memory is fetched into the cache before the first of them is answered. A miss takes about as long as six answers.
 const AHEAD: usize = 6;
@@ -39,15 +37,13 @@ impl Handler {
 
     /// One turn of `session`: receive, answer, send, until there is nothing to do or others should have a turn.
     pub fn turn(&mut self, session: &mut BankSession) -> Next {
-        if session.data.gate_closings != self.executor.gate_closings {
-            // Whether what it waits for has happened, the next primary knows.
+        if session.data.waits.is_cut_off(&self.executor.visibility) {
             return Next::Close;
         }
         if let Closing::Lingering(budget) = session.state.closing {
             return session.state.linger(budget);
         }
-        session.data.blocked = None;
-        session.data.is_behind = false;
+        session.data.waits.begin_turn();
         let reads = if session.data.login.is_some() { READS_PER_TURN } else { READS_PER_TURN_BEFORE_LOGIN };
         for _ in 0..reads {
             if session.takes_bytes() && !self.receive(session) {
@@ -108,11 +104,11 @@ impl Handler {
                     match self.executor.answer(session, bytes, &frame) {
                         Answered::Yes => {
                             session.data.postponed = None;
-                            session.data.after = None;
+                            session.data.waits.after = None;
                         }
                         Answered::NotYet(postponed) => {
                             session.data.decoder = before;
-                            session.data.blocked = Some(postponed.lsn).filter(|&lsn| lsn > Lsn(0));
+                            session.data.waits.blocked = Some(postponed.lsn).filter(|&lsn| lsn > Lsn(0));
                             session.data.postponed = Some(postponed);
                             session.data.asked_ns.get_or_insert(self.executor.now_ns);
                             break;
@@ -149,23 +145,9 @@ impl Handler {
     fn hold_what_is_not_committed(&mut self, session: &mut BankSession) {
         let shows = self.executor.take_shown();
         let replies = std::mem::take(&mut self.executor.replies);
-        if !self.executor.may_be_shown(shows) {
-            session.data.held.hold(session.state.connection.queued(), shows, replies);
-        } else if let Some(last) = session.data.held.last() {
-            session.data.held.hold(session.state.connection.queued(), last, replies);
-        } else {
+        let queued = session.state.connection.queued();
+        if let Some(replies) = session.data.waits.hold(queued, shows, replies, &self.executor.visibility) {
             self.executor.time(replies);
-        }
-    }
-
-    /// Holds what another worker left unsent. What those replies show, only it knew; nothing later than the last operation.
-    pub fn hold_what_was_left(&self, session: &mut BankSession) {
-        if session.state.connection.unsent() > 0 {
-            session.data.held.hold(
-                session.state.connection.queued(),
-                Shows::operation(self.executor.order.now().lsn),
-                Replies::default(),
-            );
         }
     }
 
@@ -173,8 +155,7 @@ impl Handler {
     #[inline]
     fn send(&mut self, session: &mut BankSession) -> bool {
         let (queued, executor) = (session.state.connection.queued(), &self.executor);
-        let may_be_shown = |shows| executor.may_be_shown(shows);
-        let end = session.data.held.release(queued, may_be_shown, |replies| executor.time(replies));
+        let end = session.data.waits.release(queued, &executor.visibility, |replies| executor.time(replies));
         let count = match session.state.connection.send(end) {
             Sent::All(count) | Sent::Part(count) => count,
             Sent::Broken => return false,

@@ -65,6 +65,20 @@ impl HeldReplies {
         }
     }
 
+    /// Holds what was queued in a turn if it may not be shown, or if others are held that come before it; else gives it back, to leave now.
+    #[inline]
+    #[must_use]
+    pub fn hold_unless(&mut self, may_be_shown: bool, queued: u32, shows: Shows, replies: Replies) -> Option<Replies> {
+        let shows = if may_be_shown { self.last() } else { Some(shows) };
+        match shows {
+            None => Some(replies),
+            Some(shows) => {
+                self.hold(queued, shows, replies);
+                None
+            }
+        }
+    }
+
     /// Releases the runs that `may_be_shown`, or all that is queued if nothing is held any more; up to where the ring may be sent. Each
     /// released run is passed to `released`.
     #[inline]
@@ -107,8 +121,9 @@ mod tests {
         let gone = std::cell::RefCell::new(Vec::new());
         let mut held = HeldReplies::none(100);
         let let_go = |replies| gone.borrow_mut().push(replies);
-        assert_eq!(held.release(120, |_| false, let_go), 120, "nothing is held");
         let shows = |lsn, round| Shows { lsn: Lsn(lsn), round };
+        assert_eq!(held.hold_unless(true, 120, shows(6, 0), replies(1, 5)), Some(replies(1, 5)));
+        assert_eq!(held.release(120, |_| false, let_go), 120, "nothing is held");
         held.hold(140, shows(7, 0), replies(2, 10));
         held.hold(150, shows(5, 0), replies(1, 20));
         held.hold(160, shows(9, 0), replies(4, 30));
@@ -119,9 +134,13 @@ mod tests {
         assert_eq!(held.waits_for(), Some(shows(9, 0)));
         held.hold(170, shows(4, 2), replies(5, 40));
         assert_eq!(held.last(), Some(shows(9, 2)), "it waits for those before it as well");
-        assert_eq!(held.release(170, |shows| shows.round <= 1, let_go), 160);
-        assert_eq!(held.release(170, |shows| shows.round <= 2, let_go), 170);
-        assert_eq!(*gone.borrow(), [replies(3, 10), replies(4, 30), replies(5, 40)]);
+        assert_eq!(held.hold_unless(true, 175, shows(1, 0), replies(1, 50)), None, "those before it are held");
+        assert_eq!(held.hold_unless(false, 180, shows(10, 0), replies(1, 60)), None);
+        assert_eq!((held.waits_for(), held.last()), (Some(shows(9, 0)), Some(shows(10, 2))));
+        assert_eq!(held.release(180, |shows| shows.round <= 1, let_go), 160);
+        assert_eq!(held.release(180, |shows| shows.lsn <= Lsn(9), let_go), 175);
+        assert_eq!(*gone.borrow(), [replies(3, 10), replies(4, 30), replies(6, 40)]);
+        assert_eq!(held.release(180, |shows| shows.lsn <= Lsn(10), let_go), 180);
         assert_eq!(held.waits_for(), None);
     }
 }

@@ -4,7 +4,15 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::base::vocab::Lsn;
-use crate::service::bank::session::bank_session::AfterWait;
+
+/// A request that waits until this instance has applied the operation that it names as the last one seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AfterWait {
+    /// The operation.
+    pub lsn: Lsn,
+    /// When the wait is over, nanoseconds of the monotonic clock.
+    pub until_ns: u64,
+}
 
 /// How late the end of a wait may be noticed, so that many ends do not make as many walks through those that wait.
 const GRAIN_NS: u64 = 10_000_000;

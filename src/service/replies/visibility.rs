@@ -1,0 +1,79 @@
+//! What may be shown to clients.
+
+use crate::base::vocab::{Lsn, ReplicaRole};
+use crate::store::cluster::ClusterRow;
+use crate::store::connection::slot::ConnectionSlot;
+use crate::store::instance::Instance;
+use crate::store::ledger::order::Order;
+use crate::store::ledger::{Sequencer, Shows};
+
+/// What may be shown, as a service in a worker sees it.
+pub struct Visibility {
+    /// Says what is durable and committed.
+    pub sequencer: &'static Sequencer,
+    /// The last operation whose number was taken when it was last looked.
+    pub order: Order<'static>,
+    /// What says which requests may be answered here; `None` without peers, where all may.
+    pub cluster: Option<&'static ClusterRow>,
+    /// How often the gate was closed, when it was last looked at; 0 without peers.
+    gate_closings: u32,
+}
+
+impl Visibility {
+    /// What may be shown of `instance`.
+    #[must_use]
+    pub fn new(instance: &'static Instance) -> Self {
+        let (sequencer, order) = (instance.table().sequencer(), instance.table().order());
+        let cluster = Some(&instance.control().cluster).filter(|cluster| cluster.has_peers());
+        Visibility { sequencer, order, cluster, gate_closings: sequencer.gate().closings }
+    }
+
+    /// Looks at the gate; whether it was closed since.
+    pub fn note_gate(&mut self) -> bool {
+        let closings = self.sequencer.gate().closings;
+        std::mem::replace(&mut self.gate_closings, closings) != closings
+    }
+
+    /// How often the gate had been closed when it was last looked at.
+    #[inline]
+    #[must_use]
+    pub fn gate_closings(&self) -> u32 {
+        self.gate_closings
+    }
+
+    /// How often the gate had been closed when the service began to serve a connection: now, if it has not before. What is queued for a
+    /// client is of that time.
+    #[must_use]
+    pub fn gate_closings_of(&self, slot: &ConnectionSlot) -> u32 {
+        if slot.gate_closings() == 0 {
+            slot.set_gate_closings(self.gate_closings);
+        }
+        slot.gate_closings()
+    }
+
+    /// Whether replies that show this may leave. What may be shown is asked first: had the gate been closed before that was said, this sees
+    /// it closed.
+    #[inline]
+    #[must_use]
+    pub fn may_be_shown(&self, shows: Shows) -> bool {
+        self.sequencer.may_be_shown(shows)
+            && (!self.sequencer.is_replicated() || self.sequencer.gate().closings == self.gate_closings)
+    }
+
+    /// What replies show that were made out of operations up to `seen`. What was read needs a round of reads that begins now.
+    #[inline]
+    #[must_use]
+    pub fn shows(&self, seen: Lsn, has_read: bool) -> Shows {
+        // An instance that follows answers as of what it has, and says so.
+        let is_primary = || self.cluster.is_some_and(|cluster| cluster.standing().role == ReplicaRole::Primary);
+        Shows { lsn: seen, round: if has_read && is_primary() { self.sequencer.want_round() } else { 0 } }
+    }
+
+    /// The last operation whose result may be shown. What is read after this was asked is as of it, or as of a later one: what an operation
+    /// changes stays locked from before it gets its number until it is applied.
+    #[inline]
+    #[must_use]
+    pub fn shown(&self) -> Lsn {
+        self.sequencer.shown(&self.order)
+    }
+}

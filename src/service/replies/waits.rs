@@ -1,0 +1,85 @@
+//! What one session waits for.
+
+use crate::base::vocab::Lsn;
+use crate::service::connection_state::ConnectionState;
+use crate::service::replies::after_queue::AfterWait;
+use crate::service::replies::held_replies::{HeldReplies, Replies};
+use crate::service::replies::visibility::Visibility;
+use crate::store::ledger::Shows;
+
+/// What a session waits for.
+#[derive(Debug)]
+pub struct Waits {
+    /// Replies that are not to be seen yet.
+    pub held: HeldReplies,
+    /// Set when a request could not be carried out yet: it is looked at again once this operation is committed.
+    pub blocked: Option<Lsn>,
+    /// Set when the next request waits for an operation that this instance has not applied. It is kept over every look at it.
+    pub after: Option<AfterWait>,
+    /// Whether the session is not to be looked at in this turn any more, for that reason.
+    pub is_behind: bool,
+    /// Whether it stands in the queue of those that wait for what is committed.
+    pub(super) is_queued: bool,
+    /// How often the gate had been closed when the session was begun.
+    gate_closings: u32,
+}
+
+impl Waits {
+    /// Those of a session that begins.
+    #[must_use]
+    pub fn new(state: &ConnectionState, visibility: &Visibility) -> Self {
+        let gate_closings = visibility.gate_closings_of(state.connection.slot());
+        let held = HeldReplies::none(state.connection.sent());
+        Waits { held, blocked: None, after: None, is_behind: false, is_queued: false, gate_closings }
+    }
+
+    /// Whether the gate was closed since the session began. Then it is to be closed, and what it waits for never leaves: whether that has
+    /// happened, the next primary knows.
+    #[inline]
+    #[must_use]
+    pub fn is_cut_off(&self, visibility: &Visibility) -> bool {
+        self.gate_closings != visibility.gate_closings()
+    }
+
+    /// Begins a turn: the next request is looked at again.
+    #[inline]
+    pub fn begin_turn(&mut self) {
+        self.blocked = None;
+        self.is_behind = false;
+    }
+
+    /// Whether the next request is not looked at in this turn any more.
+    #[inline]
+    #[must_use]
+    pub fn stop_requests(&self) -> bool {
+        self.blocked.is_some() || self.is_behind
+    }
+
+    /// What must be visible before the session gets on.
+    #[inline]
+    #[must_use]
+    pub fn waits_for(&self) -> Option<Shows> {
+        self.held.waits_for().or(self.blocked.map(Shows::operation))
+    }
+
+    /// Holds the replies of a turn, all that is queued up to `queued`, if what they show is not committed yet; else gives them back.
+    #[inline]
+    #[must_use]
+    pub fn hold(&mut self, queued: u32, shows: Shows, replies: Replies, visibility: &Visibility) -> Option<Replies> {
+        self.held.hold_unless(visibility.may_be_shown(shows), queued, shows, replies)
+    }
+
+    /// Holds what another worker left unsent. What those replies show, only it knew; nothing later than the last operation.
+    pub fn hold_what_was_left(&mut self, state: &ConnectionState, visibility: &Visibility) {
+        if state.connection.unsent() > 0 {
+            let last = Shows::operation(visibility.order.now().lsn);
+            self.held.hold(state.connection.queued(), last, Replies::default());
+        }
+    }
+
+    /// Up to where the transmit ring may be sent. Each run of replies that may leave now is passed to `released`.
+    #[inline]
+    pub fn release(&mut self, queued: u32, visibility: &Visibility, released: impl Fn(Replies)) -> u32 {
+        self.held.release(queued, |shows| visibility.may_be_shown(shows), released)
+    }
+}
