@@ -79,6 +79,10 @@ pub const MAX_RPC_MACHINE_NAME_BYTES: usize = 255;
 /// Groups in credentials of AUTH_SYS (RFC 5531, appendix A); with more the call is refused with AUTH_ERROR.
 pub const MAX_RPC_GIDS: usize = 16;
 
+/// Milliseconds that rpcbind has for one answer; then it counts as not there.
+pub const RPCBIND_MILLISECONDS: u64 = 1000;
+/// Bytes of an answer of rpcbind's, its marks included: room for all that is registered on a machine. A longer one is none.
+pub const MAX_RPCBIND_REPLY_BYTES: usize = 256 * 1024;
 /// Keys of one page of a scan; the page ends, and says that there are more.
 pub const MAX_KV_PAGE: usize = 256;
 /// Bytes of the address of the primary, `HOST:PORT`, in an answer to KV_STATUS.

@@ -73,9 +73,9 @@ impl Kv {
     }
 
     /// With which settings it goes on after an upgrade from a program that had `running`: what its table, its slots and its listener were
-    /// made for stays.
+    /// made for stays, and so does its registration at rpcbind.
     pub(super) fn upgraded_from(&self, running: &Kv) -> Kv {
-        Kv { max_value_bytes: self.max_value_bytes, rpcbind: self.rpcbind, ..running.clone() }
+        Kv { max_value_bytes: self.max_value_bytes, ..running.clone() }
     }
 
     /// Whether each of them is the same in `other`, by name.

@@ -123,8 +123,8 @@ mod tests {
             rpcbind: RpcbindMode::No,
         };
         let (settings, stays) = Settings { kv, ..Settings::default() }.upgraded_from(&running);
-        assert_eq!(running.differences(&settings), ["kv-max-value", "rpcbind"]);
-        assert_eq!(stays, ["kv-port", "kv-mb", "kv-connections", "kv-public"]);
+        assert_eq!(running.differences(&settings), ["kv-max-value"]);
+        assert_eq!(stays, ["kv-port", "kv-mb", "kv-connections", "kv-public", "rpcbind"]);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use super::rpcbind::RpcbindError;
 use super::start::file_systems::FileSystemError;
 use super::start::ownership::OwnershipError;
 use super::start::ports::PortError;
@@ -57,6 +58,9 @@ pub enum MasterError {
     /// The key-value table cannot be filled.
     #[error(transparent)]
     KeyValues(#[from] RestoreError),
+    /// A service is not registered, and is to be.
+    #[error("--rpcbind require: {0}; start rpcbind, or choose --rpcbind try or no")]
+    Rpcbind(#[from] RpcbindError),
     /// DATA/raft cannot be used.
     #[error(transparent)]
     State(#[from] StateFileError),

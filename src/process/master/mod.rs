@@ -15,6 +15,7 @@ mod notify;
 mod reap;
 mod remake;
 mod restore;
+mod rpcbind;
 mod signals;
 pub mod start;
 mod startup;
@@ -55,7 +56,10 @@ pub fn run(
         None => startup::start(services, read_settings)?,
         Some(left) => upgrade::resume(left, services, read_settings)?,
     };
-    driver.run()?;
+    let ended = driver.run();
+    // Its port is another's from now on, whyever it has ended.
+    rpcbind::withdraw_services(driver.common.settings, &rpcbind::Places::default());
+    ended?;
     if unlinker.0.replica_row().is_remaking() {
         logging::announce("stopped: while the books were being remade; the next start reads them from the journal");
         return Ok(());

@@ -13,6 +13,7 @@ use super::driver::Driver;
 use super::error::MasterError;
 use super::event_sources::EventSources;
 use super::restore;
+use super::rpcbind;
 use super::start::{self, Checked, Occasion, Requirements, boot, file_systems, ownership, ports, requirements};
 use super::supervisor::{SlotId, Supervisor};
 use crate::base::config::{AcceptMode, ConfigError, Settings};
@@ -64,7 +65,11 @@ pub fn start(services: &'static [Entry], read_settings: ReadSettings) -> Result<
     let listeners = ports::open(services, settings)?;
     let peers = ports::open_peers(services, settings)?;
     let inputs = Inputs { users, listed };
+    let places = rpcbind::Places::default();
+    // Its ports are this server's by now: who is told of them and connects waits until it is ready.
+    rpcbind::register_services(settings, &places)?;
     build(services, settings, read_settings, inputs, program, Taken { data_lock, listeners, peers })
+        .inspect_err(|_| rpcbind::withdraw_services(settings, &places))
 }
 
 /// What a start reads beside the settings and the data directory.
