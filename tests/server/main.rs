@@ -87,6 +87,7 @@ mod log_pipe;
 mod opening_balances;
 mod principals;
 mod reload;
+mod rpcbind;
 mod server_deaths;
 mod server_life;
 mod server_load;

@@ -59,13 +59,14 @@ pub fn start(services: &'static [Entry], read_settings: ReadSettings) -> Result<
     let Checked { users, listed, requirements, warnings } = start::check(services, settings, Occasion::Start)?;
     warnings.iter().for_each(|warning| log::warn!("{warning}"));
     check_environment(&requirements)?;
+    let places = rpcbind::Places::default();
+    rpcbind::check(settings, &places)?;
     let program = invoked_program().map_err(|source| MasterError::Io { step: "find this program", source })?;
     let data_lock = ownership::lock_data(&settings.data, &settings.instance)?;
     ownership::remove_stale(&settings.instance)?;
     let listeners = ports::open(services, settings)?;
     let peers = ports::open_peers(services, settings)?;
     let inputs = Inputs { users, listed };
-    let places = rpcbind::Places::default();
     // Its ports are this server's by now: who is told of them and connects waits until it is ready.
     rpcbind::register_services(settings, &places)?;
     build(services, settings, read_settings, inputs, program, Taken { data_lock, listeners, peers })

@@ -56,6 +56,20 @@ impl Places {
     }
 }
 
+/// Whether rpcbind answers, where it must: found out before anything is made.
+///
+/// # Errors
+/// It does not, and `--rpcbind require` wants it to.
+pub fn check(settings: &Settings, places: &Places) -> Result<(), RpcbindError> {
+    match registered(settings) {
+        Some(address) if settings.kv.rpcbind == RpcbindMode::Require => {
+            let mut caller = Caller::find(places)?;
+            Entry::all(KV, address).iter().try_for_each(|entry| caller.addresses(entry).map(drop))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Registers the key-value service, where there is one, and the settings want it registered.
 ///
 /// # Errors

@@ -288,10 +288,14 @@ fn without_rpcbind_a_start_is_refused_only_where_that_is_asked_for() {
     ] {
         let result = register_services(&settings(port, mode), &nowhere);
         assert_eq!(result.is_err(), is_refused, "{mode:?}: {result:?}");
+        assert_eq!(check(&settings(port, mode), &nowhere).is_err(), is_refused, "{mode:?}");
         withdraw_services(&settings(port, mode), &nowhere);
     }
     let said = register_services(&settings(9001, RpcbindMode::Require), &nowhere).unwrap_err().to_string();
     assert!(said.contains("127.0.0.1:1") && said.contains("is rpcbind running?"), "{said}");
+    let fake = Fake::new(vec![Answer::Entries(&["127.0.0.1.0.7"])]);
+    check(&settings(9001, RpcbindMode::Require), &fake.places).unwrap();
+    assert_eq!(fake.procedures(), [4], "a check changes nothing");
     // Whoever does not want it asks nobody.
     for (port, mode) in [(0, RpcbindMode::Require), (9001, RpcbindMode::No)] {
         let fake = Fake::new(vec![]);
