@@ -37,4 +37,5 @@ mod vaultctl_incoming;
 mod vaultctl_instance;
 mod vaultctl_journal;
 mod vaultctl_journal_cluster;
+mod vaultctl_key_value;
 mod vaultctl_user;

@@ -27,7 +27,7 @@ proptest! {
         seed in any::<u8>(),
         lsn in 1..1000u64,
     ) {
-        let bytes = |count: usize| -> Vec<u8> { (0..count).map(|at| (at % 241) as u8 ^ seed).collect() };
+        let bytes = |count: usize| -> Vec<u8> { (0..count).map(|at| u8::try_from(at % 241).unwrap() ^ seed).collect() };
         let (key, value) = (bytes(key), bytes(value));
         let head = kv_head(lsn, KvKind::Put, key.len(), value.len());
         let records = kv_records(head, &[&key[..], &value].concat());

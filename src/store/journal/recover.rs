@@ -123,11 +123,7 @@ fn read(
     };
     let totals = totals.ok_or(RecoveryError::TooMuchOpened { opening })?;
     replay.begin(cut);
-    feed_accounts(directory, found.snapshot.as_ref(), replay)?;
-    if let Some(snapshot) = &found.snapshot {
-        let read = snapshot.pairs(|key, version, value| replay.snapshot_pair(key, version, value))?;
-        read.map_err(|why| changed(snapshot, why))?;
-    }
+    feed_snapshot(directory, found.snapshot.as_ref(), replay)?;
     let (closed, damaged_mark) =
         shutdown_mark::read(directory)?.map_or_else(|mark| (Lsn(0), Some(mark)), |lsn| (lsn, None));
     let mut recovered = Recovered {
@@ -178,8 +174,8 @@ fn read(
     Ok(recovered)
 }
 
-/// Hands on every account once: from the snapshot, or as it was opened.
-fn feed_accounts(
+/// Hands on every account once, from the snapshot, or as it was opened; and the snapshot's keys and values.
+fn feed_snapshot(
     directory: &Directory,
     snapshot: Option<&Snapshot>,
     replay: &mut impl Replay,
@@ -192,6 +188,10 @@ fn feed_accounts(
     }
     for (account, balance) in directory.openings().from(next) {
         replay.snapshot_account(account, balance, Lsn(0));
+    }
+    if let Some(snapshot) = snapshot {
+        let read = snapshot.pairs(|key, version, value| replay.snapshot_pair(key, version, value))?;
+        read.map_err(|why| changed(snapshot, why))?;
     }
     Ok(())
 }

@@ -135,7 +135,7 @@ pub fn take_snapshot_of_pairs(disk: &Forgetful, lsn: u64, covers: u64, pairs: &[
 pub fn some_pairs(cut: u64) -> Vec<PairOf> {
     let pair = |(number, length): (u64, usize)| {
         let key = vec![u8::try_from(number + 1).unwrap(); 1 + 127 * usize::try_from(number % 3).unwrap()];
-        (key, 1 + number % cut, (0..length).map(|at| (at % 253) as u8).collect())
+        (key, 1 + number % cut, (0..length).map(|at| u8::try_from(at % 253).unwrap()).collect())
     };
     (0..).zip([0, 1, 65_536, 65_536, 300, 0, 7]).map(pair).collect()
 }
@@ -181,6 +181,8 @@ pub fn kv_records(head: KvHead, data: &[u8]) -> Vec<Record> {
 
 /// The records of a put of so many bytes, which are told from those of other places.
 pub fn kv_put(lsn: u64, key_bytes: usize, value_bytes: usize) -> Vec<Record> {
-    let data: Vec<_> = (0..key_bytes + value_bytes).map(|at| ((lsn as usize + at) % 251) as u8).collect();
+    let data: Vec<_> = (0..key_bytes + value_bytes)
+        .map(|at| u8::try_from((usize::try_from(lsn).unwrap() + at) % 251).unwrap())
+        .collect();
     kv_records(kv_head(lsn, KvKind::Put, key_bytes, value_bytes), &data)
 }

@@ -154,8 +154,9 @@ fn what_was_synced_survives_every_power_failure_and_is_whole_writes() {
                     _ => kv_put(next, 1 + dice.below(255), dice.below(1500)),
                 });
             }
-            while (writer.last().0 as usize) < written.len() {
-                let from = writer.last().0 as usize;
+            while let from = usize::try_from(writer.last().0).unwrap()
+                && from < written.len()
+            {
                 let upto = from + 1 + dice.below(written.len() - from);
                 append_records(&mut writer, &written[from..upto]);
                 if dice.below(2) == 0 {
@@ -190,7 +191,7 @@ fn the_longest_write_goes_across_many_segments() {
     let mut from = 0;
     while from < records.len() {
         assert!(writer.wait_until_prepared(Lsn(from as u64 + 1), std::time::Duration::from_secs(60)));
-        let upto = records.len().min(writer.prepared_to().0 as usize);
+        let upto = records.len().min(usize::try_from(writer.prepared_to().0).unwrap());
         append_records(&mut writer, &records[from..upto]);
         if from == 0 {
             writer.sync().unwrap();

@@ -10,6 +10,7 @@ use crate::base::calendar::iso_utc;
 use crate::base::vocab::{AccountId, Committed, Lsn};
 use crate::store::journal::{Content, OperationRecord, ReadError, Reader, Record, Verdict, hexadecimal};
 use crate::tool::output;
+use crate::tool::vaultctl::writes::{WriteFields, whole, write_row};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Journal {
@@ -36,6 +37,9 @@ struct Dump {
     /// Show only what names this account
     #[arg(long, value_name = "N")]
     account: Option<u32>,
+    /// Show each record of a write to the key-value store, also those that only carry its key and value
+    #[arg(long)]
+    records: bool,
     /// Write one JSON object a line; money in cents
     #[arg(long)]
     json: bool,
@@ -51,7 +55,10 @@ struct Line {
     kind: &'static str,
     #[serde(flatten)]
     operation: Option<OperationFields>,
-    /// Of a membership: its bytes, as the cluster wrote them.
+    /// Of the first record of a write to the key-value store: the write.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    write: Option<WriteFields>,
+    /// Of a membership: its bytes, as the cluster wrote them; of a piece of a write: its bytes of key and value.
     #[serde(skip_serializing_if = "Option::is_none")]
     payload: Option<String>,
     #[serde(flatten)]
@@ -80,17 +87,19 @@ struct OperationFields {
 }
 
 impl Line {
-    fn of(record: &Record) -> Self {
+    fn of(record: &Record, write: Option<WriteFields>) -> Self {
         let entry = EntryFields { term: record.term, index: record.index, ends_entry: record.ends_entry };
         let payload = match &record.content {
             Content::Membership(membership) => Some(hexadecimal(membership.payload.bytes())),
-            Content::Operation(_) | Content::Term(_) | Content::KvHead(_) | Content::KvPiece(_) => None,
+            Content::KvPiece(piece) => Some(hexadecimal(piece.bytes())),
+            Content::Operation(_) | Content::Term(_) | Content::KvHead(_) => None,
         };
         Line {
             lsn: record.lsn().0,
             time_ns: record.time_ns(),
             kind: kind_of(record),
             operation: record.operation().map(OperationFields::of),
+            write,
             payload,
             entry: (record.index > 0).then_some(entry),
         }
@@ -128,16 +137,22 @@ pub(super) fn run(journal: &Journal) -> Result<(), Failure> {
     let mut text = if dump.json { String::new() } else { HEADING.to_owned() };
     for lsn in (first..=last).map(Lsn) {
         // What was read before a damaged record is shown before that is named.
-        let Some(record) = reader.get(lsn).or_else(|error| out.flush().map_or(Ok(None), |()| Err(failed(error))))?
+        let shown = reader.get(lsn).and_then(|record| match record {
+            Some(record) if !dump.records => whole(&mut reader, record).map(Some),
+            record => Ok(record.map(|record| (record, None))),
+        });
+        let Some((record, write)) = shown.or_else(|error| out.flush().map_or(Ok(None), |()| Err(failed(error))))?
         else {
             break;
         };
-        if dump.account.is_none_or(|account| names_account(&record, account)) {
+        let is_shown = dump.records || !record.is_piece();
+        if is_shown && dump.account.is_none_or(|account| names_account(&record, account)) {
+            let write = WriteFields::of(&record, write);
             if dump.json {
-                text += &serde_json::to_string(&Line::of(&record))?;
+                text += &serde_json::to_string(&Line::of(&record, write))?;
                 text.push('\n');
             } else {
-                row(&mut text, &record);
+                row(&mut text, &record, write.as_ref());
             }
             let written = out.write_all(text.as_bytes());
             text.clear();
@@ -154,11 +169,11 @@ pub(super) fn run(journal: &Journal) -> Result<(), Failure> {
 
 /// One line for each account; what is the record's as a whole stands in the first. Of a record of a cluster, a line more says where it is in
 /// the log.
-fn row(text: &mut String, record: &Record) {
+fn row(text: &mut String, record: &Record, write: Option<&WriteFields>) {
     match &record.content {
         Content::Operation(operation) => operation_rows(text, operation),
         Content::Term(_) => raft_row(text, record, &format!("term {} begins", record.term)),
-        Content::KvHead(head) => raft_row(text, record, head.verdict.name()),
+        Content::KvHead(_) => raft_row(text, record, &write.map(write_row).unwrap_or_default()),
         Content::KvPiece(piece) => raft_row(text, record, &hexadecimal(piece.bytes())),
         Content::Membership(membership) => raft_row(text, record, &hexadecimal(membership.payload.bytes())),
     }

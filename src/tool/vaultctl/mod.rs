@@ -17,6 +17,7 @@ mod source;
 mod table;
 mod top;
 mod user;
+mod writes;
 
 use std::process::ExitCode;
 

@@ -52,7 +52,7 @@ fn the_bytes_of_known_records() {
     assert_eq!(refusal.encode()[24..28], [33, 2, 1, 0]);
     assert_eq!(refusal.encode()[32..48], [0, 0, 0, 0, 3, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
 
-    let data: Vec<_> = (1..=PIECE_BYTES as u8).collect();
+    let data: Vec<_> = (1..=u8::try_from(PIECE_BYTES).unwrap()).collect();
     let bytes = KvPiece::of(Lsn(10), 8, &data).encode();
     assert_eq!(
         bytes[..28],
@@ -212,7 +212,7 @@ fn what_cannot_have_come_of_a_write_is_refused() {
 }
 
 fn any_head() -> impl Strategy<Value = KvHead> {
-    let lengths = (1..=u8::MAX, 0..=MAX_KV_VALUE_BYTES as u32);
+    let lengths = (1..=u8::MAX, 0..=u32::try_from(MAX_KV_VALUE_BYTES).unwrap());
     let asked = (any::<bool>(), 0..3u8, any::<u64>(), lengths, any::<u32>(), any::<u64>());
     let found = (1..=MAX_LSN, any::<u64>(), any::<bool>(), 0..1000u32, 0..266u32, any::<bool>());
     (asked, found, prop::option::of(any::<[u8; KEY_BYTES]>()), any::<Fingerprint>()).prop_map(

@@ -20,9 +20,16 @@ impl Ended {
         Ended::Wrong { what: what.into(), lsn: None }
     }
 
-    /// What is wrong is so with record `lsn`: names it, and where it stands.
-    pub(super) fn at(self, lsn: Lsn, directory: &Directory) -> Ended {
+    /// What is wrong is so with record `lsn`, although it was found out later.
+    pub(super) fn of(self, lsn: Lsn) -> Ended {
         let Ended::Wrong { what, .. } = self else { return self };
+        Ended::Wrong { what, lsn: Some(lsn) }
+    }
+
+    /// What is wrong is so with record `lsn`, unless [`Ended::of`] has named another: names it, and where it stands.
+    pub(super) fn at(self, lsn: Lsn, directory: &Directory) -> Ended {
+        let Ended::Wrong { what, lsn: of } = self else { return self };
+        let lsn = of.unwrap_or(lsn);
         let per_segment = directory.records_per_segment();
         // What is wrong before the first record is wrong at the beginning of its file.
         let path = directory.segment_path(segment::first_of(lsn.max(Lsn(1)), per_segment));

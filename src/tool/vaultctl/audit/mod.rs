@@ -1,9 +1,10 @@
 //! `vaultctl audit`: proves from the journal alone that the accounts are right; also beside a running server.
 //!
-//! [`entries`] checks the log of a cluster, [`times`] the times of records. [`reference`] computes the accounts and keys again, from kinds and amounts alone, and compares every record with them. [`snapshots`] and the memory of the running server are compared with the outcome.
+//! [`entries`] checks the log of a cluster, [`times`] the times of records. [`reference`] computes the accounts and keys again, from kinds and amounts alone, and compares every record with them; [`key_value`] does so with the key-value store. [`snapshots`] and the memory of the running server are compared with the outcome.
 
 mod ended;
 mod entries;
+mod key_value;
 mod reference;
 mod report;
 mod snapshots;
@@ -18,6 +19,7 @@ use crate::store::instance::Instance;
 use crate::store::journal::{Directory, FullScan, Record, full_scan, segment};
 use ended::Ended;
 use entries::Entries;
+use key_value::ReferenceStore;
 use reference::{Account, ReferenceLedger};
 use report::AuditReport;
 use snapshots::Snapshots;
@@ -96,13 +98,15 @@ fn examine(source: &JournalSource, key_window: u64, report: &mut AuditReport) ->
     };
     let newest = snapshots.newest().max(base.as_ref().map_or(Lsn(0), |base| base.newest));
     let reference = ReferenceLedger::begin(directory, base.as_ref(), key_window)?;
+    let store = ReferenceStore::begin(base.as_ref(), key_window)?;
     // What must be right before the first record.
     let base = reference.base;
-    let ended = snapshots.compare(base, &reference).map_err(|ended| ended.at(base, directory));
-    let mut examiner =
-        Examiner { directory, entries: Entries::default(), times: Times::default(), reference, snapshots, ended };
+    let ended = snapshots.compare(base, &reference, &store).map_err(|ended| ended.at(base, directory));
+    let (entries, times) = (Entries::default(), Times::default());
+    let mut examiner = Examiner { directory, entries, times, reference, store, snapshots, ended };
     let scanned = full_scan(directory, newest, committed, |record| examiner.take(record, report));
-    let Examiner { reference, snapshots, ended, .. } = examiner;
+    let Examiner { reference, store, snapshots, ended, .. } = examiner;
+    (report.kv_keys, report.kv_blocks) = store.counts();
     report.accounts = directory.openings().accounts();
     (report.opening_cents, report.sum_cents) = (reference.flows.opening.0, reference.sum.0);
     (report.deposited_cents, report.withdrawn_cents) = (reference.flows.deposited.0, reference.flows.withdrawn.0);
@@ -127,6 +131,7 @@ struct Examiner<'a> {
     entries: Entries,
     times: Times,
     reference: ReferenceLedger,
+    store: ReferenceStore,
     snapshots: Snapshots,
     ended: Result<(), Ended>,
 }
@@ -139,11 +144,14 @@ impl Examiner<'_> {
         report.count(record);
         let lsn = record.lsn();
         let placed = self.entries.take(record.place()).and_then(|()| self.times.take(record, report));
-        let taken = placed.and_then(|()| self.reference.take(record));
-        let taken = match taken {
-            Ok(()) if lsn > self.reference.base => self.snapshots.compare(lsn, &self.reference),
-            other => other,
-        };
+        let taken = placed.and_then(|()| self.reference.take(record)).and_then(|()| self.store.take(record));
+        let taken = taken.and_then(|write| {
+            if let Some(write) = write {
+                self.snapshots.note_change(write.key());
+            }
+            let is_behind = lsn > self.reference.base;
+            if is_behind { self.snapshots.compare(lsn, &self.reference, &self.store) } else { Ok(()) }
+        });
         self.ended = taken.map_err(|ended| ended.at(lsn, self.directory));
     }
 }

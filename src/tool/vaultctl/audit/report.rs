@@ -6,7 +6,8 @@ use serde::Serialize;
 
 use crate::base::calendar::iso_utc;
 use crate::base::vocab::Cents;
-use crate::store::journal::{Kind, RECORD_BYTES, Record};
+use crate::store::journal::record::{KvHead, KvKind};
+use crate::store::journal::{Content, Kind, OperationRecord, RECORD_BYTES, Record};
 
 /// Money is in cents, times are in milliseconds since 1970.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -38,6 +39,17 @@ pub(super) struct AuditReport {
     /// Beginnings of terms and changes of membership, which a cluster has in its journal beside operations.
     #[serde(skip_serializing_if = "is_zero")]
     pub(super) replication: u64,
+    /// Writes to the key-value store that were done, those that were refused and had a request id, and what is in it afterwards.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub(super) kv_puts: u64,
+    #[serde(skip_serializing_if = "is_zero")]
+    pub(super) kv_deletes: u64,
+    #[serde(skip_serializing_if = "is_zero")]
+    pub(super) kv_refusals: u64,
+    #[serde(skip_serializing_if = "is_zero")]
+    pub(super) kv_keys: u64,
+    #[serde(skip_serializing_if = "is_zero")]
+    pub(super) kv_blocks: u64,
     pub(super) accounts: u32,
     pub(super) opening_cents: i64,
     pub(super) deposited_cents: i64,
@@ -76,10 +88,24 @@ impl AuditReport {
         (self.last_lsn, self.last_time_ms) = (record.lsn().0, time_ms);
         self.records += 1;
         self.bytes += RECORD_BYTES as u64;
-        let Some(operation) = record.operation() else {
-            self.replication += 1;
-            return;
-        };
+        match &record.content {
+            Content::Operation(operation) => self.count_operation(operation),
+            Content::KvHead(head) => self.count_write(head),
+            Content::KvPiece(_) => {}
+            Content::Term(_) | Content::Membership(_) => self.replication += 1,
+        }
+    }
+
+    fn count_write(&mut self, head: &KvHead) {
+        self.keyed += u64::from(head.request.is_some());
+        *match head.kind {
+            _ if !head.is_done() => &mut self.kv_refusals,
+            KvKind::Put => &mut self.kv_puts,
+            KvKind::Delete => &mut self.kv_deletes,
+        } += 1;
+    }
+
+    fn count_operation(&mut self, operation: &OperationRecord) {
         self.keyed += u64::from(operation.key.is_some());
         *match operation.kind {
             _ if !operation.is_done() => &mut self.refusals,
@@ -100,6 +126,11 @@ impl fmt::Display for AuditReport {
         writeln!(f, "  records    {records} ({first_lsn} to {last_lsn}), {bytes} bytes, {keyed} with a key")?;
         write!(f, "  kinds      {deposits} deposits, {withdrawals} withdrawals, {transfers} transfers, ")?;
         writeln!(f, "{refusals} refused")?;
+        let AuditReport { kv_puts, kv_deletes, kv_refusals, kv_keys, kv_blocks, .. } = self;
+        if kv_puts + kv_deletes + kv_refusals + kv_keys > 0 {
+            write!(f, "  key-value  {kv_puts} puts, {kv_deletes} deletes, {kv_refusals} refused; ")?;
+            writeln!(f, "{kv_keys} keys in {kv_blocks} blocks")?;
+        }
         if self.replication > 0 {
             writeln!(f, "  cluster    {} beginnings of terms and changes of membership", self.replication)?;
         }

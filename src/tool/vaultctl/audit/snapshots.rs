@@ -1,9 +1,10 @@
 //! Comparing snapshots with the reference: each account at the record that the snapshot has it of.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::path::{Path, PathBuf};
 
 use super::ended::Ended;
+use super::key_value::{ReferenceStore, told};
 use super::reference::{Account, ReferenceLedger};
 use crate::base::vocab::{AccountId, Cents, Lsn};
 use crate::store::journal::Directory;
@@ -15,6 +16,8 @@ pub(super) struct Snapshots {
     good: VecDeque<Snapshot>,
     /// Accounts that are newer than the record their snapshot is named after, by the record that they are of.
     pending: BTreeMap<Lsn, Vec<(PathBuf, AccountId, Cents)>>,
+    /// Keys that snapshots lack, and the record up to which each key must have been changed, at which the walk ended.
+    lacking: Vec<(PathBuf, Lsn, HashSet<Vec<u8>>)>,
     /// How many were begun to be compared, and all accounts up to the snapshots' own records agreed.
     pub(super) compared: u64,
 }
@@ -27,7 +30,7 @@ impl Snapshots {
             let damaged = |why| Ended::wrong(format!("the snapshot of record {lsn} is damaged: {why}"));
             good.push_back(Snapshot::open(directory, lsn)?.map_err(damaged)?);
         }
-        Ok(Snapshots { good, pending: BTreeMap::new(), compared: 0 })
+        Ok(Snapshots { good, pending: BTreeMap::new(), lacking: Vec::new(), compared: 0 })
     }
 
     /// The newest record that any of them holds.
@@ -45,8 +48,18 @@ impl Snapshots {
         None
     }
 
-    /// Compares what is of record `lsn`, which `reference` has just taken in.
-    pub(super) fn compare(&mut self, lsn: Lsn, reference: &ReferenceLedger) -> Result<(), Ended> {
+    /// A key was written or deleted.
+    pub(super) fn note_change(&mut self, key: &[u8]) {
+        self.lacking.iter_mut().for_each(|(.., keys)| _ = keys.remove(key));
+    }
+
+    /// Compares what is of record `lsn`, which `reference` and `store` have just taken in.
+    pub(super) fn compare(
+        &mut self,
+        lsn: Lsn,
+        reference: &ReferenceLedger,
+        store: &ReferenceStore,
+    ) -> Result<(), Ended> {
         // Before a snapshot's own record is reached, none of its accounts is looked at.
         if let Some(due) = self.pending.first_entry().filter(|due| *due.key() <= lsn) {
             let of = *due.key();
@@ -56,6 +69,15 @@ impl Snapshots {
         }
         while let Some(snapshot) = self.good.pop_front_if(|snapshot| snapshot.header.lsn <= lsn) {
             self.compare_at_cut(&snapshot, reference)?;
+            let lacking = store.compare(&snapshot)?;
+            self.lacking.push((snapshot.path().to_owned(), snapshot.newest, lacking));
+        }
+        // Behind the record at which the walk ended nothing can lack in it.
+        for (path, _, keys) in self.lacking.extract_if(.., |(_, newest, _)| *newest <= lsn) {
+            if let Some(key) = keys.iter().next() {
+                let lacks = format!("{} lacks key {}", path.display(), told(key));
+                return Err(Ended::wrong(format!("{lacks}, which was there and was not changed while it was made")));
+            }
         }
         Ok(())
     }
