@@ -23,8 +23,9 @@ static SERVICES: &[Entry] = &[bank::entry::ENTRY, http::entry::ENTRY, DAYTIME];
 
 const DAYTIME: Entry = Entry {
     name: "daytime",
-    listen: |_| {
+    listen: |settings| {
         Some(Listen {
+            host: settings.host,
             port: 0,
             option: "(any port that is free)",
             optional: false,

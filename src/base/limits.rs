@@ -68,6 +68,10 @@ pub const MAX_TRANSFER_SEGMENT_BYTES: usize = 64 << 20;
 /// Segments that one instance can have; who finds none free waits in the order of coming.
 pub const MAX_TRANSFER_SEGMENTS: usize = 1024;
 
+/// Threads in each worker that walk over the keys for scans of the key-value store.
+pub const KV_SCAN_THREADS: usize = 1;
+/// Scans that may wait for such a thread in each worker; more are answered KV_BUSY, those first of whoever has most.
+pub const MAX_WAITING_KV_SCANS: usize = 256;
 /// Bytes of a record of ONC RPC, its marks included; with a longer one the connection is closed.
 pub const MAX_RPC_RECORD_BYTES: usize = 128 * 1024;
 /// Fragments of a record of ONC RPC, empty ones included; with more the connection is closed. Each is looked at again when more bytes come.

@@ -1,6 +1,7 @@
 //! What the server's processes know of a service: the master reads an [`Entry`], and a worker opens the service with a [`Context`].
 
 use std::io;
+use std::net::IpAddr;
 use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -52,6 +53,8 @@ pub struct Entry {
 /// Where a service listens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Listen {
+    /// The address.
+    pub host: IpAddr,
     /// The TCP port; 0 for any that is free.
     pub port: u16,
     /// The option that says which port, with what 0 is to it, for error messages.
@@ -174,6 +177,8 @@ pub enum Saves {
     File,
     /// Segments through which contents come from the cache process.
     Transfers,
+    /// Blocks of the key-value table.
+    KeyValues,
 }
 
 /// What a service is opened with, in a worker.

@@ -37,12 +37,17 @@ pub const NEIGHBOURS: &[(&str, &[&str])] = &[
     ("src/service/bank/", LOGGED_SERVICES_SHARE),
     ("src/service/getfile/", SERVICES_SHARE),
     ("src/service/http/", SERVICES_SHARE),
-    ("src/service/kv/", SERVICES_SHARE),
+    ("src/service/kv/", LOGGED_SERVICES_SHARE),
     ("src/service/replies/", SERVICES_SHARE),
     ("src/service/*.rs", SERVICES_SHARE),
     (
         "src/service/table.rs",
-        &["src/service/bank/entry.rs", "src/service/getfile/entry.rs", "src/service/http/entry.rs"],
+        &[
+            "src/service/bank/entry.rs",
+            "src/service/getfile/entry.rs",
+            "src/service/http/entry.rs",
+            "src/service/kv/entry.rs",
+        ],
     ),
     (
         "src/process/master/",

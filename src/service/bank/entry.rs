@@ -11,6 +11,7 @@ pub const ENTRY: Entry = Entry {
     name: "bank",
     listen: |settings| {
         Some(Listen {
+            host: settings.host,
             port: settings.port,
             option: "--port (0: any that is free)",
             optional: false,

@@ -17,6 +17,7 @@ pub const ENTRY: Entry = Entry {
     name: "getfile",
     listen: |settings| {
         settings.getfile.is_on().then_some(Listen {
+            host: settings.host,
             port: settings.getfile.port,
             option: "--getfile-port (0: no GetFile)",
             optional: false,

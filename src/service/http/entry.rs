@@ -12,6 +12,7 @@ pub const ENTRY: Entry = Entry {
     name: "http",
     listen: |settings| {
         settings.http.is_on().then_some(Listen {
+            host: settings.host,
             port: settings.http.port,
             option: "--http-port (0: no HTTP)",
             optional: !settings.http.port_is_named,

@@ -13,12 +13,17 @@ pub const STATUSES: usize = 16;
 /// Places for counters per status code of HTTP, in the order of `http::Status::ALL`.
 pub const HTTP_STATUSES: usize = 32;
 
+/// Places for counters per procedure of the key-value store.
+pub const KV_PROCEDURES: usize = 6;
+/// Places for counters per status of the key-value store.
+pub const KV_STATUSES: usize = 11;
 /// Places for counters per status of GetFile.
 pub const GETFILE_RESPONSES: usize = 4;
 
 shared_struct! {
     /// Counters of one worker since the instance began; a successor counts on. Writer: the worker.
-    pub struct WorkerStats, align 64, size 320 + 8 * (BUCKETS + 1) + MAX_SERVICES * 64 + WEB_BYTES + GETFILE_BYTES + BOUND_BYTES; {
+    pub struct WorkerStats, align 64, size 320 + 8 * (BUCKETS + 1) + MAX_SERVICES * 64 + WEB_BYTES + GETFILE_BYTES + KV_BYTES
+        + BOUND_BYTES; {
         /// Connections dropped for being idle.
         pub idle_dropped: Counter,
         /// Connections dropped for a frame that did not end.
@@ -52,6 +57,8 @@ shared_struct! {
         pub web: WebStats,
         /// What it served over GetFile.
         pub getfile: GetFileStats,
+        /// What it answered of the key-value store.
+        pub kv: KvStats,
         /// What happened at the bounds of `limits`.
         pub bounds: BoundStats,
     }
@@ -107,6 +114,28 @@ shared_struct! {
         /// Bytes of lines that wait for room in the access log now, of connections that have ended.
         pub log_held_bytes: Counter,
         bound_spare: [Counter; 13],
+    }
+}
+
+/// Bytes of [`KvStats`].
+const KV_BYTES: usize = 8 * (KV_PROCEDURES + KV_STATUSES + 6 + BUCKETS + 1);
+
+shared_struct! {
+    /// What a worker counts of the key-value store. Writer: the worker.
+    pub struct KvStats, align 8, size KV_BYTES; {
+        /// Calls by procedure.
+        pub calls: [Counter; KV_PROCEDURES],
+        /// Results by status.
+        pub results: [Counter; KV_STATUSES],
+        /// Calls that were answered with an error of RPC: of another program, with senseless arguments, of a caller who may not call.
+        pub faults: Counter,
+        /// Records that are no call, and those that are too long, at which their connection was closed.
+        pub bad_records: Counter,
+        /// Scans that were refused because too many waited for a thread.
+        pub scans_refused: Counter,
+        kv_spare: [Counter; 3],
+        /// From when a call was there to be read to when its reply was free to be sent.
+        pub answer_times: Histogram,
     }
 }
 

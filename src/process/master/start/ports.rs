@@ -116,7 +116,7 @@ fn each<T>(
     check_twice(on.iter().map(|(_, _, listen)| listen))?;
     let (mut opened, mut given_up) = (PerService::default(), Vec::new());
     for (service, name, listen) in on {
-        let address = SocketAddr::new(settings.host, listen.port);
+        let address = SocketAddr::new(listen.host, listen.port);
         match open(&listen, address).map_err(|error| explained(error, address, listen.option)) {
             Ok(socket) => opened[service.index()] = Some(socket),
             Err(error @ PortError::InUse { .. }) if listen.optional => given_up.push((name, error)),
@@ -232,7 +232,9 @@ mod tests {
 
     #[test]
     fn a_port_that_is_named_for_two_services_is_refused() {
-        let listen = |option, port, optional| Listen { port, option, optional, defer_seconds: None, connections: 1 };
+        let host = std::net::Ipv4Addr::LOCALHOST.into();
+        let listen =
+            |option, port, optional| Listen { host, port, option, optional, defer_seconds: None, connections: 1 };
         let bank = |port| listen("--port (0: any that is free)", port, false);
         let http = |port, optional| listen("--http-port (0: no HTTP)", port, optional);
         let third = |port| listen("--third-port", port, false);

@@ -271,8 +271,15 @@ mod tests {
         const LARGE: RingBytes = RingBytes::new(KV_RING_BYTES, KV_RING_BYTES);
         const THIRD: Entry = Entry {
             name: "third",
-            listen: |_| {
-                Some(Listen { port: 0, option: "--third-port", optional: false, defer_seconds: None, connections: 100 })
+            listen: |settings| {
+                Some(Listen {
+                    host: settings.host,
+                    port: 0,
+                    option: "--third-port",
+                    optional: false,
+                    defer_seconds: None,
+                    connections: 100,
+                })
             },
             url: str::to_owned,
             needs: |_| Needs { threads: 2, growth: 5, descriptors: 7, file: u64::MAX, ..Needs::default() },

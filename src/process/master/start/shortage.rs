@@ -220,7 +220,7 @@ impl Comparison<'_> {
 }
 
 /// What saves memory.
-const MEMORY: &[Saves] = &[Saves::Keys, Saves::Connections, Saves::Transfers];
+const MEMORY: &[Saves] = &[Saves::Keys, Saves::Connections, Saves::Transfers, Saves::KeyValues];
 
 fn parts(needs: &Requirements) -> String {
     let parts = needs

@@ -1,0 +1,353 @@
+//! The executor: carries out one call of a session and queues its reply.
+
+use std::cell::Cell;
+
+use crate::base::crash_point::{CrashPoint, crash_point};
+use crate::base::limits::AFTER_WAIT_MILLISECONDS;
+use crate::base::onc_rpc::reply::{Fault, write_refusal};
+use crate::base::onc_rpc::xdr::Room;
+use crate::base::onc_rpc::{AuthStat, Call, CallFault};
+use crate::base::vocab::{Lsn, ReplicaRole};
+use crate::ipc::process::monotonic_ns;
+use crate::service::interface::Now;
+use crate::service::kv::rules::{self, Task, Write};
+use crate::service::kv::session::kv_session::{KvSession, PendingScan};
+use crate::service::kv::session::scans::Scans;
+use crate::service::kv::wire::{
+    KvRefusal, KvReply, KvRequest, KvStatus, MAX_SCAN_REPLY_BYTES, NodeStatus, ScanEntry, WRITE_REPLY_BYTES, Written,
+    put_version, write_page,
+};
+use crate::service::replies::{AfterWait, Replies, Visibility};
+use crate::store::cluster::{ClusterRow, Standing};
+use crate::store::connection::ServiceId;
+use crate::store::instance::Instance;
+use crate::store::instance::control::Control;
+use crate::store::instance::stats::{KvStats, ServiceStats, WorkerStats};
+use crate::store::journal::record::KvKind;
+use crate::store::kv::{Counts, KvAsker, KvTeller, KvUndone, KvWriteRequest, Page, PageRequest};
+use crate::store::ledger::{Completion, Shows};
+
+/// What is needed to answer calls.
+pub struct Executor {
+    /// The worker's hand in the table.
+    teller: KvTeller<'static>,
+    /// Says what may be shown.
+    pub visibility: Visibility,
+    /// The threads for scans.
+    pub scans: Scans,
+    /// The worker's counters.
+    pub stats: &'static WorkerStats,
+    /// Those of this service's calls.
+    pub kv_stats: &'static KvStats,
+    /// Those of its connections.
+    pub service_stats: &'static ServiceStats,
+    control: &'static Control,
+    service: ServiceId,
+    /// The time of this turn of the loop, nanoseconds of the monotonic clock.
+    pub now_ns: u64,
+    /// Replies that were queued in this turn of a connection.
+    pub replies: Replies,
+    max_value: usize,
+    /// Whether callers are not believed who they are.
+    pub refuses_callers: bool,
+    /// Where replies are put together.
+    reply: Vec<u8>,
+    /// A key and its value, out of shared memory.
+    found: Vec<u8>,
+}
+
+/// Whether a call was seen to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answered {
+    /// It is answered.
+    Yes,
+    /// A thread works for it.
+    Pending,
+    /// It stands where it stood.
+    NotYet(Postponed),
+}
+
+/// When a call is looked at again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Postponed {
+    /// Bytes of room that its reply needs.
+    pub room: usize,
+    /// The operation that must be committed before; `None` for none.
+    pub lsn: Option<Lsn>,
+}
+
+/// A call that is looked at.
+#[derive(Clone, Copy)]
+struct Asked {
+    xid: u32,
+    /// Bytes that it takes in the receive ring.
+    bytes: usize,
+}
+
+impl Executor {
+    /// An executor; its clock stands at zero.
+    #[must_use]
+    pub fn new(
+        (instance, service, worker): (&'static Instance, ServiceId, usize),
+        teller: KvTeller<'static>,
+        scans: Scans,
+        (max_value, refuses_callers): (usize, bool),
+    ) -> Self {
+        let stats = &instance.workers()[worker].stats;
+        Executor {
+            teller,
+            visibility: Visibility::new(instance),
+            scans,
+            stats,
+            kv_stats: &stats.kv,
+            service_stats: &stats.services[service.index()],
+            control: instance.control(),
+            service,
+            now_ns: 0,
+            replies: Replies::default(),
+            max_value,
+            refuses_callers,
+            reply: Vec::new(),
+            found: Vec::new(),
+        }
+    }
+
+    /// Sets the time of this turn of the loop.
+    pub fn set_time(&mut self, Now { monotonic_ns, since_1970 }: Now) {
+        self.now_ns = monotonic_ns;
+        self.teller.set_wall_clock(since_1970.as_nanos().try_into().unwrap_or(u64::MAX));
+    }
+
+    /// What the replies of this turn of a connection show.
+    pub fn take_shown(&mut self) -> Shows {
+        let (seen, has_read) = (self.teller.take_seen(), self.teller.take_has_read());
+        self.visibility.shows(seen, has_read)
+    }
+
+    /// Notes how long replies took that may leave now.
+    pub fn time(&self, replies: Replies) {
+        if replies.count > 0 {
+            self.kv_stats.answer_times.record(monotonic_ns().saturating_sub(replies.since_ns), replies.count);
+        }
+    }
+
+    fn standing(&self) -> Standing {
+        self.visibility.cluster.map(ClusterRow::standing).unwrap_or_default()
+    }
+
+    /// Answers the call in `payload`, a whole record that takes `bytes` bytes in the receive ring; or hands it to the threads, and
+    /// remembers that. A record that is no call is passed over: there is nobody to answer.
+    pub fn answer(&mut self, session: &mut KvSession, bytes: usize, payload: &[u8]) -> Answered {
+        crash_point(CrashPoint::Decoded);
+        let call = match Call::read(payload) {
+            Ok(call) => call,
+            Err(CallFault::NoCall) => {
+                self.kv_stats.bad_records.add(1);
+                session.state.connection.advance(bytes, &[]);
+                return Answered::Yes;
+            }
+            Err(CallFault::Refused { xid, fault }) => return self.fail(session, Asked { xid, bytes }, fault),
+        };
+        let asked = Asked { xid: call.xid, bytes };
+        let request = match KvRequest::of_call(&call) {
+            Ok(request) => request,
+            Err(fault) => return self.fail(session, asked, fault),
+        };
+        if self.refuses_callers && request != KvRequest::Null {
+            // Nothing proves who the caller is: neither AUTH_NONE nor AUTH_SYS does.
+            return self.fail(session, asked, Fault::Auth(AuthStat::TOOWEAK));
+        }
+        let first_look = session.data.asked_ns.is_none();
+        self.kv_stats.calls[request.procedure().index()].add(first_look.into());
+        match rules::task_of(&request, self.max_value) {
+            Ok(task) => self.perform(session, asked, task),
+            Err(refusal) => self.respond(session, asked, &KvReply::Refused(refusal)),
+        }
+    }
+
+    fn perform(&mut self, session: &mut KvSession, asked: Asked, task: Task<'_>) -> Answered {
+        match task {
+            Task::Null => self.respond(session, asked, &KvReply::Null),
+            Task::TellStatus => self.tell_status(session, asked),
+            Task::Get { key, after } => match self.wait_for(session, asked, after) {
+                None => self.get(session, asked, key),
+                Some(answered) => answered,
+            },
+            Task::Write(write) => match rules::may_write(self.standing()) {
+                Ok(()) => self.write(session, asked, &write),
+                Err(refusal) => self.respond(session, asked, &KvReply::Refused(refusal)),
+            },
+            Task::Scan { from, prefix, limit, after } => {
+                if !session.state.connection.has_room_for_reply(MAX_SCAN_REPLY_BYTES) {
+                    return Answered::NotYet(Postponed { room: MAX_SCAN_REPLY_BYTES, lsn: None });
+                }
+                if let Some(answered) = self.wait_for(session, asked, after) {
+                    return answered;
+                }
+                session.data.pending = Some(PendingScan { xid: asked.xid, bytes: asked.bytes });
+                session.data.asked_ns.get_or_insert(self.now_ns);
+                let request = PageRequest { from: from.to_vec(), prefix: prefix.to_vec(), limit };
+                let is_refused = self.scans.submit(session.state.key(), request);
+                self.kv_stats.scans_refused.add(is_refused.into());
+                Answered::Pending
+            }
+        }
+    }
+
+    /// Has a call wait until the operation that it names as the last one seen can be shown here; `None` once it can. After a while it
+    /// is told that this instance is behind.
+    fn wait_for(&mut self, session: &mut KvSession, asked: Asked, lsn: Lsn) -> Option<Answered> {
+        if lsn <= self.visibility.shown() {
+            return None;
+        }
+        let until_ns = self.now_ns.saturating_add(AFTER_WAIT_MILLISECONDS * 1_000_000);
+        let wait = *session.data.waits.after.get_or_insert(AfterWait { lsn, until_ns });
+        if wait.until_ns <= self.now_ns {
+            return Some(self.respond(session, asked, &KvReply::Refused(KvRefusal::Behind)));
+        }
+        session.data.waits.is_behind = true;
+        Some(Answered::NotYet(Postponed { room: session.data.room, lsn: None }))
+    }
+
+    fn get(&mut self, session: &mut KvSession, asked: Asked, key: &[u8]) -> Answered {
+        self.found.clear();
+        let version = self.teller.get(key, &mut self.found);
+        self.reply.clear();
+        let reply = match version {
+            Some(version) => KvReply::Found { version, value: self.found.get(key.len()..).unwrap_or_default() },
+            None => KvReply::Refused(KvRefusal::NotFound),
+        };
+        let status = reply.status();
+        reply.write(asked.xid, &mut self.reply);
+        if !session.state.connection.has_room_for_reply(self.reply.len()) {
+            // Looked up again once there is room: what it is then is as good.
+            return Answered::NotYet(Postponed { room: self.reply.len(), lsn: None });
+        }
+        self.queue(session, asked, status)
+    }
+
+    /// Carries out a write; its reply is staged before it has happened and becomes valid as a part of it. The version is put into it once it
+    /// is known, which is before the write has happened, too.
+    fn write(&mut self, session: &mut KvSession, asked: Asked, write: &Write<'_>) -> Answered {
+        let connection = &session.state.connection;
+        let staged: Cell<Option<([u8; WRITE_REPLY_BYTES], Written, KvStatus)>> = Cell::new(None);
+        let number = |lsn| {
+            if let Some((mut reply, written, _)) = staged.get() {
+                put_version(&mut reply, written, lsn);
+                connection.stage(asked.bytes, &reply[..written.bytes]);
+            }
+        };
+        let request = KvWriteRequest {
+            kind: if write.value.is_some() { KvKind::Put } else { KvKind::Delete },
+            key: write.key,
+            value: write.value.unwrap_or_default(),
+            condition: write.condition,
+        };
+        let progress = Cell::new(None);
+        let done = self.teller.carry_out(&request, &KvAsker { principal: 0, request: write.request_id }, |outcome| {
+            let reply = rules::reply_to_write(outcome.map(|()| Lsn(0)));
+            let mut bytes = [0; WRITE_REPLY_BYTES];
+            let written = reply.write(asked.xid, &mut Room::new(&mut bytes));
+            staged.set(Some((bytes, written, reply.status())));
+            let next = connection.stage(asked.bytes, &bytes[..written.bytes]);
+            progress.set(Some(next));
+            Completion::moving(connection.index(), connection.slot().progress_word(), next.to_word())
+                .numbered_by(&number)
+        });
+        match (done, staged.get().zip(progress.get())) {
+            (Ok(_), Some(((.., status), progress))) => {
+                session.state.connection.staged(progress);
+                self.count(session, status);
+                Answered::Yes
+            }
+            (Ok(_), None) => unreachable!("a write that is committed has called for its reply"),
+            (Err(undone), _) => self.answer_undone(session, asked, undone),
+        }
+    }
+
+    fn answer_undone(&mut self, session: &mut KvSession, asked: Asked, undone: KvUndone) -> Answered {
+        let reply = match undone {
+            KvUndone::Refused(refusal) => rules::reply_to_write(Err(refusal)),
+            KvUndone::Repeated { lsn, first } => rules::reply_to_write(first.map(|()| lsn)),
+            KvUndone::Conflict => KvReply::Refused(KvRefusal::Conflict),
+            KvUndone::NoSpace => KvReply::Refused(KvRefusal::Busy),
+            KvUndone::NotPrimary => {
+                KvReply::Refused(rules::may_write(self.standing()).err().unwrap_or(KvRefusal::NoQuorum))
+            }
+            KvUndone::Later => {
+                let lsn = Some(self.visibility.order.now().lsn);
+                return Answered::NotYet(Postponed { room: WRITE_REPLY_BYTES, lsn });
+            }
+        };
+        self.respond(session, asked, &reply)
+    }
+
+    /// Answers the scan that a thread worked for.
+    pub fn deliver(&mut self, session: &mut KvSession, page: Option<Page>) {
+        let Some(PendingScan { xid, bytes }) = session.data.pending.take() else { return };
+        let asked = Asked { xid, bytes };
+        let Some(page) = page else {
+            self.respond(session, asked, &KvReply::Refused(KvRefusal::Busy));
+            return;
+        };
+        self.teller.see_state(page.shows);
+        let entries = page.entries.iter().map(|entry| ScanEntry {
+            key: &entry.key,
+            version: entry.version,
+            value_bytes: entry.value_bytes,
+        });
+        self.reply.clear();
+        write_page(xid, entries, page.more, &mut self.reply);
+        self.queue(session, asked, KvStatus::Ok);
+    }
+
+    fn tell_status(&mut self, session: &mut KvSession, asked: Asked) -> Answered {
+        let (committed, applied) = (self.visibility.shown(), self.visibility.order.now().lsn);
+        let view = self.control.cluster.view();
+        let role = view.standing.role;
+        let primary = matches!(role, ReplicaRole::Alone | ReplicaRole::Primary);
+        let address = if primary { self.control.address(self.service) } else { String::new() };
+        let keys = Counts::from_word(self.visibility.sequencer.counts()).keys.into();
+        let node = NodeStatus { primary, primary_address: &address, term: view.term, committed, applied, keys };
+        self.respond(session, asked, &KvReply::Node(node))
+    }
+
+    /// Answers a call that is not carried out.
+    fn fail(&mut self, session: &mut KvSession, asked: Asked, fault: Fault) -> Answered {
+        self.kv_stats.faults.add(1);
+        self.reply.clear();
+        write_refusal(asked.xid, fault, &mut self.reply);
+        self.queue_reply(session, asked)
+    }
+
+    /// Queues a reply.
+    fn respond(&mut self, session: &mut KvSession, asked: Asked, reply: &KvReply<'_>) -> Answered {
+        self.reply.clear();
+        reply.write(asked.xid, &mut self.reply);
+        self.queue(session, asked, reply.status())
+    }
+
+    /// Queues what was put together.
+    fn queue(&mut self, session: &mut KvSession, asked: Asked, status: KvStatus) -> Answered {
+        let answered = self.queue_reply(session, asked);
+        if answered == Answered::Yes {
+            self.kv_stats.results[status.index()].add(1);
+        }
+        answered
+    }
+
+    fn queue_reply(&mut self, session: &mut KvSession, asked: Asked) -> Answered {
+        if !session.state.connection.has_room_for_reply(self.reply.len()) {
+            return Answered::NotYet(Postponed { room: self.reply.len(), lsn: None });
+        }
+        session.state.connection.advance(asked.bytes, &self.reply);
+        self.replies.add(Replies { count: 1, since_ns: session.data.asked_ns.take().unwrap_or(self.now_ns) });
+        Answered::Yes
+    }
+
+    /// Counts a reply that is queued already.
+    fn count(&mut self, session: &mut KvSession, status: KvStatus) {
+        self.kv_stats.results[status.index()].add(1);
+        self.replies.add(Replies { count: 1, since_ns: session.data.asked_ns.take().unwrap_or(self.now_ns) });
+    }
+}

@@ -1,0 +1,154 @@
+//! The handler: one turn of one session, from the bytes that came to the bytes that go.
+
+use crate::base::limits::{KV_RING_BYTES, MAX_RPC_FRAGMENTS, MAX_RPC_RECORD_BYTES, READS_PER_TURN};
+use crate::base::onc_rpc::record::{MARK_BYTES, RecordLimits, RecordStep, next_record};
+use crate::service::connection_state::{Closing, Next};
+use crate::service::kv::session::executor::{Answered, Executor};
+use crate::service::kv::session::kv_session::KvSession;
+use crate::service::kv::wire::WRITE_REPLY_BYTES;
+use crate::store::connection::Sent;
+
+/// What a record may be.
+const LIMITS: RecordLimits = RecordLimits { bytes: MAX_RPC_RECORD_BYTES, fragments: MAX_RPC_FRAGMENTS };
+
+const _: () = assert!(MAX_RPC_RECORD_BYTES <= KV_RING_BYTES, "the longest record fits the ring");
+
+/// Gives sessions their turns.
+pub struct Handler {
+    /// Answers calls.
+    pub executor: Executor,
+    /// What was received, out of shared memory.
+    unread: Box<[u8; KV_RING_BYTES]>,
+    /// A record that came in fragments.
+    gathered: Vec<u8>,
+}
+
+impl Handler {
+    /// A handler before its first session.
+    #[must_use]
+    pub fn new(executor: Executor) -> Self {
+        Handler { executor, unread: Box::new([0; KV_RING_BYTES]), gathered: Vec::new() }
+    }
+
+    /// One turn of `session`: receive, answer, send, until there is nothing to do or others should have a turn.
+    pub fn turn(&mut self, session: &mut KvSession) -> Next {
+        if session.data.waits.is_cut_off(&self.executor.visibility) {
+            return Next::Close;
+        }
+        if let Closing::Lingering(budget) = session.state.closing {
+            return session.state.linger(budget);
+        }
+        session.data.waits.begin_turn();
+        for _ in 0..READS_PER_TURN {
+            if session.takes_bytes() && !self.receive(session) {
+                return Next::Close;
+            }
+            let is_starved = self.answer_calls(session);
+            self.hold_what_is_not_committed(session);
+            if session.state.ended && is_starved {
+                // Nothing more can come; what is queued is still sent.
+                session.state.closing = Closing::AfterSending;
+            }
+            if !self.send(session) {
+                return Next::Close;
+            }
+            if session.state.closing == Closing::AfterSending && session.state.connection.unsent() == 0 {
+                return session.state.begin_linger(self.executor.now_ns);
+            }
+            if !(session.takes_bytes() || !is_starved && session.takes_calls()) {
+                return Next::Wait;
+            }
+        }
+        Next::Again
+    }
+
+    /// Receives once; `false` when the connection is broken.
+    fn receive(&mut self, session: &mut KvSession) -> bool {
+        let received = session.state.receive(self.executor.now_ns);
+        self.executor.stats.bytes_in.add(received.unwrap_or(0) as u64);
+        received.is_some()
+    }
+
+    /// Answers every whole call that was received, as long as replies fit; whether there is no further one.
+    fn answer_calls(&mut self, session: &mut KvSession) -> bool {
+        if session.state.connection.unread() < session.data.at_least {
+            self.note_partial(session);
+            return session.takes_calls();
+        }
+        let mut at = 0;
+        let count = session.state.connection.copy_unread_at(0, &mut self.unread[..]);
+        let mut is_starved = false;
+        while session.takes_calls() {
+            match next_record(&self.unread[at..count], LIMITS, &mut self.gathered) {
+                RecordStep::NeedMore { at_least } => {
+                    session.data.at_least = at_least;
+                    is_starved = true;
+                    break;
+                }
+                RecordStep::Complete { taken, payload } => match self.executor.answer(session, taken, payload) {
+                    Answered::Yes => {
+                        at += taken;
+                        session.data.at_least = MARK_BYTES;
+                        session.data.room = WRITE_REPLY_BYTES;
+                        session.data.waits.after = None;
+                        session.data.has_called = true;
+                        session.data.partial_since_ns = None;
+                    }
+                    Answered::Pending => break,
+                    Answered::NotYet(postponed) => {
+                        session.data.waits.blocked = postponed.lsn;
+                        session.data.room = postponed.room;
+                        session.data.asked_ns.get_or_insert(self.executor.now_ns);
+                        break;
+                    }
+                },
+                RecordStep::Fatal(fault) => {
+                    log::debug!("a connection is closed: {fault}");
+                    self.executor.kv_stats.bad_records.add(1);
+                    session.state.connection.discard_unread();
+                    session.state.closing = Closing::AfterSending;
+                }
+            }
+        }
+        if is_starved {
+            self.note_partial(session);
+        } else {
+            session.data.partial_since_ns = None;
+        }
+        is_starved
+    }
+
+    /// Notes since when a record has been waiting for its end.
+    fn note_partial(&self, session: &mut KvSession) {
+        if session.state.connection.unread() > 0 {
+            session.data.partial_since_ns.get_or_insert(self.executor.now_ns);
+        } else {
+            session.data.partial_since_ns = None;
+        }
+    }
+
+    /// Holds the replies of this turn if what they show is not committed yet.
+    fn hold_what_is_not_committed(&mut self, session: &mut KvSession) {
+        let shows = self.executor.take_shown();
+        let replies = std::mem::take(&mut self.executor.replies);
+        let queued = session.state.connection.queued();
+        if let Some(replies) = session.data.waits.hold(queued, shows, replies, &self.executor.visibility) {
+            self.executor.time(replies);
+        }
+    }
+
+    /// Sends what is queued and may be seen; `false` when the connection is broken.
+    fn send(&mut self, session: &mut KvSession) -> bool {
+        let (queued, executor) = (session.state.connection.queued(), &self.executor);
+        let end = session.data.waits.release(queued, &executor.visibility, |replies| executor.time(replies));
+        let count = match session.state.connection.send(end) {
+            Sent::All(count) | Sent::Part(count) => count,
+            Sent::Broken => return false,
+        };
+        if count > 0 {
+            session.state.active_ns = self.executor.now_ns;
+            self.executor.stats.bytes_out.add(count as u64);
+        }
+        true
+    }
+}
