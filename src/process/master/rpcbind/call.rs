@@ -5,11 +5,11 @@ use std::net::SocketAddrV4;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use super::Places;
 use super::error::{RpcbindError, Step};
 use super::message::{
     DUMP, Entry, GETPORT, PORTMAPPER_VERSION, RPCBIND, RPCBIND_VERSIONS, SET, UNSET, read_done, read_port,
 };
+use super::places::Places;
 use super::socket::Stream;
 use crate::base::limits::{MAX_RPC_FRAGMENTS, MAX_RPCBIND_REPLY_BYTES};
 use crate::base::onc_rpc::{Call, Fault, RecordLimits, RecordStep, Reply, XdrError, next_record};
