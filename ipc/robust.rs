@@ -179,6 +179,13 @@ impl RobustMutex {
         self.futex() & 0x7fff_ffff == 0x4000_0000
     }
 
+    /// Whether it is neither held nor orphaned, at some moment of the call. Whoever has this answer and then a fence that acquires sees what
+    /// was written under the lock by all who had it before.
+    #[must_use]
+    pub fn is_free(&self) -> bool {
+        self.futex() == 0
+    }
+
     fn futex(&self) -> u32 {
         let word = self.raw().cast::<std::sync::atomic::AtomicU32>();
         // SAFETY: the mutex begins with this aligned 32-bit word, which glibc and the kernel access atomically as well.

@@ -88,6 +88,10 @@ impl<'a> LogApplier<'a> {
             return Err(ApplyError::OutOfOrder { expected, found: begins }.into());
         }
         let Some(teller) = &mut self.writes else { return Err(LogApplyError::NoTable(lsn)) };
+        if record.is_piece() && self.assembly.open().is_none() {
+            // What is applied ends with whole operations, so there is nothing to pass over.
+            return Err(AssemblyError::Orphan(lsn).into());
+        }
         match self.assembly.take(record)? {
             Some(write) => teller.apply(&write),
             None => Ok(()),
@@ -142,3 +146,7 @@ impl KvTeller<'_> {
         Ok(())
     }
 }
+
+#[cfg(all(test, not(feature = "model")))]
+#[path = "applier_tests.rs"]
+mod tests;

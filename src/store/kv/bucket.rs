@@ -181,3 +181,7 @@ impl LockedBucket<'_> {
         crash_point(CrashPoint::KvApplied);
     }
 }
+
+#[cfg(all(test, not(feature = "model")))]
+#[path = "bucket_tests.rs"]
+mod tests;

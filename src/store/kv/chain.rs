@@ -1,5 +1,6 @@
 //! A key and its value in a chain of blocks.
 
+use crate::base::limits::{MAX_KV_KEY_BYTES, MAX_KV_VALUE_BYTES};
 use crate::base::vocab::Lsn;
 use crate::ipc::cells::{AtomicU64, Ordering};
 use crate::store::kv::layout::{Block, FIRST_WORDS, HEAD_WORDS, Link};
@@ -85,8 +86,9 @@ impl<'a> Blocks<'a> {
         let lengths = words[AT_LENGTHS].load(Ordering::Relaxed);
         Some(Entry {
             version: Lsn(words[AT_VERSION].load(Ordering::Relaxed)),
-            key_bytes: (lengths >> 32) as usize,
-            value_bytes: (lengths as u32) as usize,
+            // Whoever takes them from here allocates and copies so much.
+            key_bytes: ((lengths >> 32) as usize).min(MAX_KV_KEY_BYTES),
+            value_bytes: ((lengths as u32) as usize).min(MAX_KV_VALUE_BYTES),
             hash: words[AT_LAST].load(Ordering::Relaxed) as u32,
         })
     }
@@ -121,3 +123,7 @@ fn word_at(key: &[u8], value: &[u8], at: usize) -> u64 {
 }
 
 const _: () = assert!(FIRST_WORDS * 8 == crate::store::journal::record::FIRST_BLOCK_BYTES);
+
+#[cfg(all(test, not(feature = "model")))]
+#[path = "chain_tests.rs"]
+mod tests;

@@ -26,6 +26,8 @@ pub mod table;
 pub mod teller;
 
 #[cfg(all(test, not(feature = "model")))]
+mod property_tests;
+#[cfg(all(test, not(feature = "model")))]
 mod test_support;
 
 pub use applier::LogApplier;

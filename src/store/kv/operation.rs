@@ -129,3 +129,7 @@ impl RememberedWrite {
         })
     }
 }
+
+#[cfg(all(test, not(feature = "model")))]
+#[path = "operation_tests.rs"]
+mod tests;

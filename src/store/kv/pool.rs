@@ -140,3 +140,7 @@ impl LockedPool<'_> {
         row.clear();
     }
 }
+
+#[cfg(all(test, not(feature = "model")))]
+#[path = "pool_tests.rs"]
+mod tests;

@@ -1,7 +1,7 @@
 //! Filling the table from the journal, before the first worker.
 
 use crate::base::vocab::Lsn;
-use crate::store::journal::record::KvKind;
+use crate::store::journal::record::{KvKind, blocks_of};
 use crate::store::journal::{Assembly, AssemblyError, KvWrite, Record};
 use crate::store::kv::counts::Counts;
 use crate::store::kv::operation::RememberedWrite;
@@ -16,7 +16,7 @@ pub enum RestoreError {
     /// The keys take more room than there is.
     #[error("the keys and values of the journal do not fit into --kv-mb; give at least {mebibytes}")]
     Full {
-        /// A size with which what has been read so far would fit.
+        /// A size with which what has been read so far fits, this key included.
         mebibytes: u64,
     },
     /// Records that no server has written.
@@ -93,7 +93,16 @@ impl<'a> Restorer<'a> {
                 self.counts = after;
                 Ok(())
             }
-            None => Err(RestoreError::Full { mebibytes: (u64::from(self.counts.blocks) * 2).div_ceil(4096) }),
+            None => {
+                self.teller.give_back(change.and_then(|change| change.fresh));
+                let wanted = blocks_of(key.len() + value.map_or(0, <[u8]>::len));
+                let (blocks, mebibyte) = (u64::from(self.counts.blocks) + u64::from(wanted), KvTable::capacity_of(1));
+                Err(RestoreError::Full { mebibytes: blocks.div_ceil(mebibyte.into()) })
+            }
         }
     }
 }
+
+#[cfg(all(test, not(feature = "model")))]
+#[path = "restore_tests.rs"]
+mod tests;

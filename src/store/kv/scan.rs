@@ -3,7 +3,9 @@
 use std::collections::BinaryHeap;
 
 use crate::base::vocab::Lsn;
+use crate::ipc::cells::{Ordering, fence};
 use crate::store::kv::bucket::{FoundKey, LockedBucket};
+use crate::store::kv::layout::Link;
 use crate::store::kv::table::KvTable;
 use crate::store::ledger::Table;
 
@@ -106,10 +108,21 @@ impl KvTable {
         }
     }
 
-    /// Locks bucket `number` if it leads to a key. What leads nowhere yet, or was inherited and is not repaired, nobody was told of.
+    /// Locks bucket `number`, unless it leads to no key and nobody is at it.
     fn lock_if_used(&self, ledger: &Table, number: u32) -> Option<LockedBucket<'_>> {
-        use crate::store::kv::layout::Link;
-        self.bucket(number)?.first.target()?;
+        let bucket = self.bucket(number)?;
+        // A write has its number before the bucket leads to its key, and the lock from before that until after it. So the lock is looked
+        // at first: a cut that includes the write must not miss the key.
+        let is_free = bucket.lock.is_free();
+        // SCAN-FREE: acquire; who sees the lock given back sees what was linked under it.
+        fence(Ordering::Acquire);
+        if is_free && bucket.first.target().is_none() {
+            return None;
+        }
         self.lock(ledger, number, || ())
     }
 }
+
+#[cfg(all(test, not(feature = "model")))]
+#[path = "scan_tests.rs"]
+mod tests;

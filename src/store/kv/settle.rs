@@ -29,3 +29,7 @@ pub fn settle(table: &KvTable, ledger: &Table, row: usize) -> Result<(), Busy> {
     }
     Ok(())
 }
+
+#[cfg(all(test, not(feature = "model")))]
+#[path = "settle_tests.rs"]
+mod tests;

@@ -189,3 +189,7 @@ impl KvTable {
         Home { bucket: (hash >> 32) as u32 & (self.bucket_count() - 1), hash: hash as u32 }
     }
 }
+
+#[cfg(all(test, not(feature = "model")))]
+#[path = "table_tests.rs"]
+mod tests;

@@ -222,12 +222,20 @@ impl<'a> KvTeller<'a> {
             None => self.write(&bucket, home, found.as_ref(), write, asker, &reply),
             Some(refusal) => Err(KvUndone::Refused(refusal)),
         };
-        let Err(KvUndone::Refused(refusal)) = outcome else { return outcome };
-        // The refusal shows what is in the bucket, which stays locked, so that no write comes in between.
-        self.seen = self.seen.max(bucket.lsn());
-        let refused = self.refuse(write, asker, current, refusal, &reply);
+        let outcome = match outcome {
+            Err(KvUndone::Refused(refusal)) => {
+                // The refusal shows what is in the bucket, which stays locked, so that no write comes in between; or how much all writes
+                // so far have left.
+                let is_full = refusal == KvRefusal::Full;
+                let shown = if is_full { self.ledger.order().now().lsn } else { bucket.lsn() };
+                self.seen = self.seen.max(shown);
+                self.refuse(write, asker, current, refusal, &reply)
+            }
+            outcome => outcome,
+        };
         drop(bucket);
-        refused
+        crash_point(CrashPoint::KvUnlocked);
+        outcome
     }
 
     /// Carries out a write that its condition admits.
@@ -391,3 +399,7 @@ fn undone(uncommitted: Uncommitted) -> KvUndone {
         Uncommitted::NotPrimary => KvUndone::NotPrimary,
     }
 }
+
+#[cfg(all(test, not(feature = "model")))]
+#[path = "teller_tests.rs"]
+mod tests;
