@@ -31,15 +31,24 @@ fn table(accounts: u32, ring: u32) -> Table {
 
 /// Memory that is unlinked as soon as it is mapped: the children have it by fork, and nothing can be left behind.
 pub fn table_of(accounts: u32, ring: u32, replicated: bool) -> Table {
+    table_for(accounts, ring, replicated, false)
+}
+
+fn table_for(accounts: u32, ring: u32, replicated: bool, key_values: bool) -> Table {
     static NUMBER: AtomicU64 = AtomicU64::new(0);
     let unique = format!("/vault-test.{}.{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
     let names = ["a", "i", "j", "k", "x"].map(|object| format!("{unique}.{object}"));
     let initial_balance = Cents(OPENING);
-    let (key_window, replies_wait, key_values) = (1_000, false, false);
+    let (key_window, replies_wait) = (1_000, false);
     let shape = Shape { accounts, initial_balance, ring, key_window, replies_wait, replicated, key_values };
     let table = Table::create(names.each_ref().map(String::as_str), 1, &shape).unwrap();
     names.iter().for_each(|name| bank_vault::ipc::segment::unlink(name).unwrap());
     table
+}
+
+/// The same of an instance that has a key-value table.
+pub fn key_value_ledger(ring: u32, replicated: bool) -> Table {
+    table_for(10, ring, replicated, true)
 }
 
 fn progress_word() -> Segment<(), AtomicU64> {
@@ -312,7 +321,7 @@ fn keep_up(table: &Table) {
     }
 }
 
-fn xorshift(state: &mut u64) -> u64 {
+pub fn xorshift(state: &mut u64) -> u64 {
     *state ^= *state << 13;
     *state ^= *state >> 7;
     *state ^= *state << 17;

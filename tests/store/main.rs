@@ -22,6 +22,8 @@ mod applier_deaths;
 mod cache_deaths;
 mod cache_process;
 mod journal_files;
+mod kv_deaths;
+mod kv_stress;
 mod lane;
 mod ledger_deaths;
 mod recent_records;
