@@ -102,7 +102,7 @@ impl Store {
     /// Every block is free or a key's, and the counts say so; while no write is under way.
     pub fn must_be_whole(&self, what: &str) {
         let pairs = self.pairs();
-        let used = pairs.iter().map(|(key, (_, value))| blocks_of(key.len() + value.len())).sum();
+        let used = pairs.iter().map(|(key, (_, value))| blocks_of(key.len(), value.len())).sum();
         let keys = u32::try_from(pairs.len()).unwrap();
         assert_eq!(KvTable::counts(&self.ledger), Counts { keys, blocks: used }, "{what}: counts");
         assert_eq!(self.table.free_blocks() + used, self.blocks, "{what}: blocks are lost, or there twice");
@@ -118,7 +118,7 @@ impl Store {
             let put = put(std::slice::from_ref(&number), &big[..bytes]);
             self.keep_up();
             assert!(self.ask(2, &put, None).is_ok(), "{what}: {left} blocks are left");
-            left -= blocks_of(1 + bytes);
+            left -= blocks_of(1, bytes);
             if left == 0 {
                 break;
             }

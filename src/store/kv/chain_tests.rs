@@ -7,7 +7,7 @@ use crate::store::kv::test_support::{Store, bytes};
 fn with_chain(table: &KvTable, key: &[u8], value: &[u8], body: impl FnOnce(Blocks<'_>, u32)) {
     let (row, pool) = (&table.rows()[0], table.pool().lock(|| ()));
     row.prepare(0, None);
-    let chain = pool.allocate(row, blocks_of(key.len() + value.len())).unwrap();
+    let chain = pool.allocate(row, blocks_of(key.len(), value.len())).unwrap();
     let blocks = table.blocks();
     blocks.fill(chain.first, 7, key, value);
     body(blocks, chain.first);
@@ -50,7 +50,7 @@ fn keys_of_every_length_come_back_with_values_around_every_boundary() {
         }
     }
     must_come_back(&table, &bytes(255, 9), &bytes(65_536, 1));
-    assert_eq!(blocks_of(255 + 65_536), MAX_BLOCKS);
+    assert_eq!(blocks_of(255, 65_536), MAX_BLOCKS);
 }
 
 #[test]

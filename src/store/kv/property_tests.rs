@@ -46,7 +46,7 @@ struct Model {
 
 impl Model {
     fn blocks(&self) -> u32 {
-        self.pairs.iter().map(|(key, (_, value))| blocks_of(key.len() + value.len())).sum()
+        self.pairs.iter().map(|(key, (_, value))| blocks_of(key.len(), value.len())).sum()
     }
 
     fn outcome(&self, write: &KvWriteRequest<'_>) -> Result<(), KvRefusal> {
@@ -58,8 +58,8 @@ impl Model {
         if write.kind == KvKind::Delete {
             return if before.is_some() { Ok(()) } else { Err(KvRefusal::NotFound) };
         }
-        let had = before.map_or(0, |(_, value)| blocks_of(write.key.len() + value.len()));
-        let after = self.blocks() - had + blocks_of(write.key.len() + write.value.len());
+        let had = before.map_or(0, |(_, value)| blocks_of(write.key.len(), value.len()));
+        let after = self.blocks() - had + blocks_of(write.key.len(), write.value.len());
         if after <= CAPACITY { Ok(()) } else { Err(KvRefusal::Full) }
     }
 

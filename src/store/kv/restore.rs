@@ -95,8 +95,9 @@ impl<'a> Restorer<'a> {
             }
             None => {
                 self.teller.give_back(change.and_then(|change| change.fresh));
-                let wanted = blocks_of(key.len() + value.map_or(0, <[u8]>::len));
-                let (blocks, mebibyte) = (u64::from(self.counts.blocks) + u64::from(wanted), KvTable::capacity_of(1));
+                let wanted = blocks_of(key.len(), value.map_or(0, <[u8]>::len));
+                let (blocks, mebibyte) =
+                    (u64::from(self.counts.blocks) + u64::from(wanted), KvTable::capacity_of(1 << 20));
                 Err(RestoreError::Full { mebibytes: blocks.div_ceil(mebibyte.into()) })
             }
         }

@@ -10,7 +10,8 @@ fn a_table_has_the_size_that_it_says_and_is_found_by_its_names() {
         assert!(store.table.bucket_count().is_power_of_two());
         store.must_be_whole();
     }
-    assert_eq!([0, 1, 64, 65_536, u32::MAX].map(KvTable::capacity_of), [0, 4096, 262_144, 1 << 28, u32::MAX]);
+    let mebibytes = [0, 1, 64, 65_536, u64::from(u32::MAX)].map(|mebibytes| KvTable::capacity_of(mebibytes << 20));
+    assert_eq!(mebibytes, [0, 4096, 262_144, 1 << 28, u32::MAX]);
 }
 
 #[test]
