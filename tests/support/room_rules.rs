@@ -102,6 +102,7 @@ pub const BANS: &[Ban] = &[
             "src/service/bank/session/bank_service.rs",
             "src/service/bank/session/jobs.rs",
             "src/service/bank/session/statement_page.rs",
+            "src/service/kv/session/kv_service.rs",
         ],
         knows: &["src/store/journal/"],
         but: &["src/store/journal/record/"],

@@ -179,22 +179,22 @@ pub struct Values {
     #[arg(long, value_name = "BYTES", value_parser = |text: &str| range::CACHE_SEGMENT_BYTES.parse(text))]
     pub cache_segment_bytes: Option<i64>,
     /// TCP port of the key-value service, 0 for none [default: 0]
-    #[arg(long, hide = true, value_name = "PORT", value_parser = |text: &str| range::KV_PORT.parse(text))]
+    #[arg(long, value_name = "PORT", value_parser = |text: &str| range::KV_PORT.parse(text))]
     pub kv_port: Option<i64>,
     /// Mebibytes of the key-value table [default: 64]
-    #[arg(long, hide = true, value_name = "MIB", value_parser = |text: &str| range::KV_MB.parse(text))]
+    #[arg(long, value_name = "MIB", value_parser = |text: &str| range::KV_MB.parse(text))]
     pub kv_mb: Option<i64>,
     /// Bytes of the longest value of a key, 1 to 65536 [default: 65536]
-    #[arg(long, hide = true, value_name = "BYTES", value_parser = |text: &str| range::KV_MAX_VALUE.parse(text))]
+    #[arg(long, value_name = "BYTES", value_parser = |text: &str| range::KV_MAX_VALUE.parse(text))]
     pub kv_max_value: Option<i64>,
     /// Connections of the key-value service at a time, beside those of other services [default: 128]
-    #[arg(long, hide = true, value_name = "COUNT", value_parser = |text: &str| range::KV_CONNECTIONS.parse(text))]
+    #[arg(long, value_name = "COUNT", value_parser = |text: &str| range::KV_CONNECTIONS.parse(text))]
     pub kv_connections: Option<i64>,
     /// Offer the key-value service at --host, not to this machine only [default: false]
-    #[arg(long, hide = true, num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
+    #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
     pub kv_public: Option<bool>,
     /// Whether the key-value service is registered at rpcbind [default: try]
-    #[arg(long, hide = true, value_enum, value_name = "MODE")]
+    #[arg(long, value_enum, value_name = "MODE")]
     pub rpcbind: Option<RpcbindMode>,
     /// Show dashboard, statistics, metrics, health and readiness to all, not to this machine only [default: false]
     #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]

@@ -1,9 +1,13 @@
 //! What a request of the key-value service means here, and what an outcome is called in a result. Pure.
 
+use std::collections::HashMap;
+
 use crate::base::limits::MAX_KV_PAGE;
+use crate::base::onc_rpc::{AuthStat, Credentials};
 use crate::base::vocab::{Condition, Lsn, ReplicaRole};
 use crate::service::kv::wire::{KvRefusal, KvReply, KvRequest, RequestId};
 use crate::store::cluster::Standing;
+use crate::store::users::{Known, Role};
 
 /// What has to be done for a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,6 +82,31 @@ fn page_limit(asked: u32) -> usize {
     usize::try_from(asked).ok().filter(|asked| (1..=MAX_KV_PAGE).contains(asked)).unwrap_or(MAX_KV_PAGE)
 }
 
+/// Whose call it is, and what he may do. `users` are those of a users file by uid, `None` where everybody may call.
+///
+/// # Errors
+/// AUTH_TOOWEAK: the caller does not say who it is. AUTH_REJECTEDCRED: no user has its uid.
+pub fn caller(users: Option<&HashMap<u32, Known>>, credentials: &Credentials<'_>) -> Result<Known, AuthStat> {
+    let Some(users) = users else { return Ok(Known { role: Role::Teller, principal: 0 }) };
+    match credentials {
+        Credentials::Sys(caller) => users.get(&caller.uid).copied().ok_or(AuthStat::REJECTEDCRED),
+        Credentials::None | Credentials::Other(_) => Err(AuthStat::TOOWEAK),
+    }
+}
+
+/// Whether a caller of this role may ask for a task.
+///
+/// # Errors
+/// KV_FORBIDDEN.
+pub fn may_ask(role: Role, task: &Task<'_>) -> Result<(), KvRefusal> {
+    let may = match task {
+        Task::Null | Task::TellStatus => true,
+        Task::Get { .. } | Task::Scan { .. } => role.may_read_keys(),
+        Task::Write(_) => role.may_write_keys(),
+    };
+    if may { Ok(()) } else { Err(KvRefusal::Forbidden) }
+}
+
 /// Whether an instance of this standing may write.
 ///
 /// # Errors
@@ -107,6 +136,7 @@ pub fn reply_to_write(outcome: Result<Lsn, crate::store::kv::KvRefusal>) -> KvRe
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::onc_rpc::AuthSys;
 
     #[test]
     fn what_cannot_be_is_told_before_anything_is_done() {
@@ -122,6 +152,25 @@ mod tests {
         for (asked, limit) in [(0, MAX_KV_PAGE), (1, 1), (256, 256), (257, MAX_KV_PAGE), (u32::MAX, MAX_KV_PAGE)] {
             let task = Task::Scan { from: b"", prefix: b"", limit, after: Lsn(0) };
             assert_eq!(task_of(&scan(asked), 10), Ok(task), "an empty key means any here");
+        }
+    }
+
+    #[test]
+    fn a_users_file_says_who_may_do_what() {
+        let sys = |uid| Credentials::Sys(AuthSys { uid, ..AuthSys::default() });
+        let everybody = Known { role: Role::Teller, principal: 0 };
+        assert_eq!([caller(None, &Credentials::None), caller(None, &sys(7))], [Ok(everybody); 2]);
+        let known = Known { role: Role::Auditor, principal: 5 };
+        let users = HashMap::from([(7, known)]);
+        assert_eq!(caller(Some(&users), &sys(7)), Ok(known));
+        assert_eq!(caller(Some(&users), &sys(8)), Err(AuthStat::REJECTEDCRED));
+        assert_eq!(caller(Some(&users), &Credentials::None), Err(AuthStat::TOOWEAK));
+        let get = Task::Get { key: b"k", after: Lsn(0) };
+        let write = Task::Write(Write { request_id: None, key: b"k", value: None, condition: Condition::Always });
+        let customer = "customer:1-2".parse().unwrap();
+        for (role, may) in [(Role::Teller, [true; 2]), (Role::Auditor, [true, false]), (customer, [false; 2])] {
+            assert_eq!([may_ask(role, &get).is_ok(), may_ask(role, &write).is_ok()], may, "{role}");
+            assert_eq!(may_ask(role, &Task::TellStatus), Ok(()));
         }
     }
 

@@ -1,7 +1,8 @@
-//! The text of the users file: `name:argon2id hash:role`, one user per line; `#` begins a comment line.
+//! The text of the users file: `name:argon2id hash:role`, one user per line; `#` begins a comment line. A line may end in `:uid=N`: then
+//! the key-value service takes callers of that uid for this user.
 //!
 //! A hash in PHC form holds no colon and a name may not, so the two first colons part the fields, and the role may have
-//! one of its own: `ada:$argon2id$v=19$m=19456,t=2,p=1$SALT$HASH:customer:100-199`.
+//! one of its own: `ada:$argon2id$v=19$m=19456,t=2,p=1$SALT$HASH:customer:100-199:uid=1000`.
 
 use std::collections::HashMap;
 
@@ -26,6 +27,8 @@ pub(super) struct Entry {
     pub name: String,
     pub hash: PasswordHashString,
     pub role: Role,
+    /// By which callers of the key-value service claim to be this user.
+    pub uid: Option<u32>,
     /// The number by which records and keys know him.
     pub principal: u32,
 }
@@ -67,6 +70,17 @@ pub enum LineError {
     /// The third field.
     #[error(transparent)]
     Role(#[from] RoleError),
+    /// The uid at the end is no number of 32 bits.
+    #[error("`uid={0}` is none: a uid is a number from 0 to 4294967295")]
+    Uid(String),
+    /// A uid that an earlier line has.
+    #[error("uid {uid} stands already on line {first}; remove one of the two")]
+    DuplicateUid {
+        /// The uid.
+        uid: u32,
+        /// The earlier line, counted from 1.
+        first: usize,
+    },
     /// A name that an earlier line has.
     #[error("the user `{name}` stands already on line {first}; remove one of the two")]
     Duplicate {
@@ -81,29 +95,39 @@ pub enum LineError {
 pub(super) fn parse(text: &str) -> Result<Vec<Entry>, (usize, LineError)> {
     let mut entries: Vec<Entry> = Vec::new();
     let mut lines_by_name: HashMap<&str, usize> = HashMap::new();
+    let mut lines_by_uid: HashMap<u32, usize> = HashMap::new();
     for (line, content) in (1..).zip(text.lines()) {
         let content = content.trim();
         if content.is_empty() || content.starts_with('#') {
             continue;
         }
-        let (name, hash, role) = parse_line(content).map_err(|refusal| (line, refusal))?;
+        let (name, hash, role, uid) = parse_line(content).map_err(|refusal| (line, refusal))?;
+        if let Some(uid) = uid
+            && let Some(first) = lines_by_uid.insert(uid, line)
+        {
+            return Err((line, LineError::DuplicateUid { uid, first }));
+        }
         if let Some(first) = lines_by_name.insert(name, line) {
             return Err((line, LineError::Duplicate { name: name.to_owned(), first }));
         }
         let principal = crc32fast::hash(name.as_bytes());
-        entries.push(Entry { line, name: name.to_owned(), hash, role, principal });
+        entries.push(Entry { line, name: name.to_owned(), hash, role, uid, principal });
     }
     Ok(entries)
 }
 
-fn parse_line(content: &str) -> Result<(&str, PasswordHashString, Role), LineError> {
+fn parse_line(content: &str) -> Result<(&str, PasswordHashString, Role, Option<u32>), LineError> {
     let mut fields = content.splitn(3, ':');
     let (Some(name), Some(hash), Some(role)) = (fields.next(), fields.next(), fields.next()) else {
         return Err(LineError::Fields);
     };
     check_name(name)?;
     let hash = parse_hash(hash).map_err(|reason| LineError::Hash { name: name.to_owned(), reason })?;
-    Ok((name, hash, role.parse()?))
+    let (role, uid) = match role.split_once(":uid=") {
+        None => (role, None),
+        Some((role, uid)) => (role, Some(uid.parse().map_err(|_| LineError::Uid(uid.to_owned()))?)),
+    };
+    Ok((name, hash, role.parse()?, uid))
 }
 
 /// Whether a user can have this name: what needs no quoting in the file, in a shell, or in a log.
@@ -168,6 +192,19 @@ mod tests {
         assert_eq!(refusal(&format!("ada:{HASH}:boss")), (1, RoleError("boss".to_owned()).into()));
         let twice = format!("ada:{HASH}:teller\nbob:{HASH}:teller\nada:{HASH}:auditor\n");
         assert_eq!(refusal(&twice), (3, LineError::Duplicate { name: "ada".to_owned(), first: 1 }));
+    }
+
+    #[test]
+    fn a_line_may_end_in_the_uid_of_its_user() {
+        let text = format!("ada:{HASH}:teller:uid=0\nbob:{HASH}:customer:1-2:uid=4294967295\neve:{HASH}:auditor");
+        let users: Vec<_> = parse(&text).unwrap().into_iter().map(|e| (e.role.to_string(), e.uid)).collect();
+        let expected = [("teller", Some(0)), ("customer:1-2", Some(u32::MAX)), ("auditor", None)];
+        assert_eq!(users, expected.map(|(role, uid)| (role.to_owned(), uid)));
+        for uid in ["", "-1", "x", "4294967296", "1:uid=2"] {
+            assert_eq!(refusal(&format!("ada:{HASH}:teller:uid={uid}")), (1, LineError::Uid(uid.to_owned())));
+        }
+        let twice = format!("ada:{HASH}:teller:uid=7\nbob:{HASH}:teller:uid=7");
+        assert_eq!(refusal(&twice), (2, LineError::DuplicateUid { uid: 7, first: 1 }));
     }
 
     #[test]

@@ -73,7 +73,9 @@ impl Users {
     #[must_use]
     pub fn to_text(&self) -> Option<String> {
         let Kind::File { users, .. } = &self.0 else { return None };
-        let line = |Entry { name, hash, role, .. }: &Entry| format!("{name}:{}:{role}\n", hash.as_str());
+        let uid_of = |uid: &Option<u32>| uid.map(|uid| format!(":uid={uid}")).unwrap_or_default();
+        let line =
+            |Entry { name, hash, role, uid, .. }: &Entry| format!("{name}:{}:{role}{}\n", hash.as_str(), uid_of(uid));
         Some(users.values().map(line).collect())
     }
 
@@ -125,6 +127,14 @@ impl Users {
             }),
         }
         self
+    }
+
+    /// The users for whom callers of the key-value service can be taken, by uid; `None` in demo mode, where everybody may call.
+    #[must_use]
+    pub fn by_uid(&self) -> Option<HashMap<u32, Known>> {
+        let Kind::File { users, .. } = &self.0 else { return None };
+        let known = |entry: &Entry| Known { role: entry.role, principal: entry.principal };
+        Some(users.values().filter_map(|entry| Some((entry.uid?, known(entry)))).collect())
     }
 
     /// The role and the number of the user, if there is such a user with such a password.

@@ -50,6 +50,18 @@ pub enum Role {
 }
 
 impl Role {
+    /// May read keys and values. A customer's right is over accounts alone.
+    #[must_use]
+    pub fn may_read_keys(self) -> bool {
+        matches!(self, Role::Teller | Role::Auditor)
+    }
+
+    /// May write keys and values.
+    #[must_use]
+    pub fn may_write_keys(self) -> bool {
+        self == Role::Teller
+    }
+
     /// May ask for the balance and the history of `account`.
     #[must_use]
     pub fn may_read(self, account: AccountId) -> bool {

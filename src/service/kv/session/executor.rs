@@ -1,14 +1,16 @@
 //! The executor: carries out one call of a session and queues its reply.
 
 use std::cell::Cell;
+use std::collections::HashMap;
 
 use crate::base::crash_point::{CrashPoint, crash_point};
 use crate::base::limits::AFTER_WAIT_MILLISECONDS;
 use crate::base::onc_rpc::reply::{Fault, write_refusal};
 use crate::base::onc_rpc::xdr::Room;
-use crate::base::onc_rpc::{AuthStat, Call, CallFault};
+use crate::base::onc_rpc::{Call, CallFault};
 use crate::base::vocab::{Lsn, ReplicaRole};
 use crate::ipc::process::monotonic_ns;
+use crate::service::connection_state::Closing;
 use crate::service::interface::Now;
 use crate::service::kv::rules::{self, Task, Write};
 use crate::service::kv::session::kv_session::{KvSession, PendingScan};
@@ -26,6 +28,7 @@ use crate::store::instance::stats::{KvStats, ServiceStats, WorkerStats};
 use crate::store::journal::record::KvKind;
 use crate::store::kv::{Counts, KvAsker, KvTeller, KvUndone, KvWriteRequest, Page, PageRequest};
 use crate::store::ledger::{Completion, Shows};
+use crate::store::users::{Known, Role};
 
 /// What is needed to answer calls.
 pub struct Executor {
@@ -48,8 +51,8 @@ pub struct Executor {
     /// Replies that were queued in this turn of a connection.
     pub replies: Replies,
     max_value: usize,
-    /// Whether callers are not believed who they are.
-    pub refuses_callers: bool,
+    /// Users by uid; `None` where everybody may call.
+    pub users: Option<HashMap<u32, Known>>,
     /// Where replies are put together.
     reply: Vec<u8>,
     /// A key and its value, out of shared memory.
@@ -91,7 +94,7 @@ impl Executor {
         (instance, service, worker): (&'static Instance, ServiceId, usize),
         teller: KvTeller<'static>,
         scans: Scans,
-        (max_value, refuses_callers): (usize, bool),
+        (max_value, users): (usize, Option<HashMap<u32, Known>>),
     ) -> Self {
         let stats = &instance.workers()[worker].stats;
         Executor {
@@ -106,7 +109,7 @@ impl Executor {
             now_ns: 0,
             replies: Replies::default(),
             max_value,
-            refuses_callers,
+            users,
             reply: Vec::new(),
             found: Vec::new(),
         }
@@ -136,7 +139,7 @@ impl Executor {
     }
 
     /// Answers the call in `payload`, a whole record that takes `bytes` bytes in the receive ring; or hands it to the threads, and
-    /// remembers that. A record that is no call is passed over: there is nobody to answer.
+    /// remembers that. A record that is no call ends the connection: there is nobody to answer.
     pub fn answer(&mut self, session: &mut KvSession, bytes: usize, payload: &[u8]) -> Answered {
         crash_point(CrashPoint::Decoded);
         let call = match Call::read(payload) {
@@ -144,6 +147,7 @@ impl Executor {
             Err(CallFault::NoCall) => {
                 self.kv_stats.bad_records.add(1);
                 session.state.connection.advance(bytes, &[]);
+                session.state.closing = Closing::AfterSending;
                 return Answered::Yes;
             }
             Err(CallFault::Refused { xid, fault }) => return self.fail(session, Asked { xid, bytes }, fault),
@@ -153,19 +157,21 @@ impl Executor {
             Ok(request) => request,
             Err(fault) => return self.fail(session, asked, fault),
         };
-        if self.refuses_callers && request != KvRequest::Null {
-            // Nothing proves who the caller is: neither AUTH_NONE nor AUTH_SYS does.
-            return self.fail(session, asked, Fault::Auth(AuthStat::TOOWEAK));
-        }
+        let caller = match rules::caller(self.users.as_ref(), &call.credentials) {
+            Err(why) if request != KvRequest::Null => return self.fail(session, asked, Fault::Auth(why)),
+            // Whoever calls is answered that there is somebody.
+            caller => caller.unwrap_or(Known { role: Role::Auditor, principal: 0 }),
+        };
         let first_look = session.data.asked_ns.is_none();
         self.kv_stats.calls[request.procedure().index()].add(first_look.into());
-        match rules::task_of(&request, self.max_value) {
-            Ok(task) => self.perform(session, asked, task),
+        let task = rules::task_of(&request, self.max_value);
+        match task.and_then(|task| rules::may_ask(caller.role, &task).map(|()| task)) {
+            Ok(task) => self.perform(session, asked, caller.principal, task),
             Err(refusal) => self.respond(session, asked, &KvReply::Refused(refusal)),
         }
     }
 
-    fn perform(&mut self, session: &mut KvSession, asked: Asked, task: Task<'_>) -> Answered {
+    fn perform(&mut self, session: &mut KvSession, asked: Asked, principal: u32, task: Task<'_>) -> Answered {
         match task {
             Task::Null => self.respond(session, asked, &KvReply::Null),
             Task::TellStatus => self.tell_status(session, asked),
@@ -174,7 +180,7 @@ impl Executor {
                 Some(answered) => answered,
             },
             Task::Write(write) => match rules::may_write(self.standing()) {
-                Ok(()) => self.write(session, asked, &write),
+                Ok(()) => self.write(session, asked, principal, &write),
                 Err(refusal) => self.respond(session, asked, &KvReply::Refused(refusal)),
             },
             Task::Scan { from, prefix, limit, after } => {
@@ -228,7 +234,7 @@ impl Executor {
 
     /// Carries out a write; its reply is staged before it has happened and becomes valid as a part of it. The version is put into it once it
     /// is known, which is before the write has happened, too.
-    fn write(&mut self, session: &mut KvSession, asked: Asked, write: &Write<'_>) -> Answered {
+    fn write(&mut self, session: &mut KvSession, asked: Asked, principal: u32, write: &Write<'_>) -> Answered {
         let connection = &session.state.connection;
         let staged: Cell<Option<([u8; WRITE_REPLY_BYTES], Written, KvStatus)>> = Cell::new(None);
         let number = |lsn| {
@@ -244,7 +250,7 @@ impl Executor {
             condition: write.condition,
         };
         let progress = Cell::new(None);
-        let done = self.teller.carry_out(&request, &KvAsker { principal: 0, request: write.request_id }, |outcome| {
+        let done = self.teller.carry_out(&request, &KvAsker { principal, request: write.request_id }, |outcome| {
             let reply = rules::reply_to_write(outcome.map(|()| Lsn(0)));
             let mut bytes = [0; WRITE_REPLY_BYTES];
             let written = reply.write(asked.xid, &mut Room::new(&mut bytes));

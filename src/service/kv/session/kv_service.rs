@@ -2,6 +2,7 @@
 
 use std::io;
 
+use crate::base::config::Settings;
 use crate::base::limits::{JOB_RESULTS_PER_TURN, PARTIAL_FRAME_SECONDS};
 use crate::base::time::is_over;
 use crate::ipc::process::monotonic_ns;
@@ -15,13 +16,16 @@ use crate::service::kv::session::scans::Scans;
 use crate::service::replies::{WaitingSessions, Waits};
 use crate::service::sessions::Sessions;
 use crate::store::instance::Instance;
+use crate::store::journal::Principals;
 use crate::store::kv::KvTeller;
+use crate::store::users::Users;
 
 /// The key-value store in one worker.
 pub struct KvService {
     handler: Handler,
     waiting: WaitingSessions,
     instance: &'static Instance,
+    settings: &'static Settings,
     /// Whether the threads have done more than one turn takes.
     more_pages: bool,
     stopping: bool,
@@ -40,10 +44,11 @@ impl KvService {
         };
         let scans = Scans::start(ledger, table, move || wake())?;
         let teller = KvTeller::new(ledger, table, worker, move || row.life.heartbeat_ns.set(monotonic_ns()));
-        let limits = (settings.kv.max_value_bytes, !users.is_demo());
+        let limits = (settings.kv.max_value_bytes, users.by_uid());
         let executor = Executor::new((instance, service, worker), teller, scans, limits);
         let waiting = WaitingSessions::new(service, row, recorder);
-        Ok(KvService { handler: Handler::new(executor), waiting, instance, more_pages: false, stopping: false })
+        let handler = Handler::new(executor);
+        Ok(KvService { handler, waiting, instance, settings, more_pages: false, stopping: false })
     }
 
     /// Answers scans that the threads have worked for: some of them in one turn, since each answer may bring the next call.
@@ -155,6 +160,15 @@ impl Service for KvService {
             };
         counter.add(1);
         Some(Next::Close)
+    }
+
+    fn reload(&mut self, _sessions: &mut Sessions<KvData>) {
+        // Checked by the master before, and numbered; a file that has changed since is left alone.
+        if let Some(Ok(users)) = self.settings.users.as_deref().map(Users::load)
+            && let Ok(principals) = Principals::read(&self.settings.data)
+        {
+            self.handler.executor.users = users.numbered(|name| principals.of(name)).by_uid();
+        }
     }
 
     fn end(&mut self, session: &mut KvSession) {
