@@ -299,6 +299,9 @@ pub const MAX_MESSAGE_ENTRIES: usize = 1024;
 pub const MAX_MESSAGE_BYTES: usize = 128 * 1024;
 /// Bytes of a snapshot that one frame carries.
 pub const MAX_SNAPSHOT_CHUNK_BYTES: usize = 256 * 1024;
+/// Bytes of one block of keys and values in a snapshot, as a file and on its way to another member: those that fill one but for a byte, and
+/// the longest pair. What says that it has more is damaged, and the snapshot is not used.
+pub const MAX_PAIR_BLOCK_BYTES: usize = 131_339;
 /// Seconds in which nothing of a snapshot can be sent to a member, or it does not say that it has all of it; then the snapshot is given up.
 pub const SNAPSHOT_PATIENCE_SECONDS: u64 = 60;
 /// Milliseconds until a member that could not take a snapshot is sent one again, doubled with each failure …

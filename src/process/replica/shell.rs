@@ -139,6 +139,8 @@ impl Shell {
             Action::Commit(lsn) => self.commit(lsn),
             Action::OpenGate { term } => {
                 log::info!("this instance is the primary in term {term}");
+                // All that is executed so far is in the log, and what was noted before may have been cut.
+                self.told.ends = self.sequencer.log_end().unwrap_or_default();
                 self.table.set_gate(GateState::Open);
                 (self.gate_is_open, self.has_changed) = (true, true);
             }

@@ -73,6 +73,8 @@ impl Core {
             self.leads = Some((term, self.log().last_index() + 1));
             (self.resumes, self.hands_over) = (None, None);
             self.vote_requests.clear();
+            // All that was executed before is in the first entry of the term; ends that were noted may be of a log that was cut since.
+            self.ends.clear();
             self.forget_reads();
             self.ask_for_term(term);
             return true;

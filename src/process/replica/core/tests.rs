@@ -312,3 +312,19 @@ fn a_learner_without_a_log_gets_a_snapshot_of_what_was_before_the_founding() {
         assert_eq!((snapshot.index, snapshot.last), (base + 1, Lsn(501)));
     }
 }
+
+#[test]
+fn an_entry_ends_where_an_operation_does_as_near_to_its_bound_as_can_be() {
+    let noted = |ends: &[u64], upto: u64| {
+        let settings = Settings { entry_records: 10, ..Settings::new(node(1), 1) };
+        // The log ends with record 10.
+        let mut core = Core::new(settings, loaded(3, true)).unwrap();
+        ends.iter().for_each(|end| core.note_end(Lsn(*end)));
+        core.next_cut(Lsn(upto)).0
+    };
+    let ends = [9, 12, 13, 19, 22, 31, 60];
+    assert_eq!([15, 20, 21, 60].map(|upto| noted(&ends, upto)), [15, 20, 19, 19]);
+    assert_eq!(noted(&[12, 20, 21, 60], 60), 20);
+    // An operation that has more records than an entry is to have.
+    assert_eq!([noted(&[31, 60], 60), noted(&[31], 25), noted(&[], 60)], [31, 25, 60]);
+}

@@ -9,7 +9,7 @@
 use byteorder::{ByteOrder, LittleEndian};
 
 use super::layout::{CRC_BYTES, crc_behind};
-use crate::base::limits::{MAX_KV_KEY_BYTES, MAX_KV_VALUE_BYTES, MAX_LSN};
+use crate::base::limits::{MAX_KV_KEY_BYTES, MAX_KV_VALUE_BYTES, MAX_LSN, MAX_PAIR_BLOCK_BYTES};
 use crate::base::vocab::Lsn;
 
 /// Bytes before the key of a pair.
@@ -17,7 +17,7 @@ const HEAD_BYTES: usize = 13;
 /// A block with so many bytes of pairs takes no further one.
 pub const FULL_BLOCK_BYTES: usize = 1 << 16;
 /// Bytes of pairs in one block at most; a block has whole pairs. A longer one is damage.
-pub const MAX_BLOCK_BYTES: usize = FULL_BLOCK_BYTES - 1 + HEAD_BYTES + MAX_KV_KEY_BYTES + MAX_KV_VALUE_BYTES;
+pub const MAX_BLOCK_BYTES: usize = MAX_PAIR_BLOCK_BYTES;
 /// Bytes before a block: its length. A length of 0 stands before the end.
 pub const LENGTH_BYTES: usize = 4;
 /// The end mark behind pairs.
@@ -27,7 +27,10 @@ const END_MAGIC: &[u8; 8] = b"VLTSNEND";
 const AT_NEWEST: usize = LENGTH_BYTES + END_MAGIC.len();
 const AT_PAIRS: usize = AT_NEWEST + 8;
 
-const _: () = assert!(AT_PAIRS + 8 + CRC_BYTES == END_BYTES);
+const _: () = {
+    assert!(AT_PAIRS + 8 + CRC_BYTES == END_BYTES);
+    assert!(FULL_BLOCK_BYTES - 1 + HEAD_BYTES + MAX_KV_KEY_BYTES + MAX_KV_VALUE_BYTES == MAX_BLOCK_BYTES);
+};
 
 /// A key with its value and version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
