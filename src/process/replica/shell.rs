@@ -137,13 +137,7 @@ impl Shell {
             Action::Send(message) if message.snapshot.is_some() => self.snapshots.begin(message),
             Action::Send(message) => self.send(&message, peers),
             Action::Commit(lsn) => self.commit(lsn),
-            Action::OpenGate { term } => {
-                log::info!("this instance is the primary in term {term}");
-                // All that is executed so far is in the log, and what was noted before may have been cut.
-                self.told.ends = self.sequencer.log_end().unwrap_or_default();
-                self.table.set_gate(GateState::Open);
-                (self.gate_is_open, self.has_changed) = (true, true);
-            }
+            Action::OpenGate { term } => self.open_gate(term),
             Action::CloseGate => {
                 let executed = self.table.set_gate(GateState::Closed);
                 self.note_ends(executed);
@@ -208,6 +202,14 @@ impl Shell {
         self.instance.control().cluster.snapshots_installed.add(1);
         self.outcome = Outcome::Remake;
         Ok(())
+    }
+
+    fn open_gate(&mut self, term: u64) {
+        log::info!("this instance is the primary in term {term}");
+        // All that is executed so far is in the log, and what was noted before may have been cut.
+        self.told.ends = self.sequencer.log_end().unwrap_or_default();
+        self.table.set_gate(GateState::Open);
+        (self.gate_is_open, self.has_changed) = (true, true);
     }
 
     fn note_leader(&mut self, node: Option<NodeId>, term: u64) {

@@ -174,7 +174,7 @@ impl Core {
     }
 
     /// Where the next entry ends of what is executed up to `upto`, which is behind the log and ends an operation.
-    fn next_cut(&mut self, upto: Lsn) -> Lsn {
+    pub(super) fn next_cut(&mut self, upto: Lsn) -> Lsn {
         let last = self.log().last();
         let most = Lsn(last.0 + self.settings.entry_records);
         while self.ends.front().is_some_and(|end| *end <= last) {
