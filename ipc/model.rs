@@ -298,6 +298,11 @@ impl RobustMutex {
         (holder != 0 && DEAD.load(Ordering::Acquire) >> holder & 1 == 0).then_some(holder)
     }
 
+    /// Whether it is neither held nor orphaned.
+    pub fn is_free(&self) -> bool {
+        self.word.load(Ordering::Relaxed) == 0
+    }
+
     /// Whether its holder died and it was not taken since.
     pub fn is_orphaned(&self) -> bool {
         self.word.load(Ordering::Relaxed) != 0 && self.holder().is_none()

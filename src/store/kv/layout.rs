@@ -11,8 +11,10 @@ pub const LAYOUT_VERSION: u32 = 1;
 pub(super) const ROWS: usize = crate::store::ledger::table::REPLICA_ROW + 1;
 
 /// Blocks beside those that keys may take: each process may have one chain that no bucket leads to yet, or any more.
+/// In a model all values fit into one block.
 #[allow(clippy::cast_possible_truncation, reason = "64")]
-pub(super) const SPARE_BLOCKS: u32 = (MAX_WORKERS as u32 + 1) * MAX_BLOCKS;
+pub(super) const SPARE_BLOCKS: u32 =
+    if cfg!(feature = "model") { ROWS as u32 } else { (MAX_WORKERS as u32 + 1) * MAX_BLOCKS };
 
 /// Words of a block that hold key and value.
 pub(super) const NEXT_WORDS: usize = NEXT_BLOCK_BYTES / 8;

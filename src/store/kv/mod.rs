@@ -25,6 +25,8 @@ pub mod settle;
 pub mod table;
 pub mod teller;
 
+#[cfg(all(test, feature = "model"))]
+mod model_tests;
 #[cfg(all(test, not(feature = "model")))]
 mod property_tests;
 #[cfg(all(test, not(feature = "model")))]

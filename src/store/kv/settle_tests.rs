@@ -8,7 +8,8 @@ const DEAD: usize = 3;
 fn while_held(take: impl FnOnce(&dyn Fn()) + Send, body: impl FnOnce()) {
     let (locked, is_locked) = mpsc::channel();
     let (go_on, may_go_on) = mpsc::channel::<()>();
-    std::thread::scope(|scope| {
+    // Moved, so that the holder ends also where `body` fails.
+    std::thread::scope(move |scope| {
         let holder = scope.spawn(move || {
             take(&|| {
                 locked.send(()).unwrap();
