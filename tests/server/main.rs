@@ -20,6 +20,8 @@ mod exposition;
 mod group;
 #[path = "../support/injector.rs"]
 mod injector;
+#[path = "../support/kv.rs"]
+mod kv;
 #[path = "../support/linearizable.rs"]
 mod linearizable;
 #[path = "../support/load.rs"]
@@ -83,6 +85,7 @@ mod http_files;
 mod http_protocol;
 mod http_rfc;
 mod http_status;
+mod kv_basics;
 mod log_pipe;
 mod opening_balances;
 mod principals;
