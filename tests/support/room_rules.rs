@@ -54,6 +54,7 @@ pub const NEIGHBOURS: &[(&str, &[&str])] = &[
         &["src/process/worker/", "src/process/journal/", "src/process/cache/", "src/process/replica/"],
     ),
     ("src/tool/client/", TOOLS_SHARE),
+    ("src/tool/kv_client/", TOOLS_SHARE),
     ("src/tool/vaultctl/", TOOLS_SHARE),
     ("src/status/", &["src/status/"]),
     ("ipc/", &["ipc/"]),
@@ -295,6 +296,13 @@ pub const BANS: &[Ban] = &[
             "src/service/getfile/wire/",
             "src/tool/",
         ],
+        why: "the client proves that the documents are enough",
+    },
+    Ban {
+        who: &["src/tool/kv_client/"],
+        spared: &[],
+        knows: &["ipc/", "src/"],
+        but: &["src/base/vocab.rs", "src/base/limits.rs", "src/base/onc_rpc/", "src/service/kv/wire/", "src/tool/"],
         why: "the client proves that the documents are enough",
     },
     Ban {

@@ -24,6 +24,7 @@ mod examples;
 mod getfile_client;
 mod getfile_deaths;
 mod interrupts;
+mod kv_client;
 mod kv_interface;
 mod output;
 mod several_servers;
