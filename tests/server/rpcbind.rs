@@ -149,6 +149,7 @@ fn an_rpcbind_that_is_not_there_or_hangs_is_a_warning_or_a_refusal() {
     namespaces.start_rpcbind();
     assert_eq!(namespaces.say("kill -STOP $rpcbind"), "");
     both("/run/rpcbind.sock has not answered");
-    assert_eq!(namespaces.say("kill -KILL $rpcbind; wait $rpcbind || true"), "");
+    // The shell may say that it was killed.
+    namespaces.say("kill -KILL $rpcbind; wait $rpcbind");
     both("/run/rpcbind.sock: Connection refused");
 }
