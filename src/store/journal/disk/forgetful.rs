@@ -38,6 +38,21 @@ impl Naming {
     }
 }
 
+impl Naming {
+    /// The directory `from`, in which it may be, is `to` now.
+    fn move_along(&mut self, from: &Path, to: &Path) {
+        let paths = match self {
+            Naming::Link(path, _) | Naming::Unlink(path) => [Some(path), None],
+            Naming::Move(one, other) => [Some(one), Some(other)],
+        };
+        for path in paths.into_iter().flatten() {
+            if let Some(inside) = path.strip_prefix(from).ok().filter(|inside| *inside != Path::new("")) {
+                *path = to.join(inside);
+            }
+        }
+    }
+}
+
 /// In place of a node: the name of a directory.
 const FOLDER: usize = usize::MAX;
 
@@ -352,10 +367,19 @@ impl Disk for Forgetful {
     fn sync_dir(&self, directory: &Path) -> io::Result<()> {
         let mut state = self.0.lock().unwrap();
         state.call("sync-dir", directory)?;
-        let (synced, pending): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut state.pending_names).into_iter().partition(|naming| naming.folder() == Some(directory));
+        let mut pending: Vec<Naming> = Vec::new();
+        for naming in std::mem::take(&mut state.pending_names) {
+            if naming.folder() != Some(directory) {
+                pending.push(naming);
+                continue;
+            }
+            State::apply(&mut state.durable_names, &naming);
+            if let Naming::Move(from, to) = &naming {
+                // What was named in a directory before it was moved, and may yet be forgotten, is in it where it is now.
+                pending.iter_mut().for_each(|earlier| earlier.move_along(from, to));
+            }
+        }
         state.pending_names = pending;
-        synced.iter().for_each(|naming| State::apply(&mut state.durable_names, naming));
         Ok(())
     }
 
