@@ -86,11 +86,10 @@ fn who_inherits_the_list_finds_out_whether_blocks_were_taken_or_given_back() {
             if dies_too {
                 // Having repaired, and not said so: the lock is inherited once more.
                 die_after(|| {
-                    let Acquired::Inherited(inherited) = pool.header.pool_lock.lock(PATIENCE, || ()) else {
+                    let Acquired::Inherited(_kept) = pool.header.pool_lock.lock(PATIENCE, || ()) else {
                         panic!("its holder died")
                     };
                     pool.repair();
-                    std::mem::forget(inherited);
                 });
             }
             drop(pool.try_lock().unwrap());

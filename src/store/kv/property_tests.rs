@@ -37,10 +37,13 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     proptest::collection::vec(step, 1..60)
 }
 
+/// What was asked for, and what was answered.
+type Answer = (KvKind, [u8; 16], Lsn, Result<(), KvRefusal>);
+
 #[derive(Default)]
 struct Model {
     pairs: BTreeMap<Vec<u8>, (Lsn, Vec<u8>)>,
-    answers: BTreeMap<u8, (KvKind, [u8; 16], Lsn, Result<(), KvRefusal>)>,
+    answers: BTreeMap<u8, Answer>,
     last: u64,
 }
 
