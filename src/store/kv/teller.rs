@@ -210,6 +210,8 @@ impl<'a> KvTeller<'a> {
         reply: impl Fn(Result<(), KvRefusal>) -> Completion<'c>,
     ) -> Result<Lsn, KvUndone> {
         let home = self.table.home(write.key);
+        // Before anything is locked: of a long value the fingerprint takes its time.
+        let head = self.head(write, asker);
         let Some(bucket) = self.lock(home) else { return Err(KvUndone::Later) };
         let found = bucket.find(home, write.key);
         let current = found.map_or(Lsn(0), |found| found.entry.version);
@@ -219,7 +221,7 @@ impl<'a> KvTeller<'a> {
             (true, ..) => None,
         };
         let outcome = match refusal {
-            None => self.write(&bucket, home, found.as_ref(), write, asker, &reply),
+            None => self.write(&bucket, home, found.as_ref(), (write, head), &reply),
             Some(refusal) => Err(KvUndone::Refused(refusal)),
         };
         let outcome = match outcome {
@@ -229,7 +231,7 @@ impl<'a> KvTeller<'a> {
                 let is_full = refusal == KvRefusal::Full;
                 let shown = if is_full { self.ledger.order().now().lsn } else { bucket.lsn() };
                 self.seen = self.seen.max(shown);
-                self.refuse(write, asker, current, refusal, &reply)
+                self.refuse((write, head), current, refusal, &reply)
             }
             outcome => outcome,
         };
@@ -244,8 +246,7 @@ impl<'a> KvTeller<'a> {
         bucket: &LockedBucket<'a>,
         home: Home,
         found: Option<&FoundKey>,
-        write: &KvWriteRequest<'_>,
-        asker: &KvAsker,
+        (write, head): (&KvWriteRequest<'_>, KvHead),
         reply: &impl Fn(Result<(), KvRefusal>) -> Completion<'c>,
     ) -> Result<Lsn, KvUndone> {
         let displaced = found.map(|found| found.chain);
@@ -255,7 +256,8 @@ impl<'a> KvTeller<'a> {
         crash_point(CrashPoint::KvReplyWritten);
         let previous = found.map_or(Lsn(0), |found| found.entry.version);
         let blocks = [displaced, change.fresh].map(|chain| chain.map_or(0, |chain| chain.blocks));
-        match self.commit(write, asker, (KvVerdict::Done, previous, blocks), completion) {
+        let head = KvHead { verdict: KvVerdict::Done, previous, ..head };
+        match self.commit(write, head, blocks, completion) {
             Ok(lsn) => {
                 bucket.carry_out(lsn, &change);
                 completion.complete();
@@ -313,21 +315,20 @@ impl<'a> KvTeller<'a> {
     #[cold]
     fn refuse<'c>(
         &mut self,
-        write: &KvWriteRequest<'_>,
-        asker: &KvAsker,
+        (write, head): (&KvWriteRequest<'_>, KvHead),
         current: Lsn,
         refusal: KvRefusal,
         reply: &impl Fn(Result<(), KvRefusal>) -> Completion<'c>,
     ) -> Result<Lsn, KvUndone> {
-        if asker.request.is_none() {
+        if head.request.is_none() {
             self.has_read = true;
             return Err(KvUndone::Refused(refusal));
         }
         let completion = reply(Err(refusal));
         crash_point(CrashPoint::KvReplyWritten);
+        let head = KvHead { verdict: refusal.verdict(), previous: current, ..head };
         // What is refused shows no number.
-        let verdict = (refusal.verdict(), current, [0; 2]);
-        let committed = self.commit(write, asker, verdict, completion.unnumbered());
+        let committed = self.commit(write, head, [0; 2], completion.unnumbered());
         if committed.is_ok() {
             completion.complete();
             crash_point(CrashPoint::KvProgressMoved);
@@ -336,35 +337,39 @@ impl<'a> KvTeller<'a> {
         committed
     }
 
-    /// Passes the commit point; the intent stays.
-    fn commit(
-        &mut self,
-        write: &KvWriteRequest<'_>,
-        asker: &KvAsker,
-        (verdict, previous, blocks): (KvVerdict, Lsn, [u32; 2]),
-        completion: Completion<'_>,
-    ) -> Result<Lsn, KvUndone> {
+    /// What a write's first record says before anything of its outcome is known.
+    fn head(&self, write: &KvWriteRequest<'_>, asker: &KvAsker) -> KvHead {
         #[allow(clippy::cast_possible_truncation, reason = "within the bounds of a request")]
         let (key_bytes, value_bytes) = (write.key.len() as u8, write.value.len() as u32);
-        let head = KvHead {
+        KvHead {
             // The sequencer sets it.
             lsn: Lsn(0),
             time_ns: self.wall_clock_ns,
             kind: write.kind,
-            verdict,
+            verdict: KvVerdict::Done,
             principal: asker.principal,
             key_bytes,
             value_bytes,
             condition: write.condition,
             fingerprint: asker.request.map_or(Fingerprint::default(), |_| write.fingerprint()),
-            previous,
+            previous: Lsn(0),
             keys: 0,
             blocks: 0,
             request: asker.request,
-        };
+        }
+    }
+
+    /// Passes the commit point; the intent stays. `blocks` is how many the key takes before and after.
+    fn commit(
+        &mut self,
+        write: &KvWriteRequest<'_>,
+        head: KvHead,
+        blocks: [u32; 2],
+        completion: Completion<'_>,
+    ) -> Result<Lsn, KvUndone> {
         let (key, value, capacity) = (write.key, write.value, self.table.capacity());
         let mut operation = KvOperation { head, key, value, blocks, capacity };
-        let probe = asker.request.map(|id| self.ledger.sequencer().keys().probe(id, asker.principal));
+        let probe = head.request.map(|id| self.ledger.sequencer().keys().probe(id, head.principal));
         let plan = Plan { connection: completion.connection, progress: completion.next, ..Plan::NOTHING };
         let intent = &self.ledger_row.intent;
         intent.prepare(&plan);
