@@ -28,6 +28,8 @@ pub struct Cluster {
     pub primary: Option<u8>,
     /// Where clients reach the primary; empty where that is not known.
     pub primary_address: String,
+    /// Where clients reach the primary's key-value service; empty where that is not known, or there is none.
+    pub primary_kv_address: String,
     /// The last operation that is committed, as this instance knows.
     pub committed_lsn: u64,
     /// The last operation that is in this instance's books. Of a primary they are all that it has executed.
@@ -93,6 +95,8 @@ pub struct Member {
     pub peer_address: String,
     /// Where clients reach it; empty where that is not known.
     pub client_address: String,
+    /// Where clients reach its key-value service; empty where that is not known, or there is none.
+    pub kv_address: String,
 }
 
 impl Cluster {
@@ -142,6 +146,7 @@ impl Cluster {
                 },
                 peer_address: member.peer_address,
                 client_address: member.client_address,
+                kv_address: member.kv_address,
             }
         };
         let mut members: Vec<Member> = view.members.into_iter().map(member).collect();
@@ -153,6 +158,7 @@ impl Cluster {
             term: view.term,
             primary: Some(view.standing.primary).filter(|&primary| primary != 0),
             primary_address: view.primary_address,
+            primary_kv_address: view.primary_kv_address,
             committed_lsn: committed.0,
             applied_lsn: applied.0,
             apply_lag: committed.0.saturating_sub(applied.0),

@@ -72,12 +72,14 @@ mod tests {
             replica: member(number).replica,
             peer_address: format!("a{number}"),
             client_address: String::new(),
+            kv_address: String::new(),
             accounts: 1,
             opening: Cents(0),
             key_window: 1,
             operations: Lsn(0),
             openings: 0,
             segment_records: 1,
+            kv_blocks: 0,
         }
     }
 

@@ -23,7 +23,7 @@ use crate::process::replica::snapshots::Snapshots;
 use crate::store::cluster::{ClusterId, Commit, Membership, NodeId, PeerCounts, ReplicaId, Secret, State, StateFile};
 use crate::store::connection::ServiceId;
 use crate::store::journal::Reader;
-use crate::store::kv::{self, LogApplier};
+use crate::store::kv::{self, KvTable, LogApplier};
 use crate::store::ledger::table::REPLICA_ROW;
 use crate::store::ledger::{GateState, repair};
 
@@ -398,12 +398,14 @@ fn identity(arguments: &ReplicaArguments, state: &State) -> Identity {
         replica: cluster.replica,
         peer_address: own.map(|(_, address)| address.clone()).unwrap_or_default(),
         client_address: instance.control().address(ServiceId::FIRST),
+        kv_address: instance.control().kv_address(),
         accounts: table.accounts(),
         opening: table.opening(),
         key_window: settings.key_window.into(),
         operations: table.order().now().lsn,
         openings: directory.openings().checksum(),
         segment_records: directory.records_per_segment(),
+        kv_blocks: instance.kv().map_or(0, KvTable::capacity),
     }
 }
 

@@ -32,13 +32,9 @@ pub fn view(
 ) -> ClusterView {
     let Status { role, term, leader, membership, .. } = status;
     let is_learner = |node: NodeId| membership.learners.iter().any(|learner| learner.node == node);
-    let client_address = |node: NodeId| {
-        if node == own.node {
-            own.client_address.clone()
-        } else {
-            greetings.client_address(node).unwrap_or_default().to_owned()
-        }
-    };
+    let identity = |node: NodeId| if node == own.node { Some(own) } else { greetings.of_node(node) };
+    let client_address = |node| identity(node).map_or_else(String::new, |known| known.client_address.clone());
+    let kv_address = |node| identity(node).map_or_else(String::new, |known| known.kv_address.clone());
     let own_role = match role {
         // Also while its replica process, which has died, asks for votes again: workers go on executing, and reads wait for a round.
         _ if gate_is_open => ReplicaRole::Primary,
@@ -73,6 +69,7 @@ pub fn view(
             heard_ns: heard.get(&node).copied().unwrap_or(0),
             peer_address: member.address.clone(),
             client_address: client_address(node),
+            kv_address: kv_address(node),
         }
     };
     let number_of = |node: NodeId| membership.of_node(node).map_or(0, |member| member.replica.number());
@@ -81,6 +78,7 @@ pub fn view(
         node: own.node.number(),
         term: *term,
         primary_address: primary.map(client_address).unwrap_or_default(),
+        primary_kv_address: primary.map(kv_address).unwrap_or_default(),
         members: membership.all().map(member).collect(),
     }
 }

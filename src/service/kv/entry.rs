@@ -6,10 +6,11 @@ use crate::service::entry::{Entry, Listen, Needs, Saves, Tunable};
 use crate::service::host::Host;
 use crate::service::kv::session::KvService;
 use crate::store::connection::RingBytes;
+use crate::store::instance::control::KV_SERVICE;
 
 /// Keys and values, by ONC RPC.
 pub const ENTRY: Entry = Entry {
-    name: "kv",
+    name: KV_SERVICE,
     listen: |settings| {
         settings.kv.is_on().then(|| Listen {
             host: settings.kv.host(settings.host),

@@ -74,6 +74,8 @@ counts! {
     key_window,
     /// Segments of another size.
     segment_records,
+    /// A key-value table of another size, or none where the other has one.
+    key_values,
     /// This instance itself.
     myself,
     /// Another node with this instance's number.

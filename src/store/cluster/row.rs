@@ -19,7 +19,7 @@ const ATTEMPTS: usize = 64;
 
 shared_struct! {
     /// A member, as this instance knows it. Writer: the replica process.
-    pub struct MemberRow, align 8, size 32 + 2 * 64; {
+    pub struct MemberRow, align 8, size 32 + 3 * 64; {
         node: AtomicU64,
         match_lsn: AtomicU64,
         heard_ns: AtomicU64,
@@ -27,12 +27,13 @@ shared_struct! {
         kind: AtomicU64,
         peer_address: SharedBytes<64>,
         client_address: SharedBytes<64>,
+        kv_address: SharedBytes<64>,
     }
 }
 
 shared_struct! {
     /// What concerns the cluster. An instance without peers leaves all of it zero, which says that it is alone.
-    pub struct ClusterRow, align 64, size 128 + 64 + MEMBERS * 160 + 32 + size_of::<PeerCountsRow>(); {
+    pub struct ClusterRow, align 64, size 128 + 2 * 64 + MEMBERS * 224 + 32 + size_of::<PeerCountsRow>(); {
         /// The instance's own number; 0 without peers. Writer: the master, before the first worker.
         pub replica: Word,
         spare_word: Word,
@@ -58,6 +59,7 @@ shared_struct! {
         last_primary: AtomicU64,
         spare: [AtomicU64; 4],
         primary_address: SharedBytes<64>,
+        primary_kv_address: SharedBytes<64>,
         members: [MemberRow; MEMBERS],
         /// What the connections to peers have counted.
         pub peers: PeerCountsRow,
@@ -126,6 +128,7 @@ impl ClusterRow {
         self.node.store(view.node, Ordering::Relaxed);
         self.term.store(view.term, Ordering::Relaxed);
         self.primary_address.store_text(&view.primary_address);
+        self.primary_kv_address.store_text(&view.primary_kv_address);
         for (row, member) in self.members.iter().zip(&view.members) {
             row.write(member);
         }
@@ -157,6 +160,7 @@ impl ClusterRow {
             node: self.node.load(Ordering::Relaxed),
             term: self.term.load(Ordering::Relaxed),
             primary_address: self.primary_address.load_text(),
+            primary_kv_address: self.primary_kv_address.load_text(),
             members: self.members.iter().take(count).map(MemberRow::read).collect(),
         }
     }
@@ -171,6 +175,7 @@ impl MemberRow {
         self.kind.store(kind, Ordering::Relaxed);
         self.peer_address.store_text(&member.peer_address);
         self.client_address.store_text(&member.client_address);
+        self.kv_address.store_text(&member.kv_address);
     }
 
     #[allow(clippy::cast_possible_truncation, reason = "cut into its parts")]
@@ -184,6 +189,7 @@ impl MemberRow {
             heard_ns: self.heard_ns.load(Ordering::Relaxed),
             peer_address: self.peer_address.load_text(),
             client_address: self.client_address.load_text(),
+            kv_address: self.kv_address.load_text(),
         }
     }
 }
@@ -210,12 +216,14 @@ mod tests {
             heard_ns: term,
             peer_address: format!("10.0.0.{number}:{term}"),
             client_address: format!("10.0.1.{number}:{term}"),
+            kv_address: format!("10.0.2.{number}:{term}"),
         };
         ClusterView {
             standing: Standing { role: ReplicaRole::Follower, primary: 2 },
             node: term,
             term,
             primary_address: format!("10.0.1.2:{term}"),
+            primary_kv_address: format!("10.0.2.2:{term}"),
             members: (1..=MAX_REPLICAS).map(member).collect(),
         }
     }

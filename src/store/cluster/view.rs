@@ -22,6 +22,8 @@ pub struct ClusterView {
     pub term: u64,
     /// Where clients reach the primary; empty where that is not known.
     pub primary_address: String,
+    /// Where clients reach the primary's key-value service; empty where that is not known, or there is none.
+    pub primary_kv_address: String,
     /// The members, at most [`MAX_REPLICAS`](crate::base::limits::MAX_REPLICAS).
     pub members: Vec<MemberView>,
 }
@@ -43,4 +45,6 @@ pub struct MemberView {
     pub peer_address: String,
     /// Where clients reach it; empty where that is not known.
     pub client_address: String,
+    /// Where clients reach its key-value service; empty where that is not known, or there is none.
+    pub kv_address: String,
 }

@@ -21,6 +21,9 @@ use crate::store::instance::life::Life;
 use crate::store::instance::stats::WorkerStats;
 use crate::store::ledger::{Shape, Shows, Visible};
 
+/// What the key-value service is called in shared memory.
+pub const KV_SERVICE: &str = "kv";
+
 shared_struct! {
     /// What concerns all. Writer: the master.
     pub struct Control, align 64, size 64 + 512 + MAX_SERVICES * 128 + 192 + 8 * (BUCKETS + 8) + 384 + 576 + 448 + 64
@@ -269,6 +272,13 @@ impl Control {
     #[must_use]
     pub fn address(&self, service: ServiceId) -> String {
         self.services[service.index()].address.load_text()
+    }
+
+    /// The address that the instance listens on for its key-value service; empty where there is none.
+    #[must_use]
+    pub fn kv_address(&self) -> String {
+        let kv = self.services().find(|(_, name)| name == KV_SERVICE);
+        kv.map_or_else(String::new, |(service, _)| self.address(service))
     }
 
     /// Says which address the instance listens on for a service.

@@ -30,7 +30,7 @@ pub use control::{Blueprint, ServiceBlueprint};
 use control::{Control, JournalRow, ReplicaRow, WorkerRow};
 
 /// Version of the layout of the control, lanes, connections and rings segments.
-pub const LAYOUT_VERSION: u32 = 14;
+pub const LAYOUT_VERSION: u32 = 15;
 
 /// The versions of all layouts, in words that two programs can compare.
 #[must_use]

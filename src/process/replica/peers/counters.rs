@@ -19,6 +19,7 @@ impl Count<&Refusal> for Refusals {
             Refusal::Opening { .. } | Refusal::Openings => &mut self.opening,
             Refusal::KeyWindow { .. } => &mut self.key_window,
             Refusal::SegmentRecords { .. } => &mut self.segment_records,
+            Refusal::KeyValues { .. } => &mut self.key_values,
             Refusal::Myself => &mut self.myself,
             Refusal::SameReplica { .. } => &mut self.same_replica,
             Refusal::OtherReplica { .. } => &mut self.other_replica,

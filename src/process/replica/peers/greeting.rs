@@ -153,6 +153,9 @@ pub fn judge(
     if peer.key_window != own.key_window {
         return Err(Refusal::KeyWindow { theirs: peer.key_window, ours: own.key_window });
     }
+    if peer.kv_blocks != own.kv_blocks {
+        return Err(Refusal::KeyValues { theirs: peer.kv_blocks, ours: own.kv_blocks });
+    }
     let is_known = members.of_node(peer.node).is_some();
     if peer.replica == own.replica {
         // One of them replaces the other: a fresh node a member, or a member one that is still in the membership.

@@ -112,7 +112,7 @@ fn what_is_not_to_come_now_is_refused() {
     assert!(matches!(twice, Err(Refusal::Garbage(WireError::Unexpected(_)))), "{twice:?}");
     let message = one.take(Frame::Message(message(0), Vec::new()), &[], &shared);
     assert!(matches!(message, Err(Refusal::Garbage(WireError::Unexpected(_)))), "{message:?}");
-    assert!(matches!(refusal_of(WireError::Version(7)), Refusal::Version { theirs: 7, ours: 2 }));
+    assert!(matches!(refusal_of(WireError::Version(7)), Refusal::Version { theirs: 7, ours: 3 }));
     assert!(matches!(refusal_of(WireError::Magic), Refusal::Garbage(WireError::Magic)));
 }
 
@@ -135,6 +135,11 @@ fn each_difference_is_refused_by_its_name() {
         (Identity { openings: 9, ..member.clone() }, None, "--opening-balances and --initial-balance must be the same"),
         (Identity { segment_records: 9, ..member.clone() }, None, "--segment-records must be the same"),
         (Identity { key_window: 9, ..member.clone() }, None, "--key-window must be the same"),
+        (
+            Identity { kv_blocks: 9, ..member.clone() },
+            None,
+            "--kv-mb must be the same on all members, and --kv-port be",
+        ),
         (Identity { node: node(1), ..member.clone() }, None, "it is this instance itself"),
         (Identity { replica: replica(1), node: node(9), ..member.clone() }, None, "has --replica-id 1, too"),
     ] {

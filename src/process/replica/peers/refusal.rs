@@ -76,6 +76,17 @@ pub enum Refusal {
         /// How many are remembered here.
         ours: u64,
     },
+    /// Its key-value table has another size, or only one of the two has a table.
+    #[error(
+        "its key-value table has {theirs} blocks, and that of this instance {ours} (0: it has none); --kv-mb must be the same on all \
+         members, and --kv-port be given on all or on none"
+    )]
+    KeyValues {
+        /// How many blocks it has.
+        theirs: u32,
+        /// How many there are here.
+        ours: u32,
+    },
     /// It is this instance itself, or somebody repeats what this instance says.
     #[error("it is this instance itself; correct --peers")]
     Myself,

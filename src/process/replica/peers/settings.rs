@@ -19,6 +19,8 @@ pub struct Identity {
     pub peer_address: String,
     /// Where clients reach it; the same form.
     pub client_address: String,
+    /// Where clients reach its key-value service, the same form; empty where it has none.
+    pub kv_address: String,
     /// How many accounts it has.
     pub accounts: u32,
     /// What they held in all when its books were opened.
@@ -31,6 +33,8 @@ pub struct Identity {
     pub openings: u32,
     /// How many records a segment of its journal has.
     pub segment_records: u64,
+    /// How many blocks the keys and values of its key-value table may take; 0 without one.
+    pub kv_blocks: u32,
 }
 
 /// A peer to connect to.

@@ -312,7 +312,7 @@ impl Executor {
         let view = self.control.cluster.view();
         let role = view.standing.role;
         let primary = matches!(role, ReplicaRole::Alone | ReplicaRole::Primary);
-        let address = if primary { self.control.address(self.service) } else { String::new() };
+        let address = if primary { self.control.address(self.service) } else { view.primary_kv_address };
         let keys = Counts::from_word(self.visibility.sequencer.counts()).keys.into();
         let node = NodeStatus { primary, primary_address: &address, term: view.term, committed, applied, keys };
         self.respond(session, asked, &KvReply::Node(node))

@@ -52,6 +52,8 @@ struct Primary {
     replica: u8,
     /// Where clients reach it; empty where that is not known.
     address: String,
+    /// Where clients reach its key-value service; empty where that is not known, or there is none.
+    kv_address: String,
 }
 
 #[derive(Serialize)]
@@ -73,6 +75,7 @@ struct Member {
     heard_ms: Option<u64>,
     peer_address: String,
     client_address: String,
+    kv_address: String,
 }
 
 pub(super) fn run(status: &Status) -> Result<(), Failure> {
@@ -83,11 +86,15 @@ pub(super) fn run(status: &Status) -> Result<(), Failure> {
 
 fn gather(instance: &Instance, name: &str) -> Report {
     let (control, row) = (instance.control(), instance.replica_row());
-    let ClusterView { standing, node, term, primary_address, members } = control.cluster.view();
+    let ClusterView { standing, node, term, primary_address, primary_kv_address, members } = control.cluster.view();
     let sequencer = instance.table().sequencer();
     let now_ns = monotonic_ns();
     let age_ms = |then_ns: u64| now_ns.saturating_sub(then_ns) / 1_000_000;
-    let primary = (standing.primary != 0).then_some(Primary { replica: standing.primary, address: primary_address });
+    let primary = (standing.primary != 0).then_some(Primary {
+        replica: standing.primary,
+        address: primary_address,
+        kv_address: primary_kv_address,
+    });
     let member = |member: MemberView| Member {
         replica: member.replica,
         node: hex(member.node),
@@ -96,6 +103,7 @@ fn gather(instance: &Instance, name: &str) -> Report {
         heard_ms: (member.heard_ns != 0).then(|| age_ms(member.heard_ns)),
         peer_address: member.peer_address,
         client_address: member.client_address,
+        kv_address: member.kv_address,
     };
     Report {
         instance: name.to_owned(),
@@ -132,7 +140,13 @@ impl fmt::Display for Report {
         }
         writeln!(f, "instance {instance}, replica {replica}, node {node}: {role}, term {term}")?;
         match &self.primary {
-            Some(Primary { replica, address }) => writeln!(f, "  primary    replica {replica}, clients at {address}")?,
+            Some(Primary { replica, address, kv_address }) => {
+                write!(f, "  primary    replica {replica}, clients at {address}")?;
+                if !kv_address.is_empty() {
+                    write!(f, ", of keys and values at {kv_address}")?;
+                }
+                writeln!(f)?;
+            }
             None => writeln!(f, "  primary    none is known")?,
         }
         if self.remaking {
@@ -164,10 +178,12 @@ fn members(members: &[Member]) -> Table {
             ("on disk", |member| member.match_lsn.map_or_else(|| "-".to_owned(), |lsn| lsn.to_string())),
             ("heard", |member| member.heard_ms.map_or_else(|| "-".to_owned(), |ms| format!("{ms} ms ago"))),
             ("<peers", |member| member.peer_address.clone()),
-            (
-                "<clients",
-                |member| if member.client_address.is_empty() { "-".to_owned() } else { member.client_address.clone() },
-            ),
+            ("<clients", |member| or_dash(&member.client_address)),
+            ("<key-value", |member| or_dash(&member.kv_address)),
         ],
     )
+}
+
+fn or_dash(address: &str) -> String {
+    if address.is_empty() { "-" } else { address }.to_owned()
 }

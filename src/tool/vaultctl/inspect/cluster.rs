@@ -57,8 +57,9 @@ pub(super) fn cluster(f: &mut fmt::Formatter<'_>, cluster: &Cluster) -> fmt::Res
 
 fn members(members: &[Member]) -> Table {
     let or_dash = |value: Option<u64>| value.map_or_else(|| "-".to_owned(), |value| value.to_string());
-    let mut table = Table::new(["member", "<node", "<role", "match", "lag", "heard", "<peers at", "<clients at"]);
-    for Member { replica, node, role, match_lsn, lag, heard_ms, peer_address, client_address } in members {
+    let mut table =
+        Table::new(["member", "<node", "<role", "match", "lag", "heard", "<peers at", "<clients at", "<key-value at"]);
+    for Member { replica, node, role, match_lsn, lag, heard_ms, peer_address, client_address, kv_address } in members {
         let heard = heard_ms.map_or_else(|| "never".to_owned(), |ms| format!("{ms} ms ago"));
         table.row([
             replica.to_string(),
@@ -68,10 +69,15 @@ fn members(members: &[Member]) -> Table {
             or_dash(*lag),
             heard,
             peer_address.clone(),
-            if client_address.is_empty() { "-".to_owned() } else { client_address.clone() },
+            address_or_dash(client_address),
+            address_or_dash(kv_address),
         ]);
     }
     table
+}
+
+fn address_or_dash(address: &str) -> String {
+    if address.is_empty() { "-" } else { address }.to_owned()
 }
 
 fn or_unknown(address: &str) -> &str {

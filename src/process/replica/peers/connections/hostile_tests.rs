@@ -44,13 +44,23 @@ fn only(change: impl FnOnce(&mut Refusals)) -> Refusals {
 fn each_difference_is_refused_named_and_counted_on_both_sides() {
     type Count = fn(&mut Refusals) -> &mut u64;
     let member = || Identity { cluster: Some(cluster(0xA)), ..identity(3) };
-    let cases: [(Identity, Count, &str); 7] = [
+    let cases: [(Identity, Count, &str); 9] = [
         (Identity { cluster: Some(cluster(0xB)), ..member() }, |r| &mut r.cluster, "it is a member of cluster 0b0b"),
         (Identity { accounts: 9, ..member() }, |r| &mut r.accounts, "it has 9 accounts, and this instance has 10000"),
         (Identity { opening: Cents(5), ..member() }, |r| &mut r.opening, "its accounts were opened with 0.05 in all"),
         (Identity { openings: 5, ..member() }, |r| &mut r.opening, "its accounts were opened with other balances"),
         (Identity { segment_records: 5, ..member() }, |r| &mut r.segment_records, "its segments have 5 records"),
         (Identity { key_window: 7, ..member() }, |r| &mut r.key_window, "it remembers 7 keys, and this instance"),
+        (
+            Identity { kv_blocks: 7, ..member() },
+            |r| &mut r.key_values,
+            "its key-value table has 7 blocks, and that of this",
+        ),
+        (
+            Identity { kv_blocks: 0, kv_address: String::new(), ..member() },
+            |r| &mut r.key_values,
+            "its key-value table has 0 blocks, and that of this",
+        ),
         (Identity { replica: identity(1).replica, ..member() }, |r| &mut r.same_replica, "has --replica-id 1, too"),
     ];
     for (other, count, text) in cases {
@@ -110,7 +120,7 @@ fn garbage_is_refused_as_soon_as_it_shows() {
     let cases: [(&[u8], &str); 6] = [
         (b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", "it does not begin as a frame does"),
         (&[0; 4096], "it does not begin as a frame does"),
-        (&version, "it speaks version 1 of the protocol between peers, and this instance version 2"),
+        (&version, "it speaks version 1 of the protocol between peers, and this instance version 3"),
         (&loaded[..HEADER_BYTES], "Message is not to come now"),
         (&long[..HEADER_BYTES], "a body of 300 bytes, and Greeting has 256 at most"),
         (&frames()[2].encode().unwrap(), "Proof is not to come now"),

@@ -63,6 +63,14 @@ impl<'a> Reader<'a> {
         Ok(text.to_owned())
     }
 
+    /// An address where there `is_one`, else a length of 0.
+    pub(super) fn address_if(&mut self, is_one: bool) -> Result<String, WireError> {
+        if is_one {
+            return self.address();
+        }
+        if self.u8()? == 0 { Ok(String::new()) } else { Err(WireError::Address) }
+    }
+
     /// All that is left.
     pub(super) fn rest(&mut self) -> &'a [u8] {
         std::mem::take(&mut self.0)
@@ -90,4 +98,13 @@ pub(super) fn put_address(into: &mut Vec<u8>, text: &str) -> Result<(), WireErro
     into.push(u8::try_from(text.len()).map_err(|_| WireError::Address)?);
     into.extend_from_slice(text.as_bytes());
     Ok(())
+}
+
+/// Writes an address as [`Reader::address_if`] reads it.
+pub(super) fn put_address_if(is_one: bool, into: &mut Vec<u8>, text: &str) -> Result<(), WireError> {
+    if is_one {
+        return put_address(into, text);
+    }
+    into.push(0);
+    if text.is_empty() { Ok(()) } else { Err(WireError::Address) }
 }

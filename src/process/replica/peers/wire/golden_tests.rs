@@ -22,7 +22,7 @@ fn framed(kind: u8, body: &str, records: &[u8]) -> Vec<u8> {
 #[test]
 fn every_frame_has_the_bytes_that_are_documented() {
     let zeros = "00".repeat(16);
-    let books = "10270000 40420f0000000000 40420f0000000000 0000000000000000 0d0c0b0a 0000080000000000";
+    let books = "10270000 40420f0000000000 40420f0000000000 0000000000000000 0d0c0b0a 0000080000000000 00000400";
     let members = format!(
         "02 01 | 01 0100000000000000 0d {} | 02 0200000000000000 0d {} | 03 0300000000000000 0d {}",
         ascii("10.0.0.1:7000"),
@@ -33,8 +33,9 @@ fn every_frame_has_the_bytes_that_are_documented() {
     let numbers = "0100000000000000 0200000000000000 0900000000000000 0300000000000000 0400000000000000 0500000000000000 \
                    0600000000000000 0700000000000000 0800000000000000 ffffffffffffffff";
     let greeting = |cluster: &str, number: u8, nonce: &str| {
-        let addresses =
-            format!("0d {} 0a {}", ascii(&format!("10.0.0.{number}:7000")), ascii(&format!("[::1]:400{number}")));
+        let [peers, clients, key_values] =
+            [format!("10.0.0.{number}:7000"), format!("[::1]:400{number}"), format!("[::1]:900{number}")];
+        let addresses = format!("0d {} 0a {} 0a {}", ascii(&peers), ascii(&clients), ascii(&key_values));
         format!("{cluster} 0{number}00000000000000 0{number} {books} {} {addresses}", nonce.repeat(32))
     };
     let snapshot = format!("4d00000000000000 0800000000000000 d204000000000000 {members}");
@@ -160,6 +161,7 @@ proptest! {
         (accounts, opening, key_window) in (1..=crate::base::limits::MAX_ACCOUNTS, 0..=i64::MAX, any::<u64>()),
         (operations, openings, segment_records) in (0..=crate::base::limits::MAX_LSN, any::<u32>(), 1..=u64::MAX),
         address in "[!-~]{1,46}",
+        kv_blocks in any::<u32>(),
         chunk in proptest::collection::vec(any::<u8>(), 1..3000),
         offset in 0..u64::MAX / 2,
     ) {
@@ -172,6 +174,8 @@ proptest! {
             openings,
             segment_records,
             peer_address: address.clone(),
+            kv_address: if kv_blocks == 0 { String::new() } else { address.clone() },
+            kv_blocks,
             client_address: address,
             ..samples::identity(7)
         };

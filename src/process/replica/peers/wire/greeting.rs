@@ -1,6 +1,6 @@
 //! The frames by which peers come to know each other: greeting, proof, and which cluster it is.
 
-use super::bytes::{Reader, put_address};
+use super::bytes::{Reader, put_address, put_address_if};
 use super::error::WireError;
 use super::header::seal;
 use super::kind::{FrameKind, PROOF_BYTES};
@@ -16,8 +16,9 @@ pub const NONCE_BYTES: usize = 32;
 /// What a node says first.
 ///
 /// Body: cluster (16 bytes, zero of a fresh node), node u64, replica u8, accounts u32, opening total i64, key window u64, operations u64,
-/// checksum of the openings u32, records of a segment u64, nonce (32 bytes), and two addresses, a length in one byte before each: where
-/// peers reach it, and where clients do.
+/// checksum of the openings u32, records of a segment u64, blocks of the key-value table u32 (0 without one), nonce (32 bytes), and three
+/// addresses, a length in one byte before each: where peers reach it, where clients do, and where they reach its key-value service, which is
+/// empty exactly where there is no table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Greeting {
     /// Who it is.
@@ -34,7 +35,7 @@ impl Greeting {
     pub fn encode(&self) -> Result<Vec<u8>, WireError> {
         let own = &self.identity;
         check_books(own)?;
-        let mut body = Vec::with_capacity(192);
+        let mut body = Vec::with_capacity(256);
         body.extend_from_slice(&own.cluster.map_or([0; 16], |cluster| *cluster.bytes()));
         body.extend_from_slice(&own.node.number().to_le_bytes());
         body.push(own.replica.number());
@@ -44,9 +45,11 @@ impl Greeting {
         body.extend_from_slice(&own.operations.0.to_le_bytes());
         body.extend_from_slice(&own.openings.to_le_bytes());
         body.extend_from_slice(&own.segment_records.to_le_bytes());
+        body.extend_from_slice(&own.kv_blocks.to_le_bytes());
         body.extend_from_slice(&self.nonce);
         put_address(&mut body, &own.peer_address)?;
         put_address(&mut body, &own.client_address)?;
+        put_address_if(own.kv_blocks > 0, &mut body, &own.kv_address)?;
         seal(FrameKind::Greeting, &body, 0)
     }
 
@@ -56,8 +59,10 @@ impl Greeting {
         let (node, replica) = (body.node()?, body.replica()?);
         let (accounts, opening, key_window) = (body.u32()?, Cents(body.i64()?), body.u64()?);
         let (operations, openings, segment_records) = (Lsn(body.u64()?), body.u32()?, body.u64()?);
+        let kv_blocks = body.u32()?;
         let nonce = body.array()?;
         let (peer_address, client_address) = (body.address()?, body.address()?);
+        let kv_address = body.address_if(kv_blocks > 0)?;
         body.end()?;
         let identity = Identity {
             cluster,
@@ -65,12 +70,14 @@ impl Greeting {
             replica,
             peer_address,
             client_address,
+            kv_address,
             accounts,
             opening,
             key_window,
             operations,
             openings,
             segment_records,
+            kv_blocks,
         };
         check_books(&identity)?;
         Ok(Greeting { identity, nonce })

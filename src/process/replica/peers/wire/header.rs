@@ -7,7 +7,7 @@ use super::kind::FrameKind;
 use crate::store::journal::record::RECORD_BYTES;
 
 /// The version of the protocol between peers.
-pub const PROTOCOL_VERSION: u16 = 2;
+pub const PROTOCOL_VERSION: u16 = 3;
 /// Bytes of a frame's header.
 pub const HEADER_BYTES: usize = AT_HEADER_CRC + 4;
 /// Bytes of the checksum behind the records.

@@ -108,11 +108,17 @@ fn what_a_greeting_says_must_be_possible() {
     assert_eq!(with(29, &[0xFF; 8]), WireError::Books, "an opening total below zero");
     assert_eq!(with(45, &[0xFF; 8]), WireError::Books, "more operations than there can be");
     assert_eq!(with(57, &[0; 8]), WireError::Books, "segments without records");
-    assert_eq!(with(97, &[47]), WireError::Short);
-    assert_eq!(with(98, b"\n"), WireError::Address, "it would break a line of the log");
-    assert_eq!(with(98, b"\xFF"), WireError::Address);
+    assert_eq!(with(101, &[47]), WireError::Short);
+    assert_eq!(with(102, b"\n"), WireError::Address, "it would break a line of the log");
+    assert_eq!(with(102, b"\xFF"), WireError::Address);
+    assert_eq!(with(65, &[0; 4]), WireError::Address, "the address of a service that it does not have");
+    let nowhere = changed(frame, |body| {
+        body.truncate(body.len() - 11);
+        body.push(0);
+    });
+    assert_eq!(nowhere, Err(WireError::Address), "a table, and no service for it");
     let empty = changed(frame, |body| {
-        body.truncate(97);
+        body.truncate(101);
         body.push(0);
     });
     assert_eq!(empty, Err(WireError::Address));
@@ -120,6 +126,8 @@ fn what_a_greeting_says_must_be_possible() {
     for wrong in [
         super::super::settings::Identity { peer_address: "a".repeat(47), ..long.clone() },
         super::super::settings::Identity { client_address: String::new(), ..long.clone() },
+        super::super::settings::Identity { kv_address: String::new(), ..long.clone() },
+        super::super::settings::Identity { kv_blocks: 0, ..long.clone() },
         super::super::settings::Identity { opening: Cents(-1), ..long.clone() },
         super::super::settings::Identity { accounts: 0, ..long },
     ] {

@@ -6,7 +6,7 @@
 //! ```text
 //! at  bytes
 //!  0  4   "BVPR"
-//!  4  2   version of the protocol, 2
+//!  4  2   version of the protocol, 3
 //!  6  1   kind
 //!  7  1   zero
 //!  8  4   bytes of the body

@@ -34,12 +34,14 @@ pub fn identity(number: u8) -> Identity {
         replica: replica(number),
         peer_address: format!("10.0.0.{number}:7000"),
         client_address: format!("[::1]:400{number}"),
+        kv_address: format!("[::1]:900{number}"),
         accounts: 10_000,
         opening: Cents(1_000_000),
         key_window: 1_000_000,
         operations: Lsn(0),
         openings: 0x0A0B_0C0D,
         segment_records: 524_288,
+        kv_blocks: 262_144,
     }
 }
 
@@ -119,7 +121,7 @@ pub fn frames() -> Vec<Frame> {
 /// A frame around a body: its checksums are computed here by another way than there.
 pub fn forge(kind: u8, body: &[u8], records: &[u8]) -> Vec<u8> {
     let count = u32::try_from(records.len() / 128).unwrap();
-    let mut frame = b"BVPR\x02\x00".to_vec();
+    let mut frame = b"BVPR\x03\x00".to_vec();
     frame.extend([kind, 0]);
     frame.extend(u32::try_from(body.len()).unwrap().to_le_bytes());
     frame.extend(count.to_le_bytes());
