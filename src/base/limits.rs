@@ -24,6 +24,9 @@ pub const MAX_CLUSTER_REPLY_BYTES: usize = 915;
 /// Milliseconds that a request waits until this server has applied the operation that it names as the last one seen; then it is
 /// answered ERR_BEHIND. One request of a connection waits at a time, as with any other wait.
 pub const AFTER_WAIT_MILLISECONDS: u64 = 500;
+/// Milliseconds that a write to the key-value store waits until a primary is known, which is no longer than an election takes; then it is
+/// answered KV_NO_QUORUM, and was not executed. One call of a connection waits at a time.
+pub const KV_QUORUM_WAIT_MILLISECONDS: u64 = 3000;
 /// The longest user name and the longest password of a LOGIN, bytes.
 pub const MAX_CREDENTIAL_BYTES: usize = 255;
 /// The longest key of the key-value store, bytes (`KV_MAX_KEY` of `docs/kv.x`); a longer one is no argument.

@@ -1,7 +1,7 @@
 //! What may be shown to clients.
 
 use crate::base::vocab::{Lsn, ReplicaRole};
-use crate::store::cluster::ClusterRow;
+use crate::store::cluster::{ClusterRow, Standing};
 use crate::store::connection::slot::ConnectionSlot;
 use crate::store::instance::Instance;
 use crate::store::ledger::order::Order;
@@ -26,6 +26,12 @@ impl Visibility {
         let (sequencer, order) = (instance.table().sequencer(), instance.table().order());
         let cluster = Some(&instance.control().cluster).filter(|cluster| cluster.has_peers());
         Visibility { sequencer, order, cluster, gate_closings: sequencer.gate().closings }
+    }
+
+    /// What the instance is, and who is the primary.
+    #[must_use]
+    pub fn standing(&self) -> Standing {
+        self.cluster.map(ClusterRow::standing).unwrap_or_default()
     }
 
     /// Looks at the gate; whether it was closed since.

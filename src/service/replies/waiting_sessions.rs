@@ -8,6 +8,7 @@ use crate::ipc::event::EventFd;
 use crate::service::interface::Patience;
 use crate::service::replies::after_queue::AfterQueue;
 use crate::service::replies::commit_queue::CommitQueue;
+use crate::service::replies::primary_queue::PrimaryQueue;
 use crate::service::replies::visibility::Visibility;
 use crate::service::replies::waits::Waits;
 use crate::service::sessions::Sessions;
@@ -25,6 +26,7 @@ const APPLY_PATIENCE: Duration = Duration::from_millis(5);
 pub struct WaitingSessions {
     commits: CommitQueue,
     after: AfterQueue,
+    primary: PrimaryQueue,
     service: ServiceId,
     row: &'static WorkerRow,
     recorder: Arc<EventFd>,
@@ -34,7 +36,8 @@ impl WaitingSessions {
     /// None of `service` in the worker of `row`. `recorder` wakes the process that takes records from the ring, and confirms reads.
     #[must_use]
     pub fn new(service: ServiceId, row: &'static WorkerRow, recorder: Arc<EventFd>) -> Self {
-        WaitingSessions { commits: CommitQueue::default(), after: AfterQueue::default(), service, row, recorder }
+        let (commits, after, primary) = (CommitQueue::default(), AfterQueue::default(), PrimaryQueue::default());
+        WaitingSessions { commits, after, primary, service, row, recorder }
     }
 
     /// Begins a turn of the loop: the worker need not be woken any more.
@@ -49,6 +52,9 @@ impl WaitingSessions {
         if let Some(wait) = waits.after.filter(|_| waits.is_behind) {
             self.after.join(slot, wait);
         }
+        if let Some(until_ns) = waits.primary_until_ns.filter(|_| waits.is_leaderless) {
+            self.primary.join(slot, until_ns);
+        }
     }
 
     /// Takes out a session that has ended.
@@ -56,6 +62,7 @@ impl WaitingSessions {
         if let Some(wait) = waits.after {
             self.after.leave(slot, wait);
         }
+        self.primary.leave(slot);
     }
 
     /// Wakes the process that takes records if it sleeps although there are some, or a round of reads is wanted.
@@ -100,6 +107,10 @@ impl WaitingSessions {
         if self.after.first().is_some() {
             self.after.take(visibility.shown(), now_ns, |slot| sessions.schedule(slot));
         }
+        if !self.primary.is_empty() {
+            let is_known = visibility.standing().primary != 0;
+            self.primary.take(is_known, now_ns, |slot| sessions.schedule(slot));
+        }
     }
 
     /// How long the loop may wait, as far as these are concerned. Wakes the process that takes records for those of this turn, and has this
@@ -129,6 +140,7 @@ impl WaitingSessions {
             Some(first) if first.for_room => Patience::AtMost(ROOM_PATIENCE),
             Some(_) => Patience::None,
         };
-        until_applied.min(until_committed)
+        let until_known = self.primary.patience().map_or(Patience::Unlimited, Patience::AtMost);
+        until_applied.min(until_committed).min(until_known)
     }
 }

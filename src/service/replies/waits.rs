@@ -18,6 +18,11 @@ pub struct Waits {
     pub after: Option<AfterWait>,
     /// Whether the session is not to be looked at in this turn any more, for that reason.
     pub is_behind: bool,
+    /// Set when the next request waits until a primary is known: when that wait is over, nanoseconds of the monotonic clock. It is kept over
+    /// every look at it.
+    pub primary_until_ns: Option<u64>,
+    /// Whether the session is not to be looked at in this turn any more, for that reason.
+    pub is_leaderless: bool,
     /// Whether it stands in the queue of those that wait for what is committed.
     pub(super) is_queued: bool,
     /// How often the gate had been closed when the session was begun.
@@ -30,7 +35,16 @@ impl Waits {
     pub fn new(state: &ConnectionState, visibility: &Visibility) -> Self {
         let gate_closings = visibility.gate_closings_of(state.connection.slot());
         let held = HeldReplies::none(state.connection.sent());
-        Waits { held, blocked: None, after: None, is_behind: false, is_queued: false, gate_closings }
+        Waits {
+            held,
+            blocked: None,
+            after: None,
+            is_behind: false,
+            primary_until_ns: None,
+            is_leaderless: false,
+            is_queued: false,
+            gate_closings,
+        }
     }
 
     /// Whether the gate was closed since the session began. Then it is to be closed, and what it waits for never leaves: whether that has
@@ -46,13 +60,27 @@ impl Waits {
     pub fn begin_turn(&mut self) {
         self.blocked = None;
         self.is_behind = false;
+        self.is_leaderless = false;
+    }
+
+    /// Ends what the next request has waited for: it is answered.
+    #[inline]
+    pub fn end_request(&mut self) {
+        self.after = None;
+        self.primary_until_ns = None;
+    }
+
+    /// Whether the next request waits for something that is not of this connection.
+    #[must_use]
+    pub fn has_waiting_request(&self) -> bool {
+        self.after.is_some() || self.primary_until_ns.is_some()
     }
 
     /// Whether the next request is not looked at in this turn any more.
     #[inline]
     #[must_use]
     pub fn stop_requests(&self) -> bool {
-        self.blocked.is_some() || self.is_behind
+        self.blocked.is_some() || self.is_behind || self.is_leaderless
     }
 
     /// What must be visible before the session gets on.

@@ -4,11 +4,11 @@ use std::cell::Cell;
 use std::collections::HashMap;
 
 use crate::base::crash_point::{CrashPoint, crash_point};
-use crate::base::limits::AFTER_WAIT_MILLISECONDS;
+use crate::base::limits::{AFTER_WAIT_MILLISECONDS, KV_QUORUM_WAIT_MILLISECONDS};
 use crate::base::onc_rpc::reply::{Fault, write_refusal};
 use crate::base::onc_rpc::xdr::Room;
 use crate::base::onc_rpc::{Call, CallFault};
-use crate::base::vocab::{Lsn, ReplicaRole};
+use crate::base::vocab::Lsn;
 use crate::ipc::process::monotonic_ns;
 use crate::service::connection_state::Closing;
 use crate::service::interface::Now;
@@ -20,14 +20,13 @@ use crate::service::kv::wire::{
     put_version, write_page,
 };
 use crate::service::replies::{AfterWait, Replies, Visibility};
-use crate::store::cluster::{ClusterRow, Standing};
 use crate::store::connection::ServiceId;
 use crate::store::instance::Instance;
 use crate::store::instance::control::Control;
 use crate::store::instance::stats::{KvStats, ServiceStats, WorkerStats};
 use crate::store::journal::record::KvKind;
 use crate::store::kv::{Counts, KvAsker, KvTeller, KvUndone, KvWriteRequest, Page, PageRequest};
-use crate::store::ledger::{Completion, Shows};
+use crate::store::ledger::{Completion, GateState, Shows};
 use crate::store::users::{Known, Role};
 
 /// What is needed to answer calls.
@@ -134,10 +133,6 @@ impl Executor {
         }
     }
 
-    fn standing(&self) -> Standing {
-        self.visibility.cluster.map(ClusterRow::standing).unwrap_or_default()
-    }
-
     /// Answers the call in `payload`, a whole record that takes `bytes` bytes in the receive ring; or hands it to the threads, and
     /// remembers that. A record that is no call ends the connection: there is nobody to answer.
     pub fn answer(&mut self, session: &mut KvSession, bytes: usize, payload: &[u8]) -> Answered {
@@ -179,8 +174,9 @@ impl Executor {
                 None => self.get(session, asked, key),
                 Some(answered) => answered,
             },
-            Task::Write(write) => match rules::may_write(self.standing()) {
+            Task::Write(write) => match rules::may_write(self.visibility.standing()) {
                 Ok(()) => self.write(session, asked, principal, &write),
+                Err(KvRefusal::NoQuorum) => self.wait_for_primary(session, asked),
                 Err(refusal) => self.respond(session, asked, &KvReply::Refused(refusal)),
             },
             Task::Scan { from, prefix, limit, after } => {
@@ -213,6 +209,17 @@ impl Executor {
         }
         session.data.waits.is_behind = true;
         Some(Answered::NotYet(Postponed { room: session.data.room, lsn: None }))
+    }
+
+    /// Has a write wait until a primary is known: an election is over soon. After a while it is told that there is none; nothing was done then.
+    fn wait_for_primary(&mut self, session: &mut KvSession, asked: Asked) -> Answered {
+        let until_ns = self.now_ns.saturating_add(KV_QUORUM_WAIT_MILLISECONDS * 1_000_000);
+        let until_ns = *session.data.waits.primary_until_ns.get_or_insert(until_ns);
+        if until_ns <= self.now_ns {
+            return self.respond(session, asked, &KvReply::Refused(KvRefusal::NoQuorum));
+        }
+        session.data.waits.is_leaderless = true;
+        Answered::NotYet(Postponed { room: session.data.room, lsn: None })
     }
 
     fn get(&mut self, session: &mut KvSession, asked: Asked, key: &[u8]) -> Answered {
@@ -277,9 +284,11 @@ impl Executor {
             KvUndone::Repeated { lsn, first } => rules::reply_to_write(first.map(|()| lsn)),
             KvUndone::Conflict => KvReply::Refused(KvRefusal::Conflict),
             KvUndone::NoSpace => KvReply::Refused(KvRefusal::Busy),
-            KvUndone::NotPrimary => {
-                KvReply::Refused(rules::may_write(self.standing()).err().unwrap_or(KvRefusal::NoQuorum))
-            }
+            KvUndone::NotPrimary => match rules::may_write(self.visibility.standing()) {
+                Err(KvRefusal::NotPrimary) => KvReply::Refused(KvRefusal::NotPrimary),
+                // The gate was closed just now, and what that means is not said yet.
+                Ok(()) | Err(_) => return self.wait_for_primary(session, asked),
+            },
             KvUndone::Later => {
                 let lsn = Some(self.visibility.order.now().lsn);
                 return Answered::NotYet(Postponed { room: WRITE_REPLY_BYTES, lsn });
@@ -310,8 +319,8 @@ impl Executor {
     fn tell_status(&mut self, session: &mut KvSession, asked: Asked) -> Answered {
         let (committed, applied) = (self.visibility.shown(), self.visibility.order.now().lsn);
         let view = self.control.cluster.view();
-        let role = view.standing.role;
-        let primary = matches!(role, ReplicaRole::Alone | ReplicaRole::Primary);
+        // The gate says it at once, and the view a moment later: a connection that was told so ends with the gate.
+        let primary = self.visibility.sequencer.gate().state == GateState::Open;
         let address = if primary { self.control.address(self.service) } else { view.primary_kv_address };
         let keys = Counts::from_word(self.visibility.sequencer.counts()).keys.into();
         let node = NodeStatus { primary, primary_address: &address, term: view.term, committed, applied, keys };

@@ -90,7 +90,7 @@ impl Handler {
                         at += taken;
                         session.data.at_least = MARK_BYTES;
                         session.data.room = WRITE_REPLY_BYTES;
-                        session.data.waits.after = None;
+                        session.data.waits.end_request();
                         session.data.has_called = true;
                         session.data.partial_since_ns = None;
                     }

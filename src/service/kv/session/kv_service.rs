@@ -107,7 +107,7 @@ impl Service for KvService {
 
     fn silent(&self, session: &KvSession) -> Option<Silent> {
         let (data, connection) = (&session.data, &session.state.connection);
-        let waits = data.pending.is_some() || data.waits.waits_for().is_some() || data.waits.after.is_some();
+        let waits = data.pending.is_some() || data.waits.waits_for().is_some() || data.waits.has_waiting_request();
         if waits || connection.unsent() > 0 {
             return None;
         }
