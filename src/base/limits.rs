@@ -73,6 +73,8 @@ pub const MAX_TRANSFER_SEGMENTS: usize = 1024;
 
 /// Threads in each worker that walk over the keys for scans of the key-value store.
 pub const KV_SCAN_THREADS: usize = 1;
+/// Calls of one connection of the key-value service that are answered in one turn of a worker's loop; then the others have theirs.
+pub const KV_CALLS_PER_TURN: usize = 256;
 /// Scans that may wait for such a thread in each worker; more are answered KV_BUSY, those first of whoever has most.
 pub const MAX_WAITING_KV_SCANS: usize = 256;
 /// Bytes of a record of ONC RPC, its marks included; with a longer one the connection is closed.

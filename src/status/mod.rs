@@ -7,6 +7,7 @@ pub mod activity;
 pub mod cache;
 pub mod cluster;
 mod events;
+pub mod kv;
 pub mod metrics;
 pub mod numbers;
 mod pages;

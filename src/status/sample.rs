@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use super::cache::Cache;
 use super::cluster::Cluster;
+use super::kv::{KvCalls, KvTable};
 use super::numbers::{self, ByCode, ByOpcode, ByStatus, ByWord, milliseconds};
 use super::services::{BANK, Bounds, HTTP, ServiceAddress, ServiceCounts};
 use crate::base::config::AcceptMode;
@@ -39,6 +40,8 @@ pub struct Sample {
     pub cache: Option<Cache>,
     /// The cluster; `None` where the instance is alone.
     pub cluster: Option<Cluster>,
+    /// The table of keys and values; `None` where there is none.
+    pub kv: Option<KvTable>,
 }
 
 /// What concerns an instance as a whole.
@@ -146,6 +149,8 @@ pub struct Worker {
     pub web: Web,
     /// What it did for GetFile.
     pub getfile: GetFile,
+    /// What it answered of the key-value store.
+    pub kv: KvCalls,
     /// What happened at its bounds.
     pub bounds: Bounds,
 }
@@ -285,6 +290,7 @@ impl Sample {
             journal: Journal::of(instance, now),
             cache: Cache::of(instance, now),
             cluster: Cluster::of(instance, now),
+            kv: KvTable::of(instance),
         }
     }
 
@@ -377,6 +383,7 @@ impl Worker {
             answer_times: stats.answer_times.read(),
             web: Web::of(&stats.web, &http),
             getfile: GetFile::of(&stats.getfile),
+            kv: KvCalls::of(&stats.kv),
             bounds: Bounds::of(&stats.bounds, &services),
             services,
         }

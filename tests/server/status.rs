@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use bank_vault::status::cache::Cache;
 use bank_vault::status::cluster::{Cluster, Member};
+use bank_vault::status::kv::KvTable;
 use bank_vault::status::numbers::{Percentiles, Rate};
 use bank_vault::status::{Sample, Unready, View, Watcher, metrics, readiness};
 use bank_vault::store::instance::{Instance, stale};
@@ -138,10 +139,11 @@ fn top_agrees_with_what_the_client_has_counted() {
 fn metrics_are_what_prometheus_reads_and_agree_with_the_sample() {
     let (server, instance) = start(&["--workers", "2"]);
     Load::start_with(server.address, &["--connections", "4", "--ops", "250"]).finish();
-    // As of a server with a cache process and peers, whose metrics are documented, too.
+    // As of a server with a cache process, peers and a table of keys and values, whose metrics are documented, too.
     let member = Member { match_lsn: Some(1), lag: Some(0), heard_ms: Some(0), ..Member::default() };
     let cluster = Some(Cluster { members: vec![member], ..Cluster::default() });
-    let sample = Sample { cache: Some(Cache::default()), cluster, ..Sample::take(&instance) };
+    let (cache, kv) = (Some(Cache::default()), Some(KvTable::default()));
+    let sample = Sample { cache, cluster, kv, ..Sample::take(&instance) };
     let text = metrics(&sample);
     let families = exposition::parse(&text).unwrap();
     let requests: u64 = sample.workers.iter().map(|worker| worker.requests_total).sum();
@@ -228,8 +230,9 @@ fn the_document_tells_of_every_field() {
     let (server, instance) = start(&["--workers", "1"]);
     Load::start_with(server.address, &["--connections", "1", "--ops", "20"]).finish();
     let text = include_str!("../../docs/STATUS.md");
-    // As of a server with a cache process.
-    let before = Sample { cache: Some(Cache::default()), ..Sample::take(&instance) };
+    // As of a server with a cache process, and a table of keys and values.
+    let (cache, kv) = (Some(Cache::default()), Some(KvTable::default()));
+    let before = Sample { cache, kv, ..Sample::take(&instance) };
     let mut view = View::between(&before, &before);
     view.activity = Watcher::new(&instance).look(&instance).activity;
     for json in [before.json(), view.json()] {

@@ -3,6 +3,7 @@
 mod cache;
 mod cluster;
 mod exposition;
+mod kv;
 
 use std::fmt::Display;
 
@@ -11,10 +12,12 @@ use super::sample::{Journal, Sample, Worker};
 use super::services::{BANK, OfService, ServiceCounts};
 use crate::service::bank::wire::{Opcode, Status};
 use crate::service::getfile::wire::response::Response;
+use crate::service::kv::wire::{KvProcedure, KvStatus};
 use crate::store::instance::histogram::Times;
 use cache::of_cache;
 use cluster::of_cluster;
 use exposition::{Exposition, Of, Type, seconds};
+use kv::of_kv_table;
 
 use Type::{Counter, Gauge, Histogram};
 
@@ -84,6 +87,9 @@ const OF_WORKER: &[Of<Worker>] = &[
     ("vault_getfile_slow_closed_total", Counter, "Slow clients closed while others waited for a segment.", |w| {
         w.getfile.slow_closed
     }),
+    ("vault_kv_faults_total", Counter, "Calls answered with an error of RPC.", |w| w.kv.faults),
+    ("vault_kv_bad_records_total", Counter, "Records that were no call, or none that is taken.", |w| w.kv.bad_records),
+    ("vault_kv_scans_refused_total", Counter, "Scans refused because too many waited.", |w| w.kv.scans_refused),
     ("vault_logins_failed_total", Counter, "LOGINs that failed.", |w| w.bounds.logins_failed),
     ("vault_logins_waiting", Gauge, "LOGINs that wait for a thread.", |w| w.bounds.logins_waiting),
     ("vault_logins_refused_total", Counter, "LOGINs refused because too many waited.", |w| w.bounds.logins_refused),
@@ -149,6 +155,8 @@ pub fn metrics(sample: &Sample) -> String {
     let web = "From when a request was whole to when its answer was sent.";
     histograms(&mut out, &sample.workers, "vault_http_answer_seconds", web, |w| &w.web.answer_times);
     histograms(&mut out, &sample.workers, "vault_getfile_answer_seconds", web, |w| &w.getfile.answer_times);
+    let kv = "From when a call could be read to when its reply could be sent.";
+    histograms(&mut out, &sample.workers, "vault_kv_answer_seconds", kv, |w| &w.kv.answer_times);
     let journal = &sample.journal;
     out.of_one(journal, OF_JOURNAL);
     out.metric("vault_journal_state", Gauge, "1 for the state that the journal is in.");
@@ -162,6 +170,9 @@ pub fn metrics(sample: &Sample) -> String {
     out.times(&[], &journal.sync_times);
     if let Some(cache) = &sample.cache {
         of_cache(&mut out, cache);
+    }
+    if let Some(table) = &sample.kv {
+        of_kv_table(&mut out, table);
     }
     if let Some(cluster) = &sample.cluster {
         of_cluster(&mut out, cluster);
@@ -228,6 +239,10 @@ fn worker_tables(out: &mut Exposition, workers: &[Worker]) {
     table(out, http_answers, "code", workers, |w| HTTP_CODES.into_iter().zip(w.web.answers).collect());
     let getfile_answers = ("vault_getfile_answers_total", Counter, "Responses over GetFile.");
     table(out, getfile_answers, "status", workers, |w| Response::WORDS.into_iter().zip(w.getfile.answers).collect());
+    let kv_calls = ("vault_kv_calls_total", Counter, "Calls of the key-value store that were answered.");
+    table(out, kv_calls, "procedure", workers, |w| KvProcedure::ALL.into_iter().zip(w.kv.calls).collect());
+    let kv_results = ("vault_kv_results_total", Counter, "Their results.");
+    table(out, kv_results, "status", workers, |w| KvStatus::ALL.into_iter().zip(w.kv.results).collect());
 }
 
 /// A metric with one value for each worker and each of its values of the label.

@@ -60,16 +60,15 @@ impl BankService {
 
     /// Answers requests that the threads have worked for: some of them in one turn, since each answer may bring the next request.
     fn deliver_results(&mut self, sessions: &mut Sessions<BankData>) {
-        let executor = &mut self.handler.executor;
         self.more_results = false;
-        if executor.pools.is_idle() {
+        if self.handler.executor.pools.is_idle() {
             return;
         }
         for _ in 0..JOB_RESULTS_PER_TURN {
-            let Some((key, result)) = executor.pools.result() else { return };
+            let Some((key, result)) = self.handler.executor.pools.result() else { return };
             // Its connection may have ended in the meantime.
             let Some(session) = sessions.get(key) else { continue };
-            executor.deliver(session, result);
+            self.handler.deliver(session, result);
             if self.stopping {
                 session.state.closing = Closing::AfterSending;
             }

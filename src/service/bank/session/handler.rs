@@ -4,6 +4,7 @@ use crate::base::limits::{MAX_STRIKES, READS_PER_TURN, READS_PER_TURN_BEFORE_LOG
 use crate::base::vocab::Lsn;
 use crate::service::bank::session::bank_session::BankSession;
 use crate::service::bank::session::executor::{Answered, Executor};
+use crate::service::bank::session::jobs::JobResult;
 use crate::service::bank::wire::{LookAhead, Step};
 use crate::service::connection_state::{Closing, Next};
 use crate::store::connection::Sent;
@@ -138,6 +139,13 @@ impl Handler {
             session.data.partial_since_ns = None;
         }
         stopped
+    }
+
+    /// Answers the request of a session that the threads have worked for.
+    pub fn deliver(&mut self, session: &mut BankSession, result: JobResult) {
+        self.executor.deliver(session, result);
+        // Now, and not in its turn: another session may have its turn before, and would hold its own replies for what this one shows.
+        self.hold_what_is_not_committed(session);
     }
 
     /// Holds the replies of this turn if what they show is not committed yet.

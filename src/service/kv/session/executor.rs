@@ -7,7 +7,7 @@ use crate::base::crash_point::{CrashPoint, crash_point};
 use crate::base::limits::{AFTER_WAIT_MILLISECONDS, KV_QUORUM_WAIT_MILLISECONDS};
 use crate::base::onc_rpc::reply::{Fault, write_refusal};
 use crate::base::onc_rpc::xdr::Room;
-use crate::base::onc_rpc::{Call, CallFault};
+use crate::base::onc_rpc::{AuthStat, Call, CallFault, Credentials};
 use crate::base::vocab::Lsn;
 use crate::ipc::process::monotonic_ns;
 use crate::service::connection_state::Closing;
@@ -16,8 +16,8 @@ use crate::service::kv::rules::{self, Task, Write};
 use crate::service::kv::session::kv_session::{KvSession, PendingScan};
 use crate::service::kv::session::scans::Scans;
 use crate::service::kv::wire::{
-    KvRefusal, KvReply, KvRequest, KvStatus, MAX_SCAN_REPLY_BYTES, NodeStatus, ScanEntry, WRITE_REPLY_BYTES, Written,
-    put_version, write_page,
+    KvProcedure, KvRefusal, KvReply, KvRequest, KvStatus, MAX_SCAN_REPLY_BYTES, NodeStatus, ScanEntry,
+    WRITE_REPLY_BYTES, Written, put_version, write_page,
 };
 use crate::service::replies::{AfterWait, Replies, Visibility};
 use crate::store::connection::ServiceId;
@@ -84,6 +84,8 @@ struct Asked {
     xid: u32,
     /// Bytes that it takes in the receive ring.
     bytes: usize,
+    /// What it asks for; `None` of one that is answered with a fault.
+    procedure: Option<KvProcedure>,
 }
 
 impl Executor {
@@ -145,9 +147,15 @@ impl Executor {
                 session.state.closing = Closing::AfterSending;
                 return Answered::Yes;
             }
-            Err(CallFault::Refused { xid, fault }) => return self.fail(session, Asked { xid, bytes }, fault),
+            Err(CallFault::Refused { xid, fault }) => {
+                return self.fail(session, Asked { xid, bytes, procedure: None }, fault);
+            }
         };
-        let asked = Asked { xid: call.xid, bytes };
+        let asked = Asked { xid: call.xid, bytes, procedure: None };
+        if matches!(call.credentials, Credentials::Other(_)) {
+            // What they say cannot be looked into, so they are nobody's.
+            return self.fail(session, asked, Fault::Auth(AuthStat::REJECTEDCRED));
+        }
         let request = match KvRequest::of_call(&call) {
             Ok(request) => request,
             Err(fault) => return self.fail(session, asked, fault),
@@ -157,8 +165,7 @@ impl Executor {
             // Whoever calls is answered that there is somebody.
             caller => caller.unwrap_or(Known { role: Role::Auditor, principal: 0 }),
         };
-        let first_look = session.data.asked_ns.is_none();
-        self.kv_stats.calls[request.procedure().index()].add(first_look.into());
+        let asked = Asked { procedure: Some(request.procedure()), ..asked };
         let task = rules::task_of(&request, self.max_value);
         match task.and_then(|task| rules::may_ask(caller.role, &task).map(|()| task)) {
             Ok(task) => self.perform(session, asked, caller.principal, task),
@@ -186,10 +193,10 @@ impl Executor {
                 if let Some(answered) = self.wait_for(session, asked, after) {
                     return answered;
                 }
-                session.data.pending = Some(PendingScan { xid: asked.xid, bytes: asked.bytes });
                 session.data.asked_ns.get_or_insert(self.now_ns);
                 let request = PageRequest { from: from.to_vec(), prefix: prefix.to_vec(), limit };
-                let is_refused = self.scans.submit(session.state.key(), request);
+                let (job, is_refused) = self.scans.submit(session.state.key(), request);
+                session.data.pending = Some(PendingScan { xid: asked.xid, bytes: asked.bytes, job });
                 self.kv_stats.scans_refused.add(is_refused.into());
                 Answered::Pending
             }
@@ -236,7 +243,7 @@ impl Executor {
             // Looked up again once there is room: what it is then is as good.
             return Answered::NotYet(Postponed { room: self.reply.len(), lsn: None });
         }
-        self.queue(session, asked, status)
+        self.queue(session, asked, Some(status))
     }
 
     /// Carries out a write; its reply is staged before it has happened and becomes valid as a part of it. The version is put into it once it
@@ -270,7 +277,7 @@ impl Executor {
         match (done, staged.get().zip(progress.get())) {
             (Ok(_), Some(((.., status), progress))) => {
                 session.state.connection.staged(progress);
-                self.count(session, status);
+                self.count(session, asked, Some(status));
                 Answered::Yes
             }
             (Ok(_), None) => unreachable!("a write that is committed has called for its reply"),
@@ -297,10 +304,13 @@ impl Executor {
         self.respond(session, asked, &reply)
     }
 
-    /// Answers the scan that a thread worked for.
-    pub fn deliver(&mut self, session: &mut KvSession, page: Option<Page>) {
-        let Some(PendingScan { xid, bytes }) = session.data.pending.take() else { return };
-        let asked = Asked { xid, bytes };
+    /// Answers the scan that a thread worked for as `job`; nothing, where the session waits for another one.
+    pub fn deliver(&mut self, session: &mut KvSession, job: u64, page: Option<Page>) {
+        let Some(PendingScan { xid, bytes, .. }) = session.data.pending.take_if(|pending| pending.job == job) else {
+            return;
+        };
+        session.data.end_call();
+        let asked = Asked { xid, bytes, procedure: Some(KvProcedure::Scan) };
         let Some(page) = page else {
             self.respond(session, asked, &KvReply::Refused(KvRefusal::Busy));
             return;
@@ -313,7 +323,7 @@ impl Executor {
         });
         self.reply.clear();
         write_page(xid, entries, page.more, &mut self.reply);
-        self.queue(session, asked, KvStatus::Ok);
+        self.queue(session, asked, Some(KvStatus::Ok));
     }
 
     fn tell_status(&mut self, session: &mut KvSession, asked: Asked) -> Answered {
@@ -329,40 +339,37 @@ impl Executor {
 
     /// Answers a call that is not carried out.
     fn fail(&mut self, session: &mut KvSession, asked: Asked, fault: Fault) -> Answered {
-        self.kv_stats.faults.add(1);
         self.reply.clear();
         write_refusal(asked.xid, fault, &mut self.reply);
-        self.queue_reply(session, asked)
+        self.queue(session, asked, None)
     }
 
     /// Queues a reply.
     fn respond(&mut self, session: &mut KvSession, asked: Asked, reply: &KvReply<'_>) -> Answered {
         self.reply.clear();
         reply.write(asked.xid, &mut self.reply);
-        self.queue(session, asked, reply.status())
+        self.queue(session, asked, Some(reply.status()))
     }
 
-    /// Queues what was put together.
-    fn queue(&mut self, session: &mut KvSession, asked: Asked, status: KvStatus) -> Answered {
-        let answered = self.queue_reply(session, asked);
-        if answered == Answered::Yes {
-            self.kv_stats.results[status.index()].add(1);
-        }
-        answered
-    }
-
-    fn queue_reply(&mut self, session: &mut KvSession, asked: Asked) -> Answered {
+    /// Queues what was put together, once there is room for it.
+    fn queue(&mut self, session: &mut KvSession, asked: Asked, status: Option<KvStatus>) -> Answered {
         if !session.state.connection.has_room_for_reply(self.reply.len()) {
             return Answered::NotYet(Postponed { room: self.reply.len(), lsn: None });
         }
         session.state.connection.advance(asked.bytes, &self.reply);
-        self.replies.add(Replies { count: 1, since_ns: session.data.asked_ns.take().unwrap_or(self.now_ns) });
+        self.count(session, asked, status);
         Answered::Yes
     }
 
-    /// Counts a reply that is queued already.
-    fn count(&mut self, session: &mut KvSession, status: KvStatus) {
-        self.kv_stats.results[status.index()].add(1);
+    /// Counts a reply that is queued; `status` is that of its result, if it has one.
+    fn count(&mut self, session: &mut KvSession, asked: Asked, status: Option<KvStatus>) {
+        match asked.procedure.zip(status) {
+            Some((procedure, status)) => {
+                self.kv_stats.calls[procedure.index()].add(1);
+                self.kv_stats.results[status.index()].add(1);
+            }
+            None => self.kv_stats.faults.add(1),
+        }
         self.replies.add(Replies { count: 1, since_ns: session.data.asked_ns.take().unwrap_or(self.now_ns) });
     }
 }

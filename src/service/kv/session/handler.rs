@@ -1,17 +1,24 @@
 //! The handler: one turn of one session, from the bytes that came to the bytes that go.
 
-use crate::base::limits::{KV_RING_BYTES, MAX_RPC_FRAGMENTS, MAX_RPC_RECORD_BYTES, READS_PER_TURN};
-use crate::base::onc_rpc::record::{MARK_BYTES, RecordLimits, RecordStep, next_record};
+use crate::base::limits::{KV_CALLS_PER_TURN, KV_RING_BYTES, MAX_RPC_FRAGMENTS, MAX_RPC_RECORD_BYTES, READS_PER_TURN};
+use crate::base::onc_rpc::record::{RecordLimits, RecordStep, next_record};
 use crate::service::connection_state::{Closing, Next};
 use crate::service::kv::session::executor::{Answered, Executor};
 use crate::service::kv::session::kv_session::KvSession;
-use crate::service::kv::wire::WRITE_REPLY_BYTES;
+use crate::service::kv::wire::MAX_KV_REPLY_BYTES;
 use crate::store::connection::Sent;
+use crate::store::connection::slot::Framing;
+use crate::store::kv::Page;
 
 /// What a record may be.
 const LIMITS: RecordLimits = RecordLimits { bytes: MAX_RPC_RECORD_BYTES, fragments: MAX_RPC_FRAGMENTS };
 
+/// That nothing more can be read of a client: it has sent what is no record. Its next worker, should this one die now, must not take what
+/// comes behind it for calls.
+const UNREADABLE: Framing = Framing { decoder: 0, strikes: 1 };
+
 const _: () = assert!(MAX_RPC_RECORD_BYTES <= KV_RING_BYTES, "the longest record fits the ring");
+const _: () = assert!(MAX_KV_REPLY_BYTES <= KV_RING_BYTES, "the longest reply fits the ring");
 
 /// Gives sessions their turns.
 pub struct Handler {
@@ -39,11 +46,12 @@ impl Handler {
             return session.state.linger(budget);
         }
         session.data.waits.begin_turn();
+        let mut calls = KV_CALLS_PER_TURN;
         for _ in 0..READS_PER_TURN {
             if session.takes_bytes() && !self.receive(session) {
                 return Next::Close;
             }
-            let is_starved = self.answer_calls(session);
+            let is_starved = self.answer_calls(session, &mut calls);
             self.hold_what_is_not_committed(session);
             if session.state.ended && is_starved {
                 // Nothing more can come; what is queued is still sent.
@@ -52,11 +60,17 @@ impl Handler {
             if !self.send(session) {
                 return Next::Close;
             }
-            if session.state.closing == Closing::AfterSending && session.state.connection.unsent() == 0 {
+            if session.state.closing == Closing::AfterSending
+                && session.state.connection.unsent() == 0
+                && session.data.pending.is_none()
+            {
                 return session.state.begin_linger(self.executor.now_ns);
             }
             if !(session.takes_bytes() || !is_starved && session.takes_calls()) {
                 return Next::Wait;
+            }
+            if calls == 0 {
+                break;
             }
         }
         Next::Again
@@ -69,30 +83,34 @@ impl Handler {
         received.is_some()
     }
 
-    /// Answers every whole call that was received, as long as replies fit; whether there is no further one.
-    fn answer_calls(&mut self, session: &mut KvSession) -> bool {
-        if session.state.connection.unread() < session.data.at_least {
-            self.note_partial(session);
-            return session.takes_calls();
+    /// Answers whole calls that were received, as long as replies fit and for `calls` of them at most, of which it takes off those that
+    /// were answered; whether there is no further one.
+    fn answer_calls(&mut self, session: &mut KvSession, calls: &mut usize) -> bool {
+        let is_starved = session.takes_calls()
+            && (session.state.connection.unread() < session.data.at_least || self.answer_whole_calls(session, calls));
+        if is_starved && session.state.connection.unread() > 0 {
+            session.data.partial_since_ns.get_or_insert(self.executor.now_ns);
+        } else {
+            // While nothing is read of it, a client cannot end what it has begun.
+            session.data.partial_since_ns = None;
         }
+        is_starved
+    }
+
+    fn answer_whole_calls(&mut self, session: &mut KvSession, calls: &mut usize) -> bool {
         let mut at = 0;
         let count = session.state.connection.copy_unread_at(0, &mut self.unread[..]);
-        let mut is_starved = false;
-        while session.takes_calls() {
+        while *calls > 0 && session.takes_calls() {
             match next_record(&self.unread[at..count], LIMITS, &mut self.gathered) {
                 RecordStep::NeedMore { at_least } => {
                     session.data.at_least = at_least;
-                    is_starved = true;
-                    break;
+                    return true;
                 }
                 RecordStep::Complete { taken, payload } => match self.executor.answer(session, taken, payload) {
                     Answered::Yes => {
                         at += taken;
-                        session.data.at_least = MARK_BYTES;
-                        session.data.room = WRITE_REPLY_BYTES;
-                        session.data.waits.end_request();
-                        session.data.has_called = true;
-                        session.data.partial_since_ns = None;
+                        *calls -= 1;
+                        session.data.end_call();
                     }
                     Answered::Pending => break,
                     Answered::NotYet(postponed) => {
@@ -105,26 +123,21 @@ impl Handler {
                 RecordStep::Fatal(fault) => {
                     log::debug!("a connection is closed: {fault}");
                     self.executor.kv_stats.bad_records.add(1);
-                    session.state.connection.discard_unread();
+                    let connection = &mut session.state.connection;
+                    connection.keep_framing(connection.unread(), UNREADABLE);
+                    connection.discard_unread();
                     session.state.closing = Closing::AfterSending;
                 }
             }
         }
-        if is_starved {
-            self.note_partial(session);
-        } else {
-            session.data.partial_since_ns = None;
-        }
-        is_starved
+        false
     }
 
-    /// Notes since when a record has been waiting for its end.
-    fn note_partial(&self, session: &mut KvSession) {
-        if session.state.connection.unread() > 0 {
-            session.data.partial_since_ns.get_or_insert(self.executor.now_ns);
-        } else {
-            session.data.partial_since_ns = None;
-        }
+    /// Answers the scan of a session that a thread worked for as `job`.
+    pub fn deliver(&mut self, session: &mut KvSession, job: u64, page: Option<Page>) {
+        self.executor.deliver(session, job, page);
+        // Now, and not in its turn: another session may have its turn before, and would hold its own replies for what this one shows.
+        self.hold_what_is_not_committed(session);
     }
 
     /// Holds the replies of this turn if what they show is not committed yet.

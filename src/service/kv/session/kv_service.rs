@@ -15,6 +15,7 @@ use crate::service::kv::session::kv_session::{KvData, KvSession};
 use crate::service::kv::session::scans::Scans;
 use crate::service::replies::{WaitingSessions, Waits};
 use crate::service::sessions::Sessions;
+use crate::store::connection::slot::Framing;
 use crate::store::instance::Instance;
 use crate::store::journal::Principals;
 use crate::store::kv::KvTeller;
@@ -28,7 +29,6 @@ pub struct KvService {
     settings: &'static Settings,
     /// Whether the threads have done more than one turn takes.
     more_pages: bool,
-    stopping: bool,
 }
 
 impl KvService {
@@ -48,24 +48,20 @@ impl KvService {
         let executor = Executor::new((instance, service, worker), teller, scans, limits);
         let waiting = WaitingSessions::new(service, row, recorder);
         let handler = Handler::new(executor);
-        Ok(KvService { handler, waiting, instance, settings, more_pages: false, stopping: false })
+        Ok(KvService { handler, waiting, instance, settings, more_pages: false })
     }
 
     /// Answers scans that the threads have worked for: some of them in one turn, since each answer may bring the next call.
     fn deliver_pages(&mut self, sessions: &mut Sessions<KvData>) {
-        let executor = &mut self.handler.executor;
         self.more_pages = false;
-        if executor.scans.is_idle() {
+        if self.handler.executor.scans.is_idle() {
             return;
         }
         for _ in 0..JOB_RESULTS_PER_TURN {
-            let Some((key, page)) = executor.scans.page() else { return };
+            let Some((key, job, page)) = self.handler.executor.scans.page() else { return };
             // Its connection may have ended in the meantime.
             let Some(session) = sessions.get(key) else { continue };
-            executor.deliver(session, page);
-            if self.stopping {
-                session.state.closing = Closing::AfterSending;
-            }
+            self.handler.deliver(session, job, page);
             sessions.schedule(key.slot);
         }
         self.more_pages = true;
@@ -86,7 +82,12 @@ impl Service for KvService {
         if origin == Origin::Worker {
             waits.hold_what_was_left(&state, visibility);
         }
-        KvSession::new(state, waits)
+        let is_unreadable = state.connection.slot().framing() != Framing::default();
+        let mut session = KvSession::new(state, waits);
+        if is_unreadable {
+            session.state.closing = Closing::AfterSending;
+        }
+        session
     }
 
     fn serve(&mut self, session: &mut KvSession) -> Next {
@@ -107,8 +108,7 @@ impl Service for KvService {
 
     fn silent(&self, session: &KvSession) -> Option<Silent> {
         let (data, connection) = (&session.data, &session.state.connection);
-        let waits = data.pending.is_some() || data.waits.waits_for().is_some() || data.waits.has_waiting_request();
-        if waits || connection.unsent() > 0 {
+        if data.is_awaited() || connection.unsent() > 0 {
             return None;
         }
         let at = match data.partial_since_ns {
@@ -119,8 +119,9 @@ impl Service for KvService {
         Some(Silent { at, since_ns: data.partial_since_ns.unwrap_or(session.state.active_ns) })
     }
 
-    fn departure(&self, session: &KvSession) -> Departure {
-        if session.data.pending.is_some() { Departure::Finish } else { Departure::Move }
+    /// A call that a thread works for is not consumed: its next worker reads it again.
+    fn departure(&self, _session: &KvSession) -> Departure {
+        Departure::Move
     }
 
     fn awaits_threads(&self, session: &KvSession) -> bool {
@@ -150,7 +151,7 @@ impl Service for KvService {
         let counter =
             if session.data.partial_since_ns.is_some_and(|since| late(since, PARTIAL_FRAME_SECONDS * SECOND_NS)) {
                 &executor.stats.slow_dropped
-            } else if session.data.pending.is_none()
+            } else if !session.data.is_awaited()
                 && self.instance.control().idle_timeout_ns().is_some_and(|idle| late(session.state.active_ns, idle))
             {
                 // A client that waits for this server is not idle.
@@ -176,9 +177,5 @@ impl Service for KvService {
             self.handler.executor.scans.forget(session.state.key());
         }
         self.waiting.leave(session.state.connection.index(), &session.data.waits);
-    }
-
-    fn stop(&mut self) {
-        self.stopping = true;
     }
 }

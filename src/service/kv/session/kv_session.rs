@@ -35,6 +35,25 @@ pub struct PendingScan {
     pub xid: u32,
     /// Bytes that it takes in the receive ring.
     pub bytes: usize,
+    /// The thread's work for it, by its number: a connection can come back to a worker whose threads still work for what it asked before.
+    pub job: u64,
+}
+
+impl KvData {
+    /// The call that was looked at is answered: what was remembered of it does not hold for the next one.
+    pub fn end_call(&mut self) {
+        self.at_least = MARK_BYTES;
+        self.room = WRITE_REPLY_BYTES;
+        self.waits.end_request();
+        self.has_called = true;
+        self.partial_since_ns = None;
+    }
+
+    /// Whether the client waits for this server: for the answer to a call, or until what it shows is committed.
+    #[must_use]
+    pub fn is_awaited(&self) -> bool {
+        self.pending.is_some() || self.waits.waits_for().is_some() || self.waits.has_waiting_request()
+    }
 }
 
 impl KvSession {

@@ -54,7 +54,7 @@ impl Peers {
             Ok(handshake) => {
                 // An outbox that has just been made has room for a greeting.
                 let _ = link.outbox.push_frame(handshake.greeting().to_vec());
-                link.state = LinkState::Greeting(handshake);
+                link.state = LinkState::Greeting(Box::new(handshake));
             }
             Err(why) => self.refuse(token, why),
         }

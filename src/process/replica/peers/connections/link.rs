@@ -35,7 +35,7 @@ pub(super) enum LinkState {
     /// It is being made.
     Connecting,
     /// The other end has not proved itself yet.
-    Greeting(Handshake),
+    Greeting(Box<Handshake>),
     /// The other end is a peer.
     Peer(LinkedPeer),
 }
