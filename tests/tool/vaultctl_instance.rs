@@ -79,7 +79,7 @@ fn the_json_form_counts_connections_and_requests() {
     assert_eq!(report["instance"]["name"], server.instance);
     assert_eq!(report["instance"]["master"]["pid"], server.master);
     assert_eq!(report["instance"]["data"], server.data().canonicalize().unwrap().to_str().unwrap());
-    assert_eq!(report["segments"].as_array().unwrap().len(), 8);
+    assert_eq!(report["segments"].as_array().unwrap().len(), 9);
     assert!(report["segments"].as_array().unwrap().iter().all(|segment| segment["layout_version"].as_u64() >= Some(1)));
     let lane = &report["lanes"][0];
     assert_eq!([&lane["depth"], &lane["slots"]["value"], &lane["items"]["value"]], [0, 16, 0]);
@@ -168,9 +168,9 @@ fn what_a_killed_instance_left_is_named_and_removed() {
     let mut server = Server::start(&["--workers", "2"]);
     server.kill_master();
     let left = server.objects();
-    assert_eq!(left.len(), 8 + 2 * 3, "{left:?}");
+    assert_eq!(left.len(), 9 + 2 * 3, "{left:?}");
     let (code, _, err) = told(&vaultctl(&server.instance, &["inspect"]));
-    assert!(code == 2 && err.contains("is dead and left 14 objects") && err.contains("vaultctl clean"), "{err}");
+    assert!(code == 2 && err.contains("is dead and left 15 objects") && err.contains("vaultctl clean"), "{err}");
 
     let (code, out, _) = told(&vaultctl(&server.instance, &["clean", "--dry-run"]));
     assert!(code == 0 && left.iter().all(|object| out.contains(&format!("would remove {object}\n"))), "{out}");
