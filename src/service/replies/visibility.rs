@@ -5,7 +5,7 @@ use crate::store::cluster::{ClusterRow, Standing};
 use crate::store::connection::slot::ConnectionSlot;
 use crate::store::instance::Instance;
 use crate::store::ledger::order::Order;
-use crate::store::ledger::{Sequencer, Shows};
+use crate::store::ledger::{GateState, Sequencer, Shows};
 
 /// What may be shown, as a service in a worker sees it.
 pub struct Visibility {
@@ -70,9 +70,13 @@ impl Visibility {
     #[inline]
     #[must_use]
     pub fn shows(&self, seen: Lsn, has_read: bool) -> Shows {
-        // An instance that follows answers as of what it has, and says so.
-        let is_primary = || self.cluster.is_some_and(|cluster| cluster.standing().role == ReplicaRole::Primary);
-        Shows { lsn: seen, round: if has_read && is_primary() { self.sequencer.want_round() } else { 0 } }
+        // An instance that follows answers as of what it has, and says so. When that changes, the gate says it a moment before the standing
+        // does, and a client of the key-value service may go by either.
+        let leads = |cluster: &ClusterRow| {
+            cluster.standing().role == ReplicaRole::Primary || self.sequencer.gate().state == GateState::Open
+        };
+        let wants_round = has_read && self.cluster.is_some_and(leads);
+        Shows { lsn: seen, round: if wants_round { self.sequencer.want_round() } else { 0 } }
     }
 
     /// The last operation whose result may be shown. What is read after this was asked is as of it, or as of a later one: what an operation
