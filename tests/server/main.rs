@@ -22,6 +22,10 @@ mod group;
 mod injector;
 #[path = "../support/kv.rs"]
 mod kv;
+#[path = "../support/kv_callers.rs"]
+mod kv_callers;
+#[path = "../support/kv_histories.rs"]
+mod kv_histories;
 #[path = "../support/linearizable.rs"]
 mod linearizable;
 #[path = "../support/load.rs"]
@@ -86,6 +90,7 @@ mod http_protocol;
 mod http_rfc;
 mod http_status;
 mod kv_basics;
+mod kv_cluster;
 mod log_pipe;
 mod opening_balances;
 mod principals;

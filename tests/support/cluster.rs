@@ -42,6 +42,8 @@ struct Place {
     address: SocketAddr,
     /// What starts it there, if not the program itself.
     wrapper: Option<Wrapper>,
+    /// The port of its key-value service, on the loopback network; `None` where it has none.
+    kv_port: Option<u16>,
 }
 
 /// Several instances and what they share.
@@ -59,6 +61,8 @@ pub struct Cluster {
     home: TempDir,
     places: Vec<Place>,
     args: Vec<String>,
+    /// Options of single members.
+    own_args: BTreeMap<usize, Vec<String>>,
 }
 
 impl Cluster {
@@ -82,6 +86,7 @@ impl Cluster {
         let place = |number| Place {
             address: SocketAddr::from((network.client_address(number), 7777)),
             wrapper: Some(network.inside(number, Path::new(env!("CARGO_BIN_EXE_master")))),
+            kv_port: None,
         };
         cluster.places = numbers.map(place).collect();
         cluster.another = Some((named(members + 1), place(members + 1)));
@@ -109,7 +114,8 @@ impl Cluster {
         write_secret(&home.path().join("secret"), SECRET);
         let mut peers = (1_u8..).zip(unused_peers()).map(|(number, at)| format!("{number}={at}"));
         let founders: Vec<_> = peers.by_ref().take(usize::from(members)).collect();
-        let place = |_| Place { address: SocketAddr::from((Ipv4Addr::LOCALHOST, unused_port())), wrapper: None };
+        let place =
+            |_| Place { address: SocketAddr::from((Ipv4Addr::LOCALHOST, unused_port())), wrapper: None, kv_port: None };
         Cluster {
             servers: (0..members).map(|_| None).collect(),
             network: None,
@@ -119,7 +125,19 @@ impl Cluster {
             home,
             places: (0..members).map(place).collect(),
             args: args.iter().map(|arg| (*arg).to_owned()).collect(),
+            own_args: BTreeMap::new(),
         }
+    }
+
+    /// Gives each member a key-value service on a port of its own; before the first start.
+    pub fn with_key_values(mut self) -> Cluster {
+        self.places.iter_mut().for_each(|place| place.kv_port = Some(unused_port()));
+        self
+    }
+
+    /// Gives a member options of its own, from its next start on.
+    pub fn set_own_args(&mut self, index: usize, args: &[&str]) {
+        self.own_args.insert(index, args.iter().map(|arg| (*arg).to_owned()).collect());
     }
 
     /// Starts what was prepared, and waits until one is the primary.
@@ -162,7 +180,11 @@ impl Cluster {
         let mut args = vec!["--replica-id", &number, "--peers", peers, "--cluster-secret", &secret];
         args.extend(["--host", &host, "--port", &port, "--workers", "2"]);
         args.extend(["--accounts", &accounts, "--initial-balance", "1000.00"]);
-        args.extend(self.args.iter().map(String::as_str));
+        let kv_port = place.kv_port.map(|port| port.to_string());
+        if let Some(port) = &kv_port {
+            args.extend(["--kv-port", port, "--rpcbind", "no"]);
+        }
+        args.extend(self.args.iter().chain(self.own_args.get(&index).into_iter().flatten()).map(String::as_str));
         let data = self.data(index);
         fs::create_dir_all(&data).unwrap();
         match &place.wrapper {
@@ -221,6 +243,16 @@ impl Cluster {
     /// Where clients reach the members, as `--server` takes it.
     pub fn addresses(&self) -> Vec<SocketAddr> {
         self.places.iter().map(|place| place.address).collect()
+    }
+
+    /// Where clients reach the key-value service of a member.
+    pub fn kv_address(&self, index: usize) -> SocketAddr {
+        SocketAddr::from((Ipv4Addr::LOCALHOST, self.places[index].kv_port.unwrap()))
+    }
+
+    /// Where clients reach those of all members.
+    pub fn kv_addresses(&self) -> Vec<SocketAddr> {
+        (0..self.places.len()).map(|index| self.kv_address(index)).collect()
     }
 
     /// What a member is, by its own word.

@@ -9,6 +9,7 @@
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
+use std::fmt::Debug;
 use std::rc::Rc;
 
 use stateright::semantics::{ConsistencyTester, LinearizabilityTester, SequentialSpec};
@@ -61,7 +62,7 @@ pub fn check(opening: i64, calls: &[Call]) -> Result<Searched, NoOrder> {
         shares.sort_unstable_by_key(|share| (share.begin, share.end));
         let mut opening = opening;
         for part in parts(&shares) {
-            let order = if part.len() > LONGEST { None } else { has_order(opening, part) };
+            let order = if part.len() > LONGEST { None } else { has_order_of_shares(opening, part) };
             match order {
                 Some(true) => {
                     searched.parts += 1;
@@ -129,25 +130,47 @@ impl SequentialSpec for Account {
 }
 
 /// Whether there is an order; `None` if the search was given up.
-fn has_order(opening: i64, shares: &[Share]) -> Option<bool> {
+fn has_order_of_shares(opening: i64, shares: &[Share]) -> Option<bool> {
+    let left = Rc::new(Cell::new(STEPS));
+    let account = Account { balance: opening, left: Rc::clone(&left) };
+    let event = |share: &Share| Event { begin: share.begin, end: share.end, op: share.change, ret: share.balance };
+    has_order(account, &left, shares.iter().map(event))
+}
+
+/// A call in a history: when it was begun and ended, what was asked, what was answered.
+#[derive(Clone, Debug)]
+pub struct Event<O, R> {
+    pub begin: u64,
+    pub end: u64,
+    pub op: O,
+    pub ret: R,
+}
+
+/// Whether these calls of `object`, sorted by their beginnings, have an order; `None` if the search was given up, when `left`, which
+/// `object` counts down, is 0.
+pub fn has_order<S>(object: S, left: &Cell<u32>, calls: impl Iterator<Item = Event<S::Op, S::Ret>>) -> Option<bool>
+where
+    S: SequentialSpec + Clone,
+    S::Op: Clone + Debug,
+    S::Ret: Clone + Debug + PartialEq,
+{
     // The tester wants threads, of which each waits for its answer: a call may follow any that has ended before it begins.
     let mut lanes: Vec<u64> = Vec::new();
-    let mut events: Vec<(u64, bool, usize, &Share)> = Vec::new();
-    for share in shares {
-        let free = lanes.iter().position(|end| *end < share.begin);
+    let mut moments = Vec::new();
+    for call in calls {
+        let free = lanes.iter().position(|end| *end < call.begin);
         let lane = free.unwrap_or(lanes.len());
         if free.is_none() {
             lanes.push(0);
         }
-        lanes[lane] = share.end;
-        events.extend([(share.begin, false, lane, share), (share.end, true, lane, share)]);
+        lanes[lane] = call.end;
+        moments.extend([(call.begin, false, lane, call.clone()), (call.end, true, lane, call)]);
     }
     // At one moment, what begins is before what ends: then they overlap.
-    events.sort_by_key(|(at, is_end, ..)| (*at, *is_end));
-    let left = Rc::new(Cell::new(STEPS));
-    let mut tester = LinearizabilityTester::new(Account { balance: opening, left: Rc::clone(&left) });
-    for (_, is_end, lane, share) in events {
-        let told = if is_end { tester.on_return(lane, share.balance) } else { tester.on_invoke(lane, share.change) };
+    moments.sort_by_key(|(at, is_end, ..)| (*at, *is_end));
+    let mut tester = LinearizabilityTester::new(object);
+    for (_, is_end, lane, call) in moments {
+        let told = if is_end { tester.on_return(lane, call.ret) } else { tester.on_invoke(lane, call.op) };
         told.unwrap();
     }
     let is_consistent = tester.is_consistent();
@@ -288,8 +311,8 @@ mod tests {
         // Reads that could stand in any order, and one that fits nowhere.
         let read = |place: u64| Share { begin: place, end: 100 + place, change: 0, balance: OPENING };
         let mut shares: Vec<Share> = (0..20).map(read).collect();
-        assert_eq!(has_order(OPENING, &shares), Some(true));
+        assert_eq!(has_order_of_shares(OPENING, &shares), Some(true));
         shares.push(Share { balance: OPENING + 1, ..read(20) });
-        assert_eq!(has_order(OPENING, &shares), None);
+        assert_eq!(has_order_of_shares(OPENING, &shares), None);
     }
 }
