@@ -293,6 +293,7 @@ fn a_primary_that_is_cut_off_shows_nothing_stale_and_what_it_had_executed_is_gon
     let old = cluster.primary();
     let mut kv = connect(&cluster, old);
     let version = kv.put(b"key", b"before");
+    kv.put(b"other", b"before");
     let mut clients: Vec<Kv> = (0..6).map(|_| connect(&cluster, old)).collect();
     for client in &mut clients {
         assert_eq!(client.get(b"key"), Some((version, b"before".to_vec())));
@@ -304,14 +305,21 @@ fn a_primary_that_is_cut_off_shows_nothing_stale_and_what_it_had_executed_is_gon
     send(replica, Signal::SIGSTOP);
     let (readers, writers) = clients.split_at_mut(3);
     for (number, writer) in writers.iter_mut().enumerate() {
-        writer.send(&put(b"key", b"never seen")).unwrap();
+        writer.send(&put(b"other", b"never seen")).unwrap();
         writer.send(&put(format!("lost-{number}").as_bytes(), &[7; LONGEST as usize])).unwrap();
     }
-    await_that("the old primary has executed them", || kv.status().keys == 4);
+    await_that("the old primary has executed them", || kv.status().keys == 5);
+    // What they read is committed, and nothing but a round can say that it is not old.
     readers.iter_mut().for_each(|reader| reader.send(&get(b"key")).unwrap());
     let new = cluster.primary_but(Some(old));
     let later = connect(&cluster, new).put(b"key", b"after");
     assert!(later > version);
+    connect(&cluster, new).delete(b"other");
+    for reader in readers {
+        reader.stream.set_nonblocking(true).unwrap();
+        assert_eq!(reader.read().unwrap_err().kind(), ErrorKind::WouldBlock);
+        reader.stream.set_nonblocking(false).unwrap();
+    }
     send(replica, Signal::SIGCONT);
     for client in &mut clients {
         let answer = client.read();

@@ -131,7 +131,8 @@ impl Cluster {
 
     /// Gives each member a key-value service on a port of its own; before the first start.
     pub fn with_key_values(mut self) -> Cluster {
-        self.places.iter_mut().for_each(|place| place.kv_port = Some(unused_port()));
+        let another = self.another.as_mut().map(|(_, place)| place);
+        self.places.iter_mut().chain(another).for_each(|place| place.kv_port = Some(unused_port()));
         self
     }
 

@@ -3,6 +3,7 @@
 
 #![allow(dead_code, reason = "each test program that includes this file uses another part of it")]
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -17,8 +18,10 @@ use crate::kv_histories::{Asked, Call, Compared, MOST_CALLS, Told, check};
 use crate::server::{DEADLINE, await_that};
 use crate::turmoil::Lots;
 
-/// Keys that are used at the same time. One that was called [`MOST_CALLS`] times gives its place to a new one.
+/// Keys that are used at the same time. One that was called so often gives its place to a new one.
 const KEYS: u32 = 4;
+/// Calls on a key, but for the one in the end.
+const CALLS: u32 = MOST_CALLS - 1;
 /// A server that is silent for so long is left for another one.
 const SILENCE: Duration = Duration::from_millis(1000);
 /// Before the next server is tried, where one has refused.
@@ -53,7 +56,7 @@ impl KvCallers {
             called: Default::default(),
         });
         let spawn = |number| {
-            let caller = Caller { shared: Arc::clone(&shared), number, at: 0, kv: None, sent: 0 };
+            let caller = Caller::new(&shared, number);
             std::thread::spawn(move || caller.run())
         };
         let threads = (0..count).map(spawn).collect();
@@ -66,14 +69,17 @@ impl KvCallers {
         await_that("calls are answered", || self.shared.answered.load(Ordering::Relaxed) >= wanted);
     }
 
-    /// Ends them, and holds that what they saw has an order.
+    /// Ends them, reads each key once more, and holds that what they saw has an order.
     ///
     /// # Panics
     /// It has none.
     pub fn must_be_linearizable(mut self) -> Compared {
         self.shared.is_over.store(true, Ordering::Relaxed);
         let threads = std::mem::take(&mut self.threads);
-        let calls: Vec<Call> = threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect();
+        let mut calls: Vec<Call> = threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect();
+        let keys: BTreeSet<u32> = calls.iter().map(|call| call.key).collect();
+        let mut last = Caller::new(&self.shared, u32::MAX);
+        calls.extend(keys.into_iter().map(|key| last.call(key, Asked::Get, 0)));
         let compared = check(&calls).unwrap_or_else(|violation| panic!("of {} calls: {violation:#?}", calls.len()));
         println!("{compared:?}");
         assert!(calls.len() > 2 * compared.left_out, "most are searched: {compared:?}");
@@ -99,22 +105,25 @@ struct Caller {
 }
 
 impl Caller {
+    fn new(shared: &Arc<Shared>, number: u32) -> Caller {
+        Caller { shared: Arc::clone(shared), number, at: 0, kv: None, sent: 0 }
+    }
+
     fn run(mut self) -> Vec<Call> {
         let mut lots = Lots::new(u64::from(self.number) + 1);
         let mut calls = Vec::new();
         while !self.shared.is_over.load(Ordering::Relaxed) {
-            calls.push(self.call(&mut lots));
+            calls.push(self.call_some(&mut lots));
             self.shared.answered.fetch_add(1, Ordering::Relaxed);
         }
         calls
     }
 
-    /// Calls until there is an answer.
-    fn call(&mut self, lots: &mut Lots) -> Call {
+    fn call_some(&mut self, lots: &mut Lots) -> Call {
         self.sent += 1;
         let place = lots.below(KEYS);
         let earlier = self.shared.called[place as usize].fetch_add(1, Ordering::Relaxed);
-        let key = place + KEYS * (earlier / MOST_CALLS);
+        let key = place + KEYS * (earlier / CALLS);
         let number = u64::from(self.number) << 32 | u64::from(self.sent);
         let asked = match lots.below(8) {
             0..=2 => Asked::Put(number),
@@ -122,6 +131,11 @@ impl Caller {
             4 => Asked::Delete,
             _ => Asked::Get,
         };
+        self.call(key, asked, number)
+    }
+
+    /// Calls until there is an answer.
+    fn call(&mut self, key: u32, asked: Asked, number: u64) -> Call {
         let value = value_of(number, self.shared.longest);
         let first = self.now();
         let deadline = Instant::now() + DEADLINE;
