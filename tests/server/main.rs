@@ -26,6 +26,8 @@ mod kv;
 mod kv_callers;
 #[path = "../support/kv_histories.rs"]
 mod kv_histories;
+#[path = "../support/kv_model.rs"]
+mod kv_model;
 #[path = "../support/linearizable.rs"]
 mod linearizable;
 #[path = "../support/load.rs"]
@@ -91,6 +93,8 @@ mod http_rfc;
 mod http_status;
 mod kv_basics;
 mod kv_cluster;
+mod kv_deaths;
+mod kv_durability;
 mod log_pipe;
 mod opening_balances;
 mod principals;

@@ -116,7 +116,7 @@ pub fn restore(instance: &Instance, directory: &Directory, key_window: u32) -> R
     if let Some(failure) = restoring.failure {
         return Err(failure);
     }
-    restoring.writes.map(Restorer::finish);
+    restoring.writes.map(Restorer::finish).transpose()?;
     for damaged in &recovered.damaged_snapshots {
         log::warn!("{damaged}; it is kept, and the one before is used");
     }
@@ -197,12 +197,12 @@ struct Restoring<'a> {
     keys_from: Lsn,
     /// The time of the last record, which is always handed on.
     last_time_ns: u64,
-    /// The first thing for which there was no place.
+    /// Why the key-value table cannot be filled.
     failure: Option<MasterError>,
 }
 
 impl Restoring<'_> {
-    /// Hands something to the key-value table, unless something before had no place in it.
+    /// Hands something to the key-value table, unless something before was no write or there is no table.
     fn write(&mut self, to: impl FnOnce(&mut Restorer<'_>) -> Result<(), RestoreError>) {
         if self.failure.is_none() {
             let done = self.writes.as_mut().map_or(Err(MasterError::KeyValuesOff), |writes| Ok(to(writes)?));
@@ -235,7 +235,10 @@ impl Replay for Restoring<'_> {
     }
 
     fn snapshot_pair(&mut self, key: &[u8], version: Lsn, value: &[u8]) {
-        self.write(|writes| writes.pair(key, version, value));
+        self.write(|writes| {
+            writes.pair(key, version, value);
+            Ok(())
+        });
     }
 
     fn record(&mut self, record: &Record) {

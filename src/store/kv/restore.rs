@@ -16,7 +16,7 @@ pub enum RestoreError {
     /// The keys take more room than there is.
     #[error("the keys and values of the journal do not fit into --kv-mb; give at least {mebibytes}")]
     Full {
-        /// A size with which what has been read so far fits, this key included.
+        /// A size with which all of them fit.
         mebibytes: u64,
     },
     /// Records that no server has written.
@@ -32,6 +32,8 @@ pub struct Restorer<'a> {
     assembly: Assembly,
     counts: Counts,
     cut: Lsn,
+    /// Blocks that are needed as far as is known, once there were too few; nothing more is put into the table then.
+    needed: Option<u64>,
 }
 
 impl<'a> Restorer<'a> {
@@ -39,7 +41,8 @@ impl<'a> Restorer<'a> {
     #[must_use]
     pub fn new(ledger: &'a Table, table: &'a KvTable) -> Self {
         let teller = KvTeller::new(ledger, table, 0, || ());
-        Restorer { ledger, table, teller, assembly: Assembly::default(), counts: Counts::default(), cut: Lsn(0) }
+        let (assembly, counts) = (Assembly::default(), Counts::default());
+        Restorer { ledger, table, teller, assembly, counts, cut: Lsn(0), needed: None }
     }
 
     /// Says that the keys that come are those after record `cut`, and that of records up to there only the request ids are wanted.
@@ -48,40 +51,49 @@ impl<'a> Restorer<'a> {
     }
 
     /// A key of a snapshot.
-    ///
-    /// # Errors
-    /// There is no room for it.
-    pub fn pair(&mut self, key: &[u8], version: Lsn, value: &[u8]) -> Result<(), RestoreError> {
-        self.set(key, version, Some(value))
+    pub fn pair(&mut self, key: &[u8], version: Lsn, value: &[u8]) {
+        match &mut self.needed {
+            None => self.set(key, version, Some(value)),
+            Some(needed) => *needed += u64::from(blocks_of(key.len(), value.len())),
+        }
     }
 
     /// The next record. Whether its key is to be known, `remember` says.
     ///
     /// # Errors
-    /// There is no room for it, or it does not follow the one before.
+    /// It does not follow the one before.
     pub fn record(&mut self, record: &Record, remember: impl Fn(Lsn) -> bool) -> Result<(), RestoreError> {
         let Some(write) = self.assembly.take(record)? else { return Ok(()) };
         let KvWrite { head, .. } = &write;
         if remember(head.lsn) {
             self.ledger.restore_remembered(head.request, RememberedWrite::of(head).to_table());
         }
-        match head.kind {
-            _ if !head.is_done() || head.version() <= self.cut => Ok(()),
-            KvKind::Put => self.set(write.key(), head.version(), Some(write.value())),
-            KvKind::Delete => self.set(write.key(), head.version(), None),
+        match (head.kind, &mut self.needed) {
+            _ if !head.is_done() || head.version() <= self.cut => {}
+            (_, Some(needed)) => *needed = (*needed).max(head.blocks.into()),
+            (KvKind::Put, None) => self.set(write.key(), head.version(), Some(write.value())),
+            (KvKind::Delete, None) => self.set(write.key(), head.version(), None),
         }
+        Ok(())
     }
 
     /// Says how much the table holds; after the last record.
-    pub fn finish(self) -> Counts {
+    ///
+    /// # Errors
+    /// It does not hold all of it.
+    pub fn finish(self) -> Result<Counts, RestoreError> {
+        if let Some(needed) = self.needed {
+            let mebibyte = KvTable::capacity_of(1 << 20);
+            return Err(RestoreError::Full { mebibytes: needed.div_ceil(mebibyte.into()) });
+        }
         self.ledger.sequencer().set_counts(self.counts.to_word());
-        self.counts
+        Ok(self.counts)
     }
 
     /// Gives `key` a value, or takes it away, as operation `version`.
-    fn set(&mut self, key: &[u8], version: Lsn, value: Option<&[u8]>) -> Result<(), RestoreError> {
+    fn set(&mut self, key: &[u8], version: Lsn, value: Option<&[u8]>) {
         let home = self.table.home(key);
-        let Some(bucket) = self.teller.lock(home) else { return Ok(()) };
+        let Some(bucket) = self.teller.lock(home) else { return };
         let displaced = bucket.find(home, key).map(|found| found.chain);
         let change = self.teller.take_blocks(home, displaced, value.map(|value| (key, value)));
         let blocks = |chain: Option<Chain>| chain.map_or(0, |chain| chain.blocks);
@@ -91,14 +103,13 @@ impl<'a> Restorer<'a> {
                 bucket.carry_out(version, &change);
                 self.teller.give_back(displaced);
                 self.counts = after;
-                Ok(())
             }
             None => {
                 self.teller.give_back(change.and_then(|change| change.fresh));
+                // What comes is only counted: of records, each says what the table held after it.
                 let wanted = blocks_of(key.len(), value.map_or(0, <[u8]>::len));
-                let (blocks, mebibyte) =
-                    (u64::from(self.counts.blocks) + u64::from(wanted), KvTable::capacity_of(1 << 20));
-                Err(RestoreError::Full { mebibytes: blocks.div_ceil(mebibyte.into()) })
+                let freed = displaced.map_or(0, |chain| chain.blocks);
+                self.needed = Some((u64::from(self.counts.blocks) + u64::from(wanted)).saturating_sub(freed.into()));
             }
         }
     }

@@ -24,12 +24,12 @@ fn restored(from: &Store, cut: Lsn, first: u64) -> Store {
     let mut restorer = Restorer::new(&store.ledger, &store.table);
     restorer.begin_after(cut);
     for (key, version, value) in from.pairs_to(cut) {
-        restorer.pair(&key, version, &value).unwrap();
+        restorer.pair(&key, version, &value);
     }
     for record in from.records().iter().filter(|record| record.lsn().0 >= first) {
         restorer.record(record, |_| true).unwrap();
     }
-    let counts = restorer.finish();
+    let counts = restorer.finish().unwrap();
     assert_eq!(counts, KvTable::counts(&store.ledger));
     store
 }
@@ -77,7 +77,7 @@ fn only_wanted_request_ids_are_remembered() {
     let mut restorer = Restorer::new(&store.ledger, &store.table);
     let wanted = |lsn: Lsn| lsn.0 > 50;
     journal.records().iter().for_each(|record| restorer.record(record, wanted).unwrap());
-    restorer.finish();
+    restorer.finish().unwrap();
     let mut assembly = Assembly::default();
     let writes: Vec<KvWrite> = journal.records().iter().filter_map(|record| assembly.take(record).unwrap()).collect();
     let expected = writes.iter().filter(|write| wanted(write.head.lsn)).count();
@@ -87,20 +87,19 @@ fn only_wanted_request_ids_are_remembered() {
 
 #[test]
 fn what_does_not_fit_says_how_much_would() {
-    let store = Store::new(3, 64);
-    let mut restorer = Restorer::new(&store.ledger, &store.table);
-    restorer.pair(b"a", Lsn(1), &bytes(300, 0)).unwrap();
-    assert_eq!(restorer.pair(b"b", Lsn(2), &bytes(300, 0)), Err(RestoreError::Full { mebibytes: 1 }));
-    restorer.pair(b"b", Lsn(2), b"less").unwrap();
-    assert_eq!(restorer.pair(b"a", Lsn(3), &bytes(600, 0)), Err(RestoreError::Full { mebibytes: 1 }));
-    restorer.pair(b"a", Lsn(3), b"less").unwrap();
-    assert_eq!(restorer.finish(), Counts { keys: 2, blocks: 2 });
-    store.must_be_whole();
-    // More than a mebibyte is asked for where that is what it takes.
+    // Of a snapshot, all keys are counted; in a table of one mebibyte, each takes 257 blocks of 256 bytes.
     let store = Store::new(4096, 64);
     let mut restorer = Restorer::new(&store.ledger, &store.table);
-    let told = (0u32..).find_map(|number| restorer.pair(&number.to_le_bytes(), Lsn(1), &bytes(65_536, 0)).err());
-    assert_eq!(told, Some(RestoreError::Full { mebibytes: 2 }));
+    (0..40_u32).for_each(|number| restorer.pair(&number.to_le_bytes(), Lsn(1), &bytes(65_536, 0)));
+    assert_eq!(restorer.finish(), Err(RestoreError::Full { mebibytes: (40 * 257_u64).div_ceil(4096) }));
+    // Of records, the most that the table has held.
+    let journal = journal();
+    for capacity in [1, 10, 20] {
+        let store = Store::new(capacity, 64);
+        let mut restorer = Restorer::new(&store.ledger, &store.table);
+        journal.records().iter().for_each(|record| restorer.record(record, |_| true).unwrap());
+        assert_eq!(restorer.finish(), Err(RestoreError::Full { mebibytes: 1 }), "{capacity}");
+    }
 }
 
 #[test]
