@@ -1,6 +1,7 @@
 //! The key-value service of one instance: what each call is answered.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::io::Write;
 use std::net::Shutdown;
 use std::time::Duration;
@@ -166,37 +167,72 @@ fn errors_of_rpc_are_those_of_the_rfc_and_the_connection_goes_on() {
     for flavor in [2, 6, 400_000] {
         let strange = OpaqueAuth { flavor, body: b"body" };
         let told = call(&mut kv, 0, b"", |call| call.credentials = Credentials::Other(strange));
-        assert_eq!(told, fault(Fault::Auth(AuthStat::REJECTEDCRED)), "{flavor}");
+        assert_eq!(told, Answer::Null, "{flavor}: without users everybody may call");
     }
     let me = AuthSys { stamp: 7, machine_name: b"here", uid: 1000, gid: 100, gids: Gids::new(&[4, 24, 27]).unwrap() };
     kv.credentials = Credentials::Sys(me);
     assert_eq!(kv.put(b"key", b"value"), 2, "nothing of all that was done");
     assert_eq!(kv.get(b"key"), Some((2, b"value".to_vec())));
-    assert_eq!(counted(&server, |stats| stats.faults.get()), 25);
-    // Replies, and what is no message at all, are passed over: there is nobody to answer.
+    assert_eq!(counted(&server, |stats| stats.faults.get()), 22);
+    // Replies, and what is no message at all, are answered by nothing: the connection is closed.
     let mut reply = Vec::new();
     write_success(5, &mut reply, |_| {});
     for strange in [reply, (1_u32 << 31).to_be_bytes().to_vec(), vec![0x80, 0, 0, 3, 1, 2, 3]] {
-        kv.send_bytes(&strange).unwrap();
+        let mut kv = Kv::connect(address);
+        let null = kv.record(&KvRequest::Null);
+        kv.send_bytes(&[&null[..], &strange, &null].concat()).unwrap();
+        assert_eq!(kv.read().unwrap(), Answer::Null);
+        assert!(kv.is_closed(), "{strange:?}");
     }
-    assert_eq!(kv.call(&KvRequest::Null).unwrap(), Answer::Null);
     assert_eq!(counted(&server, |stats| stats.bad_records.get()), 3);
 }
 
 #[test]
-fn where_there_are_users_nobody_is_believed_who_he_says_he_is() {
+fn where_there_are_users_callers_are_known_by_their_uid() {
     let home = tempfile::tempdir().unwrap();
     let file = home.path().join("users");
-    users::add(&file, "ann", b"secret", Role::Teller).unwrap();
+    let roles = [("ann", "teller"), ("bob", "teller"), ("eve", "auditor"), ("tom", "customer:1-2")];
+    for (name, role) in roles {
+        users::add(&file, name, b"secret", role.parse().unwrap()).unwrap();
+    }
+    // In their order, from 1000 on.
+    let text = fs::read_to_string(&file).unwrap();
+    let users: Vec<&str> = text.lines().filter(|line| !line.starts_with('#')).collect();
+    assert_eq!(users.len(), 4);
+    let with_uids: String = users.iter().zip(1000..).map(|(line, uid)| format!("{line}:uid={uid}\n")).collect();
+    fs::write(&file, with_uids).unwrap();
     let (_server, address) = kv_server(&["--workers", "1", "--users", file.to_str().unwrap()]);
     let mut kv = Kv::connect(address);
-    for credentials in [Credentials::None, Credentials::Sys(AuthSys { uid: 0, ..AuthSys::default() })] {
+    let uid = |uid| Credentials::Sys(AuthSys { uid, ..AuthSys::default() });
+    let all = [get(b"k"), put(b"k", b"v"), delete(b"k"), scan(b"", b"", 0), KvRequest::Status];
+    for (credentials, why) in
+        [(Credentials::None, AuthStat::TOOWEAK), (uid(0), AuthStat::REJECTEDCRED), (uid(1004), AuthStat::REJECTEDCRED)]
+    {
         kv.credentials = credentials;
         assert_eq!(kv.call(&KvRequest::Null).unwrap(), Answer::Null);
-        for request in [get(b"k"), put(b"k", b"v"), delete(b"k"), scan(b"", b"", 0), KvRequest::Status] {
-            assert_eq!(kv.call(&request).unwrap(), Answer::Fault(Fault::Auth(AuthStat::TOOWEAK)), "{request:?}");
+        for request in &all {
+            assert_eq!(kv.call(request).unwrap(), Answer::Fault(Fault::Auth(why)), "{request:?}");
         }
     }
+    // A request id is its user's own.
+    for (teller, version) in [(1000, 2), (1001, 4), (1000, 2)] {
+        kv.credentials = uid(teller);
+        assert_eq!(kv.call(&put_once([7; 16], b"k", teller.to_string().as_bytes())).unwrap(), Answer::Written(version));
+    }
+    for reader in [1002, 1003] {
+        kv.credentials = uid(reader);
+        for request in &all {
+            let answer = kv.call(request).unwrap();
+            let is_forbidden = answer == Answer::Refused(KvRefusal::Forbidden);
+            let may = match request {
+                KvRequest::Status => true,
+                KvRequest::Get { .. } | KvRequest::Scan { .. } => reader == 1002,
+                _ => false,
+            };
+            assert_eq!(is_forbidden, !may, "{reader} {request:?}: {answer:?}");
+        }
+    }
+    assert_eq!(kv.status().applied, 4);
 }
 
 /// Records that an operation takes: a head, and pieces of 80 bytes.
