@@ -18,7 +18,7 @@ use crate::server::{await_that, send};
 const LARGE: usize = 65_536;
 
 fn value(seed: u8, bytes: usize) -> Vec<u8> {
-    (0..bytes).map(|at| seed.wrapping_add((at % 251) as u8)).collect()
+    (0..=250_u8).cycle().take(bytes).map(|byte| seed.wrapping_add(byte)).collect()
 }
 
 /// Points of the ledger that a write to the table comes by.

@@ -165,8 +165,8 @@ fn a_start_without_the_table_or_with_too_small_a_one_says_what_it_needs() {
     assert!(said.contains("--kv-port") && said.lines().count() == 1, "{said}");
     let said = String::from_utf8(fail_to_start(&data, &[&options[..], &["--kv-mb", "2"]].concat()).stderr).unwrap();
     assert!(said.contains("--kv-mb") && said.lines().count() == 1, "{said}");
-    let words = said.split(|c: char| !c.is_ascii_digit()).filter_map(|word| word.parse::<u32>().ok());
-    let needed = words.last().unwrap();
+    let mut words = said.rsplit(|c: char| !c.is_ascii_digit()).filter_map(|word| word.parse::<u32>().ok());
+    let needed = words.next().unwrap();
     assert!((4..=6).contains(&needed), "{said}");
     let server = Server::start_on(&data, &[&options[..], &["--kv-mb", &needed.to_string()]].concat());
     let mut kv = Kv::connect(kv_address(&server));

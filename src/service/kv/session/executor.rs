@@ -7,10 +7,9 @@ use crate::base::crash_point::{CrashPoint, crash_point};
 use crate::base::limits::{AFTER_WAIT_MILLISECONDS, KV_QUORUM_WAIT_MILLISECONDS};
 use crate::base::onc_rpc::reply::{Fault, write_refusal};
 use crate::base::onc_rpc::xdr::Room;
-use crate::base::onc_rpc::{AuthStat, Call, CallFault, Credentials};
+use crate::base::onc_rpc::{Call, CallFault};
 use crate::base::vocab::Lsn;
 use crate::ipc::process::monotonic_ns;
-use crate::service::connection_state::Closing;
 use crate::service::interface::Now;
 use crate::service::kv::rules::{self, Task, Write};
 use crate::service::kv::session::kv_session::{KvSession, PendingScan};
@@ -143,8 +142,7 @@ impl Executor {
             Ok(call) => call,
             Err(CallFault::NoCall) => {
                 self.kv_stats.bad_records.add(1);
-                session.state.connection.advance(bytes, &[]);
-                session.state.closing = Closing::AfterSending;
+                session.end_calls();
                 return Answered::Yes;
             }
             Err(CallFault::Refused { xid, fault }) => {
@@ -152,10 +150,6 @@ impl Executor {
             }
         };
         let asked = Asked { xid: call.xid, bytes, procedure: None };
-        if matches!(call.credentials, Credentials::Other(_)) {
-            // What they say cannot be looked into, so they are nobody's.
-            return self.fail(session, asked, Fault::Auth(AuthStat::REJECTEDCRED));
-        }
         let request = match KvRequest::of_call(&call) {
             Ok(request) => request,
             Err(fault) => return self.fail(session, asked, fault),

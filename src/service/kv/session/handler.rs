@@ -7,15 +7,10 @@ use crate::service::kv::session::executor::{Answered, Executor};
 use crate::service::kv::session::kv_session::KvSession;
 use crate::service::kv::wire::MAX_KV_REPLY_BYTES;
 use crate::store::connection::Sent;
-use crate::store::connection::slot::Framing;
 use crate::store::kv::Page;
 
 /// What a record may be.
 const LIMITS: RecordLimits = RecordLimits { bytes: MAX_RPC_RECORD_BYTES, fragments: MAX_RPC_FRAGMENTS };
-
-/// That nothing more can be read of a client: it has sent what is no record. Its next worker, should this one die now, must not take what
-/// comes behind it for calls.
-const UNREADABLE: Framing = Framing { decoder: 0, strikes: 1 };
 
 const _: () = assert!(MAX_RPC_RECORD_BYTES <= KV_RING_BYTES, "the longest record fits the ring");
 const _: () = assert!(MAX_KV_REPLY_BYTES <= KV_RING_BYTES, "the longest reply fits the ring");
@@ -123,10 +118,7 @@ impl Handler {
                 RecordStep::Fatal(fault) => {
                     log::debug!("a connection is closed: {fault}");
                     self.executor.kv_stats.bad_records.add(1);
-                    let connection = &mut session.state.connection;
-                    connection.keep_framing(connection.unread(), UNREADABLE);
-                    connection.discard_unread();
-                    session.state.closing = Closing::AfterSending;
+                    session.end_calls();
                 }
             }
         }

@@ -6,7 +6,7 @@ use crate::base::config::Settings;
 use crate::base::limits::{JOB_RESULTS_PER_TURN, PARTIAL_FRAME_SECONDS};
 use crate::base::time::is_over;
 use crate::ipc::process::monotonic_ns;
-use crate::service::connection_state::{Admission, Closing, ConnectionState, Next};
+use crate::service::connection_state::{Admission, ConnectionState, Next};
 use crate::service::entry::Context;
 use crate::service::interface::{Departure, Now, Origin, Patience, Service, Silence, Silent};
 use crate::service::kv::session::executor::Executor;
@@ -15,7 +15,6 @@ use crate::service::kv::session::kv_session::{KvData, KvSession};
 use crate::service::kv::session::scans::Scans;
 use crate::service::replies::{WaitingSessions, Waits};
 use crate::service::sessions::Sessions;
-use crate::store::connection::slot::Framing;
 use crate::store::instance::Instance;
 use crate::store::journal::Principals;
 use crate::store::kv::KvTeller;
@@ -82,12 +81,7 @@ impl Service for KvService {
         if origin == Origin::Worker {
             waits.hold_what_was_left(&state, visibility);
         }
-        let is_unreadable = state.connection.slot().framing() != Framing::default();
-        let mut session = KvSession::new(state, waits);
-        if is_unreadable {
-            session.state.closing = Closing::AfterSending;
-        }
-        session
+        KvSession::new(state, waits)
     }
 
     fn serve(&mut self, session: &mut KvSession) -> Next {

@@ -5,6 +5,7 @@ use crate::service::connection_state::{Closing, ConnectionState};
 use crate::service::kv::wire::WRITE_REPLY_BYTES;
 use crate::service::replies::Waits;
 use crate::service::sessions::Session;
+use crate::store::connection::slot::Framing;
 
 /// A session of the key-value service.
 pub type KvSession = Session<KvData>;
@@ -39,6 +40,10 @@ pub struct PendingScan {
     pub job: u64,
 }
 
+/// That nothing more can be read of a client: it has sent what is no call. Its next worker, should this one die now, must not take what
+/// comes behind it for calls.
+const UNREADABLE: Framing = Framing { decoder: 0, strikes: 1 };
+
 impl KvData {
     /// The call that was looked at is answered: what was remembered of it does not hold for the next one.
     pub fn end_call(&mut self) {
@@ -69,7 +74,19 @@ impl KvSession {
             partial_since_ns: None,
             has_called: false,
         };
-        Session { state, data }
+        let mut session = Session { state, data };
+        if session.state.connection.slot().framing() == UNREADABLE {
+            session.state.closing = Closing::AfterSending;
+        }
+        session
+    }
+
+    /// Ends what can be read of the client, which has sent what is no call: what is queued is still sent.
+    pub fn end_calls(&mut self) {
+        let connection = &mut self.state.connection;
+        connection.keep_framing(connection.unread(), UNREADABLE);
+        connection.discard_unread();
+        self.state.closing = Closing::AfterSending;
     }
 
     /// Whether calls are looked at now.
