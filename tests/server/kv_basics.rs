@@ -307,7 +307,7 @@ fn in_fragments(record: &[u8], bytes: usize) -> Vec<u8> {
 fn records_come_in_fragments_and_what_is_none_closes_its_connection_alone() {
     let (server, address) = kv_server(&["--workers", "1"]);
     let (mut kv, mut other) = (Kv::connect(address), Kv::connect(address));
-    let value: Vec<u8> = (0..65_536_u32).map(|at| (at % 251) as u8).collect();
+    let value: Vec<u8> = (0..251).cycle().take(65_536).collect();
     let record = kv.record(&put(b"large", &value));
     kv.send_bytes(&in_fragments(&record, 100)).unwrap();
     let version = kv.read().unwrap().version();
@@ -465,12 +465,28 @@ fn scans_have_the_keys_in_order_by_pages() {
     assert_eq!(kv.scan(&of_one.last().unwrap().0, b"1/", 2), (of_one[of_one.len() - 1..].to_vec(), false));
 }
 
+#[test]
+fn what_is_known_of_a_scan_does_not_hold_for_the_next_call() {
+    let (server, address) = kv_server(&["--workers", "1"]);
+    let mut kv = Kv::connect(address);
+    let record = kv.record(&scan(&[b'a'; 255], &[b'a'; 255], 0));
+    kv.send_bytes(&record[..4]).unwrap();
+    let running = server.stats();
+    // From the mark it is known how many bytes there must be.
+    await_that("the mark is received", || running.connections().iter().any(|slot| slot.moved().0 == 4));
+    kv.send_bytes(&record[4..]).unwrap();
+    assert_eq!(kv.read().unwrap(), Answer::Page(vec![], false));
+    assert_eq!(kv.call(&KvRequest::Null).unwrap(), Answer::Null, "fewer bytes are enough");
+}
+
 /// Nothing is shown that is not on disk: also where several pages are there at once.
 #[test]
 fn scans_wait_for_what_they_show() {
-    let (server, address) = kv_server(&["--workers", "1", "--worker-timeout", "60"]);
+    let (server, address) = kv_server(&["--workers", "1", "--worker-timeout", "60", "--kv-mb", "1"]);
     let mut writer = Kv::connect(address);
     writer.put(b"k", b"old");
+    let mut busy: Vec<_> = (0..3).map(|_| Kv::connect(address)).collect();
+    busy.iter_mut().for_each(|kv| assert_eq!(kv.call(&KvRequest::Null).unwrap(), Answer::Null));
     let mut readers: Vec<_> = (0..20).map(|_| Kv::connect(address)).collect();
     readers.iter_mut().for_each(|kv| assert_eq!(kv.call(&KvRequest::Null).unwrap(), Answer::Null));
     let (worker, journal) = (server.workers[0], server.journal_now().unwrap());
@@ -479,7 +495,12 @@ fn scans_wait_for_what_they_show() {
     let running = server.stats();
     await_that("it has its number", || running.table().order().now().lsn == Lsn(4));
     send(worker, Signal::SIGSTOP);
-    readers.iter_mut().for_each(|kv| kv.send(&scan(b"", b"", 0)).unwrap());
+    readers.iter_mut().for_each(|kv| kv.send(&scan(b"", b"k", 0)).unwrap());
+    // While the worker computes digests of these, its thread has time for several pages.
+    let long = vec![1; 65_536];
+    for (number, kv) in busy.iter_mut().enumerate() {
+        kv.send(&put_once([u8::try_from(number).unwrap() + 1; 16], b"busy", &long)).unwrap();
+    }
     send(worker, Signal::SIGCONT);
     await_that("all are answered", || counted(&server, |stats| stats.calls[KvProcedure::Scan.index()].get()) == 20);
     for kv in &mut readers {
