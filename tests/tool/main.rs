@@ -8,6 +8,8 @@ mod cargo;
 mod checker;
 #[path = "../support/file_server.rs"]
 mod file_server;
+#[path = "../support/kv.rs"]
+mod kv;
 #[path = "../support/model_server.rs"]
 mod model_server;
 #[path = "../support/server.rs"]

@@ -1,5 +1,6 @@
 //! What tools say goes where it should, whole, or they say that it did not: full devices, readers that have gone, files.
 
+use crate::kv::{Kv, kv_address, kv_server};
 use crate::server;
 
 use std::fs::{self, File};
@@ -11,6 +12,7 @@ use std::process::{Command, Output, Stdio};
 use server::Server;
 
 const CLIENT: &str = env!("CARGO_BIN_EXE_client");
+const KV_CLIENT: &str = env!("CARGO_BIN_EXE_kv_client");
 const VAULTCTL: &str = env!("CARGO_BIN_EXE_vaultctl");
 const MASTER: &str = env!("CARGO_BIN_EXE_master");
 
@@ -42,6 +44,8 @@ impl Call {
 fn calls(server: &Server, users: &Path) -> Vec<Call> {
     let port = server.address.port();
     let data = server.data();
+    let kv = kv_address(server).to_string();
+    let version = Kv::connect(kv_address(server)).put(b"once", b"green");
     let (data, users, instance) = (data.to_str().unwrap(), users.to_str().unwrap(), &server.instance);
     let lines = [
         (CLIENT, "--threads 2 --ops 20 --verify --port {port}", ""),
@@ -61,6 +65,21 @@ fn calls(server: &Server, users: &Path) -> Vec<Call> {
         (CLIENT, "--help", ""),
         (CLIENT, "balance --help", ""),
         (CLIENT, "--version", ""),
+        (KV_CLIENT, "put colour green --server {kv}", ""),
+        (KV_CLIENT, "put colour - --json --server {kv}", "blue"),
+        (KV_CLIENT, "put other x --server {kv}", ""),
+        (KV_CLIENT, "get colour --server {kv}", ""),
+        (KV_CLIENT, "get colour --raw --server {kv}", ""),
+        (KV_CLIENT, "get colour --json --server {kv}", ""),
+        (KV_CLIENT, "cas once {version} red --server {kv}", ""),
+        (KV_CLIENT, "scan --server {kv}", ""),
+        (KV_CLIENT, "scan --json --server {kv}", ""),
+        (KV_CLIENT, "status --server {kv}", ""),
+        (KV_CLIENT, "status --json --server {kv}", ""),
+        (KV_CLIENT, "delete other --server {kv}", ""),
+        (KV_CLIENT, "--help", ""),
+        (KV_CLIENT, "help scan", ""),
+        (KV_CLIENT, "--version", ""),
         (VAULTCTL, "inspect --instance {instance}", ""),
         (VAULTCTL, "inspect --json --instance {instance}", ""),
         (VAULTCTL, "top --once --interval 0.1 --instance {instance}", ""),
@@ -84,6 +103,7 @@ fn calls(server: &Server, users: &Path) -> Vec<Call> {
     ];
     let fill = |text: &str| {
         let text = text.replace("{port}", &port.to_string()).replace("{instance}", instance);
+        let text = text.replace("{kv}", &kv).replace("{version}", &version.to_string());
         text.replace("{data}", data).replace("{users}", users)
     };
     let args = |line: &str| fill(line).split(' ').map(str::to_owned).collect();
@@ -91,7 +111,7 @@ fn calls(server: &Server, users: &Path) -> Vec<Call> {
 }
 
 fn small_server() -> Server {
-    Server::start(&["--workers", "1", "--accounts", "10", "--initial-balance", "100.00"])
+    kv_server(&["--workers", "1", "--accounts", "10", "--initial-balance", "100.00", "--kv-mb", "1"]).0
 }
 
 #[test]
@@ -126,16 +146,24 @@ fn what_is_done_is_said_to_be_done_although_its_answer_is_lost() {
     let server = small_server();
     let port = server.address.port().to_string();
     let full = File::options().write(true).open("/dev/full").unwrap();
-    let args = ["deposit", "3", "5", "--port", &port].map(str::to_owned).to_vec();
-    let output = Call { program: CLIENT, args, stdin: "" }.run(full);
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(said.contains("DEPOSIT is done"), "{said}");
+    let kv = kv_address(&server).to_string();
+    for (program, args, done) in [
+        (CLIENT, &["deposit", "3", "5", "--port", &port][..], Some("DEPOSIT is done")),
+        (KV_CLIENT, &["put", "k", "v", "--server", &kv], Some("the write is done")),
+        (KV_CLIENT, &["get", "k", "--server", &kv], None),
+    ] {
+        let args = args.iter().map(ToString::to_string).collect();
+        let output = Call { program, args, stdin: "" }.run(full.try_clone().unwrap());
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(said.contains(done.unwrap_or("is not all\n")) && said.contains("is done") == done.is_some(), "{said}");
+    }
 }
 
 #[test]
 fn an_error_that_nobody_can_be_told_has_its_exit_code_all_the_same() {
     let server = small_server();
     let port = server.address.port().to_string();
+    let kv = kv_address(&server).to_string();
     let (reader, closed) = io::pipe().unwrap();
     drop(reader);
     let closed = File::from(std::os::fd::OwnedFd::from(closed));
@@ -146,6 +174,10 @@ fn an_error_that_nobody_can_be_told_has_its_exit_code_all_the_same() {
             (CLIENT, &["balance", "1", "--port", "1"], 2),
             (CLIENT, &["--nonsense"], 2),
             (CLIENT, &["balance", "1", "--threads", "2"], 2),
+            (KV_CLIENT, &["get", "nothing", "--server", &kv], 1),
+            (KV_CLIENT, &["get", "k", "--server", "127.0.0.1:1"], 2),
+            (KV_CLIENT, &["--nonsense"], 2),
+            (KV_CLIENT, &["put", "", "v"], 2),
             (VAULTCTL, &["inspect", "--instance", "nobody-has-this-name"], 2),
             (VAULTCTL, &["user", "list", "--users", "/nowhere/users"], 2),
             (VAULTCTL, &["--nonsense"], 2),

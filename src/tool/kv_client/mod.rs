@@ -24,7 +24,10 @@ use crate::tool::output;
 /// Executes the command line, prints the result, and returns the exit code: 0 it was done, 1 it was refused or there is no such key, 2
 /// the arguments are bad or nobody answers.
 pub fn run(options: &Options) -> u8 {
-    let unwritten = |error: output::StdoutError| Failure::Unusable(error.to_string());
+    let unwritten = |error: output::StdoutError| {
+        let done = if options.command.is_write() { ". The server has answered: the write is done" } else { "" };
+        Failure::Unusable(format!("{error}{done}"))
+    };
     let done = execute(options).and_then(|shown| {
         output::check_write(std::io::Write::write_all(&mut std::io::stdout().lock(), &shown)).map_err(unwritten)?;
         output::close_stdout().map_err(unwritten)

@@ -9,29 +9,29 @@ use crate::service::kv::wire::RequestId;
 
 /// Talk to the key-value service of Bank Vault.
 ///
-/// Exit code: 0 done, 1 refused or no such key, 2 bad arguments or nobody to talk to.
+/// Exit code: 0 done, 1 refused or no such key, 2 bad arguments, nobody to talk to, or a result that could not be written.
 #[derive(Debug, Parser)]
 #[command(name = "kv_client", version)]
 pub struct Options {
     /// The servers, of which the primary is found and followed
     #[arg(long, value_name = "HOST:PORT,…", value_delimiter = ',', default_value = "127.0.0.1:9001", global = true)]
     pub server: Vec<String>,
-    /// Write results as JSON
+    /// Print results as JSON
     #[arg(long, global = true)]
     pub json: bool,
-    /// Write a value alone, without a newline behind it
+    /// Print the value alone, without a newline behind it (get)
     #[arg(long, global = true, conflicts_with = "json")]
     pub raw: bool,
-    /// Seconds in which it must be done, all tries included
+    /// Seconds in which each request must be answered, all tries included
     #[arg(long, value_name = "SECONDS", default_value = "10", global = true)]
     pub timeout: NonZeroU64,
-    /// Read from whichever server answers, not from the primary: what it has may be older
+    /// Read from whichever server answers, not from the primary: what it has may be older (get, scan)
     #[arg(long, global = true)]
     pub any: bool,
-    /// The last version that was seen: what is read is no older
+    /// The last version that was seen: what is read is no older (get, scan)
     #[arg(long, value_name = "VERSION", default_value_t = 0, global = true)]
     pub after: u64,
-    /// 32 hex digits by which this write is known when it is sent again [default: random ones]
+    /// 32 hex digits by which this write is known when it is sent again (put, delete, cas) [default: random ones]
     #[arg(long, value_name = "HEX", global = true)]
     pub request_id: Option<HexId>,
     /// What to do
@@ -46,18 +46,18 @@ pub enum Command {
     Put {
         /// The key
         key: String,
-        /// The value; `-` for standard input
+        /// The value; - for what is on the standard input
         value: String,
         /// Only if the key is not there
         #[arg(long)]
         if_absent: bool,
     },
-    /// Write the value of a key
+    /// Print the value of a key
     Get {
         /// The key
         key: String,
     },
-    /// Take a key away
+    /// Delete a key
     Delete {
         /// The key
         key: String,
@@ -65,15 +65,15 @@ pub enum Command {
         #[arg(long, value_name = "VERSION")]
         if_version: Option<u64>,
     },
-    /// List keys in their order, each with its version and the bytes of its value
+    /// List keys in the order of their bytes, each with its version and the length of its value in bytes
     Scan {
         /// Only keys that begin so
-        #[arg(default_value = "")]
+        #[arg(default_value = "", hide_default_value = true)]
         prefix: String,
         /// No keys below this one
-        #[arg(long, value_name = "KEY", default_value = "")]
+        #[arg(long, value_name = "KEY", default_value = "", hide_default_value = true)]
         from: String,
-        /// So many at most
+        /// So many keys at most [default: all]
         #[arg(long, value_name = "COUNT")]
         limit: Option<usize>,
     },
@@ -83,11 +83,18 @@ pub enum Command {
         key: String,
         /// The version that it must have
         version: u64,
-        /// The value; `-` for standard input
+        /// The value; - for what is on the standard input
         value: String,
     },
-    /// Write what the server is, and how far it has got
+    /// Print whether the server is the primary, and how far it has got
     Status,
+}
+
+impl Command {
+    /// Whether it changes a key.
+    pub fn is_write(&self) -> bool {
+        matches!(self, Command::Put { .. } | Command::Delete { .. } | Command::Cas { .. })
+    }
 }
 
 /// A request id in hex digits; not all zero, which stands for none.

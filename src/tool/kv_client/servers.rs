@@ -1,5 +1,6 @@
 //! Several servers, of which the primary is found and followed.
 
+use std::io;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -60,6 +61,7 @@ impl Servers {
         let deadline = Instant::now() + self.timeout;
         let is_write = matches!(request.procedure(), KvProcedure::Put | KvProcedure::Delete);
         let (mut unreached, mut is_in_doubt) = (0, false);
+        let mut refused = None;
         loop {
             let miss = match self.try_once(request, deadline)? {
                 Ok(answer) => return Ok(answer),
@@ -87,11 +89,14 @@ impl Servers {
                     if !followed {
                         self.go_on();
                     }
-                    (Failure::Refused(format!("{status}: {}", explained(status))), !followed)
+                    let why = format!("{status}: {}", explained(status));
+                    refused = Some(why.clone());
+                    (Failure::Refused(why), !followed)
                 }
             };
             if Instant::now() + PAUSE >= deadline {
-                return Err(failure);
+                // The last try may have been cut short by the deadline alone: what was said before it says more.
+                return Err(refused.filter(|_| !is_in_doubt).map_or(failure, Failure::Refused));
             }
             if pauses {
                 thread::sleep(PAUSE);
@@ -140,7 +145,10 @@ impl Servers {
             Ok(answer) => Ok(Ok(answer)),
             Err(AskError::Broken(error)) => {
                 self.connection = None;
-                Ok(Err(Miss::Broken(format!("{}: {error}", self.address))))
+                // A socket says that it would block where its time is over (socket(7), SO_RCVTIMEO).
+                let is_late = matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut);
+                let why = if is_late { "no answer in time".to_owned() } else { error.to_string() };
+                Ok(Err(Miss::Broken(format!("{}: {why}", self.address))))
             }
             Err(error @ AskError::Fault(Fault::Auth(_) | Fault::SystemErr)) => {
                 Err(Failure::Refused(format!("{}: {error}", self.address)))
