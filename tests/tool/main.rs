@@ -27,6 +27,7 @@ mod getfile_client;
 mod getfile_deaths;
 mod interrupts;
 mod kv_client;
+mod kv_examples;
 mod kv_interface;
 mod output;
 mod several_servers;
