@@ -102,10 +102,10 @@ free_port() { free_ports 1; }
 
 start_master() {
     : >"$WORK/master.out"
-    HTTP_PORT=$(free_port) GETFILE_PORT=$(free_port)
+    HTTP_PORT=$(free_port) GETFILE_PORT=$(free_port) KV_PORT=$(free_port)
     mkdir -p "$WORK/files"
     "$BIN/master" --port 0 --http-port "$HTTP_PORT" --workers "$WORKERS" --accounts "$ACCOUNTS" --initial-balance $((OPENING_CENTS / 100)).00 \
-        --getfile-port "$GETFILE_PORT" --getfile-root "$WORK/files" --instance "$INSTANCE" --data "$WORK/data" >"$WORK/master.out" 2>"$WORK/master.err" &
+        --getfile-port "$GETFILE_PORT" --getfile-root "$WORK/files" --kv-port "$KV_PORT" --kv-mb 8 --rpcbind no --instance "$INSTANCE" --data "$WORK/data" >"$WORK/master.out" 2>"$WORK/master.err" &
     MASTER=$!
     await "the server is ready" ready_or_dead
     grep -q '^ready: ' "$WORK/master.out" || fail "the server did not start"
@@ -115,6 +115,7 @@ ready_or_dead() { grep -q '^ready: ' "$WORK/master.out" || ! runs "$MASTER"; }
 runs() { kill -0 "$1" 2>/dev/null; }
 
 client() { "$BIN/client" --port "$PORT" "$@"; }
+kv() { "$BIN/kv_client" --server "127.0.0.1:$KV_PORT" "$@"; }
 inspect() { "$BIN/vaultctl" inspect --instance "$INSTANCE" "$@"; }
 worker_pids() { ps -o pid=,comm= --ppid "$MASTER" | awk '$2 ~ /^vault-worker/ { print $1 }'; }
 process_names() { ps -o comm= --ppid "$MASTER" | sort -V | paste -sd ' '; }
@@ -317,6 +318,45 @@ show_cache() {
 get_pages() { "$BIN/client" getfile -p "$CACHE_PORT" -w "$WORK/workload" -t 8 -n 300 --check "$WORK/pages" >"$WORK/pages.out"; }
 is_there_after() { local now; now=$(pgrep -P "$SECOND" -x vault-cache); [[ -n $now && $now != "$1" ]]; }
 
+show_kv() {
+    step "key-value store: versions, compare-and-set and request ids, over ONC RPC"
+    local first second key worker id=000102030405060708090a0b0c0d0e0f
+    first=$(kv put colour green | sed 's/^version //')
+    second=$(kv cas colour "$first" red | sed 's/^version //')
+    show kv get colour --json
+    ((second > first)) || fail "the version after $first is $second"
+    kv_refuses KV_VERSION_MISMATCH cas colour "$first" blue
+    kv_refuses KV_VERSION_MISMATCH put colour blue --if-absent
+    kv_refuses KV_NOT_FOUND get nothing
+    [[ $(kv get colour) == red ]] || fail "what was refused was done"
+    say "put, and compare-and-set with its version: done; with that version again: KV_VERSION_MISMATCH, and nothing was done"
+    first=$(kv put once 1 --request-id "$id")
+    kv put once 2 >/dev/null
+    [[ $(kv put once 1 --request-id "$id") == "$first" && $(kv get once) == 2 ]] || fail "a repeated put was done twice"
+    kv_refuses KV_CONFLICT put once 3 --request-id "$id"
+    say "a put that comes again under its request id has the same answer, and is not done twice; another one is KV_CONFLICT"
+    for key in {1..20}; do kv put "user/$key" "$(printf "%${key}000d" "$key")" >/dev/null; done
+    worker=$(pid_of vault-worker-0)
+    kill -9 "$worker"
+    await "the worker is replaced" is_replaced vault-worker-0 "$worker"
+    kv scan user/ >"$WORK/scan"
+    show head -n 3 "$WORK/scan"
+    show kv status
+    kv delete colour >/dev/null
+    say "after kill -9 of a worker: $(wc -l <"$WORK/scan") keys begin with user/, their values have $(awk '{ sum += $3 } END { print sum }' "$WORK/scan") bytes"
+    kv_refuses KV_NOT_FOUND get colour
+    say "delete, then get: KV_NOT_FOUND, exit code 1"
+}
+# kv_refuses STATUS WORD…: the command must be refused with this status and exit code 1, and print no result.
+kv_refuses() {
+    local status=$1 code=0
+    shift
+    kv "$@" >"$WORK/kv.out" 2>"$WORK/kv.err" || code=$?
+    show cat "$WORK/kv.err"
+    [[ $code == 1 && ! -s $WORK/kv.out ]] && grep -q "^kv_client: $status: " "$WORK/kv.err" ||
+        fail "kv_client $*: exit code $code, $(cat "$WORK/kv.out" "$WORK/kv.err")"
+}
+
 show_stop() {
     step "SIGINT under load"
     start_load --duration 60s
@@ -346,6 +386,9 @@ show_failures() {
     "$BIN/master" --workers 0 || code=$?
     ((code == 2)) || fail "an invalid option: exit code $code"
     code=0
+    "$BIN/master" --kv-port "$KV_PORT" --kv-max-value 70000 || code=$?
+    ((code == 2)) || fail "a value of an option of the key-value store: exit code $code"
+    code=0
     "$BIN/master" --port 0 --http-port 0 --instance "$INSTANCE-b" --data "$WORK/data" || code=$?
     ((code == 2)) || fail "a data directory in use: exit code $code"
     echo "ERROR: invalid input or unavailable IPC resource"
@@ -370,6 +413,7 @@ show_faults
 show_http
 show_getfile
 show_cache
+show_kv
 mapfile -t last_workers < <(worker_pids)
 show_stop
 show_nothing_left

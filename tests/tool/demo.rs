@@ -34,5 +34,7 @@ fn the_failure_mode_names_the_cause_and_ends_with_2() {
     assert_eq!(output.status.code(), Some(2), "{output:?}");
     assert_eq!(String::from_utf8_lossy(&output.stdout), "ERROR: invalid input or unavailable IPC resource\n");
     let causes = String::from_utf8_lossy(&output.stderr);
-    assert!(causes.contains("'--workers <COUNT>'") && causes.contains("is in use by vault-master pid "), "{causes}");
+    for cause in ["'--workers <COUNT>'", "'70000' for '--kv-max-value <BYTES>'", "is in use by vault-master pid "] {
+        assert!(causes.contains(cause), "{cause} is not in: {causes}");
+    }
 }
