@@ -2,7 +2,7 @@
 //!
 //! A lock that comes back inherited names a bucket whose last holder died. If the operation of a dead process happened, names this bucket, and is
 //! newer than it, the bucket is made what it is after it; otherwise nothing had changed. Anybody can do that again, so the next
-//! holder repairs what a dead repairer left. Blocks are given back by the master alone ([`settle`](super::settle)).
+//! holder repairs what a dead repairer left. Blocks are given back by the master alone ([`settle`](super::settle())).
 
 use std::time::Duration;
 

@@ -23,7 +23,7 @@ pub(super) const FIRST_WORDS: usize = FIRST_BLOCK_BYTES / 8;
 /// The words before those of the first block.
 pub(super) const HEAD_WORDS: usize = NEXT_WORDS - FIRST_WORDS;
 
-const _: () = assert!(HEAD_WORDS == 3 && FIRST_BLOCK_BYTES.is_multiple_of(8));
+const _: () = assert!(HEAD_WORDS == 3 && FIRST_BLOCK_BYTES.is_multiple_of(8) && BLOCK_BYTES == 8 * (NEXT_WORDS + 1));
 
 shared_struct! {
     /// What precedes the buckets.

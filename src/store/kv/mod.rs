@@ -7,7 +7,7 @@
 //! A write ([`teller`]) locks the bucket, decides, takes blocks from the free list ([`pool`]) and fills them, passes the commit point of
 //! [`ledger`](crate::store::ledger) with its records, changes the bucket, gives the old blocks back, unlocks. What it is at stands in the intent of
 //! its process, which it shares with the ledger, and in a row of its own ([`row`]). Before the commit point nothing has changed; after
-//! it, whoever inherits the bucket's lock finishes what was begun ([`bucket`]), and the master gives back the blocks of the dead ([`settle`]).
+//! it, whoever inherits the bucket's lock finishes what was begun ([`bucket`]), and the master gives back the blocks of the dead ([`settle()`]).
 //!
 //! How many keys and blocks there are stands under the sequencer's lock ([`Counts`]), so whether a value fits follows from the log alone.
 

@@ -28,7 +28,7 @@ pub enum Uncommitted {
     Later,
     /// The disk is full: try again much later.
     NoSpace,
-    /// What the operation would add has no room; see [`Sequenced::count`].
+    /// What the operation would add has no room.
     Full,
     /// The gate is closed: another instance is the primary, or none is.
     NotPrimary,
