@@ -38,7 +38,8 @@ pub struct Loaded {
     pub are_older_to_come: bool,
     /// The generation of the log.
     pub generation: u64,
-    /// What this instance has been told is committed, in its shared memory; 0 where it has just started.
+    /// What this instance has been told is committed, in its shared memory; where it has just started, what its books were filled with: a snapshot
+    /// can be newer than what DATA/raft says is committed.
     pub committed: Lsn,
     /// The last record that the books have, executed here or applied.
     pub executed: Lsn,

@@ -146,13 +146,15 @@ impl Instance {
             books.apply(record);
         }
         let end = log.last().0;
+        // What the books hold is committed, also where the disk's state is older than the snapshot: a start says so.
+        let committed = books.upto;
         self.memory = Some(Memory {
             ring: records,
             log_end: end,
             on_disk: end,
             generation: 1,
             gate: false,
-            committed: 0,
+            committed,
             books,
             wanted: 0,
             confirmed: 0,
