@@ -45,9 +45,10 @@ fn a_name_is_looked_up_before_each_attempt_and_nobody_waits_for_that() {
     }
     assert_eq!(one.peers.counters().traffic.dialled, 0);
     // Two addresses take turns: whichever is the first, the other one is tried next.
+    let closed = closed();
     for _ in 0..2 {
-        tell.send(Ok(vec![closed(), two.address])).unwrap();
-        tell.send(Ok(vec![two.address, closed()])).unwrap();
+        tell.send(Ok(vec![closed, two.address])).unwrap();
+        tell.send(Ok(vec![two.address, closed])).unwrap();
     }
     until(&mut [&mut one, &mut two, &mut three], &clock, |nodes| nodes[0].peers.counters().traffic.connected == 2);
     assert!(one.peers.counters().traffic.dialled <= 2);
