@@ -58,14 +58,6 @@ impl Core {
         self.held.is_none() && log.persisted == log.last_index()
     }
 
-    /// Whether a snapshot that a peer offers would be of use. It is asked before the snapshot is received.
-    #[must_use]
-    pub fn wants_snapshot(&self, message: &Message) -> bool {
-        let raft = &self.node.raft;
-        let is_new = message.snapshot.as_ref().is_some_and(|snapshot| snapshot.index > raft.raft_log.committed);
-        !self.has_ended && is_new && message.term >= raft.term && self.held.is_none()
-    }
-
     /// Looks whether this node has become leader, or is it no more. Returns whether something follows from that.
     pub(super) fn look_at_role(&mut self) -> bool {
         let (term, leads) = (self.node.raft.term, self.is_leader());

@@ -224,10 +224,12 @@ impl World {
             return Ok(());
         };
         if is_snapshot {
-            let is_wanted = core.wants_snapshot(&packet.message);
-            let outcome = Packet { outcome: Some((packet.message.to, is_wanted)), books: None, ..packet.clone() };
+            // As the receiver of `process/replica/snapshots` does it: what is committed here is not taken in once more, and the sender
+            // hears that it is there. Everything else is delivered; what the core makes of raft's message is its own affair.
+            let outcome = Packet { outcome: Some((packet.message.to, true)), books: None, ..packet.clone() };
             self.network.tell(self.now, outcome);
-            if !is_wanted {
+            let last = packet.message.snapshot.as_ref().map_or(0, |snapshot| snapshot.last.0);
+            if self.instances[to].memory.as_ref().is_some_and(|memory| last <= memory.committed) {
                 return Ok(());
             }
             self.instances[to].incoming = packet.books;
