@@ -131,13 +131,15 @@ pub struct Shape {
 pub struct Sequencer {
     ring: Segment<RingHeader, RecordPlace>,
     keys: Keys,
+    /// What the header says of it, which never changes: each operation asks, and the header's line is one that the journal process writes.
+    is_ordered: bool,
 }
 
 impl Sequencer {
     pub(super) fn create([ring, keys, index]: [&str; 3], boot: u32, shape: &Shape) -> Result<Self, IpcError> {
         let places = shape.ring as usize;
         let made = Segment::create(ring, LAYOUT_VERSION, boot, places, |header, _| Self::prepare(ring, shape, header))?;
-        Ok(Sequencer { ring: made, keys: Keys::create([keys, index], boot, shape.key_window)? })
+        Ok(Sequencer::over(made, Keys::create([keys, index], boot, shape.key_window)?))
     }
 
     /// Fills the header, which is zero.
@@ -166,7 +168,12 @@ impl Sequencer {
     }
 
     pub(super) fn open([ring, keys, index]: [&str; 3], access: Access) -> Result<Self, IpcError> {
-        Ok(Sequencer { ring: Segment::open(ring, LAYOUT_VERSION, access)?, keys: Keys::open([keys, index], access)? })
+        Ok(Sequencer::over(Segment::open(ring, LAYOUT_VERSION, access)?, Keys::open([keys, index], access)?))
+    }
+
+    fn over(ring: Segment<RingHeader, RecordPlace>, keys: Keys) -> Self {
+        let is_ordered = ring.root().ordered.load(Ordering::Relaxed) != 0;
+        Sequencer { ring, keys, is_ordered }
     }
 
     /// The segments' names and sizes in bytes.
@@ -208,7 +215,7 @@ impl Sequencer {
     #[inline]
     #[must_use]
     pub(super) fn is_ordered(&self) -> bool {
-        self.header().ordered.load(Ordering::Relaxed) != 0
+        self.is_ordered
     }
 
     /// A word that operations change as they commit, which is to be the same on all members: what the key-value store counts.
