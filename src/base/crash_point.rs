@@ -117,6 +117,8 @@ points! {
     Counted = "kv.counted",
     /// Key-value: the sequencer's lock is given back; the bucket has not changed.
     KvSequenced = "kv.sequenced",
+    /// Key-value: the new blocks say their version and lead to the bucket's next key; the bucket does not lead to them.
+    KvStamped = "kv.stamped",
     /// Key-value: the bucket leads to the new blocks, or not to the old ones; its LSN does not say so.
     KvLinked = "kv.linked",
     /// Key-value: the bucket has its new LSN.

@@ -24,6 +24,8 @@ const CAPACITY: u32 = 1024;
 const RING: u32 = 4096;
 const KEY: &[u8] = b"the key";
 const OLD: &[u8] = b"what it had before";
+/// What a key has that nobody writes, and that is behind [`KEY`] in the same bucket.
+const NEIGHBOUR: &[u8] = b"of the neighbour";
 
 /// The table, the ledger beside it, and a progress word with the place where a reply shows its number.
 pub struct Store {
@@ -31,6 +33,8 @@ pub struct Store {
     pub table: KvTable,
     words: Segment<(), AtomicU64>,
     blocks: u32,
+    /// A key in the bucket of [`KEY`].
+    neighbour: Vec<u8>,
 }
 
 impl Store {
@@ -43,7 +47,10 @@ impl Store {
         let words = Segment::create(words, 1, 1, 2, |(), _| Ok(())).unwrap();
         names.iter().for_each(|name| unlink(name).unwrap());
         let blocks = table.free_blocks();
-        Store { ledger: key_value_ledger(ring, replicated), table, words, blocks }
+        let home = table.home(KEY).bucket;
+        let mut names = (0_u32..).map(|number| number.to_le_bytes().to_vec());
+        let neighbour = names.find(|name| table.home(name).bucket == home).unwrap();
+        Store { ledger: key_value_ledger(ring, replicated), table, words, blocks, neighbour }
     }
 
     pub fn teller(&self, row: usize) -> KvTeller<'_> {
@@ -200,7 +207,7 @@ struct Way {
 }
 
 /// The points that a write comes by, in that order.
-const POINTS: [CrashPoint; 23] = [
+const POINTS: [CrashPoint; 24] = [
     CrashPoint::KvLocked,
     CrashPoint::KvAllocating,
     CrashPoint::KvTaken,
@@ -216,6 +223,7 @@ const POINTS: [CrashPoint; 23] = [
     CrashPoint::KeyKnown,
     CrashPoint::Counted,
     CrashPoint::KvSequenced,
+    CrashPoint::KvStamped,
     CrashPoint::KvLinked,
     CrashPoint::KvApplied,
     CrashPoint::KvProgressMoved,
@@ -226,8 +234,9 @@ const POINTS: [CrashPoint; 23] = [
     CrashPoint::KvUnlocked,
 ];
 
-const REPAIR_POINTS: [CrashPoint; 6] = [
+const REPAIR_POINTS: [CrashPoint; 7] = [
     CrashPoint::KvRepairInherited,
+    CrashPoint::KvStamped,
     CrashPoint::KvRepairLinked,
     CrashPoint::KvRepairApplied,
     CrashPoint::RepairWithdrawn,
@@ -244,6 +253,7 @@ fn one_death(store: &Store, way: Way, work: Work, point: CrashPoint, heir: Heir)
     let what = format!("{work:?}, {way:?}, killed at {} and repaired by {heir:?}", point.name());
     store.clear();
     let value = vec![b'v'; if way.big { 65_536 } else { 10 }];
+    let neighbour = store.ask(0, &put(&store.neighbour, NEIGHBOUR), None).unwrap();
     if work != Work::PutNew {
         store.ask(0, &put(KEY, OLD), None).unwrap();
     }
@@ -287,6 +297,7 @@ fn one_death(store: &Store, way: Way, work: Work, point: CrashPoint, heir: Heir)
     }
     assert_eq!(store.settle(0), Settled::Idle, "{what}: settled once");
     assert_eq!(store.get(KEY), wanted, "{what}");
+    assert_eq!(store.get(&store.neighbour), Some((neighbour, NEIGHBOUR.to_vec())), "{what}");
     store.must_be_whole(&what);
     if let Some(id) = request {
         let first = if work == Work::Refusal { Err(KvRefusal::Mismatch(known_before)) } else { Ok(()) };
@@ -382,7 +393,7 @@ fn deaths_at_every_point(way: Way) {
         }
     }
     // A put that displaces something comes by all points, one that does not by all but two, a delete and a refusal by some.
-    let wanted = if way.big { 2 * (23 + 21 + 19 + 12) + 23 } else { 3 * (23 + 21 + 19 + 12) + 6 * (23 + 19) };
+    let wanted = if way.big { 2 * (24 + 22 + 19 + 12) + 24 } else { 3 * (24 + 22 + 19 + 12) + 7 * (24 + 19) };
     assert_eq!(deaths, wanted, "everybody died who should");
 }
 
@@ -537,6 +548,6 @@ fn whoever_comes_after_a_dead_applier_ends_with_the_same_table() {
             }
         }
     }
-    // It writes no reply, so a put over a key has 20 points, one of a new key two less, a delete 16, a refusal 6.
-    assert_eq!(deaths, 3 * (4 * 20 + 18 + 16 + 2 * 6), "everybody died who should");
+    // It writes no reply, so a put over a key has 21 points, one of a new key two less, a delete 16, a refusal 6.
+    assert_eq!(deaths, 3 * (4 * 21 + 19 + 16 + 2 * 6), "everybody died who should");
 }

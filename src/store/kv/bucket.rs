@@ -135,6 +135,8 @@ impl Bucket {
                 blocks.set_version(fresh.first, lsn);
                 if let Some(block) = blocks.get(fresh.first) {
                     block.next_key.lead_to(behind);
+                    // Before the bucket leads there: a repairer takes what is linked for whole.
+                    crash_point(CrashPoint::KvStamped);
                     place.lead_to(Some(fresh.first));
                 }
             }
