@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use bank::{Bank, deposit, opening};
 use bank_vault::service::bank::wire::{Request, Response};
 use nix::sys::signal::Signal;
-use server::{Server, await_that, lives, send, unused_name};
+use server::{Server, await_that, holds_soon, lives, send, unused_name};
 
 /// Deposits over `connections` connections until the server closes them; gives how many were acknowledged.
 fn deposit_until_closed(server: &Server, connections: u32, stop: impl FnOnce()) -> u64 {
@@ -94,6 +94,38 @@ fn workers_join_and_leave_on_signals() {
     await_that("the last stays", || server.stderr().contains("the last worker stays"));
     assert!(matches!(first.call(&Request::Ping).unwrap(), Response::Ping { .. }));
     assert_eq!(opening(&first.totals()), 0);
+}
+
+#[test]
+fn a_worker_leaves_although_a_client_has_always_asked_for_what_takes_a_thread() {
+    let server = Server::start(&["--workers", "2", "--accounts", "10"]);
+    // The first of equals gets the first connection; the last is the one that leaves.
+    let (mut staying, mut asking) = (Bank::demo(server.address), Bank::demo(server.address));
+    let (is_over, answered) = (AtomicBool::new(false), AtomicU64::new(0));
+    let has_left = std::thread::scope(|scope| {
+        let asker = scope.spawn(|| {
+            // With the answer to one there is always another one that was sent before.
+            let mut last = (0..64).map(|_| asking.send(&Request::Totals).unwrap()).max().unwrap();
+            loop {
+                let (seq, totals) = asking.read().unwrap();
+                assert!(matches!(totals, Response::Totals(_)), "{totals:?}");
+                answered.store(seq.into(), Ordering::Relaxed);
+                if !is_over.load(Ordering::Relaxed) {
+                    last = asking.send(&Request::Totals).unwrap();
+                } else if seq == last {
+                    return;
+                }
+            }
+        });
+        await_that("it is answered", || answered.load(Ordering::Relaxed) > 200);
+        server.signal(Signal::SIGTTOU);
+        let has_left = holds_soon(|| server.workers_now().len() == 1);
+        is_over.store(true, Ordering::Relaxed);
+        asker.join().unwrap();
+        has_left
+    });
+    assert!(has_left, "the worker leaves between two of its requests, and the other one goes on with it");
+    assert!(matches!(staying.call(&Request::Ping).unwrap(), Response::Ping { .. }));
 }
 
 #[test]

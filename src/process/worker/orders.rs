@@ -94,6 +94,11 @@ impl Worker {
         self.acceptor.close_listeners();
     }
 
+    /// Whether others go on with the connections that can be given back.
+    pub fn is_leaving(&self) -> bool {
+        self.row.life.is_to_leave() && self.leave_by_ns.is_none()
+    }
+
     /// Whether this worker has nothing left to do, or no time left to do it in.
     pub fn may_leave(&self) -> bool {
         if let Some(leave_by) = self.leave_by_ns {

@@ -6,6 +6,11 @@ use crate::service::connection_state::{Closing, Next};
 impl Worker {
     /// Gives the session in `slot` its turn, if there is one.
     pub fn serve(&mut self, slot: u32) {
+        // Before its next request is looked at, which may take a thread again: a client that has always sent the next one would keep this
+        // worker for ever.
+        if self.is_leaving() && self.give_back(slot) {
+            return;
+        }
         let Some(host) = self.services.of(slot) else { return };
         let Some(next) = host.serve(slot) else { return };
         match next {
