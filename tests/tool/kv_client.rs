@@ -6,6 +6,7 @@ use std::net::{TcpListener, TcpStream};
 use std::process::{Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::Duration;
 
 use bank_vault::base::limits::MAX_KV_PAGE;
 use bank_vault::base::onc_rpc::{Call, write_refusal};
@@ -26,8 +27,10 @@ struct Store {
     primary: String,
     /// So many writes are carried out, and their connection is closed without a reply.
     replies_lost: u32,
-    /// So many writes are answered that there is no quorum.
+    /// So many writes are answered that there is no quorum, once no reply is lost any more.
     without_quorum: u32,
+    /// After so long.
+    quorum_wait: Duration,
     /// Procedures that were asked for, with the address of who was asked.
     asked: Vec<(u32, String)>,
 }
@@ -59,8 +62,15 @@ fn serve(store: &Shared, own: &str, mut stream: TcpStream) {
         let mut record = vec![0; (u32::from_be_bytes(mark) & !(1 << 31)) as usize];
         stream.read_exact(&mut record).unwrap();
         let call = Call::read(&record).unwrap();
-        match reply(&mut store.lock().unwrap(), own, &call) {
-            Some(reply) => stream.write_all(&reply).unwrap(),
+        let left = store.lock().unwrap().without_quorum;
+        let reply = reply(&mut store.lock().unwrap(), own, &call);
+        let locked = store.lock().unwrap();
+        let wait = if locked.without_quorum < left { locked.quorum_wait } else { Duration::ZERO };
+        drop(locked);
+        thread::sleep(wait);
+        match reply {
+            // One that was not waited for is nobody's.
+            Some(reply) => _ = stream.write_all(&reply),
             None => return,
         }
     }
@@ -107,7 +117,7 @@ fn reply(store: &mut Store, own: &str, call: &Call<'_>) -> Option<Vec<u8>> {
             return Some(bytes);
         }
         KvRequest::Put { .. } | KvRequest::Delete { .. } if primary != own => KvReply::Refused(KvRefusal::NotPrimary),
-        KvRequest::Put { .. } | KvRequest::Delete { .. } if store.without_quorum > 0 => {
+        KvRequest::Put { .. } | KvRequest::Delete { .. } if store.without_quorum > 0 && store.replies_lost == 0 => {
             store.without_quorum -= 1;
             KvReply::Refused(KvRefusal::NoQuorum)
         }
@@ -291,6 +301,15 @@ fn the_primary_is_followed_and_nothing_is_done_twice() {
     store.lock().unwrap().without_quorum = u32::MAX;
     let said = fails(1, &primary, &["put", "k", "4", "--timeout", "1"]);
     assert!(said.contains("KV_NO_QUORUM"), "{said}");
+    // A try that would be cut short is not begun, for nobody would know of it.
+    store.lock().unwrap().quorum_wait = Duration::from_millis(1200);
+    let said = fails(1, &primary, &["put", "k", "4", "--timeout", "2"]);
+    assert!(said.contains("KV_NO_QUORUM"), "{said}");
+    store.lock().unwrap().quorum_wait = Duration::ZERO;
+    // A refusal does not speak of the try before, which was carried out.
+    store.lock().unwrap().replies_lost = 1;
+    let said = fails(2, &primary, &["put", "k", "4", "--timeout", "1"]);
+    assert!(said.contains("KV_NO_QUORUM") && said.contains("whether it was done is not known"), "{said}");
     store.lock().unwrap().without_quorum = 0;
     store.lock().unwrap().replies_lost = u32::MAX;
     let said = fails(2, &primary, &["put", "k", "5", "--timeout", "1"]);

@@ -63,6 +63,9 @@ impl Servers {
         let (mut unreached, mut is_in_doubt) = (0, false);
         let mut refused = None;
         loop {
+            let begun = Instant::now();
+            // How long the next try takes, as far as is known.
+            let mut next_takes = Duration::ZERO;
             let miss = match self.try_once(request, deadline)? {
                 Ok(answer) => return Ok(answer),
                 Err(miss) => miss,
@@ -90,11 +93,15 @@ impl Servers {
                         self.go_on();
                     }
                     let why = format!("{status}: {}", explained(status));
+                    if is_write && refusal == KvRefusal::NoQuorum {
+                        // The server has waited for a primary. Of a try that is cut short nobody would know what became of it.
+                        next_takes = begun.elapsed();
+                    }
                     refused = Some(why.clone());
-                    (Failure::Refused(why), !followed)
+                    (self.refused(why, is_in_doubt), !followed)
                 }
             };
-            if Instant::now() + PAUSE >= deadline {
+            if Instant::now() + PAUSE + next_takes >= deadline {
                 // The last try may have been cut short by the deadline alone: what was said before it says more.
                 return Err(refused.filter(|_| !is_in_doubt).map_or(failure, Failure::Refused));
             }
@@ -102,6 +109,11 @@ impl Servers {
                 thread::sleep(PAUSE);
             }
         }
+    }
+
+    /// A refusal speaks of its own try alone.
+    fn refused(&self, why: String, is_in_doubt: bool) -> Failure {
+        if is_in_doubt { self.in_time(why, true) } else { Failure::Refused(why) }
     }
 
     fn in_time(&self, why: String, is_in_doubt: bool) -> Failure {
