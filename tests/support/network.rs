@@ -1,7 +1,8 @@
 //! A network that can be cut: each member of a cluster in a network namespace of its own, all plugged into a bridge in another one, and
 //! each reachable for clients of the test by a link of its own, which stays when the member is cut off from its peers.
 //!
-//! It wants root. Names and addresses are made of the process id; all of it is removed in the end, also when the test fails.
+//! It wants root. Names and addresses are made of a number that no other network of this machine has; all of it is removed in the end, also
+//! when the test fails.
 
 #![allow(dead_code, reason = "each test program that includes this file uses another part of it")]
 
@@ -11,8 +12,13 @@ use std::path::Path;
 use crate::narrow::Wrapper;
 use crate::tools::{must_be_on_demand, tool};
 
+/// So many networks fit into the addresses that [`Network::near`] takes: each has 32 of them.
+const NUMBERS: u32 = 4096;
+
 /// The namespaces.
 pub struct Network {
+    /// What nobody else has while this one is there.
+    number: u32,
     /// What all names begin with.
     tag: String,
     members: u8,
@@ -22,9 +28,8 @@ impl Network {
     /// Makes it for so many members, at most 7.
     pub fn new(members: u8) -> Network {
         must_be_on_demand();
-        let network = Network { tag: format!("vt{}", std::process::id()), members };
+        let network = Network::claim(members);
         let Network { tag, .. } = &network;
-        ip(&format!("netns add {tag}s"));
         ip(&format!("-n {tag}s link add switch type bridge"));
         ip(&format!("-n {tag}s link set switch up"));
         for number in 1..=members {
@@ -45,6 +50,18 @@ impl Network {
         network
     }
 
+    /// One whose number is free, with the namespace that says that it is taken.
+    fn claim(members: u8) -> Network {
+        for number in (0..NUMBERS).map(|tried| std::process::id().wrapping_add(tried) % NUMBERS) {
+            let tag = format!("vt{number}");
+            match try_ip(&format!("netns add {tag}s")) {
+                Ok(()) => return Network { number, tag, members },
+                Err(said) => assert!(said.contains("File exists"), "ip netns add {tag}s: {said}"),
+            }
+        }
+        panic!("all {NUMBERS} networks are there: what does `ip netns list` say?");
+    }
+
     /// Where peers reach a member; each network has these, for itself.
     pub fn peer_address(&self, number: u8) -> Ipv4Addr {
         Ipv4Addr::new(10, 77, 0, number)
@@ -57,8 +74,8 @@ impl Network {
 
     /// An address of the link between a member and clients. RFC 2544 sets these aside for tests of networks.
     fn near(&self, number: u8, end: u8) -> Ipv4Addr {
-        let [_, _, high, low] = std::process::id().to_be_bytes();
-        Ipv4Addr::new(198, 18 + high % 2, low, 4 * number + end)
+        let first = u32::from(Ipv4Addr::new(198, 18, 0, 0)) + 32 * self.number;
+        Ipv4Addr::from_bits(first + u32::from(4 * number + end))
     }
 
     /// What executes `program` in the namespace of a member.
@@ -119,6 +136,11 @@ impl Drop for Network {
 }
 
 fn ip(arguments: &str) {
+    try_ip(arguments).unwrap_or_else(|said| panic!("ip {arguments}: {said}"));
+}
+
+/// Else what it says.
+fn try_ip(arguments: &str) -> Result<(), String> {
     let output = tool("ip", "iproute2").args(arguments.split(' ')).output().unwrap();
-    assert!(output.status.success(), "ip {arguments}: {}", String::from_utf8_lossy(&output.stderr));
+    if output.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&output.stderr).into_owned()) }
 }
