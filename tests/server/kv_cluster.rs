@@ -1,8 +1,7 @@
 //! The key-value store of three members: what is acknowledged is on all of them, whichever of them dies, hangs or is cut off.
 
-use crate::{cluster, kv, kv_callers, server};
+use crate::{cluster, kv, kv_callers, kv_members, server};
 
-use std::collections::BTreeSet;
 use std::io::ErrorKind;
 use std::path::Path;
 use std::process::Command;
@@ -10,11 +9,12 @@ use std::time::{Duration, Instant};
 
 use bank_vault::base::limits::{AFTER_WAIT_MILLISECONDS, KV_QUORUM_WAIT_MILLISECONDS};
 use bank_vault::base::vocab::{Condition, Lsn, ReplicaRole};
-use bank_vault::service::kv::wire::{KvRefusal, KvRequest, RequestId};
+use bank_vault::service::kv::wire::{KvRefusal, KvRequest};
 use bank_vault::store::journal::{Directory, Reader};
 use cluster::Cluster;
-use kv::{Answer, Entry, Kv, get, put, put_once};
+use kv::{Answer, Kv, get, put, put_once};
 use kv_callers::KvCallers;
+use kv_members::{connect, equal_pairs, get_after, must_agree, request_id, tells_nothing, vaultctl};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 use server::{await_that, send};
@@ -28,70 +28,6 @@ const TRIMMED: &[&str] = &["--segment-records", "4096", "--snapshot-every", "500
 
 fn start(args: &[&str]) -> Cluster {
     Cluster::prepare(3, args).with_key_values().started()
-}
-
-fn connect(cluster: &Cluster, index: usize) -> Kv {
-    Kv::connect(cluster.kv_address(index))
-}
-
-fn get_after(key: &[u8], after: u64) -> KvRequest<'_> {
-    KvRequest::Get { key, after: Lsn(after) }
-}
-
-/// A key by what the others have to be compared with: its version and its value.
-type Pair = (Vec<u8>, u64, Vec<u8>);
-
-/// All pairs of a member, as of what it has.
-fn pairs(cluster: &Cluster, index: usize) -> Vec<Pair> {
-    let mut kv = connect(cluster, index);
-    let entries: Vec<Entry> = kv.scan_all(b"", 100);
-    assert_eq!(kv.status().keys, entries.len() as u64, "member {index}");
-    let pair = |(key, version, bytes): Entry| {
-        let (found, value) = kv.get(&key).unwrap();
-        assert_eq!((found, value.len()), (version, bytes as usize), "{key:02x?} of member {index}");
-        (key, version, value)
-    };
-    entries.into_iter().map(pair).collect()
-}
-
-/// Starts who is down, and waits until all have the same pairs, which these are.
-fn equal_pairs(cluster: &mut Cluster) -> Vec<Pair> {
-    cluster.start_members();
-    let primary = cluster.await_known_primary();
-    cluster.await_equal();
-    let wanted = pairs(cluster, primary);
-    for index in cluster.living() {
-        assert!(pairs(cluster, index) == wanted, "the pairs of member {index} are not those of {primary}");
-    }
-    wanted
-}
-
-/// Holds that all members have the same pairs, and that their journals agree with themselves and in the counts.
-fn must_agree(mut cluster: Cluster) {
-    let keys = equal_pairs(&mut cluster).len();
-    // One of them as an operator would; nothing is written any more.
-    cluster.stop(cluster.primary());
-    cluster.living().into_iter().for_each(|index| cluster.kill(index));
-    let counts: BTreeSet<[u64; 2]> = (0..cluster.servers.len())
-        .map(|index| {
-            let data = cluster.data(index).display().to_string();
-            let report: Value = serde_json::from_str(&vaultctl(&["audit", "--json", "--data", &data])).unwrap();
-            assert_eq!(report["kv_keys"], keys, "member {index}: {report}");
-            ["kv_keys", "kv_blocks"].map(|name| report[name].as_u64().unwrap())
-        })
-        .collect();
-    assert_eq!(counts.len(), 1, "{counts:?}");
-}
-
-fn vaultctl(words: &[&str]) -> String {
-    let output = Command::new(env!("CARGO_BIN_EXE_vaultctl")).args(words).output().unwrap();
-    assert!(output.status.success(), "{output:?}");
-    String::from_utf8(output.stdout).unwrap()
-}
-
-/// An id for a request that is sent twice.
-fn request_id(number: u8) -> RequestId {
-    [number; 16]
 }
 
 #[test]
@@ -277,14 +213,6 @@ fn members_with_tables_of_other_sizes_refuse_each_other() {
     cluster.stop(other);
     cluster.set_own_args(other, &[]);
     assert_eq!(equal_pairs(&mut cluster).len(), 1);
-}
-
-/// Whether this is one of the answers that tell nothing: a refusal for want of a majority, or the end of the connection.
-fn tells_nothing(answer: &std::io::Result<Answer>) -> bool {
-    match answer {
-        Ok(answer) => *answer == Answer::Refused(KvRefusal::NoQuorum),
-        Err(error) => !matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut),
-    }
 }
 
 #[test]

@@ -26,6 +26,8 @@ mod kv;
 mod kv_callers;
 #[path = "../support/kv_histories.rs"]
 mod kv_histories;
+#[path = "../support/kv_members.rs"]
+mod kv_members;
 #[path = "../support/kv_model.rs"]
 mod kv_model;
 #[path = "../support/linearizable.rs"]
@@ -95,6 +97,7 @@ mod kv_basics;
 mod kv_cluster;
 mod kv_deaths;
 mod kv_durability;
+mod kv_partition;
 mod log_pipe;
 mod opening_balances;
 mod principals;

@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use bank_vault::base::onc_rpc::{AuthSys, Credentials};
 use bank_vault::base::vocab::{AccountId, Lsn, ReplicaRole};
 use bank_vault::service::bank::wire::{Request, Response};
 use bank_vault::store::cluster::Standing;
@@ -33,6 +34,10 @@ use crate::server::{Server, await_that, unused_port};
 pub const ACCOUNTS: u32 = 100;
 /// Where peers listen.
 const PEER_PORT: u32 = 7411;
+/// Where clients reach the key-value service of a member that has a network of its own.
+const KV_PORT: u16 = 9001;
+/// The uid of whom tests log in as, where users have to be known.
+const DEMO_UID: u32 = 1000;
 /// The members' secret.
 const SECRET: &str = "5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e5e";
 
@@ -42,7 +47,7 @@ struct Place {
     address: SocketAddr,
     /// What starts it there, if not the program itself.
     wrapper: Option<Wrapper>,
-    /// The port of its key-value service, on the loopback network; `None` where it has none.
+    /// The port of its key-value service; `None` where it has none.
     kv_port: Option<u16>,
 }
 
@@ -132,7 +137,12 @@ impl Cluster {
     /// Gives each member a key-value service on a port of its own; before the first start.
     pub fn with_key_values(mut self) -> Cluster {
         let another = self.another.as_mut().map(|(_, place)| place);
-        self.places.iter_mut().chain(another).for_each(|place| place.kv_port = Some(unused_port()));
+        let is_apart = self.network.is_some();
+        let port = || if is_apart { KV_PORT } else { unused_port() };
+        self.places.iter_mut().chain(another).for_each(|place| place.kv_port = Some(port()));
+        if is_apart {
+            self.args.push("--kv-public".to_owned());
+        }
         self
     }
 
@@ -248,7 +258,15 @@ impl Cluster {
 
     /// Where clients reach the key-value service of a member.
     pub fn kv_address(&self, index: usize) -> SocketAddr {
-        SocketAddr::from((Ipv4Addr::LOCALHOST, self.places[index].kv_port.unwrap()))
+        SocketAddr::from((self.places[index].address.ip(), self.places[index].kv_port.unwrap()))
+    }
+
+    /// Who may write there.
+    pub fn kv_credentials(&self) -> Credentials<'static> {
+        match self.network {
+            Some(_) => Credentials::Sys(AuthSys { uid: DEMO_UID, ..AuthSys::default() }),
+            None => Credentials::None,
+        }
     }
 
     /// Where clients reach those of all members.
@@ -390,6 +408,8 @@ fn add_demo(users: &Path) {
         .unwrap();
     add.stdin.take().unwrap().write_all(b"demo\n").unwrap();
     assert!(add.wait().unwrap().success());
+    let line = fs::read_to_string(users).unwrap();
+    fs::write(users, format!("{}:uid={DEMO_UID}\n", line.trim_end())).unwrap();
 }
 
 /// Writes a file of a secret.

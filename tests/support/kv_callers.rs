@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use bank_vault::base::onc_rpc::Credentials;
 use bank_vault::base::vocab::Condition;
 use bank_vault::service::kv::wire::{KvRefusal, KvRequest, RequestId};
 
@@ -35,6 +36,7 @@ pub struct KvCallers {
 
 struct Shared {
     servers: Vec<SocketAddr>,
+    credentials: Credentials<'static>,
     since: Instant,
     is_over: AtomicBool,
     answered: AtomicU64,
@@ -47,8 +49,19 @@ struct Shared {
 impl KvCallers {
     /// Starts so many clients, whose values have `longest` bytes at most, 8 at least.
     pub fn start(servers: Vec<SocketAddr>, count: u32, longest: u32) -> KvCallers {
+        KvCallers::start_as(Credentials::None, servers, count, longest)
+    }
+
+    /// As [`KvCallers::start`]; the clients say who they are.
+    pub fn start_as(
+        credentials: Credentials<'static>,
+        servers: Vec<SocketAddr>,
+        count: u32,
+        longest: u32,
+    ) -> KvCallers {
         let shared = Arc::new(Shared {
             servers,
+            credentials,
             since: Instant::now(),
             is_over: AtomicBool::new(false),
             answered: AtomicU64::new(0),
@@ -163,6 +176,7 @@ impl Caller {
     fn try_call(&mut self, asked: Asked, key: u32, number: u64, value: &[u8]) -> Option<Answer> {
         if self.kv.is_none() {
             let mut kv = Kv::try_connect(self.shared.servers[self.at]).ok()?;
+            kv.credentials = self.shared.credentials;
             kv.stream.set_read_timeout(Some(SILENCE)).unwrap();
             // A follower would answer as of what it has, and says so only to those who ask.
             if !kv.call(&KvRequest::Status).ok().is_some_and(|told| matches!(told, Answer::Node(node) if node.primary))
