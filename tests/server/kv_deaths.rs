@@ -98,6 +98,33 @@ fn a_death_at_any_step_is_not_noticed_by_the_client() {
 }
 
 #[test]
+fn who_waits_for_a_bucket_of_one_that_stands_still_is_answered_once_that_is_killed() {
+    let armed = format!("0:{}/stop", CrashPoint::KvSequenced.name());
+    let (server, address) = kv_server_with(&["--workers", "2", "--worker-timeout", "1"], &[(VARIABLE, &armed)]);
+    // They take turns: every other connection is the second worker's.
+    let mut all: Vec<Kv> = (0..6).map(|_| Kv::connect(address)).collect();
+    let [halting, scanning, _, getting, _, putting] = all.as_mut_slice() else { unreachable!() };
+    let other = scanning.put(b"other", b"o");
+    halting.send(&put(b"key", b"first")).unwrap();
+    let sequencer = server.stats();
+    await_that("it has its number", || sequencer.table().order().now().lsn.0 == other + 2);
+    // A scan waits in a thread; the others hold up their worker, which is not taken for dead.
+    scanning.send(&scan(b"", b"", 0)).unwrap();
+    getting.send(&get(b"key")).unwrap();
+    putting.send(&put(b"key", b"second")).unwrap();
+    let first = halting.read().unwrap().version();
+    let second = putting.read().unwrap().version();
+    assert_eq!((first, second), (other + 2, other + 4));
+    let found = getting.read().unwrap();
+    let wanted = [Answer::Found(first, b"first".to_vec()), Answer::Found(second, b"second".to_vec())];
+    assert!(wanted.contains(&found), "{found:?}");
+    let Answer::Page(entries, false) = scanning.read().unwrap() else { panic!("all keys are of one page") };
+    let keys: Vec<&[u8]> = entries.iter().map(|(key, ..)| key.as_slice()).collect();
+    assert_eq!(keys, [&b"key"[..], b"other"]);
+    assert_eq!(server.stderr().matches("no life for").count(), 1, "{}", server.stderr());
+}
+
+#[test]
 fn a_death_in_the_middle_of_what_comes_and_of_what_goes_loses_no_byte() {
     const PAGES: usize = 150;
     let (server, address) = kv_server(&["--workers", "1"]);
