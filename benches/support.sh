@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# Functions of benches/system.sh, benches/files.sh and benches/cluster.sh: they start and end servers, measure in turns, and print tables.
+# Functions of benches/system.sh, files.sh, cluster.sh and start.sh: they start and end servers, measure in turns, and print tables.
 
 BIN=target/release
 DEFAULT_MIX="transfer=10,withdraw=20,deposit=30,balance=40"

@@ -5,6 +5,7 @@ use crate::store::journal::record::{KvKind, blocks_of};
 use crate::store::journal::{Assembly, AssemblyError, KvWrite, Record};
 use crate::store::kv::counts::Counts;
 use crate::store::kv::operation::RememberedWrite;
+use crate::store::kv::pool::LockedPool;
 use crate::store::kv::row::Chain;
 use crate::store::kv::table::KvTable;
 use crate::store::kv::teller::KvTeller;
@@ -29,6 +30,8 @@ pub struct Restorer<'a> {
     ledger: &'a Table,
     table: &'a KvTable,
     teller: KvTeller<'a>,
+    /// The list of free blocks, locked once for all: nobody else wants it.
+    pool: LockedPool<'a>,
     assembly: Assembly,
     counts: Counts,
     cut: Lsn,
@@ -41,8 +44,8 @@ impl<'a> Restorer<'a> {
     #[must_use]
     pub fn new(ledger: &'a Table, table: &'a KvTable) -> Self {
         let teller = KvTeller::new(ledger, table, 0, || ());
-        let (assembly, counts) = (Assembly::default(), Counts::default());
-        Restorer { ledger, table, teller, assembly, counts, cut: Lsn(0), needed: None }
+        let (pool, assembly, counts) = (table.pool().lock(|| ()), Assembly::default(), Counts::default());
+        Restorer { ledger, table, teller, pool, assembly, counts, cut: Lsn(0), needed: None }
     }
 
     /// Says that the keys that come are those after record `cut`, and that of records up to there only the request ids are wanted.
@@ -95,17 +98,17 @@ impl<'a> Restorer<'a> {
         let home = self.table.home(key);
         let Some(bucket) = self.teller.lock(home) else { return };
         let displaced = bucket.find(home, key).map(|found| found.chain);
-        let change = self.teller.take_blocks(home, displaced, value.map(|value| (key, value)));
+        let change = self.teller.take_blocks_of(&self.pool, home, displaced, value.map(|value| (key, value)));
         let blocks = |chain: Option<Chain>| chain.map_or(0, |chain| chain.blocks);
         let after = change.and_then(|change| self.counts.after(blocks(displaced), blocks(change.fresh)));
         match change.zip(after.filter(|after| after.blocks <= self.table.capacity())) {
             Some((change, after)) => {
                 bucket.carry_out(version, &change);
-                self.teller.give_back(displaced);
+                self.teller.give_back_to(&self.pool, displaced);
                 self.counts = after;
             }
             None => {
-                self.teller.give_back(change.and_then(|change| change.fresh));
+                self.teller.give_back_to(&self.pool, change.and_then(|change| change.fresh));
                 // What comes is only counted: of records, each says what the table held after it.
                 let wanted = blocks_of(key.len(), value.map_or(0, <[u8]>::len));
                 let freed = displaced.map_or(0, |chain| chain.blocks);

@@ -8,6 +8,7 @@ use crate::base::vocab::{Condition, Lsn};
 use crate::store::journal::record::{Fingerprint, KvHead, KvKind, KvVerdict, blocks_of};
 use crate::store::kv::bucket::{FoundKey, LockedBucket};
 use crate::store::kv::operation::{KvOperation, RememberedWrite};
+use crate::store::kv::pool::LockedPool;
 use crate::store::kv::row::{Chain, Change, KvRow};
 use crate::store::kv::table::{Home, KvTable};
 use crate::store::ledger::commit::Uncommitted;
@@ -281,15 +282,34 @@ impl<'a> KvTeller<'a> {
         displaced: Option<Chain>,
         data: Option<(&[u8], &[u8])>,
     ) -> Option<Change> {
+        let allocate = |blocks| self.table.pool().lock(&self.still_waiting).allocate(self.row, blocks);
+        self.take_blocks_by(allocate, home, displaced, data)
+    }
+
+    /// [`KvTeller::take_blocks`], of a list of free blocks whose lock the caller holds.
+    pub(super) fn take_blocks_of(
+        &self,
+        pool: &LockedPool<'_>,
+        home: Home,
+        displaced: Option<Chain>,
+        data: Option<(&[u8], &[u8])>,
+    ) -> Option<Change> {
+        self.take_blocks_by(|blocks| pool.allocate(self.row, blocks), home, displaced, data)
+    }
+
+    fn take_blocks_by(
+        &self,
+        allocate: impl FnOnce(u32) -> Option<Chain>,
+        home: Home,
+        displaced: Option<Chain>,
+        data: Option<(&[u8], &[u8])>,
+    ) -> Option<Change> {
         self.row.prepare(home.bucket, displaced);
         let Some((key, value)) = data else {
             self.row.own();
             return self.row.change();
         };
-        let blocks = blocks_of(key.len(), value.len());
-        let pool = self.table.pool().lock(&self.still_waiting);
-        let fresh = pool.allocate(self.row, blocks)?;
-        drop(pool);
+        let fresh = allocate(blocks_of(key.len(), value.len()))?;
         crash_point(CrashPoint::KvAllocated);
         self.table.blocks().fill(fresh.first, home.hash, key, value);
         crash_point(CrashPoint::KvFilled);
@@ -303,6 +323,14 @@ impl<'a> KvTeller<'a> {
             None => self.row.clear(),
         }
         crash_point(CrashPoint::KvReleased);
+    }
+
+    /// [`KvTeller::give_back`], to a list whose lock the caller holds.
+    pub(super) fn give_back_to(&self, pool: &LockedPool<'_>, chain: Option<Chain>) {
+        match chain {
+            Some(chain) => pool.release(self.row, chain),
+            None => self.row.clear(),
+        }
     }
 
     /// Ends the operation, while its bucket is still locked.
