@@ -16,7 +16,7 @@ use crate::tool::client::error::{ClientError, ProtocolError};
 use crate::tool::client::interrupt;
 use crate::tool::client::keys::{Key, KeySource};
 use crate::tool::client::options::Target;
-use crate::tool::client::receive_buffer::ReceiveBuffer;
+use crate::tool::client::receive_buffer::{RawBuffer, ReceiveBuffer};
 use crate::tool::client::servers::{Servers, Standing};
 
 /// The least timeout of each of many logins: a server hashes passwords slowly, on purpose, and a hundred may come at a time.
@@ -166,7 +166,7 @@ pub fn send(
 #[inline]
 pub fn receive(
     stream: &mut TcpStream,
-    buffer: &mut ReceiveBuffer,
+    buffer: &mut RawBuffer,
     timeout: Duration,
     doing: &'static str,
 ) -> Result<(), ClientError> {
@@ -215,6 +215,26 @@ pub fn cluster_of(header: &Header, body: &[u8], seq: u32) -> Result<Cluster, Cli
     unreachable!("a good answer to CLUSTER is no short reply, and only such a one passes the check");
 }
 
+/// Opens a connection to the primary. Where there are several servers, each is tried, and again after waits that `--retry-for` bounds.
+pub fn find<C>(server: &Server, open: impl Fn() -> Result<C, ClientError>) -> Result<C, ClientError> {
+    let mut backoff = server.backoff();
+    let mut rng = SmallRng::seed_from_u64(u64::from(std::process::id()));
+    let mut at_once = server.servers.known().len();
+    loop {
+        match open() {
+            Err(error) if error.is_transient() && server.servers.are_several() && !interrupt::grace_is_over() => {
+                at_once = at_once.saturating_sub(1);
+                if at_once == 0 {
+                    let Some(wait) = backoff.next_wait(monotonic(), &mut rng) else { return Err(error) };
+                    // No event tells when there is a primary.
+                    std::thread::sleep(wait);
+                }
+            }
+            done => return done,
+        }
+    }
+}
+
 /// A connection that is logged in.
 #[derive(Debug)]
 pub struct Connection {
@@ -234,22 +254,7 @@ impl Connection {
     /// Finds the primary, connects to it and logs in. Where there are several servers, each is tried, and again after waits that
     /// `--retry-for` bounds.
     pub fn find(server: &Server) -> Result<Connection, ClientError> {
-        let mut backoff = server.backoff();
-        let mut rng = SmallRng::seed_from_u64(u64::from(std::process::id()));
-        let mut at_once = server.servers.known().len();
-        loop {
-            match Connection::open(server) {
-                Err(error) if error.is_transient() && server.servers.are_several() && !interrupt::grace_is_over() => {
-                    at_once = at_once.saturating_sub(1);
-                    if at_once == 0 {
-                        let Some(wait) = backoff.next_wait(monotonic(), &mut rng) else { return Err(error) };
-                        // No event tells when there is a primary.
-                        std::thread::sleep(wait);
-                    }
-                }
-                done => return done,
-            }
-        }
+        find(server, || Connection::open(server))
     }
 
     /// Connects to the server that is taken for the primary, and logs in. Where there are several, it is asked whether it is the primary.
@@ -412,7 +417,7 @@ impl Connection {
             if let Some(found) = self.received.next_frame()? {
                 return Ok(found);
             }
-            receive(&mut self.stream, &mut self.received, self.timeout, "waiting for a reply")?;
+            receive(&mut self.stream, self.received.raw(), self.timeout, "waiting for a reply")?;
         }
     }
 }

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
+use crate::base::onc_rpc::{Fault, RecordFault, XdrError};
 use crate::service::bank::wire::{BodyError, Opcode, Status};
+use crate::service::kv::wire::{KvProcedure, KvStatus};
 use crate::tool::output::StdoutError;
 
 /// How the program ends; `bin/client.rs` maps it to an exit code.
@@ -42,6 +44,8 @@ pub enum ClientError {
     Interrupted(&'static str),
     #[error("the server broke the protocol: {0}")]
     Protocol(#[from] ProtocolError),
+    #[error("the server broke the protocol: {0}")]
+    Rpc(#[from] RpcError),
     #[error("{request} refused: {status}")]
     Refused { request: Opcode, status: Status },
     /// It was asked, and another server is to be.
@@ -68,7 +72,8 @@ impl ClientError {
             ClientError::Refused { .. }
             | ClientError::NoRoom(_)
             | ClientError::TurnedAway(_)
-            | ClientError::Protocol(_) => Outcome::Failed,
+            | ClientError::Protocol(_)
+            | ClientError::Rpc(_) => Outcome::Failed,
             _ => Outcome::Unusable,
         }
     }
@@ -155,4 +160,20 @@ pub enum ProtocolError {
     Page(&'static str),
     #[error("a XORed reply before the login")]
     XorBeforeLogin,
+}
+
+/// How a server's bytes are no answer of ONC RPC to what was called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs)] // The fields are named by what they hold.
+pub enum RpcError {
+    #[error(transparent)]
+    Record(#[from] RecordFault),
+    #[error("its bytes are no reply: {0}")]
+    Xdr(#[from] XdrError),
+    #[error("it refuses the call: {0}")]
+    Fault(Fault),
+    #[error("a reply to call {got}, where that to call {due} is due")]
+    OutOfOrder { due: u32, got: u32 },
+    #[error("{got} as the answer to {asked}")]
+    Answer { asked: KvProcedure, got: KvStatus },
 }

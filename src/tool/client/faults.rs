@@ -237,7 +237,7 @@ fn observe(stream: &mut TcpStream, server: &Server) -> Result<Behaviour, ClientE
             }
             answers.push(Answer { opcode: header.opcode, seq: header.seq, status: response.status() });
         }
-        match receive(stream, &mut received, server.target.timeout, "waiting for an answer") {
+        match receive(stream, received.raw(), server.target.timeout, "waiting for an answer") {
             // A server that closes with bytes unread resets the connection.
             Err(ClientError::Lost { source, .. })
                 if matches!(source.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset) =>

@@ -11,12 +11,14 @@ mod getfile;
 mod history;
 mod interrupt;
 pub mod keys;
+pub mod kv_load;
 mod load;
 pub mod mix;
 mod oneshot;
 pub mod options;
 pub mod receive_buffer;
 mod retrying;
+pub mod sampler;
 mod servers;
 mod shell;
 
@@ -32,6 +34,7 @@ pub fn run(options: &Options) -> Outcome {
     let done = match &options.command {
         None => load::run(&options.load, &options.target),
         Some(Command::Getfile(files)) => getfile::run(files, &options.target),
+        Some(Command::KvLoad(load)) => kv_load::run(load, &options.target),
         Some(command) => execute(options, command),
     };
     done.and_then(|outcome| output::close_stdout().map(|()| outcome).map_err(CommandError::from)).unwrap_or_else(

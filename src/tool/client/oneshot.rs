@@ -35,7 +35,9 @@ impl OneShot {
             }
             Command::Ping => OneShot::plain(Request::Ping),
             Command::Totals => OneShot::plain(Request::Totals),
-            Command::History(_) | Command::Shell | Command::Faults | Command::Getfile(_) => return None,
+            Command::History(_) | Command::Shell | Command::Faults | Command::Getfile(_) | Command::KvLoad(_) => {
+                return None;
+            }
         })
     }
 

@@ -7,10 +7,12 @@ use clap::parser::ValueSource;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 use crate::base::vocab::Cents;
-use crate::tool::client::accounts::{AccountRange, Skew};
+use crate::tool::client::accounts::AccountRange;
 use crate::tool::client::getfile::options::GetFileOptions;
 use crate::tool::client::keys::Key;
+use crate::tool::client::kv_load::options::KvLoadOptions;
 use crate::tool::client::mix::Mix;
+use crate::tool::client::sampler::Skew;
 
 /// Load, probe or talk to a Bank Vault server. Without a command, run the load generator.
 ///
@@ -75,8 +77,17 @@ pub enum ReadFrom {
     Any,
 }
 
-/// Those of these options that GetFile has no use for.
-const FOR_THE_BANK: [&str; 6] = ["user", "pass", "xor", "no_keys", "retry_for", "read_from"];
+/// Those of these options that commands with other protocols have no use for: of GetFile, whose `--server` is another one, and of the
+/// key-value store.
+const NOT_FOR: [(&str, &[&str]); 2] = [
+    ("getfile", &["user", "pass", "xor", "no_keys", "retry_for", "read_from"]),
+    ("kv-load", &["user", "pass", "xor", "read_from"]),
+];
+
+/// Those that mean nothing to the command of this name.
+fn not_for(command: &str) -> &'static [&'static str] {
+    NOT_FOR.iter().find(|(name, _)| *name == command).map_or(&[], |(_, options)| options)
+}
 
 /// The load generator's options.
 #[derive(Args, Clone, Debug)]
@@ -220,32 +231,37 @@ pub enum Command {
     Faults,
     /// Get files by the GetFile protocol: one, or those of a workload.
     Getfile(GetFileOptions),
+    /// Load the key-value store by ONC RPC.
+    KvLoad(KvLoadOptions),
 }
 
 impl Options {
-    /// The command line with what belongs to the bank hidden in the help of `getfile`.
+    /// The command line with what belongs to the bank hidden in the help of commands with other protocols.
     fn full_command() -> clap::Command {
         let mut command = Options::command();
         // The options of all commands are copied into each.
         command.build();
-        let hide = |arg: clap::Arg| {
-            let is_banks = FOR_THE_BANK.contains(&arg.get_id().as_str());
-            // Its own name there is --server.
-            let is_host = arg.get_id() == "host";
-            arg.hide(is_banks || is_host)
-        };
-        command.mut_subcommand("getfile", |getfile| getfile.mut_args(hide))
+        for (name, options) in NOT_FOR {
+            let hide = |arg: clap::Arg| {
+                let is_banks = options.contains(&arg.get_id().as_str());
+                // GetFile's own name of it is --server.
+                let is_host = name == "getfile" && arg.get_id() == "host";
+                arg.hide(is_banks || is_host)
+            };
+            command = command.mut_subcommand(name, |command| command.mut_args(hide));
+        }
+        command
     }
 
     /// Parses the command line. Help and version are errors, too.
     pub fn from_command_line() -> Result<Options, clap::Error> {
         let matches = Options::full_command().try_get_matches()?;
         if let Some((name, _)) = matches.subcommand() {
-            // A load option beside a command would be ignored silently, and so would one of the bank beside `getfile`.
+            // A load option beside a command would be ignored silently, and so would one of the bank beside another protocol.
             let given = |id: &&clap::Id| matches.value_source(id.as_str()) == Some(ValueSource::CommandLine);
             let load = LoadOptions::augment_args(clap::Command::new("load"));
             let stray = matches.ids().filter(given).find(|id| {
-                let is_banks = name == "getfile" && FOR_THE_BANK.contains(&id.as_str());
+                let is_banks = not_for(name).contains(&id.as_str());
                 is_banks || load.get_arguments().any(|arg| arg.get_id() == *id)
             });
             if let Some(stray) = stray {
@@ -258,7 +274,7 @@ impl Options {
 }
 
 /// Parses a length of time: `10s`, `500ms`, `2m`, or plain seconds; decimals are allowed, which `humantime` does not read.
-fn duration(text: &str) -> Result<Duration, String> {
+pub fn duration(text: &str) -> Result<Duration, String> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let seconds_per_unit = match &text[digits.len()..] {
         "ms" => Some(0.001),
@@ -277,7 +293,7 @@ fn duration(text: &str) -> Result<Duration, String> {
 }
 
 /// Parses a rate, operations per second.
-fn rate(text: &str) -> Result<f64, String> {
+pub fn rate(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(rate) if (0.001..=1e9).contains(&rate) => Ok(rate),
         _ => Err("a rate is a number of operations per second, from 0.001 to 10^9".to_owned()),

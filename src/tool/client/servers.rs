@@ -96,14 +96,20 @@ impl Servers {
 
     /// Notes what the server at `address` has told of its cluster.
     pub fn learn(&self, address: SocketAddr, cluster: &Cluster) -> Standing {
-        match cluster.role {
-            ReplicaRole::Alone | ReplicaRole::Primary => {
-                self.prefer(address);
-                return Standing::Primary;
-            }
-            ReplicaRole::Follower | ReplicaRole::Candidate | ReplicaRole::Learner => {}
+        let is_primary = match cluster.role {
+            ReplicaRole::Alone | ReplicaRole::Primary => true,
+            ReplicaRole::Follower | ReplicaRole::Candidate | ReplicaRole::Learner => false,
+        };
+        self.learn_primary(address, is_primary, &cluster.primary_address)
+    }
+
+    /// The same of whether it is the primary, and else of the one that it names.
+    pub fn learn_primary(&self, address: SocketAddr, is_primary: bool, named: &str) -> Standing {
+        if is_primary {
+            self.prefer(address);
+            return Standing::Primary;
         }
-        match usable(&cluster.primary_address).filter(|primary| *primary != address) {
+        match usable(named).filter(|primary| *primary != address) {
             Some(primary) => self.prefer(primary),
             None => self.suspect(address),
         }

@@ -2,9 +2,10 @@
 #![no_main]
 
 use bank_vault::base::vocab::Cents;
-use bank_vault::tool::client::accounts::{AccountRange, AccountSampler, Skew};
+use bank_vault::tool::client::accounts::{AccountRange, AccountSampler};
 use bank_vault::tool::client::keys::Key;
 use bank_vault::tool::client::mix::Mix;
+use bank_vault::tool::client::sampler::Skew;
 use bank_vault_fuzz::text;
 use libfuzzer_sys::fuzz_target;
 use rand::SeedableRng;

@@ -19,12 +19,15 @@ use crate::tool::client::clock::nanoseconds;
 use crate::tool::client::connection::{Connection, Server, receive, send, socket_timeout};
 use crate::tool::client::error::ClientError;
 use crate::tool::client::interrupt;
+use crate::tool::client::load::bank::{Bank, begin_session};
 use crate::tool::client::load::pipeline::Pipeline;
+use crate::tool::client::load::protocol::ThreadState;
 use crate::tool::client::load::thread::{LoadThread, ThreadResult, ThreadSetup};
+use crate::tool::client::load::threads::Starter;
 
 /// Runs one thread and its connection.
-pub fn run(setup: ThreadSetup<'_>) -> ThreadResult {
-    let (connection, mut thread) = setup.begin(|setup| Connection::find(&setup.plan.server))?;
+pub fn run<'r>(setup: ThreadSetup<'r>, starter: Starter<'r>) -> ThreadResult {
+    let (connection, mut thread) = setup.begin(starter, || Connection::find(&setup.plan.run.server))?;
     let failure = drive(connection, &mut thread);
     Some((thread.counters, failure.into_iter().collect()))
 }
@@ -35,7 +38,7 @@ fn drive(connection: Connection, thread: &mut LoadThread<'_>) -> Option<ClientEr
     let mut address = connection.address;
     let (mut stream, mut xor) = connection.into_parts();
     loop {
-        pipeline.begin(xor);
+        begin_session(&mut pipeline, xor);
         let Err(error) = exchange(&mut stream, &mut pipeline, thread) else {
             pipeline.finish(thread);
             return None;
@@ -43,7 +46,7 @@ fn drive(connection: Connection, thread: &mut LoadThread<'_>) -> Option<ClientEr
         pipeline.lose(&error, thread);
         if matches!(error, ClientError::Timeout { .. }) {
             // What does not answer may be cut off.
-            thread.setup.plan.server.servers.suspect(address);
+            thread.setup.plan.run.server.servers.suspect(address);
         }
         let reconnected = if error.is_transient() { reconnect(&mut pipeline, thread, error) } else { Err(error) };
         match reconnected {
@@ -64,9 +67,13 @@ fn drive(connection: Connection, thread: &mut LoadThread<'_>) -> Option<ClientEr
 }
 
 /// Sends and receives until the plan is done.
-fn exchange(stream: &mut TcpStream, pipeline: &mut Pipeline, thread: &mut LoadThread<'_>) -> Result<(), ClientError> {
+fn exchange(
+    stream: &mut TcpStream,
+    pipeline: &mut Pipeline<Bank>,
+    thread: &mut LoadThread<'_>,
+) -> Result<(), ClientError> {
     const WAITING: &str = "waiting for replies";
-    let timeout = thread.setup.plan.server.target.timeout;
+    let timeout = thread.setup.plan.run.server.target.timeout;
     let mut now = thread.now();
     let mut last_reply = now;
     pipeline.fill(now, thread);
@@ -86,7 +93,7 @@ fn exchange(stream: &mut TcpStream, pipeline: &mut Pipeline, thread: &mut LoadTh
         if !pipeline.out.is_empty() {
             send(stream, &mut pipeline.out, timeout, "sending requests")?;
         }
-        receive(stream, &mut pipeline.received, timeout, WAITING)?;
+        receive(stream, pipeline.received.raw(), timeout, WAITING)?;
         now = thread.now();
         if pipeline.receive(now, thread)? > 0 {
             last_reply = now;
@@ -100,7 +107,7 @@ fn exchange(stream: &mut TcpStream, pipeline: &mut Pipeline, thread: &mut LoadTh
 
 /// Makes a new connection, with back-off between the attempts; `None` when there is nothing left to do with one.
 fn reconnect(
-    pipeline: &mut Pipeline,
+    pipeline: &mut Pipeline<Bank>,
     thread: &mut LoadThread<'_>,
     mut why: ClientError,
 ) -> Result<Option<Connection>, ClientError> {
@@ -114,13 +121,13 @@ fn reconnect(
             return Err(ClientError::Interrupted("making the connection anew"));
         }
         attempts += 1;
-        let wait = pipeline.reconnect_backoff.next_wait(thread.now(), &mut thread.rng);
+        let wait = pipeline.reconnect_backoff.next_wait(thread.now(), &mut thread.pace.rng);
         let Some(wait) = wait else { return Err(why) };
         // No event tells when a server is back.
         std::thread::sleep(wait);
-        match Connection::open(&thread.setup.plan.server) {
+        match Connection::open(&thread.setup.plan.run.server) {
             Ok(connection) => {
-                thread.counters.reconnects += 1;
+                thread.counters.tally.reconnects += 1;
                 return Ok(Some(connection));
             }
             Err(error) if error.is_transient() => why = error,
@@ -131,11 +138,11 @@ fn reconnect(
 
 /// Runs one thread with a connection for every operation. It does not retry: a server that cannot accept a connection is what
 /// churn is to find.
-pub fn run_churn(setup: ThreadSetup<'_>) -> ThreadResult {
-    let ((), mut thread) = setup.begin(|_| Ok(()))?;
+pub fn run_churn<'r>(setup: ThreadSetup<'r>, starter: Starter<'r>) -> ThreadResult {
+    let ((), mut thread) = setup.begin(starter, || Ok(()))?;
     let mut pipeline = Pipeline::new(thread.setup.plan, thread.setup.number);
     loop {
-        pipeline.begin(None);
+        pipeline.begin();
         let now = thread.now();
         pipeline.fill(now, &mut thread);
         if pipeline.in_flight() == 0 {
@@ -151,15 +158,15 @@ pub fn run_churn(setup: ThreadSetup<'_>) -> ThreadResult {
 }
 
 /// One connection of churn: sends the request, and closes after the reply.
-fn exchange_one(pipeline: &mut Pipeline, thread: &mut LoadThread<'_>) -> Result<(), ClientError> {
-    let server = &thread.setup.plan.server;
+fn exchange_one(pipeline: &mut Pipeline<Bank>, thread: &mut LoadThread<'_>) -> Result<(), ClientError> {
+    let server = &thread.setup.plan.run.server;
     let timeout = server.target.timeout;
     let address = server.address();
     let mut stream =
         open_socket(server, address).map_err(|errno| server.connect_error(address, io::Error::from(errno)))?;
     send(&mut stream, &mut pipeline.out, timeout, "sending a request")?;
     while pipeline.in_flight() > 0 {
-        receive(&mut stream, &mut pipeline.received, timeout, "waiting for a reply")?;
+        receive(&mut stream, pipeline.received.raw(), timeout, "waiting for a reply")?;
         let now = thread.now();
         pipeline.receive(now, thread)?;
     }

@@ -88,16 +88,21 @@ pub struct OpcodeCounters {
     pub latencies: Latencies,
 }
 
-/// What became of all operations.
-#[derive(Clone, Debug, Default)]
-pub struct Counters {
-    /// By [`Opcode::index`].
-    pub opcodes: [OpcodeCounters; Opcode::ALL.len()],
-    /// Refusals by [`Status::index`].
-    pub refusals: [u64; Status::ALL.len()],
-    /// Money operations in doubt because their connection timed out.
+impl OpcodeCounters {
+    /// Adds what another thread counted.
+    pub fn merge(&mut self, more: &OpcodeCounters) {
+        self.ok += more.ok;
+        self.err += more.err;
+        self.latencies.merge(&more.latencies);
+    }
+}
+
+/// What became of a run, but for the answers.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Tally {
+    /// Writes in doubt because their connection timed out.
     pub in_doubt_timeout: u64,
-    /// Money operations in doubt because their connection was lost.
+    /// Writes in doubt because their connection was lost.
     pub in_doubt_lost: u64,
     /// Requests sent again: reads and keyed operations after a loss, and after ERR_BUSY.
     pub retries: u64,
@@ -111,6 +116,49 @@ pub struct Counters {
     pub unsent: u64,
     /// When the last reply came, nanoseconds since the start.
     pub last_reply: u64,
+}
+
+impl Tally {
+    /// Counts an operation that will get no reply.
+    pub fn count_no_reply(&mut self, why: NoReply) {
+        match why {
+            NoReply::Timeout => self.in_doubt_timeout += 1,
+            NoReply::Lost => self.in_doubt_lost += 1,
+            NoReply::Abandoned => self.abandoned += 1,
+        }
+    }
+
+    /// Adds what another thread counted.
+    pub fn merge(&mut self, other: &Tally) {
+        self.in_doubt_timeout += other.in_doubt_timeout;
+        self.in_doubt_lost += other.in_doubt_lost;
+        self.retries += other.retries;
+        self.abandoned += other.abandoned;
+        self.timeouts += other.timeouts;
+        self.reconnects += other.reconnects;
+        self.unsent += other.unsent;
+        self.last_reply = self.last_reply.max(other.last_reply);
+    }
+
+    /// Operations without an answer, by why they have none.
+    pub fn unanswered(&self) -> [(&'static str, u64); 3] {
+        [
+            ("no answer in time, in doubt", self.in_doubt_timeout),
+            ("connection lost, in doubt", self.in_doubt_lost),
+            ("abandoned", self.abandoned),
+        ]
+    }
+}
+
+/// What became of all operations.
+#[derive(Clone, Debug, Default)]
+pub struct Counters {
+    /// By [`Opcode::index`].
+    pub opcodes: [OpcodeCounters; Opcode::ALL.len()],
+    /// Refusals by [`Status::index`].
+    pub refusals: [u64; Status::ALL.len()],
+    /// The rest.
+    pub tally: Tally,
 }
 
 impl Counters {
@@ -129,31 +177,18 @@ impl Counters {
 
     pub fn count_no_reply(&mut self, opcode: Opcode, why: NoReply) {
         self.opcodes[opcode.index()].err += 1;
-        match why {
-            NoReply::Timeout => self.in_doubt_timeout += 1,
-            NoReply::Lost => self.in_doubt_lost += 1,
-            NoReply::Abandoned => self.abandoned += 1,
-        }
+        self.tally.count_no_reply(why);
     }
 
     /// Adds what another thread counted.
     pub fn merge(&mut self, other: &Counters) {
         for (counters, more) in self.opcodes.iter_mut().zip(&other.opcodes) {
-            counters.ok += more.ok;
-            counters.err += more.err;
-            counters.latencies.merge(&more.latencies);
+            counters.merge(more);
         }
         for (count, more) in self.refusals.iter_mut().zip(other.refusals) {
             *count += more;
         }
-        self.in_doubt_timeout += other.in_doubt_timeout;
-        self.in_doubt_lost += other.in_doubt_lost;
-        self.retries += other.retries;
-        self.abandoned += other.abandoned;
-        self.timeouts += other.timeouts;
-        self.reconnects += other.reconnects;
-        self.unsent += other.unsent;
-        self.last_reply = self.last_reply.max(other.last_reply);
+        self.tally.merge(&other.tally);
     }
 
     /// The opcodes that were sent, and their counters.

@@ -1,4 +1,4 @@
-//! The driver of many connections: an event loop, on a schedule if there is one.
+//! The driver of many connections, whatever their protocol: an event loop, on a schedule if there is one.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
@@ -11,9 +11,9 @@ use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFl
 
 use crate::tool::client::clock::{Clock, nanoseconds};
 use crate::tool::client::error::ClientError;
-use crate::tool::client::load::plan::LoadPlan;
+use crate::tool::client::load::plan::{RunPlan, Schedule};
 use crate::tool::client::load::polled::{LoopContext, PolledConnection};
-use crate::tool::client::load::thread::{LoadThread, ThreadResult, ThreadSetup};
+use crate::tool::client::load::protocol::{Protocol, ThreadState};
 
 /// The most connections that are being made at a time: fewer than any server's backlog.
 const MAX_CONNECTING: usize = 64;
@@ -24,21 +24,11 @@ const CHECK_INTERVAL_WAITING: Duration = Duration::from_millis(10);
 /// The token of the schedule's timer; connections count from 0.
 const TIMER: Token = Token(usize::MAX);
 
-/// Runs one thread and every connection whose number, modulo the number of loops, is the thread's.
-pub fn run(setup: ThreadSetup<'_>, loops: u32) -> ThreadResult {
-    let (mut event_loop, mut thread) = setup.begin(|setup| {
-        let numbers = (0..setup.plan.connections).filter(|number| number % loops == setup.number);
-        EventLoop::open(setup.plan, numbers)
-    })?;
-    let failures = event_loop.run(&mut thread);
-    Some((thread.counters, failures))
-}
-
-struct EventLoop<'r> {
-    plan: &'r LoadPlan,
+pub struct EventLoop<'r, P: Protocol> {
+    plan: &'r P::Plan,
     poll: Poll,
     events: Events,
-    connections: Vec<PolledConnection>,
+    connections: Vec<PolledConnection<P>>,
     /// Wakes the loop at the next due time, since the timeout of a poll counts whole milliseconds.
     timer: TimerFd,
     /// The next operation of the schedule: its round, and the index of its connection.
@@ -54,10 +44,12 @@ fn system(doing: &'static str) -> impl Fn(io::Error) -> ClientError {
     move |source| ClientError::Lost { doing, source }
 }
 
-impl<'r> EventLoop<'r> {
-    /// Makes the connections and logs them in, a few at a time.
-    fn open(plan: &'r LoadPlan, numbers: impl Iterator<Item = u32>) -> Result<EventLoop<'r>, ClientError> {
-        let connections: Vec<PolledConnection> =
+impl<'r, P: Protocol> EventLoop<'r, P> {
+    /// Makes every connection whose number, modulo the number of loops, is this loop's, a few at a time, until operations can be sent.
+    pub fn open(plan: &'r P::Plan, number: u32, loops: u32) -> Result<EventLoop<'r, P>, ClientError> {
+        let run: &RunPlan = plan.as_ref();
+        let numbers = (0..run.connections).filter(|connection| connection % loops == number);
+        let connections: Vec<PolledConnection<P>> =
             numbers.enumerate().map(|(at, number)| PolledConnection::new(plan, Token(at), number)).collect();
         let doing = "making an event loop";
         let flags = TimerFlags::TFD_NONBLOCK | TimerFlags::TFD_CLOEXEC;
@@ -79,6 +71,10 @@ impl<'r> EventLoop<'r> {
         };
         event_loop.make_connections()?;
         Ok(event_loop)
+    }
+
+    fn schedule(&self) -> Option<Schedule> {
+        self.plan.as_ref().schedule
     }
 
     fn make_connections(&mut self) -> Result<(), ClientError> {
@@ -109,7 +105,7 @@ impl<'r> EventLoop<'r> {
     }
 
     /// Drives the connections until all are done.
-    fn run(&mut self, thread: &mut LoadThread<'_>) -> Vec<ClientError> {
+    pub fn run(&mut self, thread: &mut P::Thread<'_>) -> Vec<ClientError> {
         let mut last_check = 0;
         for at in 0..self.connections.len() {
             self.act_on(at, thread, |connection, context, thread| connection.send(context, thread));
@@ -133,9 +129,10 @@ impl<'r> EventLoop<'r> {
                 }
             }
         }
-        if let (Some(schedule), None) = (self.plan.schedule, self.plan.options.ops) {
-            thread.counters.unsent +=
-                self.connections.iter().map(|connection| connection.overdue(schedule, thread.deadline())).sum::<u64>();
+        if let (Some(schedule), None) = (self.schedule(), self.plan.as_ref().ops) {
+            let end = thread.deadline();
+            let overdue = self.connections.iter().map(|connection| connection.overdue(schedule, end)).sum::<u64>();
+            thread.tally().unsent += overdue;
         }
         std::mem::take(&mut self.failures)
     }
@@ -144,8 +141,8 @@ impl<'r> EventLoop<'r> {
     fn act_on<'d>(
         &mut self,
         at: usize,
-        thread: &mut LoadThread<'d>,
-        act: impl FnOnce(&mut PolledConnection, LoopContext<'_>, &mut LoadThread<'d>) -> Result<(), ClientError>,
+        thread: &mut P::Thread<'d>,
+        act: impl FnOnce(&mut PolledConnection<P>, LoopContext<'_, P>, &mut P::Thread<'d>) -> Result<(), ClientError>,
     ) {
         let context = LoopContext { plan: self.plan, registry: self.poll.registry(), now: thread.now() };
         let Some(connection) = self.connections.get_mut(at) else { return };
@@ -160,7 +157,7 @@ impl<'r> EventLoop<'r> {
         self.waiting -= usize::from(was_waiting);
     }
 
-    fn handle_events(&mut self, thread: &mut LoadThread<'_>) {
+    fn handle_events(&mut self, thread: &mut P::Thread<'_>) {
         // Taken out, so that the connections can be borrowed mutably; put back to keep its memory.
         let events = std::mem::replace(&mut self.events, Events::with_capacity(0));
         for event in &events {
@@ -172,7 +169,7 @@ impl<'r> EventLoop<'r> {
                     return connection.exchange(context, thread);
                 }
                 if connection.continue_login(context)? {
-                    thread.counters.reconnects += 1;
+                    thread.tally().reconnects += 1;
                     connection.send(context, thread)?;
                 }
                 Ok(())
@@ -182,8 +179,8 @@ impl<'r> EventLoop<'r> {
     }
 
     /// Sends on every connection whose next operation has become due.
-    fn send_what_is_due(&mut self, thread: &mut LoadThread<'_>) {
-        let Some(schedule) = self.plan.schedule else { return };
+    fn send_what_is_due(&mut self, thread: &mut P::Thread<'_>) {
+        let Some(schedule) = self.schedule() else { return };
         let now = thread.now();
         while self
             .connections
@@ -200,8 +197,8 @@ impl<'r> EventLoop<'r> {
     }
 
     /// Arms the timer for the next due time.
-    fn set_timer(&mut self, thread: &LoadThread<'_>) -> Result<(), ClientError> {
-        let (Some(schedule), Some(next)) = (self.plan.schedule, self.connections.get(self.next_due)) else {
+    fn set_timer(&mut self, thread: &P::Thread<'_>) -> Result<(), ClientError> {
+        let (Some(schedule), Some(next)) = (self.schedule(), self.connections.get(self.next_due)) else {
             return Ok(());
         };
         // Zero would disarm it.

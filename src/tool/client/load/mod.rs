@@ -1,16 +1,18 @@
 //! The load generator: many connections that are released together, and a report of what became of their operations.
 
 mod ack_log;
+mod bank;
 mod blocking;
 pub mod counters;
-mod event_loop;
+pub mod event_loop;
 mod expected;
-mod pipeline;
-mod plan;
+pub mod pipeline;
+pub mod plan;
 mod polled;
+pub mod protocol;
 pub mod report;
-mod thread;
-mod threads;
+pub mod thread;
+pub mod threads;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
@@ -42,7 +44,7 @@ pub fn run(options: &LoadOptions, target: &Target) -> Result<Outcome, CommandErr
     let expected = if options.verify { Some(ExpectedBalances::request(&mut connection, plan.accounts)?) } else { None };
     // Kept open, it would count in the server's statistics as one more, idle client.
     drop(connection);
-    let ack_log = ack_log.map(|log| log.begin(plan.threads()));
+    let ack_log = ack_log.map(|log| log.begin(plan.run.threads()));
     let mut result = threads::run(&plan, expected.as_ref(), ack_log.as_ref())?;
     // The rest of the result is reported also where the server cannot be asked any more.
     result.verification = expected.map(|expected| {
@@ -83,22 +85,26 @@ fn write_reports(
         // A reader that closed the pipe, as in `client | head`, changes neither the files nor the exit code.
         output::print(&result.to_string()).map(drop).map_err(CommandError::Output),
         json.map_or(Ok(()), |file| report::write_json(file, plan, result)),
-        hdr.map_or(Ok(()), |file| report::write_hdr(file, result)),
+        hdr.map_or(Ok(()), |file| report::write_hdr(file, &result.counters.latencies())),
         ack_log.map_or(Ok(()), AckLog::finish),
     ];
+    first_error(written)
+}
+
+/// The first error, which the caller prints; the others are printed here.
+pub fn first_error(written: impl IntoIterator<Item = Result<(), CommandError>>) -> Result<(), CommandError> {
     let mut errors = written.into_iter().filter_map(Result::err);
     let Some(first) = errors.next() else { return Ok(()) };
-    // The caller prints the first.
     errors.for_each(|error| output::print_error("client", &error.to_string()));
     Err(first)
 }
 
 /// Compares the balances after the run; retries while the server comes back from a crash.
 fn verify(expected: &ExpectedBalances, plan: &LoadPlan) -> Result<Verification, ClientError> {
-    let mut backoff = plan.server.backoff();
-    let mut rng = plan.rng(u32::MAX);
+    let mut backoff = plan.run.server.backoff();
+    let mut rng = plan.run.rng(u32::MAX);
     loop {
-        match Connection::open(&plan.server).and_then(|mut connection| expected.verify(&mut connection)) {
+        match Connection::open(&plan.run.server).and_then(|mut connection| expected.verify(&mut connection)) {
             Err(error) if error.is_transient() && !interrupt::grace_is_over() => {
                 let Some(wait) = backoff.next_wait(monotonic(), &mut rng) else { return Err(error) };
                 std::thread::sleep(wait);

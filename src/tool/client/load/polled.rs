@@ -6,56 +6,61 @@ use std::net::SocketAddr;
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 
-use crate::service::bank::wire::{Opcode, Request, Response};
 use crate::tool::client::clock::nanoseconds;
-use crate::tool::client::connection::{check_reply, cluster_of};
 use crate::tool::client::error::ClientError;
 use crate::tool::client::interrupt;
 use crate::tool::client::load::pipeline::Pipeline;
-use crate::tool::client::load::plan::{LoadPlan, Schedule};
-use crate::tool::client::load::thread::LoadThread;
-use crate::tool::client::servers::Standing;
+use crate::tool::client::load::plan::{RunPlan, Schedule};
+use crate::tool::client::load::protocol::{Protocol, ThreadState};
 
-const LOGIN_SEQ: u32 = 1;
-const CLUSTER_SEQ: u32 = 2;
-const PING_SEQ: u32 = 3;
+/// What a connection does most of the time.
+const WAITING: &str = "waiting for replies";
 
 /// The state of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
+enum Stage<S> {
     /// Waits until this time before the next attempt to connect.
     Waiting(u64),
     /// The TCP handshake has begun.
     Connecting,
-    /// PING is sent, where there are several servers: one that is stopped does not answer it.
-    Pinging,
-    /// LOGIN is sent.
-    LoggingIn,
-    /// It is logged in, and asks whether the server is the primary.
-    Asking,
-    /// Logged in.
+    /// It is at this step of what comes before the operations.
+    Greeting(S),
+    /// Operations are sent.
     Ready,
     /// Done, or given up.
     Ended,
 }
 
 /// What the event loop passes to its connections.
-#[derive(Clone, Copy)]
-pub struct LoopContext<'c> {
-    pub plan: &'c LoadPlan,
+pub struct LoopContext<'c, P: Protocol> {
+    pub plan: &'c P::Plan,
     /// Where sockets are registered.
     pub registry: &'c Registry,
     /// Nanoseconds since the start, or since the loop was made before that.
     pub now: u64,
 }
 
-pub struct PolledConnection {
+impl<P: Protocol> Clone for LoopContext<'_, P> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<P: Protocol> Copy for LoopContext<'_, P> {}
+
+impl<'c, P: Protocol> LoopContext<'c, P> {
+    fn run(&self) -> &'c RunPlan {
+        self.plan.as_ref()
+    }
+}
+
+pub struct PolledConnection<P: Protocol> {
     token: Token,
-    stage: Stage,
+    stage: Stage<P::Step>,
     stream: Option<TcpStream>,
     /// Whom it is to.
     address: SocketAddr,
-    pub pipeline: Pipeline,
+    pub pipeline: Pipeline<P>,
     /// How many bytes of `pipeline.out` were written.
     written: usize,
     /// When the last reply came, or nothing was in flight.
@@ -64,13 +69,14 @@ pub struct PolledConnection {
     scheduled: u64,
 }
 
-impl PolledConnection {
-    pub fn new(plan: &LoadPlan, token: Token, number: u32) -> PolledConnection {
+impl<P: Protocol> PolledConnection<P> {
+    pub fn new(plan: &P::Plan, token: Token, number: u32) -> PolledConnection<P> {
+        let run: &RunPlan = plan.as_ref();
         PolledConnection {
             token,
             stage: Stage::Waiting(0),
             stream: None,
-            address: plan.server.address(),
+            address: run.server.address(),
             pipeline: Pipeline::new(plan, number),
             written: 0,
             last_reply: 0,
@@ -93,80 +99,44 @@ impl PolledConnection {
             || self.stage == Stage::Ready && self.pipeline.deferred_until().is_some()
     }
 
-    pub fn connect(&mut self, context: LoopContext<'_>) -> Result<(), ClientError> {
-        let address = context.plan.server.address();
+    pub fn connect(&mut self, context: LoopContext<'_, P>) -> Result<(), ClientError> {
+        let address = context.run().server.address();
         self.address = address;
         let begin = || {
             let mut stream = TcpStream::connect(address)?;
             context.registry.register(&mut stream, self.token, Interest::READABLE | Interest::WRITABLE)?;
             Ok(stream)
         };
-        self.stream = Some(begin().map_err(|source| context.plan.server.connect_error(address, source))?);
+        self.stream = Some(begin().map_err(|source| context.run().server.connect_error(address, source))?);
         self.stage = Stage::Connecting;
         self.last_reply = context.now;
         Ok(())
     }
 
-    /// Continues after an event while the connection is being made. True once it is logged in.
-    pub fn continue_login(&mut self, context: LoopContext<'_>) -> Result<bool, ClientError> {
-        if self.stage == Stage::Connecting && self.is_connected(context.plan)? {
-            self.pipeline.begin(None);
-            self.written = 0;
-            self.last_reply = context.now;
-            if context.plan.server.servers.are_several() {
-                // As in `Connection::open_to`, the kernel also connects to a server that is stopped.
-                Request::Ping.encode(PING_SEQ, None, None, &mut self.pipeline.out);
-                self.stage = Stage::Pinging;
-            } else {
-                self.begin_login(context);
-            }
+    /// Continues after an event while the connection is being made. True once operations can be sent.
+    pub fn continue_login(&mut self, context: LoopContext<'_, P>) -> Result<bool, ClientError> {
+        if self.stage == Stage::Connecting && self.is_connected(context.run())? {
+            let step = P::greet(&mut self.pipeline, context.plan);
+            self.enter(step, context.now);
         }
-        if self.stage == Stage::Pinging {
+        while let Stage::Greeting(step) = self.stage {
             self.flush()?;
-            self.read_once("waiting for a first sign")?;
-            let Some((header, response)) = self.pipeline.received.next_reply()? else { return Ok(false) };
-            check_reply(Opcode::Ping, PING_SEQ, &header, response)?;
-            self.pipeline.begin(None);
-            self.written = 0;
-            self.last_reply = context.now;
-            self.begin_login(context);
-        }
-        if self.stage == Stage::LoggingIn {
-            self.flush()?;
-            self.read_once("logging in")?;
-            let Some((header, response)) = self.pipeline.received.next_reply()? else { return Ok(false) };
-            let Response::Login { session } = check_reply(Opcode::Login, LOGIN_SEQ, &header, response)? else {
-                unreachable!("the reply's opcode was compared with LOGIN's");
-            };
-            self.pipeline.begin(context.plan.server.xor_key(session));
-            self.written = 0;
-            self.stage = Stage::Ready;
-            self.last_reply = context.now;
-            if context.plan.server.servers.are_several() {
-                Request::Cluster.encode(CLUSTER_SEQ, None, self.pipeline.received.xor, &mut self.pipeline.out);
-                self.stage = Stage::Asking;
-            }
-        }
-        if self.stage == Stage::Asking {
-            self.flush()?;
-            self.read_once("asking for the primary")?;
-            let Some((header, body)) = self.pipeline.received.next_frame()? else { return Ok(false) };
-            let cluster = cluster_of(&header, self.pipeline.received.body(body), CLUSTER_SEQ)?;
-            if context.plan.server.servers.learn(self.address, &cluster) == Standing::Other {
-                return Err(ClientError::NotPrimary { address: self.address.to_string() });
-            }
-            self.stage = Stage::Ready;
-            self.last_reply = context.now;
+            let (_, doing) = P::patience(step, &context.run().server);
+            self.read_once(doing)?;
+            let Some(next) = P::go_on(&mut self.pipeline, step, context.plan, self.address)? else { return Ok(false) };
+            self.enter(next, context.now);
         }
         Ok(self.stage == Stage::Ready)
     }
 
-    fn begin_login(&mut self, context: LoopContext<'_>) {
-        context.plan.server.login().encode(LOGIN_SEQ, None, None, &mut self.pipeline.out);
-        self.stage = Stage::LoggingIn;
+    /// Begins the next step, or, where there is none, with operations.
+    fn enter(&mut self, step: Option<P::Step>, now: u64) {
+        self.stage = step.map_or(Stage::Ready, Stage::Greeting);
+        self.written = 0;
+        self.last_reply = now;
     }
 
-    fn is_connected(&self, plan: &LoadPlan) -> Result<bool, ClientError> {
+    fn is_connected(&self, plan: &RunPlan) -> Result<bool, ClientError> {
         let Some(stream) = &self.stream else { return Ok(false) };
         let failed = |source| plan.server.connect_error(self.address, source);
         match stream.take_error().and_then(|error| error.map_or_else(|| stream.peer_addr(), Err)) {
@@ -178,19 +148,19 @@ impl PolledConnection {
 
     /// Sends what may be sent now.
     #[inline]
-    pub fn send(&mut self, context: LoopContext<'_>, thread: &mut LoadThread<'_>) -> Result<(), ClientError> {
+    pub fn send(&mut self, context: LoopContext<'_, P>, thread: &mut P::Thread<'_>) -> Result<(), ClientError> {
         if self.stage != Stage::Ready {
             return Ok(());
         }
         if self.pipeline.in_flight() == 0 {
             self.last_reply = context.now;
         }
-        match context.plan.schedule {
+        match context.run().schedule {
             None => self.pipeline.fill(context.now, thread),
             Some(schedule) => {
                 let may_send = self.pipeline.encode_resends(context.now, thread);
                 // What is overdue at the end is counted, not sent: a slow server would delay the end.
-                while may_send && self.pipeline.in_flight() < context.plan.depth && context.now < thread.deadline() {
+                while may_send && self.pipeline.in_flight() < context.run().depth && context.now < thread.deadline() {
                     let due = schedule.due(self.pipeline.number, self.scheduled);
                     if due > context.now || !self.pipeline.encode_next(due, thread) {
                         break;
@@ -208,15 +178,15 @@ impl PolledConnection {
     }
 
     /// Whether nothing is left to be sent.
-    fn is_done(&self, context: LoopContext<'_>, thread: &LoadThread<'_>) -> bool {
+    fn is_done(&self, context: LoopContext<'_, P>, thread: &P::Thread<'_>) -> bool {
         !self.pipeline.has_resends() && (self.pipeline.has_sent_all() || context.now >= thread.deadline())
     }
 
     /// Reads replies and sends new requests until the socket has no more bytes.
     #[inline]
-    pub fn exchange(&mut self, mut context: LoopContext<'_>, thread: &mut LoadThread<'_>) -> Result<(), ClientError> {
+    pub fn exchange(&mut self, mut context: LoopContext<'_, P>, thread: &mut P::Thread<'_>) -> Result<(), ClientError> {
         while self.stage == Stage::Ready {
-            let filled = self.read_once("waiting for replies")?;
+            let filled = self.read_once(WAITING)?;
             if let Some(filled) = filled {
                 context.now = thread.now();
                 if self.pipeline.receive(context.now, thread)? > 0 {
@@ -239,7 +209,7 @@ impl PolledConnection {
     #[inline]
     fn read_once(&mut self, doing: &'static str) -> Result<Option<bool>, ClientError> {
         let Some(stream) = &mut self.stream else { return Ok(None) };
-        match self.pipeline.received.read_from(stream) {
+        match P::read_from(&mut self.pipeline.received, stream) {
             Ok((0, _)) => Err(ClientError::closed(doing)),
             Ok((_, filled)) => Ok(Some(filled)),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
@@ -265,25 +235,28 @@ impl PolledConnection {
     }
 
     /// Ends a connection that has nothing left to do.
-    fn end(&mut self, thread: &mut LoadThread<'_>) {
+    fn end(&mut self, thread: &mut P::Thread<'_>) {
         self.pipeline.finish(thread);
         self.stage = Stage::Ended;
     }
 
     /// Checks what depends on the time: a wait that is over, a server that is silent for too long, an interruption.
-    pub fn check_timeouts(&mut self, context: LoopContext<'_>) -> Result<(), ClientError> {
-        let (timeout, login) = (context.plan.server.target.timeout, context.plan.server.login_timeout);
-        let late = |after| Err(ClientError::Timeout { doing: "waiting for replies", after });
+    pub fn check_timeouts(&mut self, context: LoopContext<'_, P>) -> Result<(), ClientError> {
+        let server = &context.run().server;
+        let timeout = server.target.timeout;
+        let late = |doing, after| Err(ClientError::Timeout { doing, after });
         let silent = context.now.saturating_sub(self.last_reply);
         if self.stage != Stage::Ended && interrupt::grace_is_over() {
-            return Err(ClientError::Interrupted("waiting for replies"));
+            return Err(ClientError::Interrupted(WAITING));
         }
         match self.stage {
             Stage::Waiting(until) if context.now >= until => self.connect(context),
-            Stage::Ready if self.pipeline.in_flight() > 0 && silent > nanoseconds(timeout) => late(timeout),
-            Stage::Connecting if silent > nanoseconds(context.plan.server.connect_timeout()) => late(timeout),
-            Stage::Pinging | Stage::Asking if silent > nanoseconds(timeout) => late(timeout),
-            Stage::LoggingIn if silent > nanoseconds(login) => late(login),
+            Stage::Ready if self.pipeline.in_flight() > 0 && silent > nanoseconds(timeout) => late(WAITING, timeout),
+            Stage::Connecting if silent > nanoseconds(server.connect_timeout()) => late(WAITING, timeout),
+            Stage::Greeting(step) => {
+                let (patience, _) = P::patience(step, server);
+                if silent > nanoseconds(patience) { late(WAITING, patience) } else { Ok(()) }
+            }
             _ => Ok(()),
         }
     }
@@ -292,13 +265,13 @@ impl PolledConnection {
     pub fn lose(
         &mut self,
         error: ClientError,
-        context: LoopContext<'_>,
-        thread: &mut LoadThread<'_>,
+        context: LoopContext<'_, P>,
+        thread: &mut P::Thread<'_>,
     ) -> Result<(), ClientError> {
         let was_ready = self.stage == Stage::Ready;
         if matches!(error, ClientError::Timeout { .. }) {
             // What does not answer may be cut off.
-            context.plan.server.servers.suspect(self.address);
+            context.run().server.servers.suspect(self.address);
         }
         self.close(context.registry);
         self.pipeline.lose(&error, thread);
@@ -308,7 +281,7 @@ impl PolledConnection {
         }
         let is_too_late = context.now >= thread.deadline() && !self.pipeline.has_resends();
         let may_retry = error.is_transient() && !is_too_late;
-        let wait = may_retry.then(|| self.pipeline.reconnect_backoff.next_wait(context.now, &mut thread.rng)).flatten();
+        let wait = may_retry.then(|| self.pipeline.reconnect_backoff.next_wait(context.now, thread.rng())).flatten();
         let Some(wait) = wait else {
             self.stage = Stage::Ended;
             self.pipeline.give_up(thread);

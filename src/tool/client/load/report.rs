@@ -6,11 +6,11 @@ use std::path::Path;
 
 use nix::sys::signal::Signal;
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::service::bank::wire::Status;
-use crate::tool::client::error::CommandError;
-use crate::tool::client::load::counters::{Counters, Latencies};
+use crate::tool::client::error::{ClientError, CommandError};
+use crate::tool::client::load::counters::{Latencies, OpcodeCounters, Tally};
 use crate::tool::client::load::expected::Verification;
 use crate::tool::client::load::plan::{Driver, LoadPlan};
 use crate::tool::client::load::threads::RunResult;
@@ -45,75 +45,130 @@ impl Percentiles {
     }
 }
 
-/// Operations per second; 0 where nothing was measured.
-fn throughput(result: &RunResult) -> f64 {
-    let total = result.counters.ok() + result.counters.err();
+/// What every load reports, whatever its protocol.
+pub struct Summary<'s> {
+    /// Operations done.
+    pub ok: u64,
+    /// Operations refused or without a reply.
+    pub err: u64,
+    pub seconds: f64,
+    /// The times of all replies together.
+    pub latencies: Latencies,
+    pub tally: &'s Tally,
+    /// The kinds of operations that were sent.
+    pub kinds: Vec<(&'static str, &'s OpcodeCounters)>,
+    /// The errors that happened, by name: refusals, and operations without a reply.
+    pub errors: Vec<(&'static str, u64)>,
+    pub failures: &'s [ClientError],
+    pub interrupted: Option<Signal>,
+}
+
+impl Summary<'_> {
+    /// Operations per second; 0 where nothing was measured.
     // Exact up to 2^53 operations.
     #[allow(clippy::cast_precision_loss)]
-    if result.seconds > 0.0 { total as f64 / result.seconds } else { 0.0 }
+    fn throughput(&self) -> f64 {
+        if self.seconds > 0.0 { (self.ok + self.err) as f64 / self.seconds } else { 0.0 }
+    }
+
+    fn print_kinds(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "\n{:<10}{:>12}{:>12}{:>10}{:>10}{:>10}{:>10}{:>10}",
+            "opcode", "ops", "ok", "err", "p50 ms", "p95 ms", "p99 ms", "max ms"
+        )?;
+        for (name, kind) in &self.kinds {
+            let [p50, p95, p99, max] = Percentiles::of(&kind.latencies).brief();
+            let (ok, err) = (kind.ok, kind.err);
+            writeln!(f, "{name:<10}{:>12}{ok:>12}{err:>10}{p50:>10}{p95:>10}{p99:>10}{max:>10}", ok + err)?;
+        }
+        Ok(())
+    }
+
+    /// It as members of a JSON object, beside which a protocol has its own.
+    pub fn json(&self) -> Map<String, Value> {
+        let kinds = self.kinds.iter().map(|(name, kind)| {
+            let latency_ms = Percentiles::of(&kind.latencies);
+            json!({ "opcode": name, "ok": kind.ok, "err": kind.err, "latency_ms": latency_ms })
+        });
+        let errors = self.errors.iter().map(|(error, count)| json!({ "error": error, "count": count }));
+        let Tally { reconnects, timeouts, retries, unsent, .. } = self.tally;
+        let members = [
+            ("schema", json!(1)),
+            ("total_ops", json!(self.ok + self.err)),
+            ("ok", json!(self.ok)),
+            ("err", json!(self.err)),
+            ("duration_s", json!(self.seconds)),
+            ("throughput", json!(self.throughput())),
+            ("latency_ms", json!(Percentiles::of(&self.latencies))),
+            ("reconnects", json!(reconnects)),
+            ("timeouts", json!(timeouts)),
+            ("retries", json!(retries)),
+            ("unsent", json!(unsent)),
+            ("opcodes", kinds.collect()),
+            ("errors", errors.collect()),
+            ("failures", self.failures.iter().map(ToString::to_string).collect()),
+            ("interrupted", json!(self.interrupted.map(Signal::as_str))),
+        ];
+        members.map(|(name, value)| (name.to_owned(), value)).into_iter().collect()
+    }
+}
+
+impl fmt::Display for Summary<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Summary { ok, err, tally, errors, failures, .. } = self;
+        writeln!(f, "RESULT:")?;
+        writeln!(f, "total_ops={} ok={ok} err={err} duration={:.2}s", ok + err, self.seconds)?;
+        writeln!(f, "throughput={:.1} req/s", self.throughput())?;
+        let [p50, p95, p99, max] = Percentiles::of(&self.latencies).brief();
+        writeln!(f, "latency_ms: p50={p50} p95={p95} p99={p99} max={max}")?;
+        writeln!(f, "reconnects={} timeouts={} retries={}", tally.reconnects, tally.timeouts, tally.retries)?;
+        self.print_kinds(f)?;
+        if !errors.is_empty() {
+            writeln!(f, "\n{:<30}{:>12}", "error", "count")?;
+        }
+        errors.iter().try_for_each(|(name, count)| writeln!(f, "{name:<30}{count:>12}"))?;
+        if let Some(signal) = self.interrupted {
+            writeln!(f, "\nInterrupted: {signal} ended the run early")?;
+        }
+        if let Some(failure) = failures.first() {
+            writeln!(f, "\nGiven up: {} connections, the first because: {failure}", failures.len())?;
+        }
+        if tally.unsent > 0 {
+            writeln!(f, "\nNever sent: {} operations that the plan asked for", tally.unsent)?;
+        }
+        Ok(())
+    }
+}
+
+impl RunResult {
+    fn summary(&self) -> Summary<'_> {
+        let counters = &self.counters;
+        let refusals = Status::ALL.iter().zip(counters.refusals).map(|(status, count)| (status.name(), count));
+        let errors = refusals.chain(counters.tally.unanswered());
+        Summary {
+            ok: counters.ok(),
+            err: counters.err(),
+            seconds: self.seconds,
+            latencies: counters.latencies(),
+            tally: &counters.tally,
+            kinds: counters.used().map(|(opcode, kind)| (opcode.name(), kind)).collect(),
+            errors: errors.filter(|(_, count)| *count > 0).collect(),
+            failures: &self.failures,
+            interrupted: self.interrupted,
+        }
+    }
 }
 
 impl fmt::Display for RunResult {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let counters = &self.counters;
-        let (ok, err) = (counters.ok(), counters.err());
-        writeln!(f, "RESULT:")?;
-        writeln!(f, "total_ops={} ok={ok} err={err} duration={:.2}s", ok + err, self.seconds)?;
-        writeln!(f, "throughput={:.1} req/s", throughput(self))?;
-        let [p50, p95, p99, max] = Percentiles::of(&counters.latencies()).brief();
-        writeln!(f, "latency_ms: p50={p50} p95={p95} p99={p99} max={max}")?;
-        writeln!(f, "reconnects={} timeouts={} retries={}", counters.reconnects, counters.timeouts, counters.retries)?;
-        print_opcodes(f, counters)?;
-        print_errors(f, counters)?;
-        if let Some(signal) = self.interrupted {
-            writeln!(f, "\nInterrupted: {signal} ended the run early")?;
-        }
-        if let Some(failure) = self.failures.first() {
-            writeln!(f, "\nGiven up: {} connections, the first because: {failure}", self.failures.len())?;
-        }
-        if counters.unsent > 0 {
-            writeln!(f, "\nNever sent: {} operations that the plan asked for", counters.unsent)?;
-        }
+        write!(f, "{}", self.summary())?;
         match &self.verification {
             Some(Ok(verification)) => print_verdict(f, verification),
             Some(Err(error)) => writeln!(f, "\nverify: NOT DONE, the server could not be asked: {error}"),
             None => Ok(()),
         }
     }
-}
-
-fn print_opcodes(f: &mut fmt::Formatter<'_>, counters: &Counters) -> fmt::Result {
-    writeln!(
-        f,
-        "\n{:<10}{:>12}{:>12}{:>10}{:>10}{:>10}{:>10}{:>10}",
-        "opcode", "ops", "ok", "err", "p50 ms", "p95 ms", "p99 ms", "max ms"
-    )?;
-    for (opcode, kind) in counters.used() {
-        let [p50, p95, p99, max] = Percentiles::of(&kind.latencies).brief();
-        let (ok, err) = (kind.ok, kind.err);
-        writeln!(f, "{:<10}{:>12}{ok:>12}{err:>10}{p50:>10}{p95:>10}{p99:>10}{max:>10}", opcode.name(), ok + err)?;
-    }
-    Ok(())
-}
-
-/// The errors that happened, by name: refusals, and operations without a reply.
-fn errors(counters: &Counters) -> Vec<(&'static str, u64)> {
-    let refusals = Status::ALL.iter().zip(counters.refusals).map(|(status, count)| (status.name(), count));
-    let own = [
-        ("no answer in time, in doubt", counters.in_doubt_timeout),
-        ("connection lost, in doubt", counters.in_doubt_lost),
-        ("abandoned", counters.abandoned),
-    ];
-    refusals.chain(own).filter(|(_, count)| *count > 0).collect()
-}
-
-fn print_errors(f: &mut fmt::Formatter<'_>, counters: &Counters) -> fmt::Result {
-    let errors = errors(counters);
-    if errors.is_empty() {
-        return Ok(());
-    }
-    writeln!(f, "\n{:<30}{:>12}", "error", "count")?;
-    errors.iter().try_for_each(|(name, count)| writeln!(f, "{name:<30}{count:>12}"))
 }
 
 fn print_verdict(f: &mut fmt::Formatter<'_>, verification: &Verification) -> fmt::Result {
@@ -134,11 +189,6 @@ fn print_verdict(f: &mut fmt::Formatter<'_>, verification: &Verification) -> fmt
 
 /// The result as JSON; `docs/CLIENT.md` describes it, and `schema` counts its incompatible changes.
 fn json(plan: &LoadPlan, result: &RunResult) -> Value {
-    let counters = &result.counters;
-    let opcodes = counters.used().map(|(opcode, kind)| {
-        let latency_ms = Percentiles::of(&kind.latencies);
-        json!({ "opcode": opcode.name(), "ok": kind.ok, "err": kind.err, "latency_ms": latency_ms })
-    });
     let (verify, unverified) = match &result.verification {
         None => (None, None),
         Some(Err(error)) => (None, Some(error.to_string())),
@@ -153,49 +203,31 @@ fn json(plan: &LoadPlan, result: &RunResult) -> Value {
             (Some(verify), None)
         }
     };
-    json!({
-        "schema": 1,
-        "plan": json_plan(plan),
-        "total_ops": counters.ok() + counters.err(),
-        "ok": counters.ok(),
-        "err": counters.err(),
-        "duration_s": result.seconds,
-        "throughput": throughput(result),
-        "latency_ms": Percentiles::of(&counters.latencies()),
-        "reconnects": counters.reconnects,
-        "timeouts": counters.timeouts,
-        "retries": counters.retries,
-        "unsent": counters.unsent,
-        "opcodes": opcodes.collect::<Vec<_>>(),
-        "errors": errors(counters).iter().map(|(error, count)| json!({ "error": error, "count": count })).collect::<Vec<_>>(),
-        "failures": result.failures.iter().map(ToString::to_string).collect::<Vec<_>>(),
-        "verify": verify,
-        "unverified": unverified,
-        "interrupted": result.interrupted.map(Signal::as_str),
-    })
+    let mut members = result.summary().json();
+    members.insert("plan".to_owned(), json_plan(plan));
+    members.insert("verify".to_owned(), json!(verify));
+    members.insert("unverified".to_owned(), json!(unverified));
+    Value::Object(members)
 }
 
 fn json_plan(plan: &LoadPlan) -> Value {
-    let LoadOptions { ops, duration, warmup, rate, mix, .. } = &plan.options;
+    let (run, LoadOptions { rate, mix, .. }) = (&plan.run, &plan.options);
     json!({
-        "server": plan.server.name(),
-        "connections": plan.connections,
-        "churn": plan.driver == Driver::Churn,
-        "event_loops": match plan.driver {
-            Driver::Threads | Driver::Churn => None,
-            Driver::EventLoops(loops) => Some(loops),
-        },
-        "pipeline": plan.depth,
-        "ops_per_connection": ops,
-        "duration_s": duration.map(|duration| duration.as_secs_f64()),
-        "warmup_s": warmup.as_secs_f64(),
+        "server": run.server.name(),
+        "connections": run.connections,
+        "churn": run.driver == Driver::Churn,
+        "event_loops": run.driver.event_loops(),
+        "pipeline": run.depth,
+        "ops_per_connection": run.ops,
+        "duration_s": run.duration.map(|duration| duration.as_secs_f64()),
+        "warmup_s": run.warmup.as_secs_f64(),
         "rate": rate,
         "mix": mix.to_string(),
         "accounts": [plan.accounts.first, plan.accounts.last],
-        "xor": plan.server.target.xor,
+        "xor": run.server.target.xor,
         "keys": plan.keys.is_some(),
-        "retry_for_s": plan.server.target.retry_for.as_secs_f64(),
-        "seed": plan.seed,
+        "retry_for_s": run.server.target.retry_for.as_secs_f64(),
+        "seed": run.seed,
     })
 }
 
@@ -204,8 +236,7 @@ pub fn write_json(file: OutputFile, plan: &LoadPlan, result: &RunResult) -> Resu
 }
 
 /// Writes all latencies as the percentile log of HdrHistogram, in milliseconds, for its plotters.
-pub fn write_hdr(file: OutputFile, result: &RunResult) -> Result<(), CommandError> {
-    let latencies = result.counters.latencies();
+pub fn write_hdr(file: OutputFile, latencies: &Latencies) -> Result<(), CommandError> {
     let histogram = &latencies.histogram;
     write_file(file, |file| {
         writeln!(file, "{:>12} {:>14} {:>10} {:>14}\n", "Value", "Percentile", "TotalCount", "1/(1-Percentile)")?;

@@ -1,10 +1,8 @@
 //! The state of one load thread: it generates operations, and records what becomes of each.
 
 use std::ops::RangeInclusive;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crossbeam_channel::Sender;
 use rand::RngExt;
 use rand::rngs::SmallRng;
 
@@ -15,9 +13,12 @@ use crate::tool::client::error::ClientError;
 use crate::tool::client::interrupt;
 use crate::tool::client::keys::KeySource;
 use crate::tool::client::load::ack_log::AckBuffer;
-use crate::tool::client::load::counters::{Counters, NoReply, Operation};
+use crate::tool::client::load::bank::Bank;
+use crate::tool::client::load::counters::{Counters, NoReply, Operation, Tally};
 use crate::tool::client::load::expected::ExpectedBalances;
-use crate::tool::client::load::plan::LoadPlan;
+use crate::tool::client::load::plan::{LoadPlan, RunPlan};
+use crate::tool::client::load::protocol::ThreadState;
+use crate::tool::client::load::threads::Starter;
 
 /// Deposits are larger than what is taken or moved, so that most accounts can pay.
 const DEPOSIT_CENTS: RangeInclusive<i64> = 1_000..=10_000;
@@ -26,65 +27,53 @@ const OTHER_CENTS: RangeInclusive<i64> = 1..=1_000;
 /// What a thread returns; nothing where the run was cancelled before it began.
 pub type ThreadResult = Option<(Counters, Vec<ClientError>)>;
 
-#[derive(Debug)]
+/// What a thread of the ledger's load is given.
+#[derive(Clone, Copy, Debug)]
 pub struct ThreadSetup<'r> {
     pub plan: &'r LoadPlan,
     /// The thread's number; where each has one connection, the connection's, too.
     pub number: u32,
     /// The balances to verify, if they are.
     pub expected: Option<&'r ExpectedBalances>,
-    /// Replies so far, for the progress bar; written by this thread only.
-    pub replies: &'r AtomicU64,
     /// Where acknowledgements are logged, if they are.
     pub ack_buffer: Option<&'r AckBuffer>,
-    /// The clock of the run, once all threads have their connections; `None` in it when the run is cancelled.
-    pub start: &'r OnceLock<Option<Clock>>,
-    /// Where the thread reports that its connections are made.
-    pub ready: Sender<Result<(), ClientError>>,
 }
 
 impl<'r> ThreadSetup<'r> {
     /// Makes the thread's connections, and waits until all other threads have theirs; `None` when the run is cancelled.
     pub fn begin<C>(
         self,
-        connect: impl FnOnce(&ThreadSetup<'r>) -> Result<C, ClientError>,
+        starter: Starter<'r>,
+        connect: impl FnOnce() -> Result<C, ClientError>,
     ) -> Option<(C, LoadThread<'r>)> {
-        let mut connected = None;
-        let made = connect(&self).map(|connections| connected = Some(connections));
-        // The receiver lives until every thread has reported. A failure cancels the run.
-        let _ = self.ready.send(made);
-        let clock = (*self.start.wait())?;
-        let LoadPlan { options, keys, .. } = self.plan;
-        let measure_from = nanoseconds(options.warmup);
-        let thread = LoadThread {
-            keys: keys.as_ref().map(|keys| keys.stream(self.number)),
-            rng: self.plan.rng(self.number),
-            setup: self,
-            clock,
-            measure_from,
-            deadline: options.duration.map_or(u64::MAX, |length| measure_from.saturating_add(nanoseconds(length))),
-            counters: Counters::default(),
-        };
-        Some((connected?, thread))
+        let (connected, pace) = starter.begin(&self.plan.run, connect)?;
+        let keys = self.plan.keys.as_ref().map(|keys| keys.stream(self.number));
+        Some((connected, LoadThread { keys, setup: self, pace, counters: Counters::default() }))
     }
 }
 
-/// What a thread needs for its connections' operations.
+/// When a thread sends, and how far it is; the same whatever it sends.
 #[derive(Debug)]
-pub struct LoadThread<'r> {
-    pub setup: ThreadSetup<'r>,
-    keys: Option<KeySource>,
-    clock: Clock,
-    /// What is sent before this counts only for the expected balances.
-    measure_from: u64,
+pub struct Pace<'r> {
+    pub clock: Clock,
+    /// What is sent before this is no part of the result.
+    pub measure_from: u64,
     /// Nothing new is sent from here on, by the plan.
     deadline: u64,
+    /// Replies so far, for the progress bar; written by this thread only.
+    replies: &'r AtomicU64,
     /// Random numbers for operations and waits.
     pub rng: SmallRng,
-    pub counters: Counters,
 }
 
-impl<'r> LoadThread<'r> {
+impl<'r> Pace<'r> {
+    /// That of a thread of a run that began with `clock`.
+    pub fn new(plan: &RunPlan, number: u32, clock: Clock, replies: &'r AtomicU64) -> Pace<'r> {
+        let measure_from = nanoseconds(plan.warmup);
+        let deadline = plan.duration.map_or(u64::MAX, |length| measure_from.saturating_add(nanoseconds(length)));
+        Pace { clock, measure_from, deadline, replies, rng: plan.rng(number) }
+    }
+
     /// The time now, nanoseconds since the start.
     #[inline]
     pub fn now(&self) -> u64 {
@@ -97,6 +86,70 @@ impl<'r> LoadThread<'r> {
         interrupt::interrupted_at().map_or(self.deadline, |time| self.deadline.min(self.clock.since_start(time)))
     }
 
+    /// Whether a connection begins another operation `now`: some remain for it, of which this is one, and the time is not over.
+    #[inline]
+    pub fn begins_another(&self, remaining: &mut Option<u64>, now: u64) -> bool {
+        if now >= self.deadline() || *remaining == Some(0) {
+            return false;
+        }
+        if let Some(remaining) = remaining
+            && now >= self.measure_from
+        {
+            *remaining -= 1;
+        }
+        true
+    }
+
+    /// Adds the replies of one read to the progress of the run.
+    #[inline]
+    pub fn show_progress(&self, replies: usize) {
+        // Only this thread writes, so a plain addition cannot lose a count; nothing else is published by it.
+        let before = self.replies.load(Ordering::Relaxed);
+        self.replies.store(before + replies as u64, Ordering::Relaxed);
+    }
+}
+
+/// What a thread needs for its connections' operations.
+#[derive(Debug)]
+pub struct LoadThread<'r> {
+    pub setup: ThreadSetup<'r>,
+    keys: Option<KeySource>,
+    pub pace: Pace<'r>,
+    pub counters: Counters,
+}
+
+impl<'r> ThreadState<'r, Bank> for LoadThread<'r> {
+    fn plan(&self) -> &'r LoadPlan {
+        self.setup.plan
+    }
+
+    #[inline]
+    fn now(&self) -> u64 {
+        self.pace.now()
+    }
+
+    #[inline]
+    fn deadline(&self) -> u64 {
+        self.pace.deadline()
+    }
+
+    fn rng(&mut self) -> &mut SmallRng {
+        &mut self.pace.rng
+    }
+
+    #[inline]
+    fn tally(&mut self) -> &mut Tally {
+        &mut self.counters.tally
+    }
+
+    #[inline]
+    fn show_progress(&mut self, replies: usize, now: u64) {
+        self.counters.tally.last_reply = now;
+        self.pace.show_progress(replies);
+    }
+}
+
+impl LoadThread<'_> {
     /// Whether ERR_BUSY is no final answer to an operation: --verify needs one, and so does an operation that may have been done.
     #[inline]
     pub fn retries_busy(&self, operation: &Operation) -> bool {
@@ -106,13 +159,8 @@ impl<'r> LoadThread<'r> {
     /// The next operation of a connection, which begins `now`; `None` when no operations remain for it or the time is over.
     #[inline]
     pub fn next_operation(&mut self, remaining: &mut Option<u64>, now: u64) -> Option<Operation> {
-        if now >= self.deadline() || *remaining == Some(0) {
+        if !self.pace.begins_another(remaining, now) {
             return None;
-        }
-        if let Some(remaining) = remaining
-            && now >= self.measure_from
-        {
-            *remaining -= 1;
         }
         let request = self.next_request();
         let key = if request.opcode().is_money() { self.keys.as_mut().map(KeySource::next_key) } else { None };
@@ -122,7 +170,7 @@ impl<'r> LoadThread<'r> {
     #[inline]
     fn next_request(&mut self) -> Request<'static> {
         let LoadPlan { options, sampler, .. } = self.setup.plan;
-        let rng = &mut self.rng;
+        let rng = &mut self.pace.rng;
         match options.mix.choose(rng) {
             Opcode::Deposit => {
                 Request::Deposit { account: sampler.sample(rng), amount: Cents(rng.random_range(DEPOSIT_CENTS)) }
@@ -153,25 +201,16 @@ impl<'r> LoadThread<'r> {
                 connection,
                 operation,
                 response,
-                [operation.since, now].map(|time| self.clock.to_monotonic(time)),
+                [operation.since, now].map(|time| self.pace.clock.to_monotonic(time)),
             );
         }
-        if operation.since >= self.measure_from {
+        if operation.since >= self.pace.measure_from {
             let refusal = match response {
                 Response::Error { status, .. } => Some(*status),
                 _ => None,
             };
             self.counters.count_reply(operation.request.opcode(), refusal, now.saturating_sub(operation.since));
         }
-    }
-
-    /// Adds the replies of one read to the progress of the run.
-    #[inline]
-    pub fn show_progress(&mut self, replies: usize, now: u64) {
-        self.counters.last_reply = now;
-        // Only this thread writes, so a plain addition cannot lose a count; nothing else is published by it.
-        let before = self.setup.replies.load(Ordering::Relaxed);
-        self.setup.replies.store(before + replies as u64, Ordering::Relaxed);
     }
 
     /// Records an operation that will not be sent again: refused, where that is known, or in doubt.
@@ -182,7 +221,7 @@ impl<'r> LoadThread<'r> {
             self.record_no_reply(operation, NoReply::Lost);
         } else {
             let response = Response::Error { opcode: operation.request.opcode().code(), status: Status::Busy };
-            self.record_reply(connection, operation, &response, self.now());
+            self.record_reply(connection, operation, &response, self.pace.now());
         }
     }
 
@@ -191,7 +230,7 @@ impl<'r> LoadThread<'r> {
         if let Some(expected) = self.setup.expected {
             expected.add_in_doubt(&operation.request);
         }
-        if operation.since >= self.measure_from {
+        if operation.since >= self.pace.measure_from {
             self.counters.count_no_reply(operation.request.opcode(), why);
         }
     }

@@ -6,20 +6,21 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::{Builder, ScopedJoinHandle, scope};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, unbounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 use indicatif::{ProgressBar, ProgressStyle};
 use nix::sys::signal::Signal;
 
-use crate::tool::client::clock::{Clock, nanoseconds};
+use crate::tool::client::clock::Clock;
 use crate::tool::client::error::{ClientError, CommandError, Outcome};
 use crate::tool::client::interrupt;
 use crate::tool::client::load::ack_log::AckLog;
+use crate::tool::client::load::bank::Bank;
 use crate::tool::client::load::blocking;
 use crate::tool::client::load::counters::Counters;
-use crate::tool::client::load::event_loop;
+use crate::tool::client::load::event_loop::EventLoop;
 use crate::tool::client::load::expected::{ExpectedBalances, Verification};
-use crate::tool::client::load::plan::{Driver, LoadPlan};
-use crate::tool::client::load::thread::{ThreadResult, ThreadSetup};
+use crate::tool::client::load::plan::{Driver, LoadPlan, RunPlan};
+use crate::tool::client::load::thread::{Pace, ThreadResult, ThreadSetup};
 
 /// A load thread needs little stack; a hundred of them should not take a hundred times the default.
 const STACK_BYTES: usize = 256 * 1024;
@@ -58,12 +59,37 @@ impl RunResult {
 #[repr(align(128))]
 struct Replies(AtomicU64);
 
-/// Makes the connections, releases the threads together, and waits for all to end.
-pub fn run(
-    plan: &LoadPlan,
-    expected: Option<&ExpectedBalances>,
-    ack_log: Option<&AckLog>,
-) -> Result<RunResult, CommandError> {
+/// What a thread is given to begin together with the others.
+#[derive(Debug)]
+pub struct Starter<'r> {
+    /// The thread's number.
+    number: u32,
+    replies: &'r AtomicU64,
+    /// The clock of the run, once all threads have their connections; `None` in it when the run is cancelled.
+    start: &'r OnceLock<Option<Clock>>,
+    /// Where the thread reports that its connections are made.
+    ready: Sender<Result<(), ClientError>>,
+}
+
+impl<'r> Starter<'r> {
+    /// Makes the thread's connections, and waits until all other threads have theirs; `None` when the run is cancelled.
+    pub fn begin<C>(self, plan: &RunPlan, connect: impl FnOnce() -> Result<C, ClientError>) -> Option<(C, Pace<'r>)> {
+        let mut connected = None;
+        let made = connect().map(|connections| connected = Some(connections));
+        // The receiver lives until every thread has reported. A failure cancels the run.
+        let _ = self.ready.send(made);
+        let clock = (*self.start.wait())?;
+        Some((connected?, Pace::new(plan, self.number, clock, self.replies)))
+    }
+}
+
+/// Starts the plan's threads, each of which does `body` with its number, releases them together, and waits for all to end; what they return,
+/// in the order of their numbers. `beside`, if there is one, is a thread that is given what tells it when the others have ended.
+pub fn run_threads<T: Send>(
+    plan: &RunPlan,
+    body: impl Fn(u32, Starter<'_>) -> T + Sync,
+    beside: Option<Beside<'_>>,
+) -> Result<Vec<T>, CommandError> {
     let threads = plan.threads();
     let replies: Vec<Replies> = (0..threads).map(|_| Replies::default()).collect();
     let start = OnceLock::new();
@@ -73,11 +99,10 @@ pub fn run(
         let begin = || -> Result<_, CommandError> {
             let mut handles = Vec::new();
             for (number, replies) in (0..threads).zip(&replies) {
-                let ack_buffer = ack_log.map(|log| log.buffer(number));
-                let (ready, start, alive) = (ready.clone(), &start, alive.clone());
-                let setup = ThreadSetup { plan, number, expected, replies: &replies.0, ack_buffer, start, ready };
+                let (ready, start, alive, body) = (ready.clone(), &start, alive.clone(), &body);
+                let starter = Starter { number, replies: &replies.0, start, ready };
                 let body = move || {
-                    let result = drive(setup);
+                    let result = body(number, starter);
                     drop(alive);
                     result
                 };
@@ -85,11 +110,9 @@ pub fn run(
                 let what = format!("start thread {number} of {threads}");
                 handles.push(thread.spawn_scoped(scope, body).map_err(CommandError::system(what))?);
             }
-            if let Some(log) = ack_log {
+            if let Some(Beside { name, body, what }) = beside {
                 let all_ended = all_ended.clone();
-                let writer = Builder::new().name("ack-log".to_owned());
-                let what = "start the thread of the acknowledgement log";
-                let started = writer.spawn_scoped(scope, move || log.write_until(&all_ended));
+                let started = Builder::new().name(name.to_owned()).spawn_scoped(scope, move || body(&all_ended));
                 started.map_err(CommandError::system(what))?;
             }
             drop((ready, alive));
@@ -100,29 +123,65 @@ pub fn run(
         let begun = begin();
         // All threads begin now, or, where one could not be started or has no connection, none.
         let _ = start.set(begun.is_ok().then(Clock::start));
-        let handles = begun?;
+        let handles: Vec<ScopedJoinHandle<'_, T>> = begun?;
         show_progress(plan, &replies, &all_ended);
-        Ok(add_up(plan, handles))
+        let join = |handle: ScopedJoinHandle<'_, T>| match handle.join() {
+            Ok(result) => result,
+            Err(panic) => std::panic::resume_unwind(panic),
+        };
+        Ok(handles.into_iter().map(join).collect())
     })
 }
 
-fn drive(setup: ThreadSetup<'_>) -> ThreadResult {
-    match setup.plan.driver {
-        Driver::Threads => blocking::run(setup),
-        Driver::EventLoops(loops) => event_loop::run(setup, loops),
-        Driver::Churn => blocking::run_churn(setup),
+/// A thread beside those of a load.
+pub struct Beside<'b> {
+    pub name: &'static str,
+    /// What it does until the channel has no sender left.
+    pub body: Box<dyn FnOnce(&Receiver<()>) + Send + 'b>,
+    /// What could not be done where it cannot be started.
+    pub what: &'static str,
+}
+
+/// Makes the connections of the ledger's load, releases the threads together, and waits for all to end.
+pub fn run(
+    plan: &LoadPlan,
+    expected: Option<&ExpectedBalances>,
+    ack_log: Option<&AckLog>,
+) -> Result<RunResult, CommandError> {
+    let beside = ack_log.map(|log| Beside {
+        name: "ack-log",
+        body: Box::new(|all_ended| log.write_until(all_ended)),
+        what: "start the thread of the acknowledgement log",
+    });
+    let body = |number, starter: Starter<'_>| {
+        let ack_buffer = ack_log.map(|log| log.buffer(number));
+        drive(ThreadSetup { plan, number, expected, ack_buffer }, starter)
+    };
+    Ok(add_up(plan, run_threads(&plan.run, body, beside)?))
+}
+
+fn drive<'r>(setup: ThreadSetup<'r>, starter: Starter<'r>) -> ThreadResult {
+    match setup.plan.run.driver {
+        Driver::Threads => blocking::run(setup, starter),
+        Driver::EventLoops(loops) => {
+            let open = || EventLoop::<Bank>::open(setup.plan, setup.number, loops);
+            let (mut event_loop, mut thread) = setup.begin(starter, open)?;
+            let failures = event_loop.run(&mut thread);
+            Some((thread.counters, failures))
+        }
+        Driver::Churn => blocking::run_churn(setup, starter),
     }
 }
 
 /// Waits until every thread has ended (`all_ended` has no sender left), and draws a progress bar meanwhile if there is a terminal.
-fn show_progress(plan: &LoadPlan, replies: &[Replies], all_ended: &Receiver<()>) {
+fn show_progress(plan: &RunPlan, replies: &[Replies], all_ended: &Receiver<()>) {
     if !stderr().is_terminal() {
         // Nothing is ever sent: this returns when the last sender is dropped.
         let _ = all_ended.recv();
         return;
     }
     let start = Instant::now();
-    let span = plan.options.duration.map(|duration| duration + plan.options.warmup);
+    let span = plan.duration.map(|duration| duration + plan.warmup);
     let bar = match (span, plan.total_ops()) {
         (Some(span), _) => ProgressBar::new(u64::try_from(span.as_millis()).unwrap_or(u64::MAX)),
         (None, Some(ops)) => ProgressBar::new(ops),
@@ -144,21 +203,14 @@ fn show_progress(plan: &LoadPlan, replies: &[Replies], all_ended: &Receiver<()>)
     bar.finish_and_clear();
 }
 
-/// Joins the threads and adds up what they counted.
-fn add_up(plan: &LoadPlan, handles: Vec<ScopedJoinHandle<'_, ThreadResult>>) -> RunResult {
+/// Adds up what the threads counted.
+fn add_up(plan: &LoadPlan, results: Vec<ThreadResult>) -> RunResult {
     let mut counters = Counters::default();
     let mut failures = Vec::new();
-    for handle in handles {
-        match handle.join() {
-            Ok(Some((more, failed))) => {
-                counters.merge(&more);
-                failures.extend(failed);
-            }
-            Ok(None) => {}
-            Err(panic) => std::panic::resume_unwind(panic),
-        }
+    for (more, failed) in results.into_iter().flatten() {
+        counters.merge(&more);
+        failures.extend(failed);
     }
-    let measured = counters.last_reply.saturating_sub(nanoseconds(plan.options.warmup));
-    let seconds = Duration::from_nanos(measured).as_secs_f64();
+    let seconds = plan.run.measured_seconds(counters.tally.last_reply);
     RunResult { counters, seconds, failures, verification: None, interrupted: None }
 }
