@@ -28,90 +28,8 @@ cd "$(dirname "$0")/.."
 # A disk in memory syncs nothing.
 [ "$(stat -f -c %T "${TMPDIR:-/tmp}")" != tmpfs ] || export TMPDIR=/var/tmp
 source benches/support.sh
+source benches/clusters.sh
 source benches/web.sh
-
-MEMBERS=(member1 member2 member3)
-declare -A MASTER_OF
-SERVERS=""
-
-# A port at which none of the loopback addresses $@ is listened to.
-free_port_of_all() {
-    local port address
-    for port in 17411 27411 8411 28411 17412 27412; do
-        for address; do
-            if (exec 3<>"/dev/tcp/$address/$port") 2>/dev/null; then continue 2; fi
-        done
-        echo "$port"
-        return
-    done
-}
-
-# Starts three instances with empty journals, each with its own loopback address for its peers, and waits until one is the primary.
-start_cluster() {
-    local number name port peers deadline=$((SECONDS + 20))
-    end_processes "${MASTER_OF[@]}"
-    rm -rf "$TMP"/data-member? "$TMP/secret" "$TMP"/member?.err
-    SERVERS=""
-    port=$(free_port_of_all 127.0.0.2 127.0.0.3 127.0.0.4)
-    peers="1=127.0.0.2:$port,2=127.0.0.3:$port,3=127.0.0.4:$port"
-    "$BIN/vaultctl" cluster secret "$TMP/secret" >/dev/null
-    for number in 1 2 3; do
-        name=member$number
-        start_bank "$name" dispatch --replica-id "$number" --peers "$peers" --cluster-secret "$TMP/secret"
-        MASTER_OF[$name]=$PID
-        port="PORT_$name"
-        SERVERS+="${SERVERS:+,}127.0.0.1:${!port}"
-    done
-    until find_primary; do
-        if [ "$SECONDS" -ge "$deadline" ]; then
-            echo "no member became the primary:" >&2
-            tail -n 5 "$TMP"/member?.err >&2
-            return 1
-        fi
-        sleep 0.05
-    done
-}
-
-# Sets PRIMARY to the name of the member that became the primary last: terms rise with each election.
-find_primary() {
-    PRIMARY=$(sed -n 's/.*this instance is the primary in term \([0-9]*\)$/\1/p;' /dev/null "$TMP"/member?.err | sort -n | tail -n 1)
-    [ -n "$PRIMARY" ] || return 1
-    PRIMARY=$(grep -l "this instance is the primary in term $PRIMARY\$" "$TMP"/member?.err | head -1)
-    PRIMARY=$(basename "$PRIMARY" .err)
-}
-
-# Starts three etcd, each with its data on the same disk, and sets ETCD to the leader's address: another one would pass requests on to it.
-start_etcd() {
-    local number address port peer_port peers="" deadline=$((SECONDS + 20))
-    ETCD=""
-    command -v etcd >/dev/null || return 0
-    ETCD_VERSION=$(etcd --version | sed -n 's/^etcd Version: //p')
-    port=$(free_port_of_all 127.0.1.1 127.0.1.2 127.0.1.3)
-    peer_port=$((port + 1000))
-    for number in 1 2 3; do peers+="${peers:+,}e$number=http://127.0.1.$number:$peer_port"; done
-    for number in 1 2 3; do
-        address=127.0.1.$number
-        launch "etcd$number" etcd --name "e$number" --data-dir "$TMP/data-etcd$number" --initial-cluster "$peers" \
-            --listen-client-urls "http://$address:$port" --advertise-client-urls "http://$address:$port" \
-            --listen-peer-urls "http://$address:$peer_port" --initial-advertise-peer-urls "http://$address:$peer_port" \
-            --initial-cluster-token "bench-$$" --logger zap --log-level error
-    done
-    until [ -n "$ETCD" ]; do
-        [ "$SECONDS" -lt "$deadline" ] || return 0
-        sleep 0.1
-        for number in 1 2 3; do
-            if metrics "127.0.1.$number" "$port" | grep -q '^etcd_server_is_leader 1'; then ETCD=127.0.1.$number:$port; fi
-        done
-    done
-}
-# etcd's metrics at address $1, port $2.
-metrics() {
-    (
-        exec 3<>"/dev/tcp/$1/$2"
-        printf 'GET /metrics HTTP/1.0\r\n\r\n' >&3
-        cat <&3
-    ) 2>/dev/null || true
-}
 
 # Gives the PostgreSQL of start_postgres a standby that a commit waits for, until it is on both disks. POSTGRES becomes nothing if that fails.
 start_standby() {
@@ -283,7 +201,7 @@ describe_machine
 echo "The disk's own rate, one write and one fdatasync at a time into a preallocated file: $(disk_rate 4096 400) of 4 KiB," \
     "$(disk_rate 1048576 60) of 1 MiB."
 [[ $SECTIONS != *single* ]] || start_bank durable dispatch
-[[ $SECTIONS != *etcd* ]] || start_etcd
+[[ $SECTIONS != *etcd* ]] || start_etcd 3
 if [[ $SECTIONS == *postgres* ]]; then
     start_postgres
     [ -z "$POSTGRES" ] || start_standby

@@ -1,8 +1,10 @@
-//! The load of `benches/cluster.sh` for etcd: transfers between two accounts, each a transaction that compares and puts two keys.
+//! The load of `benches/cluster.sh` for etcd: transfers between two accounts, each a transaction that compares and puts two keys. And that of
+//! `benches/kv.sh`: one key is put at a time (`--put-bytes`).
 //!
 //! It speaks gRPC itself, over HTTP/2 (RFC 9113): the JSON gateway would have the server translate each request. What it does beside that is
 //! little, so that most of two cores is left to etcd: no proper header compression (RFC 7541) but the entries of the first request, and of an
-//! answer it reads nothing but `TxnResponse.succeeded`. Flow control is left to what the two sides grant each other at the beginning.
+//! answer it reads nothing but `TxnResponse.succeeded`. Flow control is left to what the two sides grant each other at the beginning, so what
+//! is under way on a connection must be less than 64 KiB.
 //!
 //! Every request under way has accounts of its own, whose balances the generator knows. So a transfer is one transaction, without a
 //! read before it, and none ever fails because of another: etcd is spared what a real client would have to do.
@@ -40,6 +42,9 @@ struct Options {
     /// Threads, an event loop each.
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=64))]
     threads: u16,
+    /// Put a value of so many bytes to one account at a time, instead of transfers.
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=8192))]
+    put_bytes: Option<u16>,
     /// How long transfers are begun.
     #[arg(long)]
     seconds: f64,
@@ -67,15 +72,15 @@ const FRAME_HEADER: usize = 9;
 const LATER_HEADERS: &[u8] = &[0x83, 0x86, 0xc1, 0xc0, 0xbf, 0xbe];
 
 /// The headers of a connection's first request; each literal is added to the table.
-fn first_headers(server: SocketAddr) -> Vec<u8> {
-    let authority = server.to_string();
+fn first_headers(options: &Options) -> Vec<u8> {
+    let authority = options.server.to_string();
     let mut block = vec![0x83, 0x86];
     let mut literal = |name: &[u8], value: &str| {
         block.extend_from_slice(name);
         block.push(u8::try_from(value.len()).unwrap_or(0));
         block.extend_from_slice(value.as_bytes());
     };
-    literal(&[0x44], "/etcdserverpb.KV/Txn");
+    literal(&[0x44], if options.put_bytes.is_some() { "/etcdserverpb.KV/Put" } else { "/etcdserverpb.KV/Txn" });
     literal(&[0x41], &authority);
     literal(&[0x5f], "application/grpc");
     literal(b"\x40\x02te", "trailers");
@@ -90,9 +95,15 @@ fn frame(out: &mut Vec<u8>, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
     out.extend_from_slice(payload);
 }
 
-/// A field of protobuf that has a length; all of them here have less than 128 bytes, but for whole requests.
+/// A field of protobuf that has a length: seven bits in each byte, the lowest first.
 fn field(out: &mut Vec<u8>, number: u8, content: &[u8]) {
-    out.extend_from_slice(&[number << 3 | 2, u8::try_from(content.len()).unwrap_or(0)]);
+    out.push(number << 3 | 2);
+    let mut length = content.len();
+    while length > 127 {
+        out.push(u8::try_from(length & 127).unwrap_or(0) | 128);
+        length >>= 7;
+    }
+    out.push(u8::try_from(length).unwrap_or(0));
     out.extend_from_slice(content);
 }
 
@@ -139,10 +150,21 @@ struct Lane {
     began: Instant,
     /// What the balances are if the transfer under way succeeds.
     change: Option<[(usize, u64); 2]>,
+    /// The value that is put, where there are no transfers.
+    value: Option<Vec<u8>>,
+    /// Whether what is under way counts.
+    is_counted: bool,
     answer: Vec<u8>,
 }
 
 impl Lane {
+    /// Whether the answer that has come says that it was done.
+    fn is_done(&mut self) -> bool {
+        let message = std::mem::take(&mut self.answer);
+        // The answer to a put is a header, or an error without a message.
+        if self.value.is_some() { message.get(5) == Some(&0x0a) } else { has_succeeded(&message) }
+    }
+
     fn account(&self, place: usize) -> u32 {
         self.first + u32::try_from(place).unwrap_or(0)
     }
@@ -151,6 +173,13 @@ impl Lane {
     fn next(&mut self, rng: &mut SmallRng) -> Vec<u8> {
         let mut request = Vec::new();
         let count = self.balances.len();
+        if let Some(value) = &self.value {
+            field(&mut request, 1, &key(self.account(rng.random_range(0..count))));
+            field(&mut request, 2, value);
+            (self.is_counted, self.began) = (self.filled == count, Instant::now());
+            self.filled = count;
+            return request;
+        }
         if self.filled < count {
             let upto = count.min(self.filled + FILLED_AT_ONCE);
             (self.filled..upto).for_each(|place| field(&mut request, 2, &put(self.account(place), OPENING)));
@@ -165,7 +194,7 @@ impl Lane {
         });
         change.iter().for_each(|(place, balance)| field(&mut request, 2, &put(self.account(*place), *balance)));
         self.change = Some(change);
-        self.began = Instant::now();
+        (self.is_counted, self.began) = (true, Instant::now());
         request
     }
 }
@@ -195,10 +224,12 @@ impl Connection {
             filled: 0,
             began: Instant::now(),
             change: None,
+            value: options.put_bytes.map(|bytes| vec![b'v'; bytes.into()]),
+            is_counted: false,
             answer: Vec::new(),
         };
         let lanes = (0..u32::from(options.pipeline)).map(lane).collect();
-        let (headers, of_stream) = (first_headers(options.server), HashMap::new());
+        let (headers, of_stream) = (first_headers(options), HashMap::new());
         Ok(Connection { stream, out, sent: 0, coming: Vec::new(), headers, next_stream: 1, lanes, of_stream })
     }
 
@@ -316,15 +347,16 @@ fn drive(options: &Options, first: u32, count: u32, each: u32, all_filled: &Barr
             let now = Instant::now();
             for place in done.drain(..) {
                 let lane = &mut connection.lanes[place];
-                let is_right = has_succeeded(&std::mem::take(&mut lane.answer));
+                let is_right = lane.is_done();
                 if !is_right && filling {
                     return Err(io::Error::other("the accounts cannot be filled"));
                 }
-                if let Some(change) = lane.change.take() {
+                if lane.is_counted {
                     let taken = u64::try_from((now - lane.began).as_nanos()).unwrap_or(u64::MAX);
                     tally.latencies_ns.saturating_record(taken);
                     tally.failed += u64::from(!is_right);
-                    change.iter().filter(|_| is_right).for_each(|(at, balance)| lane.balances[*at] = *balance);
+                    let change = lane.change.take().filter(|_| is_right);
+                    change.iter().flatten().for_each(|(at, balance)| lane.balances[*at] = *balance);
                 }
                 let is_next =
                     if filling { lane.filled < lane.balances.len() } else { until.is_some_and(|until| now < until) };

@@ -16,29 +16,44 @@ use bank_vault::service::kv::wire::{KvRefusal, KvReply, KvRequest, NodeStatus, R
 /// Where nobody listens.
 const NOBODY: &str = "127.0.0.1:1";
 
+/// A promise that members break.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Defect {
+    /// A byte of what is read is another one.
+    ChangedByte,
+    /// What is read is the value of another key.
+    OtherKey,
+    /// Writes are answered, and not done, once every key is there.
+    LostWrite,
+    /// A read finds nothing.
+    Missing,
+}
+
 /// What all members of a cluster hold.
 #[derive(Default)]
-struct Store {
+pub struct Store {
     keys: BTreeMap<Vec<u8>, (Lsn, Vec<u8>)>,
-    last: u64,
+    pub last: u64,
     /// The replies to writes with these ids.
     known: HashMap<RequestId, Vec<u8>>,
     /// The address of the primary.
     primary: String,
     /// So many writes are carried out, and their connection is closed without a reply.
-    replies_lost: u32,
+    pub replies_lost: u32,
     /// So many writes are answered that there is no quorum, once no reply is lost any more.
-    without_quorum: u32,
+    pub without_quorum: u32,
     /// After so long.
     quorum_wait: Duration,
+    /// Which promise is broken, if one is.
+    pub defect: Option<Defect>,
     /// Procedures that were asked for, with the address of who was asked.
     asked: Vec<(u32, String)>,
 }
 
-type Shared = Arc<Mutex<Store>>;
+pub type Shared = Arc<Mutex<Store>>;
 
 /// A server that lives as long as the test's process. The first one is the primary.
-fn member(store: &Shared) -> String {
+pub fn member(store: &Shared) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let mut locked = store.lock().unwrap();
@@ -98,10 +113,21 @@ fn reply(store: &mut Store, own: &str, call: &Call<'_>) -> Option<Vec<u8>> {
             applied: Lsn(store.last),
             keys: store.keys.len() as u64,
         }),
-        KvRequest::Get { key, after } if after.0 <= store.last => match store.keys.get(key) {
-            Some((version, value)) => KvReply::Found { version: *version, value },
-            None => KvReply::Refused(KvRefusal::NotFound),
-        },
+        KvRequest::Get { .. } if store.defect == Some(Defect::Missing) => KvReply::Refused(KvRefusal::NotFound),
+        KvRequest::Get { key, after } if after.0 <= store.last => {
+            let others = store.keys.iter().find(|(other, _)| store.defect == Some(Defect::OtherKey) && *other != key);
+            match others.map(|(_, held)| held).or_else(|| store.keys.get(key)) {
+                Some((version, value)) => {
+                    let mut value = value.clone();
+                    if store.defect == Some(Defect::ChangedByte) {
+                        *value.last_mut().unwrap() ^= 1;
+                    }
+                    KvReply::Found { version: *version, value: &value }.write(call.xid, &mut bytes);
+                    return Some(bytes);
+                }
+                None => KvReply::Refused(KvRefusal::NotFound),
+            }
+        }
         KvRequest::Get { .. } => KvReply::Refused(KvRefusal::Behind),
         KvRequest::Scan { from, prefix, limit, .. } => {
             let most = if limit == 0 { MAX_KV_PAGE } else { MAX_KV_PAGE.min(limit as usize) };
@@ -154,6 +180,7 @@ fn write(
                 store.last += 10;
                 let version = Lsn(store.last);
                 match value {
+                    Some(_) if store.defect == Some(Defect::LostWrite) && current.0 > 0 => {}
                     Some(value) => drop(store.keys.insert(key.to_vec(), (version, value.to_vec()))),
                     None => drop(store.keys.remove(key)),
                 }

@@ -29,6 +29,7 @@ mod interrupts;
 mod kv_client;
 mod kv_examples;
 mod kv_interface;
+mod kv_load;
 mod output;
 mod several_servers;
 mod terminals;
