@@ -9,7 +9,7 @@ use super::xdr::Sink;
 /// Bytes of a mark.
 pub const MARK_BYTES: usize = 4;
 /// The bit of a mark that says that the fragment is the record's last.
-const LAST: u32 = 1 << 31;
+pub const LAST: u32 = 1 << 31;
 
 /// What a record may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

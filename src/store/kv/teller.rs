@@ -5,8 +5,10 @@ use sha2::{Digest, Sha256};
 use crate::base::crash_point::{CrashPoint, crash_point};
 use crate::base::limits::KEY_BYTES;
 use crate::base::vocab::{Condition, Lsn};
+use crate::ipc::cells::expect_to_write;
 use crate::store::journal::record::{Fingerprint, KvHead, KvKind, KvVerdict, blocks_of};
 use crate::store::kv::bucket::{FoundKey, LockedBucket};
+use crate::store::kv::layout::Link;
 use crate::store::kv::operation::{KvOperation, RememberedWrite};
 use crate::store::kv::pool::LockedPool;
 use crate::store::kv::row::{Chain, Change, KvRow};
@@ -178,6 +180,29 @@ impl<'a> KvTeller<'a> {
         let bucket = self.table.lock(self.ledger, home.bucket, &self.still_waiting);
         crash_point(CrashPoint::KvLocked);
         bucket
+    }
+
+    /// Has the memory fetched that is touched first when `key` is looked up, or written by a request with this id, while the caller does
+    /// something else. A hint: there need be no such key.
+    #[inline]
+    pub fn prefetch(&self, key: &[u8], request: Option<[u8; KEY_BYTES]>) {
+        if let Some(bucket) = self.table.bucket(self.table.home(key).bucket) {
+            expect_to_write(bucket);
+        }
+        if let Some(request) = request {
+            // Probing fetches the buckets, which are the same for all users.
+            let _probe = self.ledger.sequencer().keys().probe(request, 0);
+        }
+    }
+
+    /// Has the memory fetched that is touched next: the first key of the bucket, which was fetched before.
+    #[inline]
+    pub fn prefetch_block(&self, key: &[u8]) {
+        if let Some(bucket) = self.table.bucket(self.table.home(key).bucket)
+            && let Some(block) = bucket.first.target().and_then(|first| self.table.blocks().get(first))
+        {
+            expect_to_write(block);
+        }
     }
 
     /// Looks `key` up; its version. Its bytes and behind them its value are appended to `into`, copied while nobody can change them.

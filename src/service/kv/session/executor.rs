@@ -15,8 +15,8 @@ use crate::service::kv::rules::{self, Task, Write};
 use crate::service::kv::session::kv_session::{KvSession, PendingScan};
 use crate::service::kv::session::scans::Scans;
 use crate::service::kv::wire::{
-    KvProcedure, KvRefusal, KvReply, KvRequest, KvStatus, MAX_SCAN_REPLY_BYTES, NodeStatus, ScanEntry,
-    WRITE_REPLY_BYTES, Written, put_version, write_page,
+    Expected, KvProcedure, KvRefusal, KvReply, KvRequest, KvStatus, LookAhead, MAX_SCAN_REPLY_BYTES, NodeStatus,
+    ScanEntry, WRITE_REPLY_BYTES, Written, put_version, write_page,
 };
 use crate::service::replies::{AfterWait, Replies, Visibility};
 use crate::store::connection::ServiceId;
@@ -131,6 +131,22 @@ impl Executor {
     pub fn time(&self, replies: Replies) {
         if replies.count > 0 {
             self.kv_stats.answer_times.record(monotonic_ns().saturating_sub(replies.since_ns), replies.count);
+        }
+    }
+
+    /// Has the memory fetched that the next call of `ahead` will touch first.
+    #[inline]
+    pub fn prefetch(&self, ahead: &mut LookAhead<'_>) {
+        if let Some(Expected { key, request_id }) = ahead.expected() {
+            self.teller.prefetch(key, request_id);
+        }
+    }
+
+    /// Has the memory fetched that the next call of `ahead` will touch then; what it touches first was fetched before.
+    #[inline]
+    pub fn prefetch_block(&self, ahead: &mut LookAhead<'_>) {
+        if let Some(Expected { key, .. }) = ahead.expected() {
+            self.teller.prefetch_block(key);
         }
     }
 

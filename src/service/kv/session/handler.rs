@@ -5,12 +5,15 @@ use crate::base::onc_rpc::record::{RecordLimits, RecordStep, next_record};
 use crate::service::connection_state::{Closing, Next};
 use crate::service::kv::session::executor::{Answered, Executor};
 use crate::service::kv::session::kv_session::KvSession;
-use crate::service::kv::wire::MAX_KV_REPLY_BYTES;
+use crate::service::kv::wire::{LookAhead, MAX_KV_REPLY_BYTES};
 use crate::store::connection::Sent;
 use crate::store::kv::Page;
 
 /// What a record may be.
 const LIMITS: RecordLimits = RecordLimits { bytes: MAX_RPC_RECORD_BYTES, fragments: MAX_RPC_FRAGMENTS };
+
+/// How many calls ahead memory is fetched: about as long as that takes.
+const AHEAD: usize = 4;
 
 const _: () = assert!(MAX_RPC_RECORD_BYTES <= KV_RING_BYTES, "the longest record fits the ring");
 const _: () = assert!(MAX_KV_REPLY_BYTES <= KV_RING_BYTES, "the longest reply fits the ring");
@@ -95,7 +98,15 @@ impl Handler {
     fn answer_whole_calls(&mut self, session: &mut KvSession, calls: &mut usize) -> bool {
         let mut at = 0;
         let count = session.state.connection.copy_unread_at(0, &mut self.unread[..]);
+        let mut ahead = LookAhead::behind_first(&self.unread[..count]);
+        for _ in 1..AHEAD {
+            self.executor.prefetch(&mut ahead);
+        }
+        // What is fetched for a call tells what is to be fetched next for it.
+        let mut closer = LookAhead::behind_first(&self.unread[..count]);
         while *calls > 0 && session.takes_calls() {
+            self.executor.prefetch(&mut ahead);
+            self.executor.prefetch_block(&mut closer);
             match next_record(&self.unread[at..count], LIMITS, &mut self.gathered) {
                 RecordStep::NeedMore { at_least } => {
                     session.data.at_least = at_least;

@@ -3,12 +3,14 @@
 //! A server reads a [`KvRequest`] of a call, and writes a [`KvReply`] or, key by key, a page of a scan ([`write_page`]). A client writes
 //! the one and reads the other. Nothing is judged here but the form: an empty key is a request like others.
 
+mod look_ahead;
 mod procedure;
 mod reply;
 mod request;
 mod status;
 mod written;
 
+pub use look_ahead::{Expected, LookAhead};
 pub use procedure::{KV_PROGRAM, KV_VERSION, KvProcedure};
 pub use reply::{
     KvReply, MAX_GET_REPLY_BYTES, MAX_KV_REPLY_BYTES, MAX_SCAN_REPLY_BYTES, NodeStatus, ScanEntry, ScanPage, write_page,
