@@ -247,3 +247,12 @@ fn a_teller_knows_what_it_has_shown() {
     assert!(matches!(ask(&mut teller, &delete(b"k"), Some(1)), Err(KvUndone::Repeated { .. })));
     assert_eq!(teller.take_seen(), gone);
 }
+
+#[test]
+fn a_fingerprint_is_the_one_on_disk() {
+    // By another implementation of XXH3: directories outlive programs.
+    let value = [b'v'; 1000];
+    let long = put_if(Condition::IfVersion(7), b"key", &value).fingerprint();
+    assert_eq!(u128::from_le_bytes(long), 0x5bfd_41fe_251f_cd3d_0535_8d14_64c3_ad36);
+    assert_eq!(u128::from_le_bytes(delete(b"key").fingerprint()), 0x55de_ef55_9a75_a535_3610_22b5_9729_9be0);
+}
