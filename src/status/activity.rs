@@ -21,7 +21,8 @@ const SHOWN: usize = 10;
 /// The activity of the accounts.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Activity {
-    /// Operations that were committed in the interval.
+    /// Operations on accounts that were committed in the interval; where there were more records than are looked at, those among the others
+    /// that are of keys and values are counted, too.
     pub operations: u64,
     /// How many of them, the newest, `kinds` counts: all, unless there were very many.
     pub looked_at: u64,
@@ -88,17 +89,22 @@ impl Activity {
         let oldest = until.0.saturating_sub(LOOKED_AT).max(since.0.min(until.0.saturating_sub(BUSIEST_OF as u64)));
         // From the newest backwards, until one is overwritten.
         let records = (oldest + 1..=until.0).rev().map_while(|lsn| table.recent_record(Lsn(lsn)));
-        let records = records.filter_map(Record::into_operation);
+        let records = records.map(Record::into_operation);
         Some(Activity::of(records, since, until))
     }
 
-    /// Sums up records, the newest first. Those after `since`, up to `until`, belong to the interval.
-    fn of(records: impl Iterator<Item = OperationRecord>, since: Lsn, until: Lsn) -> Activity {
+    /// Sums up records, the newest, `until`, first; `None` is one that is of no account. Those after `since` belong to the interval.
+    fn of(records: impl Iterator<Item = Option<OperationRecord>>, since: Lsn, until: Lsn) -> Activity {
         let kinds = [Kind::Deposit, Kind::Withdraw, Kind::Transfer];
         let kinds = kinds.map(|kind| OfKind { kind: kind.name(), ..OfKind::default() });
         let mut activity = Activity { operations: until.0.saturating_sub(since.0), kinds, ..Activity::default() };
         let mut accounts: HashMap<AccountId, Busy> = HashMap::new();
-        for (place, record) in records.enumerate() {
+        let mut place = 0;
+        for (lsn, record) in (0..=until.0).rev().zip(records) {
+            let Some(record) = record else {
+                activity.operations -= u64::from(lsn > since.0);
+                continue;
+            };
             let done = if record.is_done() { record.amount.0 } else { 0 };
             if record.lsn > since {
                 activity.looked_at += 1;
@@ -118,6 +124,7 @@ impl Activity {
             if place < SHOWN {
                 activity.last.push(Operation::of(&record));
             }
+            place += 1;
         }
         activity.busiest = accounts.into_values().collect();
         activity.busiest.sort_unstable_by_key(|busy| (u64::MAX - busy.operations, busy.account));
@@ -166,7 +173,7 @@ mod tests {
     fn only_the_interval_is_summed_and_what_is_older_still_shows_who_is_busy() {
         let verdict = |lsn| if lsn == 2000 { Verdict::Insufficient } else { Verdict::Done };
         let records = (1..=2000).rev().map(|lsn| transfer(lsn, 7, u32::try_from(100 + lsn % 3).unwrap(), verdict(lsn)));
-        let activity = Activity::of(records, Lsn(1990), Lsn(2000));
+        let activity = Activity::of(records.map(Some), Lsn(1990), Lsn(2000));
         assert_eq!((activity.operations, activity.looked_at, activity.busiest_of), (10, 10, BUSIEST_OF));
         let transfers = OfKind { kind: "transfer", done: 9, refused: 1, amount_cents: 45 };
         assert_eq!(
@@ -183,5 +190,15 @@ mod tests {
         let shown: Vec<_> = activity.last.iter().map(|operation| (operation.lsn, operation.done)).collect();
         assert_eq!((shown.len(), shown[0], shown[9]), (SHOWN, (2000, false), (1991, true)));
         assert_eq!(activity.last[0].time, "1970-01-01T00:00:02.000Z");
+    }
+
+    #[test]
+    fn records_of_keys_and_values_are_no_operations_on_accounts() {
+        // Every other one, from operation 1 on.
+        let records = (1..=100).rev().map(|lsn| (lsn % 2 == 0).then(|| transfer(lsn, 7, 8, Verdict::Done)));
+        let activity = Activity::of(records, Lsn(90), Lsn(100));
+        assert_eq!((activity.operations, activity.looked_at, activity.busiest_of), (5, 5, 50));
+        let shown: Vec<_> = activity.last.iter().map(|operation| operation.lsn).collect();
+        assert_eq!(shown, [100, 98, 96, 94, 92, 90, 88, 86, 84, 82], "also older ones");
     }
 }
