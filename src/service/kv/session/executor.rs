@@ -336,6 +336,8 @@ impl Executor {
         self.queue(session, asked, Some(KvStatus::Ok));
     }
 
+    /// Tells what this instance is, and how far it has got as executed here: at once and without waiting for what is committed, since one that
+    /// is cut off is asked, too.
     fn tell_status(&mut self, session: &mut KvSession, asked: Asked) -> Answered {
         let (committed, applied) = (self.visibility.shown(), self.visibility.order.now().lsn);
         let view = self.control.cluster.view();

@@ -93,9 +93,9 @@ pub struct NodeStatus<'a> {
     pub term: u64,
     /// Up to which LSN everything is committed.
     pub committed: Lsn,
-    /// Up to which LSN this server has applied everything.
+    /// Up to which LSN this server has everything in its table, as executed here: a primary's may be above `committed`.
     pub applied: Lsn,
-    /// Keys in its table.
+    /// Keys in its table, as executed here, too.
     pub keys: u64,
 }
 
