@@ -2,11 +2,12 @@
 
 use serde::{Serialize, Serializer};
 
-use super::numbers::{self, Counted};
+use super::numbers::{self, Counted, Percentiles, Rate, ratio};
 use crate::service::kv::wire::{KvProcedure, KvStatus};
 use crate::store::instance::Instance;
 use crate::store::instance::histogram::Times;
 use crate::store::instance::stats::{KV_PROCEDURES, KV_STATUSES, KvStats};
+use crate::store::journal::record::BLOCK_BYTES;
 use crate::store::kv;
 
 /// Counters per procedure, in the order of [`KvProcedure::ALL`].
@@ -27,6 +28,8 @@ pub struct KvTable {
     pub capacity: u64,
     /// Blocks that nothing has now. While writes are under way, what they replace has blocks, too.
     pub free_blocks: u64,
+    /// Bytes of a block.
+    pub block_bytes: u64,
 }
 
 impl KvTable {
@@ -39,7 +42,14 @@ impl KvTable {
             blocks: counts.blocks.into(),
             capacity: table.capacity().into(),
             free_blocks: table.free_blocks().into(),
+            block_bytes: BLOCK_BYTES as u64,
         })
+    }
+
+    /// The share of the blocks that keys and values take, 0 to 1.
+    #[must_use]
+    pub fn share(&self) -> f64 {
+        ratio(self.blocks, self.capacity)
     }
 }
 
@@ -60,6 +70,10 @@ pub struct KvCalls {
     pub bad_records: u64,
     /// Scans refused because too many waited for a thread.
     pub scans_refused: u64,
+    /// Bytes received.
+    pub bytes_in: u64,
+    /// Bytes sent.
+    pub bytes_out: u64,
     /// From when a call was there to be read to when its reply was free to be sent.
     #[serde(serialize_with = "numbers::times")]
     pub answer_times: Times,
@@ -76,13 +90,49 @@ impl KvCalls {
             faults: stats.faults.get(),
             bad_records: stats.bad_records.get(),
             scans_refused: stats.scans_refused.get(),
+            bytes_in: stats.bytes_in.get(),
+            bytes_out: stats.bytes_out.get(),
             answer_times: stats.answer_times.read(),
         }
     }
 }
 
+/// The key-value store in one interval: its table now, and what all workers together answered.
+#[derive(Clone, Debug, Serialize)]
+pub struct KvView {
+    /// The table.
+    #[serde(flatten)]
+    pub table: KvTable,
+    /// Connections now.
+    pub connections: u64,
+    /// Connections that wait for the log now.
+    pub waiting: u64,
+    /// Connections turned away.
+    pub refused: Rate,
+    /// Calls that were answered, of all procedures.
+    pub calls_total: Rate,
+    /// The same by procedure.
+    #[serde(serialize_with = "by_procedure")]
+    pub calls: ByProcedure<Rate>,
+    /// Their results by status; those that were ever sent.
+    #[serde(serialize_with = "by_kv_status")]
+    pub results: ByKvStatus<Rate>,
+    /// Calls that were answered with an error of RPC.
+    pub faults: Rate,
+    /// Records that were no call, or none that is taken.
+    pub bad_records: Rate,
+    /// Scans refused because too many waited for a thread.
+    pub scans_refused: Rate,
+    /// Bytes received.
+    pub bytes_in: Rate,
+    /// Bytes sent.
+    pub bytes_out: Rate,
+    /// From when a call was there to be read to when its reply was free to be sent.
+    pub times: Percentiles,
+}
+
 /// Every procedure under its name.
-fn by_procedure<S: Serializer>(counts: &ByProcedure<u64>, serializer: S) -> Result<S::Ok, S::Error> {
+fn by_procedure<S: Serializer, T: Serialize>(counts: &ByProcedure<T>, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_map(KvProcedure::ALL.iter().map(|procedure| procedure.name()).zip(counts))
 }
 

@@ -14,8 +14,8 @@ const DASHBOARD: &str = include_str!("dashboard.html");
 /// sent the page, and nothing else.
 const DASHBOARD_POLICY: &str = concat!(
     "default-src 'none'; ",
-    "script-src 'sha256-iIxuER9zooPR+FymqazTJbShTVscppankzqKgB2HhpQ='; ",
-    "style-src 'sha256-VM+3AHysqb/xCQXnEGR7EsHxvO6F7eBrURdJuHf5Trw='; ",
+    "script-src 'sha256-9Gzhs6/OTwCxgOu58rbBXvW+m+vJ7ARGkjS6z0MCpRY='; ",
+    "style-src 'sha256-06CyHU3PbMFUNgUMt7QkmrNVu1mpM6yszPUkgjSYtys='; ",
     "connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
 );
 

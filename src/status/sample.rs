@@ -328,12 +328,12 @@ impl Summary {
 impl Worker {
     /// Its open connections of the service of that name.
     pub fn connections_of(&self, service: &str) -> u64 {
-        ServiceCounts::find(&self.services, service).map_or(0, |service| service.connections)
+        self.count_of(service, |service| service.connections)
     }
 
-    /// Connections of a service that it turned away because there was no room.
-    pub fn refused_of(&self, service: &str) -> u64 {
-        ServiceCounts::find(&self.services, service).map_or(0, |service| service.refused)
+    /// What it has counted of the connections of the service of that name.
+    pub fn count_of(&self, service: &str, count: fn(&ServiceCounts) -> u64) -> u64 {
+        ServiceCounts::find(&self.services, service).map_or(0, count)
     }
 
     /// Reads the row of each worker that there ever was, at `now_ns`.

@@ -5,16 +5,17 @@ use serde::Serialize;
 
 use crate::store::connection::ServiceId;
 use crate::store::instance::Instance;
-use crate::store::instance::control::{Control, WorkerRow};
+use crate::store::instance::control::{Control, KV_SERVICE, WorkerRow};
 use crate::store::instance::stats::BoundStats;
 
 /// The service whose counters have fields of their own in a sample, beside those of all services.
 pub(super) const BANK: &str = "bank";
 /// The other one, which these fields call `web`.
 pub(super) const HTTP: &str = "http";
-
 /// The third one, which these fields call `getfile`.
 pub(super) const GETFILE: &str = "getfile";
+/// The fourth one, whose name these fields have.
+pub(super) const KV: &str = KV_SERVICE;
 
 /// What one worker has counted of the connections of one service.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -35,6 +36,9 @@ pub struct ServiceCounts {
     pub silent: u64,
     /// Connections that were told that nothing more comes, and have not closed yet.
     pub closing: u64,
+    /// Connections that wait for the log now: with replies that show what is not committed, or with a request that cannot be carried out
+    /// yet. Only services whose replies show operations have any.
+    pub waiting: u64,
 }
 
 impl ServiceCounts {
@@ -51,6 +55,7 @@ impl ServiceCounts {
                 evicted: stats.evicted.get(),
                 silent: stats.silent.get(),
                 closing: stats.closing.get(),
+                waiting: stats.waiting.get(),
             }
         };
         instance.control().services().map(of).collect()

@@ -6,9 +6,10 @@ use super::activity::Activity;
 use super::cache::CacheView;
 use super::cluster::Cluster;
 use super::events;
+use super::kv::KvView;
 use super::numbers::{self, ByCode, ByOpcode, ByStatus, ByWord, HTTP_CODES, Percentiles, Rate, ratio};
 use super::sample::{Journal, JournalNow, Sample, Summary, Worker, WorkerNow};
-use super::services::{BANK, GETFILE};
+use super::services::{BANK, GETFILE, KV};
 use crate::base::vocab::Lsn;
 use crate::store::instance::Instance;
 use crate::store::instance::histogram::Times;
@@ -30,6 +31,8 @@ pub struct View {
     pub web: WebView,
     /// What the GetFile service did.
     pub getfile: GetFileView,
+    /// The key-value store; `None` where there is none.
+    pub kv: Option<KvView>,
     /// Each worker that there ever was.
     pub workers: Vec<WorkerView>,
     /// The journal.
@@ -142,12 +145,22 @@ pub struct WorkerView {
     pub requests: Rate,
     /// Answers over HTTP.
     pub web_answers: Rate,
+    /// Calls of the key-value store.
+    pub kv_calls: Rate,
     /// Its share of the work of all workers in the interval, 0 to 1.
     pub share: f64,
     /// Connections that it took over from others.
     pub resumed: Rate,
     /// Between the master's accept and the worker, mean of the interval; `None` where no connection came.
     pub dispatch_wait_us: Option<f64>,
+}
+
+impl WorkerView {
+    /// What counts as work, per second: requests to the bank, answers over HTTP, calls of the key-value store.
+    #[must_use]
+    pub fn work_per_s(&self) -> f64 {
+        self.requests.per_s + self.web_answers.per_s + self.kv_calls.per_s
+    }
 }
 
 /// The journal.
@@ -214,6 +227,7 @@ impl View {
             bank: span.bank(),
             web: span.web(),
             getfile: span.getfile(),
+            kv: span.kv(),
             crashes: Crashes {
                 deaths: workers
                     .iter()
@@ -321,7 +335,7 @@ impl Span<'_> {
     fn getfile(&self) -> GetFileView {
         GetFileView {
             connections: sum(self.after, |worker| worker.connections_of(GETFILE)),
-            refused: self.rate(|worker| worker.refused_of(GETFILE)),
+            refused: self.rate(|worker| worker.count_of(GETFILE, |service| service.refused)),
             answers: self.rate(|worker| worker.getfile.answers_total),
             statuses: self.rates(|worker| &worker.getfile.answers),
             bytes_out: self.rate(|worker| worker.getfile.bytes_out),
@@ -330,12 +344,30 @@ impl Span<'_> {
         }
     }
 
+    fn kv(&self) -> Option<KvView> {
+        let table = self.after.kv.clone()?;
+        Some(KvView {
+            table,
+            connections: sum(self.after, |worker| worker.connections_of(KV)),
+            waiting: sum(self.after, |worker| worker.count_of(KV, |service| service.waiting)),
+            refused: self.rate(|worker| worker.count_of(KV, |service| service.refused)),
+            calls_total: self.rate(|worker| worker.kv.calls_total),
+            calls: self.rates(|worker| &worker.kv.calls),
+            results: self.rates(|worker| &worker.kv.results),
+            faults: self.rate(|worker| worker.kv.faults),
+            bad_records: self.rate(|worker| worker.kv.bad_records),
+            scans_refused: self.rate(|worker| worker.kv.scans_refused),
+            bytes_in: self.rate(|worker| worker.kv.bytes_in),
+            bytes_out: self.rate(|worker| worker.kv.bytes_out),
+            times: self.times(|worker| &worker.kv.answer_times),
+        })
+    }
+
     fn workers(&self) -> Vec<WorkerView> {
         let mut workers: Vec<_> = self.after.workers.iter().map(|worker| self.worker(worker)).collect();
-        let work = |worker: &WorkerView| worker.requests.per_s + worker.web_answers.per_s;
-        let all: f64 = workers.iter().map(work).sum();
+        let all: f64 = workers.iter().map(WorkerView::work_per_s).sum();
         for worker in workers.iter_mut().filter(|_| all > 0.0) {
-            worker.share = work(worker) / all;
+            worker.share = worker.work_per_s() / all;
         }
         workers
     }
@@ -350,6 +382,7 @@ impl Span<'_> {
             web_connections: now.web.connections,
             requests: rate(|worker| worker.requests_total),
             web_answers: rate(|worker| worker.web.answers_total),
+            kv_calls: rate(|worker| worker.kv.calls_total),
             share: 0.0,
             resumed: rate(|worker| worker.resumed),
             dispatch_wait_us: (accepted > 0).then(|| ratio(grown(|worker| worker.dispatch_wait_sum_us), accepted)),

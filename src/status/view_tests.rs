@@ -1,4 +1,5 @@
 use crate::service::bank::wire::{Opcode, Status};
+use crate::status::kv::KvTable;
 use crate::status::sample::Web;
 use crate::status::services::ServiceCounts;
 use crate::store::instance::histogram::Histogram;
@@ -50,6 +51,29 @@ fn rates_are_of_the_interval_and_totals_are_not() {
     let shares: Vec<f64> = view.workers.iter().map(|worker| worker.share).collect();
     assert_eq!(shares, [0.8, 0.2]);
     assert_eq!(view.events, Vec::<String>::new());
+}
+
+#[test]
+fn what_the_key_value_store_did_is_of_the_interval_and_counts_as_work() {
+    let with = |second, calls: u64| {
+        let mut workers = vec![worker(0, 1000, 0), worker(1, calls, 0)];
+        let kv = &mut workers[1].kv;
+        (kv.calls_total, kv.calls[1], kv.results[0], kv.answer_times) = (calls, calls, calls, times(70_000, calls));
+        workers[1].requests_total = 0;
+        workers[1].services.push(ServiceCounts { waiting: 2, refused: calls, ..counts("kv", 3) });
+        let table = KvTable { keys: 5, blocks: 25, capacity: 100, free_blocks: 80, block_bytes: 256 };
+        Sample { kv: Some(table), ..sample(second, workers) }
+    };
+    let view = View::between(&with(10, 100), &with(12, 700));
+    let kv = view.kv.unwrap();
+    assert_eq!((kv.calls_total, kv.calls[1]), (Rate { total: 700, per_s: 300.0 }, kv.results[0]));
+    assert_eq!((kv.connections, kv.waiting, kv.refused.per_s, kv.times.count), (3, 2, 300.0, 600));
+    assert_eq!((kv.table.keys, kv.table.share()), (5, 0.25));
+    assert_eq!((view.workers[0].share, view.workers[1].share), (0.0, 1.0));
+    let json = serde_json::to_value(View::between(&with(10, 100), &with(12, 700))).unwrap();
+    assert_eq!(json["kv"]["calls"]["KV_GET"], serde_json::json!({ "total": 700, "per_s": 300.0 }));
+    assert_eq!(json["kv"]["results"], serde_json::json!({ "KV_OK": { "total": 700, "per_s": 300.0 } }));
+    assert!(View::between(&sample(1, vec![]), &sample(2, vec![])).kv.is_none());
 }
 
 #[test]

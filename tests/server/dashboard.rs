@@ -2,7 +2,7 @@
 //!
 //! It wants `chromedriver` (Debian: chromium-driver).
 
-use crate::{server, tools, visitor};
+use crate::{kv, server, tools, visitor};
 
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
@@ -12,6 +12,7 @@ use std::process::{Child, Command, Stdio};
 use bank_vault::ipc::process::monotonic_ns;
 use bank_vault::ipc::segment::Access;
 use bank_vault::store::instance::Instance;
+use kv::Kv;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
@@ -72,6 +73,12 @@ impl Browser {
         assert!(said.is_null(), "{said}");
     }
 
+    fn resize(&self, width: u32, height: u32) {
+        let rect = json!({ "width": width, "height": height });
+        let now = self.command("POST", &format!("/session/{}/window/rect", self.session), &rect);
+        assert_eq!((&now["width"], &now["height"]), (&rect["width"], &rect["height"]), "{now}");
+    }
+
     /// What a script gives back.
     fn run(&self, script: &str) -> Value {
         let asked = json!({ "script": script, "args": [] });
@@ -114,6 +121,8 @@ fn numbers_move_under_load_and_a_killed_worker_shows_up() {
     await_that("more is committed", || browser.text("committed") != committed);
     assert_eq!(browser.run("return document.getElementById('workers').children.length"), 2);
     assert!(!browser.text("last").is_empty(), "the last operations");
+    let absent = ["kv", "key-kv"].map(|id| browser.run(&format!("return document.getElementById('{id}').hidden")));
+    assert_eq!(absent, [true, true], "there is no key-value store");
     let worker = site.server.workers_now()[0];
     send(worker, Signal::SIGKILL);
     await_that("the death is counted", || number("deaths") == 1);
@@ -161,6 +170,35 @@ fn the_cache_process_is_shown_where_there_is_one() {
     // The server knows nothing of it.
     row.life.cancel();
     drop(site);
+}
+
+#[test]
+#[ignore = "needs chromedriver"]
+fn the_key_value_store_is_shown_where_there_is_one() {
+    let wide = "return document.documentElement.scrollWidth <= window.innerWidth";
+    // What stands in a row beside another one must not reach into it.
+    let overlaps = "return [...document.querySelectorAll('#kv dl.rows div, #kv .chips span')].filter(row => row.scrollWidth > \
+                    row.clientWidth + 1).map(row => row.textContent)";
+    let options = kv::kv_options(&["--workers", "2", "--kv-mb", "1"]);
+    let options: Vec<&str> = options.iter().map(String::as_str).collect();
+    let site = Site::with(&[("index.html", b"page")], &options);
+    let mut kv = Kv::connect(kv::kv_address(&site.server));
+    kv.put(b"small", b"value");
+    kv.put(b"large", &[7; 1000]);
+    assert_eq!(kv.get(b"nothing"), None);
+    let browser = Browser::start(1280, 900);
+    browser.open(&format!("http://{}/_vault/", site.address));
+    await_that("there is a panel", || browser.run("return document.getElementById('kv').hidden") == false);
+    for (width, height) in [(1280, 900), (1000, 900), (390, 844)] {
+        browser.resize(width, height);
+        let shown = ["keys", "blocks", "capacity", "memory", "get", "put", "scan", "connections", "waiting", "faults"];
+        let shown = shown.map(|id| browser.text(&format!("kv-{id}")));
+        assert_eq!(shown, ["2", "6", "4,096", "1.5 KiB", "1", "2", "0", "1", "0", "0"]);
+        assert_eq!(browser.text("kv-results"), "KV_OK 2KV_NOT_FOUND 1");
+        assert_eq!((browser.run(wide), browser.run(overlaps)), (json!(true), json!([])), "{width} pixels");
+    }
+    let long = "document.getElementById('kv-get').textContent = '9'.repeat(90); ".to_owned();
+    assert_ne!(browser.run(&(long + overlaps)), json!([]), "it would be noticed");
 }
 
 #[test]

@@ -1,18 +1,20 @@
 //! What can be seen of a real server: samples and views under load, metrics, readiness, and that the document tells of all of it.
 
-use crate::{exposition, load, server, tools};
+use crate::{exposition, kv, load, server, tools};
 
 use std::collections::BTreeSet;
 use std::io::Write;
 use std::process::Stdio;
 use std::time::Instant;
 
+use bank_vault::service::kv::wire::{KvProcedure, KvRefusal, KvStatus};
 use bank_vault::status::cache::Cache;
 use bank_vault::status::cluster::{Cluster, Member};
 use bank_vault::status::kv::KvTable;
 use bank_vault::status::numbers::{Percentiles, Rate};
 use bank_vault::status::{Sample, Unready, View, Watcher, metrics, readiness};
 use bank_vault::store::instance::{Instance, stale};
+use kv::{Answer, Kv, delete, get, kv_server, put};
 use load::Load;
 use nix::sys::signal::Signal;
 use serde_json::Value;
@@ -221,8 +223,71 @@ fn without_a_journal_it_is_ready_and_has_no_activity_to_show() {
     let (server, instance) = start(&["--workers", "1", "--durability", "none"]);
     let view = Watcher::new(&instance).look(&instance);
     assert!(view.activity.is_none() && view.journal.now.state == "absent" && view.journal.now.capacity == 0);
+    // Nor a key-value store.
+    assert!(view.kv.is_none());
+    let report = vaultctl(&["inspect", "--instance", &server.instance, "--json"]);
+    assert_eq!(serde_json::from_str::<Value>(&report).unwrap()["kv"], Value::Null);
+    let shown = [&["inspect"][..], &["top", "--once", "--interval", "0.1"]];
+    for words in shown.map(|words| [words, &["--instance", &server.instance]].concat()) {
+        assert!(!vaultctl(&words).contains("key-value"), "{words:?}");
+    }
     assert!(exposition::parse(&metrics(&Sample::take(&instance))).is_ok());
     drop(server.stop());
+}
+
+#[test]
+fn all_views_show_what_the_key_value_store_has_counted() {
+    let (server, address) = kv_server(&["--workers", "1", "--kv-mb", "1"]);
+    let instance = stale::open_running(&server.instance).unwrap();
+    let mut watcher = Watcher::new(&instance);
+    let mut kv = Kv::connect(address);
+    kv.put(b"small", b"value");
+    kv.put(b"large", &[7; 1000]);
+    for missing in [get(b"nothing"), delete(b"nothing")] {
+        assert_eq!(kv.call(&missing).unwrap(), Answer::Refused(KvRefusal::NotFound));
+    }
+    // A reply that waits: what it shows is not on disk before the journal process goes on.
+    let journal = server.journal_now().unwrap();
+    server::send(journal, Signal::SIGSTOP);
+    kv.send(&put(b"third", b"value")).unwrap();
+    let waiting = |instance: &Instance| Sample::take(instance).workers[0].count_of("kv", |service| service.waiting);
+    await_that("a reply waits", || waiting(&instance) == 1);
+    server::send(journal, Signal::SIGCONT);
+    assert!(kv.read().unwrap().version() > 0);
+    await_that("it waits no longer", || waiting(&instance) == 0);
+
+    let sample = Sample::take(&instance);
+    let view = watcher.look(&instance);
+    let (table, worker, shown) = (sample.kv.unwrap(), &sample.workers[0], view.kv.unwrap());
+    let blocks = 1 + (1 + 4) + 1;
+    assert_eq!((table.keys, table.blocks, table.capacity, table.block_bytes), (3, blocks, 4096, 256));
+    assert_eq!((&shown.table, shown.connections, shown.waiting), (&table, 1, 0));
+    assert_eq!((shown.calls_total.total, worker.kv.calls_total, shown.times.count), (5, 5, 5));
+    assert!(shown.calls_total.per_s > 0.0 && (view.workers[0].share - 1.0).abs() < 1e-9, "{shown:?}");
+    let (of_put, of_missing) = (KvProcedure::Put.index(), KvStatus::NotFound.index());
+    assert_eq!((shown.calls[of_put].total, worker.kv.calls[of_put], shown.results[of_missing].total), (3, 3, 2));
+    // The bank has had no part in it.
+    assert_eq!((worker.bytes_in, worker.bytes_out, view.bank.bytes_in.total), (0, 0, 0));
+    assert!(worker.kv.bytes_in > 1000 && worker.kv.bytes_out > 5 * 28, "{:?}", worker.kv);
+    assert_eq!((shown.bytes_in.total, shown.bytes_out.total), (worker.kv.bytes_in, worker.kv.bytes_out));
+
+    let json = |words: &[&str]| -> Value {
+        serde_json::from_str(&vaultctl(&[words, &["--json", "--instance", &server.instance]].concat())).unwrap()
+    };
+    let (report, top) = (json(&["inspect"]), json(&["top", "--once", "--interval", "0.1"]));
+    assert_eq!(report["kv"], serde_json::to_value(&table).unwrap());
+    assert_eq!(report["workers"][0]["kv"]["results"], serde_json::json!({ "KV_OK": 3, "KV_NOT_FOUND": 2 }));
+    assert_eq!((&top["kv"]["keys"], &top["kv"]["calls"]["KV_PUT"]["total"]), (&report["kv"]["keys"], &3.into()));
+    let text = vaultctl(&["inspect", "--instance", &server.instance]);
+    for line in ["key-value store: 3 keys, 7 of 4096 blocks (0.2 %)", "key-value calls", "key-value results"] {
+        assert!(text.lines().any(|found| found == line), "{line} in {text}");
+    }
+    let metrics = metrics(&Sample::take(&instance));
+    let received = format!("vault_kv_received_bytes_total{{worker=\"0\"}} {}", worker.kv.bytes_in);
+    for line in [&received, "vault_service_connections_waiting{worker=\"0\",service=\"kv\"} 0", "vault_kv_keys 3"] {
+        assert!(metrics.lines().any(|found| found == line), "{line} in {metrics}");
+    }
+    assert!(server.stop().status.success());
 }
 
 #[test]

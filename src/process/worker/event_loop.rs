@@ -135,6 +135,7 @@ impl Worker {
             stats.connections.set(0);
             stats.closing.set(0);
             stats.silent.set(0);
+            stats.waiting.set(0);
         }
         // Its copy of the users is as old as the master's last look at the file.
         let reloads = instance.control().reloads();

@@ -55,6 +55,17 @@ impl WaitingSessions {
         if let Some(until_ns) = waits.primary_until_ns.filter(|_| waits.is_leaderless) {
             self.primary.join(slot, until_ns);
         }
+        let is_waiting = waits.is_queued || waits.is_behind || waits.is_leaderless;
+        if is_waiting != waits.is_waiting {
+            waits.is_waiting = is_waiting;
+            self.count(is_waiting);
+        }
+    }
+
+    /// Counts a session that begins or ends to wait, for whatever reasons.
+    fn count(&self, is_waiting: bool) {
+        let waiting = &self.row.stats.services[self.service.index()].waiting;
+        waiting.set(if is_waiting { waiting.get() + 1 } else { waiting.get().saturating_sub(1) });
     }
 
     /// Takes out a session that has ended.
@@ -63,6 +74,9 @@ impl WaitingSessions {
             self.after.leave(slot, wait);
         }
         self.primary.leave(slot);
+        if waits.is_waiting {
+            self.count(false);
+        }
     }
 
     /// Wakes the process that takes records if it sleeps although there are some, or a round of reads is wanted.

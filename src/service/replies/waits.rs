@@ -25,6 +25,8 @@ pub struct Waits {
     pub is_leaderless: bool,
     /// Whether it stands in the queue of those that wait for what is committed.
     pub(super) is_queued: bool,
+    /// Whether it was waiting, for whatever reason, after its last turn.
+    pub(super) is_waiting: bool,
     /// How often the gate had been closed when the session was begun.
     gate_closings: u32,
 }
@@ -43,6 +45,7 @@ impl Waits {
             primary_until_ns: None,
             is_leaderless: false,
             is_queued: false,
+            is_waiting: false,
             gate_closings,
         }
     }

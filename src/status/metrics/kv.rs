@@ -25,7 +25,7 @@ mod tests {
     fn they_are_there_where_there_is_a_table() {
         let with = |kv| metrics(&Sample { kv, ..Sample::default() });
         assert!(!with(None).contains("vault_kv_keys"));
-        let text = with(Some(KvTable { keys: 7, blocks: 9, capacity: 100, free_blocks: 91 }));
+        let text = with(Some(KvTable { keys: 7, blocks: 9, capacity: 100, free_blocks: 91, block_bytes: 256 }));
         for line in ["vault_kv_keys 7", "vault_kv_blocks 9", "vault_kv_capacity_blocks 100", "vault_kv_free_blocks 91"]
         {
             assert!(text.lines().any(|found| found == line), "{line} in {text}");

@@ -87,6 +87,8 @@ const OF_WORKER: &[Of<Worker>] = &[
     ("vault_getfile_slow_closed_total", Counter, "Slow clients closed while others waited for a segment.", |w| {
         w.getfile.slow_closed
     }),
+    ("vault_kv_received_bytes_total", Counter, "Bytes received by the key-value store.", |w| w.kv.bytes_in),
+    ("vault_kv_sent_bytes_total", Counter, "Bytes sent by the key-value store.", |w| w.kv.bytes_out),
     ("vault_kv_faults_total", Counter, "Calls answered with an error of RPC.", |w| w.kv.faults),
     ("vault_kv_bad_records_total", Counter, "Records that were no call, or none that is taken.", |w| w.kv.bad_records),
     ("vault_kv_scans_refused_total", Counter, "Scans refused because too many waited.", |w| w.kv.scans_refused),
@@ -117,6 +119,7 @@ const OF_SERVICE: &[Of<ServiceCounts>] = &[
     ("vault_service_connections_closing", Gauge, "Connections that wait for their clients to close, too.", |s| {
         s.closing
     }),
+    ("vault_service_connections_waiting", Gauge, "Connections that wait for the log, now.", |s| s.waiting),
 ];
 
 const OF_JOURNAL: &[Of<Journal>] = &[

@@ -28,9 +28,9 @@ shared_struct! {
         pub idle_dropped: Counter,
         /// Connections dropped for a frame that did not end.
         pub slow_dropped: Counter,
-        /// Bytes received.
+        /// Bytes received by the bank.
         pub bytes_in: Counter,
-        /// Bytes sent.
+        /// Bytes sent by the bank.
         pub bytes_out: Counter,
         /// Turns of the event loop.
         pub turns: Counter,
@@ -81,7 +81,9 @@ shared_struct! {
         pub silent: Counter,
         /// Connections that were told that nothing more comes, and have not closed yet.
         pub closing: Counter,
-        service_spare: Counter,
+        /// Connections that wait for the log now: with replies that show what is not committed, or with a request that cannot be carried out
+        /// yet.
+        pub waiting: Counter,
     }
 }
 
@@ -133,7 +135,11 @@ shared_struct! {
         pub bad_records: Counter,
         /// Scans that were refused because too many waited for a thread.
         pub scans_refused: Counter,
-        kv_spare: [Counter; 3],
+        /// Bytes received.
+        pub bytes_in: Counter,
+        /// Bytes sent.
+        pub bytes_out: Counter,
+        kv_spare: Counter,
         /// From when a call was there to be read to when its reply was free to be sent.
         pub answer_times: Histogram,
     }

@@ -77,7 +77,7 @@ impl Handler {
     /// Receives once; `false` when the connection is broken.
     fn receive(&mut self, session: &mut KvSession) -> bool {
         let received = session.state.receive(self.executor.now_ns);
-        self.executor.stats.bytes_in.add(received.unwrap_or(0) as u64);
+        self.executor.kv_stats.bytes_in.add(received.unwrap_or(0) as u64);
         received.is_some()
     }
 
@@ -163,7 +163,7 @@ impl Handler {
         };
         if count > 0 {
             session.state.active_ns = self.executor.now_ns;
-            self.executor.stats.bytes_out.add(count as u64);
+            self.executor.kv_stats.bytes_out.add(count as u64);
         }
         true
     }

@@ -14,6 +14,7 @@ use crate::ipc::process::monotonic_ns;
 use crate::ipc::semaphore::NamedSemaphore;
 use crate::ipc::{IpcError, segment};
 use crate::status::cluster::Cluster;
+use crate::status::kv::KvTable;
 use crate::status::numbers::{milliseconds, ratio};
 use crate::status::sample::{Journal, Summary, Worker};
 use crate::store::access_log::{AccessLog, WorkerRing};
@@ -37,6 +38,7 @@ pub(super) fn gather(instance: &Instance, each_connection: bool) -> Result<Repor
         journal: journal(instance, now),
         cache,
         cluster: Cluster::of(instance, now),
+        kv: KvTable::of(instance),
         access_log: log.as_ref().map(access_log),
         intents: intents(instance.table()),
         locks: locks(instance.table()),

@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::cache::CacheReport;
 use super::process::Process;
 use crate::status::cluster::Cluster;
+use crate::status::kv::KvTable;
 use crate::status::sample::{Journal, Summary, Worker};
 
 /// A running instance.
@@ -22,6 +23,8 @@ pub(super) struct Report {
     pub cache: Option<CacheReport>,
     /// `None`: the instance has no peers.
     pub cluster: Option<Cluster>,
+    /// `None`: there is no key-value store.
+    pub kv: Option<KvTable>,
     /// `None`: there is no HTTP.
     pub access_log: Option<AccessLogReport>,
     pub intents: Vec<IntentReport>,

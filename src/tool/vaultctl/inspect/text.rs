@@ -10,6 +10,8 @@ use super::report::{
 };
 use crate::base::vocab::Cents;
 use crate::service::bank::wire::{Opcode, Status};
+use crate::service::kv::wire::{KvProcedure, KvStatus};
+use crate::status::kv::KvTable;
 use crate::status::numbers::ratio;
 use crate::status::sample::{Journal, JournalNow, Summary, Worker};
 use crate::status::services::{ServiceAddress, ServiceCounts};
@@ -40,6 +42,7 @@ impl fmt::Display for Report {
         journal(f, &self.journal)?;
         self.cache.as_ref().map_or(Ok(()), |cache| cache.fmt(f))?;
         self.cluster.as_ref().map_or(Ok(()), |of| cluster(f, of))?;
+        self.kv.as_ref().map_or(Ok(()), |table| key_values(f, table, workers))?;
         access_log(f, self.access_log.as_ref())?;
         intents(f, &self.intents)?;
         locks(f, &self.locks)?;
@@ -157,6 +160,7 @@ fn services(workers: &[Worker]) -> Table {
             ("refused", |(_, service)| service.refused.to_string()),
             ("evicted", |(_, service)| service.evicted.to_string()),
             ("silent", |(_, service)| service.silent.to_string()),
+            ("waiting", |(_, service)| service.waiting.to_string()),
         ],
     )
 }
@@ -240,6 +244,37 @@ fn journal(f: &mut fmt::Formatter<'_>, report: &JournalReport) -> fmt::Result {
         writeln!(f, "  newest snapshot {snapshot}")?;
     }
     writeln!(f, "  keys known {keys} of {key_window}")
+}
+
+/// The key-value store: its table, and what the workers have counted of it.
+fn key_values(f: &mut fmt::Formatter<'_>, table: &KvTable, workers: &[Worker]) -> fmt::Result {
+    let KvTable { keys, blocks, capacity, free_blocks, block_bytes } = table;
+    writeln!(f, "\nkey-value store: {keys} keys, {blocks} of {capacity} blocks ({:.1} %)", table.share() * 100.0)?;
+    let bytes = blocks * block_bytes;
+    writeln!(
+        f,
+        "  {bytes} bytes in blocks of {block_bytes}; {free_blocks} blocks free, with those for writes under way"
+    )?;
+    let traffic = Table::of(
+        workers,
+        &[
+            WORKER,
+            ("bytes in", |worker| worker.kv.bytes_in.to_string()),
+            ("bytes out", |worker| worker.kv.bytes_out.to_string()),
+            ("faults", |worker| worker.kv.faults.to_string()),
+            ("bad records", |worker| worker.kv.bad_records.to_string()),
+            ("scans refused", |worker| worker.kv.scans_refused.to_string()),
+        ],
+    );
+    write!(f, "{traffic}")?;
+    if workers.iter().all(|worker| worker.kv.calls_total == 0) {
+        return Ok(());
+    }
+    let all: &[Column<Worker>] = &[WORKER, ("all", |worker| worker.kv.calls_total.to_string())];
+    let names = KvProcedure::ALL.map(|procedure| procedure.name());
+    section(f, "key-value calls", &counted(workers, all, names, |worker| &worker.kv.calls))?;
+    let names = KvStatus::ALL.map(|status| status.name());
+    section(f, "key-value results", &counted(workers, &[WORKER], names, |worker| &worker.kv.results))
 }
 
 fn intents(f: &mut fmt::Formatter<'_>, intents: &[IntentReport]) -> fmt::Result {

@@ -7,11 +7,13 @@ use ratatui::Frame;
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 use ratatui::layout::{Alignment, Constraint, Layout, Rect};
-use ratatui::style::{Color, Modifier, Style};
+use ratatui::style::{Color, Style};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Cell, Paragraph, Row, Sparkline, SparklineBar, Table};
 
 use super::format::{bytes, lasted, percent, rate, rounded, time, whole};
+use super::line::{ALERT, SOFT, STRONG, TITLE, pairs};
+use super::optional::{cache, cluster, getfile, key_values};
 use crate::base::vocab::Cents;
 use crate::status::View;
 use crate::status::activity::Operation;
@@ -22,15 +24,8 @@ use crate::status::view::{Crashes, WorkerView};
 const NARROW: u16 = 88;
 /// Views whose throughput the graph shows, should the terminal be so wide.
 const REMEMBERED: usize = 600;
-/// A member that was not heard for so many milliseconds is silent; the others are heard several times a second.
-const SILENT_MILLISECONDS: u64 = 2000;
 /// Events that are remembered, should the terminal be so high.
 const LOGGED: usize = 100;
-
-const SOFT: Style = Style::new().fg(Color::DarkGray);
-const STRONG: Style = Style::new().add_modifier(Modifier::BOLD);
-const TITLE: Style = Style::new().fg(Color::Cyan).add_modifier(Modifier::BOLD);
-const ALERT: Style = Style::new().fg(Color::Red).add_modifier(Modifier::BOLD);
 
 /// The last view, and what is remembered of those before.
 #[derive(Default)]
@@ -44,7 +39,7 @@ pub(super) struct DisplayState {
 
 impl DisplayState {
     pub(super) fn take(&mut self, view: View) {
-        self.throughput.push_back(rounded(view.bank.requests.per_s + view.web.answers.per_s));
+        self.throughput.push_back(rounded(all_per_s(&view)));
         if self.throughput.len() > REMEMBERED {
             self.throughput.pop_front();
         }
@@ -73,14 +68,18 @@ fn draw(frame: &mut Frame<'_>, shown: &DisplayState) {
         return;
     };
     let high = area.height;
-    // What a terminal has beyond 24 lines: the graph grows first, then there are more workers, operations and events.
-    let graph = (high / 6).clamp(2, 10);
     let workers = 1 + u16::try_from(view.workers.len()).unwrap_or(u16::MAX).min((high / 4).max(2));
-    let operations = (high / 5).clamp(2, 11);
-    let [files, kept, peers] = [getfile(view), cache(view), cluster(view)];
-    let [of_files, of_kept, of_peers] = [&files, &kept, &peers].map(|lines| u16::from(!lines.is_empty()));
-    let lines = [1, 1, graph, 1, workers, 2, of_peers, 2, of_files, of_kept, 1 + operations, 1].map(Constraint::Length);
-    let rows = Layout::vertical(lines.into_iter().chain([Constraint::Min(1)])).split(area);
+    let [files, kept, peers, stored] = [getfile(view), cache(view), cluster(view), key_values(view)];
+    let [of_files, of_kept, of_peers, of_stored] =
+        [&files, &kept, &peers, &stored].map(|lines| u16::try_from(lines.len()).unwrap_or(u16::MAX));
+    // What a terminal has beyond 24 lines: the graph grows first, then there are more workers, operations and events. What not every
+    // instance has is at the cost of the graph and of the operations.
+    let others = 11 + workers + of_files + of_kept + of_peers + of_stored;
+    let left = high.saturating_sub(others);
+    let graph = (high / 6).clamp(2, 10).min((left / 2).max(2));
+    let operations = (high / 5).clamp(2, 11).min(left.saturating_sub(graph).max(2));
+    let lines = [1, 1, graph, 1, workers, 2, of_peers, 2, of_files, of_kept, of_stored, 1 + operations, 1];
+    let rows = Layout::vertical(lines.map(Constraint::Length).into_iter().chain([Constraint::Min(1)])).split(area);
     let text = [
         vec![header(view)],
         vec![throughput(view)],
@@ -92,6 +91,7 @@ fn draw(frame: &mut Frame<'_>, shown: &DisplayState) {
         web(view),
         files,
         kept,
+        stored,
         activity(view, area.width),
         vec![crashes(view)],
         events(shown),
@@ -111,18 +111,6 @@ pub(super) fn draw_text(shown: &DisplayState, (columns, lines): (u16, u16)) -> R
         line.trim_end().to_owned()
     });
     Ok(lines.collect::<Vec<_>>().join("\n").trim_end().to_owned() + "\n")
-}
-
-/// A line of names and values: names soft, values strong.
-fn pairs<'a>(title: &'a str, pairs: impl IntoIterator<Item = (&'a str, String)>) -> Line<'a> {
-    let mut spans = vec![Span::styled(format!("{title:<9}"), TITLE)];
-    for (name, value) in pairs {
-        if !name.is_empty() {
-            spans.push(Span::styled(format!("{name} "), SOFT));
-        }
-        spans.push(Span::styled(format!("{value}  "), STRONG));
-    }
-    Line::from(spans)
 }
 
 /// The process, or a dash where there is none.
@@ -146,20 +134,23 @@ fn header(view: &View) -> Line<'_> {
     ])
 }
 
+/// What the throughput counts, per second.
+fn all_per_s(view: &View) -> f64 {
+    let kv = view.kv.as_ref().map_or(0.0, |kv| kv.calls_total.per_s);
+    view.bank.requests.per_s + view.web.answers.per_s + kv
+}
+
 fn throughput(view: &View) -> Line<'_> {
-    let (bank, web) = (view.bank.requests.per_s, view.web.answers.per_s);
+    let (bank, web, kv) = (&view.bank, &view.web, view.kv.as_ref());
     let clients = view.workers.iter().map(|worker| u64::from(worker.now.connections)).sum();
-    pairs(
-        "requests",
-        [
-            ("", format!("{}/s", rate(bank + web))),
-            ("bank", rate(bank)),
-            ("http", rate(web)),
-            ("clients", whole(clients)),
-            ("in", format!("{}/s", bytes(rounded(view.bank.bytes_in.per_s)))),
-            ("out", format!("{}/s", bytes(rounded(view.bank.bytes_out.per_s + view.web.bytes_out.per_s)))),
-        ],
-    )
+    let bytes_in = bank.bytes_in.per_s + kv.map_or(0.0, |kv| kv.bytes_in.per_s);
+    let bytes_out = bank.bytes_out.per_s + web.bytes_out.per_s + kv.map_or(0.0, |kv| kv.bytes_out.per_s);
+    let by_service = [("bank", rate(bank.requests.per_s)), ("http", rate(web.answers.per_s))];
+    // All of this line is per second; it has 80 columns.
+    let moved = [("in", bytes_in), ("out", bytes_out)].map(|(way, per_s)| (way, bytes(rounded(per_s))));
+    let all = [("", format!("{}/s", rate(all_per_s(view))))].into_iter().chain(by_service);
+    let all = all.chain(kv.map(|kv| ("kv", rate(kv.calls_total.per_s)))).chain([("clients", whole(clients))]);
+    pairs("requests", all.chain(moved))
 }
 
 fn draw_graph(frame: &mut Frame<'_>, area: Rect, shown: &DisplayState) {
@@ -224,7 +215,7 @@ fn worker_cells(worker: &WorkerView, load_columns: u16) -> [String; 12] {
         now.worker.to_string(),
         pid(now.pid),
         now.state.to_owned(),
-        rate(worker.requests.per_s + worker.web_answers.per_s),
+        rate(worker.work_per_s()),
         "█".repeat(filled.min(usize::from(load_columns))),
         percent(Some(worker.share)),
         whole(clients),
@@ -279,60 +270,6 @@ fn web(view: &View) -> Vec<Line<'_>> {
         ("overloaded", whole(web.overloaded.total)),
     ];
     vec![pairs("http", first), pairs("", second)]
-}
-
-/// A line about the cluster, where there are peers: what this instance is, and each other member with what is known of it, which is how
-/// many records it lacks on the primary, and when it was heard.
-fn cluster(view: &View) -> Vec<Line<'_>> {
-    let Some(cluster) = &view.cluster else { return Vec::new() };
-    let primary = cluster.primary.map_or_else(|| "none".to_owned(), |primary| primary.to_string());
-    let gone = (cluster.process.pid == 0).then(|| ("", "no process".to_owned()));
-    let own = [("", format!("{} {}", cluster.role, cluster.replica)), ("term", cluster.term.to_string())];
-    // A primary is the one, and has applied all.
-    let is_primary = cluster.primary == Some(cluster.replica);
-    let followed = [("primary", primary), ("to apply", whole(cluster.apply_lag))].into_iter().filter(|_| !is_primary);
-    let others = cluster.members.iter().filter(|member| member.replica != cluster.replica);
-    let others: Vec<_> = others
-        .map(|member| match (member.heard_ms, member.lag) {
-            (None, _) => format!("{}:silent", member.replica),
-            (Some(heard), _) if heard >= SILENT_MILLISECONDS => format!("{}:silent {} s", member.replica, heard / 1000),
-            (_, Some(lag)) => format!("{}:lag {}", member.replica, whole(lag)),
-            _ => format!("{}:heard", member.replica),
-        })
-        .collect();
-    vec![pairs("cluster", gone.into_iter().chain(own).chain(followed).chain([("others", others.join(" "))]))]
-}
-
-/// A line about GetFile, where it is served.
-fn getfile(view: &View) -> Vec<Line<'_>> {
-    let Some(service) = view.instance.services.iter().find(|service| service.name == "getfile") else {
-        return Vec::new();
-    };
-    let [fine, none, failed, invalid] = view.getfile.statuses.map(|status| rate(status.per_s));
-    let values = [
-        ("", service.address.clone()),
-        ("OK", fine),
-        ("not found", none),
-        ("errors", failed),
-        ("invalid", invalid),
-        ("p99", time(view.getfile.times.p99_us)),
-    ];
-    vec![pairs("getfile", values)]
-}
-
-/// A line about the cache process, where there is one.
-fn cache(view: &View) -> Vec<Line<'_>> {
-    let Some(cache) = &view.cache else { return Vec::new() };
-    let now = &cache.now;
-    let values = [
-        ("", format!("{}/s", rate(cache.answers_total.per_s))),
-        ("hits", percent(cache.hit_rate)),
-        ("holds", format!("{} in {}", bytes(now.bytes), whole(now.entries))),
-        ("fetching", whole(now.fetching)),
-        ("waiting", whole(now.waiting)),
-    ];
-    let gone = (now.pid == 0).then(|| ("", "no process".to_owned()));
-    vec![pairs("cache", gone.into_iter().chain(values))]
 }
 
 fn activity(view: &View, columns: u16) -> Vec<Line<'_>> {

@@ -1,7 +1,10 @@
+use crate::service::kv::wire::{KvProcedure, KvStatus};
 use crate::status::activity::Activity;
 use crate::status::cache::{Cache, CacheNow};
 use crate::status::cluster::{Cluster, Member, ReplicaProcess};
+use crate::status::kv::{KvCalls, KvTable};
 use crate::status::sample::{Journal, JournalNow, Web, Worker, WorkerNow};
+use crate::status::services::ServiceAddress;
 use crate::status::{Sample, ServiceCounts};
 use crate::store::instance::histogram::Histogram;
 
@@ -162,6 +165,59 @@ fn the_cluster_has_a_line_where_there_are_peers() {
     );
     let text = draw(Cluster { remaking: true, ..cluster }, (140, 50));
     assert!(line(&text, "vault").ends_with("remaking its books: operations and balances mean nothing"), "{text}");
+}
+
+#[test]
+fn the_key_value_store_has_lines_where_there_is_one() {
+    let mut shown = shown();
+    assert!(!draw_text(&shown, (80, 24)).unwrap().contains("blocks"));
+    let sample = |second: u64, calls: u64, refused: u64| {
+        let mut kv = KvCalls { calls_total: calls, bytes_in: calls << 10, ..KvCalls::default() };
+        kv.calls[KvProcedure::Get.index()] = calls;
+        (kv.results[0], kv.results[KvStatus::NotFound.index()]) = (calls - 2 * refused, refused);
+        kv.results[KvStatus::NoQuorum.index()] = refused;
+        let services =
+            vec![ServiceCounts { name: "kv".to_owned(), connections: 7, waiting: 3, ..ServiceCounts::default() }];
+        let workers = vec![Worker { kv, services, ..Worker::default() }];
+        let table = KvTable { keys: 1200, blocks: 65_536, capacity: 262_144, ..KvTable::default() };
+        Sample { taken_ns: second * 1_000_000_000, workers, kv: Some(table), ..Sample::default() }
+    };
+    let address = ServiceAddress { name: "kv".to_owned(), address: "127.0.0.1:9001".to_owned() };
+    shown.view.as_mut().unwrap().instance.services.push(address);
+    for (refused, lines) in [(0, 2), (20, 3)] {
+        shown.view.as_mut().unwrap().kv = View::between(&sample(0, 0, 0), &sample(2, 5000, refused)).kv;
+        for paper in [(80, 24), (140, 50)] {
+            let text = draw_text(&shown, paper).unwrap();
+            let line = |beginning| line(&text, beginning);
+            assert_eq!(line("kv "), "kv 127.0.0.1:9001 get 2,500 put 0 delete 0 scan 0 p99 -");
+            assert_eq!(line("keys"), "keys 1,200 blocks 65,536 of 262,144 (25 %) clients 7 waiting 3");
+            assert!(line("requests").starts_with("requests 42,900/s bank 40,000 http 400 kv 2,500 clients"), "{text}");
+            if lines == 3 {
+                assert_eq!(line("refused"), "refused NO_QUORUM 20 NOT_FOUND 20");
+            } else {
+                assert!(!text.contains("refused "), "{text}");
+            }
+            assert!(text.contains("crashes  ") && text.contains("1234567") && text.contains("00:01:01  "), "{text}");
+        }
+    }
+}
+
+#[test]
+fn all_that_an_instance_can_have_finds_room_on_the_smallest_terminal() {
+    let mut shown = shown();
+    let view = shown.view.as_mut().unwrap();
+    view.instance.services.push(ServiceAddress { name: "getfile".to_owned(), address: "127.0.0.1:9".to_owned() });
+    let after = Sample { kv: Some(KvTable::default()), cache: Some(Cache::default()), ..Sample::default() };
+    let others = View::between(&Sample::default(), &after);
+    (view.kv, view.cache, view.cluster) = (others.kv, others.cache, Some(Cluster::default()));
+    let text = draw_text(&shown, (80, 24)).unwrap();
+    for beginning in
+        ["requests", "latency", "worker", "1 2002", "journal", "cluster", "http", "getfile", "kv", "crashes"]
+    {
+        line(&text, beginning);
+    }
+    let cache = text.lines().filter(|line| line.starts_with("cache ")).count();
+    assert!(cache == 1 && text.contains("1234567  ") && text.contains("died and is back"), "{text}");
 }
 
 #[test]

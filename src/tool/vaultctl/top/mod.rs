@@ -4,6 +4,8 @@
 
 mod draw;
 mod format;
+mod line;
+mod optional;
 mod screen;
 
 use std::time::Duration;
