@@ -4,7 +4,7 @@
 #   ./run_demo.sh                  everything, with pids, times and the output of the tools
 #   ./run_demo.sh --mode=golden    the same steps and checks; prints only lines that are the same in every run
 #   ./run_demo.sh --mode=failure   starts that must be refused, with their messages; ends with exit code 2
-#   ./run_demo.sh --cluster        three instances that are one ledger; also with --mode=golden
+#   ./run_demo.sh --cluster        three instances that are one ledger and one key-value store; also with --mode=golden
 #   --bin=DIR                      takes the programs from DIR instead of building them
 #
 # It ends only processes that it started. Everything that it makes is in a directory of its own or has its own instance name.
