@@ -11,13 +11,20 @@ use bank_vault::base::vocab::Cents;
 use bank_vault::service::bank::wire::{Request, Response};
 use bank_vault::store::instance::stale;
 use nix::sys::signal::Signal;
-use server::{Server, await_that, send, unused_name};
+use server::{Server, await_that, is_halted, send, unused_name};
 
 /// A server of one worker that dies of its first operation at `point`, and of a journal process that halts before it has
 /// written anything.
 fn halted(point: CrashPoint) -> Server {
     let armed = format!("0:{},journal:{}/stop", point.name(), CrashPoint::GroupTaken.name());
     Server::start_with(&unused_name(), &["--workers", "1", "--accounts", "10"], &[(VARIABLE, &armed)])
+}
+
+/// Has the journal process go on. It may not have come to where it halts yet, and a signal that is sent before is lost.
+fn release(server: &Server) {
+    let journal = server.journal_now().unwrap();
+    await_that("the journal process halts", || is_halted(journal));
+    send(journal, Signal::SIGCONT);
 }
 
 /// Nothing has come, and nothing is on its way.
@@ -43,7 +50,7 @@ fn a_dead_workers_reply_is_not_sent_before_it_is_durable() {
         assert!(matches!(Bank::connect(server.address).call(&Request::Ping).unwrap(), Response::Ping { .. }));
         must_be_silent(&bank, what);
         assert_eq!(running.table().sequencer().committed().0.0, 0, "{what}");
-        send(server.journal_now().unwrap(), Signal::SIGCONT);
+        release(&server);
         assert_eq!(bank.read().unwrap(), (2, Response::Deposit { balance: Cents(250) }), "{what}");
     }
 }
@@ -62,6 +69,6 @@ fn nor_is_it_when_a_worker_gives_its_connections_back() {
     await_that("the connection goes on elsewhere", || running.workers()[0].stats.resumed.get() == 1);
     assert!(matches!(staying.call(&Request::Ping).unwrap(), Response::Ping { .. }));
     must_be_silent(&moving, "given back");
-    send(server.journal_now().unwrap(), Signal::SIGCONT);
+    release(&server);
     assert_eq!(moving.read().unwrap(), (2, Response::Deposit { balance: Cents(250) }));
 }

@@ -466,6 +466,12 @@ pub fn lives(pid: u32) -> bool {
     status_of(pid).is_some_and(|(state, _)| state != 'Z')
 }
 
+/// Whether a process is halted, as by SIGSTOP.
+#[must_use]
+pub fn is_halted(pid: u32) -> bool {
+    status_of(pid).is_some_and(|(state, _)| state == 'T')
+}
+
 /// State and parent of a process (`proc_pid_stat(5)`).
 fn status_of(pid: u32) -> Option<(char, u32)> {
     let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
