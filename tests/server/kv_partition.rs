@@ -21,9 +21,10 @@ fn start() -> Cluster {
     Cluster::prepare_apart(3, &[]).with_key_values().started()
 }
 
-/// Clients of all members, who follow the primary.
+/// Clients of all members, who follow the primary. They think in between: these tests wait for deadlines, and others need the processors.
 fn callers(cluster: &Cluster) -> KvCallers {
-    let callers = KvCallers::start_as(cluster.kv_credentials(), cluster.kv_addresses(), 4, 300);
+    let pause = Duration::from_millis(5);
+    let callers = KvCallers::start_as(cluster.kv_credentials(), cluster.kv_addresses(), (4, 300), pause);
     callers.await_answers(SOME);
     callers
 }

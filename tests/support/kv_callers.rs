@@ -37,6 +37,7 @@ pub struct KvCallers {
 struct Shared {
     servers: Vec<SocketAddr>,
     credentials: Credentials<'static>,
+    pause: Duration,
     since: Instant,
     is_over: AtomicBool,
     answered: AtomicU64,
@@ -49,19 +50,20 @@ struct Shared {
 impl KvCallers {
     /// Starts so many clients, whose values have `longest` bytes at most, 8 at least.
     pub fn start(servers: Vec<SocketAddr>, count: u32, longest: u32) -> KvCallers {
-        KvCallers::start_as(Credentials::None, servers, count, longest)
+        KvCallers::start_as(Credentials::None, servers, (count, longest), Duration::ZERO)
     }
 
-    /// As [`KvCallers::start`]; the clients say who they are.
+    /// As [`KvCallers::start`]; the clients say who they are, and think for so long between two calls.
     pub fn start_as(
         credentials: Credentials<'static>,
         servers: Vec<SocketAddr>,
-        count: u32,
-        longest: u32,
+        (count, longest): (u32, u32),
+        pause: Duration,
     ) -> KvCallers {
         let shared = Arc::new(Shared {
             servers,
             credentials,
+            pause,
             since: Instant::now(),
             is_over: AtomicBool::new(false),
             answered: AtomicU64::new(0),
@@ -128,6 +130,7 @@ impl Caller {
         while !self.shared.is_over.load(Ordering::Relaxed) {
             calls.push(self.call_some(&mut lots));
             self.shared.answered.fetch_add(1, Ordering::Relaxed);
+            std::thread::sleep(self.shared.pause);
         }
         calls
     }
