@@ -12,8 +12,6 @@ pub struct Waiting {
     pub shows: Shows,
     /// Its slot.
     pub slot: u32,
-    /// Whether it waits for room in the journal's ring alone, and has no reply that waits.
-    pub for_room: bool,
 }
 
 /// Those that wait, in the order in which they may go on.
@@ -26,14 +24,13 @@ impl CommitQueue {
     pub fn join(&mut self, slot: u32, waits: &mut Waits) {
         let Some(shows) = waits.waits_for().filter(|_| !waits.is_queued) else { return };
         waits.is_queued = true;
-        let for_room = waits.blocked.is_some() && waits.held.waits_for().is_none();
-        self.push(slot, shows, for_room);
+        self.push(slot, shows);
     }
 
-    fn push(&mut self, slot: u32, shows: Shows, for_room: bool) {
+    fn push(&mut self, slot: u32, shows: Shows) {
         // Operations are committed in groups: waiting for the one before, too, costs nothing, and keeps the queue sorted.
         let shows = self.0.back().map_or(shows, |waiting| waiting.shows.max(shows));
-        self.0.push_back(Waiting { shows, slot, for_room });
+        self.0.push_back(Waiting { shows, slot });
     }
 
     /// The first one.
@@ -59,17 +56,13 @@ mod tests {
         let visible = |lsn, round| Visible { committed: Committed(Lsn(lsn)), rounds: round };
         let mut queue = CommitQueue::default();
         assert_eq!((queue.first(), queue.next(visible(9, 9))), (None, None));
-        queue.push(1, shows(5, 0), false);
-        queue.push(2, shows(3, 2), true);
-        queue.push(3, shows(7, 0), false);
-        assert_eq!(queue.first(), Some(Waiting { shows: shows(5, 0), slot: 1, for_room: false }));
+        queue.push(1, shows(5, 0));
+        queue.push(2, shows(3, 2));
+        queue.push(3, shows(7, 0));
+        assert_eq!(queue.first(), Some(Waiting { shows: shows(5, 0), slot: 1 }));
         assert_eq!(queue.next(visible(4, 9)), None);
         assert_eq!(queue.next(visible(5, 0)), Some(1));
-        assert_eq!(
-            queue.first(),
-            Some(Waiting { shows: shows(5, 2), slot: 2, for_room: true }),
-            "not before the first"
-        );
+        assert_eq!(queue.first(), Some(Waiting { shows: shows(5, 2), slot: 2 }), "not before the first");
         assert_eq!(queue.next(visible(9, 1)), None, "what was read is not confirmed");
         assert_eq!(
             [queue.next(visible(7, 2)), queue.next(visible(7, 2)), queue.next(visible(7, 2))],

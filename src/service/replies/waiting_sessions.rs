@@ -4,11 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::base::limits::ENOUGH_FOR_A_GROUP;
+use crate::base::vocab::Lsn;
 use crate::ipc::event::EventFd;
 use crate::service::interface::Patience;
 use crate::service::replies::after_queue::AfterQueue;
 use crate::service::replies::commit_queue::CommitQueue;
 use crate::service::replies::primary_queue::PrimaryQueue;
+use crate::service::replies::room_queue::RoomQueue;
 use crate::service::replies::visibility::Visibility;
 use crate::service::replies::waits::Waits;
 use crate::service::sessions::Sessions;
@@ -16,7 +18,8 @@ use crate::store::connection::ServiceId;
 use crate::store::instance::control::WorkerRow;
 use crate::store::ledger::Shows;
 
-/// How soon operations are tried again for which the journal had no room, unless the journal process says earlier that it has.
+/// How soon it is looked again whether the journal has room, for those that wait for that. A commit wakes the worker earlier, but the room
+/// may come a moment after it, and that nobody tells.
 const ROOM_PATIENCE: Duration = Duration::from_millis(1);
 
 /// How soon it is looked again what has been applied where nobody tells, for those that wait for that.
@@ -25,6 +28,7 @@ const APPLY_PATIENCE: Duration = Duration::from_millis(5);
 /// Those that wait.
 pub struct WaitingSessions {
     commits: CommitQueue,
+    room: RoomQueue,
     after: AfterQueue,
     primary: PrimaryQueue,
     service: ServiceId,
@@ -36,8 +40,9 @@ impl WaitingSessions {
     /// None of `service` in the worker of `row`. `recorder` wakes the process that takes records from the ring, and confirms reads.
     #[must_use]
     pub fn new(service: ServiceId, row: &'static WorkerRow, recorder: Arc<EventFd>) -> Self {
-        let (commits, after, primary) = (CommitQueue::default(), AfterQueue::default(), PrimaryQueue::default());
-        WaitingSessions { commits, after, primary, service, row, recorder }
+        let (commits, room) = (CommitQueue::default(), RoomQueue::default());
+        let (after, primary) = (AfterQueue::default(), PrimaryQueue::default());
+        WaitingSessions { commits, room, after, primary, service, row, recorder }
     }
 
     /// Begins a turn of the loop: the worker need not be woken any more.
@@ -49,13 +54,14 @@ impl WaitingSessions {
     #[inline]
     pub fn join(&mut self, slot: u32, waits: &mut Waits) {
         self.commits.join(slot, waits);
+        self.room.join(slot, waits);
         if let Some(wait) = waits.after.filter(|_| waits.is_behind) {
             self.after.join(slot, wait);
         }
         if let Some(until_ns) = waits.primary_until_ns.filter(|_| waits.is_leaderless) {
             self.primary.join(slot, until_ns);
         }
-        let is_waiting = waits.is_queued || waits.is_behind || waits.is_leaderless;
+        let is_waiting = waits.is_queued || waits.is_queued_for_room || waits.is_behind || waits.is_leaderless;
         if is_waiting != waits.is_waiting {
             waits.is_waiting = is_waiting;
             self.count(is_waiting);
@@ -109,6 +115,12 @@ impl WaitingSessions {
             let slots: Vec<_> = sessions.iter_mut().map(|session| session.state.connection.index()).collect();
             slots.into_iter().for_each(|slot| sessions.schedule(slot));
         }
+        self.room.take(visibility.sequencer.limit(), |slot| {
+            if let Some(session) = sessions.at(slot) {
+                waits(&mut session.data).is_queued_for_room = false;
+                sessions.schedule(slot);
+            }
+        });
         if self.commits.first().is_some() {
             let visible = visibility.sequencer.visible();
             while let Some(slot) = self.commits.next(visible) {
@@ -132,7 +144,11 @@ impl WaitingSessions {
     pub fn patience(&self, visibility: &Visibility, now_ns: u64) -> Patience {
         self.wake_recorder(visibility);
         let (first, behind) = (self.commits.first(), self.after.first());
-        let awaited = first.map(|first| first.shows).into_iter().chain(behind.map(Shows::operation));
+        let sequencer = visibility.sequencer;
+        // What is committed next makes room.
+        let next = (!self.room.is_empty()).then(|| Lsn(sequencer.committed().0.0 + 1));
+        let awaited =
+            first.map(|first| first.shows).into_iter().chain(behind.into_iter().chain(next).map(Shows::operation));
         if let Some(awaited) = awaited.min_by_key(|shows| shows.lsn) {
             self.row.await_visible(self.service, Some(awaited));
         }
@@ -141,7 +157,6 @@ impl WaitingSessions {
             Some(lsn) if lsn <= visibility.shown() => Patience::None,
             Some(lsn) => {
                 // What is committed and not applied is about to be, and nobody tells.
-                let sequencer = visibility.sequencer;
                 let is_told = sequencer.is_journaled() && !sequencer.committed().includes(lsn);
                 let longest = if is_told { Duration::MAX } else { APPLY_PATIENCE };
                 let until_over = self.after.patience(now_ns).unwrap_or_default();
@@ -149,12 +164,14 @@ impl WaitingSessions {
                 Patience::AtMost(until_over.clamp(Duration::from_millis(1), longest))
             }
         };
-        let until_committed = match first.filter(|first| visibility.sequencer.visible().includes(first.shows)) {
-            None => Patience::Unlimited,
-            Some(first) if first.for_room => Patience::AtMost(ROOM_PATIENCE),
-            Some(_) => Patience::None,
+        let is_committed = first.is_some_and(|first| sequencer.visible().includes(first.shows));
+        let until_committed = if is_committed { Patience::None } else { Patience::Unlimited };
+        let until_room = match self.room.has_room(sequencer.limit()) {
+            true => Patience::None,
+            false if self.room.is_empty() => Patience::Unlimited,
+            false => Patience::AtMost(ROOM_PATIENCE),
         };
         let until_known = self.primary.patience().map_or(Patience::Unlimited, Patience::AtMost);
-        until_applied.min(until_committed).min(until_known)
+        until_applied.min(until_committed).min(until_room).min(until_known)
     }
 }

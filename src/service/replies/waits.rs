@@ -7,13 +7,22 @@ use crate::service::replies::held_replies::{HeldReplies, Replies};
 use crate::service::replies::visibility::Visibility;
 use crate::store::ledger::Shows;
 
+/// Why the next request could not be carried out yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Blocked {
+    /// It can be once this operation is committed.
+    Until(Lsn),
+    /// The journal had no room for it.
+    ForRoom,
+}
+
 /// What a session waits for.
 #[derive(Debug)]
 pub struct Waits {
     /// Replies that are not to be seen yet.
     pub held: HeldReplies,
-    /// Set when a request could not be carried out yet: it is looked at again once this operation is committed.
-    pub blocked: Option<Lsn>,
+    /// Set when the next request could not be carried out yet, and is to be looked at again.
+    pub blocked: Option<Blocked>,
     /// Set when the next request waits for an operation that this instance has not applied. It is kept over every look at it.
     pub after: Option<AfterWait>,
     /// Whether the session is not to be looked at in this turn any more, for that reason.
@@ -25,6 +34,8 @@ pub struct Waits {
     pub is_leaderless: bool,
     /// Whether it stands in the queue of those that wait for what is committed.
     pub(super) is_queued: bool,
+    /// Whether it stands in the queue of those that wait for room in the journal.
+    pub(super) is_queued_for_room: bool,
     /// Whether it was waiting, for whatever reason, after its last turn.
     pub(super) is_waiting: bool,
     /// How often the gate had been closed when the session was begun.
@@ -45,6 +56,7 @@ impl Waits {
             primary_until_ns: None,
             is_leaderless: false,
             is_queued: false,
+            is_queued_for_room: false,
             is_waiting: false,
             gate_closings,
         }
@@ -90,7 +102,17 @@ impl Waits {
     #[inline]
     #[must_use]
     pub fn waits_for(&self) -> Option<Shows> {
-        self.held.waits_for().or(self.blocked.map(Shows::operation))
+        self.held.waits_for().or(match self.blocked {
+            Some(Blocked::Until(lsn)) => Some(Shows::operation(lsn)),
+            Some(Blocked::ForRoom) | None => None,
+        })
+    }
+
+    /// Whether the session waits for room in the journal and for nothing else: in its last turn it got none.
+    #[inline]
+    #[must_use]
+    pub fn wants_room(&self) -> bool {
+        self.blocked == Some(Blocked::ForRoom) && self.held.waits_for().is_none()
     }
 
     /// Holds the replies of a turn, all that is queued up to `queued`, if what they show is not committed yet; else gives them back.

@@ -8,7 +8,7 @@ use crate::service::bank::session::login::Login;
 use crate::service::bank::session::rate_limit::TokenBucket;
 use crate::service::bank::wire::{Decoder, XorKey};
 use crate::service::connection_state::{Closing, ConnectionState};
-use crate::service::replies::Waits;
+use crate::service::replies::{Blocked, Waits};
 use crate::service::sessions::Session;
 use crate::store::connection::slot::Framing;
 
@@ -41,8 +41,8 @@ pub struct Pending {
 pub struct Postponed {
     /// Bytes that its reply may take.
     pub room: usize,
-    /// The operation that had to be committed; 0 where there was no room for the reply.
-    pub lsn: Lsn,
+    /// What it waits for beside room for its reply.
+    pub blocked: Option<Blocked>,
 }
 
 /// A connection of the bank that this worker serves.

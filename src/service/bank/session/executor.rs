@@ -18,7 +18,7 @@ use crate::service::bank::session::statement_page::PageRequest;
 use crate::service::bank::wire::{Flags, Frame, LookAhead, Request, Response, Status, XorKey};
 use crate::service::connection_state::{Admission, Closing};
 use crate::service::interface::Now;
-use crate::service::replies::{AfterWait, Replies, Visibility};
+use crate::service::replies::{AfterWait, Blocked, Replies, Visibility};
 use crate::store::cluster::ClusterRow;
 use crate::store::connection::ServiceId;
 use crate::store::instance::Instance;
@@ -197,7 +197,7 @@ impl Executor {
             return Some(self.refuse(session, asked, Status::Behind));
         }
         session.data.waits.is_behind = true;
-        Some(Answered::NotYet(Postponed { room: MAX_REPLY_BYTES, lsn: Lsn(0) }))
+        Some(Answered::NotYet(Postponed { room: MAX_REPLY_BYTES, blocked: None }))
     }
 
     /// Answers bytes that are no good frame: one strike, or as many as end the connection.
@@ -289,10 +289,13 @@ impl Executor {
         limit: usize,
     ) -> Answered {
         if !session.state.connection.has_room_for_reply(MAX_FRAME_BYTES) {
-            return Answered::NotYet(Postponed { room: MAX_FRAME_BYTES, lsn: Lsn(0) });
+            return Answered::NotYet(Postponed { room: MAX_FRAME_BYTES, blocked: None });
         }
         // Kept over the wait: an account to which more and more happens would have its statement wait for ever.
-        let known = session.data.postponed.map(|postponed| postponed.lsn).filter(|&lsn| lsn > Lsn(0));
+        let known = session.data.postponed.and_then(|postponed| match postponed.blocked {
+            Some(Blocked::Until(lsn)) => Some(lsn),
+            Some(Blocked::ForRoom) | None => None,
+        });
         // What has happened to the account since it was looked at is not in the page.
         let shown = if known.is_none() && asked.wants_lsn { self.visibility.shown() } else { Lsn(0) };
         let head = match known.map_or_else(|| self.teller.last_change(account), Ok) {
@@ -300,7 +303,7 @@ impl Executor {
             Err(refusal) => return self.refuse(session, asked, rules::status_of(refusal)),
         };
         if self.visibility.sequencer.is_journaled() && !self.visibility.sequencer.committed().includes(head) {
-            return Answered::NotYet(Postponed { room: MAX_FRAME_BYTES, lsn: head });
+            return Answered::NotYet(Postponed { room: MAX_FRAME_BYTES, blocked: Some(Blocked::Until(head)) });
         }
         self.hand_in(session, asked, shown.max(head), Job::Read(PageRequest { account, head, before, limit }))
     }
@@ -406,7 +409,7 @@ impl Executor {
                 self.refuse(session, asked, rules::not_primary(standing))
             }
             Undone::Uncommitted(Uncommitted::Later) => {
-                Answered::NotYet(Postponed { room: MAX_REPLY_BYTES, lsn: self.visibility.order.now().lsn })
+                Answered::NotYet(Postponed { room: MAX_REPLY_BYTES, blocked: Some(Blocked::ForRoom) })
             }
         }
     }
@@ -478,7 +481,7 @@ impl Executor {
     /// Tells of the cluster once there is room for that.
     fn tell_cluster(&mut self, session: &mut BankSession, asked: Asked) -> Answered {
         if !session.state.connection.has_room_for_reply(MAX_CLUSTER_REPLY_BYTES) {
-            return Answered::NotYet(Postponed { room: MAX_CLUSTER_REPLY_BYTES, lsn: Lsn(0) });
+            return Answered::NotYet(Postponed { room: MAX_CLUSTER_REPLY_BYTES, blocked: None });
         }
         let (shown, applied) = (self.visibility.shown(), self.visibility.order.now().lsn);
         let row = &self.control.cluster;

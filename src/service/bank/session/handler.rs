@@ -1,7 +1,6 @@
 //! The handler: one turn of one session, from the bytes that came to the bytes that go.
 
 use crate::base::limits::{MAX_STRIKES, READS_PER_TURN, READS_PER_TURN_BEFORE_LOGIN, RECEIVE_BYTES};
-use crate::base::vocab::Lsn;
 use crate::service::bank::session::bank_session::BankSession;
 use crate::service::bank::session::executor::{Answered, Executor};
 use crate::service::bank::session::jobs::JobResult;
@@ -109,7 +108,7 @@ impl Handler {
                         }
                         Answered::NotYet(postponed) => {
                             session.data.decoder = before;
-                            session.data.waits.blocked = Some(postponed.lsn).filter(|&lsn| lsn > Lsn(0));
+                            session.data.waits.blocked = postponed.blocked;
                             session.data.postponed = Some(postponed);
                             session.data.asked_ns.get_or_insert(self.executor.now_ns);
                             break;

@@ -18,7 +18,7 @@ use crate::service::kv::wire::{
     Expected, KvProcedure, KvRefusal, KvReply, KvRequest, KvStatus, LookAhead, MAX_SCAN_REPLY_BYTES, NodeStatus,
     ScanEntry, WRITE_REPLY_BYTES, Written, put_version, write_page,
 };
-use crate::service::replies::{AfterWait, Replies, Visibility};
+use crate::service::replies::{AfterWait, Blocked, Replies, Visibility};
 use crate::store::connection::ServiceId;
 use crate::store::instance::Instance;
 use crate::store::instance::control::Control;
@@ -73,8 +73,8 @@ pub enum Answered {
 pub struct Postponed {
     /// Bytes of room that its reply needs.
     pub room: usize,
-    /// The operation that must be committed before; `None` for none.
-    pub lsn: Option<Lsn>,
+    /// What it waits for beside that.
+    pub blocked: Option<Blocked>,
 }
 
 /// A call that is looked at.
@@ -198,7 +198,7 @@ impl Executor {
             },
             Task::Scan { from, prefix, limit, after } => {
                 if !session.state.connection.has_room_for_reply(MAX_SCAN_REPLY_BYTES) {
-                    return Answered::NotYet(Postponed { room: MAX_SCAN_REPLY_BYTES, lsn: None });
+                    return Answered::NotYet(Postponed { room: MAX_SCAN_REPLY_BYTES, blocked: None });
                 }
                 if let Some(answered) = self.wait_for(session, asked, after) {
                     return answered;
@@ -225,7 +225,7 @@ impl Executor {
             return Some(self.respond(session, asked, &KvReply::Refused(KvRefusal::Behind)));
         }
         session.data.waits.is_behind = true;
-        Some(Answered::NotYet(Postponed { room: session.data.room, lsn: None }))
+        Some(Answered::NotYet(Postponed { room: session.data.room, blocked: None }))
     }
 
     /// Has a write wait until a primary is known: an election is over soon. After a while it is told that there is none; nothing was done then.
@@ -236,7 +236,7 @@ impl Executor {
             return self.respond(session, asked, &KvReply::Refused(KvRefusal::NoQuorum));
         }
         session.data.waits.is_leaderless = true;
-        Answered::NotYet(Postponed { room: session.data.room, lsn: None })
+        Answered::NotYet(Postponed { room: session.data.room, blocked: None })
     }
 
     fn get(&mut self, session: &mut KvSession, asked: Asked, key: &[u8]) -> Answered {
@@ -251,7 +251,7 @@ impl Executor {
         reply.write(asked.xid, &mut self.reply);
         if !session.state.connection.has_room_for_reply(self.reply.len()) {
             // Looked up again once there is room: what it is then is as good.
-            return Answered::NotYet(Postponed { room: self.reply.len(), lsn: None });
+            return Answered::NotYet(Postponed { room: self.reply.len(), blocked: None });
         }
         self.queue(session, asked, Some(status))
     }
@@ -307,8 +307,7 @@ impl Executor {
                 Ok(()) | Err(_) => return self.wait_for_primary(session, asked),
             },
             KvUndone::Later => {
-                let lsn = Some(self.visibility.order.now().lsn);
-                return Answered::NotYet(Postponed { room: WRITE_REPLY_BYTES, lsn });
+                return Answered::NotYet(Postponed { room: WRITE_REPLY_BYTES, blocked: Some(Blocked::ForRoom) });
             }
         };
         self.respond(session, asked, &reply)
@@ -366,7 +365,7 @@ impl Executor {
     /// Queues what was put together, once there is room for it.
     fn queue(&mut self, session: &mut KvSession, asked: Asked, status: Option<KvStatus>) -> Answered {
         if !session.state.connection.has_room_for_reply(self.reply.len()) {
-            return Answered::NotYet(Postponed { room: self.reply.len(), lsn: None });
+            return Answered::NotYet(Postponed { room: self.reply.len(), blocked: None });
         }
         session.state.connection.advance(asked.bytes, &self.reply);
         self.count(session, asked, status);

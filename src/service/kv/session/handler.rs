@@ -120,7 +120,7 @@ impl Handler {
                     }
                     Answered::Pending => break,
                     Answered::NotYet(postponed) => {
-                        session.data.waits.blocked = postponed.lsn;
+                        session.data.waits.blocked = postponed.blocked;
                         session.data.room = postponed.room;
                         session.data.asked_ns.get_or_insert(self.executor.now_ns);
                         break;
