@@ -6,7 +6,7 @@ use crate::store::journal::record::{Content, KvKind, Record};
 use crate::store::journal::{Assembly, AssemblyError, KvWrite};
 use crate::store::kv::counts::Counts;
 use crate::store::kv::operation::RememberedWrite;
-use crate::store::kv::table::KvTable;
+use crate::store::kv::table::{Home, KvTable};
 use crate::store::kv::teller::KvTeller;
 use crate::store::ledger::applier::ApplyError;
 use crate::store::ledger::intent::Plan;
@@ -46,6 +46,10 @@ pub struct LogApplier<'a> {
     writes: Option<KvTeller<'a>>,
     table: &'a Table,
     assembly: Assembly,
+    /// Bytes of the key of the write whose head was the last record of which memory was fetched; 0 where that was another record.
+    key_ahead: usize,
+    /// Where the key of that write, or of the one before, belongs.
+    home_ahead: Option<Home>,
 }
 
 impl<'a> LogApplier<'a> {
@@ -54,13 +58,41 @@ impl<'a> LogApplier<'a> {
     #[must_use]
     pub fn new(table: &'a Table, writes: Option<&'a KvTable>, still_waiting: impl Fn() + Clone + 'a) -> Self {
         let teller = writes.map(|writes| KvTeller::new(table, writes, REPLICA_ROW, still_waiting.clone()));
-        LogApplier { ledger: Applier::new(table, still_waiting), writes: teller, table, assembly: Assembly::default() }
+        LogApplier {
+            ledger: Applier::new(table, still_waiting),
+            writes: teller,
+            table,
+            assembly: Assembly::default(),
+            key_ahead: 0,
+        }
     }
 
-    /// Has the memory fetched that applying `record` will touch. A hint.
+    /// Has the memory fetched that applying `record` will touch; called for one record after the other. A hint.
     #[inline]
-    pub fn prefetch(&self, record: &Record) {
-        self.ledger.prefetch(record);
+    pub fn prefetch(&mut self, record: &Record) {
+        let key_bytes = std::mem::take(&mut self.key_ahead);
+        match &record.content {
+            Content::KvHead(head) => {
+                self.key_ahead = if head.is_done() { head.key_bytes.into() } else { 0 };
+                let Some(teller) = &self.writes else { return };
+                if let Some(id) = head.request {
+                    teller.prefetch_request(id);
+                }
+                // The bucket was fetched meanwhile, and tells what is touched next.
+                if let Some(home) = self.home_ahead.take() {
+                    teller.prefetch_first_key_of(home);
+                }
+            }
+            // A key that goes on in the next record is left alone.
+            Content::KvPiece(piece) => {
+                if let (Some(teller), Some(key @ [_, ..])) = (&self.writes, piece.bytes().get(..key_bytes)) {
+                    let home = teller.home(key);
+                    teller.prefetch_bucket(home);
+                    self.home_ahead = Some(home);
+                }
+            }
+            _ => self.ledger.prefetch(record),
+        }
     }
 
     /// Applies `record`, which is committed and is the next one. A write is applied with its last record, wholly or not at all, whenever

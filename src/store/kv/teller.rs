@@ -184,23 +184,39 @@ impl<'a> KvTeller<'a> {
     /// something else. A hint: there need be no such key.
     #[inline]
     pub fn prefetch(&self, key: &[u8], request: Option<[u8; KEY_BYTES]>) {
-        if let Some(bucket) = self.table.bucket(self.table.home(key).bucket) {
-            expect_to_write(bucket);
-        }
+        self.prefetch_bucket(self.home(key));
         if let Some(request) = request {
-            // Probing fetches the buckets, which are the same for all users.
-            let _probe = self.ledger.sequencer().keys().probe(request, 0);
+            self.prefetch_request(request);
         }
     }
 
     /// Has the memory fetched that is touched next: the first key of the bucket, which was fetched before.
     #[inline]
-    pub fn prefetch_block(&self, key: &[u8]) {
-        if let Some(bucket) = self.table.bucket(self.table.home(key).bucket)
+    pub fn prefetch_first_key(&self, key: &[u8]) {
+        self.prefetch_first_key_of(self.home(key));
+    }
+
+    #[inline]
+    pub(super) fn prefetch_bucket(&self, home: Home) {
+        if let Some(bucket) = self.table.bucket(home.bucket) {
+            expect_to_write(bucket);
+        }
+    }
+
+    #[inline]
+    pub(super) fn prefetch_first_key_of(&self, home: Home) {
+        if let Some(bucket) = self.table.bucket(home.bucket)
             && let Some(block) = bucket.first.target().and_then(|first| self.table.blocks().get(first))
         {
             expect_to_write(block);
         }
+    }
+
+    /// Has the memory fetched that tells whether a request id is known.
+    #[inline]
+    pub(super) fn prefetch_request(&self, request: [u8; KEY_BYTES]) {
+        // Probing fetches the buckets, which are the same for all users.
+        let _probe = self.ledger.sequencer().keys().probe(request, 0);
     }
 
     /// Looks `key` up; its version. Its bytes and behind them its value are appended to `into`, copied while nobody can change them.

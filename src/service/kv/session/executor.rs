@@ -144,9 +144,9 @@ impl Executor {
 
     /// Has the memory fetched that the next call of `ahead` will touch then; what it touches first was fetched before.
     #[inline]
-    pub fn prefetch_block(&self, ahead: &mut LookAhead<'_>) {
+    pub fn prefetch_first_key(&self, ahead: &mut LookAhead<'_>) {
         if let Some(Expected { key, .. }) = ahead.expected() {
-            self.teller.prefetch_block(key);
+            self.teller.prefetch_first_key(key);
         }
     }
 

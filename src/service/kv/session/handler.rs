@@ -106,7 +106,7 @@ impl Handler {
         let mut closer = LookAhead::behind_first(&self.unread[..count]);
         while *calls > 0 && session.takes_calls() {
             self.executor.prefetch(&mut ahead);
-            self.executor.prefetch_block(&mut closer);
+            self.executor.prefetch_first_key(&mut closer);
             match next_record(&self.unread[at..count], LIMITS, &mut self.gathered) {
                 RecordStep::NeedMore { at_least } => {
                     session.data.at_least = at_least;

@@ -42,8 +42,10 @@ impl Values {
     /// are stamped, and [`MAX_KV_VALUE_BYTES`] at most.
     #[inline]
     pub fn value<'v>(&'v self, stamp: &Stamp, length: usize, buffer: &'v mut Vec<u8>) -> &'v [u8] {
-        // Another part for each of many writes: whatever is of another write is seen.
-        let shift = usize::try_from(stamp.count.wrapping_mul(61)).unwrap_or(0) % SHIFTS;
+        // Another part for nearly each of many writes, of one writer or of several: whatever is of another write is seen. The multiplier is
+        // 2^64 divided by the golden ratio, whose product has well mixed high bits (Knuth, The Art of Computer Programming, 6.4).
+        let mixed = (stamp.count ^ u64::from(stamp.writer) << 40).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
+        let shift = usize::try_from(mixed).unwrap_or(0) % SHIFTS;
         let part = &self.pool[shift..shift + length.min(MAX_KV_VALUE_BYTES)];
         if !self.is_stamped {
             return part;
@@ -107,8 +109,9 @@ mod tests {
     fn the_halves_of_two_writes_are_no_value() {
         let values = Values::new(7, true);
         let write = |count| values.value(&Stamp { run: 1, key: 2, writer: 3, count }, 512, &mut Vec::new()).to_vec();
+        let by_other = values.value(&Stamp { run: 1, key: 2, writer: 4, count: 1 }, 512, &mut Vec::new()).to_vec();
         for count in 1..100 {
-            let (one, other) = (write(count), write(count + 1));
+            let (one, other) = (write(count), if count == 1 { by_other.clone() } else { write(count + 1) });
             for at in [STAMP_BYTES, 248, 500] {
                 assert_eq!(Stamp::read(&[&one[..at], &other[at..]].concat()), None, "{count}, torn at {at}");
             }
