@@ -138,9 +138,9 @@ measure_etcd() {
         "PUTs of 100 bytes by gRPC (\`examples/etcd_load.rs\`), one instance of each. Pipelined: 10 under way on each connection for etcd, 64" \
         "here."
     table "load" "Bank Vault, PUTs/s" "etcd, PUTs/s" "ratio" "aim" "result"
-    against "PUT, 100 bytes, 1 under way" single_kv etcd_kv 20 PUT 1 100
+    against "beside etcd: PUT, 100 bytes, 1 under way" single_kv etcd_kv 20 PUT 1 100
     etcd_ten() { etcd_kv PUT 10 "$3"; }
-    against "PUT, 100 bytes, pipelined" single_kv etcd_ten 20 PUT 64 100
+    against "beside etcd: PUT, 100 bytes, pipelined" single_kv etcd_ten 20 PUT 64 100
     end_etcd
 }
 

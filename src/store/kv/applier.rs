@@ -64,6 +64,7 @@ impl<'a> LogApplier<'a> {
             table,
             assembly: Assembly::default(),
             key_ahead: 0,
+            home_ahead: None,
         }
     }
 
