@@ -133,11 +133,14 @@ pub fn run_threads<T: Send>(
     })
 }
 
+/// What is done until a channel has no sender left.
+type UntilEnded<'b> = Box<dyn FnOnce(&Receiver<()>) + Send + 'b>;
+
 /// A thread beside those of a load.
 pub struct Beside<'b> {
     pub name: &'static str,
-    /// What it does until the channel has no sender left.
-    pub body: Box<dyn FnOnce(&Receiver<()>) + Send + 'b>,
+    /// What it does until the others have ended.
+    pub body: UntilEnded<'b>,
     /// What could not be done where it cannot be started.
     pub what: &'static str,
 }
