@@ -59,12 +59,16 @@ fail() {
 # --- clean-up ------------------------------------------------------------------------------------------------------------
 
 clean_up() {
-    local code=$? pid
+    local code=$? pid member
     trap - EXIT
     [[ -z ${STOPPED-} ]] || kill -CONT "${STOPPED[@]}" 2>/dev/null || true
     # Jobs are children that this shell has not collected, so no other process can have their pids.
     for pid in $(jobs -pr); do kill -TERM "$pid" 2>/dev/null || true; done
     wait
+    if [[ $CLUSTER && $code != 0 ]]; then
+        # What a member that was killed and not started again could not remove.
+        for member in 1 2 3; do "$BIN/vaultctl" clean --instance "$INSTANCE-$member" >/dev/null 2>&1 || true; done
+    fi
     rm -rf "$WORK"
     exit "$code"
 }
