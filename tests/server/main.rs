@@ -22,6 +22,8 @@ mod group;
 mod injector;
 #[path = "../support/kv.rs"]
 mod kv;
+#[path = "../support/kv_caller.rs"]
+mod kv_caller;
 #[path = "../support/kv_callers.rs"]
 mod kv_callers;
 #[path = "../support/kv_histories.rs"]
@@ -30,6 +32,10 @@ mod kv_histories;
 mod kv_members;
 #[path = "../support/kv_model.rs"]
 mod kv_model;
+#[path = "../support/kv_mutator.rs"]
+mod kv_mutator;
+#[path = "../support/kv_order.rs"]
+mod kv_order;
 #[path = "../support/linearizable.rs"]
 mod linearizable;
 #[path = "../support/load.rs"]
@@ -93,10 +99,12 @@ mod http_files;
 mod http_protocol;
 mod http_rfc;
 mod http_status;
+mod kv_at_scale;
 mod kv_basics;
 mod kv_cluster;
 mod kv_deaths;
 mod kv_durability;
+mod kv_mutations;
 mod kv_partition;
 mod log_pipe;
 mod opening_balances;
