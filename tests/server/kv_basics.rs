@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Write;
+use std::io::{ErrorKind, Read, Write};
 use std::net::Shutdown;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use bank_vault::base::limits::{MAX_RPC_FRAGMENTS, MAX_RPC_RECORD_BYTES};
+use bank_vault::base::limits::{MAX_RPC_FRAGMENTS, MAX_RPC_RECORD_BYTES, PARTIAL_FRAME_SECONDS};
 use bank_vault::base::onc_rpc::{AuthStat, AuthSys, Call, Credentials, Fault, Gids, OpaqueAuth, write_success};
 use bank_vault::base::vocab::{Condition, Lsn};
 use bank_vault::service::kv::wire::{KV_PROGRAM, KV_VERSION, KvProcedure, KvRefusal, KvRequest};
@@ -354,12 +354,32 @@ fn records_come_in_fragments_and_what_is_none_closes_its_connection_alone() {
 
 #[test]
 fn a_record_that_does_not_end_is_given_up() {
+    const PAUSE: Duration = Duration::from_millis(500);
     let (server, address) = kv_server(&["--workers", "1"]);
-    let mut kv = Kv::connect(address);
-    let record = kv.record(&put(b"key", b"value"));
-    kv.send_bytes(&record[..20]).unwrap();
-    assert!(kv.is_closed());
-    assert_eq!(server.stats().workers()[0].stats.slow_dropped.get(), 1);
+    let record = Kv::connect(address).record(&put(b"key", b"value"));
+    // In its mark, behind that, in what follows, before the last byte, between two fragments, behind a call.
+    let two = in_fragments(&record, 40);
+    let behind = [record.as_slice(), &record[..30]].concat();
+    let halves = [&record[..1], &record[..4], &record[..20], &record[..record.len() - 1], &two[..44], &behind];
+    let mut clients: Vec<Kv> = halves.iter().map(|_| Kv::connect(address)).collect();
+    for (kv, half) in clients.iter_mut().zip(halves) {
+        kv.send_bytes(half).unwrap();
+    }
+    // One that sends a byte now and then gains nothing by it.
+    let (mut slow, began) = (Kv::connect(address), Instant::now());
+    slow.stream.set_read_timeout(Some(PAUSE)).unwrap();
+    let mut rest = record.iter().cycle();
+    let mut is_open = |slow: &mut Kv| {
+        slow.send_bytes(&[*rest.next().unwrap()]).is_ok()
+            && slow.stream.read(&mut [0; 1]).is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
+    };
+    while is_open(&mut slow) {}
+    let (took, patience) = (began.elapsed(), Duration::from_secs(PARTIAL_FRAME_SECONDS));
+    assert!(took + PAUSE >= patience && took < 3 * patience, "{took:?}");
+    assert!(clients.pop().is_some_and(|mut kv| kv.read_record().is_ok() && kv.is_closed()), "the call is answered");
+    assert!(clients.iter_mut().all(Kv::is_closed));
+    assert_eq!(server.stats().workers()[0].stats.slow_dropped.get(), halves.len() as u64 + 1);
+    assert_eq!(Kv::connect(address).get(b"key").map(|(_, value)| value), Some(b"value".to_vec()));
 }
 
 #[test]

@@ -9,12 +9,13 @@ use crate::{crowd, kv, kv_mutator, server};
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use bank_vault::base::onc_rpc::Reply;
+use bank_vault::base::onc_rpc::{Credentials, Reply, write_success};
 use bank_vault::service::kv::wire::{KvReply, KvRequest};
 use bank_vault::store::journal::record::blocks_of;
 use bank_vault::store::kv::KvTable;
@@ -175,7 +176,7 @@ fn read_record(stream: &mut TcpStream) -> std::io::Result<Vec<u8>> {
     let mut mark = [0; 4];
     stream.read_exact(&mut mark)?;
     let mark = u32::from_be_bytes(mark);
-    assert!((1 << 31 | 24..=1 << 31 | 1 << 17).contains(&mark), "{mark:#x}");
+    assert!((1 << 31 | 20..=1 << 31 | 1 << 17).contains(&mark), "{mark:#x}");
     let mut payload = vec![0; (mark & !(1 << 31)) as usize];
     stream.read_exact(&mut payload)?;
     Ok(payload)
@@ -274,4 +275,75 @@ fn mutated_calls_are_answered_or_closed_and_leave_nothing() {
     let parts = [&tally.answers, &tally.faults, &tally.unreadable, &tally.halves];
     assert!(parts.iter().all(|part| count(part) > calls / 100));
     assert!(server.stop().status.success());
+}
+
+/// What is wrong with a server that answers NULL, whatever it is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wrong {
+    Nothing,
+    /// It answers the call after the one that it was asked.
+    OtherXid,
+    /// It answers twice.
+    Twice,
+    /// It answers nobody at the end.
+    OneMore,
+    /// It does not answer.
+    Silent,
+}
+
+/// Serves one connection, so wrongly.
+fn serve_wrongly(listener: &TcpListener, wrong: Wrong) {
+    let (mut stream, _) = listener.accept().unwrap();
+    let (mut bytes, mut part) = (Vec::new(), [0; 4096]);
+    while let Ok(count) = stream.read(&mut part)
+        && count > 0
+    {
+        bytes.extend_from_slice(&part[..count]);
+        let asked = Stream::read(&bytes);
+        if asked.end != End::Whole {
+            continue;
+        }
+        bytes.clear();
+        for payload in asked.calls {
+            let mut reply = Vec::new();
+            write_success(xid_of(&payload) + u32::from(wrong == Wrong::OtherXid), &mut reply, |_| {});
+            let copies = [1, 1, 2, 1, 0][wrong as usize];
+            // The client may have seen enough.
+            let _ = stream.write_all(&reply.repeat(copies));
+        }
+    }
+    if wrong == Wrong::OneMore {
+        let mut reply = Vec::new();
+        write_success(1, &mut reply, |_| {});
+        let _ = stream.write_all(&reply);
+    }
+}
+
+#[test]
+fn a_server_that_answers_wrongly_is_caught() {
+    for wrong in [Wrong::Nothing, Wrong::OtherXid, Wrong::Twice, Wrong::OneMore, Wrong::Silent] {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let (address, tally) = (listener.local_addr().unwrap(), Tally::default());
+        let caught = std::thread::scope(|scope| {
+            scope.spawn(|| serve_wrongly(&listener, wrong));
+            let mut client = Client { address, mutator: Mutator::new(1, 1), tally: &tally };
+            let mut stream = TcpStream::connect(address).unwrap();
+            let patience = if wrong == Wrong::Silent { Duration::from_millis(50) } else { server::DEADLINE };
+            stream.set_read_timeout(Some(patience)).unwrap();
+            let visit = AssertUnwindSafe(|| {
+                for _ in 0..3 {
+                    let mut record = Vec::new();
+                    KvRequest::Null.write_call(client.mutator.next_xid(), Credentials::None, &mut record);
+                    assert!(client.send(&mut stream, &record));
+                    client.read_answer(&mut stream, &record[4..]);
+                }
+                stream.shutdown(Shutdown::Write).unwrap();
+                must_end(&mut stream);
+            });
+            let caught = catch_unwind(visit).is_err();
+            drop(stream);
+            caught
+        });
+        assert_eq!(caught, wrong != Wrong::Nothing, "{wrong:?}");
+    }
 }

@@ -290,3 +290,42 @@ fn marked(bytes: &[u8], is_last: bool) -> Vec<u8> {
     let mark = u32::try_from(bytes.len()).unwrap() | if is_last { LAST } else { 0 };
     [&mark.to_be_bytes(), bytes].concat()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bank_vault::base::onc_rpc::record::{RecordLimits, RecordStep, next_record};
+
+    /// The same by the server's own reading.
+    fn as_served(mut bytes: &[u8]) -> (Vec<Vec<u8>>, End) {
+        let limits = RecordLimits { bytes: MAX_RPC_RECORD_BYTES, fragments: MAX_RPC_FRAGMENTS };
+        let mut calls = Vec::new();
+        while !bytes.is_empty() {
+            match next_record(bytes, limits, &mut Vec::new()) {
+                RecordStep::Complete { taken, payload } => {
+                    if matches!(Call::read(payload), Err(bank_vault::base::onc_rpc::CallFault::NoCall)) {
+                        return (calls, End::Unreadable);
+                    }
+                    calls.push(payload.to_vec());
+                    bytes = &bytes[taken..];
+                }
+                RecordStep::NeedMore { .. } => return (calls, End::Half),
+                RecordStep::Fatal(_) => return (calls, End::Unreadable),
+            }
+        }
+        (calls, End::Whole)
+    }
+
+    #[test]
+    fn both_readings_of_a_stream_are_the_same() {
+        let mut mutator = Mutator::new(1, 1);
+        let mut ends = [0; 3];
+        for _ in 0..2000 {
+            let bytes: Vec<u8> = (0..3).flat_map(|_| mutator.call()).collect();
+            let Stream { calls, end } = Stream::read(&bytes);
+            ends[end as usize] += 1;
+            assert!((calls, end) == as_served(&bytes), "{bytes:02x?}");
+        }
+        assert!(ends.iter().all(|count| *count > 50), "{ends:?}");
+    }
+}
