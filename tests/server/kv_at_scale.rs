@@ -1,12 +1,14 @@
 //! The key-value store under 64 clients while every kind of process is killed, and the whole primary: what was acknowledged is there, each
 //! request id is answered once, and the calls on each key have an order.
 //!
-//! `VAULT_TEST_KV_CALLS` says how many calls there are to be; without it, 10,000. A million take some minutes of a release build. Who is
+//! `VAULT_TEST_KV_CALLS` says how many calls there are to be; without it, 10,000 of a cluster and
+//! half as many of one instance. A million take some minutes of a release build. Who is
 //! killed in which order is drawn from a seed that is printed; `VAULT_TEST_SEED` has that order again.
 
 use crate::{cluster, kv, kv_caller, kv_callers, kv_histories, kv_members, server, turmoil};
 
 use std::collections::BTreeMap;
+use std::thread;
 use std::time::Instant;
 
 use cluster::Cluster;
@@ -22,6 +24,8 @@ use turmoil::Lots;
 
 const CLIENTS: u32 = 64;
 const CALLS: u64 = 10_000;
+/// Calls that are answered between two kills, at least; twice as many in a long run.
+const BETWEEN: u64 = 700;
 /// Few keys that all clients use, and many that few of them use at a time.
 const WORK: Work = Work { hot: 8, cold: 1000, usual: 300, longest: 65_536 };
 /// More keys than a client can be behind with a call, and snapshots all the while; a cache process, of which nothing is asked.
@@ -76,9 +80,9 @@ fn kill_child(server: &Server, whom: Whom, lots: &mut Lots) {
 /// Ends all processes of a server at once, or its master.
 fn kill_server(server: &mut Server, whom: Whom) {
     if whom == Whom::Master {
-        server.kill_master()
+        server.kill_master();
     } else {
-        server.kill_all()
+        server.kill_all();
     }
     must_not_have_panicked(server);
 }
@@ -103,7 +107,8 @@ struct Order {
 }
 
 impl Order {
-    fn new(all: &[Whom]) -> Order {
+    /// Of a run that has so many calls, if no other number is asked for.
+    fn new(calls: u64, all: &[Whom]) -> Order {
         let seed = variable("VAULT_TEST_SEED").unwrap_or_else(|| u64::from(std::process::id()));
         println!("VAULT_TEST_SEED={seed} has these kills in this order again");
         Order {
@@ -111,7 +116,7 @@ impl Order {
             all: all.to_vec(),
             left: Vec::new(),
             kills: BTreeMap::new(),
-            calls: variable("VAULT_TEST_KV_CALLS").unwrap_or(CALLS),
+            calls: variable("VAULT_TEST_KV_CALLS").unwrap_or(calls),
             began: Instant::now(),
         }
     }
@@ -125,7 +130,8 @@ impl Order {
         if self.left.is_empty() {
             self.left.clone_from(&self.all);
         }
-        callers.await_answers(self.calls.min(100_000) / 50 + u64::from(self.lots.below(300)));
+        let between = if self.calls > CALLS { 2 * BETWEEN } else { BETWEEN };
+        callers.await_answers(between + u64::from(self.lots.below(300)));
         let place = self.lots.below(u32::try_from(self.left.len()).unwrap()) as usize;
         Some(self.left.swap_remove(place))
     }
@@ -152,18 +158,21 @@ fn a_cluster_keeps_its_promises_to_many_clients_while_all_processes_die() {
     let mut cluster = cluster.started();
     let term = cluster.term(cluster.primary());
     let callers = KvCallers::start_with(cluster.kv_addresses(), CLIENTS, WORK);
-    let mut order = Order::new(&[
-        Whom::Worker,
-        Whom::All,
-        Whom::Journal,
-        Whom::Worker,
-        Whom::Replica,
-        Whom::Cache,
-        Whom::Master,
-        Whom::Worker,
-        Whom::Journal,
-        Whom::Replica,
-    ]);
+    let mut order = Order::new(
+        CALLS,
+        &[
+            Whom::Worker,
+            Whom::All,
+            Whom::Journal,
+            Whom::Worker,
+            Whom::Replica,
+            Whom::Cache,
+            Whom::Master,
+            Whom::Worker,
+            Whom::Journal,
+            Whom::Replica,
+        ],
+    );
     while let Some(whom) = order.next(&callers) {
         // The primary more often than not; its whole death always.
         let primary = cluster.await_known_primary();
@@ -178,11 +187,8 @@ fn a_cluster_keeps_its_promises_to_many_clients_while_all_processes_die() {
             kill_child(cluster.member(index), whom, &mut order.lots);
         }
     }
-    eprintln!("over {:?}", order.began.elapsed());
     let compared = callers.must_be_linearizable();
-    eprintln!("judged {:?}", order.began.elapsed());
     let pairs = equal_pairs(&mut cluster);
-    eprintln!("equal {:?}", order.began.elapsed());
     println!("terms {term} to {}, {} keys", cluster.term(cluster.primary()), pairs.len());
     order.tell(compared);
     for index in [0, 1, 2] {
@@ -190,8 +196,13 @@ fn a_cluster_keeps_its_promises_to_many_clients_while_all_processes_die() {
     }
     // Nothing is left in /dev/shm.
     [0, 1, 2].into_iter().for_each(|index| cluster.stop(index));
-    eprintln!("stopped {:?}", order.began.elapsed());
-    let counts = [0, 1, 2].map(|index| audited(&cluster.data(index)));
+    let counts = thread::scope(|scope| {
+        let audit = |index| {
+            let data = cluster.data(index);
+            scope.spawn(move || audited(&data))
+        };
+        [0, 1, 2].map(audit).map(|audit| audit.join().unwrap())
+    });
     assert!(counts.iter().all(|of_one| *of_one == counts[0]) && counts[0][0] == pairs.len() as u64, "{counts:?}");
 }
 
@@ -203,16 +214,10 @@ fn one_instance_keeps_its_promises_to_many_clients_while_all_processes_die() {
     let mut server = Server::start(&options);
     let address = kv::kv_address(&server);
     let callers = KvCallers::start_with(vec![address], CLIENTS, WORK);
-    let mut order = Order::new(&[
-        Whom::Worker,
-        Whom::All,
-        Whom::Journal,
-        Whom::Worker,
-        Whom::Cache,
-        Whom::Worker,
-        Whom::Master,
-        Whom::Journal,
-    ]);
+    let mut order = Order::new(
+        CALLS / 2,
+        &[Whom::Worker, Whom::All, Whom::Journal, Whom::Worker, Whom::Cache, Whom::Worker, Whom::Master, Whom::Journal],
+    );
     while let Some(whom) = order.next(&callers) {
         order.count(whom, true);
         if matches!(whom, Whom::All | Whom::Master) {

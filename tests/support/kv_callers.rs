@@ -13,7 +13,7 @@ use std::time::Duration;
 use bank_vault::base::onc_rpc::Credentials;
 
 use crate::kv_caller::{Caller, Shared, Story, Work};
-use crate::kv_histories::{Call, Compared, Told, answered_once, by_search, by_versions};
+use crate::kv_histories::{Call, Compared, Told, answered_once, check};
 use crate::server::await_that;
 
 /// Threads that read all keys in the end.
@@ -81,7 +81,7 @@ impl KvCallers {
         let (repeats, listed, conflicts) = (told.repeats.len(), told.listed.len(), told.conflicts);
         let mut calls = with_values(told, &self.shared.work);
         calls.extend(self.read_all(&calls));
-        let compared = judge(&calls).unwrap_or_else(|violation| panic!("of {} calls: {violation:#?}", calls.len()));
+        let compared = check(&calls).unwrap_or_else(|violation| panic!("of {} calls: {violation:#?}", calls.len()));
         println!("{compared:?}, {repeats} repeats, {listed} keys of scans, {conflicts} conflicts");
         assert!(calls.len() > 2 * compared.left_out, "most are searched: {compared:?}");
         compared
@@ -124,30 +124,4 @@ fn with_values(told: Story, work: &Work) -> Vec<Call> {
     let of_pages: Vec<Call> = of_pages.collect();
     calls.extend(of_pages);
     calls
-}
-
-/// As [`check`](crate::kv_histories::check), with a search for each core.
-fn judge(calls: &[Call]) -> Result<Compared, crate::kv_histories::Violation> {
-    by_versions(calls)?;
-    let cores = u32::try_from(thread::available_parallelism().map_or(1, usize::from)).unwrap();
-    let found: Vec<_> = thread::scope(|scope| {
-        let search = |core: u32| {
-            scope.spawn(move || {
-                let part: Vec<Call> = calls.iter().copied().filter(|call| call.key % cores == core).collect();
-                by_search(&part)
-            })
-        };
-        let searches: Vec<_> = (0..cores).map(search).collect();
-        searches.into_iter().map(|search| search.join().unwrap()).collect()
-    });
-    found.into_iter().try_fold(Compared::default(), |all, part| {
-        let part = part?;
-        Ok(Compared {
-            writes: all.writes + part.writes,
-            reads: all.reads + part.reads,
-            keys: all.keys + part.keys,
-            searched: all.searched + part.searched,
-            left_out: all.left_out + part.left_out,
-        })
-    })
 }

@@ -14,6 +14,7 @@
 use std::cell::Cell;
 use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
+use std::thread;
 
 use stateright::semantics::SequentialSpec;
 
@@ -155,10 +156,29 @@ pub struct Compared {
     pub left_out: usize,
 }
 
+impl Compared {
+    fn and(self, other: Compared) -> Compared {
+        Compared {
+            writes: self.writes + other.writes,
+            reads: self.reads + other.reads,
+            keys: self.keys + other.keys,
+            searched: self.searched + other.searched,
+            left_out: self.left_out + other.left_out,
+        }
+    }
+}
+
 /// Whether `calls` are all that was done on keys that were not there before, and have an order.
 pub fn check(calls: &[Call]) -> Result<Compared, Violation> {
     by_versions(calls)?;
-    by_search(calls)
+    // A search for each core.
+    let cores = u32::try_from(thread::available_parallelism().map_or(1, usize::from)).unwrap();
+    let search = |core| by_search(&calls.iter().copied().filter(|call| call.key % cores == core).collect::<Vec<_>>());
+    let found: Vec<_> = thread::scope(|scope| {
+        let searches: Vec<_> = (0..cores).map(|core| scope.spawn(move || search(core))).collect();
+        searches.into_iter().map(|search| search.join().unwrap()).collect()
+    });
+    found.into_iter().try_fold(Compared::default(), |all, part| Ok(all.and(part?)))
 }
 
 /// The judge of repeats.

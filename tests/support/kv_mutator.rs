@@ -113,9 +113,13 @@ impl Mutator {
         self.xid
     }
 
+    fn byte(&mut self, below: u32) -> u8 {
+        u8::try_from(self.lots.below(below)).unwrap()
+    }
+
     fn bytes(&mut self, most: u32) -> Vec<u8> {
         let count = self.lots.below(most + 1);
-        (0..count).map(|_| self.lots.below(256) as u8).collect()
+        (0..count).map(|_| self.byte(256)).collect()
     }
 
     fn key(&mut self) -> Vec<u8> {
@@ -128,8 +132,8 @@ impl Mutator {
 
     fn value(&mut self) -> Vec<u8> {
         let most = if self.lots.below(200) == 0 { 65_536 } else { 600 };
-        let (count, byte) = (self.lots.below(most + 1), self.lots.below(251) as u8);
-        (0..count).map(|place| byte.wrapping_add((place % 253) as u8)).collect()
+        let (count, byte) = (self.lots.below(most + 1), self.byte(251));
+        (0..count).map(|place| byte.wrapping_add(u8::try_from(place % 253).unwrap())).collect()
     }
 
     fn condition(&mut self) -> Condition {
@@ -142,7 +146,7 @@ impl Mutator {
 
     /// Now and then one that comes again.
     fn request_id(&mut self) -> Option<RequestId> {
-        (self.lots.below(2) == 0).then(|| [1 + self.lots.below(200) as u8; 16])
+        (self.lots.below(2) == 0).then(|| [1 + self.byte(200); 16])
     }
 
     /// The payload of a valid call.
