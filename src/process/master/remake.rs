@@ -91,6 +91,19 @@ mod tests {
         RecoveryError, SnapshotSink, SnapshotSource, Verdict, Writer, recover,
     };
 
+    /// An instance whose objects are gone with it, also where a test fails.
+    struct Made(Instance);
+
+    impl Drop for Made {
+        fn drop(&mut self) {
+            let unlinked = self.0.unlink();
+            // A panic inside a panic would hide the first one.
+            if !std::thread::panicking() {
+                unlinked.unwrap();
+            }
+        }
+    }
+
     /// A deposit of 1.00 into account 1, with a key of its own.
     fn record(lsn: u64) -> RecordBytes {
         let balance = 1000 + 100 * i64::try_from(lsn).unwrap();
@@ -154,24 +167,23 @@ mod tests {
                 accept_mode: 0,
                 data: "",
             };
-            Instance::create(&blueprint).unwrap()
+            Made(Instance::create(&blueprint).unwrap())
         };
-        let [ran, fresh] = [make(1), make(2)];
+        let made = [make(1), make(2)];
+        let [ran, fresh] = [&made[0].0, &made[1].0];
         // As after a life in which more was carried out than is in the journal.
-        restore::restore(&ran, &directory, settings.key_window).unwrap();
+        restore::restore(ran, &directory, settings.key_window).unwrap();
         ran.table().restore(AccountId(2), Cents(77), Lsn(9));
         ran.table().restore_key(&Record::decode(&record(9)).unwrap().into_operation().unwrap());
         ran.table().begin_after(Lsn(9), Cents(3000), [Cents(900), Cents(5)]);
-        restore::restore(&fresh, &directory, settings.key_window).unwrap();
-        assert_ne!(books(&ran), books(&fresh));
+        restore::restore(fresh, &directory, settings.key_window).unwrap();
+        assert_ne!(books(ran), books(fresh));
         for _ in 0..2 {
-            remake(&ran, &directory, &settings).unwrap();
-            assert!(books(&ran) == books(&fresh), "remade books differ from those of a start");
+            remake(ran, &directory, &settings).unwrap();
+            assert!(books(ran) == books(fresh), "remade books differ from those of a start");
         }
         assert_eq!(ran.table().peek(AccountId(1)), Some(Cents(1500)));
         assert_eq!((ran.table().order().now().lsn, ran.table().sequencer().keys().known()), (Lsn(5), 5));
-        ran.unlink().unwrap();
-        fresh.unlink().unwrap();
     }
 
     /// A directory of 3 accounts with so many deposits.
@@ -214,7 +226,8 @@ mod tests {
             accept_mode: 0,
             data: "",
         };
-        let instance = Instance::create(&blueprint).unwrap();
+        let made = Made(Instance::create(&blueprint).unwrap());
+        let instance = &made.0;
         let held = || (instance.table().peek(AccountId(1)), instance.table().order().now().lsn);
         let incoming = home.path().join("incoming");
         let state = State {
@@ -235,23 +248,22 @@ mod tests {
             sink.finish().unwrap();
         };
         send();
-        restore::restore(&instance, &directory, settings.key_window).unwrap();
+        restore::restore(instance, &directory, settings.key_window).unwrap();
         assert_eq!(held(), (Some(Cents(1200)), Lsn(2)));
         assert!(!incoming.exists(), "there was no order to install it");
         send();
         file.save(&State { commit: Commit { index: 4, lsn: Lsn(5) }, install: true, ..state }, true).unwrap();
         for _ in 0..2 {
             // The second time there is nothing left to do, although the order stands until the replica process takes it back.
-            remake(&instance, &directory, &settings).unwrap();
+            remake(instance, &directory, &settings).unwrap();
             assert_eq!(held(), (Some(Cents(1500)), Lsn(5)));
             assert_eq!(instance.table().sequencer().keys().known(), 5);
             assert!(!incoming.exists());
         }
         std::fs::create_dir_all(incoming.join("journal")).unwrap();
-        let refused = remake(&instance, &directory, &settings).unwrap_err();
+        let refused = remake(instance, &directory, &settings).unwrap_err();
         assert!(matches!(refused, MasterError::Install(InstallError::NotWhole { .. })), "{refused}");
         assert!(!is_shortage(&refused));
-        instance.unlink().unwrap();
     }
 
     #[test]
