@@ -13,16 +13,20 @@ use libfuzzer_sys::fuzz_target;
 const ACCOUNTS: u32 = 3;
 const OPENING: i64 = 100;
 const PER_SEGMENT: u64 = 32;
-const HEADER_BYTES: usize = 84;
+
+/// Bytes of a header, of format version 2, which has pairs, or 1.
+fn header_bytes(stream: &[u8]) -> usize {
+    if stream.get(8..12) == Some(&[2, 0, 0, 0][..]) { 92 } else { 84 }
+}
 
 /// With the checksums of the header and of the whole.
 fn with_checksums(stream: &[u8]) -> Vec<u8> {
-    let mut stream = stream.to_vec();
-    if stream.len() >= HEADER_BYTES {
-        let crc = crc32fast::hash(&stream[..HEADER_BYTES - 4]);
-        stream[HEADER_BYTES - 4..HEADER_BYTES].copy_from_slice(&crc.to_le_bytes());
+    let (mut stream, header) = (stream.to_vec(), header_bytes(stream));
+    if stream.len() >= header {
+        let crc = crc32fast::hash(&stream[..header - 4]);
+        stream[header - 4..header].copy_from_slice(&crc.to_le_bytes());
     }
-    if let Some(end) = stream.len().checked_sub(4).filter(|&end| end >= HEADER_BYTES) {
+    if let Some(end) = stream.len().checked_sub(4).filter(|&end| end >= header) {
         let crc = crc32fast::hash(&stream[..end]);
         stream[end..].copy_from_slice(&crc.to_le_bytes());
     }
