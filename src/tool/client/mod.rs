@@ -16,6 +16,7 @@ mod load;
 pub mod mix;
 mod oneshot;
 pub mod options;
+mod quantities;
 pub mod receive_buffer;
 mod retrying;
 pub mod sampler;

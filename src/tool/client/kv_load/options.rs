@@ -8,7 +8,7 @@ use std::time::Duration;
 use clap::Args;
 
 use crate::base::limits::{MAX_KV_KEY_BYTES, MAX_KV_VALUE_BYTES};
-use crate::tool::client::options::{duration, rate};
+use crate::tool::client::quantities::{duration, rate};
 
 /// The load of the key-value store.
 #[derive(Args, Clone, Debug)]
