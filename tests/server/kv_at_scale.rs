@@ -1,18 +1,18 @@
 //! The key-value store under 64 clients while every kind of process is killed, and the whole primary: what was acknowledged is there, each
 //! request id is answered once, and the calls on each key have an order.
 //!
-//! `VAULT_TEST_KV_CALLS` says how many calls there are to be; without it, 10,000 of a cluster and
-//! half as many of one instance. A million take some minutes of a release build. Who is
-//! killed in which order is drawn from a seed that is printed; `VAULT_TEST_SEED` has that order again.
+//! `VAULT_TEST_KV_CALLS` says how many calls there are to be; without it, 10,000 of a cluster and half as many of one instance. A million take
+//! some minutes of a release build. Who is killed in which order is drawn from a seed that is printed; `VAULT_TEST_SEED` has that order again.
 
 use crate::{cluster, kv, kv_caller, kv_callers, kv_histories, kv_members, server, turmoil};
 
 use std::collections::BTreeMap;
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use bank_vault::base::onc_rpc::Credentials;
 use cluster::Cluster;
-use kv::kv_options;
+use kv::{Kv, kv_options};
 use kv_caller::Work;
 use kv_callers::KvCallers;
 use kv_histories::Compared;
@@ -27,7 +27,8 @@ const CALLS: u64 = 10_000;
 /// Calls that are answered between two kills, at least; twice as many in a long run.
 const BETWEEN: u64 = 700;
 /// Few keys that all clients use, and many that few of them use at a time.
-const WORK: Work = Work { hot: 8, cold: 1000, usual: 300, longest: 65_536 };
+const WORK: Work =
+    Work { hot: 8, cold: 1000, usual: 300, longest: 65_536, credentials: Credentials::None, pause: Duration::ZERO };
 /// More keys than a client can be behind with a call, and snapshots all the while; a cache process, of which nothing is asked.
 const ARGS: &[&str] = &["--key-window", "300000", "--segment-records", "16384", "--snapshot-every", "100000"];
 const WITH_CACHE: &[&str] = &["--getfile-upstream", "http://127.0.0.1:1"];
@@ -229,7 +230,7 @@ fn one_instance_keeps_its_promises_to_many_clients_while_all_processes_die() {
     }
     let compared = callers.must_be_linearizable();
     order.tell(compared);
-    let pairs = pairs_at(address);
+    let pairs = pairs_at(&mut Kv::connect(address));
     must_not_have_panicked(&server);
     let output = server.end();
     assert!(output.status.success(), "{output:?}");

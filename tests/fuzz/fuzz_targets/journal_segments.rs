@@ -46,7 +46,8 @@ fn write(lsn: u64, kind: KvKind, verdict: KvVerdict, value_bytes: u32) -> Vec<Re
         value_bytes,
         condition: Condition::Always,
         fingerprint: [9; 16],
-        previous: Lsn(0),
+        // What goes was there before the refusal.
+        previous: Lsn(if puts { 0 } else { lsn - 2 }),
         keys: u32::from(puts),
         blocks: if puts { blocks_of(3, value_bytes as usize) } else { 0 },
         request: Some([u8::try_from(lsn).expect("it is small"); 16]),
