@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
+use rand::RngExt;
 use rand::rngs::SmallRng;
-use rand::{Rng, RngExt};
 
 use crate::base::limits::MAX_KV_KEY_BYTES;
 use crate::base::onc_rpc::{AuthSys, Credentials};
@@ -187,11 +187,4 @@ pub fn credentials(uid: Option<u32>) -> Credentials<'static> {
     uid.map_or(Credentials::None, |uid| {
         Credentials::Sys(AuthSys { machine_name: b"client", uid, gid: uid, ..AuthSys::default() })
     })
-}
-
-/// Bytes that look random, from a seed.
-pub fn random_bytes(rng: &mut SmallRng, count: usize) -> Box<[u8]> {
-    let mut bytes = vec![0; count].into_boxed_slice();
-    rng.fill_bytes(&mut bytes);
-    bytes
 }

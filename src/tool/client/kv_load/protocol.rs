@@ -6,6 +6,8 @@ use std::io::{self, Read, Write};
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use rand::rngs::SmallRng;
+
 use crate::base::limits::{MAX_KV_KEY_BYTES, MAX_RPC_FRAGMENTS, MAX_RPC_RECORD_BYTES};
 use crate::base::onc_rpc::{RecordLimits, RecordStep, Reply, next_record};
 use crate::base::vocab::{Condition, Lsn};
@@ -14,9 +16,8 @@ use crate::tool::client::connection::{Server, receive};
 use crate::tool::client::error::{ClientError, RpcError};
 use crate::tool::client::kv_load::plan::{KvPlan, credentials};
 use crate::tool::client::kv_load::thread::{KvOperation, KvThread};
-use crate::tool::client::load::counters::NoReply;
-use crate::tool::client::load::pipeline::Pipeline;
-use crate::tool::client::load::protocol::{Answer, Protocol};
+use crate::tool::client::load::counters::{NoReply, Tally};
+use crate::tool::client::load::protocol::{Answer, Protocol, ThreadState};
 use crate::tool::client::receive_buffer::RawBuffer;
 use crate::tool::client::servers::Standing;
 
@@ -35,6 +36,37 @@ thread_local! {
 /// The key-value store's protocol.
 #[derive(Debug)]
 pub enum Kv {}
+
+impl<'r> ThreadState<'r, Kv> for KvThread<'r> {
+    fn plan(&self) -> &'r KvPlan {
+        self.plan
+    }
+
+    #[inline]
+    fn now(&self) -> u64 {
+        self.pace.now()
+    }
+
+    #[inline]
+    fn deadline(&self) -> u64 {
+        self.pace.deadline()
+    }
+
+    fn rng(&mut self) -> &mut SmallRng {
+        &mut self.pace.rng
+    }
+
+    #[inline]
+    fn tally(&mut self) -> &mut Tally {
+        &mut self.counters.tally
+    }
+
+    #[inline]
+    fn show_progress(&mut self, replies: usize, now: u64) {
+        self.counters.tally.last_reply = now;
+        self.pace.show_progress(replies);
+    }
+}
 
 /// What comes before the operations of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -140,22 +172,21 @@ impl Protocol for Kv {
         received.raw.read_from(source)
     }
 
-    fn greet(pipeline: &mut Pipeline<Kv>, plan: &KvPlan) -> Option<Step> {
-        pipeline.begin();
+    fn greet(out: &mut Vec<u8>, plan: &KvPlan) -> Option<Step> {
         if !plan.run.server.servers.are_several() {
             return None;
         }
-        KvRequest::Status.write_call(STATUS_XID, plan.credentials(), &mut pipeline.out);
+        KvRequest::Status.write_call(STATUS_XID, plan.credentials(), out);
         Some(Step::Asking)
     }
 
     fn go_on(
-        pipeline: &mut Pipeline<Kv>,
+        (received, _out): (&mut Received, &mut Vec<u8>),
         Step::Asking: Step,
         plan: &KvPlan,
         address: SocketAddr,
     ) -> Result<Option<Option<Step>>, ClientError> {
-        match pipeline.received.standing(&plan.run.server, address)? {
+        match received.standing(&plan.run.server, address)? {
             None => Ok(None),
             Some(Standing::Primary) => Ok(Some(None)),
             Some(Standing::Other) => Err(ClientError::NotPrimary { address: address.to_string() }),

@@ -1,17 +1,13 @@
 //! The state of one load thread: it generates operations, and records what becomes of each.
 
-use rand::rngs::SmallRng;
-
 use crate::service::kv::wire::KvStatus;
 use crate::tool::client::keys::{Key, KeySource};
 use crate::tool::client::kv_load::counters::KvCounters;
 use crate::tool::client::kv_load::plan::{KvPlan, Phase};
-use crate::tool::client::kv_load::protocol::Kv;
 use crate::tool::client::kv_load::values::Stamp;
 use crate::tool::client::kv_load::verifier::Violation;
-use crate::tool::client::load::counters::{NoReply, Tally};
-use crate::tool::client::load::protocol::ThreadState;
-use crate::tool::client::load::thread::Pace;
+use crate::tool::client::load::counters::NoReply;
+use crate::tool::client::load::pace::Pace;
 
 /// An operation that was sent, or should have been, and has no final answer yet.
 #[derive(Clone, Copy, Debug)]
@@ -51,37 +47,6 @@ pub struct KvThread<'r> {
     /// Writes of this thread so far.
     writes: u64,
     pub counters: KvCounters,
-}
-
-impl<'r> ThreadState<'r, Kv> for KvThread<'r> {
-    fn plan(&self) -> &'r KvPlan {
-        self.plan
-    }
-
-    #[inline]
-    fn now(&self) -> u64 {
-        self.pace.now()
-    }
-
-    #[inline]
-    fn deadline(&self) -> u64 {
-        self.pace.deadline()
-    }
-
-    fn rng(&mut self) -> &mut SmallRng {
-        &mut self.pace.rng
-    }
-
-    #[inline]
-    fn tally(&mut self) -> &mut Tally {
-        &mut self.counters.tally
-    }
-
-    #[inline]
-    fn show_progress(&mut self, replies: usize, now: u64) {
-        self.counters.tally.last_reply = now;
-        self.pace.show_progress(replies);
-    }
 }
 
 impl<'r> KvThread<'r> {

@@ -1,10 +1,9 @@
 //! Values, and what they say of themselves: whoever reads one can tell whether it is whole, whose it is, and which write made it.
 
-use rand::SeedableRng;
 use rand::rngs::SmallRng;
+use rand::{Rng, SeedableRng};
 
 use crate::base::limits::MAX_KV_VALUE_BYTES;
-use crate::tool::client::kv_load::plan::random_bytes;
 
 /// Bytes of a stamp, with which a value begins: checksum, key, writer, length (each 4 bytes), count and run (each 8).
 pub const STAMP_BYTES: usize = 32;
@@ -35,7 +34,9 @@ impl Values {
     /// Those of a run with this seed.
     pub fn new(seed: u64, is_stamped: bool) -> Values {
         let mut rng = SmallRng::seed_from_u64(seed);
-        Values { pool: random_bytes(&mut rng, MAX_KV_VALUE_BYTES + SHIFTS), is_stamped }
+        let mut pool = vec![0; MAX_KV_VALUE_BYTES + SHIFTS].into_boxed_slice();
+        rng.fill_bytes(&mut pool);
+        Values { pool, is_stamped }
     }
 
     /// The value of a write, in `buffer` where it is not only read; the same each time. `length` is at least [`STAMP_BYTES`] where values

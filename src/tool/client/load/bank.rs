@@ -5,13 +5,15 @@ use std::io::{self, Read};
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use rand::rngs::SmallRng;
+
 use crate::service::bank::wire::{Opcode, Request, Response, Status, XorKey};
 use crate::tool::client::connection::{Server, check_reply, cluster_of};
 use crate::tool::client::error::{ClientError, ProtocolError};
-use crate::tool::client::load::counters::{NoReply, Operation};
+use crate::tool::client::load::counters::{NoReply, Operation, Tally};
 use crate::tool::client::load::pipeline::Pipeline;
 use crate::tool::client::load::plan::LoadPlan;
-use crate::tool::client::load::protocol::{Answer, Protocol};
+use crate::tool::client::load::protocol::{Answer, Protocol, ThreadState};
 use crate::tool::client::load::thread::LoadThread;
 use crate::tool::client::receive_buffer::ReceiveBuffer;
 use crate::tool::client::servers::Standing;
@@ -23,6 +25,37 @@ const PING_SEQ: u32 = 3;
 /// The ledger's protocol.
 #[derive(Debug)]
 pub enum Bank {}
+
+impl<'r> ThreadState<'r, Bank> for LoadThread<'r> {
+    fn plan(&self) -> &'r LoadPlan {
+        self.setup.plan
+    }
+
+    #[inline]
+    fn now(&self) -> u64 {
+        self.pace.now()
+    }
+
+    #[inline]
+    fn deadline(&self) -> u64 {
+        self.pace.deadline()
+    }
+
+    fn rng(&mut self) -> &mut SmallRng {
+        &mut self.pace.rng
+    }
+
+    #[inline]
+    fn tally(&mut self) -> &mut Tally {
+        &mut self.counters.tally
+    }
+
+    #[inline]
+    fn show_progress(&mut self, replies: usize, now: u64) {
+        self.counters.tally.last_reply = now;
+        self.pace.show_progress(replies);
+    }
+}
 
 /// What comes before the operations of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,45 +88,46 @@ impl Protocol for Bank {
         received.raw().read_from(source)
     }
 
-    fn greet(pipeline: &mut Pipeline<Bank>, plan: &LoadPlan) -> Option<Step> {
-        pipeline.begin();
+    fn greet(out: &mut Vec<u8>, plan: &LoadPlan) -> Option<Step> {
         if plan.run.server.servers.are_several() {
             // As in `Connection::open_to`, the kernel also connects to a server that is stopped.
-            Request::Ping.encode(PING_SEQ, None, None, &mut pipeline.out);
+            Request::Ping.encode(PING_SEQ, None, None, out);
             return Some(Step::Pinging);
         }
-        Some(login(pipeline, plan))
+        Some(login(out, plan))
     }
 
     fn go_on(
-        pipeline: &mut Pipeline<Bank>,
+        (received, out): (&mut ReceiveBuffer, &mut Vec<u8>),
         step: Step,
         plan: &LoadPlan,
         address: SocketAddr,
     ) -> Result<Option<Option<Step>>, ClientError> {
         let server = &plan.run.server;
         if step == Step::Asking {
-            let Some((header, body)) = pipeline.received.next_frame()? else { return Ok(None) };
-            let cluster = cluster_of(&header, pipeline.received.body(body), CLUSTER_SEQ)?;
+            let Some((header, body)) = received.next_frame()? else { return Ok(None) };
+            let cluster = cluster_of(&header, received.body(body), CLUSTER_SEQ)?;
             if server.servers.learn(address, &cluster) == Standing::Other {
                 return Err(ClientError::NotPrimary { address: address.to_string() });
             }
             return Ok(Some(None));
         }
-        let Some((header, response)) = pipeline.received.next_reply()? else { return Ok(None) };
+        let Some((header, response)) = received.next_reply()? else { return Ok(None) };
         if step == Step::Pinging {
             check_reply(Opcode::Ping, PING_SEQ, &header, response)?;
-            pipeline.begin();
-            return Ok(Some(Some(login(pipeline, plan))));
+            received.reset(None);
+            out.clear();
+            return Ok(Some(Some(login(out, plan))));
         }
         let Response::Login { session } = check_reply(Opcode::Login, LOGIN_SEQ, &header, response)? else {
             unreachable!("the reply's opcode was compared with LOGIN's");
         };
-        begin_session(pipeline, server.xor_key(session));
+        received.reset(server.xor_key(session));
+        out.clear();
         if !server.servers.are_several() {
             return Ok(Some(None));
         }
-        Request::Cluster.encode(CLUSTER_SEQ, None, pipeline.received.xor, &mut pipeline.out);
+        Request::Cluster.encode(CLUSTER_SEQ, None, received.xor, out);
         Ok(Some(Some(Step::Asking)))
     }
 
@@ -162,8 +196,8 @@ impl Protocol for Bank {
     }
 }
 
-fn login(pipeline: &mut Pipeline<Bank>, plan: &LoadPlan) -> Step {
-    plan.run.server.login().encode(LOGIN_SEQ, None, None, &mut pipeline.out);
+fn login(out: &mut Vec<u8>, plan: &LoadPlan) -> Step {
+    plan.run.server.login().encode(LOGIN_SEQ, None, None, out);
     Step::LoggingIn
 }
 

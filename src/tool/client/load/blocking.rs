@@ -20,10 +20,10 @@ use crate::tool::client::connection::{Connection, Server, receive, send, socket_
 use crate::tool::client::error::ClientError;
 use crate::tool::client::interrupt;
 use crate::tool::client::load::bank::{Bank, begin_session};
+use crate::tool::client::load::pace::Starter;
 use crate::tool::client::load::pipeline::Pipeline;
 use crate::tool::client::load::protocol::ThreadState;
 use crate::tool::client::load::thread::{LoadThread, ThreadResult, ThreadSetup};
-use crate::tool::client::load::threads::Starter;
 
 /// Runs one thread and its connection.
 pub fn run<'r>(setup: ThreadSetup<'r>, starter: Starter<'r>) -> ThreadResult {

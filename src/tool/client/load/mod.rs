@@ -6,6 +6,7 @@ mod blocking;
 pub mod counters;
 pub mod event_loop;
 mod expected;
+pub mod pace;
 pub mod pipeline;
 pub mod plan;
 mod polled;

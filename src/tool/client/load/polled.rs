@@ -116,14 +116,16 @@ impl<P: Protocol> PolledConnection<P> {
     /// Continues after an event while the connection is being made. True once operations can be sent.
     pub fn continue_login(&mut self, context: LoopContext<'_, P>) -> Result<bool, ClientError> {
         if self.stage == Stage::Connecting && self.is_connected(context.run())? {
-            let step = P::greet(&mut self.pipeline, context.plan);
+            self.pipeline.begin();
+            let step = P::greet(&mut self.pipeline.out, context.plan);
             self.enter(step, context.now);
         }
         while let Stage::Greeting(step) = self.stage {
             self.flush()?;
             let (_, doing) = P::patience(step, &context.run().server);
             self.read_once(doing)?;
-            let Some(next) = P::go_on(&mut self.pipeline, step, context.plan, self.address)? else { return Ok(false) };
+            let both = (&mut self.pipeline.received, &mut self.pipeline.out);
+            let Some(next) = P::go_on(both, step, context.plan, self.address)? else { return Ok(false) };
             self.enter(next, context.now);
         }
         Ok(self.stage == Stage::Ready)

@@ -11,7 +11,6 @@ use rand::rngs::SmallRng;
 use crate::tool::client::connection::Server;
 use crate::tool::client::error::ClientError;
 use crate::tool::client::load::counters::{NoReply, Tally};
-use crate::tool::client::load::pipeline::Pipeline;
 use crate::tool::client::load::plan::RunPlan;
 
 /// A protocol that load is sent by.
@@ -36,11 +35,11 @@ pub trait Protocol: Debug + Sized + 'static {
     fn read_from(received: &mut Self::Received, source: &mut impl Read) -> io::Result<(usize, bool)>;
 
     /// Encodes what is to be said first on a new connection; `None` where nothing is.
-    fn greet(pipeline: &mut Pipeline<Self>, plan: &Self::Plan) -> Option<Self::Step>;
-    /// Looks whether a step is done; `None` where more must come. Otherwise encodes what the next step is to send; `Some(None)` where
-    /// there is none.
+    fn greet(out: &mut Vec<u8>, plan: &Self::Plan) -> Option<Self::Step>;
+    /// Looks in what came whether a step is done; `None` where more must come. Otherwise encodes what the next step is to send; `Some(None)`
+    /// where there is none.
     fn go_on(
-        pipeline: &mut Pipeline<Self>,
+        received_and_out: (&mut Self::Received, &mut Vec<u8>),
         step: Self::Step,
         plan: &Self::Plan,
         address: SocketAddr,

@@ -1,24 +1,17 @@
 //! The state of one load thread: it generates operations, and records what becomes of each.
 
-use std::ops::RangeInclusive;
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use rand::RngExt;
-use rand::rngs::SmallRng;
+use std::ops::RangeInclusive;
 
 use crate::base::vocab::Cents;
 use crate::service::bank::wire::{Opcode, Request, Response, Status};
-use crate::tool::client::clock::{Clock, nanoseconds};
 use crate::tool::client::error::ClientError;
-use crate::tool::client::interrupt;
 use crate::tool::client::keys::KeySource;
 use crate::tool::client::load::ack_log::AckBuffer;
-use crate::tool::client::load::bank::Bank;
-use crate::tool::client::load::counters::{Counters, NoReply, Operation, Tally};
+use crate::tool::client::load::counters::{Counters, NoReply, Operation};
 use crate::tool::client::load::expected::ExpectedBalances;
-use crate::tool::client::load::plan::{LoadPlan, RunPlan};
-use crate::tool::client::load::protocol::ThreadState;
-use crate::tool::client::load::threads::Starter;
+use crate::tool::client::load::pace::{Pace, Starter};
+use crate::tool::client::load::plan::LoadPlan;
 
 /// Deposits are larger than what is taken or moved, so that most accounts can pay.
 const DEPOSIT_CENTS: RangeInclusive<i64> = 1_000..=10_000;
@@ -52,63 +45,6 @@ impl<'r> ThreadSetup<'r> {
     }
 }
 
-/// When a thread sends, and how far it is; the same whatever it sends.
-#[derive(Debug)]
-pub struct Pace<'r> {
-    pub clock: Clock,
-    /// What is sent before this is no part of the result.
-    pub measure_from: u64,
-    /// Nothing new is sent from here on, by the plan.
-    deadline: u64,
-    /// Replies so far, for the progress bar; written by this thread only.
-    replies: &'r AtomicU64,
-    /// Random numbers for operations and waits.
-    pub rng: SmallRng,
-}
-
-impl<'r> Pace<'r> {
-    /// That of a thread of a run that began with `clock`.
-    pub fn new(plan: &RunPlan, number: u32, clock: Clock, replies: &'r AtomicU64) -> Pace<'r> {
-        let measure_from = nanoseconds(plan.warmup);
-        let deadline = plan.duration.map_or(u64::MAX, |length| measure_from.saturating_add(nanoseconds(length)));
-        Pace { clock, measure_from, deadline, replies, rng: plan.rng(number) }
-    }
-
-    /// The time now, nanoseconds since the start.
-    #[inline]
-    pub fn now(&self) -> u64 {
-        self.clock.now()
-    }
-
-    /// Nothing new is sent from this time on: by the plan, or because the run was interrupted.
-    #[inline]
-    pub fn deadline(&self) -> u64 {
-        interrupt::interrupted_at().map_or(self.deadline, |time| self.deadline.min(self.clock.since_start(time)))
-    }
-
-    /// Whether a connection begins another operation `now`: some remain for it, of which this is one, and the time is not over.
-    #[inline]
-    pub fn begins_another(&self, remaining: &mut Option<u64>, now: u64) -> bool {
-        if now >= self.deadline() || *remaining == Some(0) {
-            return false;
-        }
-        if let Some(remaining) = remaining
-            && now >= self.measure_from
-        {
-            *remaining -= 1;
-        }
-        true
-    }
-
-    /// Adds the replies of one read to the progress of the run.
-    #[inline]
-    pub fn show_progress(&self, replies: usize) {
-        // Only this thread writes, so a plain addition cannot lose a count; nothing else is published by it.
-        let before = self.replies.load(Ordering::Relaxed);
-        self.replies.store(before + replies as u64, Ordering::Relaxed);
-    }
-}
-
 /// What a thread needs for its connections' operations.
 #[derive(Debug)]
 pub struct LoadThread<'r> {
@@ -116,37 +52,6 @@ pub struct LoadThread<'r> {
     keys: Option<KeySource>,
     pub pace: Pace<'r>,
     pub counters: Counters,
-}
-
-impl<'r> ThreadState<'r, Bank> for LoadThread<'r> {
-    fn plan(&self) -> &'r LoadPlan {
-        self.setup.plan
-    }
-
-    #[inline]
-    fn now(&self) -> u64 {
-        self.pace.now()
-    }
-
-    #[inline]
-    fn deadline(&self) -> u64 {
-        self.pace.deadline()
-    }
-
-    fn rng(&mut self) -> &mut SmallRng {
-        &mut self.pace.rng
-    }
-
-    #[inline]
-    fn tally(&mut self) -> &mut Tally {
-        &mut self.counters.tally
-    }
-
-    #[inline]
-    fn show_progress(&mut self, replies: usize, now: u64) {
-        self.counters.tally.last_reply = now;
-        self.pace.show_progress(replies);
-    }
 }
 
 impl LoadThread<'_> {

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::{Builder, ScopedJoinHandle, scope};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, unbounded};
 use indicatif::{ProgressBar, ProgressStyle};
 use nix::sys::signal::Signal;
 
@@ -19,8 +19,9 @@ use crate::tool::client::load::blocking;
 use crate::tool::client::load::counters::Counters;
 use crate::tool::client::load::event_loop::EventLoop;
 use crate::tool::client::load::expected::{ExpectedBalances, Verification};
+use crate::tool::client::load::pace::Starter;
 use crate::tool::client::load::plan::{Driver, LoadPlan, RunPlan};
-use crate::tool::client::load::thread::{Pace, ThreadResult, ThreadSetup};
+use crate::tool::client::load::thread::{ThreadResult, ThreadSetup};
 
 /// A load thread needs little stack; a hundred of them should not take a hundred times the default.
 const STACK_BYTES: usize = 256 * 1024;
@@ -58,30 +59,6 @@ impl RunResult {
 #[derive(Debug, Default)]
 #[repr(align(128))]
 struct Replies(AtomicU64);
-
-/// What a thread is given to begin together with the others.
-#[derive(Debug)]
-pub struct Starter<'r> {
-    /// The thread's number.
-    number: u32,
-    replies: &'r AtomicU64,
-    /// The clock of the run, once all threads have their connections; `None` in it when the run is cancelled.
-    start: &'r OnceLock<Option<Clock>>,
-    /// Where the thread reports that its connections are made.
-    ready: Sender<Result<(), ClientError>>,
-}
-
-impl<'r> Starter<'r> {
-    /// Makes the thread's connections, and waits until all other threads have theirs; `None` when the run is cancelled.
-    pub fn begin<C>(self, plan: &RunPlan, connect: impl FnOnce() -> Result<C, ClientError>) -> Option<(C, Pace<'r>)> {
-        let mut connected = None;
-        let made = connect().map(|connections| connected = Some(connections));
-        // The receiver lives until every thread has reported. A failure cancels the run.
-        let _ = self.ready.send(made);
-        let clock = (*self.start.wait())?;
-        Some((connected?, Pace::new(plan, self.number, clock, self.replies)))
-    }
-}
 
 /// Starts the plan's threads, each of which does `body` with its number, releases them together, and waits for all to end; what they return,
 /// in the order of their numbers. `beside`, if there is one, is a thread that is given what tells it when the others have ended.
