@@ -83,6 +83,7 @@ mod early_replies;
 mod end_to_end;
 mod environment;
 mod format_upgrade;
+mod full_ring;
 mod getfile;
 mod getfile_cache;
 mod getfile_cache_deaths;

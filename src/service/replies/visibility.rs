@@ -15,6 +15,9 @@ pub struct Visibility {
     pub order: Order<'static>,
     /// What says which requests may be answered here; `None` without peers, where all may.
     pub cluster: Option<&'static ClusterRow>,
+    /// Whether an operation has found no room in the journal's ring and none has come since. Nobody is to try meanwhile: a short operation
+    /// would find room where a long one waits for more, and who has just come would have it before those who wait.
+    pub room_is_short: bool,
     /// How often the gate was closed, when it was last looked at; 0 without peers.
     gate_closings: u32,
 }
@@ -25,7 +28,7 @@ impl Visibility {
     pub fn new(instance: &'static Instance) -> Self {
         let (sequencer, order) = (instance.table().sequencer(), instance.table().order());
         let cluster = Some(&instance.control().cluster).filter(|cluster| cluster.has_peers());
-        Visibility { sequencer, order, cluster, gate_closings: sequencer.gate().closings }
+        Visibility { sequencer, order, cluster, room_is_short: false, gate_closings: sequencer.gate().closings }
     }
 
     /// What the instance is, and who is the primary.

@@ -115,12 +115,15 @@ impl WaitingSessions {
             let slots: Vec<_> = sessions.iter_mut().map(|session| session.state.connection.index()).collect();
             slots.into_iter().for_each(|slot| sessions.schedule(slot));
         }
-        self.room.take(visibility.sequencer.limit(), |slot| {
-            if let Some(session) = sessions.at(slot) {
-                waits(&mut session.data).is_queued_for_room = false;
-                sessions.schedule(slot);
-            }
-        });
+        if visibility.room_is_short && self.room.may_try(visibility.sequencer) {
+            visibility.room_is_short = false;
+            self.room.take(visibility.sequencer, |slot| {
+                if let Some(session) = sessions.at(slot) {
+                    waits(&mut session.data).is_queued_for_room = false;
+                    sessions.schedule(slot);
+                }
+            });
+        }
         if self.commits.first().is_some() {
             let visible = visibility.sequencer.visible();
             while let Some(slot) = self.commits.next(visible) {
@@ -166,9 +169,9 @@ impl WaitingSessions {
         };
         let is_committed = first.is_some_and(|first| sequencer.visible().includes(first.shows));
         let until_committed = if is_committed { Patience::None } else { Patience::Unlimited };
-        let until_room = match self.room.has_room(sequencer.limit()) {
-            true => Patience::None,
-            false if self.room.is_empty() => Patience::Unlimited,
+        let until_room = match self.room.is_empty() {
+            true => Patience::Unlimited,
+            false if self.room.may_try(sequencer) => Patience::None,
             false => Patience::AtMost(ROOM_PATIENCE),
         };
         let until_known = self.primary.patience().map_or(Patience::Unlimited, Patience::AtMost);

@@ -64,6 +64,9 @@ pub enum Answered {
     NotYet(Postponed),
 }
 
+/// There is no room in the journal.
+const FOR_ROOM: Answered = Answered::NotYet(Postponed { room: MAX_REPLY_BYTES, blocked: Some(Blocked::ForRoom) });
+
 /// A request that is refused before anybody looks at its meaning.
 struct Refused {
     status: Status,
@@ -317,6 +320,9 @@ impl Executor {
         key: Option<[u8; KEY_BYTES]>,
         operation: Operation,
     ) -> Answered {
+        if self.visibility.room_is_short {
+            return FOR_ROOM;
+        }
         if asked.wants_lsn {
             return self.operate_numbered(session, asked, key, operation);
         }
@@ -409,7 +415,8 @@ impl Executor {
                 self.refuse(session, asked, rules::not_primary(standing))
             }
             Undone::Uncommitted(Uncommitted::Later) => {
-                Answered::NotYet(Postponed { room: MAX_REPLY_BYTES, blocked: Some(Blocked::ForRoom) })
+                self.visibility.room_is_short = true;
+                FOR_ROOM
             }
         }
     }

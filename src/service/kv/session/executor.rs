@@ -77,6 +77,9 @@ pub struct Postponed {
     pub blocked: Option<Blocked>,
 }
 
+/// There is no room in the journal for a write.
+const FOR_ROOM: Answered = Answered::NotYet(Postponed { room: WRITE_REPLY_BYTES, blocked: Some(Blocked::ForRoom) });
+
 /// A call that is looked at.
 #[derive(Clone, Copy)]
 struct Asked {
@@ -259,6 +262,9 @@ impl Executor {
     /// Carries out a write; its reply is staged before it has happened and becomes valid as a part of it. The version is put into it once it
     /// is known, which is before the write has happened, too.
     fn write(&mut self, session: &mut KvSession, asked: Asked, principal: u32, write: &Write<'_>) -> Answered {
+        if self.visibility.room_is_short {
+            return FOR_ROOM;
+        }
         let connection = &session.state.connection;
         let staged: Cell<Option<([u8; WRITE_REPLY_BYTES], Written, KvStatus)>> = Cell::new(None);
         let number = |lsn| {
@@ -307,7 +313,8 @@ impl Executor {
                 Ok(()) | Err(_) => return self.wait_for_primary(session, asked),
             },
             KvUndone::Later => {
-                return Answered::NotYet(Postponed { room: WRITE_REPLY_BYTES, blocked: Some(Blocked::ForRoom) });
+                self.visibility.room_is_short = true;
+                return FOR_ROOM;
             }
         };
         self.respond(session, asked, &reply)
