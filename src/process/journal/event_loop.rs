@@ -72,6 +72,8 @@ struct JournalProcess {
     flush_interval: Option<Duration>,
     last_flush: Instant,
     last_maintenance: Option<Instant>,
+    /// Up to where it was said that segments are prepared.
+    told_prepared_to: Lsn,
 }
 
 /// What became of a group of records.
@@ -90,6 +92,7 @@ impl JournalProcess {
         let sequencer = instance.table().sequencer();
         arm_from_environment("journal", instance.journal_row().life.lives.get());
         let writer = Writer::resume(&directory, sequencer.on_disk().0)?;
+        writer.tell_when_prepared(wakeup.clone());
         let snapshotter = Snapshotter::start(instance, settings, directory, wakeup.clone())?;
         let flush_interval = (settings.durability == Durability::Async).then_some(settings.flush_interval);
         Ok(JournalProcess {
@@ -106,6 +109,7 @@ impl JournalProcess {
             flush_interval,
             last_flush: Instant::now(),
             last_maintenance: None,
+            told_prepared_to: Lsn(0),
         })
     }
 
@@ -115,6 +119,10 @@ impl JournalProcess {
             self.truncate_if_ordered()?;
             if self.last_maintenance.is_none_or(|last| last.elapsed() >= MAINTENANCE_INTERVAL) {
                 self.maintain()?;
+            }
+            // Workers may wait for nothing else.
+            if self.writer.prepared_to() != self.told_prepared_to {
+                self.publish(self.writer.on_disk());
             }
             let waiting = self.end().0.saturating_sub(self.writer.on_disk().0.0);
             if waiting > 0 && (stopping || self.is_due(waiting)) {
@@ -216,9 +224,10 @@ impl JournalProcess {
     }
 
     /// Says how far the journal is on disk, and wakes the workers that sleep until then.
-    fn publish(&self, on_disk: OnDisk) {
+    fn publish(&mut self, on_disk: OnDisk) {
+        self.told_prepared_to = self.writer.prepared_to();
         if self.sequencer.is_replicated() {
-            self.sequencer.set_on_disk(on_disk, self.writer.prepared_to());
+            self.sequencer.set_on_disk(on_disk, self.told_prepared_to);
             crash_point(CrashPoint::CommittedPublished);
             if self.sequencer.replica_sleeps() {
                 self.wake_replica();
@@ -226,7 +235,7 @@ impl JournalProcess {
             return;
         }
         let committed = Committed::alone(OnDisk(self.whole_to));
-        self.sequencer.set_on_disk(on_disk, self.writer.prepared_to());
+        self.sequencer.set_on_disk(on_disk, self.told_prepared_to);
         self.sequencer.set_committed(committed);
         let visible = Visible { committed, rounds: 0 };
         crash_point(CrashPoint::CommittedPublished);

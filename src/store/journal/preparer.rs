@@ -13,6 +13,7 @@ use super::directory::Directory;
 use super::error::DiskError;
 use super::segment;
 use crate::base::vocab::Lsn;
+use crate::ipc::event::EventFd;
 
 #[derive(Debug)]
 struct State {
@@ -21,6 +22,8 @@ struct State {
     /// Prepare as long as `end` is before this.
     wanted: Lsn,
     failure: Option<Arc<DiskError>>,
+    /// Who is told of each attempt's end.
+    wakeup: Option<Arc<EventFd>>,
 }
 
 #[derive(Debug)]
@@ -47,12 +50,17 @@ pub(super) struct Preparer {
 impl Preparer {
     /// Starts the thread; segments up to record `end` are prepared.
     pub(super) fn start(directory: Directory, end: Lsn) -> std::io::Result<Self> {
-        let state = Mutex::new(State { end, wanted: end, failure: None });
+        let state = Mutex::new(State { end, wanted: end, failure: None, wakeup: None });
         let shared = Arc::new(Shared { state, changed: Condvar::new(), stop: AtomicBool::new(false) });
         let its = Arc::clone(&shared);
         let thread = std::thread::Builder::new().name("vault-prepare".to_owned());
         let thread = thread.spawn(move || run(&directory, &its))?;
         Ok(Preparer { shared, thread: Some(thread) })
+    }
+
+    /// Has `wakeup` signalled whenever a segment was prepared, or could not be.
+    pub(super) fn tell(&self, wakeup: Arc<EventFd>) {
+        self.shared.lock().wakeup = Some(wakeup);
     }
 
     /// Has segments prepared until there is room up to record `wanted`.
@@ -117,6 +125,9 @@ fn run(directory: &Directory, shared: &Shared) {
             Ok(()) if shared.stop.load(Ordering::Relaxed) => {}
             Ok(()) => state.end = Lsn(state.end.0 + directory.records_per_segment()),
             Err(failure) => state.failure = Some(Arc::new(failure)),
+        }
+        if let Some(wakeup) = &state.wakeup {
+            wakeup.send();
         }
         shared.changed.notify_all();
     }

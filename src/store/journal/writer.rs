@@ -17,6 +17,7 @@ use super::segment::{self, Segment, State, bytes_of_segment, first_of, offset_of
 use super::shutdown_mark;
 use super::truncation::{self, TruncationError};
 use crate::base::vocab::{Committed, Lsn, OnDisk};
+use crate::ipc::event::EventFd;
 
 /// Why a journal cannot be written.
 #[derive(Debug, thiserror::Error)]
@@ -260,6 +261,11 @@ impl Writer {
     /// Tries again to prepare the next segment; returns at once.
     pub fn retry_preparing(&self) {
         self.preparer.retry();
+    }
+
+    /// Has `wakeup` signalled whenever [`Writer::prepared_to`] or [`Writer::prepare_failure`] has changed.
+    pub fn tell_when_prepared(&self, wakeup: Arc<EventFd>) {
+        self.preparer.tell(wakeup);
     }
 
     /// Waits until there is room up to record `lsn`, preparing it has failed, or `patience` is over; whether there is room.
