@@ -21,6 +21,8 @@ pub enum Defect {
     SpoolIsNotShared,
     /// What is in a spool, and was read, stays there.
     SpoolIsKept,
+    /// The age of what a fetch brings counts from the answer, or its end.
+    AgeOfTheAnswer,
     /// The spools take contents of known length for which they have no room.
     SpoolIsOverfull,
 }

@@ -24,6 +24,9 @@ pub struct Fetch {
     pub owner: Option<OwnerId>,
     /// How far it has come.
     pub stage: Stage,
+    /// When the upstream was asked. What it brings may be no newer than that, so its age counts from here (RFC 9111, section 4.2.3), however
+    /// long the answer takes.
+    pub asked_at_ns: u64,
     /// Whether requests may join it, and what it brings becomes an entry.
     pub attached: bool,
     /// The content that the upstream is asked about.
@@ -45,6 +48,7 @@ impl Fetch {
             path,
             owner,
             stage: Stage::Queued,
+            asked_at_ns: 0,
             attached: true,
             old: None,
             waiting: BTreeSet::new(),

@@ -13,6 +13,7 @@ pub type Verdict = Result<(), String>;
 struct FetchSeen {
     path: Path,
     begun: u64,
+    asked_at_ns: u64,
     paused: bool,
     has_content: bool,
     asked_with: Option<Box<[u8]>>,
@@ -30,9 +31,9 @@ struct ContentSeen {
     base: u64,
     /// When its fetch began, as a number of events.
     begun: u64,
-    /// When the upstream has last said that it is right, while it was an entry.
+    /// When the upstream was asked that has last said that it is right, while it was an entry.
     right_at_ns: u64,
-    /// The same, whether it was one or not.
+    /// When the upstream has said so, whether it was one or not.
     said_right_at_ns: u64,
     /// When it was last read, or asked about.
     used_at_ns: u64,
@@ -65,8 +66,8 @@ pub struct Oracle {
     /// When a path was last purged.
     purged: BTreeMap<Path, u64>,
     purged_all: u64,
-    /// When a path was said not to be there, and when the fetch had begun that was told so.
-    not_found: BTreeMap<Path, Vec<(u64, u64)>>,
+    /// When a path was said not to be there, when that was asked, and when the fetch had begun that was told so.
+    not_found: BTreeMap<Path, Vec<(u64, u64, u64)>>,
     /// What the upstream has said of the fetch in this event.
     over: BTreeSet<FetchId>,
 }
@@ -152,7 +153,7 @@ impl Oracle {
             Event::Finished(request) => _ = self.requests.remove(request),
             Event::Head(fetch, Head::NotFound) => {
                 if let Some(seen) = self.fetches.get(fetch) {
-                    self.not_found.entry(seen.path.clone()).or_default().push((now_ns, seen.begun));
+                    self.not_found.entry(seen.path.clone()).or_default().push((now_ns, seen.asked_at_ns, seen.begun));
                 }
             }
             Event::Head(fetch, Head::NotModified) => {
@@ -165,7 +166,7 @@ impl Oracle {
                     for content in self.contents.values_mut().filter(is_meant) {
                         content.said_right_at_ns = now_ns;
                         if !was_purged {
-                            content.right_at_ns = now_ns;
+                            content.right_at_ns = seen.asked_at_ns;
                         }
                     }
                 }
@@ -173,7 +174,7 @@ impl Oracle {
             Event::Whole(fetch) => {
                 for content in self.contents.values_mut().filter(|content| content.fetch == *fetch && !content.cut) {
                     content.whole = content.length.is_none_or(|length| length == content.here);
-                    (content.right_at_ns, content.used_at_ns) = (now_ns, now_ns);
+                    content.used_at_ns = now_ns;
                 }
             }
             Event::Unspooled(id) => {
@@ -270,6 +271,7 @@ impl Oracle {
         let seen = FetchSeen {
             path: path.clone(),
             begun: self.count,
+            asked_at_ns: self.now_ns,
             paused: false,
             has_content: false,
             asked_with,
@@ -301,7 +303,7 @@ impl Oracle {
             here: 0,
             base: 0,
             begun: seen.begun,
-            right_at_ns: now_ns,
+            right_at_ns: seen.asked_at_ns,
             said_right_at_ns: now_ns,
             used_at_ns: now_ns,
             whole: false,
@@ -334,10 +336,14 @@ impl Oracle {
                 _ => wrong("nothing has failed"),
             },
             Answer::NotFound(source) => {
-                let patience_ns = if source == Source::Hit { self.settings.negative_ttl_ns } else { 0 };
                 let purged = self.purged_at(&path);
-                let is_good = |(said_ns, begun): &(u64, u64)| {
-                    self.now_ns - said_ns <= patience_ns && (at < purged || *begun >= purged)
+                let is_good = |(said_ns, asked_ns, begun): &(u64, u64, u64)| {
+                    let is_of_age = if source == Source::Hit {
+                        self.now_ns - asked_ns < self.settings.negative_ttl_ns
+                    } else {
+                        *said_ns == self.now_ns
+                    };
+                    is_of_age && (at < purged || *begun >= purged)
                 };
                 match self.not_found.get(&path) {
                     Some(said) if said.iter().rev().any(is_good) => Ok(()),

@@ -330,6 +330,7 @@ fn every_defect_is_caught() {
         Defect::SpoolIsNotShared,
         Defect::SpoolIsKept,
         Defect::SpoolIsOverfull,
+        Defect::AgeOfTheAnswer,
     ] {
         let caught = (0..6).find_map(|seed| live(seed, 4000, Some(defect)).err());
         println!("{defect:?}: {}", caught.unwrap_or_else(|| panic!("{defect:?} was not caught")));

@@ -17,7 +17,7 @@ impl Core {
             // The entry that it was to ask about may be gone.
             self.cancel_if_unwanted(id);
             let Some(fetch) = self.fetches.get_mut(&id) else { continue };
-            fetch.stage = Stage::Asked;
+            (fetch.stage, fetch.asked_at_ns) = (Stage::Asked, self.now_ns);
             self.running += 1;
             let (path, object) = (fetch.path.clone(), self.records.object(&fetch.path));
             let validators = object.map_or_else(Validators::default, |object| object.validators.clone());
@@ -40,19 +40,26 @@ impl Core {
         match head {
             Head::Found { length, validators } => self.open(now_ns, id, length, validators),
             Head::NotModified => match fetch.old {
-                Some(old) => self.not_modified(now_ns, id, old),
+                Some(old) => self.not_modified(id, old),
                 None => self.failed(now_ns, id),
             },
-            Head::NotFound => self.not_found(now_ns, id),
+            Head::NotFound => self.not_found(id),
         }
     }
 
-    fn not_modified(&mut self, now_ns: u64, id: FetchId, old: ContentId) {
+    /// Until when what a fetch brings is fresh.
+    fn fresh_until(&self, fetch: &Fetch, ttl_ns: u64) -> u64 {
+        let since_ns = if self.has(Defect::AgeOfTheAnswer) { self.now_ns } else { fetch.asked_at_ns };
+        since_ns.saturating_add(ttl_ns)
+    }
+
+    fn not_modified(&mut self, id: FetchId, old: ContentId) {
         let Some(fetch) = self.remove_fetch(id) else { return };
+        let fresh_until_ns = self.fresh_until(&fetch, self.settings.ttl_ns);
         if fetch.attached
             && let Some(object) = self.records.object_mut(&fetch.path)
         {
-            object.fresh_until_ns = now_ns.saturating_add(self.settings.ttl_ns);
+            object.fresh_until_ns = fresh_until_ns;
             object.retry_at_ns = 0;
             self.counted.renewed += 1;
         }
@@ -64,11 +71,11 @@ impl Core {
         self.end_use_of_old(Some(old));
     }
 
-    fn not_found(&mut self, now_ns: u64, id: FetchId) {
+    fn not_found(&mut self, id: FetchId) {
         let Some(fetch) = self.remove_fetch(id) else { return };
         if fetch.attached {
             let ttl_ns = self.settings.negative_ttl_ns;
-            let entry = (ttl_ns > 0).then(|| Entry::Negative(now_ns.saturating_add(ttl_ns)));
+            let entry = (ttl_ns > 0).then(|| Entry::Negative(self.fresh_until(&fetch, ttl_ns)));
             self.set_entry(&fetch.path, entry);
             while self.records.negative() > self.settings.negative {
                 let Some(first) = self.records.first_negative() else { break };
@@ -186,6 +193,7 @@ impl Core {
         let length = length.unwrap_or(here);
         let Some(fetch) = self.remove_fetch(id) else { return };
         self.contents.end(content_id, length);
+        let fresh_until_ns = self.fresh_until(&fetch, self.settings.ttl_ns);
         if fetch.attached {
             let is_kept = match place {
                 Place::Memory => true,
@@ -197,7 +205,7 @@ impl Core {
                     content: content_id,
                     length,
                     validators: fetch.validators,
-                    fresh_until_ns: now_ns.saturating_add(self.settings.ttl_ns),
+                    fresh_until_ns,
                     retry_at_ns: 0,
                 })
             });
