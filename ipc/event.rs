@@ -8,7 +8,6 @@ use nix::sys::eventfd::{self, EfdFlags};
 use crate::ipc::error::IpcError;
 
 /// A counter in the kernel that makes a poll wake up; made before fork, so that both sides have it.
-#[derive(Debug)]
 pub struct EventFd(eventfd::EventFd);
 
 impl EventFd {

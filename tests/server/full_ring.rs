@@ -30,6 +30,10 @@ fn who_finds_no_room_in_the_journal_has_it_before_those_who_had_some() {
     };
     let (at_first, ended) = (Mutex::new(None), AtomicUsize::new(0));
     let mut times_full = 0;
+    // The journal process empties the ring whenever that is full, and stands still otherwise, from before the first client on. So who takes
+    // the room is all that matters, and not who is fast.
+    let journal = server.journal_now().unwrap();
+    send(journal, Signal::SIGSTOP);
     std::thread::scope(|scope| {
         for client in 0..CLIENTS {
             let (carried_out, at_first, ended) = (&carried_out, &at_first, &ended);
@@ -43,9 +47,6 @@ fn who_finds_no_room_in_the_journal_has_it_before_those_who_had_some() {
                 ended.fetch_add(1, Ordering::Relaxed);
             });
         }
-        // The journal process empties the ring whenever that is full, and stands still otherwise. So who takes the room is all that matters, not who is fast.
-        let journal = server.journal_now().unwrap();
-        send(journal, Signal::SIGSTOP);
         let has_call = |slot: &ConnectionSlot| slot.moved().0 > u32::try_from(VALUE.len()).unwrap() + 200;
         let has_come = || running.connections().iter().filter(|slot| has_call(slot)).count() == CLIENTS;
         await_that("all have sent something", has_come);

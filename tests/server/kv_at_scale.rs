@@ -1,7 +1,7 @@
 //! The key-value store under 64 clients while every kind of process is killed, and the whole primary: what was acknowledged is there, each
 //! request id is answered once, and the calls on each key have an order.
 //!
-//! `VAULT_TEST_KV_CALLS` says how many calls there are to be; without it, 10,000 of a cluster and half as many of one instance. A million take
+//! `VAULT_TEST_KV_CALLS` says how many calls there are to be; without it, 10,000 of a cluster and a quarter as many of one instance. A million take
 //! some minutes of a release build. Who is killed in which order is drawn from a seed that is printed; `VAULT_TEST_SEED` has that order again.
 
 use crate::{cluster, kv, kv_caller, kv_callers, kv_histories, kv_members, server, turmoil};
@@ -216,7 +216,7 @@ fn one_instance_keeps_its_promises_to_many_clients_while_all_processes_die() {
     let address = kv::kv_address(&server);
     let callers = KvCallers::start_with(vec![address], CLIENTS, WORK);
     let mut order = Order::new(
-        CALLS / 2,
+        CALLS / 4,
         &[Whom::Worker, Whom::All, Whom::Journal, Whom::Worker, Whom::Cache, Whom::Worker, Whom::Master, Whom::Journal],
     );
     while let Some(whom) = order.next(&callers) {

@@ -92,7 +92,8 @@ impl JournalProcess {
         let sequencer = instance.table().sequencer();
         arm_from_environment("journal", instance.journal_row().life.lives.get());
         let writer = Writer::resume(&directory, sequencer.on_disk().0)?;
-        writer.tell_when_prepared(wakeup.clone());
+        let prepared = wakeup.clone();
+        writer.tell_when_prepared(move || prepared.send());
         let snapshotter = Snapshotter::start(instance, settings, directory, wakeup.clone())?;
         let flush_interval = (settings.durability == Durability::Async).then_some(settings.flush_interval);
         Ok(JournalProcess {

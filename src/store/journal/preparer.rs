@@ -4,6 +4,7 @@
 //! that. When preparing fails, most often for want of space, the writer goes on in what is prepared, and the thread tries again when
 //! it is told to.
 
+use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -13,7 +14,6 @@ use super::directory::Directory;
 use super::error::DiskError;
 use super::segment;
 use crate::base::vocab::Lsn;
-use crate::ipc::event::EventFd;
 
 #[derive(Debug)]
 struct State {
@@ -22,8 +22,17 @@ struct State {
     /// Prepare as long as `end` is before this.
     wanted: Lsn,
     failure: Option<Arc<DiskError>>,
-    /// Who is told of each attempt's end.
-    wakeup: Option<Arc<EventFd>>,
+    /// Tells somebody of each attempt's end.
+    tell: Option<Tell>,
+}
+
+/// What is called.
+struct Tell(Box<dyn Fn() + Send>);
+
+impl fmt::Debug for Tell {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Tell")
+    }
 }
 
 #[derive(Debug)]
@@ -50,7 +59,7 @@ pub(super) struct Preparer {
 impl Preparer {
     /// Starts the thread; segments up to record `end` are prepared.
     pub(super) fn start(directory: Directory, end: Lsn) -> std::io::Result<Self> {
-        let state = Mutex::new(State { end, wanted: end, failure: None, wakeup: None });
+        let state = Mutex::new(State { end, wanted: end, failure: None, tell: None });
         let shared = Arc::new(Shared { state, changed: Condvar::new(), stop: AtomicBool::new(false) });
         let its = Arc::clone(&shared);
         let thread = std::thread::Builder::new().name("vault-prepare".to_owned());
@@ -58,9 +67,9 @@ impl Preparer {
         Ok(Preparer { shared, thread: Some(thread) })
     }
 
-    /// Has `wakeup` signalled whenever a segment was prepared, or could not be.
-    pub(super) fn tell(&self, wakeup: Arc<EventFd>) {
-        self.shared.lock().wakeup = Some(wakeup);
+    /// Has `tell` called, which does not wait, whenever a segment was prepared, or could not be.
+    pub(super) fn tell(&self, tell: impl Fn() + Send + 'static) {
+        self.shared.lock().tell = Some(Tell(Box::new(tell)));
     }
 
     /// Has segments prepared until there is room up to record `wanted`.
@@ -126,8 +135,8 @@ fn run(directory: &Directory, shared: &Shared) {
             Ok(()) => state.end = Lsn(state.end.0 + directory.records_per_segment()),
             Err(failure) => state.failure = Some(Arc::new(failure)),
         }
-        if let Some(wakeup) = &state.wakeup {
-            wakeup.send();
+        if let Some(Tell(tell)) = &state.tell {
+            tell();
         }
         shared.changed.notify_all();
     }

@@ -17,7 +17,6 @@ use super::segment::{self, Segment, State, bytes_of_segment, first_of, offset_of
 use super::shutdown_mark;
 use super::truncation::{self, TruncationError};
 use crate::base::vocab::{Committed, Lsn, OnDisk};
-use crate::ipc::event::EventFd;
 
 /// Why a journal cannot be written.
 #[derive(Debug, thiserror::Error)]
@@ -263,9 +262,9 @@ impl Writer {
         self.preparer.retry();
     }
 
-    /// Has `wakeup` signalled whenever [`Writer::prepared_to`] or [`Writer::prepare_failure`] has changed.
-    pub fn tell_when_prepared(&self, wakeup: Arc<EventFd>) {
-        self.preparer.tell(wakeup);
+    /// Has `tell` called, which does not wait, whenever [`Writer::prepared_to`] or [`Writer::prepare_failure`] has changed.
+    pub fn tell_when_prepared(&self, tell: impl Fn() + Send + 'static) {
+        self.preparer.tell(tell);
     }
 
     /// Waits until there is room up to record `lsn`, preparing it has failed, or `patience` is over; whether there is room.

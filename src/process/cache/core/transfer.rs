@@ -200,15 +200,9 @@ impl Core {
                 Place::Window => false,
                 Place::Spool => self.move_to_memory(content_id, length) || self.shares_spools(),
             };
-            let entry = is_kept.then(|| {
-                Entry::Object(Object {
-                    content: content_id,
-                    length,
-                    validators: fetch.validators,
-                    fresh_until_ns,
-                    retry_at_ns: 0,
-                })
-            });
+            let validators = fetch.validators;
+            let object = Object { content: content_id, length, validators, fresh_until_ns, retry_at_ns: 0 };
+            let entry = is_kept.then_some(Entry::Object(object));
             // What does not become an entry is newer all the same than what was one.
             self.set_entry(&fetch.path, entry);
         }
