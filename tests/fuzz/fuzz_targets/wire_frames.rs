@@ -57,7 +57,7 @@ fuzz_target!(|data: &[u8]| {
     let mut frames = 0;
     for mut piece in pieces(&bytes, 50) {
         while !piece.is_empty() {
-            let Ok((read, _)) = received.read_from(&mut piece) else { return };
+            let Ok((read, _)) = received.raw().read_from(&mut piece) else { return };
             assert!(read > 0, "there is always room for a frame");
             loop {
                 match received.next_frame() {
